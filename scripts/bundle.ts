@@ -1,0 +1,47 @@
+/** Bundles src/main.ts to dist/cni-node.js, split so that a command loads only what it needs. */
+import { execFileSync } from "node:child_process";
+import { chmodSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { build } from "esbuild";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+
+rmSync(join(root, "dist"), { recursive: true, force: true });
+await build({
+  absWorkingDir: root,
+  entryPoints: { "cni-node": "src/main.ts" },
+  outdir: "dist",
+  chunkNames: "lib/[name]-[hash]",
+  bundle: true,
+  splitting: true,
+  minify: true,
+  keepNames: true,
+  platform: "node",
+  target: "node24",
+  format: "esm",
+  mainFields: ["module", "main"],
+  legalComments: "linked",
+  define: { CNI_NODE_VERSION: JSON.stringify(version), CNI_NODE_REVISION: JSON.stringify(revision()) },
+  banner: {
+    js: '#!/usr/bin/env node\nimport { createRequire as cniNodeRequire } from "node:module"; const require = cniNodeRequire(import.meta.url);',
+  },
+  logLevel: "warning",
+});
+chmodSync(join(root, "dist/cni-node.js"), 0o755);
+
+/** The commit, from the builder's environment where there is no repository (an image build). */
+function revision(): string {
+  if (process.env["GIT_SHA"]) return process.env["GIT_SHA"];
+  try {
+    return execFileSync("git", ["rev-parse", "--short", "HEAD"], {
+      cwd: root,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
+  } catch {
+    return "unknown";
+  }
+}

@@ -1,0 +1,232 @@
+/** The story of a run: look, plan, lock, recover, look again, change. Every verb that changes files goes this way. */
+import * as fs from "node:fs";
+
+import { Failure, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
+import { findDirectory, type DirectoryRequest } from "../host/directory.ts";
+import { makeDirectory, removeDirectoryIfEmpty } from "../host/disk.ts";
+import { lockDirectory, type Lock } from "../host/lock.ts";
+import { isLeftUntidy, readRecord, sweep } from "../host/record.ts";
+import { recover, transact } from "../host/transaction.ts";
+import { watchDirectory } from "../host/watch.ts";
+import { prepare, type FileKind, type Prepared, type StepResult, type Wanted } from "./prepare.ts";
+
+/** A run that changes, or would change, what is on the node. */
+export interface ApplyRequest extends Wanted {
+  dryRun: boolean;
+  /** How long to wait for files that pointers name, milliseconds. */
+  wait: number;
+  /** How long to wait for other runs in the same directories, milliseconds. */
+  lockTimeout: number;
+  directories: Record<FileKind, DirectoryRequest>;
+}
+
+/** What a run did, or would do. */
+export interface ApplyResult {
+  steps: StepResult[];
+  warnings: string[];
+}
+
+const FILE_KINDS = ["plugin", "config"] as const satisfies readonly FileKind[];
+
+/** A file that others change while we look is looked at again, so many times. */
+const ATTEMPTS = 5;
+
+/**
+ * Brings the node to what is desired, whole or not at all.
+ *
+ * @throws Failure: nothing has changed, unless its exit code is 4. Interrupted: nothing has changed.
+ */
+export async function apply(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
+  refuseManifests(request);
+  const run = new Run(request, signal);
+  let finished = false;
+  try {
+    const result = await carryOut(run, request, signal);
+    finished = true;
+    return { ...result, warnings: [...run.notes, ...result.warnings, ...run.tidyUp()] };
+  } finally {
+    if (!finished) run.abandon();
+  }
+}
+
+async function carryOut(run: Run, request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
+  const waitUntil = Date.now() + request.wait;
+  for (let attempt = 1; ; attempt++) {
+    throwIfInterrupted(signal);
+    // Made before looking: a change between the look and the wait is not lost.
+    using watch = run.watch();
+    try {
+      const prepared = await prepare(request, run.look());
+      if (request.dryRun) return { ...prepared, warnings: [...run.unfinished(), ...prepared.warnings] };
+      const needed = run.needed(prepared);
+      if (!run.holds(needed)) {
+        await run.lock(needed);
+        continue;
+      }
+      const warnings = prepared.parts.length === 0 ? [] : await transact(prepared.parts, signal);
+      return { steps: prepared.steps, warnings: [...prepared.warnings, ...warnings] };
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+      if (error.code === "changed-meanwhile" && attempt < ATTEMPTS) continue;
+      if (Date.now() >= waitUntil) throw error;
+      run.tidyUp();
+      await watch.changed(waitUntil, signal);
+    }
+  }
+}
+
+function isPassing(error: unknown): error is Failure {
+  return error instanceof Failure && error.passing;
+}
+
+/** The directories of a run and the locks that it holds on them. */
+class Run {
+  /** What was found and finished of earlier runs. */
+  readonly notes: string[] = [];
+  readonly #request: ApplyRequest;
+  readonly #signal: AbortSignal;
+  /** The directories that are asked for. */
+  readonly #targets: Partial<Record<FileKind, string>>;
+  readonly #locks = new Map<string, Lock>();
+  readonly #made: string[] = [];
+
+  constructor(request: ApplyRequest, signal: AbortSignal) {
+    this.#request = request;
+    this.#signal = signal;
+    const asked = FILE_KINDS.filter((kind) => isAsked(request, kind));
+    this.#targets = Object.fromEntries(asked.map((kind) => [kind, findDirectory(request.directories[kind])]));
+    refuseSameDirectory(Object.values(this.#targets));
+  }
+
+  watch(): Disposable & { changed(deadline: number, signal: AbortSignal): Promise<boolean> } {
+    const watch = this.#request.wait > 0 ? watchDirectory(this.#request.directories.config.path) : undefined;
+    return {
+      changed: async (deadline, signal) => (await watch?.changed(deadline, signal)) ?? false,
+      [Symbol.dispose]: () => watch?.close(),
+    };
+  }
+
+  look(): Parameters<typeof prepare>[1] {
+    return Object.fromEntries(
+      Object.entries(this.#targets).map(([kind, path]) => [kind, { path, record: readRecord(path) }]),
+    );
+  }
+
+  /** The directories that must be locked, in kind order: those to be written, and those of runs to be finished. */
+  needed(prepared: Prepared): string[] {
+    const asked = Object.values(this.#targets);
+    const untidy = asked.filter((path) => isLeftUntidy(path, readRecord(path)));
+    const ids = new Set(untidy.flatMap((path) => readRecord(path)?.pending?.directories.map(({ id }) => id) ?? []));
+    const members = this.#visible().filter((path) => ids.has(readRecord(path)?.directory ?? ""));
+    const needed = new Set([...prepared.parts.map(({ directory }) => directory), ...untidy, ...members]);
+    return this.#inKindOrder(needed);
+  }
+
+  holds(directories: readonly string[]): boolean {
+    return directories.every((directory) => this.#locks.has(directory));
+  }
+
+  /** Locks these directories and those that were locked before, and finishes what earlier runs left in them. */
+  async lock(directories: readonly string[]): Promise<void> {
+    const wanted = this.#inKindOrder(new Set([...this.#locks.keys(), ...directories]));
+    this.#release();
+    const deadline = Date.now() + this.#request.lockTimeout;
+    for (const directory of wanted) {
+      try {
+        this.#made.push(...makeDirectory(directory, 0o755));
+      } catch (error) {
+        throw systemFailure(directory, "cannot be made", error);
+      }
+      this.#locks.set(directory, await lockDirectory(directory, deadline, this.#signal));
+    }
+    this.notes.push(...recover([...this.#locks.keys()], this.#visible()));
+  }
+
+  /** What an earlier run left to be finished, for a run that finishes nothing. */
+  unfinished(): string[] {
+    return Object.values(this.#targets)
+      .filter((path) => readRecord(path)?.pending !== undefined)
+      .map(
+        (path) => `${path}: an earlier run was ended half way; the next run that changes something finishes it first`,
+      );
+  }
+
+  /** Removes what is no longer needed, and frees the locks. Returns warnings. */
+  tidyUp(): string[] {
+    const warnings: string[] = [];
+    for (const directory of this.#locks.keys()) {
+      try {
+        sweep(directory, this.#visible());
+      } catch (error) {
+        warnings.push(
+          `${directory}: left-over files of this run could not be removed: ${reasonOf(error)}; the next run does it`,
+        );
+      }
+    }
+    this.#release();
+    return warnings;
+  }
+
+  /** The same for a run that failed: its own failure is what is told. */
+  abandon(): void {
+    this.tidyUp();
+    try {
+      for (const directory of this.#made.toReversed()) removeDirectoryIfEmpty(directory);
+    } catch {
+      // An empty directory more does no harm.
+    }
+  }
+
+  #release(): void {
+    for (const lock of this.#locks.values()) lock.release();
+    this.#locks.clear();
+  }
+
+  /** All runs lock in one order, so that no two wait for each other. */
+  #inKindOrder(directories: ReadonlySet<string>): string[] {
+    const known = FILE_KINDS.flatMap((kind) => this.#targets[kind] ?? this.#visibleOf(kind));
+    return known.filter((path) => directories.has(path));
+  }
+
+  /** The directories of the node that can be seen from here, asked for or not, in kind order. */
+  #visible(): string[] {
+    return FILE_KINDS.flatMap((kind) => this.#visibleOf(kind));
+  }
+
+  #visibleOf(kind: FileKind): string[] {
+    try {
+      const path = this.#targets[kind] ?? findDirectory(this.#request.directories[kind]);
+      return fs.existsSync(path) ? [path] : [];
+    } catch {
+      return [];
+    }
+  }
+}
+
+function isAsked({ lists, prune }: ApplyRequest, kind: FileKind): boolean {
+  const { desired = [], current = [] } = lists[kind] ?? {};
+  return desired.length > 0 || current.length > 0 || (prune && lists[kind] !== undefined);
+}
+
+function refuseManifests({ lists }: ApplyRequest): void {
+  const { desired = [], current = [] } = lists.manifest ?? {};
+  if (desired.length === 0 && current.length === 0) return;
+  throw new Failure({
+    code: "manifests-unsupported",
+    subject: "--manifests",
+    problem: "this version of cni-node installs plugins and configs only, Kubernetes manifests come with a later one",
+    hint: "apply them with kubectl",
+  });
+}
+
+/** Two records in one place would contradict each other, and its lock would wait for itself. */
+function refuseSameDirectory([first, second]: readonly string[]): void {
+  if (first === undefined || first !== second) return;
+  throw new Failure({
+    code: "usage",
+    subject: first,
+    problem: "is named for plugins and for configs",
+    hint: "give each its own with --plugin-dir and --config-dir",
+    exitCode: 2,
+  });
+}

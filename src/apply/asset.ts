@@ -1,0 +1,65 @@
+import { Failure } from "../errors.ts";
+
+/** What cni-node installs. */
+export type Kind = "plugin" | "config" | "manifest";
+
+/** The order in which kinds are installed, each needing those before it (README, "Order"); removal goes backwards. */
+export const KINDS = ["plugin", "manifest", "config"] as const satisfies readonly Kind[];
+
+/** One thing that cni-node installs, by its file name. */
+export interface Asset {
+  kind: Kind;
+  name: string;
+}
+
+/**
+ * What an option asks for: the desired names and, when the caller says what is there (`desired:current`), the current
+ * ones. Both in the given order, without duplicates.
+ */
+export interface Lists {
+  desired: string[];
+  current?: string[];
+}
+
+/**
+ * Reads `desired[:current]`: names split on commas and any white space, empties and duplicates harmless.
+ *
+ * @throws Failure `usage` for two colons and for a name that is no file name.
+ */
+export function parseLists(option: string, text: string): Lists {
+  const [desired = "", current, ...more] = text.split(":");
+  if (more.length > 0) {
+    throw usage(option, "has two colons, one may separate desired from current", `write ${option}=DESIRED:CURRENT`);
+  }
+  return current === undefined
+    ? { desired: parseNames(option, desired) }
+    : { desired: parseNames(option, desired), current: parseNames(option, current) };
+}
+
+/** Reads a list of names, as `parseLists` without a colon. */
+export function parseNames(option: string, text: string): string[] {
+  const names = text.split(/[,\s]+/u).filter((name) => name !== "");
+  for (const name of names) checkName(option, name);
+  return [...new Set(names)];
+}
+
+/** Asset names are one path component, so that no list can reach outside the target directories. */
+function checkName(option: string, name: string): void {
+  const objection = objectionTo(name);
+  if (objection !== undefined) {
+    throw usage(option, `${JSON.stringify(name)} is no asset name: ${objection}`, "give file names, not paths");
+  }
+}
+
+function objectionTo(name: string): string | undefined {
+  if (name.includes("/")) return "it contains a slash";
+  if (name.startsWith(".")) return "it begins with a dot";
+  // \ufffd stands for bytes that were no text.
+  if (/[\p{Cc}\ufffd]/u.test(name)) return "it contains a control or undecodable character";
+  if (Buffer.byteLength(name) > 255) return "it is longer than 255 bytes";
+  return undefined;
+}
+
+function usage(option: string, problem: string, hint: string): Failure {
+  return new Failure({ code: "usage", subject: option, problem, hint, exitCode: 2 });
+}

@@ -1,0 +1,71 @@
+import * as fs from "node:fs";
+import { join } from "node:path";
+
+import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { createCopy, digestOf } from "../host/disk.ts";
+import type { Live } from "../host/inspect.ts";
+
+/** The new content of one asset: compared first, and written only where it differs. */
+export interface Content {
+  /** The mode that the file is to have when this is there now. */
+  mode(live: Live): number;
+  /** `sha256:…` */
+  digest(): Promise<string>;
+  /** Is that regular file's content the same? */
+  equals(path: string, live: Live): Promise<boolean>;
+  /** Writes it to a new path, durable. Returns its digest. */
+  stage(path: string, live: Live): Promise<string>;
+  /** For people, where it is text. */
+  text?: string;
+}
+
+const PLUGIN_MODE = 0o755;
+
+/**
+ * Finds the plugins that are to be installed.
+ *
+ * @throws Failure `source-missing` naming all that are not there; `source-unreadable`.
+ */
+export function preparePlugins(source: string, names: readonly string[]): Map<string, Content> {
+  if (names.length === 0) return new Map();
+  if (!fs.existsSync(source)) {
+    throw new Failure({
+      code: "source-missing",
+      subject: source,
+      problem: "no such directory to take plugins from",
+      hint: "name the directory of the plugin binaries with --plugin-source",
+    });
+  }
+  const found = names.map((name) => ({ name, stat: statSource(join(source, name)) }));
+  const missing = found.filter(({ stat }) => stat?.isFile() !== true).map(({ name }) => name);
+  if (missing.length > 0) {
+    throw new Failure({
+      code: "source-missing",
+      subject: missing.join(", "),
+      problem: `not among the plugins in ${source}`,
+      hint: "cni-node list prints those that are",
+    });
+  }
+  return new Map(found.map(({ name, stat }) => [name, pluginContent(join(source, name), stat?.size ?? 0)]));
+}
+
+function statSource(path: string): fs.Stats | undefined {
+  try {
+    fs.accessSync(path, fs.constants.R_OK);
+    return fs.statSync(path);
+  } catch (error) {
+    if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) return undefined;
+    throw systemFailure(path, "the plugin cannot be read", error);
+  }
+}
+
+function pluginContent(path: string, size: number): Content {
+  let known: Promise<string> | undefined;
+  const digest = async (): Promise<string> => (known ??= digestOf(path));
+  return {
+    mode: () => PLUGIN_MODE,
+    digest,
+    equals: async (other, live) => live.stat?.size === BigInt(size) && (await digestOf(other)) === (await digest()),
+    stage: async (target) => createCopy(path, target, { mode: PLUGIN_MODE }),
+  };
+}

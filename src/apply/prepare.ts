@@ -1,0 +1,214 @@
+/** Looks at everything that a run needs, and decides each step. Nothing is changed. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { isConfigName, readConfig } from "../cni/config.ts";
+import { hasDigest, inspect, type Live } from "../host/inspect.ts";
+import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
+import type { DirectorySteps, FileStep } from "../host/transaction.ts";
+import type { Kind, Lists } from "./asset.ts";
+import { prepareConfigs, warnOfDuplicateNames, type Validation } from "./config.ts";
+import { decideInstall, decideUninstall, planSteps, type Decision, type Outcome, type Step } from "./plan.ts";
+import { preparePlugins, type Content } from "./plugin.ts";
+
+/** The kinds that are files on the node. */
+export type FileKind = Exclude<Kind, "manifest">;
+
+/** What is asked for and how, without the places on the node. */
+export interface Wanted {
+  lists: Partial<Record<Kind, Lists>>;
+  owner: string;
+  refresh: boolean;
+  prune: boolean;
+  takeOver: boolean;
+  validate: Validation;
+  configMode?: number;
+  sources: Record<Kind, string>;
+}
+
+/** A directory of the node as it is now. */
+export interface Directory {
+  path: string;
+  record: HostRecord | undefined;
+}
+
+/** One step of a run, for the report. */
+export interface StepResult {
+  action: Step["action"];
+  kind: Kind;
+  name: string;
+  outcome: Outcome;
+  reason?: string;
+  /** Both contents of a configuration that is or would be changed. */
+  texts?: { before: string; after: string };
+}
+
+/** A run that is ready to be carried out. */
+export interface Prepared {
+  steps: StepResult[];
+  /** What is to be written, by directory in kind order; those where nothing is to be written are left out. */
+  parts: DirectorySteps[];
+  warnings: string[];
+}
+
+/** Reads, renders and validates all that is wanted, compares it with what is held and live, and decides. */
+export async function prepare(wanted: Wanted, directories: Partial<Record<FileKind, Directory>>): Promise<Prepared> {
+  const held = { plugin: directories.plugin?.record?.assets ?? [], config: directories.config?.record?.assets ?? [] };
+  const steps = planSteps(wanted.lists, held, wanted).filter((step) => step.kind !== "manifest");
+  const names = (kind: Kind): string[] =>
+    steps.filter((step) => step.kind === kind && step.action === "install").map((step) => step.name);
+  const plugins = preparePlugins(wanted.sources.plugin, names("plugin"));
+  const configs = prepareConfigs(names("config"), {
+    source: wanted.sources.config,
+    directory: directories.config?.path ?? "",
+    validate: wanted.validate,
+    ...(wanted.configMode === undefined ? {} : { mode: wanted.configMode }),
+  });
+  const decided = await Promise.all(
+    steps.map(async (step) => {
+      const kind = step.kind as FileKind;
+      const content = (kind === "plugin" ? plugins : configs.contents).get(step.name);
+      return decide(step, wanted, directories[kind] as Directory, content);
+    }),
+  );
+  const parts = (["plugin", "config"] as const).flatMap((kind) => {
+    const own = decided.filter(({ result, file }) => result.kind === kind && file !== undefined);
+    const directory = directories[kind]?.path ?? "";
+    return own.length === 0 ? [] : [{ directory, steps: own.map(({ file }) => file as FileStep) }];
+  });
+  return {
+    steps: decided.map(({ result }) => result),
+    parts,
+    warnings: [...configs.warnings, ...duplicateNames(decided, directories.config?.path)],
+  };
+}
+
+interface Decided {
+  result: StepResult;
+  /** What is to be written to the directory or its record; undefined: nothing. */
+  file?: FileStep;
+}
+
+async function decide(
+  step: Step,
+  wanted: Wanted,
+  directory: Directory,
+  content: Content | undefined,
+): Promise<Decided> {
+  const { action, kind, name } = step;
+  if (action === "leave") {
+    return { result: { action, kind, name, outcome: "unchanged", reason: "in both lists, not compared" } };
+  }
+  const held = directory.record?.assets.find((asset) => asset.name === name);
+  const live = inspect(directory.path, name);
+  const decision =
+    content === undefined
+      ? await decideRemoval(step, wanted, directory, held, live)
+      : await decideAddition(step, wanted, directory, held, live, content);
+  const { outcome, reason, effect, keepLive, restores, asset } = decision;
+  const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
+  if (kind === "config") Object.assign(result, textsOf(decision, directory.path, name, live, content));
+  if (effect === "none" && !keepLive && asset === held) return { result };
+  const file: FileStep = {
+    name,
+    phase: action === "install" ? "add" : "remove",
+    live,
+    effect,
+    keepLive,
+    asset,
+    ...(restores === undefined ? {} : { restores }),
+    ...(content === undefined ? {} : { stage: async (path: string) => content.stage(path, live) }),
+  };
+  return { result, file };
+}
+
+async function decideAddition(
+  { kind, name }: Step,
+  { owner, takeOver }: Wanted,
+  { path: directory }: Directory,
+  held: HeldAsset | undefined,
+  live: Live,
+  content: Content,
+): Promise<Decision> {
+  const path = join(directory, name);
+  const sameContent = live.type === "file" && (await content.equals(path, live));
+  const digest = held === undefined ? undefined : await content.digest();
+  return decideInstall({
+    path,
+    kind,
+    name,
+    owner,
+    takeOver,
+    held,
+    live,
+    mode: content.mode(live),
+    sameContent,
+    sameAsHeld: held?.digest === undefined ? sameContent : held.digest === digest,
+    ...(digest === undefined ? {} : { digest }),
+  });
+}
+
+async function decideRemoval(
+  { kind, name, pruned = false }: Step,
+  { owner, validate }: Wanted,
+  { path: directory }: Directory,
+  held: HeldAsset | undefined,
+  live: Live,
+): Promise<Decision> {
+  const path = join(directory, name);
+  const ours = held !== undefined && (await hasDigest(path, live, held.digest));
+  const backup = held?.before === undefined ? undefined : join(statePaths(directory).objects, held.before);
+  const objection =
+    kind === "config" && backup !== undefined && validate !== "off" ? objectionTo(name, backup) : undefined;
+  return decideUninstall({
+    path,
+    owner,
+    pruned,
+    held,
+    live,
+    ours,
+    ...(backup === undefined ? {} : { backup: { path: backup, ...(objection === undefined ? {} : { objection }) } }),
+  });
+}
+
+/** Why a configuration that was there before must not come back: one broken file spoils the whole directory. */
+function objectionTo(name: string, backup: string): string | undefined {
+  const text = readText(backup);
+  if (!isConfigName(name) || text === undefined) return undefined;
+  const read = readConfig(name, text);
+  return "objection" in read ? read.objection.message : undefined;
+}
+
+function textsOf(
+  { effect, restores }: Decision,
+  directory: string,
+  name: string,
+  live: Live,
+  content: Content | undefined,
+): Pick<StepResult, "texts"> {
+  if (effect === "none") return {};
+  const before = live.type === "file" ? (readText(join(directory, name)) ?? "") : "";
+  const restored = restores === undefined ? "" : (readText(join(statePaths(directory).objects, restores)) ?? "");
+  return { texts: { before, after: content?.text ?? restored } };
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function duplicateNames(decided: readonly Decided[], directory: string | undefined): string[] {
+  const configs = decided.filter(
+    ({ result, file }) => result.kind === "config" && file?.effect !== "none" && file !== undefined,
+  );
+  const written = configs.filter(({ file }) => file?.effect === "write");
+  if (directory === undefined || written.length === 0) return [];
+  return warnOfDuplicateNames(
+    directory,
+    new Map(written.map(({ result }) => [result.name, result.texts?.after ?? ""])),
+    new Set(configs.filter(({ file }) => file?.effect === "remove").map(({ result }) => result.name)),
+  );
+}

@@ -1,0 +1,132 @@
+/** install, uninstall, apply and plan: one path, four ways to say what is desired and what is there. */
+import { join } from "node:path";
+
+import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
+import { parseLists, parseNames, type Kind, type Lists } from "../apply/asset.ts";
+import type { FileKind, StepResult } from "../apply/prepare.ts";
+import { Failure } from "../errors.ts";
+import type { DirectoryRequest } from "../host/directory.ts";
+import { durationOf, isSet, textOf, type OptionName, type OptionTexts } from "../options.ts";
+import { formatSteps, printJson, printWarnings } from "../report.ts";
+import type { Ending, World } from "../world.ts";
+
+type Verb = "install" | "uninstall" | "apply" | "plan";
+
+/** Runs one of the four: request → call → result. */
+export async function runApply(verb: Verb, texts: OptionTexts, world: World): Promise<Ending> {
+  const request = requestOf(verb, texts);
+  const result = await apply(request, world.signal);
+  const exitCode = isSet(texts, "exit-code") && wouldChange(result) ? 3 : 0;
+  await print(verb, request, result, exitCode, texts.output === "json", world);
+  const { signal } = world;
+  if (signal.aborted) return { exitCode, signal: signal.reason as NodeJS.Signals };
+  if (isSet(texts, "pause")) await aborted(signal);
+  return { exitCode };
+}
+
+/** @throws Failure `usage`. */
+function requestOf(verb: Verb, texts: OptionTexts): ApplyRequest {
+  const lists: Partial<Record<Kind, Lists>> = {};
+  for (const kind of ["plugin", "config", "manifest"] as const) {
+    const text = texts[`${kind}s`];
+    if (text !== undefined) lists[kind] = listsOf(verb, `--${kind}s`, text);
+  }
+  const mode = texts["config-mode"];
+  const request: ApplyRequest = {
+    lists,
+    owner: textOf(texts, "owner"),
+    refresh: isSet(texts, "refresh"),
+    prune: isSet(texts, "prune"),
+    takeOver: isSet(texts, "take-over"),
+    validate: textOf(texts, "validate") as ApplyRequest["validate"],
+    ...(mode === undefined ? {} : { configMode: Number.parseInt(mode, 8) }),
+    sources: {
+      plugin: textOf(texts, "plugin-source"),
+      config: textOf(texts, "config-source"),
+      manifest: textOf(texts, "manifest-source"),
+    },
+    dryRun: verb === "plan" || isSet(texts, "dry-run"),
+    wait: durationOf(texts, "wait"),
+    lockTimeout: durationOf(texts, "lock-timeout"),
+    directories: {
+      plugin: directoryOf("plugin", "plugin-dir", "opt/cni/bin", texts),
+      config: directoryOf("config", "config-dir", "etc/cni/net.d", texts),
+    },
+  };
+  refuseContradictions(texts, request);
+  return request;
+}
+
+function listsOf(verb: Verb, option: string, text: string): Lists {
+  if (verb === "apply" || verb === "plan") return parseLists(option, text);
+  if (text.includes(":")) {
+    throw usage(option, `${verb} takes one list, without a colon`, "cni-node apply takes DESIRED:CURRENT");
+  }
+  const names = parseNames(option, text);
+  return verb === "install" ? { desired: names } : { desired: [], current: names };
+}
+
+function directoryOf(kind: FileKind, option: OptionName, below: string, texts: OptionTexts): DirectoryRequest {
+  const hostRoot = textOf(texts, "host-root");
+  return {
+    holds: `${kind}s`,
+    path: texts[option] ?? join(hostRoot, below),
+    option: `--${option}`,
+    named: texts[option] !== undefined,
+    hostRoot,
+    hostRootNamed: texts["host-root"] !== undefined,
+  };
+}
+
+function refuseContradictions(texts: OptionTexts, { lists, prune, dryRun }: ApplyRequest): void {
+  if (prune && texts.owner === undefined) {
+    throw usage("--prune", "needs --owner: it removes what that owner holds and no longer desires");
+  }
+  if (prune && Object.values(lists).some(({ current }) => current !== undefined)) {
+    throw usage("--prune", "goes with DESIRED, not with DESIRED:CURRENT, which says what to remove");
+  }
+  if (isSet(texts, "exit-code") && !dryRun) throw usage("--exit-code", "goes with plan or --dry-run");
+}
+
+function usage(subject: string, problem: string, hint?: string): Failure {
+  return new Failure({ code: "usage", subject, problem, exitCode: 2, ...(hint === undefined ? {} : { hint }) });
+}
+
+function wouldChange({ steps }: ApplyResult): boolean {
+  return steps.some(({ outcome }) => ["created", "configured", "deleted"].includes(outcome));
+}
+
+async function print(
+  command: Verb,
+  { dryRun }: ApplyRequest,
+  { steps, warnings }: ApplyResult,
+  exitCode: number,
+  json: boolean,
+  world: World,
+): Promise<void> {
+  printWarnings(world, warnings);
+  const diffs = dryRun ? await diffsOf(steps) : [];
+  if (!json) {
+    world.stdout(`${formatSteps(steps)}${diffs.map((diff) => (diff === "" ? "" : `\n${diff}`)).join("")}`);
+    if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
+    return;
+  }
+  const shown = steps.map(({ action, kind, name, outcome, reason }, index) => {
+    const diff = diffs[index] ?? "";
+    return { action, kind, name, outcome, reason, ...(diff === "" ? {} : { diff }) };
+  });
+  printJson(world, { command, result: "done", exitCode, ...(dryRun ? { dryRun } : {}), steps: shown, warnings });
+}
+
+async function diffsOf(steps: readonly StepResult[]): Promise<string[]> {
+  if (!steps.some(({ texts }) => texts !== undefined)) return [];
+  const { unifiedDiff } = await import("../diff.ts");
+  return steps.map(({ name, texts }) => (texts === undefined ? "" : unifiedDiff(name, texts.before, texts.after)));
+}
+
+/** Waits for the signal, holding no lock; the timer is what keeps the process. */
+async function aborted(signal: AbortSignal): Promise<void> {
+  const keepAlive = setInterval(() => undefined, 2 ** 31 - 1);
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  clearInterval(keepAlive);
+}

@@ -1,0 +1,91 @@
+import { getSystemErrorMessage } from "node:util";
+
+/** Exit codes (docs: README, "Exit codes"): 1 nothing changed, 2 usage, 3 differences or findings, 4 not everything undone. */
+export type FailureExitCode = 1 | 2 | 3 | 4;
+
+interface FailureDetails {
+  /** Stable and meant for programs: `pointer-missing`, `mount-missing`, … */
+  code: string;
+  /** The file, directory, option or object that it is about. */
+  subject: string;
+  /** What was attempted and why it did not work: `cannot be read: permission denied`. */
+  problem: string;
+  /** What the user can do about it. */
+  hint?: string;
+  /** 1 when not given: nothing has changed. */
+  exitCode?: FailureExitCode;
+  /** The state outside may mend this by itself, so that `--wait` is worth it. */
+  passing?: boolean;
+  cause?: unknown;
+}
+
+/** A failure that the user can understand and mend. Everything else that is thrown is a bug of ours. */
+export class Failure extends Error {
+  override readonly name = "Failure";
+  readonly code: string;
+  readonly hint: string | undefined;
+  readonly exitCode: FailureExitCode;
+  readonly passing: boolean;
+  /** Something had been changed already, and all of it was put back. */
+  undone = false;
+
+  constructor(details: FailureDetails) {
+    super(`${details.subject}: ${details.problem}`, { cause: details.cause });
+    this.code = details.code;
+    this.hint = details.hint;
+    this.exitCode = details.exitCode ?? 1;
+    this.passing = details.passing ?? false;
+  }
+}
+
+/** The run was ended by a signal before its commit point: nothing has happened. */
+export class Interrupted extends Error {
+  override readonly name = "Interrupted";
+  readonly signal: NodeJS.Signals;
+
+  constructor(signal: NodeJS.Signals) {
+    super(`ended by ${signal} before anything was changed`);
+    this.signal = signal;
+  }
+}
+
+/** Throws `Interrupted` once the run's signal has been aborted; its reason is the name of the process signal. */
+export function throwIfInterrupted(signal: AbortSignal): void {
+  if (signal.aborted) throw new Interrupted(signal.reason as NodeJS.Signals);
+}
+
+/** Is this the system's error of that code (`ENOENT`)? */
+export function isSystemError(error: unknown, ...codes: string[]): error is NodeJS.ErrnoException {
+  return error instanceof Error && "code" in error && codes.includes(String(error.code));
+}
+
+/** The reason in the system's own words (`no space left on device`), else the error's message. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { errno, code } = error as NodeJS.ErrnoException;
+  return errno !== undefined && typeof code === "string" && errno < 0 ? getSystemErrorMessage(errno) : error.message;
+}
+
+const HINTS: Record<string, string> = {
+  EROFS: "the file system is mounted read-only: mount it writable, or name another directory",
+  EACCES: "run as root, or as a user that may write there",
+  EPERM: "run as root; a file with the immutable attribute (lsattr) must be released first (chattr -i)",
+  ENOSPC: "free some space on that file system and run again",
+  EDQUOT: "free some space on that file system and run again",
+  EIO: "the disk reported an error: look at the kernel's log (dmesg)",
+};
+
+/** Turns an error of the system into a `Failure` about `subject`; a `Failure` passes as it is. */
+export function systemFailure(subject: string, attempt: string, error: unknown): Error {
+  if (error instanceof Failure || error instanceof Interrupted) return error;
+  if (!(error instanceof Error) || (error as NodeJS.ErrnoException).errno === undefined) return error as Error;
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  const hint = HINTS[code];
+  return new Failure({
+    code: code === "" ? "system-error" : `system-${code.toLowerCase()}`,
+    subject,
+    problem: `${attempt}: ${reasonOf(error)}`,
+    ...(hint === undefined ? {} : { hint }),
+    cause: error,
+  });
+}

@@ -1,0 +1,87 @@
+/** The directories on the node that cni-node writes to. */
+import * as fs from "node:fs";
+import { dirname, isAbsolute, relative, resolve } from "node:path";
+
+import { Failure, isSystemError, systemFailure } from "../errors.ts";
+
+/** Where a directory of the node is looked for. */
+export interface DirectoryRequest {
+  /** What it holds, in the plural: `plugins`. */
+  holds: string;
+  path: string;
+  /** The option that names it. */
+  option: string;
+  /** It was named by the user and so must exist; else it lies below the host root and is made when it is absent. */
+  named: boolean;
+  hostRoot: string;
+  hostRootNamed: boolean;
+}
+
+/**
+ * Finds a target directory, without changing anything.
+ *
+ * @returns its real path; where there is nothing yet, the path at which it may be made.
+ * @throws Failure `mount-missing` when files put there would not reach the node, `not-a-directory`, `outside-host-root`.
+ */
+export function findDirectory(request: DirectoryRequest): string {
+  const { path, named, hostRoot } = request;
+  const found = realDirectory(path);
+  if (found !== undefined) {
+    if (!named && !isBelow(found, realDirectory(hostRoot) ?? hostRoot)) {
+      throw new Failure({
+        code: "outside-host-root",
+        subject: path,
+        problem: `is a link that leads to ${found}, out of the host root ${hostRoot}`,
+        hint: `mount the directory that is meant and name it with ${request.option}`,
+      });
+    }
+    return found;
+  }
+  if (named || realDirectory(hostRoot) === undefined || (!request.hostRootNamed && isOnRootMount(hostRoot, path))) {
+    throw mountMissing(request);
+  }
+  return path;
+}
+
+function mountMissing({ holds, path, option, hostRoot }: DirectoryRequest): Failure {
+  const onNode = isBelow(path, hostRoot) ? `/${relative(hostRoot, path)}` : "/the/directory/of/the/node";
+  return new Failure({
+    code: "mount-missing",
+    subject: path,
+    problem: `${holds} cannot be looked up or written there: no directory of the node is mounted at this path`,
+    hint: `mount it, for example with docker run -v ${onNode}:${resolve(path)} or a hostPath volume, or name another with ${option}`,
+  });
+}
+
+function realDirectory(path: string): string | undefined {
+  try {
+    const real = fs.realpathSync(path);
+    if (fs.statSync(real).isDirectory()) return real;
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return undefined;
+    throw systemFailure(path, "cannot be looked at", error);
+  }
+  throw new Failure({ code: "not-a-directory", subject: path, problem: "is not a directory" });
+}
+
+/** In a container without the mount, the path would be made in the container's own file system and be lost with it. */
+function isOnRootMount(hostRoot: string, path: string): boolean {
+  if (resolve(hostRoot) === "/") return false;
+  let existing = resolve(path);
+  while (!fs.existsSync(existing)) existing = dirname(existing);
+  const real = fs.realpathSync(existing);
+  const mounts = fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n");
+  const points = mounts.map((line) => line.split(" ")[4] ?? "").map(unescapeMountPoint);
+  return !points.some((point) => point !== "/" && point !== "" && isBelow(real, point));
+}
+
+/** The kernel writes blanks and backslashes in mountinfo as octal escapes. */
+function unescapeMountPoint(point: string): string {
+  return point.replace(/\\([0-7]{3})/gu, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}
+
+/** Is this path the directory itself or below it? */
+function isBelow(path: string, directory: string): boolean {
+  const way = relative(directory, path);
+  return way === "" || (!isAbsolute(way) && way !== ".." && !way.startsWith("../"));
+}

@@ -1,0 +1,74 @@
+import * as fs from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { Failure, isSystemError, systemFailure, throwIfInterrupted } from "../errors.ts";
+import { makeDirectory } from "./disk.ts";
+import { statePaths } from "./record.ts";
+
+/** A lock that is held; the kernel frees it with its process. */
+export interface Lock {
+  release(): void;
+}
+
+/**
+ * Waits for the lock of a target directory, which must exist.
+ *
+ * The lock is SQLite's own on an empty file: an open file description lock would need native code. SQLite waits by
+ * blocking, so that it is asked not to, and we wait, in order to notice signals.
+ *
+ * @param deadline milliseconds since the epoch.
+ * @throws Failure `lock-timeout`; Interrupted.
+ */
+export async function lockDirectory(directory: string, deadline: number, signal: AbortSignal): Promise<Lock> {
+  for (;;) {
+    throwIfInterrupted(signal);
+    const lock = tryLock(directory);
+    if (lock !== undefined) return lock;
+    if (Date.now() >= deadline) {
+      throw new Failure({
+        code: "lock-timeout",
+        subject: directory,
+        problem: "cannot be locked: another cni-node run works there",
+        hint: "wait for it to end, or give it more time with --lock-timeout",
+      });
+    }
+    // Waiters that ask at random times do not ask together.
+    await sleep(5 + Math.random() * 20);
+  }
+}
+
+/** Undefined: somebody else holds it, or it was removed under our hands. */
+function tryLock(directory: string): Lock | undefined {
+  const { state, lock: path } = statePaths(directory);
+  let descriptor: number | undefined;
+  let database: DatabaseSync | undefined;
+  try {
+    makeDirectory(state, 0o700);
+    // Kept open so that its inode is not used again: it tells whether the file that was locked is still the lock.
+    // Closed after the database: closing any descriptor of a file drops the process's locks on it.
+    descriptor = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW, 0o600);
+    database = new DatabaseSync(path, { timeout: 0 });
+    database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
+    const locked = fs.fstatSync(descriptor);
+    const present = fs.statSync(path);
+    if (locked.ino !== present.ino || locked.dev !== present.dev) return free(database, descriptor);
+    const held = { database, descriptor };
+    return { release: () => void free(held.database, held.descriptor) };
+  } catch (error) {
+    free(database, descriptor);
+    if (isBusy(error) || isSystemError(error, "ENOENT")) return undefined;
+    throw systemFailure(path, "cannot be locked", error);
+  }
+}
+
+function free(database: DatabaseSync | undefined, descriptor: number | undefined): undefined {
+  database?.close();
+  if (descriptor !== undefined) fs.closeSync(descriptor);
+}
+
+/** SQLITE_BUSY, or SQLITE_CANTOPEN when the holder has just removed the file with its directory. */
+function isBusy(error: unknown): boolean {
+  const code = (error as { errcode?: number }).errcode;
+  return code === 5 || code === 14;
+}

@@ -1,0 +1,448 @@
+/**
+ * Changes files in several directories whole or not at all, whatever ends the process: stage, commit, act, settle.
+ * The record of each directory is the journal; docs/reliability.md tells what is on the disk after each step.
+ * The caller holds the locks of all directories.
+ */
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+
+import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
+import { link, makeDirectory, remove, replace, syncDirectory } from "./disk.ts";
+import { inspect, isSameFile, type Live } from "./inspect.ts";
+import {
+  isReleased,
+  readRecord,
+  statePaths,
+  withoutAwaited,
+  withoutPending,
+  writeRecord,
+  type Change,
+  type HeldAsset,
+  type HostRecord,
+  type Pending,
+} from "./record.ts";
+
+/** What is to become of one name in a directory. */
+export interface FileStep {
+  name: string;
+  /** All additions, directory by directory, come before all removals, which go through the directories backwards. */
+  phase: "add" | "remove";
+  /** What was there when this was decided. If it has changed since, nothing is done. */
+  live: Live;
+  /** `restore`: the file that `asset.before` kept comes back. `none`: only the record changes. */
+  effect: "write" | "remove" | "restore" | "none";
+  /** For `write`: makes the new file at this path, durable, with mode and owner. Returns its digest. */
+  stage?: (path: string) => Promise<string>;
+  /** The live file is somebody else's: keep it, and name it in the record as what was there before. */
+  keepLive: boolean;
+  /** For `restore`: the object that comes back. */
+  restores?: string;
+  /** What the record says of the name afterwards; `digest` and `before` are filled in. Undefined: nothing. */
+  asset: HeldAsset | undefined;
+}
+
+/** The steps in one directory, in order. */
+export interface DirectorySteps {
+  directory: string;
+  steps: FileStep[];
+}
+
+/** One directory of a run that is to be committed, carried out or undone. */
+interface Member {
+  directory: string;
+  /** As it was before the run; undefined: there was none. */
+  record: HostRecord | undefined;
+  id: string;
+  changes: Change[];
+  assets: HeldAsset[];
+}
+
+/**
+ * Carries out all steps or none.
+ *
+ * @returns warnings: all is done, but something of the book-keeping was left to the next run.
+ * @throws Failure with exit code 1: nothing has changed, or it was undone. Exit code 4: not everything could be undone.
+ * @throws Interrupted before the commit point. After it, signals are not looked at.
+ */
+export async function transact(parts: readonly DirectorySteps[], signal: AbortSignal): Promise<string[]> {
+  const members: Member[] = [];
+  for (const part of parts) {
+    throwIfInterrupted(signal);
+    members.push(await stage(part));
+  }
+  throwIfInterrupted(signal);
+  const run = newId();
+  commit(run, members);
+  try {
+    act(members);
+  } catch (error) {
+    undo(run, members, error);
+  }
+  return settle(run, members);
+}
+
+/** Puts the new contents and a second name of everything that will be replaced into `objects/`, durably. */
+async function stage({ directory, steps }: DirectorySteps): Promise<Member> {
+  const { objects } = statePaths(directory);
+  const record = readRecord(directory);
+  attempt(objects, "cannot be made", () => makeDirectory(objects, 0o700));
+  const staged = await settled(steps.map((step) => stageStep(directory, step)));
+  attempt(objects, "cannot be written", () => syncDirectory(objects));
+  const touched = new Set(steps.map((step) => step.name));
+  return {
+    directory,
+    record,
+    id: record?.directory ?? newId(),
+    changes: staged.flatMap(({ change }) => (change === undefined ? [] : [change])),
+    assets: [
+      ...(record?.assets ?? []).filter((asset) => !touched.has(asset.name)),
+      ...staged.flatMap(({ asset }) => (asset === undefined ? [] : [asset])),
+    ],
+  };
+}
+
+async function stageStep(directory: string, step: FileStep): Promise<{ change?: Change; asset?: HeldAsset }> {
+  const { name, phase, effect, live } = step;
+  const before = effect === "none" && !step.keepLive ? null : keepLiveFile(directory, name, live);
+  const { after, digest } = await stageAfter(directory, step);
+  const asset = step.asset && {
+    ...step.asset,
+    ...(digest === undefined ? {} : { digest }),
+    ...(step.keepLive && before !== null ? { before } : {}),
+  };
+  return {
+    ...(effect === "none" ? {} : { change: { name, phase, before, after } }),
+    ...(asset === undefined ? {} : { asset }),
+  };
+}
+
+async function stageAfter(directory: string, step: FileStep): Promise<{ after: string | null; digest?: string }> {
+  if (step.effect === "restore" && step.restores !== undefined) {
+    const kept = join(statePaths(directory).objects, step.restores);
+    if (inspect(statePaths(directory).objects, step.restores).type === "absent") {
+      throw new Failure({
+        code: "backup-missing",
+        subject: join(directory, step.name),
+        problem: `what was there before cannot be put back: ${kept} is gone`,
+        hint: `remove ${join(directory, step.name)} by hand if it is to go, and run again`,
+      });
+    }
+    return { after: step.restores };
+  }
+  if (step.effect !== "write" || step.stage === undefined) return { after: null };
+  const after = newId();
+  const path = join(statePaths(directory).objects, after);
+  try {
+    return { after, digest: await step.stage(path) };
+  } catch (error) {
+    throw systemFailure(join(directory, step.name), "the new file cannot be written", error);
+  }
+}
+
+/** Undo copy and backup in one: a second link to the live file. Returns its object id, null where nothing is live. */
+function keepLiveFile(directory: string, name: string, live: Live): string | null {
+  const path = join(directory, name);
+  if (!isSameFile(inspect(directory, name), live)) throw changedMeanwhile(path);
+  if (live.type === "absent") return null;
+  const id = newId();
+  try {
+    link(path, join(statePaths(directory).objects, id));
+  } catch (error) {
+    throw cannotKeep(path, error);
+  }
+  if (!isSameFile(inspect(statePaths(directory).objects, id), live)) throw changedMeanwhile(path);
+  return id;
+}
+
+function cannotKeep(path: string, error: unknown): Error {
+  if (isSystemError(error, "ENOENT")) return changedMeanwhile(path);
+  if (isSystemError(error, "EXDEV", "EBUSY")) {
+    return new Failure({
+      code: "file-is-mount",
+      subject: path,
+      problem: "cannot be replaced: the file is a mount of its own",
+      hint: "mount the whole directory instead of the single file",
+      cause: error,
+    });
+  }
+  if (isSystemError(error, "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK")) {
+    return new Failure({
+      code: "no-hard-links",
+      subject: path,
+      problem: `cannot be kept for undoing: ${reasonOf(error)}`,
+      hint: "cni-node needs a file system with hard links for its target directories",
+      cause: error,
+    });
+  }
+  return systemFailure(path, "cannot be kept for undoing", error);
+}
+
+function changedMeanwhile(path: string): Failure {
+  return new Failure({
+    code: "changed-meanwhile",
+    subject: path,
+    problem: "was changed by somebody else while this run looked at it; nothing was done",
+    hint: "run again",
+    passing: true,
+  });
+}
+
+/** After the last record has been written the run will happen, whatever comes. */
+function commit(run: string, members: readonly Member[]): void {
+  const directories = members.map(({ id, directory }) => ({ id, path: directory }));
+  try {
+    const decider = members.at(-1);
+    if (members.length > 1 && decider !== undefined && decider.record === undefined) {
+      write(decider.directory, awaitedRecord(run, decider, members));
+    }
+    for (const member of members) {
+      const pending: Pending = { run, directories, changes: member.changes, assets: member.assets };
+      write(member.directory, { ...recordOf(member), pending });
+    }
+  } catch (error) {
+    // A full disk has room for the records again once the new files are gone; a run that counts as committed needs them.
+    const decided = readRecord(members.at(-1)?.directory ?? "")?.pending?.run === run;
+    if (!decided) for (const member of members) discardStaged(member);
+    forget(run, members, error);
+    throw error;
+  }
+}
+
+function discardStaged({ directory, changes, record }: Member): void {
+  const kept = new Set(record?.assets.map((asset) => asset.before));
+  for (const { after } of changes) {
+    if (after !== null && !kept.has(after)) remove(join(statePaths(directory).objects, after));
+  }
+}
+
+function write(directory: string, record: HostRecord): void {
+  attempt(statePaths(directory).record, "cannot be written", () => writeRecord(directory, record));
+}
+
+/** A member's record outside the run. */
+function recordOf({ record, id }: Member): HostRecord {
+  return record === undefined ? { version: 1, directory: id, assets: [] } : withoutPending(record);
+}
+
+/** The same, kept for the journals of the other members to be recognised by. */
+function awaitedRecord(run: string, member: Member, members: readonly Member[]): HostRecord {
+  const by = members.map(({ id }) => id).filter((id) => id !== member.id);
+  return by.length === 0 ? recordOf(member) : { ...recordOf(member), awaited: { run, by } };
+}
+
+/** Carries out the changes; what is done already is left. A name that is neither before nor after belongs to others. */
+function act(members: readonly Member[], onForeign: (path: string) => void = refuseForeign): void {
+  for (const phase of ["add", "remove"] as const) {
+    for (const { directory, changes } of phase === "add" ? members : members.toReversed()) {
+      const own = changes.filter((change) => change.phase === phase);
+      for (const { name, before, after } of own) changeFile(directory, name, before, after, onForeign);
+      if (own.length > 0) attempt(directory, "cannot be made durable", () => syncDirectory(directory));
+    }
+  }
+}
+
+function refuseForeign(path: string): void {
+  throw changedMeanwhile(path);
+}
+
+/** Makes `to` live in the place of `from`, both objects, null: no file. */
+function changeFile(
+  directory: string,
+  name: string,
+  from: string | null,
+  to: string | null,
+  onForeign: (path: string) => void,
+): void {
+  const { objects } = statePaths(directory);
+  const path = join(directory, name);
+  if (isLive(directory, name, to)) return;
+  if (!isLive(directory, name, from)) return onForeign(path);
+  if (to === null) attempt(path, "cannot be removed", () => remove(path));
+  else attempt(path, "cannot be put in place", () => replace(join(objects, to), directory, name));
+}
+
+/** The inode decides: contents may be equal by chance. */
+function isLive(directory: string, name: string, object: string | null): boolean {
+  const live = inspect(directory, name);
+  if (object === null) return live.type === "absent";
+  const kept = inspect(statePaths(directory).objects, object);
+  return live.stat !== undefined && live.stat.ino === kept.stat?.ino && live.stat.dev === kept.stat.dev;
+}
+
+/**
+ * Puts back what `act` has done, then forgets the run.
+ *
+ * @throws the failure that made it necessary, or one with exit code 4 that names what could not be undone.
+ */
+function undo(run: string, members: readonly Member[], error: unknown): never {
+  const stuck = (["remove", "add"] as const).flatMap((phase) =>
+    (phase === "add" ? members.toReversed() : members).flatMap((member) => undoPhase(member, phase)),
+  );
+  if (stuck.length > 0) throw notUndone(error, stuck);
+  forget(run, members, error);
+  if (error instanceof Failure) error.undone = true;
+  throw error;
+}
+
+/** Goes on after an error: as much as can be is put back. Returns what could not. */
+function undoPhase({ directory, changes }: Member, phase: Change["phase"]): string[] {
+  const stuck: string[] = [];
+  const undoing = changes.filter((change) => change.phase === phase).toReversed();
+  for (const { name, before, after } of undoing) {
+    try {
+      changeFile(directory, name, after, before, refuseForeign);
+    } catch (error) {
+      stuck.push(`${join(directory, name)} (${reasonOf(error)})`);
+    }
+  }
+  try {
+    if (undoing.length > 0) syncDirectory(directory);
+  } catch (error) {
+    stuck.push(`${directory} (${reasonOf(error)})`);
+  }
+  return stuck;
+}
+
+function notUndone(error: unknown, stuck: readonly string[]): Failure {
+  return new Failure({
+    code: "not-undone",
+    subject: (error as Error).message,
+    problem: `undoing failed too, left as they are: ${stuck.join(", ")}`,
+    hint: "mend the cause and run any cni-node command that writes here: it finishes this run first",
+    exitCode: 4,
+    cause: error,
+  });
+}
+
+/** Removes the journals, the deciding one first, so that a run killed here is never taken for committed. */
+function forget(run: string, members: readonly Member[], cause: unknown): void {
+  try {
+    for (const member of members.toReversed()) {
+      if (readRecord(member.directory)?.pending?.run === run) {
+        writeRecord(member.directory, awaitedRecord(run, member, members));
+      }
+    }
+    for (const member of members) {
+      if (member.record === undefined) remove(statePaths(member.directory).record);
+      else if (readRecord(member.directory)?.awaited?.run === run) writeRecord(member.directory, recordOf(member));
+    }
+  } catch (error) {
+    throw notUndone(cause, [`the journal (${reasonOf(error)})`]);
+  }
+}
+
+/** Writes what is held now, the deciding directory last. */
+function settle(run: string, members: readonly Member[]): string[] {
+  for (const member of members) {
+    const record = member === members.at(-1) ? recordOf(member) : awaitedRecord(run, member, members);
+    const base = member.assets.length > 0 ? recordOf(member) : record;
+    try {
+      writeRecord(member.directory, { ...base, assets: member.assets });
+    } catch (error) {
+      return [
+        `${statePaths(member.directory).record}: cannot be written: ${reasonOf(error)}; everything is done, the next run finishes the book-keeping`,
+      ];
+    }
+  }
+  return [];
+}
+
+/**
+ * Finishes or undoes what an earlier run left in these directories.
+ *
+ * @param directories locked, in kind order.
+ * @param visible as for `sweep`.
+ * @returns what was done, a sentence each.
+ * @throws Failure `recovery-incomplete` when a directory of that run is not here.
+ */
+export function recover(directories: readonly string[], visible: readonly string[]): string[] {
+  const notes = finishRuns(directories);
+  for (const directory of directories) {
+    const record = readRecord(directory);
+    if (record?.awaited !== undefined && isReleased(directory, record, visible)) {
+      writeRecord(directory, withoutAwaited(record));
+    }
+  }
+  return notes;
+}
+
+function finishRuns(directories: readonly string[]): string[] {
+  const notes: string[] = [];
+  for (;;) {
+    const found = directories.map((directory) => ({ directory, record: readRecord(directory) }));
+    const pending = found.find(({ record }) => record?.pending !== undefined)?.record?.pending;
+    if (pending === undefined) return notes;
+    notes.push(...recoverRun(pending, found));
+  }
+}
+
+function recoverRun(
+  { run, directories }: Pending,
+  found: readonly { directory: string; record: HostRecord | undefined }[],
+): string[] {
+  const present = directories.map(({ id, path }) => {
+    const member = found.find(({ record }) => record?.directory === id);
+    if (member?.record === undefined) throw recoveryIncomplete(found, run, path);
+    return { directory: member.directory, record: member.record };
+  });
+  const begun = present.filter(({ record }) => record.pending?.run === run);
+  if (present.at(-1)?.record.pending?.run !== run) {
+    for (const { directory, record } of begun) writeRecord(directory, withoutPending(record));
+    return ["forgot a run that had been ended before it changed anything"];
+  }
+  const members = begun.map(({ directory, record }) => memberOf(directory, record));
+  const foreign: string[] = [];
+  try {
+    act(members, (path) => foreign.push(path));
+  } catch (error) {
+    undo(run, members, error);
+  }
+  for (const warning of settle(run, members)) {
+    throw new Failure({ code: "recovery-failed", subject: "an earlier run", problem: warning });
+  }
+  return [
+    "finished a run that had been ended half way",
+    ...foreign.map((path) => `${path}: changed by somebody else since that run, left as it is`),
+  ];
+}
+
+function memberOf(directory: string, record: HostRecord): Member {
+  const { pending } = record;
+  return {
+    directory,
+    record: withoutPending(record),
+    id: record.directory,
+    changes: pending?.changes ?? [],
+    assets: pending?.assets ?? [],
+  };
+}
+
+function recoveryIncomplete(found: readonly { directory: string }[], run: string, path: string): Failure {
+  return new Failure({
+    code: "recovery-incomplete",
+    subject: found.map(({ directory }) => directory).join(", "),
+    problem: `an earlier run (${run}) was ended half way and cannot be finished: it also wrote to a directory that was at ${path} and is not here`,
+    hint: "mount or name both directories (--plugin-dir, --config-dir) and run again; if the other one is gone for good, move the .cni-node directory of this one away: cni-node then forgets what it installed here",
+  });
+}
+
+/** Waits for all before it throws the first error: nothing may still be writing when the caller sweeps. */
+async function settled<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  const results = await Promise.allSettled(promises);
+  return results.map((result) => {
+    if (result.status === "rejected") throw result.reason as Error;
+    return result.value;
+  });
+}
+
+function attempt(subject: string, problem: string, operation: () => void): void {
+  try {
+    operation();
+  } catch (error) {
+    throw systemFailure(subject, problem, error);
+  }
+}
+
+function newId(): string {
+  return randomBytes(8).toString("hex");
+}

@@ -1,0 +1,137 @@
+/** The options of all commands, as data, and how their texts are read. */
+import { Failure } from "./errors.ts";
+
+/** How the text of an option is read. */
+type Type = "list" | "text" | "flag" | "duration" | "mode" | "owner" | readonly string[];
+
+interface OptionSpec {
+  type: Type;
+  /** What the value is called in `--help`. */
+  value?: string;
+  /** Used when neither the option nor its environment variable is given. */
+  default?: string;
+  help: string;
+}
+
+/** Every option by its name; its environment variable is `CNI_NODE_` and the name in capitals. */
+export const OPTIONS = {
+  plugins: { type: "list", value: "LIST", help: "plugin binaries" },
+  configs: { type: "list", value: "LIST", help: "CNI configurations, rendered from templates" },
+  manifests: { type: "list", value: "LIST", help: "Kubernetes manifests (not in this version)" },
+  "plugin-source": {
+    type: "text",
+    value: "DIR",
+    default: "/opt/cni/bin",
+    help: "where plugin binaries are taken from",
+  },
+  "config-source": { type: "text", value: "DIR", default: "/etc/cni/net.d", help: "where templates are taken from" },
+  "manifest-source": {
+    type: "text",
+    value: "DIR",
+    default: "/etc/kubernetes/manifests",
+    help: "where manifests are taken from",
+  },
+  "host-root": { type: "text", value: "DIR", default: "/host", help: "where the node's file system is mounted" },
+  "plugin-dir": { type: "text", value: "DIR", help: "the node's plugins (default: HOST_ROOT/opt/cni/bin)" },
+  "config-dir": {
+    type: "text",
+    value: "DIR",
+    help: "the node's CNI configurations (default: HOST_ROOT/etc/cni/net.d)",
+  },
+  owner: { type: "owner", value: "NAME", default: "cni-node", help: "whose assets these are" },
+  "take-over": { type: "flag", help: "replace what another owner holds with other content" },
+  refresh: { type: "flag", help: "compare contents also of what is in both lists" },
+  prune: { type: "flag", help: "also remove what the owner holds and no longer desires; needs --owner" },
+  validate: {
+    type: ["strict", "warn", "off"],
+    default: "strict",
+    help: "what to do about a configuration that runtimes would not load",
+  },
+  "config-mode": {
+    type: "mode",
+    value: "MODE",
+    help: "mode of configurations (default: 0600, existing files keep theirs)",
+  },
+  wait: { type: "duration", value: "TIME", default: "0s", help: "wait for files that pointers name" },
+  "lock-timeout": { type: "duration", value: "TIME", default: "2m", help: "wait for other runs on the same node" },
+  "dry-run": { type: "flag", help: "say what would be done and do nothing" },
+  "exit-code": { type: "flag", help: "end with 3 if anything would change" },
+  pause: { type: "flag", help: "after success, wait for SIGTERM or SIGINT" },
+  output: { type: ["text", "json"], default: "text", help: "how the report is written" },
+} as const satisfies Record<string, OptionSpec>;
+
+/** The name of an option, without its dashes. */
+export type OptionName = keyof typeof OPTIONS;
+
+/** The texts of the options that were given, by option or environment variable. */
+export type OptionTexts = Partial<Record<OptionName, string>>;
+
+/** Is this one of our options? */
+export function isOptionName(name: string): name is OptionName {
+  return Object.hasOwn(OPTIONS, name);
+}
+
+/** The specification of an option, without the literal types of its entry. */
+export function specOf(name: OptionName): OptionSpec {
+  return OPTIONS[name];
+}
+
+/** `CNI_NODE_PLUGIN_SOURCE` for `plugin-source`. */
+export function environmentName(name: OptionName): string {
+  return `CNI_NODE_${name.toUpperCase().replaceAll("-", "_")}`;
+}
+
+/** The text of an option, or its default. */
+export function textOf(texts: OptionTexts, name: OptionName): string {
+  return texts[name] ?? specOf(name).default ?? "";
+}
+
+/** Is this flag set? */
+export function isSet(texts: OptionTexts, name: OptionName): boolean {
+  return ["true", "1"].includes(texts[name] ?? "false");
+}
+
+const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** Reads `500ms`, `2m`; milliseconds. */
+export function durationOf(texts: OptionTexts, name: OptionName): number {
+  const [, number = "0", unit = "s"] = DURATION.exec(textOf(texts, name)) ?? [];
+  return Number(number) * (UNITS[unit] ?? 0);
+}
+
+const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/u;
+
+/**
+ * Checks the text of an option.
+ *
+ * @throws Failure `usage`.
+ */
+export function checkOption(name: OptionName, text: string, from: string): void {
+  const { type } = specOf(name);
+  const problem = objectionTo(type, text);
+  if (problem !== undefined) {
+    throw new Failure({ code: "usage", subject: from, problem: `${JSON.stringify(text)} ${problem}`, exitCode: 2 });
+  }
+}
+
+function objectionTo(type: Type, text: string): string | undefined {
+  if (typeof type !== "string") return type.includes(text) ? undefined : `is none of ${type.join(", ")}`;
+  switch (type) {
+    case "flag":
+      return /^(?:true|false|1|0)$/u.test(text) ? undefined : "is none of true, false, 1, 0";
+    case "duration":
+      return DURATION.test(text) ? undefined : "is no duration such as 500ms, 30s or 2m";
+    case "mode":
+      return /^0?[0-7]{3}$/u.test(text) ? undefined : "is no file mode such as 0600";
+    case "owner":
+      return /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/u.test(text)
+        ? undefined
+        : "is no owner: up to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit";
+    case "text":
+      return text === "" ? "is empty" : undefined;
+    case "list":
+      return undefined;
+    default:
+      return type satisfies never;
+  }
+}

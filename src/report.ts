@@ -1,0 +1,67 @@
+/** Results → text or JSON. The report goes to stdout, everything else to stderr. */
+import { constants } from "node:os";
+
+import type { StepResult } from "./apply/prepare.ts";
+import { Failure, Interrupted } from "./errors.ts";
+import type { Ending, World } from "./world.ts";
+
+/** What `--output=json` prints, one object a run (docs/schemas/report.json). */
+export interface JsonReport {
+  version: 1;
+  command: string;
+  result: "done" | "failed" | "undone" | "partial";
+  exitCode: number;
+  [detail: string]: unknown;
+}
+
+/** Prints one object. */
+export function printJson(world: World, report: Omit<JsonReport, "version">): void {
+  world.stdout(`${JSON.stringify({ version: 1, ...report })}\n`);
+}
+
+/** One aligned line a step. */
+export function formatSteps(steps: readonly StepResult[]): string {
+  if (steps.length === 0) return "nothing to do\n";
+  const width = Math.max(...steps.map(({ name }) => name.length));
+  return steps
+    .map(({ outcome, kind, name, reason }) => {
+      return `${outcome.padEnd(10)}  ${kind.padEnd(8)}  ${name.padEnd(width)}  ${reason ?? ""}`.trimEnd();
+    })
+    .map((line) => `${line}\n`)
+    .join("");
+}
+
+/** Warnings are for people; in JSON they are part of the object. */
+export function printWarnings(world: World, warnings: readonly string[]): void {
+  for (const warning of warnings) world.stderr(`cni-node: ${warning}\n`);
+}
+
+/** Says what failed and why, and gives the exit code. */
+export function reportFailure(error: unknown, command: string, json: boolean, world: World): Ending {
+  const ending = endingOf(error);
+  const [code, message, hint] = describe(error);
+  world.stderr(`cni-node: ${message}\n${hint === undefined ? "" : `  hint: ${hint}\n`}`);
+  if (json) {
+    const { exitCode } = ending;
+    const result = exitCode === 4 ? "partial" : error instanceof Failure && error.undone ? "undone" : "failed";
+    const described = { code, message, ...(hint === undefined ? {} : { hint }) };
+    printJson(world, { command, result, exitCode, steps: [], error: described });
+  }
+  return ending;
+}
+
+function endingOf(error: unknown): Ending {
+  if (error instanceof Failure) return { exitCode: error.exitCode };
+  if (error instanceof Interrupted) return { exitCode: 128 + constants.signals[error.signal], signal: error.signal };
+  return { exitCode: 1 };
+}
+
+function describe(error: unknown): [code: string, message: string, hint?: string] {
+  if (error instanceof Failure) {
+    const message = error.undone ? `${error.message}; what had been done was undone` : error.message;
+    return error.hint === undefined ? [error.code, message] : [error.code, message, error.hint];
+  }
+  if (error instanceof Interrupted) return ["interrupted", error.message];
+  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return ["internal", `this is a defect of cni-node: ${stack}`, "please report it with this text"];
+}

@@ -1,0 +1,16 @@
+/** Everything outside the program, in one value: a test is a call, not a process. */
+export interface World {
+  env: Readonly<Record<string, string | undefined>>;
+  /** The report, and nothing else. */
+  stdout(text: string): void;
+  /** Notes, warnings and errors. */
+  stderr(text: string): void;
+  /** Aborted by the first signal that ends the process; the reason is its name (`SIGTERM`). */
+  signal: AbortSignal;
+}
+
+/** How a run ends: by an exit code, or by the signal that interrupted it. */
+export interface Ending {
+  exitCode: number;
+  signal?: NodeJS.Signals;
+}

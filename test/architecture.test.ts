@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const source = fileURLToPath(new URL("../src", import.meta.url));
+
+/** From the edge to the core (docs/architecture.md). A file imports from its own folder and from later layers only. */
+const LAYERS = [
+  ["main.ts"],
+  ["cli.ts"],
+  ["commands/"],
+  ["report.ts", "diff.ts", "options.ts"],
+  ["apply/"],
+  ["host/", "template/", "cni/"],
+  ["errors.ts", "world.ts"],
+];
+
+/** Modules that decide and never touch a file: pure core, effects at the edge. */
+const PURE = ["apply/asset.ts", "apply/plan.ts", "template/pointer.ts", "cni/config.ts", "diff.ts", "options.ts"];
+
+const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".ts"));
+
+function importsOf(file: string): { name: string; typeOnly: boolean }[] {
+  const text = readFileSync(join(source, file), "utf8");
+  const found = text.matchAll(/(?:^|\n)(?:import|export)\s+(type\s)?[^;]*?from\s+"([^"]+)"|import\("([^"]+)"\)/gu);
+  return Array.from(found, ([, type, from, lazily]) => ({ name: from ?? lazily ?? "", typeOnly: type !== undefined }));
+}
+
+function layerOf(file: string): number {
+  return LAYERS.findIndex((names) =>
+    names.some((name) => file === name || (name.endsWith("/") && file.startsWith(name))),
+  );
+}
+
+function folderOf(file: string): string {
+  return dirname(file) === "." ? file : (file.split("/")[0] ?? "");
+}
+
+test("every source file belongs to a layer", () => {
+  assert.deepEqual(
+    files.filter((file) => layerOf(file) === -1),
+    [],
+  );
+});
+
+test("imports point from the edge to the core, and never across from one folder of a layer to another", () => {
+  const wrong = files.flatMap((file) =>
+    importsOf(file)
+      .filter(({ name }) => name.startsWith("."))
+      .map(({ name }) => normalize(join(dirname(file), name)))
+      .filter((imported) => folderOf(imported) !== folderOf(file) && layerOf(imported) <= layerOf(file))
+      .map((imported) => `${file} imports ${imported}`),
+  );
+  assert.deepEqual(wrong, []);
+});
+
+test("the pure modules import no file system, process or network", () => {
+  const allowed = new Set(["jsonc-parser", "diff"]);
+  const wrong = PURE.flatMap((file) =>
+    importsOf(file)
+      .filter(({ name, typeOnly }) => !typeOnly && !name.startsWith(".") && !allowed.has(name))
+      .map(({ name }) => `${file} imports ${name}`),
+  );
+  assert.deepEqual(wrong, []);
+});
+
+test("cni is a library of its own: it imports nothing of ours but errors", () => {
+  const wrong = files
+    .filter((file) => file.startsWith("cni/"))
+    .flatMap((file) => importsOf(file).map(({ name }) => name))
+    .filter((name) => name.startsWith("../") && name !== "../errors.ts");
+  assert.deepEqual(wrong, []);
+});

@@ -1,0 +1,583 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { describe, test } from "node:test";
+
+import { lockDirectory } from "../src/host/lock.ts";
+import { durationOf, environmentName, OPTIONS, type OptionName } from "../src/options.ts";
+import { BUNDLE, conflist, contentsOf, endOf, TestNode, until, type Ran } from "./helpers/node.ts";
+
+/** A node with plugins and a configuration in the image. */
+function preparedNode(): TestNode {
+  const node = new TestNode();
+  for (const name of ["bridge", "vlan", "macvlan"]) node.plugin(name);
+  node.template("a.conflist", conflist("a", "bridge"));
+  return node;
+}
+
+/** Runs what must be refused with exit code 2, before anything is touched. Returns what it says. */
+async function refused(argv: string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
+  using node = preparedNode();
+  await node.run(["install", "--plugins=vlan"]);
+  const before = contentsOf(node.root);
+  const ran = await node.run(argv, { env });
+  assert.deepEqual([ran.exitCode, ran.stdout], [2, ""]);
+  assert.match(ran.stderr, /^cni-node: .+\n/u);
+  assert.deepEqual(contentsOf(node.root), before);
+  return ran.stderr;
+}
+
+/** The plugins that are on the node after a run that must succeed. */
+async function installed(argv: string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
+  using node = preparedNode();
+  const ran = await node.run(argv, { env });
+  assert.equal(ran.exitCode, 0, ran.stderr);
+  return Object.keys(contentsOf(node.bin)).join();
+}
+
+describe("arguments", () => {
+  const cases: [promise: string, argv: string[], plugins: string][] = [
+    ["have their value behind =", ["install", "--plugins=bridge,vlan"], "bridge,vlan"],
+    ["have their value in the next word", ["install", "--plugins", "bridge,vlan"], "bridge,vlan"],
+    ["may come before the command", ["--plugins=bridge", "--pause=false", "install"], "bridge"],
+    ["may come before the command with the value in the next word", ["--plugins", "bridge", "install"], "bridge"],
+    ["may have a value that is the name of a command", ["--plugins", "bridge", "--owner", "plan", "install"], "bridge"],
+    ["that are lists add up", ["install", "--plugins=bridge", "--plugins", "vlan"], "bridge,vlan"],
+    ["that are no lists count when last", ["install", "--plugins=vlan", "--dry-run", "--dry-run=false"], "vlan"],
+    ["may be lists with blanks and lines", ["install", "--plugins", "\n bridge\n vlan,\n"], "bridge,vlan"],
+    ["may be empty lists, which are no-ops", ["install", "--plugins=", "--configs", "", "--manifests=,"], ""],
+  ];
+  for (const [promise, argv, plugins] of cases) {
+    test(promise, async () => assert.equal(await installed(argv), plugins));
+  }
+
+  test("may have = in their value", async () => {
+    using node = preparedNode();
+    const directory = join(node.root, "a=b=c");
+    fs.mkdirSync(directory);
+    assert.equal((await node.run(["install", "--plugins=bridge", `--plugin-dir=${directory}`])).exitCode, 0);
+    assert.deepEqual(Object.keys(contentsOf(directory)), ["bridge"]);
+  });
+
+  const truths: [words: string[], dry: boolean][] = [
+    [["--dry-run"], true],
+    [["--dry-run=true"], true],
+    [["--dry-run=1"], true],
+    [["--dry-run", "true"], true],
+    [["--dry-run", "1"], true],
+    [["--dry-run=false"], false],
+    [["--dry-run=0"], false],
+    [["--dry-run", "false"], false],
+    [["--dry-run", "0"], false],
+  ];
+  for (const [words, dry] of truths) {
+    test(`${words.join(" ")} is ${dry}`, async () => {
+      assert.equal(await installed(["install", ...words, "--plugins=bridge"]), dry ? "" : "bridge");
+      assert.equal(await installed([...words, "install", "--plugins=bridge"]), dry ? "" : "bridge");
+    });
+  }
+
+  const values: [option: string, problem: string][] = [
+    ["--dry-run=yes", "is none of true, false, 1, 0"],
+    ["--dry-run=", "is none of true, false, 1, 0"],
+    ["--output=yaml", "is none of text, json"],
+    ["--validate=true", "is none of strict, warn, off"],
+    ["--wait=5", "is no duration such as 500ms, 30s or 2m"],
+    ["--wait=-5s", "is no duration such as 500ms, 30s or 2m"],
+    ["--lock-timeout=1d", "is no duration such as 500ms, 30s or 2m"],
+    ["--lock-timeout=", "is no duration such as 500ms, 30s or 2m"],
+    ["--config-mode=888", "is no file mode such as 0600"],
+    ["--config-mode=0o600", "is no file mode such as 0600"],
+    ["--config-mode=06000", "is no file mode such as 0600"],
+    ["--owner=", "is no owner"],
+    ["--owner=a/b", "is no owner"],
+    ["--owner=-a", "is no owner"],
+    ["--plugin-dir=", "is empty"],
+  ];
+  for (const [option, problem] of values) {
+    const [name = "", value = ""] = option.split("=");
+    test(`${option} is refused: it ${problem}`, async () => {
+      const start = `cni-node: ${name}: ${JSON.stringify(value)} ${problem}`;
+      assert.ok((await refused(["install", "--plugins=bridge", option])).startsWith(start));
+      const variable = environmentName(name.slice(2) as OptionName);
+      if (value === "") return;
+      const said = await refused(["install", "--plugins=bridge"], { [variable]: value });
+      assert.ok(said.startsWith(`cni-node: ${variable}: ${JSON.stringify(value)} ${problem}`));
+    });
+  }
+
+  test("durations are milliseconds, seconds, minutes and hours", () => {
+    const texts = ["0s", "500ms", "30s", "1.5s", "2m", "1h"];
+    assert.deepEqual(
+      texts.map((wait) => durationOf({ wait }, "wait")),
+      [0, 500, 30_000, 1500, 120_000, 3_600_000],
+    );
+  });
+
+  for (const argv of [
+    ["install", "--plugins"],
+    ["--owner", "--plugins=bridge", "install"],
+  ]) {
+    test(`${argv.join(" ")} is refused: a value is missing`, async () => {
+      assert.match(await refused(argv), /^cni-node: --(?:plugins|owner): needs a value\n/u);
+    });
+  }
+});
+
+describe("environment variables", () => {
+  const cases: [promise: string, argv: string[], env: Record<string, string>, plugins: string][] = [
+    ["stand for options", ["install"], { CNI_NODE_PLUGINS: "bridge" }, "bridge"],
+    ["stand for booleans", ["install", "--plugins=bridge"], { CNI_NODE_DRY_RUN: "1" }, ""],
+    ["give way to options", ["install", "--plugins=vlan"], { CNI_NODE_PLUGINS: "bridge" }, "vlan"],
+    ["give way to empty options", ["install", "--plugins="], { CNI_NODE_PLUGINS: "bridge" }, ""],
+    ["give way to booleans", ["install", "--plugins=vlan", "--dry-run=0"], { CNI_NODE_DRY_RUN: "true" }, "vlan"],
+    ["are ignored when empty", ["install", "--plugins=vlan"], { CNI_NODE_DRY_RUN: "", CNI_NODE_OWNER: "" }, "vlan"],
+    [
+      "that a Service called cni-node injects are ignored",
+      ["install", "--plugins=vlan"],
+      {
+        CNI_NODE_SERVICE_HOST: "10.0.0.1",
+        CNI_NODE_SERVICE_PORT: "443",
+        CNI_NODE_PORT: "tcp://10.0.0.1:443",
+        CNI_NODE_PORT_443_TCP: "tcp://10.0.0.1:443",
+        CNI_NODE_PORT_443_TCP_PROTO: "tcp",
+      },
+      "vlan",
+    ],
+    [
+      "without the prefix are not read",
+      ["install", "--plugins=vlan"],
+      { PLUGINS: "bridge", Plugins: "bridge", plugins: "bridge", DRY_RUN: "1", HOST_ROOT: "/nowhere", PAUSE: "1" },
+      "vlan",
+    ],
+    ["that are not capitals are not read", ["install", "--plugins=vlan"], { cni_node_dry_run: "1" }, "vlan"],
+  ];
+  for (const [promise, argv, env, plugins] of cases) {
+    test(promise, async () => assert.equal(await installed(argv, env), plugins));
+  }
+
+  test("of options that the command does not have are ignored", async () => {
+    using node = preparedNode();
+    const env = { CNI_NODE_PLUGINS: "nope", CNI_NODE_WAIT: "nonsense", CNI_NODE_PLUGIN_SOURCE: node.plugins };
+    assert.deepEqual(await node.run(["list"], { env }), { exitCode: 0, stdout: "bridge\nmacvlan\nvlan\n", stderr: "" });
+  });
+
+  test("give way to options also when the run fails: --output=text prints no object", async () => {
+    using node = preparedNode();
+    const ran = await node.run(["install", "--plugins=nope", "--output=text"], { env: { CNI_NODE_OUTPUT: "json" } });
+    assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
+  });
+
+  test("never clash with those that a Service injects", () => {
+    for (const name of Object.keys(OPTIONS)) assert.doesNotMatch(name, /^(?:port|service-)/u);
+  });
+});
+
+describe("what does not exist is refused before anything is touched", () => {
+  const unknown: [word: string, nearest: string][] = [
+    ["--plugin", "--plugins"],
+    ["--plugin=bridge", "--plugins"],
+    ["--plgins=bridge,vlan,macvlan", "--plugins"],
+    ["--config-dri=/some/long/path", "--config-dir"],
+    ["--hostroot=/host", "--host-root"],
+    ["--dryrun", "--dry-run"],
+    ["--take_over=true", "--take-over"],
+    ["--no-pause", "--pause"],
+  ];
+  for (const [word, nearest] of unknown) {
+    test(`${word}: did you mean ${nearest}?`, async () => {
+      const said = await refused(["install", word, "--plugins=bridge"]);
+      const name = word.replace(/=.*/u, "");
+      assert.ok(said.includes(`unknown option '${name}`), said);
+      assert.ok(said.includes(`did you mean ${nearest}?`), said);
+    });
+  }
+
+  const commands: [argv: string[], word: string][] = [
+    [["list", "--plugins=bridge"], "--plugins"],
+    [["version", "--pause"], "--pause"],
+    [["install", "--refresh"], "--refresh"],
+    [["uninstall", "--wait=1s"], "--wait"],
+    [["plan", "--dry-run"], "--dry-run"],
+    [["install", "-p", "bridge"], "-p"],
+    [["install", "-plugins=bridge"], "-plugins"],
+    [["install", "--__proto__=x"], "--__proto__"],
+    [["install", "--constructor"], "--constructor"],
+  ];
+  for (const [argv, word] of commands) {
+    test(`${argv.join(" ")}: ${argv[0] as string} has no ${word}`, async () => {
+      assert.ok((await refused(argv)).includes(`unknown option '${word}`));
+    });
+  }
+
+  for (const operand of ["bridge", "list", "", "-", "="]) {
+    test(`the stray operand ${JSON.stringify(operand)}`, async () => {
+      for (const argv of [
+        ["install", operand],
+        ["--plugins=vlan", "install", operand],
+      ]) {
+        assert.match(await refused([...argv, "--plugins=bridge"]), /^cni-node: .*argument/u);
+      }
+      assert.match(await refused(["install", "--", operand]), /^cni-node: .*argument/u);
+    });
+  }
+
+  for (const [argv, message] of [
+    [[], "no command given"],
+    [["instal"], "unknown command 'instal'\n  hint: did you mean install?"],
+    [["INSTALL", "--plugins=bridge"], "unknown command 'INSTALL'"],
+    [["constructor"], "unknown command 'constructor'"],
+    [["__proto__"], "unknown command '__proto__'"],
+  ] as const) {
+    test(`${argv[0] ?? "no command"}: usage on stderr, exit 2`, async () => {
+      const said = await refused([...argv]);
+      assert.ok(said.startsWith(`cni-node: usage: ${message}`), said);
+      assert.match(said, /\n\nUsage: cni-node COMMAND \[OPTIONS\]\n/u);
+      for (const command of ["install", "uninstall", "apply", "plan", "list", "version"]) {
+        assert.match(said, new RegExp(`^  ${command} `, "mu"));
+      }
+    });
+  }
+});
+
+describe("--help wins over errors, prints on stdout and does nothing", () => {
+  const cases: [argv: string[], usage: string][] = [
+    [["--help"], "COMMAND"],
+    [["-h"], "COMMAND"],
+    [["help"], "COMMAND"],
+    [["nonsense", "--help"], "COMMAND"],
+    [["--nonsense", "--help"], "COMMAND"],
+    [["install", "--help"], "install"],
+    [["--help", "install"], "install"],
+    [["help", "install"], "install"],
+    [["install", "-h", "--plugins=bridge"], "install"],
+    [["install", "--nonsense", "stray", "--plugins=../x", "--help"], "install"],
+    [["install", "--plugins", "--help"], "install"],
+  ];
+  for (const [argv, usage] of cases) {
+    test(argv.join(" "), async () => {
+      using node = preparedNode();
+      const ran = await node.run(argv, { env: { CNI_NODE_OUTPUT: "nonsense" } });
+      assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+      assert.ok(ran.stdout.startsWith(`Usage: cni-node ${usage} [OPTIONS]\n`), ran.stdout);
+      assert.deepEqual(contentsOf(node.host), {});
+    });
+  }
+
+  test("every option of a command is in its help", async () => {
+    using node = preparedNode();
+    const { stdout } = await node.run(["apply", "--help"]);
+    for (const name of Object.keys(OPTIONS)) assert.match(stdout, new RegExp(`^ +--${name} [<[]`, "mu"));
+  });
+});
+
+describe("exit codes", () => {
+  const cases: [argv: string[], exitCode: number, why: string][] = [
+    [["install"], 0, "nothing to do"],
+    [["uninstall", "--plugins=gone"], 0, "it is absent"],
+    [["plan", "--plugins=bridge"], 0, "a plan is a success"],
+    [["plan", "--plugins=bridge", "--exit-code"], 3, "it would be created"],
+    [["plan", "--plugins=:present", "--exit-code"], 3, "it would be deleted"],
+    [["plan", "--configs=b.conflist", "--exit-code"], 3, "it would be configured"],
+    [["plan", "--plugins=:gone", "--exit-code"], 0, "it is absent"],
+    [["plan", "--plugins=present", "--exit-code"], 0, "it is unchanged"],
+    [["plan", "--plugins=present:present", "--exit-code"], 0, "it is left"],
+    [["plan", "--exit-code"], 0, "nothing to do"],
+    [["install", "--dry-run", "--plugins=bridge", "--exit-code"], 3, "it would be created"],
+    [["uninstall", "--dry-run", "--plugins=present", "--exit-code"], 3, "it would be deleted"],
+    [["install", "--plugins=bridge", "--exit-code=false"], 0, "it is done"],
+    [["install", "--plugins=nope"], 1, "it is not in the image"],
+    [["plan", "--plugins=nope", "--exit-code"], 1, "it is not in the image"],
+  ];
+  for (const [argv, exitCode, why] of cases) {
+    test(`${argv.join(" ")}: ${exitCode}, ${why}`, async () => {
+      using node = preparedNode();
+      node.plugin("present");
+      fs.copyFileSync(join(node.plugins, "present"), join(node.bin, "present"));
+      fs.chmodSync(join(node.bin, "present"), 0o755);
+      node.template("b.conflist", conflist("b", "bridge"));
+      fs.writeFileSync(join(node.netd, "b.conflist"), conflist("b", "ptp"));
+      const before = contentsOf(node.host);
+      const ran = await node.run(argv);
+      assert.equal(ran.exitCode, exitCode, ran.stderr);
+      if (argv[0] === "plan" || argv.includes("--dry-run")) assert.deepEqual(contentsOf(node.host), before);
+    });
+  }
+
+  test("--exit-code without plan or --dry-run is refused", async () => {
+    for (const command of ["install", "uninstall", "apply"]) {
+      const said = await refused([command, "--plugins=bridge", "--exit-code"]);
+      assert.equal(said, "cni-node: --exit-code: goes with plan or --dry-run\n");
+    }
+  });
+
+  test("nothing to do is said and is a success, with no mount at all", async () => {
+    for (const argv of [["install"], ["uninstall"], ["apply"], ["apply", "--plugins=:", "--configs="]]) {
+      const ran = await endOf(spawn(process.execPath, [BUNDLE, ...argv, "--host-root=/nowhere"]));
+      assert.deepEqual(ran, { exitCode: 0, stdout: "nothing to do\n", stderr: "" });
+    }
+  });
+});
+
+describe("names that are no names are refused, whatever is done with them", () => {
+  const names = [
+    "a/b",
+    "../../../etc/cni/net.d/a.conflist",
+    "/etc/passwd",
+    ".",
+    "..",
+    ".cni-node",
+    "a\u0001",
+    "a\u007f",
+  ];
+  for (const name of [...names, "x".repeat(256)]) {
+    test(encodeURI(name.slice(0, 40)), async () => {
+      for (const argv of [
+        ["install", "plugins"],
+        ["uninstall", "configs"],
+        ["apply", "plugins"],
+        ["plan", "manifests"],
+      ]) {
+        const said = await refused([argv[0] as string, `--${argv[1] as string}=bridge,${name}`]);
+        assert.ok(
+          said.startsWith(`cni-node: --${argv[1] as string}: ${JSON.stringify(name)} is no asset name: it `),
+          said,
+        );
+      }
+      assert.match(await refused(["apply", `--plugins=:${name}`]), /is no asset name/u);
+    });
+  }
+
+  test("two colons", async () => {
+    assert.match(await refused(["apply", "--plugins=a:b:c"]), /^cni-node: --plugins: has two colons/u);
+    assert.match(await refused(["plan", "--configs=::"]), /^cni-node: --configs: has two colons/u);
+  });
+
+  test("a colon where there is one list only", async () => {
+    for (const command of ["install", "uninstall"]) {
+      const said = await refused([command, "--plugins=bridge:vlan"]);
+      assert.equal(
+        said,
+        `cni-node: --plugins: ${command} takes one list, without a colon\n  hint: cni-node apply takes DESIRED:CURRENT\n`,
+      );
+    }
+  });
+});
+
+describe("names that look odd are names like any other", () => {
+  for (const name of [
+    "__proto__",
+    "constructor",
+    "hasOwnProperty",
+    "it's",
+    "a[b",
+    "$HOME",
+    "-x",
+    "a+b",
+    "ä\u{1f600}",
+    "x".repeat(255),
+  ]) {
+    test(`${name.slice(0, 20)}: installed, recorded, uninstalled`, async () => {
+      using node = preparedNode();
+      node.plugin(name);
+      const config = `${name.slice(0, 246)}.conflist`;
+      node.template(config, conflist("odd", "bridge"));
+      const lists = [`--plugins=${name}`, `--configs=${config}`];
+      const run = async (verb: string): Promise<string[]> => {
+        const { stdout, stderr, exitCode } = await node.run([verb, ...lists, "--output=json"]);
+        assert.deepEqual([exitCode, stderr], [0, ""]);
+        const { steps } = JSON.parse(stdout) as { steps: { name: string; outcome: string }[] };
+        return steps.map((step) => `${step.outcome} ${step.name}`);
+      };
+      assert.deepEqual(await run("install"), [`created ${name}`, `created ${config}`]);
+      assert.deepEqual(Object.keys(contentsOf(node.host)), [`etc/cni/net.d/${config}`, `opt/cni/bin/${name}`]);
+      const record = JSON.parse(fs.readFileSync(join(node.bin, ".cni-node/record.json"), "utf8")) as {
+        assets: { name: string }[];
+      };
+      assert.deepEqual(
+        record.assets.map((asset) => asset.name),
+        [name],
+      );
+      assert.deepEqual(await run("install"), [`unchanged ${name}`, `unchanged ${config}`]);
+      assert.deepEqual(await run("uninstall"), [`deleted ${config}`, `deleted ${name}`]);
+      assert.deepEqual([fs.readdirSync(node.bin), fs.readdirSync(node.netd)], [[], []]);
+    });
+  }
+});
+
+describe("--prune", () => {
+  async function outcomes(node: TestNode, ...argv: string[]): Promise<string[]> {
+    const { stdout, exitCode, stderr } = await node.run([...argv, "--output=json"]);
+    assert.deepEqual([exitCode, stderr], [0, ""]);
+    const { steps } = JSON.parse(stdout) as { steps: { name: string; outcome: string }[] };
+    return steps.map((step) => `${step.outcome} ${step.name}`);
+  }
+
+  test("removes what the owner holds and no longer desires, and nothing else", async () => {
+    using node = preparedNode();
+    fs.writeFileSync(join(node.bin, "foreign"), "");
+    await node.run(["install", "--plugins=bridge,vlan", "--configs=a.conflist", "--owner=me"]);
+    await node.run(["install", "--plugins=macvlan", "--owner=other"]);
+    const apply = ["apply", "--plugins=bridge", "--prune", "--owner=me"];
+    assert.deepEqual(await outcomes(node, ...apply, "--dry-run"), ["unchanged bridge", "deleted vlan"]);
+    assert.deepEqual(await outcomes(node, ...apply), ["unchanged bridge", "deleted vlan"]);
+    assert.deepEqual(await outcomes(node, ...apply), ["unchanged bridge"]);
+    assert.deepEqual(Object.keys(contentsOf(node.host)), [
+      "etc/cni/net.d/a.conflist",
+      ...["bridge", "foreign", "macvlan"].map((name) => `opt/cni/bin/${name}`),
+    ]);
+  });
+
+  test("leaves what somebody has changed", async () => {
+    using node = preparedNode();
+    await node.run(["install", "--plugins=bridge", "--owner=me"]);
+    fs.writeFileSync(join(node.bin, "bridge"), "changed");
+    const apply = ["apply", "--plugins=vlan", "--prune", "--owner=me"];
+    assert.deepEqual(await outcomes(node, ...apply), ["created vlan", "kept bridge"]);
+    assert.equal(fs.readFileSync(join(node.bin, "bridge"), "utf8"), "changed");
+  });
+
+  test("needs --owner, and a list without a colon", async () => {
+    for (const command of ["apply", "plan"]) {
+      assert.match(await refused([command, "--plugins=bridge", "--prune"]), /^cni-node: --prune: needs --owner/u);
+      const said = await refused([command, "--plugins=bridge:vlan", "--prune", "--owner=me"]);
+      assert.match(said, /^cni-node: --prune: goes with DESIRED, not with DESIRED:CURRENT/u);
+    }
+    assert.match(await refused(["install", "--plugins=bridge", "--prune", "--owner=me"]), /unknown option '--prune/u);
+  });
+
+  test("may have its owner in the environment", async () => {
+    using node = preparedNode();
+    const ran = await node.run(["apply", "--plugins=bridge", "--prune"], { env: { CNI_NODE_OWNER: "me" } });
+    assert.equal(ran.exitCode, 0);
+  });
+});
+
+test("--manifests with names fails with one sentence, before anything is touched", async () => {
+  for (const list of ["a.yaml", "a.yaml:", ":a.yaml"]) {
+    using node = preparedNode();
+    const ran = await node.run(["apply", "--plugins=bridge", `--manifests=${list}`]);
+    assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
+    assert.equal(
+      ran.stderr,
+      "cni-node: --manifests: this version of cni-node installs plugins and configs only, Kubernetes manifests come with a later one\n  hint: apply them with kubectl\n",
+    );
+    assert.deepEqual(contentsOf(node.host), {});
+  }
+});
+
+describe("the bundle", () => {
+  test("works from any directory and through a link", async () => {
+    using node = preparedNode();
+    const linked = join(node.root, "cni-node");
+    fs.symlinkSync(BUNDLE, linked);
+    for (const [cwd, program] of [
+      ["/", BUNDLE],
+      [node.root, BUNDLE],
+      [node.netd, linked],
+    ] as const) {
+      const places = ["--plugin-source=image/opt/cni/bin", "--host-root=host"];
+      const words = cwd === node.root ? places : node.places;
+      const argv = [program, "install", "--plugins=bridge", ...words];
+      assert.equal((await endOf(spawn(process.execPath, argv, { cwd }))).exitCode, 0);
+      assert.deepEqual(Object.keys(contentsOf(node.bin)), ["bridge"]);
+    }
+  });
+
+  test("prints VERSION (git-SHA)", async () => {
+    using node = new TestNode();
+    const { version } = JSON.parse(fs.readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
+      version: string;
+    };
+    for (const argv of [["version"], ["--version"]]) {
+      const { stdout, exitCode } = await node.bundle(argv);
+      assert.equal(exitCode, 0);
+      assert.match(stdout, /^[^ ]+ \((?:[0-9a-f]{7,40}|unknown)\)\n$/u);
+      assert.equal(stdout.split(" ")[0], version);
+    }
+  });
+
+  test("does not mind a reader that goes away", async () => {
+    using node = new TestNode();
+    // More than a pipe holds.
+    for (let number = 0; number < 1000; number++)
+      fs.writeFileSync(join(node.plugins, `${number}-${"x".repeat(200)}`), "");
+    const script = 'set -o pipefail; "$0" "$1" list "--plugin-source=$2" | head -1';
+    const output = execFileSync("bash", ["-c", script, process.execPath, BUNDLE, node.plugins], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    assert.match(output, /^0-x+\n$/u);
+  });
+});
+
+describe("--pause", () => {
+  /** Starts a run and waits for its report, behind which it pauses. */
+  async function pausing(node: TestNode, ...argv: string[]): Promise<{ child: ChildProcess; end: Promise<Ran> }> {
+    const child = node.start(argv);
+    const end = endOf(child);
+    await Promise.race([once(child.stdout as Readable, "data"), end]);
+    return { child, end };
+  }
+
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    test(`stays, until ${signal} ends it with exit code 0; nothing is removed`, async () => {
+      using node = preparedNode();
+      const { child, end } = await pausing(node, "--pause", "install", "--plugins=bridge");
+      assert.deepEqual([Object.keys(contentsOf(node.bin)), child.exitCode], [["bridge"], null]);
+      child.kill(signal);
+      assert.deepEqual(await end, { exitCode: 0, stdout: "created     plugin    bridge\n", stderr: "" });
+      assert.deepEqual(Object.keys(contentsOf(node.bin)), ["bridge"]);
+    });
+  }
+
+  test("holds no lock: another run in the same directories succeeds meanwhile", async () => {
+    using node = preparedNode();
+    const { child, end } = await pausing(node, "install", "--plugins=bridge", "--configs=a.conflist", "--pause");
+    const other = await node.run(["uninstall", "--plugins=bridge", "--configs=a.conflist", "--lock-timeout=0s"]);
+    assert.deepEqual([other.exitCode, other.stderr], [0, ""]);
+    assert.equal(child.exitCode, null);
+    child.kill();
+    assert.equal((await end).exitCode, 0);
+    assert.deepEqual(contentsOf(node.host), {});
+  });
+
+  for (const argv of [["uninstall", "--plugins=bridge"], ["apply", "--plugins=bridge:vlan"], ["install"]]) {
+    test(`comes after ${argv.join(" ")} too`, async () => {
+      using node = preparedNode();
+      const { child, end } = await pausing(node, ...argv, "--pause=true");
+      assert.equal(child.exitCode, null);
+      child.kill();
+      const { exitCode, signal } = await end;
+      assert.deepEqual([exitCode, signal], [0, undefined]);
+    });
+  }
+
+  test("does not come after a failure", async () => {
+    using node = preparedNode();
+    const ran = await node.bundle(["install", "--plugins=nope", "--pause"]);
+    assert.deepEqual([ran.exitCode, ran.signal], [1, undefined]);
+  });
+});
+
+test("a run that waits for another one is ended by the signal itself, and nothing has happened", async () => {
+  using node = preparedNode();
+  const lock = await lockDirectory(node.netd, 0, new AbortController().signal);
+  try {
+    for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+      const child = node.start(["install", "--plugins=bridge", "--configs=a.conflist", "--pause"]);
+      const end = endOf(child);
+      // The lock of the plugins' directory comes first: now it waits for the other one.
+      await until(() => fs.existsSync(join(node.bin, ".cni-node/lock")));
+      child.kill(signal);
+      const message = `cni-node: ended by ${signal} before anything was changed\n`;
+      assert.deepEqual(await end, { exitCode: -1, signal, stdout: "", stderr: message });
+      assert.deepEqual([fs.readdirSync(node.bin), contentsOf(node.host)], [[], {}]);
+    }
+  } finally {
+    lock.release();
+  }
+});

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import * as fc from "fast-check";
+
+import { mask, unifiedDiff } from "../src/diff.ts";
+
+describe("the value is masked", () => {
+  const cases: [what: string, text: string][] = [
+    ["of a token", '{"token": "S3CRET"}'],
+    ["in capitals", '{"TOKEN": "S3CRET"}'],
+    ["of a key with more words", '{"client-key-data":"S3CRET","etcd_cert_file":"S3CRET","apiKey":"S3CRET"}'],
+    ["of a key with blanks", '{"my token": "S3CRET"}'],
+    ["with escapes", '{"password": "a\\"S3CRET\\\\"}'],
+    ["on the next line", '{"secret"\n:\n  "S3CRET"}'],
+    ["that is a number", '{"password": 53412}'],
+    ["that is a list", '{"tokens": ["S3CRET",\n "S3CRET"]}'],
+    ["that is a list of lists", '{"keys": [["a"], ["S3CRET"]]}'],
+    ["that is a list with a bracket in a text", '{"tokens": ["a]S3CRET", "S3CRET"]}'],
+    ["that is an object", '{"secret": {"data": "S3CRET", "more": {"a": "S3CRET"}}}'],
+    ["that is a list of objects", '{"certs": [{"data": "S3CRET"}]}'],
+    ["that is cut off", '{"token": "S3CRET'],
+    ["that is a list, cut off", '{"tokens": ["a", "S3CRET"'],
+    ["that is a PEM block", '{"ca": "-----BEGIN PRIVATE KEY-----\\nS3CRET\\n-----END PRIVATE KEY-----\\n"}'],
+    ["in YAML", "token: S3CRET"],
+    ["in a list in YAML", "users:\n- client-key-data: S3CRET\n  - token: S3CRET"],
+    ["of a PEM block in YAML", "ca: |\n  -----BEGIN CERTIFICATE-----\n  S3CRET\n  -----END CERTIFICATE-----\n"],
+  ];
+  for (const [what, text] of cases) test(what, () => assert.doesNotMatch(mask(text), /S3CRET|53412/u));
+});
+
+test("what is no secret is shown as it is", () => {
+  const text = '{"name": "token", "list": ["secret", {"a": "key"}], "kubeconfig": "/etc/cni/net.d/calico-kubeconfig"}';
+  assert.equal(mask(text), text);
+});
+
+test("what stands behind a secret is shown", () => {
+  const masked = mask('{"token": "a", "tokens": ["b"], "name": "n", "keys": {"c": {}}, "type": "t"}');
+  assert.match(masked, /"token": "\*\*\*".*"name": "n".*"type": "t"\}$/u);
+});
+
+describe("a difference", () => {
+  test("of equal texts is nothing", () => assert.equal(unifiedDiff("a.conf", "x\n", "x\n"), ""));
+
+  test("is unified, with three lines around it", () => {
+    const lines = ["1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    const before = `${lines.join("\n")}\n`;
+    assert.equal(
+      unifiedDiff("a.conf", before, before.replace("5", "five")),
+      "--- a.conf\tnow\n+++ a.conf\tplanned\n@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+five\n 6\n 7\n 8\n",
+    );
+  });
+
+  test("from nothing shows all that is new", () => {
+    assert.equal(unifiedDiff("a.conf", "", "{}\n"), "--- a.conf\tnow\n+++ a.conf\tplanned\n@@ -0,0 +1,1 @@\n+{}\n");
+  });
+
+  test("in masked values only is said, without them", () => {
+    assert.equal(
+      unifiedDiff("a.conf", '{"token":"a"}', '{"token":"b"}'),
+      "--- a.conf\n+++ a.conf\n(only masked values differ)\n",
+    );
+  });
+
+  test("never shows what is masked, on either side", () => {
+    const value = fc.jsonValue();
+    fc.assert(
+      fc.property(fc.constantFrom("token", "client-key", "secrets", "PASSWORD"), value, value, (key, other, same) => {
+        const text = (secret: unknown, indent: number): string =>
+          JSON.stringify({ same, [key]: { other, deep: [secret, [secret]] }, last: 1 }, undefined, indent);
+        assert.doesNotMatch(unifiedDiff("a.conf", text("S3CRET-1", 2), text("S3CRET-2", 0)), /S3CRET/u);
+      }),
+    );
+  });
+});

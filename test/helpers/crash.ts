@@ -1,0 +1,235 @@
+/** Kills of the bundle at random moments, and what must hold after each. */
+import type { ChildProcess } from "node:child_process";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { statePaths } from "../../src/host/record.ts";
+import { conflist, endOf, TestNode } from "./node.ts";
+import { problemsOf } from "./state.ts";
+
+/** What came of a number of kills. */
+export interface KillFigures {
+  trials: number;
+  /** Runs that the kill found alive. */
+  killed: number;
+  /** What it found on the node: no change yet, some files changed, all of them. */
+  untouched: number;
+  halfway: number;
+  complete: number;
+  /** Runs that were completed, not undone, by the one after them. */
+  finished: number;
+  /** Promises that were broken, a sentence each. */
+  violations: string[];
+}
+
+/** What the node is to be brought to. */
+type Goal = "nothing" | "a" | "b";
+
+/** Mode and content by path below the host root; what is not there is absent. */
+type Files = Map<string, string>;
+
+const PLUGINS = ["p1", "p2", "p3", "p4", "p5", "p6"];
+const CONFIGS = ["10-one.conflist", "20-two.conflist", "30-three.conf"];
+const LISTS = [`--plugins=${PLUGINS.join()}`, `--configs=${CONFIGS.join()}`];
+const GOALS: readonly Goal[] = ["nothing", "a", "b"];
+const PLUGIN_SIZE = 200_000;
+/** A node is used for so many trials: each begins where the one before it ended. */
+const TRIALS_PER_NODE = 25;
+
+/**
+ * Kills installations, re-installations and removals at random moments. After each kill every live file must be the
+ * old or the new one, whole; then either the same run again must bring the node to its goal, or a run that wants
+ * something else must leave all files old or all files new; and nothing may be left over.
+ *
+ * @param lanes how many nodes at the same time.
+ */
+export async function randomKills(trials: number, lanes = 2): Promise<KillFigures> {
+  const none = { killed: 0, untouched: 0, halfway: 0, complete: 0, finished: 0 };
+  const figures: KillFigures = { trials: 0, ...none, violations: [] };
+  const lane = async (): Promise<void> => {
+    while (figures.trials < trials) {
+      using node = new KilledNode(figures);
+      for (let count = 0; count < TRIALS_PER_NODE && figures.trials < trials; count++) {
+        figures.trials++;
+        await node.trial();
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
+  return figures;
+}
+
+class KilledNode implements Disposable {
+  readonly #node = new TestNode();
+  readonly #figures: KillFigures;
+  /** Some nodes had files of these names before; they must come back. */
+  readonly #foreign: Files;
+  #state: Goal = "nothing";
+  #otherIsThere = false;
+
+  constructor(figures: KillFigures) {
+    this.#figures = figures;
+    this.#foreign = Math.random() < 0.5 ? new Map() : this.#writeForeign();
+    this.#node.plugin("other", "1");
+    this.#node.template("99-other.conflist", conflist("other", "other"));
+  }
+
+  async trial(): Promise<void> {
+    const goal = pick(GOALS.filter((candidate) => candidate !== this.#state));
+    const from = this.#expected(this.#state);
+    const to = this.#expected(goal);
+    const before = `${this.#state} → ${goal}`;
+    if (goal !== "nothing") this.#writeImage(goal);
+    const child = this.#node.start([goal === "nothing" ? "uninstall" : "install", ...LISTS]);
+    const ended = endOf(child);
+    await this.#randomMoment(child);
+    child.kill("SIGKILL");
+    const { signal } = await ended;
+    if (signal === "SIGKILL") this.#figures.killed++;
+    this.#judgeKilled(from, to, before);
+    if (Math.random() < 0.5) await this.#repeat(goal, to, before);
+    else await this.#runOther(goal, from, to, before);
+  }
+
+  [Symbol.dispose](): void {
+    this.#node[Symbol.dispose]();
+  }
+
+  /** Any moment of the process, or one not long after it has made its first change. */
+  async #randomMoment(child: ChildProcess): Promise<void> {
+    const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    if (Math.random() < 0.3) {
+      await Promise.race([exited, sleep(Math.random() * 250)]);
+      return;
+    }
+    await Promise.race([exited, this.#firstChange()]);
+    const moment = performance.now() + Math.random() * 40;
+    await Promise.race([exited, sleep(Math.max(0, moment - performance.now() - 2))]);
+    // Timers are too coarse for a run that acts within a millisecond.
+    while (performance.now() < moment) await new Promise((resolve) => void setImmediate(resolve));
+  }
+
+  async #firstChange(): Promise<void> {
+    const { state, objects } = statePaths(this.#node.bin);
+    const watched = [objects, state, this.#node.bin].find((path) => fs.existsSync(path)) ?? this.#node.bin;
+    const changed = Promise.withResolvers<void>();
+    using watcher = disposable(fs.watch(watched, () => changed.resolve()));
+    void watcher;
+    await Promise.race([changed.promise, sleep(1000)]);
+  }
+
+  #judgeKilled(from: Files, to: Files, before: string): void {
+    const live = this.#live();
+    const names = new Set([...from.keys(), ...to.keys()]);
+    const moved = [...names].filter((name) => from.get(name) !== to.get(name));
+    for (const name of new Set([...names, ...live.keys()])) {
+      const text = live.get(name);
+      if (text !== from.get(name) && text !== to.get(name)) this.#violated(before, `${name} is neither old nor new`);
+    }
+    const changed = moved.filter((name) => live.get(name) === to.get(name)).length;
+    if (changed === 0) this.#figures.untouched++;
+    else if (changed < moved.length) this.#figures.halfway++;
+    else this.#figures.complete++;
+  }
+
+  /** The same run again brings the node to its goal. */
+  async #repeat(goal: Goal, to: Files, before: string): Promise<void> {
+    await this.#succeeds([goal === "nothing" ? "uninstall" : "install", ...LISTS], before);
+    if (!isEqual(this.#live(), to)) this.#violated(before, "the same run again did not make it right");
+    this.#state = goal;
+    this.#judgeRest(before);
+  }
+
+  /** A run that wants something else leaves the killed one done or not done, and nothing between. */
+  async #runOther(goal: Goal, from: Files, to: Files, before: string): Promise<void> {
+    const verb = this.#otherIsThere ? "uninstall" : "install";
+    const untouched = isEqual(this.#live(), from);
+    await this.#succeeds([verb, "--plugins=other", "--configs=99-other.conflist"], before);
+    this.#otherIsThere = !this.#otherIsThere;
+    const live = this.#live();
+    if (isEqual(live, to)) {
+      this.#state = goal;
+      this.#figures.finished++;
+    } else if (!isEqual(live, from)) {
+      this.#violated(before, "another run left it half done");
+    } else if (!untouched) this.#violated(before, "another run undid what had been committed");
+    this.#judgeRest(before);
+  }
+
+  async #succeeds(argv: readonly string[], before: string): Promise<void> {
+    const { exitCode, stderr } = await this.#node.bundle(argv);
+    if (exitCode !== 0) this.#violated(before, `the next run failed with ${exitCode}: ${stderr}`);
+  }
+
+  #judgeRest(before: string): void {
+    for (const directory of [this.#node.bin, this.#node.netd]) {
+      for (const problem of problemsOf(directory)) this.#violated(before, `${directory}: ${problem}`);
+    }
+  }
+
+  #violated(before: string, sentence: string): void {
+    this.#figures.violations.push(`trial ${this.#figures.trials}, ${before}: ${sentence}`);
+  }
+
+  #writeImage(version: string): void {
+    for (const name of PLUGINS) this.#node.plugin(name, version, PLUGIN_SIZE);
+    for (const name of CONFIGS) this.#node.template(name, configText(name, version));
+  }
+
+  #writeForeign(): Files {
+    fs.writeFileSync(join(this.#node.bin, "p1"), "#!/bin/sh\n: foreign\n", { mode: 0o700 });
+    fs.writeFileSync(join(this.#node.netd, "10-one.conflist"), conflist("foreign", "foreign"), { mode: 0o640 });
+    return this.#live();
+  }
+
+  /** What the node looks like in this state. */
+  #expected(state: Goal): Files {
+    if (state === "nothing") return this.#foreign;
+    // The image is all that writes plugins, so that it is asked what they are.
+    this.#writeImage(state);
+    const plugins = PLUGINS.map((name) => {
+      const text = fs.readFileSync(join(this.#node.plugins, name), "latin1");
+      return [`opt/cni/bin/${name}`, `755 ${text}`] as const;
+    });
+    const configs = CONFIGS.map((name) => {
+      const path = `etc/cni/net.d/${name}`;
+      const mode = this.#foreign.get(path)?.split(" ", 1)[0] ?? "600";
+      return [path, `${mode} ${configText(name, state)}`] as const;
+    });
+    return new Map([...plugins, ...configs]);
+  }
+
+  #live(): Files {
+    const others = new Set(["other", "99-other.conflist", ".cni-node", ".cni-node.tmp"]);
+    return new Map(
+      [this.#node.bin, this.#node.netd].flatMap((directory) => {
+        const names = fs.readdirSync(directory).filter((name) => !others.has(name));
+        return names.map((name) => {
+          const path = join(directory, name);
+          const mode = (fs.lstatSync(path).mode & 0o7777).toString(8);
+          return [path.slice(this.#node.host.length + 1), `${mode} ${fs.readFileSync(path, "latin1")}`] as const;
+        });
+      }),
+    );
+  }
+}
+
+function configText(name: string, version: string): string {
+  const description = version.repeat(5000);
+  return name.endsWith(".conf")
+    ? `${JSON.stringify({ cniVersion: "1.0.0", name: "single", type: "p1", description })}\n`
+    : `${JSON.stringify({ cniVersion: "1.0.0", name, plugins: [{ type: "p1", description }, { type: "p2" }] })}\n`;
+}
+
+function isEqual(a: Files, b: Files): boolean {
+  return a.size === b.size && [...a].every(([name, text]) => b.get(name) === text);
+}
+
+function pick<T>(values: readonly T[]): T {
+  return values[Math.floor(Math.random() * values.length)] as T;
+}
+
+function disposable(watcher: fs.FSWatcher): Disposable {
+  return { [Symbol.dispose]: () => watcher.close() };
+}

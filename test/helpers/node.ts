@@ -1,0 +1,134 @@
+/** A node's directories in a temporary place, and cni-node run on them: in this process, or as the bundle. */
+import { spawn, type ChildProcess } from "node:child_process";
+import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+import { run } from "../../src/cli.ts";
+import type { Ending } from "../../src/world.ts";
+
+/** What a run printed and how it ended. */
+export interface Ran extends Ending {
+  stdout: string;
+  stderr: string;
+}
+
+/** The bundle; `make test` builds it first. */
+export const BUNDLE = fileURLToPath(new URL("../../dist/cni-node.js", import.meta.url));
+
+/** The directories of a node and of an image, in one temporary directory. */
+export class TestNode implements Disposable {
+  readonly root: string;
+  readonly host: string;
+  readonly bin: string;
+  readonly netd: string;
+  readonly plugins: string;
+  readonly templates: string;
+
+  /** @param base where the temporary directory is made. */
+  constructor(base: string = tmpdir()) {
+    this.root = fs.mkdtempSync(join(fs.realpathSync(base), "cni-node-test-"));
+    this.host = join(this.root, "host");
+    this.bin = join(this.host, "opt/cni/bin");
+    this.netd = join(this.host, "etc/cni/net.d");
+    this.plugins = join(this.root, "image/opt/cni/bin");
+    this.templates = join(this.root, "image/etc/cni/net.d");
+    for (const directory of [this.bin, this.netd, this.plugins, this.templates]) {
+      fs.mkdirSync(directory, { recursive: true });
+    }
+  }
+
+  /** The options that say where everything is. */
+  get places(): string[] {
+    return [`--plugin-source=${this.plugins}`, `--config-source=${this.templates}`, `--host-root=${this.host}`];
+  }
+
+  /** Puts a plugin in the image: a script that answers VERSION, of a size of your choice. */
+  plugin(name: string, version = "1", size = 0): void {
+    const answer = JSON.stringify({ cniVersion: "1.0.0", supportedVersions: ["0.4.0", "1.0.0"], version });
+    const script = `#!/bin/sh\ncat >/dev/null\necho '${answer}'\nexit 0\n`;
+    fs.writeFileSync(join(this.plugins, name), script.padEnd(size, "#"), { mode: 0o644 });
+  }
+
+  /** Puts a template in the image. */
+  template(name: string, text: string): void {
+    fs.writeFileSync(join(this.templates, name), text);
+  }
+
+  /** Runs cni-node in this process. `world.signal` may be given. */
+  async run(argv: readonly string[], options: { env?: NodeJS.ProcessEnv; signal?: AbortSignal } = {}): Promise<Ran> {
+    let stdout = "";
+    let stderr = "";
+    const words = argv.length > 0 && takesPlaces(argv) ? [...argv, ...this.places] : [...argv];
+    const ending = await run(words, {
+      env: options.env ?? {},
+      stdout: (text) => (stdout += text),
+      stderr: (text) => (stderr += text),
+      signal: options.signal ?? new AbortController().signal,
+    });
+    return { ...ending, stdout, stderr };
+  }
+
+  /** Starts the bundle. */
+  start(argv: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
+    const words = takesPlaces(argv) ? [...argv, ...this.places] : argv;
+    return spawn(process.execPath, [BUNDLE, ...words], { env: { PATH: process.env["PATH"], ...env } });
+  }
+
+  /** Runs the bundle to its end. */
+  async bundle(argv: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ran> {
+    return endOf(this.start(argv, env));
+  }
+
+  [Symbol.dispose](): void {
+    fs.rmSync(this.root, { recursive: true, force: true });
+  }
+}
+
+function takesPlaces(argv: readonly string[]): boolean {
+  return argv.some((word) => ["install", "uninstall", "apply", "plan"].includes(word));
+}
+
+/** Waits for a process, and collects what it printed. A signal that ended it gives exit code -1. */
+export async function endOf(child: ChildProcess): Promise<Ran> {
+  let stdout = "";
+  let stderr = "";
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      resolve({ exitCode: code ?? -1, ...(signal === null ? {} : { signal }), stdout, stderr });
+    });
+  });
+}
+
+/** Waits until it is so. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await sleep(5);
+}
+
+/** A minimal network configuration list, as text. */
+export function conflist(name: string, ...types: string[]): string {
+  const plugins = types.map((type) => ({ type }));
+  return `${JSON.stringify({ cniVersion: "1.0.0", name, plugins })}\n`;
+}
+
+/** Every file below a directory with its content, `.cni-node` left out; links as `-> target`. */
+export function contentsOf(directory: string): Record<string, string> {
+  const entries = fs.readdirSync(directory, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
+  return Object.fromEntries(
+    files
+      .map((path) => path.slice(directory.length + 1))
+      .filter((path) => !path.split("/").includes(".cni-node"))
+      .toSorted()
+      .map((path) => [path, textOf(join(directory, path))]),
+  );
+}
+
+function textOf(path: string): string {
+  return fs.lstatSync(path).isSymbolicLink() ? `-> ${fs.readlinkSync(path)}` : fs.readFileSync(path, "utf8");
+}

@@ -12,7 +12,7 @@ ARGS ?= $(EXAMPLE)
 CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_PLUGIN_SOURCE=$(PLUGINS) CNI_NODE_CONFIG_SOURCE=examples/templates \
 	node dist/cni-node.js
 
-.PHONY: run test check format build plugins soak bench clean
+.PHONY: run test e2e check format build plugins soak bench clean
 
 # Runs a command on ./node instead of /, by default the main job: plugins, and a config from a template.
 run: build
@@ -29,7 +29,12 @@ endif
 # Types, lint, format, dead code and dependencies, then the tests.
 test: check build .packages
 	node plugins/build.ts --plugins=reference
-	node --test --test-reporter=spec 'test/**/*.test.ts'
+	node --test --test-reporter=spec $(shell find test -name '*.test.ts' -not -path 'test/e2e/*' | sort)
+
+# On a real Kubernetes API server, which is built once into the cache.
+e2e: build .packages
+	node test/cluster/build.ts
+	node --test --test-reporter=spec 'test/e2e/**/*.test.ts'
 
 check: node_modules/.installed
 	@node scripts/check.ts

@@ -15,10 +15,10 @@ export async function documented(): Promise<string> {
 }
 
 async function optionTable(): Promise<string> {
-  const commands = entriesOf(await help(), "Commands:").map(([name, summary]) => [name.split(" ")[0] ?? "", summary]);
+  const commands = entriesOf(await helpOf(), "Commands:").map(([name, summary]) => [name.split(" ")[0] ?? "", summary]);
   const options = new Map<string, { text: string; commands: string[] }>();
   for (const [command = ""] of commands) {
-    for (const [flags, text] of entriesOf(await help(command), "Options:")) {
+    for (const [flags, text] of entriesOf(await helpOf(command), "Options:")) {
       const known = options.get(flags) ?? { text, commands: [] };
       options.set(flags, { text, commands: [...known.commands, command] });
     }
@@ -38,7 +38,7 @@ async function optionTable(): Promise<string> {
   ].join("\n");
 }
 
-async function help(...command: string[]): Promise<string> {
+async function helpOf(...command: string[]): Promise<string> {
   let text = "";
   const { signal } = new AbortController();
   await run([...command, "--help"], { env: {}, stdout: (part) => (text += part), stderr: () => undefined, signal });
@@ -49,12 +49,14 @@ async function help(...command: string[]): Promise<string> {
 function entriesOf(help: string, section: string): [string, string][] {
   const lines = help.slice(help.indexOf(section)).split("\n").slice(1);
   const end = lines.indexOf("");
-  return lines.slice(0, end === -1 ? lines.length : end).reduce<[string, string][]>((entries, line) => {
+  const entries: [string, string][] = [];
+  for (const line of lines.slice(0, end === -1 ? lines.length : end)) {
     const [, flags, text] = /^ {2}(\S.*?) {2,}(\S.*)$/u.exec(line) ?? [];
     const last = entries.at(-1);
-    if (flags !== undefined && text !== undefined) return [...entries, [flags, text]];
-    return last === undefined ? entries : [...entries.slice(0, -1), [last[0], `${last[1]} ${line.trim()}`]];
-  }, []);
+    if (flags !== undefined && text !== undefined) entries.push([flags, text]);
+    else if (last !== undefined) last[1] += ` ${line.trim()}`;
+  }
+  return entries;
 }
 
 if (import.meta.main) writeFileSync(README, await documented());

@@ -17,27 +17,39 @@ const LISTS = ["plugins", "configs", "manifests"] as const;
 const PLACES = ["plugin-source", "config-source", "manifest-source", "host-root", "plugin-dir", "config-dir"] as const;
 const RUN = ["owner", "lock-timeout", "output"] as const;
 const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
+const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "timeout"] as const;
 const DRY = ["dry-run", "exit-code"] as const;
 
 const COMMANDS: Record<string, CommandSpec> = {
   install: {
-    summary: "install plugins and configs; what is right already is left alone",
-    options: [...LISTS, ...PLACES, ...RENDER, ...DRY, "pause", ...RUN],
+    summary: "install plugins, configs and manifests; what is right already is left alone",
+    options: [...LISTS, ...PLACES, ...RENDER, ...OBJECTS, "force-conflicts", ...DRY, "pause", ...RUN],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("install", texts, world),
   },
   uninstall: {
     summary: "remove them, in reverse order; what was there before comes back",
-    options: [...LISTS, ...PLACES, "validate", ...DRY, "pause", ...RUN],
+    options: [...LISTS, ...PLACES, "validate", ...OBJECTS, ...DRY, "pause", ...RUN],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("uninstall", texts, world),
   },
   apply: {
     summary: "go from the current to the desired set: lists are DESIRED or DESIRED:CURRENT",
-    options: [...LISTS, ...PLACES, "refresh", "prune", ...RENDER, ...DRY, "pause", ...RUN],
+    options: [
+      ...LISTS,
+      ...PLACES,
+      "refresh",
+      "prune",
+      ...RENDER,
+      ...OBJECTS,
+      "force-conflicts",
+      ...DRY,
+      "pause",
+      ...RUN,
+    ],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("apply", texts, world),
   },
   plan: {
-    summary: "say what apply would do, with the differences of configs",
-    options: [...LISTS, ...PLACES, "refresh", "prune", ...RENDER, "exit-code", ...RUN],
+    summary: "say what apply would do, with the differences of configs and objects",
+    options: [...LISTS, ...PLACES, "refresh", "prune", ...RENDER, ...OBJECTS, "force-conflicts", "exit-code", ...RUN],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("plan", texts, world),
   },
   list: {
@@ -136,23 +148,62 @@ function commandFailure(problem: string, hint?: string): Failure {
  * A flag takes the word behind it only if that is a truth value; other options refuse one that looks like an option.
  */
 function normalize(argv: readonly string[]): string[] {
-  const options: string[] = [];
-  const operands: string[] = [];
   const words = [...argv];
+  const operands: string[] = [];
+  const options: string[] = [];
   for (let word = words.shift(); word !== undefined; word = words.shift()) {
-    const [given = ""] = word.split("=");
-    const name = given.slice(2);
-    if (!word.startsWith("-") || word === "-") operands.push(word);
-    // Without its value, so that commander finds the nearest name.
-    else if (!given.startsWith("--") || !isOptionName(name)) options.push(given);
-    else if (word !== given) options.push(word);
-    else if (specOf(name).type === "flag") {
-      options.push(`${word}=${/^(?:true|false|1|0)$/u.test(words[0] ?? "") ? words.shift() : "true"}`);
-    } else if (words[0] === undefined || words[0].startsWith("--")) {
-      throw new Failure({ code: "usage", subject: word, problem: "needs a value", exitCode: 2 });
-    } else options.push(`${word}=${words.shift()}`);
+    if (word.startsWith("-") && word !== "-") options.push(withValue(word, words));
+    else operands.push(word);
   }
-  return [...operands.slice(0, 1), ...options, ...operands.slice(1)];
+  const [command = "", stray] = operands;
+  for (const option of options) refuseForeign(command, option);
+  const areKnown = options.every((option) => isOptionName(nameOf(option)));
+  if (stray !== undefined && areKnown && Object.hasOwn(COMMANDS, command)) throw strayFailure(stray);
+  return [...operands, ...options];
+}
+
+/** The option with its value, which may be the next word. */
+function withValue(word: string, following: string[]): string {
+  const name = nameOf(word);
+  // Without its value, so that commander finds the nearest name.
+  if (!word.startsWith("--") || !isOptionName(name)) return word.split("=")[0] ?? "";
+  if (word.includes("=")) return word;
+  const [next] = following;
+  if (specOf(name).type === "flag") {
+    return `${word}=${/^(?:true|false|1|0)$/u.test(next ?? "") ? following.shift() : "true"}`;
+  }
+  if (next === undefined || next.startsWith("--")) {
+    throw new Failure({ code: "usage", subject: word, problem: "needs a value", exitCode: 2 });
+  }
+  return `${word}=${following.shift()}`;
+}
+
+function nameOf(option: string): string {
+  return (option.split("=")[0] ?? "").slice(2);
+}
+
+function strayFailure(word: string): Failure {
+  return new Failure({
+    code: "usage",
+    subject: JSON.stringify(word),
+    problem: "is an argument too many: commands take options only",
+    hint: "a list is one word, --plugins=bridge,vlan, or in quotes; an option has two dashes",
+    exitCode: 2,
+  });
+}
+
+/** An option of other commands. */
+function refuseForeign(command: string, option: string): void {
+  const given = nameOf(option);
+  const own = Object.hasOwn(COMMANDS, command) ? COMMANDS[command]?.options : undefined;
+  if (own === undefined || !isOptionName(given) || own.includes(given)) return;
+  throw new Failure({
+    code: "usage",
+    subject: command,
+    problem: `unknown option '--${given}'`,
+    hint: `other commands have it; cni-node ${command} --help shows those of this one`,
+    exitCode: 2,
+  });
 }
 
 function program(onCommand: (name: string, options: OptionTexts) => void = () => undefined): Command {

@@ -3,7 +3,6 @@ import { parseTree, type Node } from "jsonc-parser";
 
 /** Keys whose values are shown to nobody. */
 const SECRET = /token|secret|password|key|cert/iu;
-const SECRET_YAML = new RegExp(`^([ \\t-]*[\\w.-]*(?:${SECRET.source})[\\w.-]*[ \\t]*:[ \\t]+)\\S.*$`, "gimu");
 const SECRET_PEM = /(-----BEGIN [^-]+-----)[^-]*(-----END)/gu;
 
 /** A unified diff of two texts, with the values of what looks like a secret masked. Empty where they are equal. */
@@ -15,13 +14,21 @@ export function unifiedDiff(name: string, before: string, after: string): string
   return patch.replace(/^Index: .*\n=+\n/u, "");
 }
 
-/** Masks the values of keys that look like a token, secret, password, key or certificate, whole and at any depth. */
+/**
+ * Masks the values of keys that look like a token, secret, password, key or certificate, whole and at any depth.
+ * A text that cannot be understood is not shown if it has such a word.
+ */
 export function mask(text: string): string {
-  const masked = /^\s*[[{]/u.test(text) ? maskJson(text) : text.replace(SECRET_YAML, "$1***");
-  return masked.replace(SECRET_PEM, "$1***$2");
+  try {
+    JSON.parse(text);
+    return maskJson(text).replace(SECRET_PEM, "$1***$2");
+  } catch {
+    if (!SECRET.test(text) && !text.includes("-----BEGIN")) return text;
+    return "(not shown: this is no JSON, and seems to hold a secret)\n";
+  }
 }
 
-/** Leaves everything else as it is written. The parser is a tolerant one: what is cut off is masked as well. */
+/** Leaves everything else as it is written. */
 function maskJson(text: string): string {
   const ranges: { from: number; to: number }[] = [];
   const visit = (node: Node | undefined): void => {

@@ -68,7 +68,7 @@ export function reasonOf(error: unknown): string {
 
 const HINTS: Record<string, string> = {
   EROFS: "the file system is mounted read-only: mount it writable, or name another directory",
-  EACCES: "run as root, or as a user that may write there",
+  EACCES: "run as root, or as a user that may read and write there",
   EPERM: "run as root; a file with the immutable attribute (lsattr) must be released first (chattr -i)",
   ENOSPC: "free some space on that file system and run again",
   EDQUOT: "free some space on that file system and run again",

@@ -7,24 +7,37 @@ const controller = new AbortController();
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 for (const name of SIGNALS) process.on(name, () => controller.abort(name));
 
-// A reader that goes away (cni-node list | head -1) is no failure.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-  });
-}
+const output = { isLost: false };
+for (const stream of [process.stdout, process.stderr]) stream.on("error", onOutputError);
 
 const world: World = {
   env: process.env,
-  stdout: (text) => void process.stdout.write(text),
-  stderr: (text) => void process.stderr.write(text),
+  stdout: (text) => write(process.stdout, text),
+  stderr: (text) => write(process.stderr, text),
   signal: controller.signal,
 };
 
 const { run } = await import("./cli.ts");
 const { exitCode, signal } = await run(process.argv.slice(2), world);
 if (signal !== undefined) endBy(signal);
-else process.exitCode = exitCode;
+else process.exitCode = output.isLost && exitCode === 0 ? 1 : exitCode;
+
+/** Files report their errors by throwing, pipes by an event. */
+function write(stream: NodeJS.WriteStream, text: string): void {
+  try {
+    stream.write(text);
+  } catch (error) {
+    onOutputError(error as NodeJS.ErrnoException);
+  }
+}
+
+/** A reader that goes away (cni-node list | head -1) is no failure. */
+function onOutputError(error: NodeJS.ErrnoException): void {
+  if (error.code === "EPIPE" || output.isLost) return;
+  output.isLost = true;
+  process.exitCode = 1;
+  write(process.stderr, `cni-node: output: cannot be written, what was to be done is done: ${error.message}\n`);
+}
 
 /** Whoever started the process sees the truth; process 1 cannot end itself by a signal. */
 function endBy(name: NodeJS.Signals): void {

@@ -17,7 +17,7 @@ interface OptionSpec {
 export const OPTIONS = {
   plugins: { type: "list", value: "LIST", help: "plugin binaries" },
   configs: { type: "list", value: "LIST", help: "CNI configurations, rendered from templates" },
-  manifests: { type: "list", value: "LIST", help: "Kubernetes manifests (not in this version)" },
+  manifests: { type: "list", value: "LIST", help: "Kubernetes manifests, with variables substituted" },
   "plugin-source": {
     type: "text",
     value: "DIR",
@@ -52,6 +52,16 @@ export const OPTIONS = {
     value: "MODE",
     help: "mode of configurations (default: 0600, existing files keep theirs)",
   },
+  variables: { type: "text", value: "NAMES", help: "substitute only the variables that '$A $B' names, in manifests" },
+  "allow-unset": { type: "flag", help: "put empty text in the place of variables that are not set" },
+  "node-name": { type: "text", value: "NAME", help: "this node's name (default: NODE_NAME, NODE_HOSTNAME)" },
+  kubeconfig: {
+    type: "text",
+    value: "FILE",
+    help: "how the Kubernetes API is reached (default: KUBECONFIG, or the pod's own)",
+  },
+  "force-conflicts": { type: "flag", help: "take over the fields of objects that others manage" },
+  timeout: { type: "duration", value: "TIME", default: "30s", help: "how long the Kubernetes API may take" },
   wait: { type: "duration", value: "TIME", default: "0s", help: "wait for files that pointers name" },
   "lock-timeout": { type: "duration", value: "TIME", default: "2m", help: "wait for other runs on the same node" },
   "dry-run": { type: "flag", help: "say what would be done and do nothing" },
@@ -93,13 +103,13 @@ export function isSet(texts: OptionTexts, name: OptionName): boolean {
 
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-/** Reads `500ms`, `2m`; milliseconds. */
+/** Reads `500ms`, `2m`, `1m30s`; milliseconds. */
 export function durationOf(texts: OptionTexts, name: OptionName): number {
-  const [, number = "0", unit = "s"] = DURATION.exec(textOf(texts, name)) ?? [];
-  return Number(number) * (UNITS[unit] ?? 0);
+  const parts = textOf(texts, name).matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/gu);
+  return Array.from(parts, ([, number, unit = ""]) => Number(number) * (UNITS[unit] ?? 0)).reduce((a, b) => a + b, 0);
 }
 
-const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/u;
+const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h))+$/u;
 
 /**
  * Checks the text of an option.

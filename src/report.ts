@@ -1,7 +1,7 @@
 /** Results → text or JSON. The report goes to stdout, everything else to stderr. */
 import { constants } from "node:os";
 
-import type { StepResult } from "./apply/prepare.ts";
+import type { StepResult } from "./apply/plan.ts";
 import { Failure, Interrupted } from "./errors.ts";
 import type { Ending, World } from "./world.ts";
 
@@ -24,8 +24,9 @@ export function formatSteps(steps: readonly StepResult[]): string {
   if (steps.length === 0) return "nothing to do\n";
   const width = Math.max(...steps.map(({ name }) => name.length));
   return steps
-    .map(({ outcome, kind, name, reason }) => {
-      return `${outcome.padEnd(10)}  ${kind.padEnd(8)}  ${name.padEnd(width)}  ${reason ?? ""}`.trimEnd();
+    .map(({ outcome, kind, name, object, reason }) => {
+      const more = [object, reason].filter((text) => text !== undefined).join(": ");
+      return `${outcome.padEnd(10)}  ${kind.padEnd(8)}  ${name.padEnd(width)}  ${more}`.trimEnd();
     })
     .map((line) => `${line}\n`)
     .join("");
@@ -33,7 +34,7 @@ export function formatSteps(steps: readonly StepResult[]): string {
 
 /** Warnings are for people; in JSON they are part of the object. */
 export function printWarnings(world: World, warnings: readonly string[]): void {
-  for (const warning of warnings) world.stderr(`cni-node: ${warning}\n`);
+  for (const warning of warnings) world.stderr(`cni-node: warning: ${warning}\n`);
 }
 
 /** Says what failed and why, and gives the exit code. */
@@ -52,8 +53,13 @@ export function reportFailure(error: unknown, command: string, json: boolean, wo
 
 function endingOf(error: unknown): Ending {
   if (error instanceof Failure) return { exitCode: error.exitCode };
-  if (error instanceof Interrupted) return { exitCode: 128 + constants.signals[error.signal], signal: error.signal };
+  if (error instanceof Interrupted) return signalEnding(error.signal);
   return { exitCode: 1 };
+}
+
+/** By the signal itself or, of process 1, by the exit code that stands for it. */
+export function signalEnding(signal: NodeJS.Signals): Ending {
+  return { exitCode: 128 + constants.signals[signal], signal };
 }
 
 function describe(error: unknown): [code: string, message: string, hint?: string] {

@@ -5,6 +5,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
 
 import { lockDirectory } from "../src/host/lock.ts";
 import { durationOf, environmentName, OPTIONS, type OptionName } from "../src/options.ts";
@@ -267,6 +268,12 @@ describe("--help wins over errors, prints on stdout and does nothing", () => {
     });
   }
 
+  test("the help says how to get more help", async () => {
+    using node = preparedNode();
+    const { stdout } = await node.run(["--help"]);
+    assert.match(stdout, /cni-node COMMAND --help shows the options of a command/u);
+  });
+
   test("every option of a command is in its help", async () => {
     using node = preparedNode();
     const { stdout } = await node.run(["apply", "--help"]);
@@ -408,14 +415,14 @@ describe("names that look odd are names like any other", () => {
   }
 });
 
-describe("--prune", () => {
-  async function outcomes(node: TestNode, ...argv: string[]): Promise<string[]> {
-    const { stdout, exitCode, stderr } = await node.run([...argv, "--output=json"]);
-    assert.deepEqual([exitCode, stderr], [0, ""]);
-    const { steps } = JSON.parse(stdout) as { steps: { name: string; outcome: string }[] };
-    return steps.map((step) => `${step.outcome} ${step.name}`);
-  }
+async function outcomes(node: TestNode, ...argv: string[]): Promise<string[]> {
+  const { stdout, exitCode, stderr } = await node.run([...argv, "--output=json"]);
+  assert.deepEqual([exitCode, stderr], [0, ""]);
+  const { steps } = JSON.parse(stdout) as { steps: { name: string; outcome: string }[] };
+  return steps.map((step) => `${step.outcome} ${step.name}`);
+}
 
+describe("--prune", () => {
   test("removes what the owner holds and no longer desires, and nothing else", async () => {
     using node = preparedNode();
     fs.writeFileSync(join(node.bin, "foreign"), "");
@@ -456,14 +463,15 @@ describe("--prune", () => {
   });
 });
 
-test("--manifests with names fails with one sentence, before anything is touched", async () => {
+test("--manifests without a Kubernetes API fails with one sentence, before anything is touched", async () => {
   for (const list of ["a.yaml", "a.yaml:", ":a.yaml"]) {
     using node = preparedNode();
+    node.manifest("a.yaml", "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n");
     const ran = await node.run(["apply", "--plugins=bridge", `--manifests=${list}`]);
     assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
     assert.equal(
       ran.stderr,
-      "cni-node: --manifests: this version of cni-node installs plugins and configs only, Kubernetes manifests come with a later one\n  hint: apply them with kubectl\n",
+      "cni-node: Kubernetes API: manifests need it, but there is neither a kubeconfig nor a service account of a pod\n  hint: run in a pod with a service account, or name a kubeconfig with --kubeconfig or KUBECONFIG\n",
     );
     assert.deepEqual(contentsOf(node.host), {});
   }
@@ -500,6 +508,17 @@ describe("the bundle", () => {
     }
   });
 
+  test("says in a sentence that its output cannot be written", async () => {
+    using node = preparedNode();
+    const script = 'exec "$@" > /dev/full';
+    for (const argv of [["version"], ["install", "--plugins=bridge", ...node.places]]) {
+      const ran = await endOf(spawn("sh", ["-c", script, "sh", process.execPath, BUNDLE, ...argv]));
+      assert.notEqual(ran.exitCode, 0);
+      assert.match(ran.stderr, /^cni-node: .*no space left on device.*\n/u);
+      assert.doesNotMatch(ran.stderr, /^ {4}at /mu);
+    }
+  });
+
   test("does not mind a reader that goes away", async () => {
     using node = new TestNode();
     // More than a pipe holds.
@@ -514,15 +533,15 @@ describe("the bundle", () => {
   });
 });
 
-describe("--pause", () => {
-  /** Starts a run and waits for its report, behind which it pauses. */
-  async function pausing(node: TestNode, ...argv: string[]): Promise<{ child: ChildProcess; end: Promise<Ran> }> {
-    const child = node.start(argv);
-    const end = endOf(child);
-    await Promise.race([once(child.stdout as Readable, "data"), end]);
-    return { child, end };
-  }
+/** Starts a run and waits for its report, behind which it pauses. */
+async function pausing(node: TestNode, ...argv: string[]): Promise<{ child: ChildProcess; end: Promise<Ran> }> {
+  const child = node.start(argv);
+  const end = endOf(child);
+  await Promise.race([once(child.stdout as Readable, "data"), end]);
+  return { child, end };
+}
 
+describe("--pause", () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     test(`stays, until ${signal} ends it with exit code 0; nothing is removed`, async () => {
       using node = preparedNode();
@@ -561,6 +580,18 @@ describe("--pause", () => {
     const ran = await node.bundle(["install", "--plugins=nope", "--pause"]);
     assert.deepEqual([ran.exitCode, ran.signal], [1, undefined]);
   });
+});
+
+test("a signal while files are being replaced: the run completes, then ends by the signal", async () => {
+  for (const TEST_SIGNAL of ["SIGTERM", "SIGINT"]) {
+    using node = preparedNode();
+    const preload = fileURLToPath(new URL("helpers/signal-at.mjs", import.meta.url));
+    const env = { NODE_OPTIONS: `--import=${preload}`, TEST_SIGNAL, TEST_AT: "1", TEST_TO: "/bridge$" };
+    const { signal, stdout, stderr } = await node.bundle(["install", "--plugins=bridge,vlan"], env);
+    assert.deepEqual([stdout, stderr], ["created     plugin    bridge\ncreated     plugin    vlan\n", ""]);
+    assert.deepEqual(Object.keys(contentsOf(node.bin)), ["bridge", "vlan"]);
+    assert.equal(signal, TEST_SIGNAL);
+  }
 });
 
 test("a run that waits for another one is ended by the signal itself, and nothing has happened", async () => {

@@ -21,12 +21,37 @@ describe("the value is masked", () => {
     ["that is a list of objects", '{"certs": [{"data": "S3CRET"}]}'],
     ["that is cut off", '{"token": "S3CRET'],
     ["that is a list, cut off", '{"tokens": ["a", "S3CRET"'],
+    ["behind a comment", '# a comment\n{"token": "S3CRET"}'],
+    ["behind a missing comma", '{"a": {"b": 1} {"token": "S3CRET"}}'],
+    ["behind a missing quote", '{"name: "a", "token": "S3CRET"}'],
+    ["behind what is no JSON at all", 'text {"token": "S3CRET"}'],
     ["that is a PEM block", '{"ca": "-----BEGIN PRIVATE KEY-----\\nS3CRET\\n-----END PRIVATE KEY-----\\n"}'],
     ["in YAML", "token: S3CRET"],
     ["in a list in YAML", "users:\n- client-key-data: S3CRET\n  - token: S3CRET"],
+    ["of a quoted key in YAML", "\"token\": S3CRET\n'password': S3CRET"],
+    ["in a flow mapping in YAML", "users: [{name: a, user: {token: S3CRET}}]"],
+    ["on lines of its own in YAML", "user:\n  client-key-data: >-\n    S3CRET\n    S3CRET\n  name: a"],
     ["of a PEM block in YAML", "ca: |\n  -----BEGIN CERTIFICATE-----\n  S3CRET\n  -----END CERTIFICATE-----\n"],
   ];
   for (const [what, text] of cases) test(what, () => assert.doesNotMatch(mask(text), /S3CRET|53412/u));
+});
+
+test("the value is masked in a file with a fault, wherever that is", () => {
+  const [before, secret, after] = [
+    '{"name": "a", "list": [1, {"b": null}], ',
+    '"token": ["S3CRET", {"c": "S3CRET"}]',
+    ', "d": 1}',
+  ];
+  const inserted = fc.constantFrom(...'"\\{}[]:,x0 \n#/'.split(""), "");
+  fc.assert(
+    fc.property(fc.boolean(), fc.nat(), fc.nat(2), inserted, (first, place, removed, character) => {
+      const part = first ? before : after;
+      const at = place % (part.length + 1);
+      const faulty = `${part.slice(0, at)}${character}${part.slice(at + removed)}`;
+      const text = first ? `${faulty}${secret}${after}` : `${before}${secret}${faulty}`;
+      assert.doesNotMatch(mask(text), /S3CRET/u);
+    }),
+  );
 });
 
 test("what is no secret is shown as it is", () => {

@@ -8,7 +8,10 @@ import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, sweep } from "../host/record.ts";
 import { recover, transact } from "../host/transaction.ts";
 import { watchDirectory } from "../host/watch.ts";
-import { prepare, type FileKind, type Prepared, type StepResult, type Wanted } from "./prepare.ts";
+import type { Kind } from "./asset.ts";
+import type { CheckedManifests } from "./manifest.ts";
+import type { StepResult } from "./plan.ts";
+import { prepare, type FileKind, type Prepared, type Wanted } from "./prepare.ts";
 
 /** A run that changes, or would change, what is on the node. */
 export interface ApplyRequest extends Wanted {
@@ -37,7 +40,6 @@ const ATTEMPTS = 5;
  * @throws Failure: nothing has changed, unless its exit code is 4. Interrupted: nothing has changed.
  */
 export async function apply(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
-  refuseManifests(request);
   const run = new Run(request, signal);
   let finished = false;
   try {
@@ -57,14 +59,16 @@ async function carryOut(run: Run, request: ApplyRequest, signal: AbortSignal): P
     using watch = run.watch();
     try {
       const prepared = await prepare(request, run.look());
-      if (request.dryRun) return { ...prepared, warnings: [...run.unfinished(), ...prepared.warnings] };
       const needed = run.needed(prepared);
-      if (!run.holds(needed)) {
+      if (!request.dryRun && !run.holds(needed)) {
         await run.lock(needed);
         continue;
       }
-      const warnings = prepared.parts.length === 0 ? [] : await transact(prepared.parts, signal);
-      return { steps: prepared.steps, warnings: [...prepared.warnings, ...warnings] };
+      const manifests = await checkManifests(prepared, request, signal);
+      const steps = prepared.steps.flatMap((step) => ("outcome" in step ? step : (manifests?.resultsOf(step) ?? [])));
+      if (request.dryRun) return { steps, warnings: [...run.unfinished(), ...prepared.warnings] };
+      const warnings = await change(prepared, manifests, signal);
+      return { steps, warnings: [...prepared.warnings, ...warnings] };
     } catch (error) {
       if (!isPassing(error)) throw error;
       if (error.code === "changed-meanwhile" && attempt < ATTEMPTS) continue;
@@ -73,6 +77,33 @@ async function carryOut(run: Run, request: ApplyRequest, signal: AbortSignal): P
       await watch.changed(waitUntil, signal);
     }
   }
+}
+
+/** Asks the API about all objects, once everything else has been decided. Undefined: there are no manifests. */
+async function checkManifests(
+  { steps }: Prepared,
+  { manifests: options, owner }: ApplyRequest,
+  signal: AbortSignal,
+): Promise<CheckedManifests | undefined> {
+  const manifests = steps.flatMap((step) => ("outcome" in step ? [] : [step]));
+  if (manifests.length === 0) return undefined;
+  const { CheckedManifests } = await import("./manifest.ts");
+  return CheckedManifests.check(manifests, options, owner, signal);
+}
+
+/** Objects are applied before the files' commit point, and deleted when the files that needed them are gone. */
+async function change(
+  { parts, afterwards }: Prepared,
+  manifests: CheckedManifests | undefined,
+  signal: AbortSignal,
+): Promise<string[]> {
+  if (parts.length === 0 && manifests === undefined) return [];
+  const warnings = await transact(parts, signal, manifests);
+  if (manifests === undefined) return warnings;
+  await manifests.remove(parts.length > 0 || manifests.hasApplied);
+  return afterwards.length === 0
+    ? warnings
+    : [...warnings, ...(await transact(afterwards, new AbortController().signal))];
 }
 
 function isPassing(error: unknown): error is Failure {
@@ -86,7 +117,7 @@ class Run {
   readonly #request: ApplyRequest;
   readonly #signal: AbortSignal;
   /** The directories that are asked for. */
-  readonly #targets: Partial<Record<FileKind, string>>;
+  #targets: Partial<Record<FileKind, string>>;
   readonly #locks = new Map<string, Lock>();
   readonly #made: string[] = [];
 
@@ -95,6 +126,9 @@ class Run {
     this.#signal = signal;
     const asked = FILE_KINDS.filter((kind) => isAsked(request, kind));
     this.#targets = Object.fromEntries(asked.map((kind) => [kind, findDirectory(request.directories[kind])]));
+    // What was applied from a manifest is recorded beside the configurations, where that directory is mounted.
+    const [config] = isAsked(request, "manifest") ? this.#visibleOf("config") : [];
+    if (config !== undefined) this.#targets.config = config;
     refuseSameDirectory(Object.values(this.#targets));
   }
 
@@ -118,7 +152,8 @@ class Run {
     const untidy = asked.filter((path) => isLeftUntidy(path, readRecord(path)));
     const ids = new Set(untidy.flatMap((path) => readRecord(path)?.pending?.directories.map(({ id }) => id) ?? []));
     const members = this.#visible().filter((path) => ids.has(readRecord(path)?.directory ?? ""));
-    const needed = new Set([...prepared.parts.map(({ directory }) => directory), ...untidy, ...members]);
+    const written = [...prepared.parts, ...prepared.afterwards].map(({ directory }) => directory);
+    const needed = new Set([...written, ...untidy, ...members]);
     return this.#inKindOrder(needed);
   }
 
@@ -203,20 +238,9 @@ class Run {
   }
 }
 
-function isAsked({ lists, prune }: ApplyRequest, kind: FileKind): boolean {
+function isAsked({ lists, prune }: ApplyRequest, kind: Kind): boolean {
   const { desired = [], current = [] } = lists[kind] ?? {};
   return desired.length > 0 || current.length > 0 || (prune && lists[kind] !== undefined);
-}
-
-function refuseManifests({ lists }: ApplyRequest): void {
-  const { desired = [], current = [] } = lists.manifest ?? {};
-  if (desired.length === 0 && current.length === 0) return;
-  throw new Failure({
-    code: "manifests-unsupported",
-    subject: "--manifests",
-    problem: "this version of cni-node installs plugins and configs only, Kubernetes manifests come with a later one",
-    hint: "apply them with kubectl",
-  });
 }
 
 /** Two records in one place would contradict each other, and its lock would wait for itself. */

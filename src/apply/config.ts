@@ -37,7 +37,7 @@ export function prepareConfigs(
   const { rendered, unreadable } = renderAll(names, options);
   const warnings: string[] = [];
   for (const [name, result] of rendered) {
-    const failure = options.validate === "off" ? undefined : checkRendered(name, result, options, unreadable.has(name));
+    const failure = options.validate === "off" ? undefined : checkRendered(name, result, options, unreadable.get(name));
     if (failure !== undefined && options.validate === "strict") throw failure;
     if (failure !== undefined) warnings.push(failure.message);
   }
@@ -51,11 +51,11 @@ function renderAll(
   options: ConfigOptions,
 ): {
   rendered: Map<string, Rendered>;
-  /** The templates with a pointer to a file that is no JSON: somebody may be writing it. */
-  unreadable: Set<string>;
+  /** By template, the file that a pointer of it names and that is no JSON: somebody may be writing it. */
+  unreadable: Map<string, string>;
 } {
   const rendered = new Map<string, Rendered>();
-  const unreadable = new Set<string>();
+  const unreadable = new Map<string, string>();
   const chain: string[] = [];
 
   function render(name: string): Rendered {
@@ -70,7 +70,8 @@ function renderAll(
     if (inString !== undefined) throw pointerInString(path, inString);
     const contents = new Map(pointers.map((pointer) => [pointer.name, contentFor(pointer, path)]));
     chain.pop();
-    if ([...contents.values()].some((content) => !isJson(content))) unreadable.add(name);
+    const [broken] = [...contents].find(([, content]) => !isJson(content)) ?? [];
+    if (broken !== undefined) unreadable.set(name, broken);
     const result = substitute(template, contents);
     rendered.set(name, result);
     return result;
@@ -95,7 +96,7 @@ function isJson(text: string): boolean {
 
 function readTemplate(path: string): string {
   try {
-    return decode(path, fs.readFileSync(path));
+    return readTextFile(path, "the template cannot be read");
   } catch (error) {
     if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
       throw new Failure({
@@ -112,12 +113,13 @@ function readTemplate(path: string): string {
 /** The content of the node's file that a pointer names. An empty one is a file that is being written. */
 function readTarget({ name, line, column }: Pointer, template: string, directory: string): string {
   const path = join(directory, name);
+  const attempt = `cannot be read for the pointer in ${template}, line ${line}`;
   try {
-    const text = decode(path, fs.readFileSync(path));
+    const text = readTextFile(path, attempt);
     if (text.trim() !== "") return text;
   } catch (error) {
     if (!isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
-      throw systemFailure(path, `cannot be read for the pointer in ${template}, line ${line}`, error);
+      throw systemFailure(path, attempt, error);
     }
   }
   throw new Failure({
@@ -129,7 +131,12 @@ function readTarget({ name, line, column }: Pointer, template: string, directory
   });
 }
 
-function decode(path: string, bytes: Uint8Array): string {
+/** Reading anything but a regular file might never end. @param attempt what does not work then, for the message. */
+function readTextFile(path: string, attempt: string): string {
+  if (!fs.statSync(path).isFile()) {
+    throw new Failure({ code: "not-a-file", subject: path, problem: `${attempt}: it is no regular file` });
+  }
+  const bytes = fs.readFileSync(path);
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
@@ -159,7 +166,7 @@ function checkRendered(
   name: string,
   { text, origin }: Rendered,
   { source }: ConfigOptions,
-  passing: boolean,
+  unreadable: string | undefined,
 ): Failure | undefined {
   if (!isConfigName(name)) return undefined;
   const result = readConfig(name, text);
@@ -172,8 +179,11 @@ function checkRendered(
     code: "config-invalid",
     subject: join(source, name),
     problem: `the rendered configuration ${message}${where}${came}`,
-    hint: "mend the template; --validate=warn installs it all the same",
-    passing,
+    hint:
+      unreadable === undefined
+        ? "mend the template; --validate=warn installs it all the same"
+        : `${unreadable}, which it points to, is no JSON by itself: if somebody is writing it, wait with --wait=60s; else mend the template`,
+    passing: unreadable !== undefined,
   });
 }
 
@@ -214,7 +224,8 @@ export function warnOfDuplicateNames(
   removed: ReadonlySet<string>,
 ): string[] {
   const files = new Map<string, string[]>();
-  const texts = new Map([...readConfigs(directory, new Set([...removed, ...written.keys()])), ...written]);
+  const others = readConfigs(directory, new Set([...removed, ...written.keys()]));
+  const texts = new Map([...others, ...Array.from(written).filter(([name]) => isConfigName(name))]);
   for (const [file, text] of texts) {
     const result = readConfig(file, text);
     if ("config" in result) files.set(result.config.name, [...(files.get(result.config.name) ?? []), file]);
@@ -232,7 +243,7 @@ function readConfigs(directory: string, except: ReadonlySet<string>): [string, s
   for (const name of fs.existsSync(directory) ? fs.readdirSync(directory) : []) {
     if (!isConfigName(name) || except.has(name)) continue;
     try {
-      found.push([name, fs.readFileSync(join(directory, name), "utf8")]);
+      found.push([name, readTextFile(join(directory, name), "cannot be read")]);
     } catch {
       // What cannot be read, or has a name that is no text, is no configuration that a runtime takes.
     }

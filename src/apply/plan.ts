@@ -15,6 +15,19 @@ export interface Step extends Asset {
   pruned?: boolean;
 }
 
+/** What became of a step, or of one object of a manifest, for the report. */
+export interface StepResult {
+  action: Step["action"];
+  kind: Kind;
+  name: string;
+  /** Of a manifest: the object, `ConfigMap kube-system/a`. */
+  object?: string;
+  outcome: Outcome;
+  reason?: string;
+  /** Both contents of a configuration or object that is or would be changed. */
+  texts?: { before: string; after: string };
+}
+
 interface Options {
   owner: string;
   /** Compare contents also of what is in both lists. */
@@ -27,11 +40,11 @@ interface Options {
  * The ordered steps towards what is desired. First all additions, each kind after those it needs, in the given order;
  * then the removals, backwards.
  *
- * @param held what the records say, of the kinds that are asked for.
+ * @param held what the records say, of all kinds.
  */
 export function planSteps(
   lists: Partial<Record<Kind, Lists>>,
-  held: Partial<Record<Kind, readonly HeldAsset[]>>,
+  held: readonly HeldAsset[],
   { owner, refresh, prune }: Options,
 ): Step[] {
   const additions = KINDS.flatMap((kind) => {
@@ -43,9 +56,11 @@ export function planSteps(
   const removals = KINDS.toReversed().flatMap((kind) => {
     const { desired = [], current = [] } = lists[kind] ?? {};
     const named = current.filter((name) => !desired.includes(name)).toReversed();
-    const own =
-      prune && lists[kind] !== undefined ? (held[kind] ?? []).filter((asset) => asset.owners.includes(owner)) : [];
-    const pruned = own.map((asset) => asset.name).filter((name) => !desired.includes(name) && !named.includes(name));
+    const own = held.filter((asset) => asset.kind === kind && asset.owners.includes(owner));
+    const obsolete = prune && lists[kind] !== undefined ? own : [];
+    const pruned = obsolete
+      .map((asset) => asset.name)
+      .filter((name) => !desired.includes(name) && !named.includes(name));
     return [
       ...named.map((name): Step => ({ action: "uninstall", kind, name })),
       ...pruned.toReversed().map((name): Step => ({ action: "uninstall", kind, name, pruned: true })),
@@ -66,22 +81,26 @@ export interface Decision {
   asset: HeldAsset | undefined;
 }
 
-/** What an installation is decided upon. */
-export interface InstallFacts {
-  /** The live file, for messages. */
+/** What the owners of an installed asset are decided upon. */
+interface OwnerFacts {
+  /** What is installed, for messages. */
   path: string;
-  kind: Kind;
-  name: string;
   owner: string;
   takeOver: boolean;
   held: HeldAsset | undefined;
+  /** What the record says is there is the wanted content. */
+  sameAsHeld: boolean;
+}
+
+/** What an installation is decided upon. */
+export interface InstallFacts extends OwnerFacts {
+  kind: Kind;
+  name: string;
   live: Live;
   /** The mode that the file is to have. */
   mode: number;
   /** The live file is a regular one with the wanted content. */
   sameContent: boolean;
-  /** What the record says is there is the wanted content. */
-  sameAsHeld: boolean;
   /** Of the wanted content; known whenever something is held. */
   digest?: string;
 }
@@ -109,8 +128,8 @@ export function decideInstall(facts: InstallFacts): Decision {
   return { outcome, ...reasonFor(facts, isHeld), effect: "write", keepLive, asset };
 }
 
-/** @throws Failure `held-by-other`. */
-function ownersAfter({ path, held, owner, sameAsHeld, takeOver }: InstallFacts): string[] {
+/** Who holds an asset once this owner has installed it. @throws Failure `held-by-other`. */
+export function ownersAfter({ path, held, owner, sameAsHeld, takeOver }: OwnerFacts): string[] {
   const others = held?.owners.filter((other) => other !== owner) ?? [];
   if (others.length > 0 && !sameAsHeld && !takeOver) throw heldByOther(path, others);
   return [...(sameAsHeld ? others : []), owner].toSorted();
@@ -158,7 +177,7 @@ export function decideUninstall(facts: UninstallFacts): Decision {
   const others = held.owners.filter((other) => other !== owner);
   if (others.length > 0) {
     const asset = others.length === held.owners.length ? held : { ...held, owners: others };
-    return { outcome: "kept", reason: `${others.join(", ")} also holds it`, ...none, asset };
+    return { outcome: "kept", reason: heldReason(held, others), ...none, asset };
   }
   if (facts.backup !== undefined && held.before !== undefined)
     return decideRestore(facts, held, facts.backup, held.before);
@@ -167,6 +186,11 @@ export function decideUninstall(facts: UninstallFacts): Decision {
     return { outcome: "kept", reason: "somebody has changed it since cni-node wrote it", ...none, asset: held };
   }
   return { outcome: "deleted", effect: "remove", keepLive: false, asset: undefined };
+}
+
+/** Why an asset stays when this owner no longer wants it. */
+export function heldReason({ owners }: HeldAsset, others: readonly string[]): string {
+  return `${others.length === owners.length ? "held" : "also held"} by ${others.join(", ")}`;
 }
 
 /** Nobody holds it: an earlier uninstall gave it back, or could not put back what was there before. */

@@ -43,7 +43,7 @@ export function preparePlugins(source: string, names: readonly string[]): Map<st
       code: "source-missing",
       subject: missing.join(", "),
       problem: `not among the plugins in ${source}`,
-      hint: "cni-node list prints those that are",
+      hint: `cni-node list --plugin-source=${source} prints those that are`,
     });
   }
   return new Map(found.map(({ name, stat }) => [name, pluginContent(join(source, name), stat?.size ?? 0)]));

@@ -3,12 +3,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
+import { isSystemError } from "../errors.ts";
 import { hasDigest, inspect, type Live } from "../host/inspect.ts";
 import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
-import type { DirectorySteps, FileStep } from "../host/transaction.ts";
+import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/transaction.ts";
 import type { Kind, Lists } from "./asset.ts";
 import { prepareConfigs, warnOfDuplicateNames, type Validation } from "./config.ts";
-import { decideInstall, decideUninstall, planSteps, type Decision, type Outcome, type Step } from "./plan.ts";
+import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
+import { decideInstall, decideUninstall, planSteps, type Decision, type Step, type StepResult } from "./plan.ts";
 import { preparePlugins, type Content } from "./plugin.ts";
 
 /** The kinds that are files on the node. */
@@ -24,6 +26,7 @@ export interface Wanted {
   validate: Validation;
   configMode?: number;
   sources: Record<Kind, string>;
+  manifests: ManifestOptions;
 }
 
 /** A directory of the node as it is now. */
@@ -32,29 +35,21 @@ export interface Directory {
   record: HostRecord | undefined;
 }
 
-/** One step of a run, for the report. */
-export interface StepResult {
-  action: Step["action"];
-  kind: Kind;
-  name: string;
-  outcome: Outcome;
-  reason?: string;
-  /** Both contents of a configuration that is or would be changed. */
-  texts?: { before: string; after: string };
-}
-
 /** A run that is ready to be carried out. */
 export interface Prepared {
-  steps: StepResult[];
+  /** In the order in which they are reported. Manifests have a result for each object, once the API has been asked. */
+  steps: (StepResult | PreparedManifest)[];
   /** What is to be written, by directory in kind order; those where nothing is to be written are left out. */
   parts: DirectorySteps[];
+  /** The same, for after the objects of manifests have been deleted. */
+  afterwards: DirectorySteps[];
   warnings: string[];
 }
 
 /** Reads, renders and validates all that is wanted, compares it with what is held and live, and decides. */
 export async function prepare(wanted: Wanted, directories: Partial<Record<FileKind, Directory>>): Promise<Prepared> {
-  const held = { plugin: directories.plugin?.record?.assets ?? [], config: directories.config?.record?.assets ?? [] };
-  const steps = planSteps(wanted.lists, held, wanted).filter((step) => step.kind !== "manifest");
+  const held = [...(directories.plugin?.record?.assets ?? []), ...(directories.config?.record?.assets ?? [])];
+  const steps = planSteps(wanted.lists, held, wanted);
   const names = (kind: Kind): string[] =>
     steps.filter((step) => step.kind === kind && step.action === "install").map((step) => step.name);
   const plugins = preparePlugins(wanted.sources.plugin, names("plugin"));
@@ -64,23 +59,59 @@ export async function prepare(wanted: Wanted, directories: Partial<Record<FileKi
     validate: wanted.validate,
     ...(wanted.configMode === undefined ? {} : { mode: wanted.configMode }),
   });
+  const manifests = await prepareManifests(steps, held, wanted);
   const decided = await Promise.all(
-    steps.map(async (step) => {
-      const kind = step.kind as FileKind;
-      const content = (kind === "plugin" ? plugins : configs.contents).get(step.name);
-      return decide(step, wanted, directories[kind] as Directory, content);
+    steps.map(async (step): Promise<Decided | PreparedManifest> => {
+      if (step.kind === "manifest") return manifests.get(step) as PreparedManifest;
+      const content = (step.kind === "plugin" ? plugins : configs.contents).get(step.name);
+      return decide(step, wanted, directories[step.kind] as Directory, content);
     }),
   );
-  const parts = (["plugin", "config"] as const).flatMap((kind) => {
-    const own = decided.filter(({ result, file }) => result.kind === kind && file !== undefined);
-    const directory = directories[kind]?.path ?? "";
-    return own.length === 0 ? [] : [{ directory, steps: own.map(({ file }) => file as FileStep) }];
-  });
+  const files = decided.filter((one) => "result" in one);
+  const records = [...manifests.values()].filter(({ asset, held: before }) => asset !== before);
+  const [kept, dropped] = [
+    records.filter(({ asset }) => asset !== undefined),
+    records.filter(({ asset }) => asset === undefined),
+  ];
   return {
-    steps: decided.map(({ result }) => result),
-    parts,
-    warnings: [...configs.warnings, ...duplicateNames(decided, directories.config?.path)],
+    steps: decided.map((one) => ("result" in one ? one.result : one)),
+    parts: partsOf(directories, [...files, ...kept.map(recordStep)]),
+    afterwards: partsOf(directories, dropped.map(recordStep)),
+    warnings: [...configs.warnings, ...duplicateNames(files, directories.config?.path)],
   };
+}
+
+/** The code for manifests is loaded where there are some. */
+async function prepareManifests(
+  steps: readonly Step[],
+  held: readonly HeldAsset[],
+  wanted: Wanted,
+): Promise<Map<Step, PreparedManifest>> {
+  const own = steps.filter(({ kind }) => kind === "manifest");
+  if (own.length === 0) return new Map();
+  const { prepareManifest } = await import("./manifest.ts");
+  return new Map(own.map((step) => [step, prepareManifest(step, heldAs(held, step), wanted.prune, wanted)] as const));
+}
+
+function heldAs(held: readonly HeldAsset[], { kind, name }: Step): HeldAsset | undefined {
+  return held.find((asset) => asset.kind === kind && asset.name === name);
+}
+
+/** Manifests have no file on the node, only a place in the record of the configurations' directory. */
+function recordStep({ step: { kind, name }, asset }: PreparedManifest): { file: FileStep } {
+  return { file: { kind, name, phase: "add", live: { type: "absent" }, effect: "none", keepLive: false, asset } };
+}
+
+function partsOf(
+  directories: Partial<Record<FileKind, Directory>>,
+  decided: readonly { file?: FileStep }[],
+): DirectorySteps[] {
+  const files = decided.flatMap(({ file }) => file ?? []);
+  return (["plugin", "config"] as const).flatMap((kind) => {
+    const directory = directories[kind]?.path;
+    const steps = files.filter((file) => (file.kind === "plugin") === (kind === "plugin"));
+    return directory === undefined || steps.length === 0 ? [] : [{ directory, steps }];
+  });
 }
 
 interface Decided {
@@ -99,17 +130,15 @@ async function decide(
   if (action === "leave") {
     return { result: { action, kind, name, outcome: "unchanged", reason: "in both lists, not compared" } };
   }
-  const held = directory.record?.assets.find((asset) => asset.name === name);
+  const held = heldAs(directory.record?.assets ?? [], step);
   const live = inspect(directory.path, name);
-  const decision =
-    content === undefined
-      ? await decideRemoval(step, wanted, directory, held, live)
-      : await decideAddition(step, wanted, directory, held, live, content);
+  const decision = await decideStep(step, wanted, directory, held, live, content);
   const { outcome, reason, effect, keepLive, restores, asset } = decision;
   const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
   if (kind === "config") Object.assign(result, textsOf(decision, directory.path, name, live, content));
   if (effect === "none" && !keepLive && asset === held) return { result };
   const file: FileStep = {
+    kind,
     name,
     phase: action === "install" ? "add" : "remove",
     live,
@@ -120,6 +149,26 @@ async function decide(
     ...(content === undefined ? {} : { stage: async (path: string) => content.stage(path, live) }),
   };
   return { result, file };
+}
+
+async function decideStep(
+  step: Step,
+  wanted: Wanted,
+  directory: Directory,
+  held: HeldAsset | undefined,
+  live: Live,
+  content: Content | undefined,
+): Promise<Decision> {
+  try {
+    return content === undefined
+      ? await decideRemoval(step, wanted, directory, held, live)
+      : await decideAddition(step, wanted, directory, held, live, content);
+  } catch (error) {
+    const path = join(directory.path, step.name);
+    // It was there a moment ago.
+    if (isSystemError(error, "ENOENT") && error.path === path) throw changedMeanwhile(path);
+    throw error;
+  }
 }
 
 async function decideAddition(

@@ -55,15 +55,30 @@ function parseJson(text: string): { value: unknown } | { objection: Objection } 
     return { value: JSON.parse(text) as unknown };
   } catch (error) {
     if (text.trim() === "") return { objection: { message: "is empty" } };
-    const errors: ParseError[] = [];
-    parseTolerantly(text, errors, { disallowComments: true });
-    const first = errors[0];
+    const first = firstError(text);
     if (first === undefined) return { objection: { message: `is no JSON: ${(error as Error).message}` } };
-    const words = printParseErrorCode(first.error)
-      .replace(/([a-z])([A-Z])/gu, "$1 $2")
-      .toLowerCase();
-    return { objection: { message: `is no JSON: ${words}`, offset: first.offset } };
+    const words = printParseErrorCode(first.error).replace(/([a-z])([A-Z])/gu, "$1 $2");
+    const message = `is no JSON: ${words.toLowerCase()}${invisibleAt(text, first.offset)}`;
+    return { objection: { message, offset: first.offset } };
   }
+}
+
+/** Undefined: the tolerant parser has no objection, or the text is nested too deep for it. */
+function firstError(text: string): ParseError | undefined {
+  const errors: ParseError[] = [];
+  try {
+    parseTolerantly(text, errors, { disallowComments: true });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+  }
+  return errors[0];
+}
+
+/** Names a character that people would not see: a byte order mark, a no-break space. */
+function invisibleAt(text: string, offset: number): string {
+  const code = text.codePointAt(offset) ?? 0x20;
+  const isSeen = (code >= 0x20 && code < 0x7f) || code === 0x0a || code === 0x0d || code === 0x09;
+  return isSeen ? "" : ` U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
 function objectionToName(name: unknown): string | undefined {

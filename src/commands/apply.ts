@@ -1,35 +1,44 @@
 /** install, uninstall, apply and plan: one path, four ways to say what is desired and what is there. */
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
 import { parseLists, parseNames, type Kind, type Lists } from "../apply/asset.ts";
-import type { FileKind, StepResult } from "../apply/prepare.ts";
+import type { StepResult } from "../apply/plan.ts";
+import type { FileKind } from "../apply/prepare.ts";
 import { Failure } from "../errors.ts";
 import type { DirectoryRequest } from "../host/directory.ts";
 import { durationOf, isSet, textOf, type OptionName, type OptionTexts } from "../options.ts";
-import { formatSteps, printJson, printWarnings } from "../report.ts";
+import { formatSteps, printJson, printWarnings, signalEnding } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 
 type Verb = "install" | "uninstall" | "apply" | "plan";
 
 /** Runs one of the four: request → call → result. */
 export async function runApply(verb: Verb, texts: OptionTexts, world: World): Promise<Ending> {
-  const request = requestOf(verb, texts);
+  const request = requestOf(verb, texts, world.env);
   const result = await apply(request, world.signal);
-  const exitCode = isSet(texts, "exit-code") && wouldChange(result) ? 3 : 0;
-  await print(verb, request, result, exitCode, texts.output === "json", world);
-  const { signal } = world;
-  if (signal.aborted) return { exitCode, signal: signal.reason as NodeJS.Signals };
-  if (isSet(texts, "pause")) await aborted(signal);
-  return { exitCode };
+  // A signal that came while files were changed is delivered with the next turn of the event loop.
+  await setImmediate();
+  await setImmediate();
+  const ending = endingOf(world.signal, isSet(texts, "exit-code") && wouldChange(result) ? 3 : 0);
+  await print(verb, request, result, ending.exitCode, texts.output === "json", world);
+  if (ending.signal === undefined && isSet(texts, "pause")) await aborted(world.signal);
+  return ending;
+}
+
+function endingOf({ aborted: isAborted, reason }: AbortSignal, exitCode: number): Ending {
+  return isAborted ? signalEnding(reason as NodeJS.Signals) : { exitCode };
 }
 
 /** @throws Failure `usage`. */
-function requestOf(verb: Verb, texts: OptionTexts): ApplyRequest {
+function requestOf(verb: Verb, texts: OptionTexts, env: World["env"]): ApplyRequest {
   const lists: Partial<Record<Kind, Lists>> = {};
   for (const kind of ["plugin", "config", "manifest"] as const) {
     const text = texts[`${kind}s`];
-    if (text !== undefined) lists[kind] = listsOf(verb, `--${kind}s`, text);
+    const list = text === undefined ? undefined : listsOf(verb, `--${kind}s`, text);
+    // An empty value is as good as none, also with --prune: a variable that is not set must not empty a node.
+    if (list !== undefined && (list.desired.length > 0 || list.current !== undefined)) lists[kind] = list;
   }
   const mode = texts["config-mode"];
   const request: ApplyRequest = {
@@ -45,6 +54,7 @@ function requestOf(verb: Verb, texts: OptionTexts): ApplyRequest {
       config: textOf(texts, "config-source"),
       manifest: textOf(texts, "manifest-source"),
     },
+    manifests: manifestOptions(texts, env),
     dryRun: verb === "plan" || isSet(texts, "dry-run"),
     wait: durationOf(texts, "wait"),
     lockTimeout: durationOf(texts, "lock-timeout"),
@@ -55,6 +65,20 @@ function requestOf(verb: Verb, texts: OptionTexts): ApplyRequest {
   };
   refuseContradictions(texts, request);
   return request;
+}
+
+function manifestOptions(texts: OptionTexts, env: World["env"]): ApplyRequest["manifests"] {
+  const { variables } = texts;
+  return {
+    source: textOf(texts, "manifest-source"),
+    env,
+    ...(variables === undefined ? {} : { variables }),
+    allowUnset: isSet(texts, "allow-unset"),
+    nodeName: texts["node-name"] || env["NODE_NAME"] || env["NODE_HOSTNAME"] || undefined,
+    kubeconfig: texts.kubeconfig || env["KUBECONFIG"] || undefined,
+    forceConflicts: isSet(texts, "force-conflicts"),
+    timeout: durationOf(texts, "timeout"),
+  };
 }
 
 function listsOf(verb: Verb, option: string, text: string): Lists {
@@ -111,9 +135,9 @@ async function print(
     if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
     return;
   }
-  const shown = steps.map(({ action, kind, name, outcome, reason }, index) => {
+  const shown = steps.map(({ action, kind, name, object, outcome, reason }, index) => {
     const diff = diffs[index] ?? "";
-    return { action, kind, name, outcome, reason, ...(diff === "" ? {} : { diff }) };
+    return { action, kind, name, object, outcome, reason, ...(diff === "" ? {} : { diff }) };
   });
   printJson(world, { command, result: "done", exitCode, ...(dryRun ? { dryRun } : {}), steps: shown, warnings });
 }
@@ -121,7 +145,9 @@ async function print(
 async function diffsOf(steps: readonly StepResult[]): Promise<string[]> {
   if (!steps.some(({ texts }) => texts !== undefined)) return [];
   const { unifiedDiff } = await import("../diff.ts");
-  return steps.map(({ name, texts }) => (texts === undefined ? "" : unifiedDiff(name, texts.before, texts.after)));
+  return steps.map(({ name, object, texts }) => {
+    return texts === undefined ? "" : unifiedDiff(object ?? name, texts.before, texts.after);
+  });
 }
 
 /** Waits for the signal, holding no lock; the timer is what keeps the process. */

@@ -58,8 +58,14 @@ function realDirectory(path: string): string | undefined {
     const real = fs.realpathSync(path);
     if (fs.statSync(real).isDirectory()) return real;
   } catch (error) {
-    if (isSystemError(error, "ENOENT")) return undefined;
-    throw systemFailure(path, "cannot be looked at", error);
+    if (!isSystemError(error, "ENOENT")) throw systemFailure(path, "cannot be looked at", error);
+    if (fs.lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
+    throw new Failure({
+      code: "dangling-link",
+      subject: path,
+      problem: `is a link that leads nowhere (${fs.readlinkSync(path)})`,
+      hint: "make or mount the directory that it leads to, at the same place",
+    });
   }
   throw new Failure({ code: "not-a-directory", subject: path, problem: "is not a directory" });
 }

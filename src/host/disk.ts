@@ -107,6 +107,12 @@ export function replaceDurably(path: string, content: string, mode: number): voi
   syncDirectory(dirname(path));
 }
 
+/** Takes up an inode and that much space, to have them when a full disk must be cleaned up. Durable in no way. */
+export function reserve(path: string, size: number): void {
+  remove(path);
+  fs.writeFileSync(path, Buffer.alloc(size), { mode: 0o600, flag: "wx" });
+}
+
 /** Makes the entries of a directory durable. */
 export function syncDirectory(path: string): void {
   const descriptor = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);

@@ -3,7 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Failure, isSystemError, systemFailure, throwIfInterrupted } from "../errors.ts";
-import { makeDirectory } from "./disk.ts";
+import { makeDirectory, removeDirectoryIfEmpty } from "./disk.ts";
 import { statePaths } from "./record.ts";
 
 /** A lock that is held; the kernel frees it with its process. */
@@ -45,6 +45,7 @@ function tryLock(directory: string): Lock | undefined {
   let database: DatabaseSync | undefined;
   try {
     makeDirectory(state, 0o700);
+    refuseUnlessDirectory(state);
     // Kept open so that its inode is not used again: it tells whether the file that was locked is still the lock.
     // Closed after the database: closing any descriptor of a file drops the process's locks on it.
     descriptor = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW, 0o600);
@@ -58,7 +59,28 @@ function tryLock(directory: string): Lock | undefined {
   } catch (error) {
     free(database, descriptor);
     if (isBusy(error) || isSystemError(error, "ENOENT")) return undefined;
-    throw systemFailure(path, "cannot be locked", error);
+    if (fs.existsSync(path)) throw systemFailure(path, "cannot be locked", error);
+    leaveNothing(state);
+    throw systemFailure(path, "the lock cannot be made", error);
+  }
+}
+
+/** Nothing is written outside the target directory, also where somebody has put a link. */
+function refuseUnlessDirectory(state: string): void {
+  if (fs.lstatSync(state).isDirectory()) return;
+  throw new Failure({
+    code: "not-a-directory",
+    subject: state,
+    problem: "is no directory, but cni-node keeps its state there",
+    hint: "look at what it is, and remove it",
+  });
+}
+
+function leaveNothing(state: string): void {
+  try {
+    removeDirectoryIfEmpty(state);
+  } catch {
+    // The failure to lock is what is told.
   }
 }
 

@@ -6,7 +6,15 @@ import * as v from "valibot";
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { remove, removeDirectoryIfEmpty, replaceDurably, TEMPORARY } from "./disk.ts";
 
+const HeldObject = v.looseObject({
+  apiVersion: v.string(),
+  kind: v.string(),
+  namespace: v.exactOptional(v.string()),
+  name: v.string(),
+});
+
 const HeldAsset = v.looseObject({
+  /** With the kind, what it is known by. */
   name: v.string(),
   kind: v.string(),
   /** Who wants it there. Nobody: it was given back, or `before` could not be restored. */
@@ -17,6 +25,8 @@ const HeldAsset = v.looseObject({
   before: v.optional(v.string()),
   /** The file that is there was given back by an uninstall: it is no longer ours to remove. */
   givenBack: v.optional(v.boolean()),
+  /** Of a manifest: the objects in the cluster that were applied from it. */
+  objects: v.optional(v.array(HeldObject)),
 });
 
 const Change = v.looseObject({
@@ -59,9 +69,21 @@ export type Pending = v.InferOutput<typeof Pending>;
 export type HostRecord = v.InferOutput<typeof Record>;
 
 /** The paths of cni-node's own state in a target directory. */
-export function statePaths(directory: string): { state: string; record: string; objects: string; lock: string } {
+export function statePaths(directory: string): {
+  state: string;
+  record: string;
+  objects: string;
+  lock: string;
+  spare: string;
+} {
   const state = join(directory, ".cni-node");
-  return { state, record: join(state, "record.json"), objects: join(state, "objects"), lock: join(state, "lock") };
+  return {
+    state,
+    record: join(state, "record.json"),
+    objects: join(state, "objects"),
+    lock: join(state, "lock"),
+    spare: join(state, "spare.tmp"),
+  };
 }
 
 /**
@@ -118,7 +140,8 @@ export function writeRecord(directory: string, record: HostRecord): void {
 }
 
 function sorted(assets: readonly HeldAsset[]): HeldAsset[] {
-  return assets.toSorted((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)));
+  const key = ({ kind, name }: HeldAsset): Buffer => Buffer.from(`${kind}/${name}`);
+  return assets.toSorted((a, b) => Buffer.compare(key(a), key(b)));
 }
 
 /** The record without its journal. */
@@ -172,13 +195,25 @@ function leftovers(directory: string, record: HostRecord | undefined): string[] 
 export function sweep(directory: string, visible: readonly string[]): void {
   const { state, record: recordPath, objects, lock } = statePaths(directory);
   const record = readRecord(directory);
-  for (const path of leftovers(directory, record)) remove(path);
-  if (record !== undefined && (record.assets.length > 0 || record.pending !== undefined)) return;
-  if (!isReleased(directory, record, visible)) return;
-  removeDirectoryIfEmpty(objects);
-  remove(recordPath);
-  remove(lock);
-  removeDirectoryIfEmpty(state);
+  const errors = leftovers(directory, record).flatMap((path) => errorOf(() => remove(path)));
+  const isNeeded = record !== undefined && (record.assets.length > 0 || record.pending !== undefined);
+  if (!isNeeded && isReleased(directory, record, visible)) {
+    removeDirectoryIfEmpty(objects);
+    remove(recordPath);
+    remove(lock);
+    removeDirectoryIfEmpty(state);
+  }
+  if (errors[0] !== undefined) throw errors[0];
+}
+
+/** What cannot be removed must not keep the rest from being removed. */
+function errorOf(operation: () => void): Error[] {
+  try {
+    operation();
+    return [];
+  } catch (error) {
+    return [error as Error];
+  }
 }
 
 /**

@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
-import { link, makeDirectory, remove, replace, syncDirectory } from "./disk.ts";
+import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "./disk.ts";
 import { inspect, isSameFile, type Live } from "./inspect.ts";
 import {
   isReleased,
@@ -22,8 +22,9 @@ import {
   type Pending,
 } from "./record.ts";
 
-/** What is to become of one name in a directory. */
+/** What is to become of one asset of a directory: of its file, where it has one there, and of its record. */
 export interface FileStep {
+  kind: string;
   name: string;
   /** All additions, directory by directory, come before all removals, which go through the directories backwards. */
   phase: "add" | "remove";
@@ -39,6 +40,13 @@ export interface FileStep {
   restores?: string;
   /** What the record says of the name afterwards; `digest` and `before` are filled in. Undefined: nothing. */
   asset: HeldAsset | undefined;
+}
+
+/** Something that changes elsewhere together with the files: after everything is staged, before the commit point. */
+export interface OutsideChange {
+  act(): Promise<void>;
+  /** Puts back what `act` has done so far. Returns how much that was, and what could not be put back. */
+  undo(): Promise<{ undone: number; stuck: string[] }>;
 }
 
 /** The steps in one directory, in order. */
@@ -64,7 +72,11 @@ interface Member {
  * @throws Failure with exit code 1: nothing has changed, or it was undone. Exit code 4: not everything could be undone.
  * @throws Interrupted before the commit point. After it, signals are not looked at.
  */
-export async function transact(parts: readonly DirectorySteps[], signal: AbortSignal): Promise<string[]> {
+export async function transact(
+  parts: readonly DirectorySteps[],
+  signal: AbortSignal,
+  outside?: OutsideChange,
+): Promise<string[]> {
   const members: Member[] = [];
   for (const part of parts) {
     throwIfInterrupted(signal);
@@ -72,30 +84,49 @@ export async function transact(parts: readonly DirectorySteps[], signal: AbortSi
   }
   throwIfInterrupted(signal);
   const run = newId();
-  commit(run, members);
   try {
-    act(members);
+    await outside?.act();
+    throwIfInterrupted(signal);
+    commit(run, members);
+    actOrUndo(run, members);
   } catch (error) {
-    undo(run, members, error);
+    throw outside === undefined ? error : await undoOutside(outside, error);
   }
   return settle(run, members);
 }
 
+function actOrUndo(run: string, members: readonly Member[], onForeign?: (path: string) => void): void {
+  const acted = new Set<Change>();
+  try {
+    act(members, acted, onForeign);
+  } catch (error) {
+    undo(run, members, acted, error);
+  }
+}
+
+async function undoOutside(outside: OutsideChange, error: unknown): Promise<unknown> {
+  const { undone, stuck } = await outside.undo();
+  if (stuck.length > 0) return notUndone(error, stuck);
+  if (error instanceof Failure && undone > 0) error.undone = true;
+  return error;
+}
+
 /** Puts the new contents and a second name of everything that will be replaced into `objects/`, durably. */
 async function stage({ directory, steps }: DirectorySteps): Promise<Member> {
-  const { objects } = statePaths(directory);
+  const { objects, spare } = statePaths(directory);
   const record = readRecord(directory);
   attempt(objects, "cannot be made", () => makeDirectory(objects, 0o700));
+  attempt(spare, "cannot be written", () => reserve(spare, SPARE_BYTES));
   const staged = await settled(steps.map((step) => stageStep(directory, step)));
   attempt(objects, "cannot be written", () => syncDirectory(objects));
-  const touched = new Set(steps.map((step) => step.name));
+  const touched = new Set(steps.map(({ kind, name }) => `${kind}/${name}`));
   return {
     directory,
     record,
     id: record?.directory ?? newId(),
     changes: staged.flatMap(({ change }) => (change === undefined ? [] : [change])),
     assets: [
-      ...(record?.assets ?? []).filter((asset) => !touched.has(asset.name)),
+      ...(record?.assets ?? []).filter(({ kind, name }) => !touched.has(`${kind}/${name}`)),
       ...staged.flatMap(({ asset }) => (asset === undefined ? [] : [asset])),
     ],
   };
@@ -177,7 +208,8 @@ function cannotKeep(path: string, error: unknown): Error {
   return systemFailure(path, "cannot be kept for undoing", error);
 }
 
-function changedMeanwhile(path: string): Failure {
+/** Somebody else has changed a file while this run looked at it: look again. */
+export function changedMeanwhile(path: string): Failure {
   return new Failure({
     code: "changed-meanwhile",
     subject: path,
@@ -189,6 +221,7 @@ function changedMeanwhile(path: string): Failure {
 
 /** After the last record has been written the run will happen, whatever comes. */
 function commit(run: string, members: readonly Member[]): void {
+  if (members.length === 0) return;
   const directories = members.map(({ id, directory }) => ({ id, path: directory }));
   try {
     const decider = members.at(-1);
@@ -230,12 +263,16 @@ function awaitedRecord(run: string, member: Member, members: readonly Member[]):
   return by.length === 0 ? recordOf(member) : { ...recordOf(member), awaited: { run, by } };
 }
 
-/** Carries out the changes; what is done already is left. A name that is neither before nor after belongs to others. */
-function act(members: readonly Member[], onForeign: (path: string) => void = refuseForeign): void {
+/**
+ * Carries out the changes; what is done already is left. A name that is neither before nor after belongs to others.
+ *
+ * @param acted receives the changes that are done, for `undo`.
+ */
+function act(members: readonly Member[], acted: Set<Change>, onForeign: (path: string) => void = refuseForeign): void {
   for (const phase of ["add", "remove"] as const) {
     for (const { directory, changes } of phase === "add" ? members : members.toReversed()) {
       const own = changes.filter((change) => change.phase === phase);
-      for (const { name, before, after } of own) changeFile(directory, name, before, after, onForeign);
+      for (const change of own) changeFile(directory, change, onForeign, acted);
       if (own.length > 0) attempt(directory, "cannot be made durable", () => syncDirectory(directory));
     }
   }
@@ -245,20 +282,23 @@ function refuseForeign(path: string): void {
   throw changedMeanwhile(path);
 }
 
-/** Makes `to` live in the place of `from`, both objects, null: no file. */
-function changeFile(
-  directory: string,
-  name: string,
-  from: string | null,
-  to: string | null,
-  onForeign: (path: string) => void,
-): void {
-  const { objects } = statePaths(directory);
+/** Makes what is wanted live, and notes that it is; a file that is neither before nor after is somebody else's. */
+function changeFile(directory: string, change: Change, onForeign: (path: string) => void, acted: Set<Change>): void {
+  const { name, before, after } = change;
   const path = join(directory, name);
-  if (isLive(directory, name, to)) return;
-  if (!isLive(directory, name, from)) return onForeign(path);
-  if (to === null) attempt(path, "cannot be removed", () => remove(path));
-  else attempt(path, "cannot be put in place", () => replace(join(objects, to), directory, name));
+  if (!isLive(directory, name, after)) {
+    if (!isLive(directory, name, before)) return onForeign(path);
+    if (after === null) attempt(path, "cannot be removed", () => remove(path));
+    else putInPlace(directory, name, after);
+  }
+  acted.add(change);
+}
+
+function putInPlace(directory: string, name: string, object: string): void {
+  const temporary = join(directory, TEMPORARY);
+  attempt(temporary, "is in the way of cni-node's temporary file and cannot be removed", () => remove(temporary));
+  const from = join(statePaths(directory).objects, object);
+  attempt(join(directory, name), "cannot be put in place", () => replace(from, directory, name));
 }
 
 /** The inode decides: contents may be equal by chance. */
@@ -274,25 +314,25 @@ function isLive(directory: string, name: string, object: string | null): boolean
  *
  * @throws the failure that made it necessary, or one with exit code 4 that names what could not be undone.
  */
-function undo(run: string, members: readonly Member[], error: unknown): never {
+function undo(run: string, members: readonly Member[], acted: ReadonlySet<Change>, error: unknown): never {
   const stuck = (["remove", "add"] as const).flatMap((phase) =>
-    (phase === "add" ? members.toReversed() : members).flatMap((member) => undoPhase(member, phase)),
+    (phase === "add" ? members.toReversed() : members).flatMap((member) => undoPhase(member, phase, acted)),
   );
   if (stuck.length > 0) throw notUndone(error, stuck);
   forget(run, members, error);
-  if (error instanceof Failure) error.undone = true;
+  if (error instanceof Failure && acted.size > 0) error.undone = true;
   throw error;
 }
 
 /** Goes on after an error: as much as can be is put back. Returns what could not. */
-function undoPhase({ directory, changes }: Member, phase: Change["phase"]): string[] {
+function undoPhase({ directory, changes }: Member, phase: Change["phase"], acted: ReadonlySet<Change>): string[] {
   const stuck: string[] = [];
-  const undoing = changes.filter((change) => change.phase === phase).toReversed();
-  for (const { name, before, after } of undoing) {
+  const undoing = changes.filter((change) => change.phase === phase && acted.has(change)).toReversed();
+  for (const { before, after, ...change } of undoing) {
     try {
-      changeFile(directory, name, after, before, refuseForeign);
+      changeFile(directory, { ...change, before: after, after: before }, refuseForeign, new Set());
     } catch (error) {
-      stuck.push(`${join(directory, name)} (${reasonOf(error)})`);
+      stuck.push(`${join(directory, change.name)} (${reasonOf(error)})`);
     }
   }
   try {
@@ -314,9 +354,13 @@ function notUndone(error: unknown, stuck: readonly string[]): Failure {
   });
 }
 
+/** What a record without its journal may take: so much is kept free for `forget`. */
+const SPARE_BYTES = 1 << 16;
+
 /** Removes the journals, the deciding one first, so that a run killed here is never taken for committed. */
 function forget(run: string, members: readonly Member[], cause: unknown): void {
   try {
+    for (const { directory } of members) remove(statePaths(directory).spare);
     for (const member of members.toReversed()) {
       if (readRecord(member.directory)?.pending?.run === run) {
         writeRecord(member.directory, awaitedRecord(run, member, members));
@@ -392,11 +436,7 @@ function recoverRun(
   }
   const members = begun.map(({ directory, record }) => memberOf(directory, record));
   const foreign: string[] = [];
-  try {
-    act(members, (path) => foreign.push(path));
-  } catch (error) {
-    undo(run, members, error);
-  }
+  actOrUndo(run, members, (path) => foreign.push(path));
   for (const warning of settle(run, members)) {
     throw new Failure({ code: "recovery-failed", subject: "an earlier run", problem: warning });
   }

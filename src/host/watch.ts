@@ -6,6 +6,8 @@ import { throwIfInterrupted } from "../errors.ts";
 
 /** How often to look where the kernel has no watch left to give (inotify limits). */
 const POLL_MS = 1000;
+/** How often to look all the same: at what a link leads to, no watch is kept. */
+const RESYNC_MS = 10_000;
 /** Changes come in bursts: one look serves them all. */
 const SETTLE_MS = 50;
 
@@ -33,7 +35,7 @@ export function watchDirectory(directory: string): DirectoryWatch {
   return {
     async changed(deadline, signal) {
       const limit = new AbortController();
-      const left = Math.max(0, Math.min(deadline - Date.now(), watcher === undefined ? POLL_MS : 2 ** 31 - 1));
+      const left = Math.max(0, Math.min(deadline - Date.now(), watcher === undefined ? POLL_MS : RESYNC_MS));
       try {
         const ended = Promise.withResolvers<void>();
         signal.addEventListener("abort", () => ended.resolve(), { once: true, signal: limit.signal });

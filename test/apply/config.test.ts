@@ -146,9 +146,9 @@ describe("a pointer", () => {
     [
       "to a directory is refused",
       { "05.conf": multus("__directory__") },
-      "system-eisdir",
+      "not-a-file",
       ({ templates, netd }) =>
-        `${netd}/directory: cannot be read for the pointer in ${templates}/05.conf, line 5: illegal operation on a directory`,
+        `${netd}/directory: cannot be read for the pointer in ${templates}/05.conf, line 5: it is no regular file`,
     ],
     [
       "to a file that is no text is refused",
@@ -207,7 +207,7 @@ test("a template that is no text, or is a directory, is refused", async () => {
   const [a, b] = [await node.run(["install", "--configs=a.conf"]), await node.run(["install", "--configs=b.conf"])];
   assert.deepEqual([a.exitCode, a.stderr], [1, `cni-node: ${node.templates}/a.conf: is no UTF-8 text\n`]);
   assert.equal(b.exitCode, 1);
-  assert.match(b.stderr, /b\.conf: the template cannot be read: illegal operation on a directory/u);
+  assert.match(b.stderr, /b\.conf: the template cannot be read: it is no regular file/u);
 });
 
 /** Starts an installation of a plugin and of a configuration whose pointer's file is not there, and lets it wait. */
@@ -348,7 +348,7 @@ describe("a configuration that no runtime would load", () => {
 });
 
 function duplicateWarning({ netd }: TestNode, ...names: string[]): string {
-  return `cni-node: ${netd}: the network name "net" is used by ${names.join(", ")}; names must be unique\n`;
+  return `cni-node: warning: ${netd}: the network name "net" is used by ${names.join(", ")}; names must be unique\n`;
 }
 
 describe("a network name that another configuration has too", () => {
@@ -375,6 +375,14 @@ describe("a network name that another configuration has too", () => {
     }
     node.template("20-b.conflist", conflist("net", "bridge"));
     const ran = await node.run(["apply", "--configs=20-b.conflist:10-a.conflist"]);
+    assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+  });
+
+  test("is fine in a file that no runtime loads", async () => {
+    using node = new TestNode();
+    fs.writeFileSync(join(node.netd, "10-a.conflist"), conflist("net", "ptp"));
+    node.template("20-b.conf.disabled", '{"name": "net", "type": "ptp"}');
+    const ran = await node.run(["install", "--configs=20-b.conf.disabled"]);
     assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
   });
 

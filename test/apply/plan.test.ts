@@ -30,7 +30,7 @@ function heldBy(owners: string[], more: Partial<HeldAsset> = {}): HeldAsset {
 
 /** Steps as text: the action, the kind's first letter, the name; `~` for what is pruned. */
 function planned(lists: KindLists, held: HeldAsset[] = [], options: Partial<typeof OPTIONS> = {}): string {
-  return planSteps(lists, { plugin: held }, { ...OPTIONS, ...options })
+  return planSteps(lists, held, { ...OPTIONS, ...options })
     .map(({ action, kind, name, pruned }) => `${action} ${kind[0]}:${name}${pruned === true ? "~" : ""}`)
     .join(", ");
 }
@@ -86,7 +86,7 @@ describe("the plan", () => {
     fc.assert(
       fc.property(names, fc.option(names), record, fc.boolean(), (desired, current, held, prune) => {
         const lists = { plugin: current === null ? { desired } : { desired, current } };
-        const steps = planSteps(lists, { plugin: held }, { ...OPTIONS, prune });
+        const steps = planSteps(lists, held, { ...OPTIONS, prune });
         const removals = steps.filter(({ action }) => action === "uninstall").map(({ name }) => name);
         const gone = [...(current ?? []), ...(prune ? held.map(({ name }) => name) : [])];
         assert.deepEqual(
@@ -236,9 +236,9 @@ describe("uninstalling", () => {
     [
       "leaves what another owner holds, which no longer is ours",
       { held: heldBy(["me", "other"]), ours: true },
-      "kept none [other] other also holds it",
+      "kept none [other] also held by other",
     ],
-    ["leaves what only others hold", { held: heldBy(["a", "b"]), ours: true }, "kept none [a,b] a, b also holds it"],
+    ["leaves what only others hold", { held: heldBy(["a", "b"]), ours: true }, "kept none [a,b] held by a, b"],
     [
       "puts back what was there before",
       { held: kept, ours: true, backup },

@@ -165,7 +165,7 @@ describe("a text that is no JSON is refused, with the place", () => {
     ["{} {}", "is no JSON: end of file expected", 3],
     ["{// comment\n}", "is no JSON: invalid comment token", 1],
     ["{'name': 'a'}", "is no JSON: invalid symbol", 1],
-    ['\ufeff{"name": "a"}', "is no JSON: invalid symbol", 0],
+    ['\ufeff{"name": "a"}', "is no JSON: invalid symbol U+FEFF", 0],
   ];
   for (const [text, message, offset] of cases) {
     test(`${JSON.stringify(text)} ${message}`, () => {

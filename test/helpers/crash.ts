@@ -1,23 +1,23 @@
-/** Kills of the bundle at random moments, and what must hold after each. */
+/** Signals to the bundle at random moments, and what must hold after each. */
 import type { ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { statePaths } from "../../src/host/record.ts";
-import { conflist, endOf, TestNode } from "./node.ts";
+import { readRecord, statePaths } from "../../src/host/record.ts";
+import { conflist, endOf, TestNode, type Ran } from "./node.ts";
 import { problemsOf } from "./state.ts";
 
-/** What came of a number of kills. */
-export interface KillFigures {
+/** What came of a number of signals. */
+export interface SignalFigures {
   trials: number;
-  /** Runs that the kill found alive. */
+  /** Runs that the signal found alive, and ended. */
   killed: number;
   /** What it found on the node: no change yet, some files changed, all of them. */
   untouched: number;
   halfway: number;
   complete: number;
-  /** Runs that were completed, not undone, by the one after them. */
+  /** Runs that had written their journal, and were completed, not undone, by the one after them. */
   finished: number;
   /** Promises that were broken, a sentence each. */
   violations: string[];
@@ -44,15 +44,31 @@ const TRIALS_PER_NODE = 25;
  *
  * @param lanes how many nodes at the same time.
  */
-export async function randomKills(trials: number, lanes = 2): Promise<KillFigures> {
+export async function randomKills(trials: number, lanes = 2): Promise<SignalFigures> {
+  return inLanes(trials, lanes, async (node) => node.kill());
+}
+
+/**
+ * Sends SIGTERM at random moments. The run must end by it, having done all or nothing, with a report that says so, and
+ * nothing may be left over, without a next run.
+ */
+export async function randomTerminations(trials: number, lanes = 2): Promise<SignalFigures> {
+  return inLanes(trials, lanes, async (node) => node.terminate());
+}
+
+async function inLanes(
+  trials: number,
+  lanes: number,
+  trial: (node: SignalledNode) => Promise<void>,
+): Promise<SignalFigures> {
   const none = { killed: 0, untouched: 0, halfway: 0, complete: 0, finished: 0 };
-  const figures: KillFigures = { trials: 0, ...none, violations: [] };
+  const figures: SignalFigures = { trials: 0, ...none, violations: [] };
   const lane = async (): Promise<void> => {
     while (figures.trials < trials) {
-      using node = new KilledNode(figures);
+      using node = new SignalledNode(figures);
       for (let count = 0; count < TRIALS_PER_NODE && figures.trials < trials; count++) {
         figures.trials++;
-        await node.trial();
+        await trial(node);
       }
     }
   };
@@ -60,36 +76,77 @@ export async function randomKills(trials: number, lanes = 2): Promise<KillFigure
   return figures;
 }
 
-class KilledNode implements Disposable {
+/** A run that a signal came upon. */
+interface Signalled extends Ran {
+  goal: Goal;
+  from: Files;
+  to: Files;
+  /** For messages. */
+  way: string;
+}
+
+class SignalledNode implements Disposable {
   readonly #node = new TestNode();
-  readonly #figures: KillFigures;
+  readonly #figures: SignalFigures;
   /** Some nodes had files of these names before; they must come back. */
   readonly #foreign: Files;
   #state: Goal = "nothing";
   #otherIsThere = false;
 
-  constructor(figures: KillFigures) {
+  constructor(figures: SignalFigures) {
     this.#figures = figures;
     this.#foreign = Math.random() < 0.5 ? new Map() : this.#writeForeign();
     this.#node.plugin("other", "1");
     this.#node.template("99-other.conflist", conflist("other", "other"));
   }
 
-  async trial(): Promise<void> {
+  async kill(): Promise<void> {
+    const run = await this.#signal("SIGKILL");
+    this.#judge(run);
+    for (let again = 0; again < 2 && Math.random() < 0.2; again++) await this.#killNext(run);
+    if (Math.random() < 0.5) await this.#repeat(run);
+    else await this.#runOther(run);
+  }
+
+  async terminate(): Promise<void> {
+    const run = await this.#signal("SIGTERM");
+    const { signal, exitCode, from, to, goal, way, stdout, stderr } = run;
+    this.#judge(run);
+    this.#judgeRest(way);
+    const live = this.#live();
+    const isDone = isEqual(live, to);
+    if (!isDone && !isEqual(live, from)) this.#violated(way, "it was left half done");
+    if (signal === undefined && (exitCode !== 0 || !isDone))
+      this.#violated(way, `it ended with ${exitCode}: ${stderr}`);
+    if (signal !== undefined && signal !== "SIGTERM") this.#violated(way, `it was ended by ${signal}`);
+    if (isDone !== (stdout !== "")) this.#violated(way, `the report is not what happened: ${stdout}${stderr}`);
+    if (!/^(?:cni-node: ended by SIGTERM before anything was changed\n)?$/u.test(stderr)) {
+      this.#violated(way, `it said ${stderr}`);
+    }
+    if (isDone) this.#state = goal;
+  }
+
+  /** Starts a run towards another goal and sends it a signal. */
+  async #signal(signal: NodeJS.Signals): Promise<Signalled> {
     const goal = pick(GOALS.filter((candidate) => candidate !== this.#state));
-    const from = this.#expected(this.#state);
-    const to = this.#expected(goal);
-    const before = `${this.#state} → ${goal}`;
+    const [from, to] = [this.#expected(this.#state), this.#expected(goal)];
     if (goal !== "nothing") this.#writeImage(goal);
+    const ran = await this.#signalled(goal, signal);
+    return { ...ran, goal, from, to, way: `${this.#state} → ${goal}` };
+  }
+
+  async #signalled(goal: Goal, signal: NodeJS.Signals): Promise<Ran> {
     const child = this.#node.start([goal === "nothing" ? "uninstall" : "install", ...LISTS]);
     const ended = endOf(child);
     await this.#randomMoment(child);
-    child.kill("SIGKILL");
-    const { signal } = await ended;
-    if (signal === "SIGKILL") this.#figures.killed++;
-    this.#judgeKilled(from, to, before);
-    if (Math.random() < 0.5) await this.#repeat(goal, to, before);
-    else await this.#runOther(goal, from, to, before);
+    child.kill(signal);
+    return ended;
+  }
+
+  /** Kills the run that would finish or undo a killed one. */
+  async #killNext(run: Signalled): Promise<void> {
+    await this.#signalled(run.goal, "SIGKILL");
+    this.#judgeFiles(run);
   }
 
   [Symbol.dispose](): void {
@@ -100,11 +157,11 @@ class KilledNode implements Disposable {
   async #randomMoment(child: ChildProcess): Promise<void> {
     const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
     if (Math.random() < 0.3) {
-      await Promise.race([exited, sleep(Math.random() * 250)]);
+      await Promise.race([exited, sleep(Math.random() * 180)]);
       return;
     }
     await Promise.race([exited, this.#firstChange()]);
-    const moment = performance.now() + Math.random() * 40;
+    const moment = performance.now() + Math.random() * 25;
     await Promise.race([exited, sleep(Math.max(0, moment - performance.now() - 2))]);
     // Timers are too coarse for a run that acts within a millisecond.
     while (performance.now() < moment) await new Promise((resolve) => void setImmediate(resolve));
@@ -114,62 +171,68 @@ class KilledNode implements Disposable {
     const { state, objects } = statePaths(this.#node.bin);
     const watched = [objects, state, this.#node.bin].find((path) => fs.existsSync(path)) ?? this.#node.bin;
     const changed = Promise.withResolvers<void>();
-    using watcher = disposable(fs.watch(watched, () => changed.resolve()));
-    void watcher;
+    const watcher = fs.watch(watched, () => changed.resolve());
     await Promise.race([changed.promise, sleep(1000)]);
+    watcher.close();
   }
 
-  #judgeKilled(from: Files, to: Files, before: string): void {
+  /** Every live file is old or new; counts what the signal found. */
+  #judge(run: Signalled): void {
+    const { from, to, signal } = run;
+    if (signal !== undefined) this.#figures.killed++;
+    this.#judgeFiles(run);
     const live = this.#live();
-    const names = new Set([...from.keys(), ...to.keys()]);
-    const moved = [...names].filter((name) => from.get(name) !== to.get(name));
-    for (const name of new Set([...names, ...live.keys()])) {
-      const text = live.get(name);
-      if (text !== from.get(name) && text !== to.get(name)) this.#violated(before, `${name} is neither old nor new`);
-    }
+    const moved = [...new Set([...from.keys(), ...to.keys()])].filter((name) => from.get(name) !== to.get(name));
     const changed = moved.filter((name) => live.get(name) === to.get(name)).length;
     if (changed === 0) this.#figures.untouched++;
     else if (changed < moved.length) this.#figures.halfway++;
     else this.#figures.complete++;
   }
 
-  /** The same run again brings the node to its goal. */
-  async #repeat(goal: Goal, to: Files, before: string): Promise<void> {
-    await this.#succeeds([goal === "nothing" ? "uninstall" : "install", ...LISTS], before);
-    if (!isEqual(this.#live(), to)) this.#violated(before, "the same run again did not make it right");
-    this.#state = goal;
-    this.#judgeRest(before);
-  }
-
-  /** A run that wants something else leaves the killed one done or not done, and nothing between. */
-  async #runOther(goal: Goal, from: Files, to: Files, before: string): Promise<void> {
-    const verb = this.#otherIsThere ? "uninstall" : "install";
-    const untouched = isEqual(this.#live(), from);
-    await this.#succeeds([verb, "--plugins=other", "--configs=99-other.conflist"], before);
-    this.#otherIsThere = !this.#otherIsThere;
+  #judgeFiles({ from, to, way }: Signalled): void {
     const live = this.#live();
-    if (isEqual(live, to)) {
-      this.#state = goal;
-      this.#figures.finished++;
-    } else if (!isEqual(live, from)) {
-      this.#violated(before, "another run left it half done");
-    } else if (!untouched) this.#violated(before, "another run undid what had been committed");
-    this.#judgeRest(before);
-  }
-
-  async #succeeds(argv: readonly string[], before: string): Promise<void> {
-    const { exitCode, stderr } = await this.#node.bundle(argv);
-    if (exitCode !== 0) this.#violated(before, `the next run failed with ${exitCode}: ${stderr}`);
-  }
-
-  #judgeRest(before: string): void {
-    for (const directory of [this.#node.bin, this.#node.netd]) {
-      for (const problem of problemsOf(directory)) this.#violated(before, `${directory}: ${problem}`);
+    for (const name of new Set([...from.keys(), ...to.keys(), ...live.keys()])) {
+      const text = live.get(name);
+      if (text !== from.get(name) && text !== to.get(name)) this.#violated(way, `${name} is neither old nor new`);
     }
   }
 
-  #violated(before: string, sentence: string): void {
-    this.#figures.violations.push(`trial ${this.#figures.trials}, ${before}: ${sentence}`);
+  /** The same run again brings the node to its goal. */
+  async #repeat({ goal, to, way }: Signalled): Promise<void> {
+    await this.#succeeds([goal === "nothing" ? "uninstall" : "install", ...LISTS], way);
+    if (!isEqual(this.#live(), to)) this.#violated(way, "the same run again did not make it right");
+    this.#state = goal;
+    this.#judgeRest(way);
+  }
+
+  /** A run that wants something else leaves the killed one done or not done, and nothing between. */
+  async #runOther({ goal, from, to, way }: Signalled): Promise<void> {
+    const verb = this.#otherIsThere ? "uninstall" : "install";
+    const untouched = isEqual(this.#live(), from);
+    const isCommitted = readRecord(this.#node.netd)?.pending !== undefined;
+    await this.#succeeds([verb, "--plugins=other", "--configs=99-other.conflist"], way);
+    this.#otherIsThere = !this.#otherIsThere;
+    const live = this.#live();
+    if (isEqual(live, to)) this.#state = goal;
+    else if (!isEqual(live, from)) this.#violated(way, "another run left it half done");
+    else if (!untouched || isCommitted) this.#violated(way, "another run undid what had been committed");
+    if (isCommitted) this.#figures.finished++;
+    this.#judgeRest(way);
+  }
+
+  async #succeeds(argv: readonly string[], way: string): Promise<void> {
+    const { exitCode, stderr } = await this.#node.bundle(argv);
+    if (exitCode !== 0) this.#violated(way, `the next run failed with ${exitCode}: ${stderr}`);
+  }
+
+  #judgeRest(way: string): void {
+    for (const directory of [this.#node.bin, this.#node.netd]) {
+      for (const problem of problemsOf(directory)) this.#violated(way, `${directory}: ${problem}`);
+    }
+  }
+
+  #violated(way: string, sentence: string): void {
+    this.#figures.violations.push(`trial ${this.#figures.trials}, ${way}: ${sentence}`);
   }
 
   #writeImage(version: string): void {
@@ -228,8 +291,4 @@ function isEqual(a: Files, b: Files): boolean {
 
 function pick<T>(values: readonly T[]): T {
   return values[Math.floor(Math.random() * values.length)] as T;
-}
-
-function disposable(watcher: fs.FSWatcher): Disposable {
-  return { [Symbol.dispose]: () => watcher.close() };
 }

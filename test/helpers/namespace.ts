@@ -21,7 +21,7 @@ interface NamespaceOptions {
   pid?: boolean;
 }
 
-/** A mount namespace that is kept by a sleeping process. */
+/** A mount namespace that is kept by a process that ends with this one. */
 export class Namespace implements AsyncDisposable {
   readonly #keeper: ChildProcess;
   readonly #enter: readonly string[];
@@ -42,9 +42,9 @@ export class Namespace implements AsyncDisposable {
    */
   static async make(script: string, options: NamespaceOptions = {}): Promise<Namespace> {
     const pid = options.pid === true ? ["--pid", "--fork", "--kill-child", "--mount-proc"] : [];
-    const shell = ["sh", "-ec", `${script}\necho made\nexec sleep infinity`];
+    const shell = ["sh", "-ec", `${script}\necho made\nexec cat`];
     const words = ["--mount", "--propagation=private", ...pid, ...shell];
-    const keeper = spawn("unshare", words, { stdio: ["ignore", "pipe", "inherit"] });
+    const keeper = spawn("unshare", words, { stdio: ["pipe", "pipe", "inherit"] });
     const [made] = (await Promise.race([once(keeper.stdout, "data"), once(keeper, "exit")])) as [unknown];
     if (String(made) !== "made\n") throw new Error(`the namespace was not made: ${script}`);
     const outer = keeper.pid ?? 0;

@@ -26,6 +26,7 @@ export class TestNode implements Disposable {
   readonly netd: string;
   readonly plugins: string;
   readonly templates: string;
+  readonly manifests: string;
 
   /** @param base where the temporary directory is made. */
   constructor(base: string = tmpdir()) {
@@ -35,14 +36,20 @@ export class TestNode implements Disposable {
     this.netd = join(this.host, "etc/cni/net.d");
     this.plugins = join(this.root, "image/opt/cni/bin");
     this.templates = join(this.root, "image/etc/cni/net.d");
-    for (const directory of [this.bin, this.netd, this.plugins, this.templates]) {
+    this.manifests = join(this.root, "image/etc/kubernetes/manifests");
+    for (const directory of [this.bin, this.netd, this.plugins, this.templates, this.manifests]) {
       fs.mkdirSync(directory, { recursive: true });
     }
   }
 
   /** The options that say where everything is. */
   get places(): string[] {
-    return [`--plugin-source=${this.plugins}`, `--config-source=${this.templates}`, `--host-root=${this.host}`];
+    return [
+      `--plugin-source=${this.plugins}`,
+      `--config-source=${this.templates}`,
+      `--manifest-source=${this.manifests}`,
+      `--host-root=${this.host}`,
+    ];
   }
 
   /** Puts a plugin in the image: a script that answers VERSION, of a size of your choice. */
@@ -55,6 +62,11 @@ export class TestNode implements Disposable {
   /** Puts a template in the image. */
   template(name: string, text: string): void {
     fs.writeFileSync(join(this.templates, name), text);
+  }
+
+  /** Puts a manifest in the image. */
+  manifest(name: string, text: string): void {
+    fs.writeFileSync(join(this.manifests, name), text);
   }
 
   /** Runs cni-node in this process. `world.signal` may be given. */

@@ -27,7 +27,9 @@ export function snapshotOf(directory: string): Record<string, string> {
 
 /** What has become different from one snapshot to the other, a line each. Empty: nothing. */
 export function differencesOf(before: Record<string, string>, after: Record<string, string>): string[] {
-  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].filter((name) => before[name] !== after[name]);
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].filter(
+    (name) => before[name] !== after[name],
+  );
   return names.map((name) => `${name}: ${before[name] ?? "absent"} → ${after[name] ?? "absent"}`);
 }
 
@@ -59,8 +61,8 @@ export function problemsOf(directory: string): string[] {
   const kept = new Set(fs.readdirSync(objects));
   problems.push(...[...kept.difference(needed)].map((id) => `the object ${id} is left over`));
   problems.push(...[...needed.difference(kept)].map((id) => `the backup ${id} is gone`));
-  for (const { name, owners, digest } of record.assets) {
-    if (digest === undefined || owners.length === 0) continue;
+  for (const { kind, name, owners, digest } of record.assets) {
+    if (kind === "manifest" || digest === undefined || owners.length === 0) continue;
     const path = join(directory, name);
     if (!fs.existsSync(path)) problems.push(`${name} is held by ${owners.join()} and not there`);
     else if (digestOf(fs.readFileSync(path)) !== digest) problems.push(`${name} is not what the record says`);

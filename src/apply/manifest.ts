@@ -1,0 +1,436 @@
+/** Manifests: what they say on this node, and what the Kubernetes API makes of it. Loaded where there are some. */
+import { createHash } from "node:crypto";
+import * as fs from "node:fs";
+import { join } from "node:path";
+
+import { findAccess } from "../cluster/access.ts";
+import {
+  Cluster,
+  LAST_APPLIED,
+  withoutServerFields,
+  type Applied,
+  type Checked,
+  type ClusterOptions,
+  type DesiredObject,
+  type Found,
+  type Unchecked,
+} from "../cluster/apply.ts";
+import { isEqualJson, stringifyJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
+import { parseManifest } from "../cluster/manifest.ts";
+import { Api } from "../cluster/request.ts";
+import { describeIdentity, isDefinition, isNamespace, type Identity } from "../cluster/resource.ts";
+import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import type { HeldAsset } from "../host/record.ts";
+import type { OutsideChange } from "../host/transaction.ts";
+import { parseShellFormat, substituteVariables } from "../template/variables.ts";
+import { heldReason, ownersAfter, type Step, type StepResult } from "./plan.ts";
+
+/** How manifests are read and applied. */
+export interface ManifestOptions {
+  source: string;
+  /** Where variables have their values. */
+  env: Readonly<Record<string, string | undefined>>;
+  /** GNU's SHELL-FORMAT: only the variables in it are substituted. */
+  variables?: string;
+  allowUnset: boolean;
+  /** This node's name; undefined: unknown, so that no object is of this node. */
+  nodeName: string | undefined;
+  kubeconfig: string | undefined;
+  forceConflicts: boolean;
+  /** How long the API may take, milliseconds. */
+  timeout: number;
+}
+
+interface Whose {
+  owner: string;
+  takeOver: boolean;
+}
+
+/** The label that makes an object one of a node. */
+const NODE_LABEL = "cni-node.io/node";
+
+/** One manifest that is to be applied, or whose objects are to be deleted. */
+export interface PreparedManifest {
+  step: Step;
+  /** To be applied. */
+  desired: DesiredObject[];
+  /** To be deleted, in this order. `automatic`: nobody named it, so that it must be of this node. */
+  obsolete: (Identity & { automatic: boolean })[];
+  /** Why nothing is done. */
+  kept?: string;
+  held: HeldAsset | undefined;
+  /** What the record says afterwards; undefined: nothing. */
+  asset: HeldAsset | undefined;
+}
+
+/**
+ * Reads, substitutes and parses the manifest of a step.
+ *
+ * @throws Failure `source-missing`, `variable-unset`, `manifest-invalid`, `held-by-other`.
+ */
+export function prepareManifest(
+  step: Step,
+  held: HeldAsset | undefined,
+  prune: boolean,
+  wanted: Whose & { manifests: ManifestOptions },
+): PreparedManifest {
+  if (step.action === "leave") return { step, desired: [], obsolete: [], held, asset: held };
+  const options = { ...wanted.manifests, owner: wanted.owner, takeOver: wanted.takeOver };
+  return step.action === "install" ? prepareInstall(step, held, prune, options) : prepareUninstall(step, held, options);
+}
+
+function prepareInstall(
+  step: Step,
+  held: HeldAsset | undefined,
+  prune: boolean,
+  options: ManifestOptions & Whose,
+): PreparedManifest {
+  const { text, desired } = readManifest(step.name, options);
+  const digest = `sha256:${createHash("sha256").update(text).digest("hex")}`;
+  const owners = ownersAfter({
+    path: join(options.source, step.name),
+    held,
+    owner: options.owner,
+    sameAsHeld: held?.digest === digest,
+    takeOver: options.takeOver,
+  });
+  // What an earlier version of the manifest applied stays known, so that an uninstall finds it.
+  const dropped = (held?.objects ?? []).filter((old) => !desired.some((object) => isSameIdentity(object, old)));
+  const objects = [...desired.map(identityOf), ...(prune ? [] : dropped.map(identityOf))];
+  const asset: HeldAsset = { ...held, name: step.name, kind: "manifest", owners, digest, objects };
+  return {
+    step,
+    desired,
+    obsolete: prune ? dropped.toReversed().map((object) => ({ ...identityOf(object), automatic: true })) : [],
+    held,
+    asset: isUnchanged(held, asset) ? held : asset,
+  };
+}
+
+function isUnchanged(held: HeldAsset | undefined, asset: HeldAsset): boolean {
+  return (
+    JSON.stringify([held?.owners, held?.digest, held?.objects]) ===
+    JSON.stringify([asset.owners, asset.digest, asset.objects])
+  );
+}
+
+function prepareUninstall(step: Step, held: HeldAsset | undefined, options: ManifestOptions & Whose): PreparedManifest {
+  const others = held?.owners.filter((owner) => owner !== options.owner) ?? [];
+  if (held !== undefined && others.length > 0) {
+    const asset = others.length === held.owners.length ? held : { ...held, owners: others };
+    return { step, desired: [], obsolete: [], kept: heldReason(held, others), held, asset };
+  }
+  const recorded = held?.objects ?? [];
+  const isGone = !fs.existsSync(join(options.source, step.name));
+  const named = step.pruned === true || (isGone && held !== undefined) ? [] : readManifest(step.name, options).desired;
+  const more = recorded.filter((old) => !named.some((object) => isSameIdentity(object, old)));
+  const obsolete = [...more, ...named].toReversed();
+  const automatic = step.pruned === true;
+  return {
+    step,
+    desired: [],
+    obsolete: obsolete.map((object) => ({ ...identityOf(object), automatic })),
+    held,
+    asset: undefined,
+  };
+}
+
+function identityOf({ apiVersion, kind, namespace, name }: Identity): Identity {
+  return { apiVersion, kind, ...(namespace === undefined ? {} : { namespace }), name };
+}
+
+function isSameIdentity(a: Identity, b: Identity): boolean {
+  return a.apiVersion === b.apiVersion && a.kind === b.kind && a.namespace === b.namespace && a.name === b.name;
+}
+
+function readManifest(name: string, options: ManifestOptions): { text: string; desired: DesiredObject[] } {
+  const path = join(options.source, name);
+  const { text, missing } = substituteVariables(
+    readText(path),
+    (variable) => options.env[variable],
+    options.variables === undefined ? undefined : parseShellFormat(options.variables),
+  );
+  const [unset] = missing;
+  if (unset !== undefined && !options.allowUnset) {
+    throw new Failure({
+      code: "variable-unset",
+      subject: path,
+      problem: `line ${unset.line}, column ${unset.column}: the variable ${unset.name} is not set`,
+      hint: `set it, put empty text in its place with --allow-unset, or substitute only some with --variables='$A $B'`,
+    });
+  }
+  return { text, desired: parseManifest(path, text).map((object) => ({ ...object, file: path })) };
+}
+
+function readText(path: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(fs.readFileSync(path));
+  } catch (error) {
+    if (error instanceof TypeError) {
+      throw new Failure({ code: "not-text", subject: path, problem: "is no UTF-8 text", cause: error });
+    }
+    if (!isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
+      throw systemFailure(path, "the manifest cannot be read", error);
+    }
+    throw new Failure({
+      code: "source-missing",
+      subject: path,
+      problem: "there is no such manifest, and no record of what was applied from it",
+      hint: "mount the manifests and name their directory with --manifest-source",
+    });
+  }
+}
+
+type Obsolete = PreparedManifest["obsolete"][number];
+
+/** Manifests that the API has been asked about: ready to be applied, undone, deleted. */
+export class CheckedManifests implements OutsideChange {
+  readonly #api: Api;
+  readonly #cluster: Cluster;
+  readonly #manifests: readonly PreparedManifest[];
+  readonly #checked: (Checked | Unchecked)[] = [];
+  readonly #applied: Applied[] = [];
+  readonly #obsolete: Found[] = [];
+  readonly #results = new Map<PreparedManifest, StepResult[]>();
+
+  private constructor(api: Api, options: ClusterOptions, manifests: readonly PreparedManifest[]) {
+    this.#api = api;
+    this.#cluster = new Cluster(api, options);
+    this.#manifests = manifests;
+  }
+
+  /**
+   * Asks the API about every object, without effect.
+   *
+   * @throws Failure when something would be refused; nothing has changed.
+   */
+  static async check(
+    manifests: readonly PreparedManifest[],
+    options: ManifestOptions,
+    owner: string,
+    signal: AbortSignal,
+  ): Promise<CheckedManifests> {
+    const { kubeconfig, env, timeout, forceConflicts } = options;
+    const api = new Api(findAccess({ kubeconfig, env }), Date.now() + timeout, signal);
+    const fieldManager = owner === "cni-node" ? owner : `cni-node.${owner}`;
+    const checked = new CheckedManifests(api, { fieldManager, forceConflicts }, manifests);
+    for (const manifest of manifests) await checked.#check(manifest);
+    for (const manifest of manifests) await checked.#findObsolete(manifest, options.nodeName);
+    return checked;
+  }
+
+  /** What became, or would become, of each object of this manifest. */
+  resultsOf(manifest: PreparedManifest): StepResult[] {
+    return this.#results.get(manifest) ?? [];
+  }
+
+  /** Has something been applied? */
+  get hasApplied(): boolean {
+    return this.#applied.length > 0;
+  }
+
+  async #check(manifest: PreparedManifest): Promise<void> {
+    const { step, desired, kept } = manifest;
+    const { action, kind, name } = step;
+    const results: StepResult[] = [];
+    this.#results.set(manifest, results);
+    const reason = action === "leave" ? "in both lists, not compared" : kept;
+    if (reason !== undefined)
+      results.push({ action, kind, name, outcome: action === "leave" ? "unchanged" : "kept", reason });
+    for (const object of desired) {
+      const checked = await this.#cluster.check(object);
+      if (!("outcome" in checked)) this.#refuseUnlessComing(checked);
+      this.#checked.push(checked);
+      results.push({ action, kind, name, ...resultOf(checked) });
+    }
+  }
+
+  async #findObsolete(manifest: PreparedManifest, nodeName: string | undefined): Promise<void> {
+    const { kind, name } = manifest.step;
+    for (const object of manifest.obsolete) {
+      const result = await this.#find(object, nodeName);
+      this.#results.get(manifest)?.push({ action: "uninstall", kind, name, ...result });
+    }
+  }
+
+  /** What cannot be checked now must become so by this run: its kind or namespace is applied by it. */
+  #refuseUnlessComing({ desired, missing, reason }: Unchecked): void {
+    const all = this.#manifests.flatMap((manifest) => manifest.desired);
+    const isComing = (other: DesiredObject): boolean =>
+      missing === "kind" ? defines(other, desired) : isNamespace(other) && other.name === desired.namespace;
+    if (all.some(isComing)) return;
+    throw new Failure({
+      code: "api-refused",
+      subject: `${desired.file}: ${describeIdentity(desired)}`,
+      problem: `cannot be applied: ${reason}`,
+      hint: "apply the CustomResourceDefinition or the Namespace first, or in the same run",
+    });
+  }
+
+  async #find(object: Obsolete, nodeName: string | undefined): Promise<Omit<StepResult, "action" | "kind" | "name">> {
+    const found = await this.#cluster.find(object);
+    const described = describeIdentity(found?.identity ?? object);
+    if (found === undefined) return { object: described, outcome: "absent" };
+    // By uid: the same object may be asked for under another version of its kind.
+    const isDesired = this.#checked.some((checked) => "live" in checked && uidOf(checked.live) === uidOf(found.live));
+    const objection = object.automatic ? objectionToRemoval(found, nodeName) : undefined;
+    const reason = isDesired ? "this run also installs it" : objection;
+    if (reason !== undefined) return { object: described, outcome: "kept", reason };
+    this.#obsolete.push(found);
+    return {
+      object: described,
+      outcome: "deleted",
+      ...(isFoundation(object) ? { reason: "with everything that hangs on it, which cannot be undone" } : {}),
+      texts: { before: textOf(hideSecret(found.live, found.live)), after: "" },
+    };
+  }
+
+  /** Namespaces and definitions of the whole run first; what needs them is checked before the first of it is applied. */
+  async act(): Promise<void> {
+    const first = this.#checked.filter((object) => isFoundation(object.desired));
+    const rest = this.#checked.filter((object) => !isFoundation(object.desired));
+    for (const object of first) await this.#apply(object);
+    const ready: (Checked | Unchecked)[] = [];
+    for (const object of rest) ready.push("outcome" in object ? object : await this.#cluster.check(object.desired));
+    for (const object of ready) await this.#apply(object);
+  }
+
+  async #apply(object: Checked | Unchecked): Promise<void> {
+    if (!("outcome" in object)) {
+      throw new Failure({
+        code: "api-refused",
+        subject: `${object.desired.file}: ${describeIdentity(object.desired)}`,
+        problem: `cannot be applied: ${object.reason}`,
+      });
+    }
+    if (object.outcome !== "unchanged") {
+      const applied = await this.#cluster.apply(object);
+      if (applied !== undefined) this.#applied.push(applied);
+    }
+    await this.#cluster.waitUntilServed(object);
+  }
+
+  async undo(): Promise<{ undone: number; stuck: string[] }> {
+    this.#api.ignoreSignal();
+    const stuck: string[] = [];
+    for (const applied of this.#applied.toReversed()) {
+      try {
+        await this.#cluster.undo(applied);
+      } catch (error) {
+        stuck.push((error as Error).message);
+      }
+    }
+    return { undone: this.#applied.length, stuck };
+  }
+
+  /**
+   * Deletes what is obsolete, definitions and namespaces last: with the first of them there is no way back.
+   *
+   * @param changedBefore the run has changed something already, so that it goes on whatever comes.
+   * @throws Failure; with exit code 4 when something had been deleted or changed before. Interrupted.
+   */
+  async remove(changedBefore: boolean): Promise<void> {
+    if (!changedBefore) this.#api.throwIfInterrupted();
+    this.#api.ignoreSignal();
+    const last = this.#obsolete.filter(({ identity }) => isFoundation(identity));
+    const ordered = [...this.#obsolete.filter((found) => !last.includes(found)), ...last];
+    for (const [index, found] of ordered.entries()) {
+      try {
+        await this.#cluster.remove(found);
+      } catch (error) {
+        if (index === 0 && !changedBefore && !(error instanceof Failure && error.code === "not-gone")) throw error;
+        throw notRemoved(
+          error,
+          ordered.slice(index).map(({ identity }) => describeIdentity(identity)),
+        );
+      }
+    }
+  }
+}
+
+function uidOf(object: JsonObject | undefined): JsonValue | undefined {
+  return (object?.["metadata"] as JsonObject | undefined)?.["uid"];
+}
+
+function isFoundation(identity: Identity): boolean {
+  return isDefinition(identity) || isNamespace(identity);
+}
+
+/** Does this CustomResourceDefinition define that object's kind? */
+function defines(definition: DesiredObject, { apiVersion, kind }: Identity): boolean {
+  if (!isDefinition(definition)) return false;
+  const { spec } = definition.value as {
+    spec?: { group?: string; names?: { kind?: string }; versions?: { name?: string; served?: boolean }[] };
+  };
+  const [group, version] = apiVersion.split("/");
+  const isServed = spec?.versions?.some(({ name, served }) => name === version && served === true) === true;
+  return isServed && spec.group === group && spec.names?.kind === kind;
+}
+
+/** Automatic removal touches nothing that others may use. */
+function objectionToRemoval(
+  { identity, live }: { identity: Identity; live: JsonObject },
+  nodeName: string | undefined,
+): string | undefined {
+  if (isFoundation(identity)) return `a ${identity.kind} is only deleted by an explicit uninstall`;
+  if (nodeName === undefined) return "whose object it is cannot be told without --node-name";
+  const labels = ((live["metadata"] as JsonObject)["labels"] ?? {}) as JsonObject;
+  if (identity.name.includes(nodeName) || labels[NODE_LABEL] === nodeName) return undefined;
+  return `it is not of node ${nodeName}, others may use it`;
+}
+
+function resultOf(object: Checked | Unchecked): Pick<StepResult, "object" | "outcome" | "reason" | "texts"> {
+  const described = describeIdentity(object.desired);
+  if (!("outcome" in object)) {
+    return { object: described, outcome: "created", reason: `not checked: ${object.reason}` };
+  }
+  const { outcome, live, result } = object;
+  if (outcome === "unchanged") return { object: described, outcome };
+  return { object: described, outcome, texts: textsOf(live, result) };
+}
+
+function textsOf(live: JsonObject | undefined, result: JsonObject): { before: string; after: string } {
+  const hidden = hideSecret(result, live);
+  if (live !== undefined) return { before: textOf(hideSecret(live, live)), after: textOf(hidden) };
+  const { uid: _uid, creationTimestamp: _created, ...metadata } = hidden["metadata"] as JsonObject;
+  return { before: "", after: textOf({ ...hidden, metadata }) };
+}
+
+function textOf(object: JsonObject): string {
+  return `${stringifyJson(withoutServerFields(object), 2)}\n`;
+}
+
+/** The values of a Secret are shown to nobody, only that one differs. */
+function hideSecret(object: JsonObject, before: JsonObject | undefined): JsonObject {
+  if (object["kind"] !== "Secret") return object;
+  const hidden = { ...object, metadata: withoutLastApplied(object["metadata"] as JsonObject) };
+  for (const field of ["data", "stringData"]) {
+    const values = object[field];
+    if (typeof values !== "object" || values === null) continue;
+    const old = (before?.[field] ?? {}) as JsonObject;
+    const entries = Object.entries(values as JsonObject).map(([key, value]) => {
+      const isSame = old[key] === undefined || isEqualJson(old[key], value);
+      return [key, isSame ? "***" : "*** (other)"] as const;
+    });
+    hidden[field] = Object.fromEntries(entries);
+  }
+  return hidden;
+}
+
+/** `kubectl apply` keeps a copy of the whole object in an annotation. */
+function withoutLastApplied(metadata: JsonObject): JsonObject {
+  const annotations = metadata["annotations"] as JsonObject | undefined;
+  if (annotations?.[LAST_APPLIED] === undefined) return metadata;
+  return { ...metadata, annotations: { ...annotations, [LAST_APPLIED]: "***" } };
+}
+
+function notRemoved(error: unknown, left: readonly string[]): Failure {
+  return new Failure({
+    code: error instanceof Failure ? error.code : "not-removed",
+    subject: (error as Error).message,
+    problem: `not deleted: ${left.join(", ")}; everything else is done`,
+    hint: `${error instanceof Failure && error.hint !== undefined ? `${error.hint}; ` : ""}run the same command again: it goes on where it stopped`,
+    exitCode: 4,
+    cause: error,
+  });
+}

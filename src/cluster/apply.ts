@@ -1,0 +1,491 @@
+/**
+ * Server-side apply of single objects: looked at, tried on the server without effect, applied, undone, deleted.
+ * What is equal is not written. Objects are sent and compared as plain data, nothing of them is lost.
+ */
+import { Failure } from "../errors.ts";
+import { isEqualJson, parseJson, type JsonObject, type JsonValue } from "./json.ts";
+import type { Api, ApiResponse } from "./request.ts";
+import {
+  apiFailure,
+  describeIdentity,
+  Discovery,
+  isDefinition,
+  messageOf,
+  pathOf,
+  ruleFor,
+  type Identity,
+  type Resource,
+} from "./resource.ts";
+
+/** What is to be applied. */
+export interface DesiredObject extends Identity {
+  value: JsonObject;
+  /** Where it comes from, for messages. */
+  file: string;
+}
+
+/** An object that the server has been asked about. */
+export interface Checked {
+  desired: DesiredObject;
+  resource: Resource;
+  path: string;
+  outcome: "created" | "configured" | "unchanged";
+  /** As read; undefined: it is not there. */
+  live: JsonObject | undefined;
+  /** As it would be. */
+  result: JsonObject;
+  /** The role lacks `patch`: it can only be created. */
+  createOnly: boolean;
+}
+
+/** An object that cannot be checked before something of the same run is there. */
+export interface Unchecked {
+  desired: DesiredObject;
+  /** What must be there first. */
+  missing: "kind" | "namespace";
+  reason: string;
+}
+
+/** An object that was written, and as what. */
+export interface Applied {
+  checked: Checked;
+  after: JsonObject;
+}
+
+/** An object that is there and is to be deleted. */
+export interface Found {
+  identity: Identity;
+  path: string;
+  live: JsonObject;
+}
+
+export interface ClusterOptions {
+  /** Who is named in managedFields: two owners with one name would drop each other's fields. */
+  fieldManager: string;
+  /** Take over fields that others manage. */
+  forceConflicts: boolean;
+}
+
+/** kubectl's client-side apply, whose fields are taken over as kubectl itself does. */
+export const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";
+
+/** The Kubernetes API as a place where objects are applied and deleted. */
+export class Cluster {
+  readonly #api: Api;
+  readonly #options: ClusterOptions;
+  readonly #discovery: Discovery;
+
+  constructor(api: Api, options: ClusterOptions) {
+    this.#api = api;
+    this.#options = options;
+    this.#discovery = new Discovery(api);
+  }
+
+  /** Fills in the namespace that kubectl would: that of the access, none where the kind has none. */
+  async locate<Object extends Identity>(object: Object): Promise<{ object: Object; resource?: Resource }> {
+    const resource = await this.#discovery.find(object);
+    if (resource === undefined) return { object };
+    const { namespace = this.#api.access.namespace, ...rest } = object;
+    // The kind decides: a namespace given to an object that has none is ignored, as kubectl does.
+    return { object: (resource.namespaced ? { ...rest, namespace } : rest) as Object, resource };
+  }
+
+  /**
+   * Reads an object and tries on the server what applying it would do. Writes nothing.
+   *
+   * @throws Failure `api-forbidden`, `api-refused`, `apply-conflict`, `role-lacks-patch`.
+   */
+  async check(wanted: DesiredObject): Promise<Checked | Unchecked> {
+    const { object: desired, resource } = await this.locate(wanted);
+    if (resource === undefined) {
+      const reason = `the server does not know ${wanted.kind} of ${wanted.apiVersion}`;
+      return { desired: wanted, missing: "kind", reason };
+    }
+    const path = pathOf(desired, resource);
+    const live = await this.#read(desired, resource, path);
+    const tried = await this.#try(path, bodyOf(desired, resource), live);
+    if (isDenied(tried, "patch")) return this.#checkWithoutPatch(desired, resource, path, live, tried);
+    if (tried.status === 404 && live === undefined) {
+      return { desired, missing: "namespace", reason: messageOf(tried.body) ?? "its namespace is not there" };
+    }
+    const result = withoutDropped(accepted(desired, tried), clientSideManagers(live), this.#options.fieldManager);
+    const outcome = live === undefined ? "created" : isSame(live, result) ? "unchanged" : "configured";
+    return { desired, resource, path, outcome, live, result, createOnly: false };
+  }
+
+  async #read(identity: Identity, resource: Resource, path: string): Promise<JsonObject | undefined> {
+    const response = await this.#api.request({ method: "GET", path });
+    if (response.status === 404) return undefined;
+    if (response.status === 200) return response.body as JsonObject;
+    throw apiFailure(
+      describeIdentity(identity),
+      "cannot be read",
+      response,
+      response.status === 403 ? ruleFor(["get"], resource) : undefined,
+    );
+  }
+
+  async #patch(
+    path: string,
+    body: JsonObject,
+    { dryRun, force }: { dryRun: boolean; force: boolean },
+  ): Promise<ApiResponse> {
+    return this.#api.request({
+      method: "PATCH",
+      path,
+      body,
+      contentType: "application/apply-patch+yaml",
+      query: {
+        fieldManager: this.#options.fieldManager,
+        fieldValidation: "Strict",
+        ...(force ? { force: "true" } : {}),
+        ...(dryRun ? { dryRun: "All" } : {}),
+      },
+    });
+  }
+
+  /** A dry run. What kubectl's client-side apply holds will be migrated, so that it is no conflict. */
+  async #try(path: string, body: JsonObject, live: JsonObject | undefined): Promise<ApiResponse> {
+    const { forceConflicts } = this.#options;
+    const tried = await this.#patch(path, body, { dryRun: true, force: forceConflicts });
+    if (tried.status !== 409 || forceConflicts) return tried;
+    const managers = clientSideManagers(live).map(({ manager }) => `conflict with "${String(manager)}"`);
+    const conflicts = conflictsOf(tried.body);
+    const isOurs = conflicts.every((conflict) => managers.some((manager) => conflict.includes(manager)));
+    return conflicts.length > 0 && isOurs ? this.#patch(path, body, { dryRun: true, force: true }) : tried;
+  }
+
+  /** The ancestor's role: get, create and delete. What is there can only be compared. */
+  async #checkWithoutPatch(
+    desired: DesiredObject,
+    resource: Resource,
+    path: string,
+    live: JsonObject | undefined,
+    refused: ApiResponse,
+  ): Promise<Checked | Unchecked> {
+    const common = { desired, resource, path, live, createOnly: true };
+    if (live !== undefined) {
+      if (contains(live, desired.value)) return { ...common, outcome: "unchanged", result: live };
+      const hint = ruleFor(["patch"], resource, desired.name);
+      throw apiFailure(subjectOf(desired), "differs from what is there and cannot be changed", refused, hint);
+    }
+    const tried = await this.#create(desired, resource, true);
+    if (tried.status === 404) {
+      return { desired, missing: "namespace", reason: messageOf(tried.body) ?? "its namespace is not there" };
+    }
+    if (isDenied(tried, "create")) {
+      throw apiFailure(subjectOf(desired), "cannot be created", tried, ruleFor(["create", "patch"], resource));
+    }
+    return { ...common, outcome: "created", result: accepted(desired, tried) };
+  }
+
+  async #create(desired: DesiredObject, resource: Resource, dryRun: boolean): Promise<ApiResponse> {
+    return this.#api.request({
+      method: "POST",
+      path: pathOf(desired, resource, true),
+      body: bodyOf(desired, resource),
+      query: {
+        fieldManager: this.#options.fieldManager,
+        fieldValidation: "Strict",
+        ...(dryRun ? { dryRun: "All" } : {}),
+      },
+    });
+  }
+
+  /**
+   * Applies an object that `check` found different.
+   *
+   * @returns undefined where somebody else made it the same in between.
+   */
+  async apply(checked: Checked): Promise<Applied | undefined> {
+    const { desired, resource, path, live, createOnly } = checked;
+    if (createOnly) {
+      const made = await this.#create(desired, resource, false);
+      return made.status === 409 ? this.#existsNow(checked, made) : { checked, after: accepted(desired, made) };
+    }
+    await this.#migrate(path, desired, live);
+    const response = await this.#patch(path, bodyOf(desired, resource), {
+      dryRun: false,
+      force: this.#options.forceConflicts,
+    });
+    return { checked, after: accepted(desired, response) };
+  }
+
+  /** Made by another node, or by an attempt of ours whose answer was lost. */
+  async #existsNow({ desired, resource, path }: Checked, refused: ApiResponse): Promise<undefined> {
+    const live = await this.#read(desired, resource, path);
+    if (live !== undefined && contains(live, desired.value)) return undefined;
+    throw apiFailure(subjectOf(desired), "cannot be created", refused, ruleFor(["patch"], resource, desired.name));
+  }
+
+  /** Fields that `kubectl apply` manages on the client's side become ours, so that those we drop go, as with kubectl. */
+  async #migrate(path: string, desired: DesiredObject, live: JsonObject | undefined): Promise<void> {
+    const managers = clientSideManagers(live);
+    if (live === undefined || managers.length === 0) return;
+    const { managedFields = [], resourceVersion } = metadataOf(live);
+    const patch: JsonValue = [
+      { op: "replace", path: "/metadata/managedFields", value: this.#merged(managedFields, managers) },
+      { op: "replace", path: "/metadata/resourceVersion", value: resourceVersion },
+    ];
+    const response = await this.#api.request({
+      method: "PATCH",
+      path,
+      body: patch,
+      contentType: "application/json-patch+json",
+      query: { fieldManager: this.#options.fieldManager },
+    });
+    if (response.status !== 200) {
+      throw apiFailure(subjectOf(desired), "cannot be taken over from kubectl's client-side apply", response);
+    }
+  }
+
+  #merged(entries: readonly JsonObject[], managers: readonly JsonObject[]): JsonObject[] {
+    const ours = entries.find(
+      (entry) => entry["manager"] === this.#options.fieldManager && entry["operation"] === "Apply",
+    );
+    const [first] = managers as [JsonObject];
+    const all = [...managers, ...(ours === undefined ? [] : [ours])];
+    const fields = all.reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
+    const entry = { ...(ours ?? first), manager: this.#options.fieldManager, operation: "Apply", fieldsV1: fields };
+    return [...entries.filter((other) => !all.includes(other)), entry];
+  }
+
+  /**
+   * Puts back what an apply has changed: nothing where there was nothing, else the object as it was read.
+   *
+   * @throws Failure when somebody has changed it since.
+   */
+  async undo({ checked: { desired, path, live }, after }: Applied): Promise<void> {
+    const metadata = metadataOf(after);
+    if (live === undefined) {
+      const gone = await this.#delete(path, metadata.uid);
+      if (![200, 202, 404].includes(gone.status))
+        throw apiFailure(describeIdentity(desired), "cannot be deleted", gone);
+      return;
+    }
+    const body = { ...live, metadata: { ...metadataOf(live), resourceVersion: metadata.resourceVersion } };
+    const response = await this.#api.request({ method: "PUT", path, body });
+    if (response.status !== 200) throw apiFailure(describeIdentity(desired), "cannot be put back", response);
+  }
+
+  /** Waits until the server serves what a CustomResourceDefinition defines. */
+  async waitUntilServed({ desired, resource, path }: Checked): Promise<void> {
+    if (!isDefinition(desired)) return;
+    for (let attempt = 0; ; attempt++) {
+      const live = await this.#read(desired, resource, path);
+      if (conditionsOf(live).some(({ type, status }) => type === "Established" && status === "True")) return;
+      if (this.#api.expired) {
+        throw new Failure({
+          code: "not-established",
+          subject: describeIdentity(desired),
+          problem: `is not established in time: ${
+            conditionsOf(live)
+              .map(({ message }) => message)
+              .join(", ") || "no condition says why"
+          }`,
+          hint: "look at it with kubectl describe; --timeout gives it more time",
+        });
+      }
+      await this.#api.pause(attempt);
+    }
+  }
+
+  /** Reads an object that is to be deleted; undefined: it, or its kind, is not there. */
+  async find(identity: Identity): Promise<Found | undefined> {
+    const { object, resource } = await this.locate(identity);
+    if (resource === undefined) return undefined;
+    const path = pathOf(object, resource);
+    const live = await this.#read(object, resource, path);
+    return live === undefined ? undefined : { identity: object, path, live };
+  }
+
+  /**
+   * Deletes an object that was found, and no other of its name, and waits until it is gone.
+   *
+   * @throws Failure `not-gone` naming the finalizers that hold it.
+   */
+  async remove({ identity, path, live }: Found): Promise<void> {
+    const { uid } = metadataOf(live);
+    const response = await this.#delete(path, uid);
+    // 409: another object of that name is there now; ours is gone.
+    if (![200, 202, 404, 409].includes(response.status)) {
+      throw apiFailure(describeIdentity(identity), "cannot be deleted", response);
+    }
+    for (let attempt = 0; ; attempt++) {
+      const now = await this.#api.request({ method: "GET", path });
+      if (now.status === 404) return;
+      if (now.status !== 200) throw apiFailure(describeIdentity(identity), "cannot be read, to see it gone", now);
+      const metadata = metadataOf(now.body as JsonObject);
+      if (metadata.uid !== uid) return;
+      if (this.#api.expired) throw notGone(identity, metadata.finalizers);
+      await this.#api.pause(attempt);
+    }
+  }
+
+  async #delete(path: string, uid: string): Promise<ApiResponse> {
+    const body = { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid }, propagationPolicy: "Background" };
+    return this.#api.request({ method: "DELETE", path, body });
+  }
+}
+
+/** Without what only the server writes. */
+export function withoutServerFields(object: JsonObject): JsonObject {
+  const {
+    managedFields: _,
+    resourceVersion: _version,
+    generation: _generation,
+    ...metadata
+  } = (object["metadata"] ?? {}) as JsonObject;
+  return { ...object, metadata };
+}
+
+function isSame(live: JsonObject, result: JsonObject): boolean {
+  return isEqualJson(withoutServerFields(live), withoutServerFields(result));
+}
+
+/** Did the role refuse it? Admission says 403 too, of other things. */
+function isDenied({ status, body }: ApiResponse, verb: string): boolean {
+  return status === 403 && messageOf(body)?.includes(` cannot ${verb} resource `) === true;
+}
+
+/** Is everything that is wanted there, whatever else is? null wants nothing. */
+function contains(live: JsonValue | undefined, wanted: JsonValue): boolean {
+  if (wanted === null) return true;
+  if (Array.isArray(wanted)) {
+    return (
+      Array.isArray(live) && live.length === wanted.length && wanted.every((item, index) => contains(live[index], item))
+    );
+  }
+  if (typeof wanted === "object") {
+    return (
+      typeof live === "object" &&
+      live !== null &&
+      !Array.isArray(live) &&
+      Object.entries(wanted).every(([key, value]) => contains(live[key], value))
+    );
+  }
+  return live !== undefined && isEqualJson(live, wanted);
+}
+
+function bodyOf({ value, namespace }: DesiredObject, { namespaced }: Resource): JsonObject {
+  if (!namespaced) return value;
+  return { ...value, metadata: { ...(value["metadata"] as JsonObject), namespace: namespace ?? "" } };
+}
+
+function accepted(desired: DesiredObject, response: ApiResponse): JsonObject {
+  if (response.status === 200 || response.status === 201) return response.body as JsonObject;
+  const conflicts = response.status === 409 ? conflictsOf(response.body) : [];
+  if (conflicts.length === 0) throw apiFailure(subjectOf(desired), "was refused", response);
+  throw new Failure({
+    code: "apply-conflict",
+    subject: subjectOf(desired),
+    problem: `others manage fields that it sets: ${conflicts.join("; ")}`,
+    hint: "leave these fields to them, or take them over with --force-conflicts",
+  });
+}
+
+/** `.data.a is managed by kubectl-edit`: each cause names a manager and a field. */
+function conflictsOf(body: JsonValue): string[] {
+  const { details } = body as { details?: { causes?: { reason: string; field: string; message: string }[] } };
+  return (details?.causes ?? [])
+    .filter(({ reason }) => reason === "FieldManagerConflict")
+    .map(({ field, message }) => `${field}: ${message}`);
+}
+
+function subjectOf({ file, ...identity }: DesiredObject): string {
+  return `${file}: ${describeIdentity(identity)}`;
+}
+
+/** What the server writes into the metadata of every object that it stores. */
+type ServerMetadata = JsonObject & {
+  uid: string;
+  resourceVersion: string;
+  finalizers?: string[];
+  managedFields?: JsonObject[];
+};
+
+function metadataOf(object: JsonObject): ServerMetadata {
+  return object["metadata"] as ServerMetadata;
+}
+
+/** Whoever updates the annotation of the last applied configuration is a client-side apply (kubectl's own rule). */
+function clientSideManagers(live: JsonObject | undefined): JsonObject[] {
+  return (live === undefined ? [] : (metadataOf(live).managedFields ?? [])).filter((entry) => {
+    const fields = entry["fieldsV1"] as JsonObject | undefined;
+    const metadata = fields?.["f:metadata"] as JsonObject | undefined;
+    const annotations = metadata?.["f:annotations"] as JsonObject | undefined;
+    const isUpdate = entry["operation"] === "Update" && entry["subresource"] === undefined;
+    return isUpdate && annotations?.[`f:${LAST_APPLIED}`] !== undefined;
+  });
+}
+
+/** The union of two sets of fields, as managedFields writes them. */
+function mergeFields(a: JsonObject, b: JsonObject): JsonObject {
+  const merged = { ...a };
+  for (const [key, value] of Object.entries(b)) {
+    merged[key] = merged[key] === undefined ? value : mergeFields(merged[key] as JsonObject, value as JsonObject);
+  }
+  return merged;
+}
+
+/** An object as tried, without the fields that go once those of kubectl's client-side apply have become ours. */
+function withoutDropped(result: JsonObject, managers: readonly JsonObject[], fieldManager: string): JsonObject {
+  if (managers.length === 0) return result;
+  const { managedFields = [] } = metadataOf(result);
+  const isMigrated = ({ manager, operation }: JsonObject): boolean =>
+    managers.some((other) => other["manager"] === manager && other["operation"] === operation);
+  const given = managers.reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
+  const kept = managedFields
+    .filter((entry) => !isMigrated(entry) || entry["manager"] === fieldManager && entry["operation"] === "Apply")
+    .reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
+  return withoutFields(result, given, kept) as JsonObject;
+}
+
+/** Without what `dropped` names and `kept` does not; both as managedFields write them. */
+function withoutFields(value: JsonValue, dropped: JsonObject, kept: JsonObject): JsonValue {
+  if (typeof value !== "object" || value === null) return value;
+  let left = value;
+  for (const [field, below] of Object.entries(dropped)) {
+    const index = indexOf(left, field);
+    if (index === undefined) continue;
+    const keptBelow = kept[field] as JsonObject | undefined;
+    const present = (left as JsonObject)[index] as JsonValue;
+    // The annotation itself is no difference: an object that kubectl keeps as it is wanted stays as it is.
+    if (field === `f:${LAST_APPLIED}`) continue;
+    left = withField(left, index, keptBelow && withoutFields(present, below as JsonObject, keptBelow));
+  }
+  return left;
+}
+
+function withField(value: JsonObject | JsonValue[], index: string, field: JsonValue | undefined): typeof value {
+  if (Array.isArray(value)) {
+    return value.flatMap((item, at) => (at === Number(index) ? (field === undefined ? [] : [field]) : [item]));
+  }
+  const { [index]: _, ...others } = value;
+  return field === undefined ? others : { ...value, [index]: field };
+}
+
+/** Where a field of managedFields is: `f:` a key, `k:` an item by its keys, `v:` an item by its value. */
+function indexOf(value: JsonObject | JsonValue[], field: string): string | undefined {
+  const [, type, text = ""] = /^([fkv]):(.*)$/su.exec(field) ?? [];
+  if (type === "f") return !Array.isArray(value) && Object.hasOwn(value, text) ? text : undefined;
+  if (type === undefined || !Array.isArray(value)) return undefined;
+  const wanted = parseJson(text);
+  const found = value.findIndex((item) => (type === "k" ? contains(item, wanted) : isEqualJson(item, wanted)));
+  return found < 0 ? undefined : String(found);
+}
+
+function conditionsOf(object: JsonObject | undefined): { type: string; status: string; message: string }[] {
+  const { status } = (object ?? {}) as { status?: { conditions?: ReturnType<typeof conditionsOf> } };
+  return status?.conditions ?? [];
+}
+
+function notGone(identity: Identity, finalizers: readonly string[] = []): Failure {
+  const why = finalizers.length === 0 ? "it is still there" : `it waits for its finalizers ${finalizers.join(", ")}`;
+  return new Failure({
+    code: "not-gone",
+    subject: describeIdentity(identity),
+    problem: `is being deleted, but not gone in time: ${why}`,
+    hint: "whoever set the finalizer must remove it; --timeout waits longer",
+  });
+}

@@ -1,0 +1,56 @@
+/** JSON as data, with integers of any size. Keys that look like small integers come first, as in every JS object. */
+export type JsonValue = null | boolean | number | bigint | string | JsonValue[] | JsonObject;
+
+export interface JsonObject {
+  [key: string]: JsonValue;
+}
+
+declare global {
+  interface JSON {
+    parse(text: string, reviver: (key: string, value: JsonValue, context: { source?: string }) => JsonValue): JsonValue;
+    rawJSON(text: string): object;
+  }
+}
+
+/** Reads JSON and loses nothing: an integer that a number cannot hold becomes a bigint. Throws `SyntaxError`. */
+export function parseJson(text: string): JsonValue {
+  return JSON.parse(text, (_key, value, { source }) => (typeof value === "number" ? readNumber(value, source) : value));
+}
+
+function readNumber(value: number, source = String(value)): number | bigint {
+  if (!Number.isFinite(value)) throw new SyntaxError(`the number ${source} is out of range`);
+  return Number.isSafeInteger(value) || !/^-?\d+$/u.test(source) ? value : BigInt(source);
+}
+
+/** Writes JSON, bigints as integers; `indent`: blanks for each level, on lines of their own. */
+export function stringifyJson(value: JsonValue, indent?: number): string {
+  const exact = (_key: string, part: JsonValue): unknown => (typeof part === "bigint" ? JSON.rawJSON(`${part}`) : part);
+  return JSON.stringify(value, exact, indent);
+}
+
+/** Do both say the same? The order of keys says nothing, and 1 is 1n. */
+export function isEqualJson(a: JsonValue, b: JsonValue): boolean {
+  if (isNumeric(a) && isNumeric(b)) return isEqualNumber(a, b);
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return a === b;
+  if (Array.isArray(a) || Array.isArray(b)) {
+    return Array.isArray(a) && Array.isArray(b) && isEqualArray(a, b);
+  }
+  const keys = Object.keys(a);
+  return (
+    keys.length === Object.keys(b).length &&
+    keys.every((key) => Object.hasOwn(b, key) && isEqualJson(a[key] as JsonValue, b[key] as JsonValue))
+  );
+}
+
+function isEqualArray(a: JsonValue[], b: JsonValue[]): boolean {
+  return a.length === b.length && a.every((value, index) => isEqualJson(value, b[index] as JsonValue));
+}
+
+function isNumeric(value: JsonValue): value is number | bigint {
+  return typeof value === "number" || typeof value === "bigint";
+}
+
+function isEqualNumber(a: number | bigint, b: number | bigint): boolean {
+  // oxlint-disable-next-line eslint/eqeqeq -- compares what a number and a bigint mean
+  return a == b;
+}

@@ -1,0 +1,113 @@
+/** What the server calls a kind, and where its objects are. */
+import { Failure } from "../errors.ts";
+import type { JsonValue } from "./json.ts";
+import type { Api, ApiResponse } from "./request.ts";
+
+/** An object by what it is, not by what it holds. */
+export type Identity = {
+  apiVersion: string;
+  kind: string;
+  name: string;
+  /** Absent: the namespace of the access, or none for kinds without namespaces. */
+  namespace?: string;
+};
+
+/** A kind as this server serves it. */
+export interface Resource {
+  group: string;
+  /** Plural, as in paths and rules: `clusterrolebindings`. */
+  name: string;
+  namespaced: boolean;
+}
+
+/** `ClusterRoleBinding multus-cni-n1`, `ConfigMap kube-system/a`: for people. */
+export function describeIdentity({ kind, namespace, name }: Identity): string {
+  return `${kind} ${namespace === undefined ? "" : `${namespace}/`}${name}`;
+}
+
+export function isDefinition({ apiVersion, kind }: Identity): boolean {
+  return kind === "CustomResourceDefinition" && groupOf(apiVersion) === "apiextensions.k8s.io";
+}
+
+export function isNamespace({ apiVersion, kind }: Identity): boolean {
+  return kind === "Namespace" && apiVersion === "v1";
+}
+
+function groupOf(apiVersion: string): string {
+  return apiVersion.includes("/") ? (apiVersion.split("/")[0] ?? "") : "";
+}
+
+/** An entry of an APIResourceList. */
+interface ServedResource {
+  name: string;
+  kind: string;
+  namespaced: boolean;
+}
+
+/** The kinds of a server, asked for by group and version as they are needed. */
+export class Discovery {
+  readonly #api: Api;
+  readonly #known = new Map<string, ServedResource[]>();
+
+  constructor(api: Api) {
+    this.#api = api;
+  }
+
+  /** Undefined: the server does not serve this kind, yet. What was not there is asked for again. */
+  async find({ apiVersion, kind }: Identity): Promise<Resource | undefined> {
+    const served = this.#known.get(apiVersion)?.find((resource) => resource.kind === kind);
+    const resource = served ?? (await this.#ask(apiVersion)).find((candidate) => candidate.kind === kind);
+    if (resource === undefined) return undefined;
+    return { group: groupOf(apiVersion), name: resource.name, namespaced: resource.namespaced };
+  }
+
+  async #ask(apiVersion: string): Promise<ServedResource[]> {
+    const path = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+    const response = await this.#api.request({ method: "GET", path });
+    if (response.status === 404) return [];
+    if (response.status !== 200) throw apiFailure(apiVersion, "cannot be looked up", response);
+    const { resources = [] } = response.body as { resources?: ServedResource[] };
+    // Those with a slash are subresources.
+    const served = resources.filter((resource) => !resource.name.includes("/"));
+    this.#known.set(apiVersion, served);
+    return served;
+  }
+}
+
+/** The path of an object; `collection`: of all of its kind and namespace. */
+export function pathOf(identity: Identity, resource: Resource, collection = false): string {
+  const { apiVersion, namespace, name } = identity;
+  const base = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+  const within = resource.namespaced ? `/namespaces/${encodeURIComponent(namespace ?? "")}` : "";
+  return `${base}${within}/${resource.name}${collection ? "" : `/${encodeURIComponent(name)}`}`;
+}
+
+/** Something that the API said no to, in its own words, with what can be done about it. */
+export function apiFailure(subject: string, attempt: string, response: ApiResponse, hint?: string): Failure {
+  const { status, body } = response;
+  const said = messageOf(body) ?? `HTTP status ${status}`;
+  const more = hint ?? HINTS[status];
+  return new Failure({
+    code: status === 403 ? "api-forbidden" : status === 401 ? "api-unauthorized" : "api-refused",
+    subject,
+    problem: `${attempt}: ${said}`,
+    ...(more === undefined ? {} : { hint: more }),
+  });
+}
+
+const HINTS: Record<number, string> = {
+  401: "the credentials are not valid or have expired: look at the kubeconfig or the service account",
+  403: "grant it to the service account or user that cni-node runs as",
+};
+
+/** The rule that a Role or ClusterRole needs. */
+export function ruleFor(verbs: readonly string[], { group, name }: Resource, objectName?: string): string {
+  const names = objectName === undefined ? "" : `, resourceNames: ["${objectName}"]`;
+  return `add to its Role or ClusterRole the rule {apiGroups: ["${group}"], resources: ["${name}"]${names}, verbs: [${verbs.map((verb) => `"${verb}"`).join(", ")}]}`;
+}
+
+/** The message of a Status object. */
+export function messageOf(body: JsonValue): string | undefined {
+  const message = typeof body === "object" && body !== null && !Array.isArray(body) ? body["message"] : undefined;
+  return typeof message === "string" && message !== "" ? message : undefined;
+}

@@ -1,0 +1,223 @@
+import { Composer, Parser, type CST, type ParsedNode } from "yaml";
+
+import { Refusal } from "./refusal.ts";
+
+/** Null: there is nothing, which means null. */
+export type YamlNode = ParsedNode | null;
+
+const OPTIONS = {
+  version: "1.1",
+  schema: "failsafe",
+  merge: false,
+  resolveKnownTags: false,
+  uniqueKeys: false,
+  keepSourceTokens: false,
+  prettyErrors: false,
+  logLevel: "silent",
+} as const;
+
+/**
+ * Parses one document. The parser knows YAML 1.2 and go-yaml, which Kubernetes uses, 1.1: what they do not read alike is
+ * refused.
+ */
+export function parseDocument(text: string): YamlNode {
+  refuseCharacters(text);
+  refuseDirectives(text);
+  const content = cutAtDocumentEnd(text);
+  const tokens = Array.from(new Parser().parse(content));
+  const examiner = new Examiner(content);
+  const documents = Array.from(new Composer(OPTIONS).compose(tokens, true, content.length));
+  for (const { errors, warnings } of documents) {
+    const problem = [...errors, ...warnings].find(isObjection);
+    if (problem !== undefined) throw new Refusal(problem.pos[0], explain(problem.message));
+  }
+  for (const token of tokens) examiner.examine(token);
+  const [document, second] = documents;
+  if (second !== undefined) throw new Refusal(second.range[0], "a second document begins here");
+  return (document?.contents ?? null) as YamlNode;
+}
+
+/** go-yaml's breaks of YAML 1.1, and what it calls control characters. */
+function refuseCharacters(text: string): void {
+  const found = /[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\u{10000}-\u{10ffff}]/u.exec(text);
+  if (found === null) return;
+  const code = (found[0].codePointAt(0) as number).toString(16).toUpperCase().padStart(4, "0");
+  throw new Refusal(found.index, `the character U+${code} cannot stand here: write it as an escape in double quotes`);
+}
+
+function refuseDirectives(text: string): void {
+  const found = /^%/mu.exec(text);
+  if (found !== null)
+    throw new Refusal(found.index, "a line that begins with % is a directive, which kubectl cannot read");
+}
+
+function cutAtDocumentEnd(text: string): string {
+  const found = /^\.\.\.(?=[ \t\n])/mu.exec(text);
+  if (found === null) return text;
+  const content = text.slice(0, found.index);
+  const end = found.index + 3;
+  const rest = /\S/u.exec(text.slice(end).replaceAll(/(?<=^|[ \t])#.*/gmu, (comment) => " ".repeat(comment.length)));
+  if (rest !== null) throw new Refusal(end + rest.index, "kubectl ignores what follows ...: separate documents by ---");
+  if (!/^[^\s#]/mu.test(content)) throw new Refusal(found.index, "no document ends here");
+  return content;
+}
+
+type Item = CST.CollectionItem;
+
+/** Looks for what go-yaml reads in another way, or not at all. */
+class Examiner {
+  readonly #text: string;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  /** `indent` is that of the block around it; undefined: there is none, or brackets are. */
+  examine(token: CST.Token | null | undefined, indent = -1, inFlow = false): void {
+    switch (token?.type) {
+      case "document":
+        this.#between(token.start, inFlow);
+        this.examine(token.value);
+        return this.#between(token.end, inFlow);
+      case "block-map":
+      case "block-seq":
+        for (const item of token.items) this.#examineBlockItem(item, token.indent);
+        return;
+      case "flow-collection":
+        for (const item of token.items) this.#examineFlowItem(item, indent);
+        return this.#between(token.end, inFlow);
+      case "alias":
+        this.#examineName(token);
+        return this.#between(token.end, inFlow);
+      case "scalar":
+        this.#examinePlain(token, indent, inFlow);
+        return this.#between(token.end, inFlow);
+      case "double-quoted-scalar":
+        if (!DOUBLE_QUOTED.test(token.source))
+          refuse(token, "there is an escape that kubectl cannot read in these quotes");
+        return this.#between(token.end, inFlow);
+      case "single-quoted-scalar":
+        return this.#between(token.end, inFlow);
+      case "block-scalar":
+        return this.#examineBlockScalar(token);
+      case "space":
+        return this.#between([token], inFlow);
+      default:
+    }
+  }
+
+  #examineBlockItem(item: Item, indent: number): void {
+    const { start, key, sep, value } = item;
+    const question = start.find(({ type }) => type === "explicit-key-ind");
+    const colon = sep?.find(({ type }) => type === "map-value-ind");
+    refuseTabs(question === undefined ? start : [...start, ...(sep ?? [])]);
+    this.#between(start, false);
+    this.examine(key, indent);
+    this.#between(sep, false);
+    if (colon !== undefined && question === undefined) this.#examineKey(item, colon);
+    if (colon !== undefined && question !== undefined && this.#column(colon) !== this.#column(question)) {
+      refuse(colon, "this : must stand below its ?");
+    }
+    if (colon === undefined && key !== undefined && value !== undefined) refuse(value, "this is neither key nor value");
+    this.examine(value, indent);
+  }
+
+  #examineFlowItem(item: Item, indent: number): void {
+    const { start, key, sep, value } = item;
+    this.#between(start, true);
+    this.examine(key, indent, true);
+    this.#between(sep, true);
+    const question = start.find(({ type }) => type === "explicit-key-ind");
+    if (question !== undefined) refuse(question, "? cannot stand in brackets");
+    const colon = sep?.find(({ type }) => type === "map-value-ind");
+    if (colon !== undefined) {
+      this.#examineKey(item, colon);
+      if (key?.type === "scalar" && !/\s/u.test(this.#text.charAt(colon.offset + 1)))
+        refuse(colon, "a space must follow this :");
+    }
+    this.examine(value, indent, true);
+  }
+
+  /** A key without ? ends on its line, within 1024 characters. */
+  #examineKey({ start, key }: Item, colon: CST.SourceToken): void {
+    const from = start.find(({ type }) => type === "anchor" || type === "tag") ?? key ?? colon;
+    const source = this.#text.slice(from.offset, colon.offset);
+    if (source.includes("\n") || source.length > 1024) refuse(from, "a key and its : must be on one line");
+  }
+
+  /** Tags, anchors and white space. */
+  #between(tokens: readonly CST.SourceToken[] | undefined, inFlow: boolean): void {
+    for (const token of tokens ?? []) {
+      const { type, offset, source } = token;
+      const next = this.#text.charAt(offset + source.length);
+      if (type === "tag" && !(TAG.test(source) && /\s/u.test(next)))
+        refuse(token, "this is no tag that kubectl can read");
+      if (type === "anchor") this.#examineName(token);
+      if (type === "space" && source.includes("\t") && !inFlow && this.#isLineStart(offset)) {
+        refuse(token, "a tab cannot be indentation");
+      }
+    }
+  }
+
+  /** Anchors and aliases. */
+  #examineName({ offset, source }: { offset: number; source: string }): void {
+    if (!/^.[\w-]+$/u.test(source) || !/[\s,\]}]/u.test(this.#text.charAt(offset + source.length))) {
+      refuse({ offset }, "the name of an anchor has letters, digits, _ and - only");
+    }
+  }
+
+  #examinePlain({ offset, source }: CST.FlowScalar, indent: number, inFlow: boolean): void {
+    if (inFlow && /^:|\?/u.test(source)) refuse({ offset }, "a text with ? or a leading : must be in quotes here");
+    const [, ...lines] = source.split("\n");
+    if (!inFlow && lines.some((line) => line.trim() !== "" && line.search(/\S/u) <= indent)) {
+      refuse({ offset }, "the lines of this text are not indented enough");
+    }
+    const [space = ""] = /\s*/uy.exec(this.#text.slice(offset + source.length)) ?? [];
+    const tab = new RegExp(`\\n {0,${Math.max(0, indent)}}\\t`, "u");
+    if (indent >= 0 && tab.test(source + space)) refuse({ offset }, "a tab cannot be indentation");
+  }
+
+  #examineBlockScalar({ offset, props, source }: CST.BlockScalar): void {
+    if (/^(?: *\n)* *\t/u.test(source)) refuse({ offset }, "a tab cannot be indentation");
+    if (!props.some((prop) => prop.type === "block-scalar-header" && /\d/u.test(prop.source))) return;
+    const start = this.#text.indexOf("\n", offset) + 1;
+    const [lines = ""] = /^(?: *\n)*/u.exec(this.#text.slice(start + source.length)) ?? [];
+    if (/^ +$/mu.test(`${source}${lines}`))
+      refuse({ offset }, "a line of spaces cannot stand here with an indentation given by a digit");
+  }
+
+  #isLineStart(offset: number): boolean {
+    return /(?:^|\n)\s*$/u.test(this.#text.slice(Math.max(0, this.#text.lastIndexOf("\n", offset - 1)), offset));
+  }
+
+  #column({ offset }: CST.SourceToken): number {
+    return offset - this.#text.lastIndexOf("\n", offset - 1);
+  }
+}
+
+const TAG = /^!(?:<[\w:.,/-]+>|!?[\w.-]+)?$/u;
+
+/** With the escapes of YAML 1.1, of which none is half a character. */
+const DOUBLE_QUOTED =
+  /^"(?:[^"\\]|\\(?:[0abtnvfre "\\N_LP\t]|\n(?![ \t]*\n)|x[0-9a-f]{2}|u(?!d[89a-f])[0-9a-f]{4}|U00(?!00d[89a-f])(?:0[0-9a-f]|10)[0-9a-f]{4}))*"$/iu;
+
+function refuseTabs(tokens: readonly CST.SourceToken[]): void {
+  const tab = tokens.find(({ type, source }) => type === "space" && source.includes("\t"));
+  if (tab !== undefined) refuse(tab, "a tab cannot be indentation");
+}
+
+function refuse({ offset }: { offset: number }, message: string): never {
+  throw new Refusal(offset, message);
+}
+
+/** Tags and duplicate keys are looked at later, by other rules. */
+function isObjection({ code, message }: { code: string; message: string }): boolean {
+  return code !== "BAD_COLLECTION_TYPE" && !message.startsWith("Unresolved tag: ");
+}
+
+function explain(message: string): string {
+  if (/^Missing closing ['"]quote$/u.test(message))
+    return "the closing quote is missing, or a line is not indented enough";
+  // Some messages end in a part of the text, which may be secret.
+  return message.charAt(0).toLowerCase() + message.slice(1).replace(/(?<=\w): .*$/su, "");
+}

@@ -1,0 +1,50 @@
+import type { Place } from "./pointer.ts";
+
+/** A text whose variables have been replaced by their values. */
+export interface Substituted {
+  text: string;
+  /** The variables without a value, which became nothing, in order of appearance. */
+  missing: (Place & { name: string })[];
+}
+
+/** GNU envsubst: `$NAME` and `${NAME}`, and nothing else of the shell. */
+const VARIABLE = /\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})/g;
+
+/**
+ * Replaces variables as GNU envsubst does: values are inserted as they are and not searched for variables, a backslash
+ * is no escape, `$1 $(X) ${X:-y}` stay. With `only`, every other variable stays too.
+ */
+export function substituteVariables(
+  text: string,
+  valueOf: (name: string) => string | undefined,
+  only?: ReadonlySet<string>,
+): Substituted {
+  const missing: Substituted["missing"] = [];
+  const placeOf = placesOf(text);
+  const substituted = text.replaceAll(VARIABLE, (reference, plain?: string, braced?: string, offset = 0) => {
+    const name = plain ?? braced ?? "";
+    if (only?.has(name) === false) return reference;
+    const value = valueOf(name);
+    if (value === undefined) missing.push({ name, ...placeOf(offset) });
+    return value ?? "";
+  });
+  return { text: substituted, missing };
+}
+
+/** The variables that a SHELL-FORMAT of GNU envsubst mentions: `$A ${B}`. */
+export function parseShellFormat(format: string): Set<string> {
+  return new Set(Array.from(format.matchAll(VARIABLE), ([, plain, braced]) => plain ?? braced ?? ""));
+}
+
+/** Tells the places of offsets that only grow, each line end being looked for once. */
+function placesOf(text: string): (offset: number) => Place {
+  let line = 1;
+  let lineStart = 0;
+  return (offset) => {
+    for (let end = text.indexOf("\n", lineStart); end !== -1 && end < offset; end = text.indexOf("\n", lineStart)) {
+      line++;
+      lineStart = end + 1;
+    }
+    return { line, column: offset - lineStart + 1 };
+  };
+}

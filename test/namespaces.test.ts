@@ -1,0 +1,299 @@
+/** Runs in containers: each sees the node's directories at its own paths, some of them, and other process numbers. */
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { spawn, type ChildProcess } from "node:child_process";
+import { constants } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+import { readRecord } from "../src/host/record.ts";
+import { cannotMount, childrenOf, Namespace } from "./helpers/namespace.ts";
+import { BUNDLE, conflist, contentsOf, endOf, TestNode, type Ran } from "./helpers/node.ts";
+import { differencesOf, problemsOf, snapshotOf } from "./helpers/state.ts";
+
+const PLUGINS = "--plugins=bridge,tuning";
+const CONFIGS = "--configs=10-net.conflist,20-more.conflist";
+const LISTS = [PLUGINS, CONFIGS];
+
+function makeNode(): TestNode {
+  const node = new TestNode();
+  image(node, "1");
+  return node;
+}
+
+function image(node: TestNode, version: string): void {
+  for (const name of ["bridge", "tuning"]) node.plugin(name, version);
+  for (const name of ["net", "more"]) {
+    node.template(name === "net" ? "10-net.conflist" : "20-more.conflist", conflist(name, "bridge", "tuning"));
+  }
+  node.template("20-more.conflist", conflist("more", "bridge", version === "1" ? "tuning" : "bridge"));
+}
+
+/** A container that sees the node's directories at paths of its own, those of them that are asked for. */
+class Container implements AsyncDisposable {
+  readonly #namespace: Namespace;
+  readonly #options: readonly string[];
+  readonly #started: ChildProcess[] = [];
+  readonly paths: { bin: string; netd: string };
+
+  private constructor(namespace: Namespace, options: readonly string[], paths: Container["paths"]) {
+    this.#namespace = namespace;
+    this.#options = options;
+    this.paths = paths;
+  }
+
+  static async make(
+    node: TestNode,
+    name: string,
+    sees: readonly ("bin" | "netd")[] = ["bin", "netd"],
+  ): Promise<Container> {
+    const paths = { bin: join(node.root, name, "plugins"), netd: join(node.root, name, "configs") };
+    const script = sees.map((place) => `mount --bind ${node[place]} ${paths[place]}`);
+    for (const path of Object.values(paths)) fs.mkdirSync(path, { recursive: true });
+    const options = [
+      `--plugin-source=${node.plugins}`,
+      `--config-source=${node.templates}`,
+      `--host-root=${join(node.root, "unmounted")}`,
+      ...(sees.includes("bin") ? [`--plugin-dir=${paths.bin}`] : []),
+      ...(sees.includes("netd") ? [`--config-dir=${paths.netd}`] : []),
+    ];
+    return new Container(await Namespace.make(script.join("\n"), { pid: true }), options, paths);
+  }
+
+  start(argv: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
+    const child = this.#namespace.start([...argv, ...this.#options], env);
+    this.#started.push(child);
+    return child;
+  }
+
+  async run(argv: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ran> {
+    return endOf(this.start(argv, env));
+  }
+
+  /** Starts a run that freezes in the act of changing files, holding its locks. */
+  async startFrozen(argv: readonly string[]): Promise<Frozen> {
+    const child = this.start(argv, signalAt("SIGSTOP", 2, "/(?:bridge|tuning|.*conflist)$"));
+    const ended = endOf(child);
+    for (;;) {
+      const [pid] = childrenOf(child.pid ?? 0);
+      if (pid !== undefined && isStopped(pid)) return { end: async (by) => endFrozen(child, pid, by, ended) };
+      assert.equal(child.exitCode, null, "it ended before it froze");
+      await sleep(5);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const child of this.#started) child.kill("SIGKILL");
+    await this.#namespace[Symbol.asyncDispose]();
+  }
+}
+
+/** A run that holds its locks and does nothing. */
+interface Frozen {
+  /** Lets it go on, or kills it, and waits for its end. */
+  end(by: "SIGCONT" | "SIGKILL"): Promise<Ran>;
+}
+
+async function endFrozen(nsenter: ChildProcess, pid: number, by: NodeJS.Signals, ended: Promise<Ran>): Promise<Ran> {
+  process.kill(pid, by);
+  // nsenter stops with its child.
+  nsenter.kill("SIGCONT");
+  return ended;
+}
+
+/** The environment that makes the bundle send itself a signal. */
+function signalAt(signal: NodeJS.Signals, at: number, to: string): NodeJS.ProcessEnv {
+  const preload = fileURLToPath(new URL("helpers/signal-at.mjs", import.meta.url));
+  return { NODE_OPTIONS: `--import=${preload}`, TEST_SIGNAL: signal, TEST_AT: String(at), TEST_TO: to };
+}
+
+function isStopped(pid: number): boolean {
+  return /^State:\tT/mu.test(fs.readFileSync(`/proc/${pid}/status`, "utf8"));
+}
+
+function assertSame(after: Record<string, string>, before: Record<string, string>): void {
+  assert.deepEqual(differencesOf(before, after), []);
+}
+
+/** Without the temporary files, which a run that is refused may remove. */
+function swept(snapshot: Record<string, string>): Record<string, string> {
+  const entries = Object.entries(snapshot).filter(([name]) => !name.endsWith(".tmp"));
+  return Object.fromEntries(entries.map(([name, text]) => [name, text.replace(/links=\d+/u, "")]));
+}
+
+function assertTidy(node: TestNode): void {
+  assert.deepEqual([node.bin, node.netd].map(problemsOf), [[], []]);
+}
+
+function assertDone(ran: Ran): void {
+  assert.deepEqual([ran.exitCode, ran.signal], [0, undefined], ran.stderr);
+}
+
+test(
+  "a run waits for one in another container that has the same directory at another path, and says so",
+  { skip: cannotMount },
+  async () => {
+    using node = makeNode();
+    await using first = await Container.make(node, "first");
+    await using second = await Container.make(node, "second");
+    const frozen = await first.startFrozen(["install", PLUGINS]);
+    const before = snapshotOf(node.host);
+    for (const lists of [[PLUGINS], LISTS]) {
+      const { exitCode, stderr } = await second.run(["install", ...lists, "--lock-timeout=500ms"]);
+      assert.equal(exitCode, 1);
+      assert.ok(
+        stderr.startsWith(
+          `cni-node: ${second.paths.bin}: cannot be locked: another cni-node run works there\n  hint: `,
+        ),
+        stderr,
+      );
+      assertSame(snapshotOf(node.host), before);
+    }
+    const waiting = second.run(["uninstall", ...LISTS]);
+    assertDone(await frozen.end("SIGCONT"));
+    assertDone(await waiting);
+    assertDone(await first.run(["install", ...LISTS]));
+    assertTidy(node);
+  },
+);
+
+test(
+  "a run that waits goes on when the one it waits for is killed, and finishes what that one began",
+  { skip: cannotMount },
+  async () => {
+    using node = makeNode();
+    await using first = await Container.make(node, "first");
+    await using second = await Container.make(node, "second");
+    node.plugin("other");
+    const frozen = await first.startFrozen(["install", ...LISTS]);
+    assert.deepEqual(Object.keys(contentsOf(node.host)), ["opt/cni/bin/.cni-node.tmp", "opt/cni/bin/bridge"]);
+    const waiting = second.run(["install", "--plugins=other"]);
+    await frozen.end("SIGKILL");
+    const ran = await waiting;
+    assertDone(ran);
+    assert.match(ran.stderr, /finished a run that had been ended half way/u);
+    assert.deepEqual(fs.readdirSync(node.bin), [".cni-node", "bridge", "other", "tuning"]);
+    assert.deepEqual(fs.readdirSync(node.netd), [".cni-node", "10-net.conflist", "20-more.conflist"]);
+    assertTidy(node);
+  },
+);
+
+for (const { who, words, by } of [
+  { who: "a run", words: [], by: { signal: "SIGTERM", exitCode: -1 } },
+  { who: "a run that is process 1", words: ["unshare", "--pid", "--fork", "--mount-proc"], by: { exitCode: 143 } },
+] as const) {
+  test(
+    `${who} and waits for a lock is ended by SIGTERM, ${words.length > 0 ? "with exit code 143" : "by the signal itself"}, and nothing has happened`,
+    { skip: cannotMount },
+    async () => {
+      using node = makeNode();
+      await using first = await Container.make(node, "first");
+      const frozen = await first.startFrozen(["install", PLUGINS]);
+      const before = snapshotOf(node.host);
+      const argv = [...words, process.execPath, BUNDLE, "install", ...LISTS, ...node.places];
+      const child = spawn(argv[0] ?? "", argv.slice(1));
+      const ended = endOf(child);
+      const pid = await handlesSignals(child);
+      await sleep(200);
+      process.kill(pid, "SIGTERM");
+      const { stdout, stderr, ...how } = await ended;
+      assert.deepEqual({ stdout, ...how }, { stdout: "", ...by });
+      assert.equal(stderr, "cni-node: ended by SIGTERM before anything was changed\n");
+      assertSame(snapshotOf(node.host), before);
+      await frozen.end("SIGKILL");
+    },
+  );
+}
+
+/** Waits until the bundle, this process or the child of it, is ready for SIGTERM. Returns its process number. */
+async function handlesSignals({ pid = 0 }: ChildProcess): Promise<number> {
+  for (;;) {
+    const handling = [pid, ...childrenOf(pid)].find(isHandling);
+    if (handling !== undefined) return handling;
+    await sleep(5);
+  }
+}
+
+function isHandling(pid: number): boolean {
+  const [, caught = "0"] = /^SigCgt:\t(\w+)$/mu.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  return (BigInt(`0x${caught}`) & (1n << BigInt(constants.signals.SIGTERM - 1))) !== 0n;
+}
+
+/** Three records, the third of which decides, four live files, two records. */
+const RENAMES = 9;
+const COMMIT = 3;
+
+for (let at = 1; at <= RENAMES + 1; at++) {
+  const when = at > RENAMES ? "after its last rename" : `before its rename ${at} of ${RENAMES}`;
+  test(
+    `a run over two directories that is killed ${when} is finished or forgotten only where both are`,
+    { skip: cannotMount },
+    async () => {
+      using node = makeNode();
+      await using both = await Container.make(node, "both");
+      await using plugins = await Container.make(node, "plugins", ["bin"]);
+      await using configs = await Container.make(node, "configs", ["netd"]);
+      await using elsewhere = await Container.make(node, "elsewhere");
+      node.plugin("other");
+      node.template("99-other.conflist", conflist("other", "bridge"));
+      const { exitCode } = await both.run(["install", ...LISTS], signalAt("SIGKILL", at, ""));
+      assert.equal(exitCode === 0, at > RENAMES, "the number of renames");
+
+      for (const [container, place, argv] of [
+        [plugins, "bin", ["install", "--plugins=other"]],
+        [configs, "netd", ["install", "--configs=99-other.conflist"]],
+      ] as const) {
+        const isJournalled = readRecord(node[place])?.pending !== undefined;
+        const before = snapshotOf(node.host);
+        const ran = await container.run(argv);
+        if (!isJournalled) {
+          assertDone(ran);
+          continue;
+        }
+        assert.equal(ran.exitCode, 1, ran.stderr);
+        assert.match(ran.stderr, /^cni-node: \S+: an earlier run \(\w+\) was ended half way and cannot be finished: /u);
+        const missing = both.paths[place === "bin" ? "netd" : "bin"];
+        assert.ok(ran.stderr.includes(missing), `${ran.stderr} does not say that ${missing} is missing`);
+        assert.match(ran.stderr, /hint: mount or name both directories/u);
+        assertSame(swept(snapshotOf(node.host)), swept(before));
+      }
+
+      const ran = await elsewhere.run(["install", "--plugins=other", "--configs=99-other.conflist"]);
+      assertDone(ran);
+      assertTidy(node);
+      const names = Object.keys(contentsOf(node.host)).filter((name) => !name.includes("other"));
+      assert.equal(names.length, at > COMMIT ? 4 : 0, names.join());
+      assertDone(await elsewhere.run(["uninstall", ...LISTS, "--plugins=other", "--configs=99-other.conflist"]));
+      assert.deepEqual(fs.readdirSync(node.bin), []);
+      assert.deepEqual(fs.readdirSync(node.netd), []);
+    },
+  );
+}
+
+test(
+  "another directory in the place of one that a killed run wrote to is not taken for it",
+  { skip: cannotMount },
+  async () => {
+    using node = makeNode();
+    using stranger = makeNode();
+    await using both = await Container.make(node, "both");
+    await both.run(["install", ...LISTS], signalAt("SIGKILL", 3, "/(?:bridge|tuning|.*conflist)$"));
+    const before = snapshotOf(node.host);
+    for (const prepared of [false, true]) {
+      if (prepared) assertDone(await stranger.run(["install", ...LISTS]));
+      const of = snapshotOf(stranger.host);
+      for (const [bin, netd] of [
+        [node.bin, stranger.netd],
+        [stranger.bin, node.netd],
+      ] as const) {
+        const ran = await node.bundle(["install", ...LISTS, `--plugin-dir=${bin}`, `--config-dir=${netd}`]);
+        assert.equal(ran.exitCode, 1);
+        assert.match(ran.stderr, /was ended half way and cannot be finished/u);
+        assertSame(swept(snapshotOf(node.host)), swept(before));
+        assertSame(snapshotOf(stranger.host), of);
+      }
+    }
+  },
+);

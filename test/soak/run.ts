@@ -1,0 +1,50 @@
+/** The long forms of the reliability tests (`make soak`): what was tried, and what was seen. */
+import { randomKills, randomTerminations, type SignalFigures } from "../helpers/crash.ts";
+import { COUNTS } from "./counts.ts";
+import { executors, readers, watchers } from "./observers.ts";
+import { races } from "./races.ts";
+
+const { kills, terminations, races: rounds, readReinstalls, executeReinstalls, watchedRuns } = COUNTS.long;
+
+/** A trial: its name, what it does, and its figures in words. */
+const TRIALS: Record<string, () => Promise<{ words: string; violations: string[] }>> = {
+  kills: async () => describeSignals(await randomKills(kills)),
+  terminations: async () => describeSignals(await randomTerminations(terminations)),
+  races: async () => {
+    const { runs, refused, violations } = await races(rounds);
+    return {
+      words: `${shown(runs)} runs, 20 at once, ${shown(refused)} refused for another owner's content`,
+      violations,
+    };
+  },
+  readers: async () => describeObservers("reads", await readers(readReinstalls)),
+  executors: async () => describeObservers("executions", await executors(executeReinstalls)),
+  watchers: async () => describeObservers("events", await watchers(watchedRuns)),
+};
+
+let broken = 0;
+for (const [name, trial] of Object.entries(TRIALS)) {
+  const { words, violations } = await trial();
+  console.log(`${name}: ${words}, ${shown(violations.length)} broken`);
+  for (const violation of violations.slice(0, 20)) console.log(`  ${violation}`);
+  broken += violations.length;
+}
+process.exitCode = broken === 0 ? 0 : 1;
+
+function describeSignals(figures: SignalFigures): { words: string; violations: string[] } {
+  const { trials, killed, untouched, halfway, complete, finished, violations } = figures;
+  const found = `${shown(untouched)} before, ${shown(halfway)} amid, ${shown(complete)} after the changes`;
+  const words = `${shown(trials)} trials, ${shown(killed)} ended by the signal, ${found}`;
+  return { words: finished === 0 ? words : `${words}, ${shown(finished)} finished by the next run`, violations };
+}
+
+function describeObservers(
+  what: string,
+  { runs, looks, violations }: { runs: number; looks: number; violations: string[] },
+): { words: string; violations: string[] } {
+  return { words: `${shown(looks)} ${what} during ${shown(runs)} runs`, violations };
+}
+
+function shown(count: number): string {
+  return count.toLocaleString("en");
+}

@@ -190,6 +190,8 @@ export class CheckedManifests implements OutsideChange {
   readonly #manifests: readonly PreparedManifest[];
   readonly #checked: (Checked | Unchecked)[] = [];
   readonly #applied: Applied[] = [];
+  /** What is being applied. */
+  #begun: Checked | undefined;
   readonly #obsolete: Found[] = [];
   readonly #results = new Map<PreparedManifest, StepResult[]>();
 
@@ -304,7 +306,9 @@ export class CheckedManifests implements OutsideChange {
       });
     }
     if (object.outcome !== "unchanged") {
+      this.#begun = object;
       const applied = await this.#cluster.apply(object);
+      this.#begun = undefined;
       if (applied !== undefined) this.#applied.push(applied);
     }
     await this.#cluster.waitUntilServed(object);
@@ -313,11 +317,16 @@ export class CheckedManifests implements OutsideChange {
   async undo(): Promise<{ undone: number; stuck: string[] }> {
     this.#api.ignoreSignal();
     const stuck: string[] = [];
+    try {
+      if (this.#begun !== undefined) await this.#cluster.undoFailed(this.#begun);
+    } catch (error) {
+      stuck.push(stuckAt(this.#begun, error));
+    }
     for (const applied of this.#applied.toReversed()) {
       try {
         await this.#cluster.undo(applied);
       } catch (error) {
-        stuck.push((error as Error).message);
+        stuck.push(stuckAt(applied.checked, error));
       }
     }
     return { undone: this.#applied.length, stuck };
@@ -346,6 +355,13 @@ export class CheckedManifests implements OutsideChange {
       }
     }
   }
+}
+
+/** What could not be undone, and why; that the API is unreachable says nothing of the object. */
+function stuckAt(checked: Checked | undefined, error: unknown): string {
+  const { message } = error as Error;
+  const described = checked === undefined ? "" : describeIdentity(checked.desired);
+  return message.includes(described) ? message : `${described} (${message})`;
 }
 
 function uidOf(object: JsonObject | undefined): JsonValue | undefined {
@@ -403,7 +419,7 @@ function textOf(object: JsonObject): string {
 /** The values of a Secret are shown to nobody, only that one differs. */
 function hideSecret(object: JsonObject, before: JsonObject | undefined): JsonObject {
   if (object["kind"] !== "Secret") return object;
-  const hidden = { ...object, metadata: withoutLastApplied(object["metadata"] as JsonObject) };
+  const hidden: JsonObject = { ...object, metadata: withoutLastApplied(object["metadata"] as JsonObject) };
   for (const field of ["data", "stringData"]) {
     const values = object[field];
     if (typeof values !== "object" || values === null) continue;

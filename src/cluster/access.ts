@@ -6,7 +6,7 @@ import { delimiter, join } from "node:path";
 
 import { KubeConfig } from "@kubernetes/client-node";
 
-import { Failure, reasonOf } from "../errors.ts";
+import { Failure, reasonOf, systemFailure } from "../errors.ts";
 
 /** Where the API is, and who we are to it. */
 export interface Access {
@@ -33,6 +33,8 @@ const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
  */
 export function findAccess({ kubeconfig, env, serviceAccount = SERVICE_ACCOUNT }: AccessRequest): Access {
   const config = kubeconfig === undefined ? inCluster(env, serviceAccount) : fromFiles(kubeconfig);
+  const tokenFile = kubeconfig === undefined ? join(serviceAccount, "token") : undefined;
+  allowPlainHttp(config);
   const cluster = config.getCurrentCluster();
   if (cluster === null) throw invalid(kubeconfig ?? "kubeconfig", "its current context names no cluster");
   const namespace = config.getContextObject(config.getCurrentContext())?.namespace?.trim() ?? "";
@@ -42,9 +44,27 @@ export function findAccess({ kubeconfig, env, serviceAccount = SERVICE_ACCOUNT }
     async options() {
       const options: https.RequestOptions = {};
       await config.applyToHTTPSOptions(options);
+      if (tokenFile !== undefined) options.headers = { Authorization: `Bearer ${readToken(tokenFile)}` };
       return { ...options, ...withProxy(options.agent, env) };
     },
   };
+}
+
+/** client-node keeps a token for a minute, also one that has been replaced. */
+function readToken(file: string): string {
+  try {
+    return fs.readFileSync(file, "utf8").trim();
+  } catch (error) {
+    throw systemFailure(file, "the token of the service account cannot be read", error);
+  }
+}
+
+/** A server without TLS, such as that of `kubectl proxy`; never with credentials, which anybody could read. */
+function allowPlainHttp(config: KubeConfig): void {
+  if (config.getCurrentUser() !== null) return;
+  config.clusters = config.clusters.map((cluster) =>
+    cluster.server.startsWith("http:") ? { ...cluster, skipTLSVerify: true } : cluster,
+  );
 }
 
 /** The standard proxy variables count where the kubeconfig names no proxy of its own. */
@@ -97,7 +117,7 @@ function inCluster(env: AccessRequest["env"], serviceAccount: string): KubeConfi
   const config = new KubeConfig();
   config.loadFromOptions({
     clusters: [{ name: "pod", server, caFile: join(serviceAccount, "ca.crt"), skipTLSVerify: false }],
-    users: [{ name: "pod", authProvider: { name: "tokenFile", config: { tokenFile } } }],
+    users: [{ name: "pod" }],
     contexts: [
       {
         name: "pod",

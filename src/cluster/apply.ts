@@ -149,7 +149,7 @@ export class Cluster {
     const { forceConflicts } = this.#options;
     const tried = await this.#patch(path, body, { dryRun: true, force: forceConflicts });
     if (tried.status !== 409 || forceConflicts) return tried;
-    const managers = clientSideManagers(live).map(({ manager }) => `conflict with "${String(manager)}"`);
+    const managers = clientSideManagers(live).map(({ manager }) => `conflict with "${manager as string}"`);
     const conflicts = conflictsOf(tried.body);
     const isOurs = conflicts.every((conflict) => managers.some((manager) => conflict.includes(manager)));
     return conflicts.length > 0 && isOurs ? this.#patch(path, body, { dryRun: true, force: true }) : tried;
@@ -172,6 +172,11 @@ export class Cluster {
     const tried = await this.#create(desired, resource, true);
     if (tried.status === 404) {
       return { desired, missing: "namespace", reason: messageOf(tried.body) ?? "its namespace is not there" };
+    }
+    if (tried.status === 409) {
+      // Somebody has made it in between.
+      const made = await this.#read(desired, resource, path);
+      if (made !== undefined) return this.#checkWithoutPatch(desired, resource, path, made, refused);
     }
     if (isDenied(tried, "create")) {
       throw apiFailure(subjectOf(desired), "cannot be created", tried, ruleFor(["create", "patch"], resource));
@@ -223,10 +228,7 @@ export class Cluster {
     const managers = clientSideManagers(live);
     if (live === undefined || managers.length === 0) return;
     const { managedFields = [], resourceVersion } = metadataOf(live);
-    const patch: JsonValue = [
-      { op: "replace", path: "/metadata/managedFields", value: this.#merged(managedFields, managers) },
-      { op: "replace", path: "/metadata/resourceVersion", value: resourceVersion },
-    ];
+    const patch = fieldsOf(this.#merged(managedFields, managers), resourceVersion);
     const response = await this.#api.request({
       method: "PATCH",
       path,
@@ -263,9 +265,37 @@ export class Cluster {
         throw apiFailure(describeIdentity(desired), "cannot be deleted", gone);
       return;
     }
-    const body = { ...live, metadata: { ...metadataOf(live), resourceVersion: metadata.resourceVersion } };
-    const response = await this.#api.request({ method: "PUT", path, body });
+    const fields = { ...live, metadata: { ...metadataOf(live), resourceVersion: metadata.resourceVersion } };
+    // A patch, for which the role has the verb; `add` replaces what is there.
+    const changes = Object.entries(fields).map(([key, value]) => ({ op: "add", path: pointerTo(key), value }));
+    const additions = Object.keys(after).filter((key) => !Object.hasOwn(live, key));
+    const removals = additions.map((key) => ({ op: "remove", path: pointerTo(key) }));
+    const back = await this.#patchBack(desired, path, [...changes, ...removals]);
+    const { managedFields } = metadataOf(live);
+    if (managedFields === undefined) return;
+    // The server has given us the fields that were put back: they are whose they were.
+    await this.#patchBack(desired, path, fieldsOf(managedFields, metadataOf(back).resourceVersion));
+  }
+
+  async #patchBack(desired: DesiredObject, path: string, body: JsonValue): Promise<JsonObject> {
+    const query = { fieldManager: this.#options.fieldManager };
+    const contentType = "application/json-patch+json";
+    const response = await this.#api.request({ method: "PATCH", path, body, contentType, query });
     if (response.status !== 200) throw apiFailure(describeIdentity(desired), "cannot be put back", response);
+    return response.body as JsonObject;
+  }
+
+  /** The same for an apply that failed: parts of it may have been done, or all where the answer was lost. */
+  async undoFailed(checked: Checked): Promise<void> {
+    const { desired, resource, path, live, result } = checked;
+    const now = await this.#read(desired, resource, path);
+    if (now === undefined) return;
+    const { managedFields = [], resourceVersion } = metadataOf(now);
+    const isOurs =
+      live === undefined
+        ? managedFields.some(({ manager }) => manager === this.#options.fieldManager) && contains(now, desired.value)
+        : resourceVersion !== metadataOf(live).resourceVersion && (isSame(now, result) || isSame(now, live));
+    if (isOurs) await this.undo({ checked, after: now });
   }
 
   /** Waits until the server serves what a CustomResourceDefinition defines. */
@@ -337,6 +367,18 @@ export function withoutServerFields(object: JsonObject): JsonObject {
     ...metadata
   } = (object["metadata"] ?? {}) as JsonObject;
   return { ...object, metadata };
+}
+
+/** Whose the fields are, for an object of this version, as a JSON patch. */
+function fieldsOf(managedFields: JsonObject[], resourceVersion: string): JsonObject[] {
+  return [
+    { op: "replace", path: "/metadata/managedFields", value: managedFields },
+    { op: "replace", path: "/metadata/resourceVersion", value: resourceVersion },
+  ];
+}
+
+function pointerTo(key: string): string {
+  return `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`;
 }
 
 function isSame(live: JsonObject, result: JsonObject): boolean {
@@ -436,7 +478,7 @@ function withoutDropped(result: JsonObject, managers: readonly JsonObject[], fie
     managers.some((other) => other["manager"] === manager && other["operation"] === operation);
   const given = managers.reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
   const kept = managedFields
-    .filter((entry) => !isMigrated(entry) || entry["manager"] === fieldManager && entry["operation"] === "Apply")
+    .filter((entry) => !isMigrated(entry) || (entry["manager"] === fieldManager && entry["operation"] === "Apply"))
     .reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
   return withoutFields(result, given, kept) as JsonObject;
 }
@@ -448,13 +490,25 @@ function withoutFields(value: JsonValue, dropped: JsonObject, kept: JsonObject):
   for (const [field, below] of Object.entries(dropped)) {
     const index = indexOf(left, field);
     if (index === undefined) continue;
-    const keptBelow = kept[field] as JsonObject | undefined;
-    const present = (left as JsonObject)[index] as JsonValue;
     // The annotation itself is no difference: an object that kubectl keeps as it is wanted stays as it is.
     if (field === `f:${LAST_APPLIED}`) continue;
-    left = withField(left, index, keptBelow && withoutFields(present, below as JsonObject, keptBelow));
+    const present = (left as JsonObject)[index] as JsonValue;
+    const keptBelow = kept[field] as JsonObject | undefined;
+    const rest = withoutFields(present, below as JsonObject, keptBelow ?? {});
+    // A dot says that the field itself is held, not only what is below it.
+    const isHeld = isLeaf(below) || (Object.hasOwn(below as JsonObject, ".") && isEmpty(rest));
+    const isGone = keptBelow === undefined && isHeld;
+    left = withField(left, index, isGone ? undefined : rest);
   }
   return left;
+}
+
+function isLeaf(fields: JsonValue): boolean {
+  return Object.keys(fields as JsonObject).length === 0;
+}
+
+function isEmpty(value: JsonValue): boolean {
+  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
 }
 
 function withField(value: JsonObject | JsonValue[], index: string, field: JsonValue | undefined): typeof value {

@@ -1,6 +1,6 @@
 import { parse as parseTolerantly, printParseErrorCode, type ParseError } from "jsonc-parser";
 
-import { parseJson, type JsonObject, type JsonValue } from "./json.ts";
+import { parseJson, type JsonValue } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 import { numberOf } from "./yaml-scalar.ts";
 import { readYaml } from "./yaml.ts";
@@ -76,7 +76,8 @@ function readJsonDocuments(text: string): { documents: Document[]; end: number; 
     try {
       documents.push({ value: asKubernetesHolds(parseJson(source)), line });
     } catch (error) {
-      throw new DocumentProblem({ line, column }, (error as Error).message);
+      const message = error instanceof RangeError ? "this is nested too deeply" : (error as Error).message;
+      throw new DocumentProblem({ line, column }, message);
     }
     end = scanned.end;
   }
@@ -116,12 +117,20 @@ function problemOfJson(source: string): { offset: number; message: string } | un
     JSON.parse(source);
     return undefined;
   } catch {
-    const errors: ParseError[] = [];
-    parseTolerantly(source, errors, { disallowComments: true });
-    const { offset, error } = errors[0] ?? { offset: 0, error: 1 };
+    const { offset, error } = firstErrorIn(source) ?? { offset: 0, error: 1 };
     const words = printParseErrorCode(error).replaceAll(/([a-z])([A-Z])/gu, "$1 $2");
     return { offset, message: `this is no JSON: ${words.toLowerCase()}` };
   }
+}
+
+function firstErrorIn(source: string): ParseError | undefined {
+  const errors: ParseError[] = [];
+  try {
+    parseTolerantly(source, errors, { disallowComments: true });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error; // the nesting is deeper than the stack
+  }
+  return errors[0];
 }
 
 function asKubernetesHolds(value: JsonValue): JsonValue {
@@ -130,7 +139,7 @@ function asKubernetesHolds(value: JsonValue): JsonValue {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map(asKubernetesHolds);
   const entries = Object.entries(value).map(([key, part]) => [wellFormed(key), asKubernetesHolds(part)] as const);
-  return Object.fromEntries(entries) as JsonObject;
+  return Object.fromEntries(entries);
 }
 
 /** kubectl would send other text. */
@@ -158,9 +167,9 @@ function readYamlDocuments(text: string, start: number): Document[] {
 /** Each line that begins with --- begins a document, and is its first line. */
 function splitDocuments(text: string): { lines: string[]; index: number }[] {
   const documents: { lines: string[]; index: number }[] = [{ lines: [], index: 0 }];
-  for (const [index, line] of text.replace(/\n$/u, "").split("\n").entries()) {
+  for (const [index, line] of text.replaceAll("\r\n", "\n").replace(/\n$/u, "").split("\n").entries()) {
     if (line.startsWith("---")) documents.push({ lines: [], index });
-    documents.at(-1)?.lines.push(line.replace(/\r$/u, ""));
+    documents.at(-1)?.lines.push(line);
   }
   return documents;
 }

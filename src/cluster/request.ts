@@ -92,10 +92,7 @@ export class Api {
     throwIfInterrupted(signal);
   }
 
-  async #attempt(
-    request: ApiRequest,
-    signal: AbortSignal,
-  ): Promise<(ApiResponse & { retryAfter?: number }) | Error> {
+  async #attempt(request: ApiRequest, signal: AbortSignal): Promise<(ApiResponse & { retryAfter?: number }) | Error> {
     const patience = Math.max(SHORTEST_ATTEMPT_MS, Math.min(ATTEMPT_MS, this.#deadline - Date.now()));
     try {
       return await send(this.access, request, AbortSignal.any([signal, AbortSignal.timeout(patience)]));

@@ -6,18 +6,14 @@ const INT64_MAX = 2n ** 63n - 1n;
 const INT64_MIN = -(2n ** 63n);
 const UINT64_MAX = 2n ** 64n - 1n;
 
-const WORDS = new Map<string, boolean | null | number>(
-  Object.entries({
-    true: "y Y yes Yes YES true True TRUE on On ON",
-    false: "n N no No NO false False FALSE off Off OFF",
-    null: " ~ null Null NULL",
-  }).flatMap(([meaning, words]) => words.split(" ").map((word) => [word, JSON.parse(meaning) as boolean | null])),
-)
-  .set(".nan", NaN)
-  .set(".NaN", NaN)
-  .set(".NAN", NaN);
-for (const word of [".inf", ".Inf", ".INF"])
-  WORDS.set(word, Infinity).set(`+${word}`, Infinity).set(`-${word}`, -Infinity);
+const WORDS = new Map<string, boolean | null | number>([
+  ...["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"].map((word) => [word, true] as const),
+  ...["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"].map((word) => [word, false] as const),
+  ...["", "~", "null", "Null", "NULL"].map((word) => [word, null] as const),
+  ...[".nan", ".NaN", ".NAN"].map((word) => [word, NaN] as const),
+  ...[".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"].map((word) => [word, Infinity] as const),
+  ...["-.inf", "-.Inf", "-.INF"].map((word) => [word, -Infinity] as const),
+]);
 
 /**
  * What a scalar means by its tag, or by its looks if it is plain and has none (go-yaml v2, which keeps to YAML 1.1 with
@@ -25,15 +21,17 @@ for (const word of [".inf", ".Inf", ".INF"])
  */
 export function resolveScalar(text: string, isPlain: boolean, tag: string | undefined): Meaning | undefined {
   if (tag === undefined) return isPlain ? resolvePlain(text) : text;
-  switch (tag.startsWith(STANDARD_TAG) ? tag.slice(STANDARD_TAG.length) : "") {
+  const kind = tag.startsWith(STANDARD_TAG) ? tag.slice(STANDARD_TAG.length) : "";
+  const meant = resolvePlain(text);
+  switch (kind) {
     case "bool":
-      return resolveAs("boolean", text);
     case "int":
-      return resolveAs("bigint", text);
+      return typeof meant === (kind === "bool" ? "boolean" : "bigint") ? meant : undefined;
     case "float":
-      return resolveAs("number", text) ?? asFloat(resolveAs("bigint", text));
+      if (typeof meant === "bigint") return meant > INT64_MAX ? undefined : Number(meant);
+      return typeof meant === "number" ? meant : undefined;
     case "null":
-      return resolvePlain(text) === null ? null : undefined;
+      return meant === null ? null : undefined;
     case "timestamp":
       return undefined; // of no use in manifests, where all timestamps are texts
     case "binary":
@@ -41,15 +39,6 @@ export function resolveScalar(text: string, isPlain: boolean, tag: string | unde
     default:
       return text;
   }
-}
-
-function resolveAs<T extends Meaning>(type: string, text: string): T | undefined {
-  const meaning = resolvePlain(text);
-  return typeof meaning === type ? (meaning as T) : undefined;
-}
-
-function asFloat(integer: bigint | undefined): number | undefined {
-  return integer === undefined || integer > INT64_MAX ? undefined : Number(integer);
 }
 
 function resolvePlain(text: string): Meaning {

@@ -34,7 +34,7 @@ export function parseDocument(text: string): YamlNode {
   for (const token of tokens) examiner.examine(token);
   const [document, second] = documents;
   if (second !== undefined) throw new Refusal(second.range[0], "a second document begins here");
-  return (document?.contents ?? null) as YamlNode;
+  return document?.contents ?? null;
 }
 
 /** go-yaml's breaks of YAML 1.1, and what it calls control characters. */
@@ -72,38 +72,21 @@ class Examiner {
     this.#text = text;
   }
 
-  /** `indent` is that of the block around it; undefined: there is none, or brackets are. */
+  /** `indent` is that of the block around it; brackets may be between. */
   examine(token: CST.Token | null | undefined, indent = -1, inFlow = false): void {
-    switch (token?.type) {
-      case "document":
-        this.#between(token.start, inFlow);
-        this.examine(token.value);
-        return this.#between(token.end, inFlow);
-      case "block-map":
-      case "block-seq":
-        for (const item of token.items) this.#examineBlockItem(item, token.indent);
-        return;
-      case "flow-collection":
-        for (const item of token.items) this.#examineFlowItem(item, indent);
-        return this.#between(token.end, inFlow);
-      case "alias":
-        this.#examineName(token);
-        return this.#between(token.end, inFlow);
-      case "scalar":
-        this.#examinePlain(token, indent, inFlow);
-        return this.#between(token.end, inFlow);
-      case "double-quoted-scalar":
-        if (!DOUBLE_QUOTED.test(token.source))
-          refuse(token, "there is an escape that kubectl cannot read in these quotes");
-        return this.#between(token.end, inFlow);
-      case "single-quoted-scalar":
-        return this.#between(token.end, inFlow);
-      case "block-scalar":
-        return this.#examineBlockScalar(token);
-      case "space":
-        return this.#between([token], inFlow);
-      default:
+    if (!token) return;
+    if (token.type === "document") {
+      this.#between(token.start, inFlow);
+      this.examine(token.value);
     }
+    if (isBlock(token)) for (const item of token.items) this.#examineBlockItem(item, token.indent);
+    if (token.type === "flow-collection") for (const item of token.items) this.#examineFlowItem(item, indent);
+    if (token.type === "alias") this.#examineName(token);
+    if (token.type === "scalar") this.#examinePlain(token, indent, inFlow);
+    if (token.type === "double-quoted-scalar") examineEscapes(token);
+    if (token.type === "block-scalar") this.#examineBlockScalar(token);
+    if (token.type === "space") this.#between([token], inFlow);
+    if ("end" in token) this.#between(token.end, inFlow);
   }
 
   #examineBlockItem(item: Item, indent: number): void {
@@ -114,11 +97,13 @@ class Examiner {
     this.#between(start, false);
     this.examine(key, indent);
     this.#between(sep, false);
+    this.#examineSeparator(item, colon);
     if (colon !== undefined && question === undefined) this.#examineKey(item, colon);
     if (colon !== undefined && question !== undefined && this.#column(colon) !== this.#column(question)) {
       refuse(colon, "this : must stand below its ?");
     }
     if (colon === undefined && key !== undefined && value !== undefined) refuse(value, "this is neither key nor value");
+    if (isBlock(value) && hasPropertyAtEnd(sep ?? start)) refuse(value, "a line must end behind this tag or anchor");
     this.examine(value, indent);
   }
 
@@ -130,6 +115,7 @@ class Examiner {
     const question = start.find(({ type }) => type === "explicit-key-ind");
     if (question !== undefined) refuse(question, "? cannot stand in brackets");
     const colon = sep?.find(({ type }) => type === "map-value-ind");
+    this.#examineSeparator(item, colon);
     if (colon !== undefined) {
       this.#examineKey(item, colon);
       if (key?.type === "scalar" && !/\s/u.test(this.#text.charAt(colon.offset + 1)))
@@ -138,9 +124,17 @@ class Examiner {
     this.examine(value, indent, true);
   }
 
+  /** What stands between a key and its colon, if there are both. */
+  #examineSeparator({ key, sep = [] }: Item, colon: CST.SourceToken | undefined): void {
+    const before = colon === undefined ? sep : sep.slice(0, sep.indexOf(colon));
+    const property = before.find(isProperty);
+    if (property !== undefined) refuse(property, "this tag or anchor belongs to nothing");
+    if (colon !== undefined && !key) refuse(colon, "a key must stand before this :");
+  }
+
   /** A key without ? ends on its line, within 1024 characters. */
   #examineKey({ start, key }: Item, colon: CST.SourceToken): void {
-    const from = start.find(({ type }) => type === "anchor" || type === "tag") ?? key ?? colon;
+    const from = start.find(isProperty) ?? key ?? colon;
     const source = this.#text.slice(from.offset, colon.offset);
     if (source.includes("\n") || source.length > 1024) refuse(from, "a key and its : must be on one line");
   }
@@ -151,7 +145,7 @@ class Examiner {
       const { type, offset, source } = token;
       const next = this.#text.charAt(offset + source.length);
       if (type === "tag" && !(TAG.test(source) && /\s/u.test(next)))
-        refuse(token, "this is no tag that kubectl can read");
+        refuse(token, "a tag has letters, digits, _ . and - only, and white space behind it");
       if (type === "anchor") this.#examineName(token);
       if (type === "space" && source.includes("\t") && !inFlow && this.#isLineStart(offset)) {
         refuse(token, "a tab cannot be indentation");
@@ -172,9 +166,16 @@ class Examiner {
     if (!inFlow && lines.some((line) => line.trim() !== "" && line.search(/\S/u) <= indent)) {
       refuse({ offset }, "the lines of this text are not indented enough");
     }
-    const [space = ""] = /\s*/uy.exec(this.#text.slice(offset + source.length)) ?? [];
-    const tab = new RegExp(`\\n {0,${Math.max(0, indent)}}\\t`, "u");
-    if (indent >= 0 && tab.test(source + space)) refuse({ offset }, "a tab cannot be indentation");
+    const end = offset + source.length;
+    const behind = this.#text
+      .slice(end, end + this.#text.slice(end).search(/\S|$/u))
+      .split("\n")
+      .slice(1);
+    const isTabbed = (line: string): boolean =>
+      line.search(/[^ ]/u) === line.indexOf("\t") && line.indexOf("\t") <= indent;
+    if ([...lines, ...behind].some((line) => line.includes("\t") && isTabbed(line))) {
+      refuse({ offset }, "a tab cannot be indentation");
+    }
   }
 
   #examineBlockScalar({ offset, props, source }: CST.BlockScalar): void {
@@ -197,9 +198,30 @@ class Examiner {
 
 const TAG = /^!(?:<[\w:.,/-]+>|!?[\w.-]+)?$/u;
 
-/** With the escapes of YAML 1.1, of which none is half a character. */
-const DOUBLE_QUOTED =
-  /^"(?:[^"\\]|\\(?:[0abtnvfre "\\N_LP\t]|\n(?![ \t]*\n)|x[0-9a-f]{2}|u(?!d[89a-f])[0-9a-f]{4}|U00(?!00d[89a-f])(?:0[0-9a-f]|10)[0-9a-f]{4}))*"$/iu;
+/** An escape of YAML 1.1 that is no half of a character and, if of a line end, not followed by an empty line. */
+const ESCAPE =
+  /\\(?:[0abtnvfreNLP_ "\\\t]|\n(?![ \t]*\n)|x[\da-fA-F]{2}|u(?![dD][89a-fA-F])[\da-fA-F]{4}|U00(?!00[dD][89a-fA-F])(?:0[\da-fA-F]|10)[\da-fA-F]{4})/uy;
+
+function examineEscapes({ offset, source }: CST.FlowScalar): void {
+  for (const { index } of source.matchAll(/\\[^]/gu)) {
+    ESCAPE.lastIndex = index;
+    if (!ESCAPE.test(source)) refuse({ offset: offset + index }, "kubectl does not know this escape");
+    if (index + 2 === source.length) refuse({ offset }, "the closing quote is missing");
+  }
+}
+
+function isBlock(token: CST.Token | undefined): token is CST.BlockMap | CST.BlockSequence {
+  return token?.type === "block-map" || token?.type === "block-seq";
+}
+
+function hasPropertyAtEnd(tokens: readonly CST.SourceToken[]): boolean {
+  const line = tokens.slice(tokens.findLastIndex(({ type }) => type === "newline") + 1);
+  return line.some(isProperty);
+}
+
+function isProperty({ type }: CST.SourceToken): boolean {
+  return type === "anchor" || type === "tag";
+}
 
 function refuseTabs(tokens: readonly CST.SourceToken[]): void {
   const tab = tokens.find(({ type, source }) => type === "space" && source.includes("\t"));
@@ -216,6 +238,7 @@ function isObjection({ code, message }: { code: string; message: string }): bool
 }
 
 function explain(message: string): string {
+  if (message.startsWith("Maximum call stack")) return "this is nested too deeply";
   if (/^Missing closing ['"]quote$/u.test(message))
     return "the closing quote is missing, or a line is not indented enough";
   // Some messages end in a part of the text, which may be secret.

@@ -127,19 +127,19 @@ class Reader {
     return sources.flatMap((source) => {
       this.#visit(source);
       if (isMap(source)) return [...this.#readMap(source)];
-      const target = isAlias(source) ? this.#targets.get(source as Alias.Parsed) : undefined;
+      const target = isAlias(source) ? this.#targets.get(source) : undefined;
       if (!isMap(target)) throw new Refusal(offsetOf(mergeKey), "<< needs a mapping, or a list of mappings");
       return this.#follow(source as Alias.Parsed, () => {
         this.#visit(target);
-        return [...this.#readMap(target as YAMLMap.Parsed)];
+        return [...this.#readMap(target)];
       });
     });
   }
 
   #readKey(node: YamlNode): Named {
     this.#visit(node);
-    if (isAlias(node)) return this.#follow(node as Alias.Parsed, (target) => this.#readKey(target));
-    const meaning = isScalar(node) ? meaningOf(node as Scalar.Parsed) : null;
+    if (isAlias(node)) return this.#follow(node, (target) => this.#readKey(target));
+    const meaning = isScalar(node) ? meaningOf(node) : null;
     const name = keyOf(meaning);
     if (name === undefined)
       throw new Refusal(offsetOf(node), "this cannot be a key: only texts, numbers and booleans can");

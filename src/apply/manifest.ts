@@ -6,8 +6,6 @@ import { join } from "node:path";
 import { findAccess } from "../cluster/access.ts";
 import {
   Cluster,
-  LAST_APPLIED,
-  withoutServerFields,
   type Applied,
   type Checked,
   type ClusterOptions,
@@ -15,8 +13,10 @@ import {
   type Found,
   type Unchecked,
 } from "../cluster/apply.ts";
+import { LAST_APPLIED } from "../cluster/managed-fields.ts";
+import { withoutServerFields } from "../cluster/object.ts";
 import { isEqualJson, stringifyJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
-import { parseManifest } from "../cluster/manifest.ts";
+import { decodeManifest, parseManifest } from "../cluster/manifest.ts";
 import { Api } from "../cluster/request.ts";
 import { describeIdentity, isDefinition, isNamespace, type Identity } from "../cluster/resource.ts";
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
@@ -36,6 +36,8 @@ export interface ManifestOptions {
   /** This node's name; undefined: unknown, so that no object is of this node. */
   nodeName: string | undefined;
   kubeconfig: string | undefined;
+  /** Of the kubeconfig; undefined: its current one. */
+  context: string | undefined;
   forceConflicts: boolean;
   /** How long the API may take, milliseconds. */
   timeout: number;
@@ -164,11 +166,8 @@ function readManifest(name: string, options: ManifestOptions): { text: string; d
 
 function readText(path: string): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(fs.readFileSync(path));
+    if (fs.statSync(path).isFile()) return decodeManifest(path, fs.readFileSync(path));
   } catch (error) {
-    if (error instanceof TypeError) {
-      throw new Failure({ code: "not-text", subject: path, problem: "is no UTF-8 text", cause: error });
-    }
     if (!isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
       throw systemFailure(path, "the manifest cannot be read", error);
     }
@@ -179,6 +178,12 @@ function readText(path: string): string {
       hint: "mount the manifests and name their directory with --manifest-source",
     });
   }
+  // Reading anything else might never end.
+  throw new Failure({
+    code: "not-a-file",
+    subject: path,
+    problem: "the manifest cannot be read: it is no regular file",
+  });
 }
 
 type Obsolete = PreparedManifest["obsolete"][number];
@@ -212,8 +217,8 @@ export class CheckedManifests implements OutsideChange {
     owner: string,
     signal: AbortSignal,
   ): Promise<CheckedManifests> {
-    const { kubeconfig, env, timeout, forceConflicts } = options;
-    const api = new Api(findAccess({ kubeconfig, env }), Date.now() + timeout, signal);
+    const { kubeconfig, context, env, timeout, forceConflicts } = options;
+    const api = new Api(findAccess({ kubeconfig, context, env }), Date.now() + timeout, signal);
     const fieldManager = owner === "cni-node" ? owner : `cni-node.${owner}`;
     const checked = new CheckedManifests(api, { fieldManager, forceConflicts }, manifests);
     for (const manifest of manifests) await checked.#check(manifest);
@@ -278,6 +283,7 @@ export class CheckedManifests implements OutsideChange {
     const objection = object.automatic ? objectionToRemoval(found, nodeName) : undefined;
     const reason = isDesired ? "this run also installs it" : objection;
     if (reason !== undefined) return { object: described, outcome: "kept", reason };
+    await this.#cluster.tryRemove(found);
     this.#obsolete.push(found);
     return {
       object: described,

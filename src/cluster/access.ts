@@ -20,6 +20,8 @@ export interface Access {
 export interface AccessRequest {
   /** Paths of kubeconfigs, separated as in PATH; the first that has something wins, as with kubectl. */
   kubeconfig: string | undefined;
+  /** A context of the kubeconfig; undefined: its current one. */
+  context?: string | undefined;
   env: Readonly<Record<string, string | undefined>>;
   serviceAccount?: string;
 }
@@ -31,9 +33,10 @@ const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
  *
  * @throws Failure `kubeconfig-invalid`, `no-cluster`.
  */
-export function findAccess({ kubeconfig, env, serviceAccount = SERVICE_ACCOUNT }: AccessRequest): Access {
+export function findAccess({ kubeconfig, context, env, serviceAccount = SERVICE_ACCOUNT }: AccessRequest): Access {
   const config = kubeconfig === undefined ? inCluster(env, serviceAccount) : fromFiles(kubeconfig);
   const tokenFile = kubeconfig === undefined ? join(serviceAccount, "token") : undefined;
+  if (context !== undefined) chooseContext(config, context);
   allowPlainHttp(config);
   const cluster = config.getCurrentCluster();
   if (cluster === null) throw invalid(kubeconfig ?? "kubeconfig", "its current context names no cluster");
@@ -48,6 +51,20 @@ export function findAccess({ kubeconfig, env, serviceAccount = SERVICE_ACCOUNT }
       return { ...options, ...withProxy(options.agent, env) };
     },
   };
+}
+
+function chooseContext(config: KubeConfig, name: string): void {
+  if (config.getContextObject(name) === null) {
+    throw new Failure({
+      code: "kubeconfig-invalid",
+      subject: "--context",
+      problem: `the kubeconfig has no context ${JSON.stringify(name)}, but ${config
+        .getContexts()
+        .map((context) => context.name)
+        .join(", ")}`,
+    });
+  }
+  config.setCurrentContext(name);
 }
 
 /** client-node keeps a token for a minute, also one that has been replaced. */

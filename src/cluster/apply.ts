@@ -3,7 +3,9 @@
  * What is equal is not written. Objects are sent and compared as plain data, nothing of them is lost.
  */
 import { Failure } from "../errors.ts";
-import { isEqualJson, parseJson, type JsonObject, type JsonValue } from "./json.ts";
+import type { JsonObject, JsonValue } from "./json.ts";
+import { clientSideManagers, mergedFields, withoutDropped } from "./managed-fields.ts";
+import { conditionsOf, contains, isSame, metadataOf } from "./object.ts";
 import type { Api, ApiResponse } from "./request.ts";
 import {
   apiFailure,
@@ -55,6 +57,7 @@ export interface Applied {
 /** An object that is there and is to be deleted. */
 export interface Found {
   identity: Identity;
+  resource: Resource;
   path: string;
   live: JsonObject;
 }
@@ -65,9 +68,6 @@ export interface ClusterOptions {
   /** Take over fields that others manage. */
   forceConflicts: boolean;
 }
-
-/** kubectl's client-side apply, whose fields are taken over as kubectl itself does. */
-export const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";
 
 /** The Kubernetes API as a place where objects are applied and deleted. */
 export class Cluster {
@@ -228,7 +228,7 @@ export class Cluster {
     const managers = clientSideManagers(live);
     if (live === undefined || managers.length === 0) return;
     const { managedFields = [], resourceVersion } = metadataOf(live);
-    const patch = fieldsOf(this.#merged(managedFields, managers), resourceVersion);
+    const patch = fieldsOf(mergedFields(managedFields, managers, this.#options.fieldManager), resourceVersion);
     const response = await this.#api.request({
       method: "PATCH",
       path,
@@ -239,17 +239,6 @@ export class Cluster {
     if (response.status !== 200) {
       throw apiFailure(subjectOf(desired), "cannot be taken over from kubectl's client-side apply", response);
     }
-  }
-
-  #merged(entries: readonly JsonObject[], managers: readonly JsonObject[]): JsonObject[] {
-    const ours = entries.find(
-      (entry) => entry["manager"] === this.#options.fieldManager && entry["operation"] === "Apply",
-    );
-    const [first] = managers as [JsonObject];
-    const all = [...managers, ...(ours === undefined ? [] : [ours])];
-    const fields = all.reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
-    const entry = { ...(ours ?? first), manager: this.#options.fieldManager, operation: "Apply", fieldsV1: fields };
-    return [...entries.filter((other) => !all.includes(other)), entry];
   }
 
   /**
@@ -326,7 +315,7 @@ export class Cluster {
     if (resource === undefined) return undefined;
     const path = pathOf(object, resource);
     const live = await this.#read(object, resource, path);
-    return live === undefined ? undefined : { identity: object, path, live };
+    return live === undefined ? undefined : { identity: object, resource, path, live };
   }
 
   /**
@@ -334,13 +323,10 @@ export class Cluster {
    *
    * @throws Failure `not-gone` naming the finalizers that hold it.
    */
-  async remove({ identity, path, live }: Found): Promise<void> {
+  async remove(found: Found): Promise<void> {
+    const { identity, path, live } = found;
     const { uid } = metadataOf(live);
-    const response = await this.#delete(path, uid);
-    // 409: another object of that name is there now; ours is gone.
-    if (![200, 202, 404, 409].includes(response.status)) {
-      throw apiFailure(describeIdentity(identity), "cannot be deleted", response);
-    }
+    refuseUnlessDeleted(found, await this.#delete(path, uid));
     for (let attempt = 0; ; attempt++) {
       const now = await this.#api.request({ method: "GET", path });
       if (now.status === 404) return;
@@ -352,21 +338,29 @@ export class Cluster {
     }
   }
 
-  async #delete(path: string, uid: string): Promise<ApiResponse> {
-    const body = { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid }, propagationPolicy: "Background" };
-    return this.#api.request({ method: "DELETE", path, body });
+  /** Would it be deleted? Asked before anything is touched. */
+  async tryRemove(found: Found): Promise<void> {
+    refuseUnlessDeleted(found, await this.#delete(found.path, metadataOf(found.live).uid, true));
+  }
+
+  async #delete(path: string, uid: string, dryRun = false): Promise<ApiResponse> {
+    // The server reads the body and, where there is one, not the query, which is for those who watch requests.
+    const body = {
+      apiVersion: "v1",
+      kind: "DeleteOptions",
+      preconditions: { uid },
+      propagationPolicy: "Background",
+      ...(dryRun ? { dryRun: ["All"] } : {}),
+    };
+    return this.#api.request({ method: "DELETE", path, body, ...(dryRun ? { query: { dryRun: "All" } } : {}) });
   }
 }
 
-/** Without what only the server writes. */
-export function withoutServerFields(object: JsonObject): JsonObject {
-  const {
-    managedFields: _,
-    resourceVersion: _version,
-    generation: _generation,
-    ...metadata
-  } = (object["metadata"] ?? {}) as JsonObject;
-  return { ...object, metadata };
+/** 404, 409: it is gone, or another object of that name is there now. */
+function refuseUnlessDeleted({ identity, resource }: Found, response: ApiResponse): void {
+  if ([200, 202, 404, 409].includes(response.status)) return;
+  const hint = isDenied(response, "delete") ? ruleFor(["delete"], resource) : undefined;
+  throw apiFailure(describeIdentity(identity), "cannot be deleted", response, hint);
 }
 
 /** Whose the fields are, for an object of this version, as a JSON patch. */
@@ -381,32 +375,9 @@ function pointerTo(key: string): string {
   return `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`;
 }
 
-function isSame(live: JsonObject, result: JsonObject): boolean {
-  return isEqualJson(withoutServerFields(live), withoutServerFields(result));
-}
-
 /** Did the role refuse it? Admission says 403 too, of other things. */
 function isDenied({ status, body }: ApiResponse, verb: string): boolean {
   return status === 403 && messageOf(body)?.includes(` cannot ${verb} resource `) === true;
-}
-
-/** Is everything that is wanted there, whatever else is? null wants nothing. */
-function contains(live: JsonValue | undefined, wanted: JsonValue): boolean {
-  if (wanted === null) return true;
-  if (Array.isArray(wanted)) {
-    return (
-      Array.isArray(live) && live.length === wanted.length && wanted.every((item, index) => contains(live[index], item))
-    );
-  }
-  if (typeof wanted === "object") {
-    return (
-      typeof live === "object" &&
-      live !== null &&
-      !Array.isArray(live) &&
-      Object.entries(wanted).every(([key, value]) => contains(live[key], value))
-    );
-  }
-  return live !== undefined && isEqualJson(live, wanted);
 }
 
 function bodyOf({ value, namespace }: DesiredObject, { namespaced }: Resource): JsonObject {
@@ -436,102 +407,6 @@ function conflictsOf(body: JsonValue): string[] {
 
 function subjectOf({ file, ...identity }: DesiredObject): string {
   return `${file}: ${describeIdentity(identity)}`;
-}
-
-/** What the server writes into the metadata of every object that it stores. */
-type ServerMetadata = JsonObject & {
-  uid: string;
-  resourceVersion: string;
-  finalizers?: string[];
-  managedFields?: JsonObject[];
-};
-
-function metadataOf(object: JsonObject): ServerMetadata {
-  return object["metadata"] as ServerMetadata;
-}
-
-/** Whoever updates the annotation of the last applied configuration is a client-side apply (kubectl's own rule). */
-function clientSideManagers(live: JsonObject | undefined): JsonObject[] {
-  return (live === undefined ? [] : (metadataOf(live).managedFields ?? [])).filter((entry) => {
-    const fields = entry["fieldsV1"] as JsonObject | undefined;
-    const metadata = fields?.["f:metadata"] as JsonObject | undefined;
-    const annotations = metadata?.["f:annotations"] as JsonObject | undefined;
-    const isUpdate = entry["operation"] === "Update" && entry["subresource"] === undefined;
-    return isUpdate && annotations?.[`f:${LAST_APPLIED}`] !== undefined;
-  });
-}
-
-/** The union of two sets of fields, as managedFields writes them. */
-function mergeFields(a: JsonObject, b: JsonObject): JsonObject {
-  const merged = { ...a };
-  for (const [key, value] of Object.entries(b)) {
-    merged[key] = merged[key] === undefined ? value : mergeFields(merged[key] as JsonObject, value as JsonObject);
-  }
-  return merged;
-}
-
-/** An object as tried, without the fields that go once those of kubectl's client-side apply have become ours. */
-function withoutDropped(result: JsonObject, managers: readonly JsonObject[], fieldManager: string): JsonObject {
-  if (managers.length === 0) return result;
-  const { managedFields = [] } = metadataOf(result);
-  const isMigrated = ({ manager, operation }: JsonObject): boolean =>
-    managers.some((other) => other["manager"] === manager && other["operation"] === operation);
-  const given = managers.reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
-  const kept = managedFields
-    .filter((entry) => !isMigrated(entry) || (entry["manager"] === fieldManager && entry["operation"] === "Apply"))
-    .reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
-  return withoutFields(result, given, kept) as JsonObject;
-}
-
-/** Without what `dropped` names and `kept` does not; both as managedFields write them. */
-function withoutFields(value: JsonValue, dropped: JsonObject, kept: JsonObject): JsonValue {
-  if (typeof value !== "object" || value === null) return value;
-  let left = value;
-  for (const [field, below] of Object.entries(dropped)) {
-    const index = indexOf(left, field);
-    if (index === undefined) continue;
-    // The annotation itself is no difference: an object that kubectl keeps as it is wanted stays as it is.
-    if (field === `f:${LAST_APPLIED}`) continue;
-    const present = (left as JsonObject)[index] as JsonValue;
-    const keptBelow = kept[field] as JsonObject | undefined;
-    const rest = withoutFields(present, below as JsonObject, keptBelow ?? {});
-    // A dot says that the field itself is held, not only what is below it.
-    const isHeld = isLeaf(below) || (Object.hasOwn(below as JsonObject, ".") && isEmpty(rest));
-    const isGone = keptBelow === undefined && isHeld;
-    left = withField(left, index, isGone ? undefined : rest);
-  }
-  return left;
-}
-
-function isLeaf(fields: JsonValue): boolean {
-  return Object.keys(fields as JsonObject).length === 0;
-}
-
-function isEmpty(value: JsonValue): boolean {
-  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
-}
-
-function withField(value: JsonObject | JsonValue[], index: string, field: JsonValue | undefined): typeof value {
-  if (Array.isArray(value)) {
-    return value.flatMap((item, at) => (at === Number(index) ? (field === undefined ? [] : [field]) : [item]));
-  }
-  const { [index]: _, ...others } = value;
-  return field === undefined ? others : { ...value, [index]: field };
-}
-
-/** Where a field of managedFields is: `f:` a key, `k:` an item by its keys, `v:` an item by its value. */
-function indexOf(value: JsonObject | JsonValue[], field: string): string | undefined {
-  const [, type, text = ""] = /^([fkv]):(.*)$/su.exec(field) ?? [];
-  if (type === "f") return !Array.isArray(value) && Object.hasOwn(value, text) ? text : undefined;
-  if (type === undefined || !Array.isArray(value)) return undefined;
-  const wanted = parseJson(text);
-  const found = value.findIndex((item) => (type === "k" ? contains(item, wanted) : isEqualJson(item, wanted)));
-  return found < 0 ? undefined : String(found);
-}
-
-function conditionsOf(object: JsonObject | undefined): { type: string; status: string; message: string }[] {
-  const { status } = (object ?? {}) as { status?: { conditions?: ReturnType<typeof conditionsOf> } };
-  return status?.conditions ?? [];
 }
 
 function notGone(identity: Identity, finalizers: readonly string[] = []): Failure {

@@ -70,7 +70,7 @@ export class Api {
       const answer = await this.#attempt(request, signal);
       throwIfInterrupted(signal);
       if (answer instanceof Error) {
-        if (this.expired) throw this.#unreachable(answer);
+        if (this.expired || isLasting(answer)) throw this.#unreachable(answer);
       } else if (answer.status === 401 && !refreshed) {
         // The token may just have been replaced; credentials are read for each attempt.
         refreshed = true;
@@ -116,6 +116,12 @@ export class Api {
 
 function isChange({ method, query }: ApiRequest): boolean {
   return method !== "GET" && query?.["dryRun"] === undefined;
+}
+
+/** A certificate that is not trusted, or is for another name, will not be another one with the next attempt. */
+function isLasting(error: Error): boolean {
+  const { code = "" } = error as NodeJS.ErrnoException;
+  return /CERT|UNABLE_TO_VERIFY|SELF_SIGNED/u.test(code);
 }
 
 /** Is it worth another attempt? Server-side apply answers 500 also to fields that a kind does not have. */

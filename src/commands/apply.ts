@@ -76,6 +76,7 @@ function manifestOptions(texts: OptionTexts, env: World["env"]): ApplyRequest["m
     allowUnset: isSet(texts, "allow-unset"),
     nodeName: texts["node-name"] || env["NODE_NAME"] || env["NODE_HOSTNAME"] || undefined,
     kubeconfig: texts.kubeconfig || env["KUBECONFIG"] || undefined,
+    context: texts.context,
     forceConflicts: isSet(texts, "force-conflicts"),
     timeout: durationOf(texts, "timeout"),
   };

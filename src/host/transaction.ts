@@ -106,7 +106,8 @@ function actOrUndo(run: string, members: readonly Member[], onForeign?: (path: s
 
 async function undoOutside(outside: OutsideChange, error: unknown): Promise<unknown> {
   const { undone, stuck } = await outside.undo();
-  if (stuck.length > 0) return notUndone(error, stuck);
+  if (stuck.length > 0)
+    return notUndone(error, stuck, "look at each and put it right by hand, or run again to go forward");
   if (error instanceof Failure && undone > 0) error.undone = true;
   return error;
 }
@@ -343,12 +344,16 @@ function undoPhase({ directory, changes }: Member, phase: Change["phase"], acted
   return stuck;
 }
 
-function notUndone(error: unknown, stuck: readonly string[]): Failure {
+function notUndone(
+  error: unknown,
+  stuck: readonly string[],
+  hint = "mend the cause and run any cni-node command that writes here: it finishes this run first",
+): Failure {
   return new Failure({
     code: "not-undone",
     subject: (error as Error).message,
     problem: `undoing failed too, left as they are: ${stuck.join(", ")}`,
-    hint: "mend the cause and run any cni-node command that writes here: it finishes this run first",
+    hint,
     exitCode: 4,
     cause: error,
   });

@@ -1,0 +1,99 @@
+/** Whose the fields of an object are, as metadata.managedFields has it; and what kubectl's client-side apply left. Pure. */
+import { isEqualJson, parseJson, type JsonObject, type JsonValue } from "./json.ts";
+import { contains, metadataOf } from "./object.ts";
+
+/** kubectl's client-side apply, whose fields are taken over as kubectl itself does. */
+export const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";
+
+/** Whoever updates the annotation of the last applied configuration is a client-side apply (kubectl's own rule). */
+export function clientSideManagers(live: JsonObject | undefined): JsonObject[] {
+  return (live === undefined ? [] : (metadataOf(live).managedFields ?? [])).filter((entry) => {
+    const fields = entry["fieldsV1"] as JsonObject | undefined;
+    const metadata = fields?.["f:metadata"] as JsonObject | undefined;
+    const annotations = metadata?.["f:annotations"] as JsonObject | undefined;
+    const isUpdate = entry["operation"] === "Update" && entry["subresource"] === undefined;
+    return isUpdate && annotations?.[`f:${LAST_APPLIED}`] !== undefined;
+  });
+}
+
+/** The union of two sets of fields, as managedFields writes them. */
+function mergeFields(a: JsonObject, b: JsonObject): JsonObject {
+  const merged = { ...a };
+  for (const [key, value] of Object.entries(b)) {
+    merged[key] = merged[key] === undefined ? value : mergeFields(merged[key] as JsonObject, value as JsonObject);
+  }
+  return merged;
+}
+
+/** An object as tried, without the fields that go once those of kubectl's client-side apply have become ours. */
+export function withoutDropped(result: JsonObject, managers: readonly JsonObject[], fieldManager: string): JsonObject {
+  if (managers.length === 0) return result;
+  const { managedFields = [] } = metadataOf(result);
+  const isMigrated = ({ manager, operation }: JsonObject): boolean =>
+    managers.some((other) => other["manager"] === manager && other["operation"] === operation);
+  const given = managers.reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
+  const kept = managedFields
+    .filter((entry) => !isMigrated(entry) || (entry["manager"] === fieldManager && entry["operation"] === "Apply"))
+    .reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
+  return withoutFields(result, given, kept) as JsonObject;
+}
+
+/** Without what `dropped` names and `kept` does not; both as managedFields write them. */
+function withoutFields(value: JsonValue, dropped: JsonObject, kept: JsonObject): JsonValue {
+  if (typeof value !== "object" || value === null) return value;
+  let left = value;
+  for (const [field, below] of Object.entries(dropped)) {
+    const index = indexOf(left, field);
+    if (index === undefined) continue;
+    // The annotation itself is no difference: an object that kubectl keeps as it is wanted stays as it is.
+    if (field === `f:${LAST_APPLIED}`) continue;
+    const present = (left as JsonObject)[index] as JsonValue;
+    const keptBelow = kept[field] as JsonObject | undefined;
+    const rest = withoutFields(present, below as JsonObject, keptBelow ?? {});
+    // A dot says that the field itself is held, not only what is below it.
+    const isHeld = isLeaf(below) || (Object.hasOwn(below as JsonObject, ".") && isEmpty(rest));
+    const isGone = keptBelow === undefined && isHeld;
+    left = withField(left, index, isGone ? undefined : rest);
+  }
+  return left;
+}
+
+function isLeaf(fields: JsonValue): boolean {
+  return Object.keys(fields as JsonObject).length === 0;
+}
+
+function isEmpty(value: JsonValue): boolean {
+  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
+}
+
+function withField(value: JsonObject | JsonValue[], index: string, field: JsonValue | undefined): typeof value {
+  if (Array.isArray(value)) {
+    return value.flatMap((item, at) => (at === Number(index) ? (field === undefined ? [] : [field]) : [item]));
+  }
+  const { [index]: _, ...others } = value;
+  return field === undefined ? others : { ...value, [index]: field };
+}
+
+/** Where a field of managedFields is: `f:` a key, `k:` an item by its keys, `v:` an item by its value. */
+function indexOf(value: JsonObject | JsonValue[], field: string): string | undefined {
+  const [, type, text = ""] = /^([fkv]):(.*)$/su.exec(field) ?? [];
+  if (type === "f") return !Array.isArray(value) && Object.hasOwn(value, text) ? text : undefined;
+  if (type === undefined || !Array.isArray(value)) return undefined;
+  const wanted = parseJson(text);
+  const found = value.findIndex((item) => (type === "k" ? contains(item, wanted) : isEqualJson(item, wanted)));
+  return found < 0 ? undefined : String(found);
+}
+
+/** The entries with those of client-side applies made this manager's own, as kubectl migrates them. */
+export function mergedFields(
+  entries: readonly JsonObject[],
+  managers: readonly JsonObject[],
+  fieldManager: string,
+): JsonObject[] {
+  const ours = entries.find((entry) => entry["manager"] === fieldManager && entry["operation"] === "Apply");
+  const [first] = managers as [JsonObject];
+  const all = [...managers, ...(ours === undefined ? [] : [ours])];
+  const fields = all.reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
+  const entry = { ...(ours ?? first), manager: fieldManager, operation: "Apply", fieldsV1: fields };
+  return [...entries.filter((other) => !all.includes(other)), entry];
+}

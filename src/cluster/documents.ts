@@ -3,6 +3,7 @@ import { parse as parseTolerantly, printParseErrorCode, type ParseError } from "
 import { parseJson, type JsonValue } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 import { numberOf } from "./yaml-scalar.ts";
+import { endOfQuotes } from "./yaml-syntax.ts";
 import { readYaml } from "./yaml.ts";
 
 /** One document of a text. */
@@ -85,7 +86,7 @@ function readJsonDocuments(text: string): { documents: Document[]; end: number; 
 
 /** Where the value that begins here ends, and the first key that its object has already. */
 function scanJson(text: string, start: number): { end: number; duplicate?: number } {
-  const token = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s"{}[\],:]+|"/gsu;
+  const token = /["{}[\],]|[^\s"{}[\],:]+/gu;
   token.lastIndex = start;
   /** The keys of each object around, undefined for an array. */
   const open: (Set<string> | undefined)[] = [];
@@ -94,8 +95,9 @@ function scanJson(text: string, start: number): { end: number; duplicate?: numbe
   for (let match = token.exec(text); match !== null; match = token.exec(text)) {
     const [word] = match;
     const keys = open.at(-1);
-    if (atKey && keys !== undefined && word.startsWith('"')) {
-      const key = word.includes("\\") ? unescaped(word) : word;
+    if (word === '"') token.lastIndex = endOfQuotes(text, match.index) ?? text.length;
+    if (word === '"' && atKey && keys !== undefined) {
+      const key = unescaped(text.slice(match.index, token.lastIndex));
       if (keys.has(key)) duplicate ??= match.index;
       keys.add(key);
     }
@@ -107,8 +109,8 @@ function scanJson(text: string, start: number): { end: number; duplicate?: numbe
   return { end: text.length };
 }
 
-function unescaped(word: string): string {
-  return problemOfJson(word) === undefined ? JSON.stringify(JSON.parse(word)) : word;
+function unescaped(quoted: string): string {
+  return quoted.includes("\\") && problemOfJson(quoted) === undefined ? JSON.stringify(JSON.parse(quoted)) : quoted;
 }
 
 /** `JSON.parse` decides; its messages hold parts of the text and not always the place. */

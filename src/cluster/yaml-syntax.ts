@@ -1,4 +1,4 @@
-import { Composer, Parser, type CST, type ParsedNode } from "yaml";
+import { Composer, Lexer, Parser, type CST, type ParsedNode } from "yaml";
 
 import { Refusal } from "./refusal.ts";
 
@@ -29,12 +29,75 @@ export function parseDocument(text: string): YamlNode {
   const documents = Array.from(new Composer(OPTIONS).compose(tokens, true, content.length));
   for (const { errors, warnings } of documents) {
     const problem = [...errors, ...warnings].find(isObjection);
-    if (problem !== undefined) throw new Refusal(problem.pos[0], explain(problem.message));
+    if (problem !== undefined) throw explain(problem, content);
   }
   for (const token of tokens) examiner.examine(token);
   const [document, second] = documents;
   if (second !== undefined) throw new Refusal(second.range[0], "a second document begins here");
   return document?.contents ?? null;
+}
+
+/** A text with spaces put in. */
+export interface Indented {
+  text: string;
+  originalOffset: (offset: number) => number;
+}
+
+/**
+ * Indents the lines of quoted texts that the parser will not take without; go-yaml does not care how they are indented.
+ * Undefined: there are none.
+ */
+export function indentQuotes(text: string): Indented | undefined {
+  const inserted: { at: number; count: number }[] = [];
+  let indented = text;
+  let done = -1;
+  for (let quote = findCutQuote(text); quote !== undefined; quote = findCutQuote(indented)) {
+    const { start, end } = quote;
+    if (end === undefined || start <= done) break; // indentation is not what it lacks
+    done = start;
+    const count = start - indented.lastIndexOf("\n", start);
+    const lines = indented.slice(start, end).split("\n");
+    if (lines.some((line) => /^(?:---|\.\.\.)(?=\s|$)/u.test(line))) return undefined; // nor does go-yaml take this
+    let at = start;
+    for (const line of lines.slice(0, -1)) {
+      at += line.length + 1;
+      inserted.push({ at, count });
+      at += count;
+    }
+    indented = indented.slice(0, start) + lines.join(`\n${" ".repeat(count)}`) + indented.slice(end);
+  }
+  if (inserted.length === 0) return undefined;
+  const originalOffset = (offset: number): number =>
+    inserted.reduceRight((before, { at, count }) => (before >= at ? Math.max(at, before - count) : before), offset);
+  return { text: indented, originalOffset };
+}
+
+/** The lexer's marks, which are not in the text; one comes before each text without quotes. */
+const TEXT_MARK = "\u001F";
+const MARKS = new Set(["\u0002", "\u0018", TEXT_MARK]);
+
+/** The first quotes that the parser's lexer ends before they are closed. */
+function findCutQuote(text: string): { start: number; end: number | undefined } | undefined {
+  let start = 0;
+  let isText = false;
+  for (const lexeme of new Lexer().lex(text)) {
+    const isQuote = !isText && /^["']/u.test(lexeme);
+    if (isQuote && endOfQuotes(lexeme, 0) === undefined) return { start, end: endOfQuotes(text, start) };
+    isText = lexeme === TEXT_MARK;
+    if (!MARKS.has(lexeme)) start += lexeme.length;
+  }
+  return undefined;
+}
+
+/** Where the quotes that begin here end. */
+export function endOfQuotes(text: string, start: number): number | undefined {
+  const quote = text.charAt(start);
+  const special = quote === "'" ? /''|'/gu : /\\[^]|"/gu;
+  special.lastIndex = start + 1;
+  for (let match = special.exec(text); match !== null; match = special.exec(text)) {
+    if (match[0] === quote) return special.lastIndex;
+  }
+  return undefined;
 }
 
 /** go-yaml's breaks of YAML 1.1, and what it calls control characters. */
@@ -237,10 +300,11 @@ function isObjection({ code, message }: { code: string; message: string }): bool
   return code !== "BAD_COLLECTION_TYPE" && !message.startsWith("Unresolved tag: ");
 }
 
-function explain(message: string): string {
-  if (message.startsWith("Maximum call stack")) return "this is nested too deeply";
-  if (/^Missing closing ['"]quote$/u.test(message))
-    return "the closing quote is missing, or a line is not indented enough";
-  // Some messages end in a part of the text, which may be secret.
-  return message.charAt(0).toLowerCase() + message.slice(1).replace(/(?<=\w): .*$/su, "");
+/** The parser's messages may end in a part of the text, which may be secret. */
+function explain({ pos, message }: { pos: [number, number]; message: string }, text: string): Refusal {
+  if (message.startsWith("Maximum call stack")) return new Refusal(pos[0], "this is nested too deeply");
+  if (/^Missing closing ['"]quote$/u.test(message)) {
+    return new Refusal(findCutQuote(text)?.start ?? pos[0], "the closing quote is missing");
+  }
+  return new Refusal(pos[0], message.charAt(0).toLowerCase() + message.slice(1).replace(/(?<=\w): .*$/su, ""));
 }

@@ -13,14 +13,32 @@ import {
 import type { JsonObject, JsonValue } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 import { keyOf, numberOf, resolveScalar } from "./yaml-scalar.ts";
-import { parseDocument, type YamlNode } from "./yaml-syntax.ts";
+import { indentQuotes, parseDocument, type Indented, type YamlNode } from "./yaml-syntax.ts";
 
 /** Reads one YAML document as Kubernetes does (sigs.k8s.io/yaml). Throws `Refusal`. */
 export function readYaml(text: string): JsonValue {
   try {
+    return readOnce(text);
+  } catch (error) {
+    const indented = error instanceof Refusal ? indentQuotes(text) : undefined;
+    if (indented === undefined) throw error;
+    return readIndented(indented);
+  }
+}
+
+function readIndented({ text, originalOffset }: Indented): JsonValue {
+  try {
+    return readOnce(text);
+  } catch (error) {
+    throw error instanceof Refusal ? new Refusal(originalOffset(error.offset), error.message) : error;
+  }
+}
+
+function readOnce(text: string): JsonValue {
+  try {
     return new Reader(parseDocument(text)).read();
   } catch (error) {
-    if (error instanceof RangeError) throw new Refusal(0, "is nested too deeply");
+    if (error instanceof RangeError) throw new Refusal(0, "this is nested too deeply");
     throw error;
   }
 }

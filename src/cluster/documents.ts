@@ -177,7 +177,7 @@ function splitDocuments(text: string): { lines: string[]; index: number }[] {
 }
 
 function refuseSeparator(line = ""): void {
-  if (line.startsWith("---") && !/^---(?:[ \t]+#|[ \t]*$)/u.test(line)) {
+  if (line.startsWith("---") && !/^---(?:[ \t]+#[^\r]*|[ \t]*)$/u.test(line)) {
     throw new Refusal(3, "nothing but a comment can stand behind ---");
   }
 }

@@ -208,6 +208,7 @@ const REFUSED: Record<string, [says: RegExp, ...manifests: string[]]> = {
     /comments must be separated|nothing but a comment/u,
     thing("a: 'b'#c"),
     `${thing()}---#\n`,
+    `${thing()}--- # a\rb: c\n${thing()}`,
   ],
   "a colon that touches an alias": [
     /the name of an anchor has letters|followed by map values$/u,

@@ -662,6 +662,7 @@ data:
       await at.succeeds(["install", "--manifests=a.yaml"]);
       const path = "/api/v1/namespaces/finalizer-while/configmaps/a";
       await cluster.request("PATCH", path, { metadata: { finalizers: ["example.com/hold"] } });
+      at.proxy.requests.length = 0;
       const running = at.run(["uninstall", "--manifests=a.yaml"]);
       while (!at.proxy.requests.some((request) => isWrite(request) && request.status !== undefined)) await sleep(10);
       await cluster.request("PATCH", path, { metadata: { finalizers: null } });
@@ -677,6 +678,7 @@ data:
       const path = "/api/v1/namespaces/anew/configmaps/a";
       // The first DELETE that is meant is let go only when the object is another one.
       at.proxy.onRequest({ method: "DELETE", skip: 1 }, { kind: "answer", status: 503 });
+      at.proxy.requests.length = 0;
       const running = at.run(["uninstall", "--manifests=a.yaml"]);
       while (!at.proxy.requests.some(isWrite)) await sleep(1);
       await cluster.request("DELETE", path);

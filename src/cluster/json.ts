@@ -51,6 +51,7 @@ function isNumeric(value: JsonValue): value is number | bigint {
 }
 
 function isEqualNumber(a: number | bigint, b: number | bigint): boolean {
+  // A number above 2^53 is written with 17 digits at most, and what is written is then read as a bigint.
   // oxlint-disable-next-line eslint/eqeqeq -- compares what a number and a bigint mean
-  return a == b;
+  return a == b || String(a) === String(b);
 }

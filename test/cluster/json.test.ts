@@ -69,6 +69,9 @@ describe("two values are equal", () => {
     [1, 1n],
     [-0, 0],
     [2 ** 53, 2n ** 53n],
+    // A number means what is written of it: 2 ** 60 is written 1152921504606847000, which is read as a bigint.
+    [2 ** 60, 1_152_921_504_606_847_000n],
+    [2 ** 60, 2n ** 60n],
     [
       { a: 1, b: [{ c: null }] },
       { b: [{ c: null }], a: 1n },

@@ -15,7 +15,7 @@ interface CommandSpec {
 
 const LISTS = ["plugins", "configs", "manifests"] as const;
 const PLACES = ["plugin-source", "config-source", "manifest-source", "host-root", "plugin-dir", "config-dir"] as const;
-const RUN = ["owner", "lock-timeout", "output"] as const;
+const RUN = ["owner", "checksum", "lock-timeout", "output"] as const;
 const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
 const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "context", "timeout"] as const;
 const DRY = ["dry-run", "exit-code"] as const;

@@ -41,6 +41,7 @@ export const OPTIONS = {
   owner: { type: "owner", value: "NAME", default: "cni-node", help: "whose assets these are" },
   "take-over": { type: "flag", help: "replace what another owner holds with other content" },
   refresh: { type: "flag", help: "compare contents also of what is in both lists" },
+  checksum: { type: "flag", help: "read what is compared, also where nothing says that it has changed" },
   prune: { type: "flag", help: "also remove what the owner holds and no longer desires; needs --owner" },
   validate: {
     type: ["strict", "warn", "off"],

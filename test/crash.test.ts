@@ -101,13 +101,14 @@ function recordOf(directory: string): unknown {
   const path = join(directory, ".cni-node/record.json");
   if (!fs.existsSync(path)) return "none";
   const { assets, pending, awaited } = JSON.parse(fs.readFileSync(path, "utf8")) as {
-    assets: { before?: string }[];
+    assets: { before?: string; seen?: unknown }[];
     pending?: unknown;
     awaited?: unknown;
   };
   const kept = assets.flatMap((asset) => asset.before ?? []).toSorted();
   assert.deepEqual(fs.readdirSync(join(directory, ".cni-node/objects")).toSorted(), kept, "objects are what is named");
-  return { assets: assets.map((asset) => ({ ...asset, before: asset.before !== undefined })), pending, awaited };
+  const told = assets.map(({ seen, ...asset }) => ({ ...asset, before: asset.before !== undefined, seen: seen !== undefined }));
+  return { assets: told, pending, awaited };
 }
 
 function noLeftovers(node: TestNode): void {

@@ -199,7 +199,7 @@ function configContent(text: string, options: ConfigOptions): Content {
     text,
     mode,
     digest: async () => Promise.resolve(digest),
-    equals: async (path) => Promise.resolve(bytes.equals(fs.readFileSync(path))),
+    size: bytes.length,
     stage: async (path, live) => {
       await createFile(path, bytes, { mode: mode(live), ...ownerOf(live) });
       return digest;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
 import { isSystemError } from "../errors.ts";
-import { hasDigest, inspect, type Live } from "../host/inspect.ts";
+import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/transaction.ts";
 import type { Kind, Lists } from "./asset.ts";
@@ -23,6 +23,8 @@ export interface Wanted {
   refresh: boolean;
   prune: boolean;
   takeOver: boolean;
+  /** Read what is compared, also where nothing says that it has changed. */
+  checksum: boolean;
   validate: Validation;
   configMode?: number;
   sources: Record<Kind, string>;
@@ -133,7 +135,7 @@ async function decide(
   const held = heldAs(directory.record?.assets ?? [], step);
   const live = inspect(directory.path, name);
   const decision = await decideStep(step, wanted, directory, held, live, content);
-  const { outcome, reason, effect, keepLive, restores, asset } = decision;
+  const { outcome, reason, effect, keepLive, restores, seen, asset } = decision;
   const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
   if (kind === "config") Object.assign(result, textsOf(decision, directory.path, name, live, content));
   if (effect === "none" && !keepLive && asset === held) return { result };
@@ -146,6 +148,7 @@ async function decide(
     keepLive,
     asset,
     ...(restores === undefined ? {} : { restores }),
+    ...(seen === undefined ? {} : { seen }),
     ...(content === undefined ? {} : { stage: async (path: string) => content.stage(path, live) }),
   };
   return { result, file };
@@ -158,7 +161,7 @@ async function decideStep(
   held: HeldAsset | undefined,
   live: Live,
   content: Content | undefined,
-): Promise<Decision> {
+): Promise<Decision & { seen?: string }> {
   try {
     return content === undefined
       ? await decideRemoval(step, wanted, directory, held, live)
@@ -173,16 +176,18 @@ async function decideStep(
 
 async function decideAddition(
   { kind, name }: Step,
-  { owner, takeOver }: Wanted,
+  { owner, takeOver, checksum }: Wanted,
   { path: directory }: Directory,
   held: HeldAsset | undefined,
   live: Live,
   content: Content,
-): Promise<Decision> {
+): Promise<Decision & { seen?: string }> {
   const path = join(directory, name);
-  const sameContent = live.type === "file" && (await content.equals(path, live));
-  const digest = held === undefined ? undefined : await content.digest();
-  return decideInstall({
+  const sameContent =
+    live.stat?.size === BigInt(content.size) &&
+    (await digestOfLive(path, live, checksum ? undefined : held?.seen)) === (await content.digest());
+  const digest = held === undefined && !sameContent ? undefined : await content.digest();
+  const decision = decideInstall({
     path,
     kind,
     name,
@@ -195,17 +200,20 @@ async function decideAddition(
     sameAsHeld: held?.digest === undefined ? sameContent : held.digest === digest,
     ...(digest === undefined ? {} : { digest }),
   });
+  return decision.effect === "none" && sameContent && digest !== undefined ? { ...decision, seen: digest } : decision;
 }
 
 async function decideRemoval(
   { kind, name, pruned = false }: Step,
-  { owner, validate }: Wanted,
+  { owner, validate, checksum }: Wanted,
   { path: directory }: Directory,
   held: HeldAsset | undefined,
   live: Live,
 ): Promise<Decision> {
   const path = join(directory, name);
-  const ours = held !== undefined && (await hasDigest(path, live, held.digest));
+  const digest =
+    held?.digest === undefined ? undefined : await digestOfLive(path, live, checksum ? undefined : held.seen);
+  const ours = digest !== undefined && digest === held?.digest;
   const backup = held?.before === undefined ? undefined : join(statePaths(directory).objects, held.before);
   const objection =
     kind === "config" && backup !== undefined && validate !== "off" ? objectionTo(name, backup) : undefined;

@@ -47,6 +47,7 @@ function requestOf(verb: Verb, texts: OptionTexts, env: World["env"]): ApplyRequ
     refresh: isSet(texts, "refresh"),
     prune: isSet(texts, "prune"),
     takeOver: isSet(texts, "take-over"),
+    checksum: isSet(texts, "checksum"),
     validate: textOf(texts, "validate") as ApplyRequest["validate"],
     ...(mode === undefined ? {} : { configMode: Number.parseInt(mode, 8) }),
     sources: {

@@ -1,9 +1,11 @@
 /** What lies on the node now, looked at without changing anything. */
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 
 import { isSystemError, systemFailure } from "../errors.ts";
 import { digestOf } from "./disk.ts";
+import type { SeenFile } from "./record.ts";
 
 /** What a name in a target directory stands for. Links are not followed. */
 export interface Live {
@@ -35,9 +37,25 @@ export function modeOf(live: Live): number {
   return Number(live.stat?.mode ?? 0n) & 0o7777;
 }
 
-/** Is this a regular file with that content? */
-export async function hasDigest(path: string, live: Live, digest: string | undefined): Promise<boolean> {
-  return live.type === "file" && digest !== undefined && (await digestOf(path)) === digest;
+/** What is to be remembered of a file with that content, so that it need not be read again. */
+export function seenAs({ stat }: Live, digest: string): SeenFile | undefined {
+  if (stat === undefined) return undefined;
+  const { size, mtimeNs, ctimeNs, ino, dev } = stat;
+  return { digest, ...texts({ size, mtime: mtimeNs, ctime: ctimeNs, inode: ino, device: dev }) };
+}
+
+function texts<K extends string>(numbers: Record<K, bigint>): Record<K, string> {
+  return Object.fromEntries(Object.entries(numbers).map(([key, value]) => [key, String(value)])) as Record<K, string>;
+}
+
+/**
+ * The digest of a regular file, without reading it where it is the very file that was seen, not written to or renamed
+ * since.
+ */
+export async function digestOfLive(path: string, live: Live, seen: SeenFile | undefined): Promise<string | undefined> {
+  if (live.type !== "file") return undefined;
+  if (seen !== undefined && isDeepStrictEqual(seenAs(live, seen.digest), { ...seen })) return seen.digest;
+  return digestOf(path);
 }
 
 /** Is it the same file, not written to in between? A new link to it changes neither of these. */

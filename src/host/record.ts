@@ -13,6 +13,17 @@ const HeldObject = v.looseObject({
   name: v.string(),
 });
 
+/** A file that was looked at, and its content then. As long as nothing of it differs, the content need not be read. */
+const SeenFile = v.looseObject({
+  digest: v.string(),
+  size: v.string(),
+  /** Both in nanoseconds. */
+  mtime: v.string(),
+  ctime: v.string(),
+  inode: v.string(),
+  device: v.string(),
+});
+
 const HeldAsset = v.looseObject({
   /** With the kind, what it is known by. */
   name: v.string(),
@@ -21,6 +32,8 @@ const HeldAsset = v.looseObject({
   owners: v.array(v.string()),
   /** What we wrote; absent where nothing of ours was ever written. */
   digest: v.optional(v.string()),
+  /** The live file, as it was when it was last found right. */
+  seen: v.optional(SeenFile),
   /** The object that keeps the foreign file which was there before. */
   before: v.optional(v.string()),
   /** The file that is there was given back by an uninstall: it is no longer ours to remove. */
@@ -59,6 +72,8 @@ const Record = v.looseObject({
   awaited: v.optional(v.looseObject({ run: v.string(), by: v.array(v.string()) })),
 });
 
+/** A file that was looked at, and its content then. */
+export type SeenFile = v.InferOutput<typeof SeenFile>;
 /** What cni-node knows of one asset in a directory. */
 export type HeldAsset = v.InferOutput<typeof HeldAsset>;
 /** One file to be changed: which object is live before and after. */

@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "./disk.ts";
-import { inspect, isSameFile, type Live } from "./inspect.ts";
+import { inspect, isSameFile, seenAs, type Live } from "./inspect.ts";
 import {
   isReleased,
   readRecord,
@@ -38,7 +38,9 @@ export interface FileStep {
   keepLive: boolean;
   /** For `restore`: the object that comes back. */
   restores?: string;
-  /** What the record says of the name afterwards; `digest` and `before` are filled in. Undefined: nothing. */
+  /** The digest of the live file, where it stays and its content is known. */
+  seen?: string;
+  /** What the record says of the name afterwards; `digest`, `before` and `seen` are filled in. Undefined: nothing. */
   asset: HeldAsset | undefined;
 }
 
@@ -137,10 +139,13 @@ async function stageStep(directory: string, step: FileStep): Promise<{ change?: 
   const { name, phase, effect, live } = step;
   const before = effect === "none" && !step.keepLive ? null : keepLiveFile(directory, name, live);
   const { after, digest } = await stageAfter(directory, step);
+  // Looked at again, for a new link changes the time of its last change.
+  const seen = step.seen === undefined ? undefined : seenAs(inspect(directory, name), step.seen);
   const asset = step.asset && {
     ...step.asset,
     ...(digest === undefined ? {} : { digest }),
     ...(step.keepLive && before !== null ? { before } : {}),
+    ...(seen === undefined ? {} : { seen }),
   };
   return {
     ...(effect === "none" ? {} : { change: { name, phase, before, after } }),
@@ -382,11 +387,12 @@ function forget(run: string, members: readonly Member[], cause: unknown): void {
 
 /** Writes what is held now, the deciding directory last. */
 function settle(run: string, members: readonly Member[]): string[] {
+  for (const member of members) letGo(member);
   for (const member of members) {
     const record = member === members.at(-1) ? recordOf(member) : awaitedRecord(run, member, members);
     const base = member.assets.length > 0 ? recordOf(member) : record;
     try {
-      writeRecord(member.directory, { ...base, assets: member.assets });
+      writeRecord(member.directory, { ...base, assets: member.assets.map((asset) => lookedAt(asset, member)) });
     } catch (error) {
       return [
         `${statePaths(member.directory).record}: cannot be written: ${reasonOf(error)}; everything is done, the next run finishes the book-keeping`,
@@ -394,6 +400,23 @@ function settle(run: string, members: readonly Member[]): string[] {
     }
   }
   return [];
+}
+
+/** Takes the second name of each new file away, so that the file is from now on as it will be found again. */
+function letGo(member: Member): void {
+  try {
+    discardStaged(member);
+  } catch {
+    // What is left is swept; until then the file is read when it is compared.
+  }
+}
+
+/** The asset, with what its file is like if this run has written it. */
+function lookedAt(asset: HeldAsset, { directory, changes }: Member): HeldAsset {
+  const isWritten = changes.some(({ name, after }) => name === asset.name && after !== null);
+  if (!isWritten || asset.digest === undefined || asset.owners.length === 0) return asset;
+  const seen = seenAs(inspect(directory, asset.name), asset.digest);
+  return seen === undefined ? asset : { ...asset, seen };
 }
 
 /**
@@ -441,7 +464,7 @@ function recoverRun(
   }
   const members = begun.map(({ directory, record }) => memberOf(directory, record));
   const foreign: string[] = [];
-  actOrUndo(run, members, (path) => foreign.push(path));
+  if (!members.some(isLetGo)) actOrUndo(run, members, (path) => foreign.push(path));
   for (const warning of settle(run, members)) {
     throw new Failure({ code: "recovery-failed", subject: "an earlier run", problem: warning });
   }
@@ -449,6 +472,12 @@ function recoverRun(
     "finished a run that had been ended half way",
     ...foreign.map((path) => `${path}: changed by somebody else since that run, left as it is`),
   ];
+}
+
+/** The second names of new files are taken away when everything is live, and not before. */
+function isLetGo({ directory, changes }: Member): boolean {
+  const { objects } = statePaths(directory);
+  return changes.some(({ after }) => after !== null && inspect(objects, after).type === "absent");
 }
 
 function memberOf(directory: string, record: HostRecord): Member {

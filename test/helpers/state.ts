@@ -61,11 +61,12 @@ export function problemsOf(directory: string): string[] {
   const kept = new Set(fs.readdirSync(objects));
   problems.push(...[...kept.difference(needed)].map((id) => `the object ${id} is left over`));
   problems.push(...[...needed.difference(kept)].map((id) => `the backup ${id} is gone`));
-  for (const { kind, name, owners, digest } of record.assets) {
+  for (const { kind, name, owners, digest, seen } of record.assets) {
     if (kind === "manifest" || digest === undefined || owners.length === 0) continue;
     const path = join(directory, name);
     if (!fs.existsSync(path)) problems.push(`${name} is held by ${owners.join()} and not there`);
     else if (digestOf(fs.readFileSync(path)) !== digest) problems.push(`${name} is not what the record says`);
+    else if (seen?.inode !== String(fs.lstatSync(path, { bigint: true }).ino)) problems.push(`${name} was not seen`);
   }
   return problems;
 }

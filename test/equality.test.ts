@@ -1,0 +1,85 @@
+/** What is right already is known by its size, times and inode; its content is read where one of them differs. */
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { conflist, TestNode } from "./helpers/node.ts";
+
+const INSTALL = ["install", "--plugins=bridge", "--configs=10-a.conflist"];
+
+async function installed(): Promise<TestNode> {
+  const node = new TestNode();
+  node.plugin("bridge", "1");
+  node.template("10-a.conflist", conflist("a", "bridge"));
+  assert.equal((await node.run(INSTALL)).exitCode, 0);
+  return node;
+}
+
+/** How often the content of this file is read, or copied, while something is done. */
+async function readsOf(path: string, act: () => Promise<unknown>): Promise<number> {
+  const { open } = fs.promises;
+  let reads = 0;
+  fs.promises.open = async (...args) => {
+    if (args[0] === path) reads++;
+    return open(...args);
+  };
+  try {
+    await act();
+  } finally {
+    fs.promises.open = open;
+  }
+  return reads;
+}
+
+for (const place of ["opt/cni/bin/bridge", "etc/cni/net.d/10-a.conflist"]) {
+  test(`a run that finds ${place} as it left it does not read it, with --checksum it does`, async () => {
+    using node = await installed();
+    const path = join(node.host, place);
+    let stdout = "";
+    const again = async (...more: string[]): Promise<number> =>
+      readsOf(path, async () => ({ stdout } = await node.run([...INSTALL, ...more])));
+    assert.equal(await again(), 0);
+    assert.match(stdout, /^unchanged .*\nunchanged .*\n$/u);
+    assert.equal(await again("--checksum"), 1);
+    assert.match(stdout, /^unchanged .*\nunchanged .*\n$/u);
+  });
+
+  test(`${place}, written in place with as many bytes and its time put back, is repaired`, async () => {
+    using node = await installed();
+    const path = join(node.host, place);
+    const [content, { atime, mtime }] = [fs.readFileSync(path), fs.statSync(path)];
+    fs.writeFileSync(path, Buffer.alloc(content.length, "x"));
+    fs.utimesSync(path, atime, mtime);
+    const { stdout } = await node.run(INSTALL);
+    assert.match(stdout, /^configured .*somebody had changed it$/mu);
+    assert.deepEqual(fs.readFileSync(path), content);
+  });
+}
+
+test("a file that was touched and is still right is read, and left alone", async () => {
+  using node = await installed();
+  const path = join(node.bin, "bridge");
+  fs.utimesSync(path, new Date(0), new Date(0));
+  const { ino } = fs.statSync(path);
+  assert.equal(await readsOf(path, async () => node.run(INSTALL)), 1);
+  assert.deepEqual([fs.statSync(path).ino, fs.statSync(path).mtimeMs], [ino, 0]);
+});
+
+test("a file that was there already and right is known from then on, too", async () => {
+  using node = new TestNode();
+  node.plugin("bridge", "1");
+  const path = join(node.bin, "bridge");
+  fs.copyFileSync(join(node.plugins, "bridge"), path);
+  fs.chmodSync(path, 0o755);
+  const install = async (): Promise<unknown> => node.run(["install", "--plugins=bridge"]);
+  await install();
+  assert.equal(await readsOf(path, install), 0);
+});
+
+test("a new version of as many bytes is installed", async () => {
+  using node = await installed();
+  node.plugin("bridge", "2");
+  assert.match((await node.run(INSTALL)).stdout, /^configured +plugin +bridge/mu);
+  assert.match(fs.readFileSync(join(node.bin, "bridge"), "utf8"), /"version":"2"/u);
+});

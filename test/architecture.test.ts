@@ -29,6 +29,9 @@ const PURE = [
   "cluster/object.ts",
   "cluster/managed-fields.ts",
   "cni/config.ts",
+  "cni/plugin-keys.ts",
+  "cni/json.ts",
+  "cni/version.ts",
   "diff.ts",
   "options.ts",
 ];

@@ -170,7 +170,7 @@ function checkRendered(
 ): Failure | undefined {
   if (!isConfigName(name)) return undefined;
   const result = readConfig(name, text);
-  if ("config" in result) return undefined;
+  if ("list" in result) return undefined;
   const { message, offset } = result.objection;
   const from = offset === undefined ? undefined : origin(offset);
   const where = offset === undefined ? "" : whereOf(placeOf(text, offset));
@@ -228,7 +228,7 @@ export function warnOfDuplicateNames(
   const texts = new Map([...others, ...Array.from(written).filter(([name]) => isConfigName(name))]);
   for (const [file, text] of texts) {
     const result = readConfig(file, text);
-    if ("config" in result) files.set(result.config.name, [...(files.get(result.config.name) ?? []), file]);
+    if ("list" in result) files.set(result.list.name, [...(files.get(result.list.name) ?? []), file]);
   }
   return [...files]
     .filter(([, names]) => names.length > 1 && names.some((name) => written.has(name)))

@@ -1,18 +1,33 @@
-import { parse as parseTolerantly, printParseErrorCode, type ParseError } from "jsonc-parser";
+/** Network configurations, by section 1 of the CNI specification and as libcni 1.3 reads them. Text → value. */
+import { hasHugeNumber, isObject, parseJson, writeJson, type Objection } from "./json.ts";
+import { objectionToShape, stringOf } from "./plugin-keys.ts";
+import { isVersion, negotiateVersion } from "./version.ts";
 
-/** Something in a network configuration that a runtime or plugin will object to. */
-export interface Objection {
-  message: string;
-  /** Where in the text, for syntax errors. */
-  offset?: number;
+export type { Objection } from "./json.ts";
+
+/** One plugin of a network, with all its keys as they stand in the configuration. */
+export interface PluginConfig {
+  /** The file name of the plugin. */
+  type: string;
+  [key: string]: unknown;
 }
 
-/** What a network configuration says of itself, as far as it can be read. */
-export interface NetworkConfig {
+/** A network configuration list; a single plugin's configuration is made a list of one. */
+export interface NetworkList {
+  /** Empty where a single plugin's configuration has none: runtimes load that, and fail when they use it. */
   name: string;
-  cniVersion?: string;
-  /** The types of its plugins, in the order of the chain. */
-  types: string[];
+  /** The version to use: negotiated from `cniVersion` and `cniVersions`, 0.1.0 where neither is given. */
+  cniVersion: string;
+  /** As they stand in the configuration. */
+  cniVersions?: string[];
+  disableCheck: boolean;
+  disableGC: boolean;
+  /** The plugins in the directory that is named like the network are left out. */
+  loadOnlyInlinedPlugins: boolean;
+  /** In the order of the chain. Empty only before those of the network's directory have been added. */
+  plugins: PluginConfig[];
+  /** What runtimes keep in their cache of attachments: the text of the file; for a single, the list made of it. */
+  text: string;
 }
 
 /** Runtimes load these and nothing else from their configuration directory (libcni `ConfFiles`, go-cni `opts.go`). */
@@ -23,77 +38,180 @@ export function isConfigName(fileName: string): boolean {
   return CONFIG_EXTENSIONS.some((extension) => fileName.endsWith(extension));
 }
 
+/** Is a configuration of this file name a list; else it is a single plugin's. */
+export function isListName(fileName: string): boolean {
+  return fileName.endsWith(".conflist");
+}
+
 /**
- * Reads a network configuration: a list (`.conflist`: non-empty `plugins`) or a single plugin (`.conf`, `.json`:
- * `type`), by section 1 of the CNI specification.
+ * Reads a network configuration with the rules of the CNI specification: a list (`.conflist`: non-empty `plugins`)
+ * or a single plugin (`.conf`, `.json`: `type`). What libcni would not load is objected to as well.
  */
-export function readConfig(fileName: string, text: string): { config: NetworkConfig } | { objection: Objection } {
+export function readConfig(fileName: string, text: string): { list: NetworkList } | { objection: Objection } {
+  return read(text, (value) => {
+    const message = objectionOfLibcni(fileName, value) ?? objectionOfSpecification(fileName, value);
+    return message === undefined ? { list: toNetworkList(fileName, value, text) } : { objection: { message } };
+  });
+}
+
+/**
+ * Reads a network configuration as libcni 1.3 does, which is laxer than the specification: it takes any text for a
+ * name, and any for a lone `cniVersion`. The plugins in the network's own directory (`parseDropIn`) are not in it yet;
+ * a list without `plugins` relies on them.
+ */
+export function parseNetworkList(fileName: string, text: string): { list: NetworkList } | { objection: Objection } {
+  return read(text, (value) => {
+    const message = objectionOfLibcni(fileName, value);
+    return message === undefined ? { list: toNetworkList(fileName, value, text) } : { objection: { message } };
+  });
+}
+
+/** Reads a plugin's configuration from the directory of a network (`DIR/NAME/*.conf`), as libcni 1.3 does. */
+export function parseDropIn(text: string): { plugin: PluginConfig } | { objection: Objection } {
+  return read(text, (value) => {
+    const message = objectionToPlugin(value, THE_SINGLE);
+    return message === undefined ? { plugin: toPlugin(value, Object.keys(value)) } : { objection: { message } };
+  });
+}
+
+function read<T>(text: string, use: (value: Record<string, unknown>) => T): T | { objection: Objection } {
   const parsed = parseJson(text);
   if ("objection" in parsed) return parsed;
-  if (!isObject(parsed.value)) return { objection: { message: "is no JSON object" } };
-  const value = parsed.value;
-  const message =
-    objectionToName(value["name"]) ??
-    objectionToVersion(value["cniVersion"], "cniVersion") ??
-    objectionToVersions(value["cniVersions"]) ??
-    (fileName.endsWith(".conflist") ? objectionToList(value) : objectionToSingle(value));
-  if (message !== undefined) return { objection: { message } };
-  const plugins = (fileName.endsWith(".conflist") ? (value["plugins"] ?? []) : [value]) as { type: string }[];
-  const cniVersion = value["cniVersion"] as string | undefined;
+  return isObject(parsed.value) ? use(parsed.value) : { objection: { message: "is no JSON object" } };
+}
+
+function toNetworkList(fileName: string, value: Record<string, unknown>, text: string): NetworkList {
+  if (isListName(fileName)) return listOf(value, text);
+  const list = { cniVersion: stringOf(value, "cniVersion"), name: stringOf(value, "name"), plugins: [value] };
+  return listOf(list, writeJson(list));
+}
+
+function listOf(value: Record<string, unknown>, text: string): NetworkList {
+  const { name, cniVersion, cniVersions, plugins } = value as {
+    name: string;
+    cniVersion?: string;
+    cniVersions?: string[];
+    plugins?: Record<string, unknown>[];
+  };
   return {
-    config: {
-      name: value["name"] as string,
-      ...(cniVersion === undefined ? {} : { cniVersion }),
-      types: plugins.map((plugin) => plugin.type),
-    },
+    name,
+    cniVersion: negotiateVersion(cniVersion ?? "", cniVersions),
+    ...(cniVersions === undefined ? {} : { cniVersions }),
+    disableCheck: isTrue(value["disableCheck"]),
+    disableGC: isTrue(value["disableGC"]),
+    loadOnlyInlinedPlugins: isTrue(value["loadOnlyInlinedPlugins"]),
+    plugins: (plugins ?? []).map((plugin) => toPlugin(plugin, Object.keys(plugin).sort())),
+    text,
   };
 }
 
-/** `JSON.parse` decides; it does not always say where, so that the tolerant parser finds the place. */
-function parseJson(text: string): { value: unknown } | { objection: Objection } {
-  try {
-    return { value: JSON.parse(text) as unknown };
-  } catch (error) {
-    if (text.trim() === "") return { objection: { message: "is empty" } };
-    const first = firstError(text);
-    if (first === undefined) return { objection: { message: `is no JSON: ${(error as Error).message}` } };
-    const words = printParseErrorCode(first.error).replace(/([a-z])([A-Z])/gu, "$1 $2");
-    const message = `is no JSON: ${words.toLowerCase()}${invisibleAt(text, first.offset)}`;
-    return { objection: { message, offset: first.offset } };
-  }
+/** libcni finds the type under any spelling of its key, the last in the order of the keys. */
+function toPlugin(value: Record<string, unknown>, keys: readonly string[]): PluginConfig {
+  return { ...value, type: stringOf(value, "type", keys) };
 }
 
-/** Undefined: the tolerant parser has no objection, or the text is nested too deep for it. */
-function firstError(text: string): ParseError | undefined {
-  const errors: ParseError[] = [];
-  try {
-    parseTolerantly(text, errors, { disallowComments: true });
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-  }
-  return errors[0];
+function isTrue(value: unknown): boolean {
+  return value === true || (typeof value === "string" && value.toLowerCase() === "true");
 }
 
-/** Names a character that people would not see: a byte order mark, a no-break space. */
-function invisibleAt(text: string, offset: number): string {
-  const code = text.codePointAt(offset) ?? 0x20;
-  const isSeen = (code >= 0x20 && code < 0x7f) || code === 0x0a || code === 0x0d || code === 0x09;
-  return isSeen ? "" : ` U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+// What libcni objects to.
+
+/** What messages call the top of a configuration of one plugin. */
+const THE_SINGLE = "the configuration";
+
+function objectionOfLibcni(fileName: string, value: Record<string, unknown>): string | undefined {
+  return (
+    (isListName(fileName) ? objectionToList(value) : objectionToSingle(value)) ??
+    (hasHugeNumber(value) ? "has a number that is too large" : undefined)
+  );
+}
+
+function objectionToList(value: Record<string, unknown>): string | undefined {
+  const { name, cniVersion, cniVersions, plugins } = value as Partial<Record<string, unknown>>;
+  return (
+    (typeof name === "string" ? undefined : objectionToName(name)) ??
+    (typeof cniVersion === "string" ? undefined : objectionToVersion(cniVersion, "cniVersion")) ??
+    (cniVersions === undefined ? undefined : objectionToChoice(cniVersions, cniVersion ?? "")) ??
+    objectionToBoolean(value, "disableCheck") ??
+    objectionToBoolean(value, "disableGC") ??
+    objectionToBoolean(value, "loadOnlyInlinedPlugins") ??
+    (plugins === undefined && !isTrue(value["loadOnlyInlinedPlugins"]) ? undefined : objectionToPlugins(plugins))
+  );
+}
+
+/** libcni looks at the form of versions only where it has a choice. */
+function objectionToChoice(cniVersions: unknown, cniVersion: unknown): string | undefined {
+  if (!Array.isArray(cniVersions)) return objectionToVersions(cniVersions);
+  const wrong = cniVersions.find((version) => typeof version !== "string" || !isVersion(version)) as unknown;
+  if (wrong !== undefined) return noVersion(wrong, "cniVersions entry");
+  return isVersion(String(cniVersion)) ? undefined : noVersion(cniVersion, "cniVersion");
+}
+
+function objectionToBoolean(value: Record<string, unknown>, key: string): string | undefined {
+  const { [key]: given } = value;
+  const isBoolean = isTrue(given) || given === false || (typeof given === "string" && given.toLowerCase() === "false");
+  return given === undefined || isBoolean ? undefined : `has a key ${key} that is neither true nor false`;
+}
+
+function objectionToPlugins(plugins: unknown): string | undefined {
+  if (plugins === undefined) return "is a network configuration list (.conflist) without plugins";
+  if (!Array.isArray(plugins)) return "has a key plugins that is no list";
+  if (plugins.length === 0) return "has an empty list of plugins";
+  return plugins
+    .map((plugin, index) => objectionToPlugin(plugin, `plugins[${index}]`))
+    .find((objection) => objection !== undefined);
+}
+
+function objectionToSingle(value: Record<string, unknown>): string | undefined {
+  const { name, cniVersion, plugins } = value as Partial<Record<string, unknown>>;
+  return (
+    (isStringOrNone(name) ? undefined : objectionToName(name)) ??
+    (isStringOrNone(cniVersion) ? undefined : objectionToVersion(cniVersion, "cniVersion")) ??
+    (stringOf(value, "type") === "" && plugins !== undefined
+      ? "has plugins, which runtimes read in a .conflist file only"
+      : objectionToPlugin(value, THE_SINGLE))
+  );
+}
+
+/** In a plugin's configuration libcni takes null for absent. */
+function isStringOrNone(value: unknown): boolean {
+  return value === undefined || value === null || typeof value === "string";
+}
+
+function objectionToPlugin(plugin: unknown, where: string): string | undefined {
+  if (!isObject(plugin)) return `has ${where} that is no object`;
+  const { type } = plugin as { type?: unknown };
+  if (!isStringOrNone(type)) return noType(type, where);
+  const objection = objectionToShape(plugin, where);
+  if (objection !== undefined) return objection;
+  return stringOf(plugin, "type") === "" ? `has no plugin type in ${where} (key type)` : undefined;
+}
+
+// What the specification asks for, and libcni does not.
+
+function objectionOfSpecification(fileName: string, value: Record<string, unknown>): string | undefined {
+  return (
+    objectionToName(value["name"]) ??
+    objectionToVersion(value["cniVersion"], "cniVersion") ??
+    objectionToVersions(value["cniVersions"]) ??
+    (isListName(fileName) ? objectionToTypes(value["plugins"]) : objectionToType(value, THE_SINGLE))
+  );
 }
 
 function objectionToName(name: unknown): string | undefined {
   if (name === undefined) return "has no network name (key name)";
-  if (typeof name !== "string" || !/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u.test(name)) {
-    return `has the network name ${JSON.stringify(name)}, not a string of letters, digits, _ . - that begins with a letter or digit`;
-  }
-  return undefined;
+  return typeof name === "string" && /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u.test(name)
+    ? undefined
+    : `has the network name ${JSON.stringify(name)}, not a string of letters, digits, _ . - that begins with a letter or digit`;
 }
 
 function objectionToVersion(version: unknown, key: string): string | undefined {
   if (version === undefined || version === "") return undefined;
-  return typeof version === "string" && /^\d+(?:\.\d+){0,2}$/u.test(version)
-    ? undefined
-    : `has the ${key} ${JSON.stringify(version)}, not a version like "1.0.0"`;
+  return typeof version === "string" && /^\d+(?:\.\d+){0,2}$/u.test(version) ? undefined : noVersion(version, key);
+}
+
+function noVersion(version: unknown, key: string): string {
+  return `has the ${key} ${JSON.stringify(version)}, not a version like "1.0.0"`;
 }
 
 function objectionToVersions(versions: unknown): string | undefined {
@@ -104,31 +222,19 @@ function objectionToVersions(versions: unknown): string | undefined {
     .find((found) => found !== undefined);
 }
 
-function objectionToList(config: Record<string, unknown>): string | undefined {
-  const { plugins } = config as { plugins?: unknown };
-  if (plugins === undefined) return "is a network configuration list (.conflist) without plugins";
-  if (!Array.isArray(plugins)) return "has a key plugins that is no list";
-  if (plugins.length === 0) return "has an empty list of plugins";
-  return plugins
+/** A list without plugins of its own would need others' files, which can come and go. */
+function objectionToTypes(plugins: unknown): string | undefined {
+  if (plugins === undefined) return objectionToPlugins(plugins);
+  return (plugins as Record<string, unknown>[])
     .map((plugin, index) => objectionToType(plugin, `plugins[${index}]`))
     .find((objection) => objection !== undefined);
 }
 
-function objectionToSingle(config: Record<string, unknown>): string | undefined {
-  return config["type"] === undefined && config["plugins"] !== undefined
-    ? "has plugins, which runtimes read in a .conflist file only"
-    : objectionToType(config, "the configuration");
+function objectionToType({ type }: { type?: unknown }, where: string): string | undefined {
+  if (type === undefined || type === null) return `has no plugin type in ${where} (key type)`;
+  return typeof type === "string" && !type.includes("/") ? undefined : noType(type, where);
 }
 
-function objectionToType(plugin: unknown, where: string): string | undefined {
-  if (!isObject(plugin)) return `has ${where} that is no object`;
-  const type = plugin["type"];
-  if (type === undefined || type === "") return `has no plugin type in ${where} (key type)`;
-  return typeof type === "string" && !type.includes("/")
-    ? undefined
-    : `has the plugin type ${JSON.stringify(type)} in ${where}, not the file name of a plugin`;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+function noType(type: unknown, where: string): string {
+  return `has the plugin type ${JSON.stringify(type)} in ${where}, not the file name of a plugin`;
 }

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { isConfigName, readConfig } from "../../src/cni/config.ts";
+import { isConfigName, isListName, parseDropIn, parseNetworkList, readConfig } from "../../src/cni/config.ts";
 
 /** As their projects' manifests install them. */
 const CALICO = {
@@ -96,9 +96,14 @@ describe("a configuration of the real world is valid", () => {
   ];
   for (const [file, value, types] of cases) {
     test(`${file} of ${types}`, () => {
-      const { name, cniVersion } = value as { name: string; cniVersion?: string };
-      const config = { name, ...(cniVersion === undefined ? {} : { cniVersion }), types: types.split(" ") };
-      assert.deepEqual(readConfig(file, JSON.stringify(value, undefined, 2)), { config });
+      const result = readConfig(file, JSON.stringify(value, undefined, 2));
+      assert.ok("list" in result, JSON.stringify(result));
+      assert.equal(result.list.name, value["name"]);
+      assert.equal(result.list.cniVersion, value["cniVersion"] || "0.1.0");
+      assert.deepEqual(
+        result.list.plugins.map(({ type }) => type),
+        types.split(" "),
+      );
     });
   }
 });
@@ -151,6 +156,155 @@ describe("a configuration is refused with one reason", () => {
   for (const [file, value, message] of cases) {
     const text = JSON.stringify(value);
     test(`${file} ${text} ${message}`, () => assert.deepEqual(readConfig(file, text), { objection: { message } }));
+  }
+});
+
+describe("what libcni loads is a list with the keys of the specification, whatever file it was in", () => {
+  const plain = { disableCheck: false, disableGC: false, loadOnlyInlinedPlugins: false };
+
+  function parsed(file: string, text: string): unknown {
+    const result = parseNetworkList(file, text);
+    assert.ok("list" in result, JSON.stringify(result));
+    return result.list;
+  }
+
+  test("a list keeps unknown keys, nulls and its own text", () => {
+    const plugin = { type: "a", x: null, nested: { deep: [1, null] }, ipam: null };
+    const text = JSON.stringify({ name: "n", cniVersion: "1.0.0", other: 1, plugins: [plugin] }, undefined, 1);
+    assert.deepEqual(parsed("a.conflist", text), {
+      ...plain,
+      name: "n",
+      cniVersion: "1.0.0",
+      plugins: [plugin],
+      text,
+    });
+  });
+
+  test("a single becomes a list of one; its text is the one that libcni makes of it", () => {
+    const single =
+      '{"type": "a", "name": "n", "b<": {"z": 1, "a": "\\u2028&"}, "10": null, "9": 1.50, "disableGC": true}';
+    const text =
+      '{"cniVersion":"","name":"n","plugins":[{"10":null,"9":1.5,"b\\u003c":{"a":"\\u2028\\u0026","z":1},' +
+      '"disableGC":true,"name":"n","type":"a"}]}';
+    const plugin = { type: "a", name: "n", "b<": { z: 1, a: "\u2028&" }, 10: null, 9: 1.5, disableGC: true };
+    for (const file of ["a.conf", "a.json"]) {
+      assert.deepEqual(parsed(file, single), { ...plain, name: "n", cniVersion: "0.1.0", plugins: [plugin], text });
+    }
+  });
+
+  test("cniVersions and cniVersion are negotiated in a list, and not in a single", () => {
+    const versions = { name: "n", cniVersion: "0.3.1", cniVersions: ["1.2.0", "1.0.0"] };
+    const [list, single] = [
+      parsed("a.conflist", JSON.stringify({ ...versions, plugins: [{ type: "a" }] })),
+      parsed("a.conf", JSON.stringify({ ...versions, type: "a" })),
+    ] as Record<string, unknown>[];
+    assert.deepEqual([list?.["cniVersion"], list?.["cniVersions"]], ["1.0.0", ["1.2.0", "1.0.0"]]);
+    assert.deepEqual([single?.["cniVersion"], single?.["cniVersions"]], ["0.3.1", undefined]);
+  });
+
+  test("true and false may be texts, in any case", () => {
+    const text = '{"name":"n","disableCheck":"TRUE","disableGC":true,"loadOnlyInlinedPlugins":"False"}';
+    const flags = { disableCheck: true, disableGC: true, loadOnlyInlinedPlugins: false };
+    assert.deepEqual(parsed("a.conflist", text), { name: "n", cniVersion: "0.1.0", ...flags, plugins: [], text });
+  });
+
+  test("names and versions that the specification rules out are loaded", () => {
+    const of = (file: string, value: Record<string, unknown>): unknown => parsed(file, JSON.stringify(value));
+    const name = (value: unknown): unknown => (value as { name: string }).name;
+    assert.equal(name(of("a.conflist", { name: "../a b", cniVersion: "x", plugins: [{ type: "a/b" }] })), "../a b");
+    assert.equal(name(of("a.conf", { type: "a" })), "");
+    assert.equal(name(of("a.conf", { type: "a", name: null, NAME: "n" })), "n");
+  });
+
+  test("the type is found under a key in another case, as Go finds it", () => {
+    const plugins = [{ Type: "a" }, { type: null, TYPE: "b" }, { type: "c", tYpe: "d" }];
+    const { plugins: read } = parsed("a.conflist", JSON.stringify({ name: "n", plugins })) as typeof plain & {
+      plugins: { type: string }[];
+    };
+    assert.deepEqual(
+      read.map(({ type }) => type),
+      ["a", "b", "c"],
+    );
+  });
+});
+
+describe("a key of a type that Go does not take spoils the file", () => {
+  const cases: [file: string, value: Record<string, unknown>, message: string][] = [
+    ["a.conflist", { disableCheck: 1 }, "has a key disableCheck that is neither true nor false"],
+    ["a.conflist", { disableGC: null }, "has a key disableGC that is neither true nor false"],
+    [
+      "a.conflist",
+      { loadOnlyInlinedPlugins: ["true"] },
+      "has a key loadOnlyInlinedPlugins that is neither true nor false",
+    ],
+    ["a.conflist", { cniVersions: ["0.4.0"], cniVersion: "x" }, 'has the cniVersion "x", not a version like "1.0.0"'],
+    ["a.conf", { ipam: "host-local" }, "has a key ipam in the configuration that is no object"],
+    ["a.conf", { IPAM: { Type: 1 } }, "has a key IPAM.Type in the configuration that is no string"],
+    ["a.conf", { capabilities: ["mac"] }, "has a key capabilities in the configuration that is no object"],
+    [
+      "a.conf",
+      { capabilities: { a: null, mac: "true" } },
+      "has a key capabilities.mac in the configuration that is neither true nor false",
+    ],
+    ["a.conf", { dns: { search: "a" } }, "has a key dns.search in the configuration that is no list"],
+    [
+      "a.conf",
+      { dns: { nameservers: ["a", 1] } },
+      "has a key dns.nameservers[1] in the configuration that is no string",
+    ],
+    ["a.conf", { prevResult: [] }, "has a key prevResult in the configuration that is no object"],
+    [
+      "a.conf",
+      { "cni.dev/valid-attachments": [{ ifname: 1 }] },
+      "has a key cni.dev/valid-attachments[0].ifname in the configuration that is no string",
+    ],
+  ];
+  for (const [file, value, message] of cases) {
+    const text = JSON.stringify({
+      name: "n",
+      ...(file.endsWith("t") ? { plugins: [{ type: "a" }] } : { type: "a" }),
+      ...value,
+    });
+    test(`${file} ${text} ${message}`, () => {
+      assert.deepEqual(parseNetworkList(file, text), { objection: { message } });
+      assert.deepEqual(readConfig(file, text), { objection: { message } });
+    });
+  }
+
+  test("a number beyond the largest double, except in a plugin's own file, of which libcni reads its keys only", () => {
+    const objection = { message: "has a number that is too large" };
+    assert.deepEqual(parseNetworkList("a.conf", '{"type":"a","mtu":1e999}'), { objection });
+    assert.deepEqual(parseNetworkList("a.conflist", '{"name":"n","x":[-1e999],"plugins":[{"type":"a"}]}'), {
+      objection,
+    });
+    assert.ok("plugin" in parseDropIn('{"type":"a","mtu":1e999}'));
+  });
+
+  test("a nesting that no program needs", () => {
+    const deep = (levels: number): string => `{"name":"n","type":"a","x":${"[".repeat(levels)}${"]".repeat(levels)}}`;
+    assert.ok("list" in readConfig("a.conf", deep(900)));
+    for (const levels of [1001, 100_000]) {
+      assert.deepEqual(readConfig("a.conf", deep(levels)), {
+        objection: { message: "is nested deeper than 1000 levels" },
+      });
+    }
+  });
+});
+
+describe("a plugin in the directory of its network", () => {
+  test("is read with all its keys", () => {
+    const plugin = { type: "tuning", sysctl: { a: "1" }, x: null };
+    assert.deepEqual(parseDropIn(JSON.stringify(plugin)), { plugin });
+  });
+  const cases: [text: string, message: string][] = [
+    ["", "is empty"],
+    ["[]", "is no JSON object"],
+    ["{}", "has no plugin type in the configuration (key type)"],
+    ['{"name":"n","plugins":[]}', "has no plugin type in the configuration (key type)"],
+    ['{"type":"a","ipam":1}', "has a key ipam in the configuration that is no object"],
+  ];
+  for (const [text, message] of cases) {
+    test(`${JSON.stringify(text)} ${message}`, () => assert.deepEqual(parseDropIn(text), { objection: { message } }));
   }
 });
 
@@ -207,7 +361,7 @@ test("every text is either a configuration or objected to", () => {
       (text) => {
         for (const file of ["a.conf", "a.conflist", "a.json"]) {
           const result = readConfig(file, text);
-          assert.ok("config" in result || result.objection.message !== "");
+          assert.ok("list" in result || result.objection.message !== "");
         }
       },
     ),
@@ -218,4 +372,5 @@ test("a runtime loads .conf, .conflist and .json, and nothing else", () => {
   const names = ["a.conf", "a.conflist", "a.json", ".conf", "a.b.conf"];
   const others = ["a", "conf", "a.conf.tmp", "a.conf~", "a.CONF", "a.yaml", "calico-kubeconfig", "a.conflists"];
   assert.deepEqual([...names, ...others].filter(isConfigName), names);
+  assert.deepEqual([...names, ...others].filter(isListName), ["a.conflist"]);
 });

@@ -1,0 +1,77 @@
+/** JSON as Go's encoding/json reads and writes it, which is how runtimes and plugins do. */
+import { parse as parseTolerantly, printParseErrorCode, type ParseError } from "jsonc-parser";
+
+/** Something in a network configuration that a runtime or plugin will object to. */
+export interface Objection {
+  message: string;
+  /** Where in the text, for syntax errors. */
+  offset?: number;
+}
+
+/** libcni stops at 10,000; no configuration comes near, and our own stack ends before that. */
+const MAX_DEPTH = 1000;
+
+/** `JSON.parse` decides; it does not always say where, so that the tolerant parser finds the place. */
+export function parseJson(text: string): { value: unknown } | { objection: Objection } {
+  try {
+    const value = JSON.parse(text) as unknown;
+    return isTooDeep(value) ? { objection: { message: `is nested deeper than ${MAX_DEPTH} levels` } } : { value };
+  } catch (error) {
+    if (text.trim() === "") return { objection: { message: "is empty" } };
+    const first = firstError(text);
+    if (first === undefined) return { objection: { message: `is no JSON: ${(error as Error).message}` } };
+    const words = printParseErrorCode(first.error).replace(/([a-z])([A-Z])/gu, "$1 $2");
+    const message = `is no JSON: ${words.toLowerCase()}${invisibleAt(text, first.offset)}`;
+    return { objection: { message, offset: first.offset } };
+  }
+}
+
+/** Undefined: the tolerant parser has no objection, or the text is nested too deep for it. */
+function firstError(text: string): ParseError | undefined {
+  const errors: ParseError[] = [];
+  try {
+    parseTolerantly(text, errors, { disallowComments: true });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+  }
+  return errors[0];
+}
+
+/** Names a character that people would not see: a byte order mark, a no-break space. */
+function invisibleAt(text: string, offset: number): string {
+  const code = text.codePointAt(offset) ?? 0x20;
+  const isSeen = (code >= 0x20 && code < 0x7f) || code === 0x0a || code === 0x0d || code === 0x09;
+  return isSeen ? "" : ` U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+}
+
+function isTooDeep(value: unknown): boolean {
+  let level = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_DEPTH) return true;
+    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
+  }
+  return false;
+}
+
+/** Has the value a number that is too large for a double? Go refuses it, JavaScript makes it infinite. */
+export function hasHugeNumber(value: unknown): boolean {
+  if (typeof value === "number") return !Number.isFinite(value);
+  return typeof value === "object" && value !== null && Object.values(value).some(hasHugeNumber);
+}
+
+/** Writes a value with sorted keys, without blanks and with the escapes of Go's `json.Marshal`. */
+export function writeJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(writeJson).join(",")}]`;
+  if (isObject(value)) {
+    const members = Object.keys(value).sort();
+    return `{${members.map((key) => `${writeJson(key)}:${writeJson(value[key])}`).join(",")}}`;
+  }
+  return JSON.stringify(value).replace(
+    /[<>&\u2028\u2029]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

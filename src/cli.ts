@@ -18,6 +18,7 @@ const PLACES = ["plugin-source", "config-source", "manifest-source", "host-root"
 const RUN = ["owner", "checksum", "lock-timeout", "output"] as const;
 const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
 const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "context", "timeout"] as const;
+const REMOVAL = ["force", "drain"] as const;
 const DRY = ["dry-run", "exit-code"] as const;
 
 const COMMANDS: Record<string, CommandSpec> = {
@@ -28,7 +29,7 @@ const COMMANDS: Record<string, CommandSpec> = {
   },
   uninstall: {
     summary: "remove them, in reverse order; what was there before comes back",
-    options: [...LISTS, ...PLACES, "validate", ...OBJECTS, ...DRY, "pause", ...RUN],
+    options: [...LISTS, ...PLACES, ...REMOVAL, "validate", ...OBJECTS, ...DRY, "pause", ...RUN],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("uninstall", texts, world),
   },
   apply: {
@@ -38,6 +39,8 @@ const COMMANDS: Record<string, CommandSpec> = {
       ...PLACES,
       "refresh",
       "prune",
+      "allow-no-network",
+      ...REMOVAL,
       ...RENDER,
       ...OBJECTS,
       "force-conflicts",
@@ -49,7 +52,19 @@ const COMMANDS: Record<string, CommandSpec> = {
   },
   plan: {
     summary: "say what apply would do, with the differences of configs and objects",
-    options: [...LISTS, ...PLACES, "refresh", "prune", ...RENDER, ...OBJECTS, "force-conflicts", "exit-code", ...RUN],
+    options: [
+      ...LISTS,
+      ...PLACES,
+      "refresh",
+      "prune",
+      "allow-no-network",
+      "force",
+      ...RENDER,
+      ...OBJECTS,
+      "force-conflicts",
+      "exit-code",
+      ...RUN,
+    ],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("plan", texts, world),
   },
   list: {

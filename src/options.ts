@@ -48,6 +48,14 @@ export const OPTIONS = {
     default: "strict",
     help: "what to do about a configuration that runtimes would not load",
   },
+  force: { type: "flag", help: "remove plugins also while configurations or containers need them" },
+  drain: {
+    type: "duration",
+    value: "TIME",
+    default: "0s",
+    help: "wait for containers that need a plugin which is to be removed",
+  },
+  "allow-no-network": { type: "flag", help: "let --prune remove the node's last configuration" },
   "config-mode": {
     type: "mode",
     value: "MODE",

@@ -29,6 +29,7 @@ const PURE = [
   "cluster/object.ts",
   "cluster/managed-fields.ts",
   "cni/config.ts",
+  "cni/references.ts",
   "cni/plugin-keys.ts",
   "cni/json.ts",
   "cni/version.ts",

@@ -395,7 +395,8 @@ describe("names that look odd are names like any other", () => {
       const lists = [`--plugins=${name}`, `--configs=${config}`];
       const run = async (verb: string): Promise<string[]> => {
         const { stdout, stderr, exitCode } = await node.run([verb, ...lists, "--output=json"]);
-        assert.deepEqual([exitCode, stderr], [0, ""]);
+        assert.equal(exitCode, 0);
+        assert.match(stderr, /^(?:cni-node: warning: .* no CNI configuration is left: .*\n)?$/u);
         const { steps } = JSON.parse(stdout) as { steps: { name: string; outcome: string }[] };
         return steps.map((step) => `${step.outcome} ${step.name}`);
       };
@@ -557,7 +558,7 @@ describe("--pause", () => {
     using node = preparedNode();
     const { child, end } = await pausing(node, "install", "--plugins=bridge", "--configs=a.conflist", "--pause");
     const other = await node.run(["uninstall", "--plugins=bridge", "--configs=a.conflist", "--lock-timeout=0s"]);
-    assert.deepEqual([other.exitCode, other.stderr], [0, ""]);
+    assert.equal(other.exitCode, 0, other.stderr);
     assert.equal(child.exitCode, null);
     child.kill();
     assert.equal((await end).exitCode, 0);

@@ -1,5 +1,6 @@
 /** The story of a run: look, plan, lock, recover, look again, change. Every verb that changes files goes this way. */
 import * as fs from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { Failure, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { findDirectory, type DirectoryRequest } from "../host/directory.ts";
@@ -11,13 +12,15 @@ import { watchDirectory } from "../host/watch.ts";
 import type { Kind } from "./asset.ts";
 import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
-import { prepare, type FileKind, type Prepared, type Wanted } from "./prepare.ts";
+import { prepare, type FileKind, type Prepared, type Surroundings, type Wanted } from "./prepare.ts";
 
 /** A run that changes, or would change, what is on the node. */
 export interface ApplyRequest extends Wanted {
   dryRun: boolean;
   /** How long to wait for files that pointers name, milliseconds. */
   wait: number;
+  /** How long to wait for the containers that need a plugin which is to be removed, milliseconds. */
+  drain: number;
   /** How long to wait for other runs in the same directories, milliseconds. */
   lockTimeout: number;
   directories: Record<FileKind, DirectoryRequest>;
@@ -34,12 +37,37 @@ const FILE_KINDS = ["plugin", "config"] as const satisfies readonly FileKind[];
 /** A file that others change while we look is looked at again, so many times. */
 const ATTEMPTS = 5;
 
+/** How often to look whether containers have ended, milliseconds. */
+const DRAIN_INTERVAL = 1000;
+
 /**
  * Brings the node to what is desired, whole or not at all.
  *
  * @throws Failure: nothing has changed, unless its exit code is 4. Interrupted: nothing has changed.
  */
 export async function apply(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
+  const drainedBy = Date.now() + request.drain;
+  let { isDraining, ...result } = await applyOnce(request, signal);
+  while (isDraining && !request.dryRun && Date.now() < drainedBy && !signal.aborted) {
+    await sleep(Math.min(DRAIN_INTERVAL, drainedBy - Date.now()));
+    const next = await applyOnce(request, signal);
+    ({ isDraining } = next);
+    result = { steps: merge(result.steps, next.steps), warnings: next.warnings };
+  }
+  return result;
+}
+
+function keyOf({ kind, name, object }: StepResult): string {
+  return JSON.stringify([kind, name, object]);
+}
+
+/** What the first of several runs has done, but for the plugins that it had to keep. */
+function merge(first: readonly StepResult[], next: readonly StepResult[]): StepResult[] {
+  const later = new Map(next.map((step) => [keyOf(step), step]));
+  return first.map((step) => (step.outcome === "kept" ? (later.get(keyOf(step)) ?? step) : step));
+}
+
+async function applyOnce(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult & { isDraining: boolean }> {
   const run = new Run(request, signal);
   let finished = false;
   try {
@@ -51,14 +79,18 @@ export async function apply(request: ApplyRequest, signal: AbortSignal): Promise
   }
 }
 
-async function carryOut(run: Run, request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
+async function carryOut(
+  run: Run,
+  request: ApplyRequest,
+  signal: AbortSignal,
+): Promise<ApplyResult & { isDraining: boolean }> {
   const waitUntil = Date.now() + request.wait;
   for (let attempt = 1; ; attempt++) {
     throwIfInterrupted(signal);
     // Made before looking: a change between the look and the wait is not lost.
     using watch = run.watch();
     try {
-      const prepared = await prepare(request, run.look());
+      const prepared = await prepare(request, run.look(), run.surroundings());
       const needed = run.needed(prepared);
       if (!request.dryRun && !run.holds(needed)) {
         await run.lock(needed);
@@ -66,9 +98,10 @@ async function carryOut(run: Run, request: ApplyRequest, signal: AbortSignal): P
       }
       const manifests = await checkManifests(prepared, request, signal);
       const steps = prepared.steps.flatMap((step) => ("outcome" in step ? step : (manifests?.resultsOf(step) ?? [])));
-      if (request.dryRun) return { steps, warnings: [...run.unfinished(), ...prepared.warnings] };
+      const { isDraining } = prepared;
+      if (request.dryRun) return { steps, warnings: [...run.unfinished(), ...prepared.warnings], isDraining };
       const warnings = await change(prepared, manifests, signal);
-      return { steps, warnings: [...prepared.warnings, ...warnings] };
+      return { steps, warnings: [...prepared.warnings, ...warnings], isDraining };
     } catch (error) {
       if (!isPassing(error)) throw error;
       if (error.code === "changed-meanwhile" && attempt < ATTEMPTS) continue;
@@ -144,6 +177,11 @@ class Run {
     return Object.fromEntries(
       Object.entries(this.#targets).map(([kind, path]) => [kind, { path, record: readRecord(path) }]),
     );
+  }
+
+  surroundings(): Surroundings {
+    const [configDirectory] = this.#visibleOf("config");
+    return { hostRoot: this.#request.directories.config.hostRoot, configDirectory };
   }
 
   /** The directories that must be locked, in kind order: those to be written, and those of runs to be finished. */

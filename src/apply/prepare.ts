@@ -12,6 +12,7 @@ import { prepareConfigs, warnOfDuplicateNames, type Validation } from "./config.
 import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
 import { decideInstall, decideUninstall, planSteps, type Decision, type Step, type StepResult } from "./plan.ts";
 import { preparePlugins, type Content } from "./plugin.ts";
+import { configsAfter, lookAtNeeds } from "./removal.ts";
 
 /** The kinds that are files on the node. */
 export type FileKind = Exclude<Kind, "manifest">;
@@ -26,6 +27,10 @@ export interface Wanted {
   /** Read what is compared, also where nothing says that it has changed. */
   checksum: boolean;
   validate: Validation;
+  /** Remove plugins that are still needed. */
+  force: boolean;
+  /** Removals that nobody asked for by name may leave the node without a configuration. */
+  allowNoNetwork: boolean;
   configMode?: number;
   sources: Record<Kind, string>;
   manifests: ManifestOptions;
@@ -37,6 +42,13 @@ export interface Directory {
   record: HostRecord | undefined;
 }
 
+/** What of the node can be seen, asked for or not. */
+export interface Surroundings {
+  hostRoot: string;
+  /** The directory of configurations, where it is there. */
+  configDirectory: string | undefined;
+}
+
 /** A run that is ready to be carried out. */
 export interface Prepared {
   /** In the order in which they are reported. Manifests have a result for each object, once the API has been asked. */
@@ -46,10 +58,16 @@ export interface Prepared {
   /** The same, for after the objects of manifests have been deleted. */
   afterwards: DirectorySteps[];
   warnings: string[];
+  /** Plugins stay because of containers that may end. */
+  isDraining: boolean;
 }
 
 /** Reads, renders and validates all that is wanted, compares it with what is held and live, and decides. */
-export async function prepare(wanted: Wanted, directories: Partial<Record<FileKind, Directory>>): Promise<Prepared> {
+export async function prepare(
+  wanted: Wanted,
+  directories: Partial<Record<FileKind, Directory>>,
+  surroundings: Surroundings,
+): Promise<Prepared> {
   const held = [...(directories.plugin?.record?.assets ?? []), ...(directories.config?.record?.assets ?? [])];
   const steps = planSteps(wanted.lists, held, wanted);
   const names = (kind: Kind): string[] =>
@@ -69,18 +87,86 @@ export async function prepare(wanted: Wanted, directories: Partial<Record<FileKi
       return decide(step, wanted, directories[step.kind] as Directory, content);
     }),
   );
-  const files = decided.filter((one) => "result" in one);
+  const network = keepNetwork(
+    decided.filter((one) => "result" in one),
+    wanted,
+    surroundings,
+  );
+  const needed = keepNeeded(network.decided, wanted, surroundings);
+  const files = needed.decided;
   const records = [...manifests.values()].filter(({ asset, held: before }) => asset !== before);
   const [kept, dropped] = [
     records.filter(({ asset }) => asset !== undefined),
     records.filter(({ asset }) => asset === undefined),
   ];
+  const final = files[Symbol.iterator]();
   return {
-    steps: decided.map((one) => ("result" in one ? one.result : one)),
+    steps: decided.map((one) => ("result" in one ? (final.next().value as Decided).result : one)),
     parts: partsOf(directories, [...files, ...kept.map(recordStep)]),
     afterwards: partsOf(directories, dropped.map(recordStep)),
-    warnings: [...configs.warnings, ...duplicateNames(files, directories.config?.path)],
+    warnings: [
+      ...configs.warnings,
+      ...duplicateNames(files, directories.config?.path),
+      ...network.warnings,
+      ...needed.warnings,
+    ],
+    isDraining: needed.isDraining,
   };
+}
+
+/** Removals that nobody asked for by name do not take the last configuration; the others say what it means. */
+function keepNetwork(
+  decided: Decided[],
+  { allowNoNetwork }: Wanted,
+  { configDirectory }: Surroundings,
+): { decided: Decided[]; warnings: string[] } {
+  const isRemoved = ({ result, file }: Decided): boolean =>
+    result.kind === "config" && file?.effect === "remove" && isConfigName(result.name);
+  if (configDirectory === undefined || !decided.some(isRemoved)) return { decided, warnings: [] };
+  const left = [...configsIn(configDirectory, decided).keys()];
+  if (left.some((name) => !name.includes("/"))) return { decided, warnings: [] };
+  const isKept = (one: Decided): boolean => isRemoved(one) && one.isPruned === true && !allowNoNetwork;
+  if (decided.some(isKept)) {
+    const reason = "the node would be left without a CNI configuration; --allow-no-network removes it";
+    return { decided: decided.map((one) => (isKept(one) ? keep(one, reason) : one)), warnings: [] };
+  }
+  const meaning =
+    "no CNI configuration is left: the node becomes NotReady, new pods do not start, and containerd cannot remove the network of pods that end, until there is one again";
+  return { decided, warnings: [`${configDirectory}: ${meaning}`] };
+}
+
+/** Plugins stay as long as something needs them (docs/reliability.md, 4). */
+function keepNeeded(
+  decided: Decided[],
+  { force }: Wanted,
+  { configDirectory, hostRoot }: Surroundings,
+): { decided: Decided[]; warnings: string[]; isDraining: boolean } {
+  const isRemoved = ({ result, file }: Decided): boolean => result.kind === "plugin" && file?.effect === "remove";
+  if (force || !decided.some(isRemoved)) return { decided, warnings: [], isDraining: false };
+  const configs = configDirectory === undefined ? undefined : configsIn(configDirectory, decided);
+  const needs = lookAtNeeds(configs, hostRoot);
+  let isDraining = false;
+  const kept = decided.map((one) => {
+    const need = isRemoved(one) ? needs.of(one.result.name) : undefined;
+    if (need?.passing === true) isDraining = true;
+    return need === undefined ? one : keep(one, need.reason);
+  });
+  const warnings = kept.some(isRemoved) ? needs.unseen.map((what) => `plugins are removed without knowing ${what}`) : [];
+  return { decided: kept, warnings, isDraining };
+}
+
+function keep({ result: { texts: _texts, ...result } }: Decided, reason: string): Decided {
+  return { result: { ...result, outcome: "kept", reason } };
+}
+
+/** The configurations as they will be after this run. */
+function configsIn(directory: string, decided: readonly Decided[]): Map<string, string> {
+  const configs = decided.filter(({ result, file }) => result.kind === "config" && file !== undefined);
+  const removed = configs.filter(({ file }) => file?.effect === "remove").map(({ result }) => result.name);
+  const written = configs.flatMap(({ result, file }): [string, string][] =>
+    file?.effect === "write" || file?.effect === "restore" ? [[result.name, result.texts?.after ?? ""]] : [],
+  );
+  return configsAfter(directory, new Map(written), new Set(removed));
 }
 
 /** The code for manifests is loaded where there are some. */
@@ -120,6 +206,7 @@ interface Decided {
   result: StepResult;
   /** What is to be written to the directory or its record; undefined: nothing. */
   file?: FileStep;
+  isPruned?: boolean;
 }
 
 async function decide(
@@ -151,7 +238,7 @@ async function decide(
     ...(seen === undefined ? {} : { seen }),
     ...(content === undefined ? {} : { stage: async (path: string) => content.stage(path, live) }),
   };
-  return { result, file };
+  return { result, file, isPruned: step.pruned === true };
 }
 
 async function decideStep(

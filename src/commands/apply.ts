@@ -48,6 +48,9 @@ function requestOf(verb: Verb, texts: OptionTexts, env: World["env"]): ApplyRequ
     prune: isSet(texts, "prune"),
     takeOver: isSet(texts, "take-over"),
     checksum: isSet(texts, "checksum"),
+    force: isSet(texts, "force"),
+    allowNoNetwork: isSet(texts, "allow-no-network"),
+    drain: durationOf(texts, "drain"),
     validate: textOf(texts, "validate") as ApplyRequest["validate"],
     ...(mode === undefined ? {} : { configMode: Number.parseInt(mode, 8) }),
     sources: {

@@ -37,7 +37,8 @@ export class TestNode implements Disposable {
     this.plugins = join(this.root, "image/opt/cni/bin");
     this.templates = join(this.root, "image/etc/cni/net.d");
     this.manifests = join(this.root, "image/etc/kubernetes/manifests");
-    for (const directory of [this.bin, this.netd, this.plugins, this.templates, this.manifests]) {
+    const cache = join(this.host, "var/lib/cni");
+    for (const directory of [this.bin, this.netd, cache, this.plugins, this.templates, this.manifests]) {
       fs.mkdirSync(directory, { recursive: true });
     }
   }

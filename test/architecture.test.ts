@@ -33,6 +33,8 @@ const PURE = [
   "cni/plugin-keys.ts",
   "cni/json.ts",
   "cni/version.ts",
+  "cni/listing.ts",
+  "cni/selection.ts",
   "diff.ts",
   "options.ts",
 ];

@@ -198,7 +198,8 @@ function objectionOfSpecification(fileName: string, value: Record<string, unknow
   );
 }
 
-function objectionToName(name: unknown): string | undefined {
+/** What the specification has against a network's name; libcni objects when it attaches, not when it loads. */
+export function objectionToName(name: unknown): string | undefined {
   if (name === undefined) return "has no network name (key name)";
   return typeof name === "string" && /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u.test(name)
     ? undefined

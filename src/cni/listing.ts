@@ -1,0 +1,105 @@
+/** The networks in a directory of configurations, as libcni 1.3 loads them. A listing → values. */
+import {
+  isConfigName,
+  isListName,
+  parseDropIn,
+  parseNetworkList,
+  type NetworkList,
+  type Objection,
+  type PluginConfig,
+} from "./config.ts";
+
+/** What a name in a directory stands for. */
+export type Entry =
+  | { type: "file"; text: string }
+  /** A directory itself, not a link to one. */
+  | { type: "directory" }
+  /** Whoever reads it fails, or waits for ever; the reason is a sentence without its subject: `leads nowhere`. */
+  | { type: "unreadable"; reason: string }
+  /** It has no name of a configuration, so that nobody reads it. */
+  | { type: "other" };
+
+/** What is in a directory of configurations. */
+export interface DirectoryListing {
+  /** By file name. */
+  entries: ReadonlyMap<string, Entry>;
+  /**
+   * By network name, what is in the directory of that name beside the configurations: the plugins that are dropped in
+   * there. Nothing where there is no such directory; a reason where it cannot be read.
+   */
+  dropIns: ReadonlyMap<string, ReadonlyMap<string, Entry> | string>;
+}
+
+/** A network that a file configures. */
+export interface Network {
+  /** The name of the file. */
+  file: string;
+  /** With all its plugins. */
+  list: NetworkList;
+  /** The files of the plugins that were dropped in, in the order of the chain: `NETWORK/10-tuning.conf`. */
+  dropIns: string[];
+}
+
+/** What comes of loading one file. */
+export type Loaded = { network: Network } | { objection: Objection };
+
+/** The names of the files that runtimes load, in the order in which they do: by their bytes. */
+export function configFiles({ entries }: DirectoryListing): string[] {
+  const names = Array.from(entries)
+    .filter(([name, { type }]) => isConfigName(name) && type !== "directory")
+    .map(([name]) => name);
+  return sortBytes(names);
+}
+
+/** Sorts names as `sort.Strings` of Go does. */
+export function sortBytes(names: Iterable<string>): string[] {
+  return [...names].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+}
+
+/** Loads the network of one file, with the plugins that are dropped in. */
+export function loadFile(file: string, listing: DirectoryListing): Loaded {
+  const read = textOf(listing.entries.get(file));
+  if ("objection" in read) return read;
+  const parsed = parseNetworkList(file, read.text);
+  if ("objection" in parsed) return parsed;
+  const { list } = parsed;
+  const found = isListName(file) && !list.loadOnlyInlinedPlugins ? loadDropIns(list.name, listing) : [];
+  if ("objection" in found) return found;
+  const plugins = [...list.plugins, ...found.map(({ plugin }) => plugin)];
+  return plugins.length === 0
+    ? {
+        objection: {
+          message: `is a network configuration list (.conflist) without plugins, and ${list.name}/ has none`,
+        },
+      }
+    : { network: { file, list: { ...list, plugins }, dropIns: found.map(({ path }) => path) } };
+}
+
+function textOf(entry: Entry | undefined): { text: string } | { objection: Objection } {
+  if (entry?.type === "file") return entry;
+  return { objection: { message: entry?.type === "unreadable" ? entry.reason : "is not there" } };
+}
+
+/** The plugins in the directory that is named like the network; one broken file there spoils the network. */
+function loadDropIns(
+  network: string,
+  { dropIns }: DirectoryListing,
+): { path: string; plugin: PluginConfig }[] | { objection: Objection } {
+  const entries = dropIns.get(network) ?? new Map<string, Entry>();
+  if (typeof entries === "string") {
+    return { objection: { message: `has more plugins in the directory ${network}/, which ${entries}` } };
+  }
+  const found: { path: string; plugin: PluginConfig }[] = [];
+  for (const name of sortBytes(entries.keys())) {
+    const entry = entries.get(name);
+    if (!name.endsWith(".conf") || entry?.type === "directory") continue;
+    const path = `${network}/${name}`;
+    const read = textOf(entry);
+    const parsed = "text" in read ? parseDropIn(read.text) : read;
+    if ("objection" in parsed) {
+      return { objection: { message: `has the plugin file ${path}, which ${parsed.objection.message}` } };
+    }
+    found.push({ path, plugin: parsed.plugin });
+  }
+  return found;
+}

@@ -32,6 +32,8 @@ const PURE = [
   "cni/config.ts",
   "cni/references.ts",
   "cni/error.ts",
+  "cni/ip.ts",
+  "cni/result.ts",
   "cni/plugin-keys.ts",
   "cni/json.ts",
   "cni/version.ts",

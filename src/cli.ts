@@ -72,6 +72,11 @@ const COMMANDS: Record<string, CommandSpec> = {
     options: ["plugin-source", "output"],
     run: async (texts, world) => (await import("./commands/list.ts")).runList(texts, world),
   },
+  catalogue: {
+    summary: "write down what is known of the plugins in an image to which some were added",
+    options: ["plugin-source", "output"],
+    run: async (texts, world) => (await import("./commands/catalogue.ts")).runCatalogue(texts, world),
+  },
   version: {
     summary: "print the version",
     options: ["output"],

@@ -20,7 +20,9 @@ export function printJson(world: World, report: Omit<JsonReport, "version">): vo
 }
 
 /** One aligned line a step. */
-export function formatSteps(steps: readonly StepResult[]): string {
+export function formatSteps(
+  steps: readonly Pick<StepResult, "outcome" | "kind" | "name" | "object" | "reason">[],
+): string {
   if (steps.length === 0) return "nothing to do\n";
   const width = Math.max(...steps.map(({ name }) => name.length));
   return steps

@@ -237,7 +237,7 @@ describe("what does not exist is refused before anything is touched", () => {
       const said = await refused([...argv]);
       assert.ok(said.startsWith(`cni-node: usage: ${message}`), said);
       assert.match(said, /\n\nUsage: cni-node COMMAND \[OPTIONS\]\n/u);
-      for (const command of ["install", "uninstall", "apply", "plan", "list", "version"]) {
+      for (const command of ["install", "uninstall", "apply", "plan", "list", "catalogue", "version"]) {
         assert.match(said, new RegExp(`^  ${command} `, "mu"));
       }
     });

@@ -51,6 +51,7 @@ describe("--output=json prints one object that docs/schemas/report.json describe
     ["of plan with differences", ["plan", "--configs=10-a.conflist:99-a.conflist", "--exit-code"], "done", 3],
     ["of plan without", ["plan", "--plugins=:ptp", "--exit-code"], "done", 0],
     ["of list", ["list"], "done", 0],
+    ["of catalogue", ["catalogue"], "done", 0],
     ["of version", ["version"], "done", 0],
     ["of a missing plugin", ["install", "--plugins=nope"], "failed", 1, "source-missing"],
     ["of a missing template", ["plan", "--configs=nope.conf"], "failed", 1, "source-missing"],
@@ -67,7 +68,7 @@ describe("--output=json prints one object that docs/schemas/report.json describe
     test(what, async () => {
       using node = preparedNode();
       const words =
-        argv[0] === "list" ? [...argv.slice(0, 1), `--plugin-source=${node.plugins}`, ...argv.slice(1)] : argv;
+        ["list", "catalogue"].includes(argv[0] ?? "") ? [...argv.slice(0, 1), `--plugin-source=${node.plugins}`, ...argv.slice(1)] : argv;
       const report = reportOf(await node.run([...words, "--output=json"]));
       const error = report["error"] as { code: string } | undefined;
       assert.deepEqual(

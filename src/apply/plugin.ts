@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { createCopy, digestOf } from "../host/disk.ts";
 import type { Live } from "../host/inspect.ts";
+import { entryOf, readCatalogue } from "./catalogue.ts";
 
 /** The new content of one asset: compared first, and written only where it differs. */
 export interface Content {
@@ -24,7 +25,8 @@ const PLUGIN_MODE = 0o755;
 /**
  * Finds the plugins that are to be installed.
  *
- * @throws Failure `source-missing` naming all that are not there; `source-unreadable`.
+ * @throws Failure `source-missing` naming all that are not there; `source-unreadable`; `catalogue-invalid`. What reads
+ * a plugin throws `catalogue-mismatch` when it is not the one that the catalogue knows.
  */
 export function preparePlugins(source: string, names: readonly string[]): Map<string, Content> {
   if (names.length === 0) return new Map();
@@ -46,7 +48,13 @@ export function preparePlugins(source: string, names: readonly string[]): Map<st
       hint: `cni-node list --plugin-source=${source} prints those that are`,
     });
   }
-  return new Map(found.map(({ name, stat }) => [name, pluginContent(join(source, name), stat?.size ?? 0)]));
+  const catalogue = readCatalogue(source);
+  return new Map(
+    found.map(({ name, stat }) => {
+      const content = pluginContent(join(source, name), stat?.size ?? 0, entryOf(catalogue, name)?.sha256);
+      return [name, content] as const;
+    }),
+  );
 }
 
 function statSource(path: string): fs.Stats | undefined {
@@ -59,13 +67,22 @@ function statSource(path: string): fs.Stats | undefined {
   }
 }
 
-function pluginContent(path: string, size: number): Content {
+function pluginContent(path: string, size: number, expected: string | undefined): Content {
+  const checked = (digest: string): string => {
+    if (expected === undefined || digest === `sha256:${expected}`) return digest;
+    throw new Failure({
+      code: "catalogue-mismatch",
+      subject: path,
+      problem: "is not the binary that the catalogue of the image knows by this name",
+      hint: "if it was put there on purpose, run cni-node catalogue where the image is built",
+    });
+  };
   let known: Promise<string> | undefined;
-  const digest = async (): Promise<string> => (known ??= digestOf(path));
+  const digest = async (): Promise<string> => (known ??= digestOf(path).then(checked));
   return {
     mode: () => PLUGIN_MODE,
     digest,
     size,
-    stage: async (target) => createCopy(path, target, { mode: PLUGIN_MODE }),
+    stage: async (target) => checked(await createCopy(path, target, { mode: PLUGIN_MODE })),
   };
 }

@@ -1,0 +1,217 @@
+/** `.catalogue.json` beside the plugins of an image: what is known of each. The build writes it (plugins/README.md). */
+import { spawn } from "node:child_process";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import * as v from "valibot";
+
+import { Failure, isSystemError, reasonOf, systemFailure } from "../errors.ts";
+import { digestOf, replaceDurably } from "../host/disk.ts";
+
+const Entry = v.looseObject({
+  name: v.string(),
+  /** The Go module that it is built from, its version and its licence; not known of plugins that others add. */
+  module: v.optional(v.string()),
+  version: v.optional(v.string()),
+  licence: v.optional(v.string()),
+  /** Bytes. */
+  size: v.number(),
+  /** 64 hexadecimal digits. */
+  sha256: v.string(),
+  /** The versions of the CNI specification that it speaks; absent: it could not be asked. */
+  cniVersions: v.optional(v.array(v.string())),
+});
+
+const Catalogue = v.looseObject({ version: v.literal(1), platform: v.optional(v.string()), plugins: v.array(Entry) });
+
+/** What is known of one plugin. */
+export type CatalogueEntry = v.InferOutput<typeof Entry>;
+
+/** What is known of the plugins in a directory. */
+export type Catalogue = v.InferOutput<typeof Catalogue>;
+
+/** What became of the entry of one plugin. */
+export interface EntryUpdate {
+  name: string;
+  outcome: "created" | "configured" | "unchanged" | "deleted";
+  reason?: string;
+}
+
+/**
+ * Reads the catalogue of a directory of plugins.
+ *
+ * @returns undefined where there is none.
+ * @throws Failure `catalogue-invalid`.
+ */
+export function readCatalogue(source: string): Catalogue | undefined {
+  const path = catalogueOf(source);
+  try {
+    return v.parse(Catalogue, JSON.parse(fs.readFileSync(path, "utf8")));
+  } catch (error) {
+    if (isSystemError(error, "ENOENT", "ENOTDIR")) return undefined;
+    throw new Failure({
+      code: "catalogue-invalid",
+      subject: path,
+      problem: `is no catalogue of plugins: ${reasonOf(error)}`,
+      hint: `cni-node catalogue --plugin-source=${source} writes it anew`,
+      cause: error,
+    });
+  }
+}
+
+/** What the catalogue says of that plugin. */
+export function entryOf(catalogue: Catalogue | undefined, name: string): CatalogueEntry | undefined {
+  return catalogue?.plugins.find((entry) => entry.name === name);
+}
+
+/**
+ * Names of the plugins in a directory, byte-sorted: regular files and links to them, no dotfiles. Names that are no
+ * text cannot be named and are left out.
+ *
+ * @throws Failure `source-missing`, or the system's.
+ */
+export function pluginNames(source: string): string[] {
+  try {
+    return fs
+      .readdirSync(source, { encoding: "buffer" })
+      .toSorted((a, b) => Buffer.compare(a, b))
+      .filter((name) => Buffer.from(name.toString()).equals(name))
+      .map((name) => name.toString())
+      .filter((name) => !name.startsWith(".") && isFile(join(source, name)));
+  } catch (error) {
+    if (!isSystemError(error, "ENOENT")) throw systemFailure(source, "cannot be listed", error);
+    throw new Failure({
+      code: "source-missing",
+      subject: source,
+      problem: "no such directory to list plugins from",
+      hint: "name the directory of the plugin binaries with --plugin-source",
+    });
+  }
+}
+
+/**
+ * Brings the catalogue to what lies in the directory: a plugin that is as its entry says keeps all that is known of it,
+ * of others the file is looked at and asked. A catalogue that is right already is not touched.
+ *
+ * @throws Failure: nothing has changed.
+ */
+export async function updateCatalogue(source: string): Promise<{ plugins: EntryUpdate[]; warnings: string[] }> {
+  const warnings: string[] = [];
+  const names = pluginNames(source);
+  const before = formerCatalogue(source, warnings);
+  const entries: CatalogueEntry[] = [];
+  const plugins: EntryUpdate[] = [];
+  for (const name of names) {
+    const known = entryOf(before, name);
+    const entry = await describe(source, name, known, warnings);
+    entries.push(entry);
+    const outcome = known === undefined ? "created" : entry === known ? "unchanged" : "configured";
+    plugins.push({ name, outcome });
+  }
+  for (const { name } of before?.plugins ?? []) {
+    if (!names.includes(name)) plugins.push({ name, outcome: "deleted", reason: "there is no such file" });
+  }
+  write(source, {
+    platform: `linux/${ARCHITECTURES[process.arch] ?? process.arch}`,
+    ...before,
+    version: 1,
+    plugins: entries,
+  });
+  return { plugins, warnings };
+}
+
+/** Go's name of each architecture, by Node's. */
+const ARCHITECTURES: Record<string, string> = { x64: "amd64" };
+
+/** A broken catalogue is one without entries. */
+function formerCatalogue(source: string, warnings: string[]): Catalogue | undefined {
+  try {
+    return readCatalogue(source);
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code !== "catalogue-invalid") throw error;
+    warnings.push(`${error.message}; it is written anew`);
+    return undefined;
+  }
+}
+
+/** What was known, if the file is the one that it was known of. */
+async function describe(
+  source: string,
+  name: string,
+  known: CatalogueEntry | undefined,
+  warnings: string[],
+): Promise<CatalogueEntry> {
+  const path = join(source, name);
+  try {
+    const { size } = fs.statSync(path);
+    const sha256 = (await digestOf(path)).replace("sha256:", "");
+    if (known?.size === size && known.sha256 === sha256) return known;
+    const answer = await askVersions(path, name);
+    if ("versions" in answer) return { name, size, sha256, cniVersions: answer.versions };
+    warnings.push(`${path}: does not tell which CNI versions it speaks: ${answer.problem}`);
+    return { name, size, sha256 };
+  } catch (error) {
+    throw systemFailure(path, "cannot be looked at", error);
+  }
+}
+
+/** How long a plugin may take to say its versions. */
+const PATIENCE = 10_000;
+
+/** Runs VERSION of the CNI specification. */
+async function askVersions(path: string, name: string): Promise<{ versions: string[] } | { problem: string }> {
+  return new Promise((resolve) => {
+    const child = spawn(path, {
+      argv0: name,
+      // Old plugins want all variables, also those that mean nothing here.
+      env: { CNI_COMMAND: "VERSION", CNI_CONTAINERID: "none", CNI_IFNAME: "none", CNI_NETNS: "/none", CNI_PATH: "/" },
+      stdio: ["pipe", "pipe", "ignore"],
+      timeout: PATIENCE,
+      killSignal: "SIGKILL",
+    });
+    let answer = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (answer += text));
+    // It may answer without reading what it is sent.
+    child.stdin.on("error", () => undefined).end('{"cniVersion":"1.1.0"}');
+    child.on("error", (error) => resolve({ problem: `it cannot be run: ${reasonOf(error)}` }));
+    child.on("close", (code, signal) => {
+      const versions = code === 0 ? supportedVersions(answer) : undefined;
+      if (versions !== undefined) return resolve({ versions });
+      resolve({ problem: code === 0 ? "its answer is none" : `it ended with ${signal ?? code}` });
+    });
+  });
+}
+
+const Answer = v.looseObject({ supportedVersions: v.pipe(v.array(v.string()), v.minLength(1)) });
+
+function supportedVersions(answer: string): string[] | undefined {
+  try {
+    return v.parse(Answer, JSON.parse(answer)).supportedVersions;
+  } catch {
+    return undefined;
+  }
+}
+
+function write(source: string, catalogue: Catalogue): void {
+  const path = catalogueOf(source);
+  const text = `${JSON.stringify(catalogue, null, 2)}\n`;
+  try {
+    if (fs.existsSync(path) && fs.readFileSync(path, "utf8") === text) return;
+    replaceDurably(path, text, 0o644);
+  } catch (error) {
+    throw systemFailure(path, "cannot be written", error);
+  }
+}
+
+function catalogueOf(source: string): string {
+  return join(source, ".catalogue.json");
+}
+
+/** Links that lead nowhere, or to themselves, are no plugins. */
+function isFile(path: string): boolean {
+  try {
+    return fs.statSync(path).isFile();
+  } catch (error) {
+    if (isSystemError(error, "ENOENT", "ELOOP", "ENOTDIR")) return false;
+    throw error;
+  }
+}

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { endOf, type Ran } from "../helpers/node.ts";
-import { findPrograms } from "./build.ts";
+import { findClusterPrograms } from "./build.ts";
 import { freePort, startApiserver, startControllers, startEtcd, type Component, type Place } from "./components.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import { CertificateAuthority, type Identity } from "./pki.ts";
@@ -73,7 +73,7 @@ const PATIENCE = 120_000;
  * - A DaemonSet makes no Pods and its status stays empty; there are no Nodes but those that a test creates.
  */
 export async function startCluster({ controllers = [], apiserver = [] }: ClusterOptions = {}): Promise<Cluster> {
-  const place = { programs: findPrograms(), processes: new Processes("cni-node-cluster-") };
+  const place = { programs: findClusterPrograms(), processes: new Processes("cni-node-cluster-") };
   try {
     const etcd = startEtcd(place);
     const authority = await CertificateAuthority.make(join(place.processes.directory, "pki"));
@@ -233,7 +233,7 @@ export class Cluster implements AsyncDisposable {
 
 function whyNot(): string | false {
   try {
-    findPrograms();
+    findClusterPrograms();
     const missing = ["openssl", "setpriv"].find((tool) => spawnSync(tool, ["--help"]).error);
     return missing === undefined ? false : `${missing} is missing`;
   } catch (error) {

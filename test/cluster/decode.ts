@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 
 import { endOf } from "../helpers/node.ts";
-import { findPrograms } from "./build.ts";
+import { findClusterPrograms } from "./build.ts";
 
 /** What kubectl finds in one manifest. */
 export interface Decoded {
@@ -14,7 +14,7 @@ export interface Decoded {
 
 /** Decodes any number of manifests, in one process. */
 export async function decode(manifests: readonly (string | Uint8Array)[]): Promise<Decoded[]> {
-  const child = spawn(join(findPrograms(), "decode"), ["-batch"]);
+  const child = spawn(join(findClusterPrograms(), "decode"), ["-batch"]);
   const inputs = manifests.map((manifest) => Buffer.from(manifest as Uint8Array));
   child.stdin.end(Buffer.concat(inputs.flatMap((input) => [Buffer.from(`${input.length}\n`), input])));
   const { exitCode, stdout, stderr } = await endOf(child);

@@ -31,9 +31,11 @@ test: check build .packages
 	node plugins/build.ts --plugins=reference
 	node --test --test-reporter=spec $(shell find test -name '*.test.ts' -not -path 'test/e2e/*' -not -path 'test/cluster/*' | sort)
 
-# Manifests on a real Kubernetes API server, and against kubectl's own reader; they are built once into the cache.
+# Against real programs and libraries, which are built once into the cache: a Kubernetes API server, kubectl's reader of
+# manifests, containerd's and CRI-O's readers of network configurations.
 e2e: build .packages
 	node test/cluster/build.ts
+	node test/selection/build.ts
 	node --test --test-reporter=spec 'test/cluster/**/*.test.ts' 'test/e2e/**/*.test.ts'
 
 check: node_modules/.installed

@@ -56,7 +56,7 @@ export function readConfig(fileName: string, text: string): { list: NetworkList 
 
 /**
  * Reads a network configuration as libcni 1.3 does, which is laxer than the specification: it takes any text for a
- * name, and any for a lone `cniVersion`. The plugins in the network's own directory (`parseDropIn`) are not in it yet;
+ * name, and any for a lone `cniVersion`. The plugins in the network's own directory (`parsePlugin`) are not in it yet;
  * a list without `plugins` relies on them.
  */
 export function parseNetworkList(fileName: string, text: string): { list: NetworkList } | { objection: Objection } {
@@ -66,10 +66,10 @@ export function parseNetworkList(fileName: string, text: string): { list: Networ
   });
 }
 
-/** Reads a plugin's configuration from the directory of a network (`DIR/NAME/*.conf`), as libcni 1.3 does. */
-export function parseDropIn(text: string): { plugin: PluginConfig } | { objection: Objection } {
+/** Reads a plugin's configuration in a file of its own, in the directory of its network, as libcni 1.3 does. */
+export function parsePlugin(text: string): { plugin: PluginConfig } | { objection: Objection } {
   return read(text, (value) => {
-    const message = objectionToPlugin(value, THE_SINGLE);
+    const message = objectionToPlugin(value, THE_SINGLE, Object.keys(value));
     return message === undefined ? { plugin: toPlugin(value, Object.keys(value)) } : { objection: { message } };
   });
 }
@@ -100,7 +100,7 @@ function listOf(value: Record<string, unknown>, text: string): NetworkList {
     disableCheck: isTrue(value["disableCheck"]),
     disableGC: isTrue(value["disableGC"]),
     loadOnlyInlinedPlugins: isTrue(value["loadOnlyInlinedPlugins"]),
-    plugins: (plugins ?? []).map((plugin) => toPlugin(plugin, Object.keys(plugin).sort())),
+    plugins: (plugins ?? []).map((plugin) => toPlugin(plugin, sortedKeys(plugin))),
     text,
   };
 }
@@ -108,6 +108,10 @@ function listOf(value: Record<string, unknown>, text: string): NetworkList {
 /** libcni finds the type under any spelling of its key, the last in the order of the keys. */
 function toPlugin(value: Record<string, unknown>, keys: readonly string[]): PluginConfig {
   return { ...value, type: stringOf(value, "type", keys) };
+}
+
+function sortedKeys(value: Record<string, unknown>): string[] {
+  return Object.keys(value).sort();
 }
 
 function isTrue(value: unknown): boolean {
@@ -169,7 +173,8 @@ function objectionToSingle(value: Record<string, unknown>): string | undefined {
     (isStringOrNone(cniVersion) ? undefined : objectionToVersion(cniVersion, "cniVersion")) ??
     (stringOf(value, "type") === "" && plugins !== undefined
       ? "has plugins, which runtimes read in a .conflist file only"
-      : objectionToPlugin(value, THE_SINGLE))
+      : objectionToPlugin(value, THE_SINGLE, Object.keys(value))) ??
+    objectionToPlugin(value, THE_SINGLE)
   );
 }
 
@@ -178,13 +183,16 @@ function isStringOrNone(value: unknown): boolean {
   return value === undefined || value === null || typeof value === "string";
 }
 
-function objectionToPlugin(plugin: unknown, where: string): string | undefined {
+/** @param keys in the order in which libcni reads them: sorted, unless the plugin has a file of its own. */
+function objectionToPlugin(plugin: unknown, where: string, keys?: readonly string[]): string | undefined {
   if (!isObject(plugin)) return `has ${where} that is no object`;
   const { type } = plugin as { type?: unknown };
   if (!isStringOrNone(type)) return noType(type, where);
   const objection = objectionToShape(plugin, where);
   if (objection !== undefined) return objection;
-  return stringOf(plugin, "type") === "" ? `has no plugin type in ${where} (key type)` : undefined;
+  return stringOf(plugin, "type", keys ?? sortedKeys(plugin)) === ""
+    ? `has no plugin type in ${where} (key type)`
+    : undefined;
 }
 
 // What the specification asks for, and libcni does not.

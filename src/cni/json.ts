@@ -66,6 +66,7 @@ export function writeJson(value: unknown): string {
     const members = Object.keys(value).sort();
     return `{${members.map((key) => `${writeJson(key)}:${writeJson(value[key])}`).join(",")}}`;
   }
+  if (Object.is(value, -0)) return "-0";
   return JSON.stringify(value).replace(
     /[<>&\u2028\u2029]/gu,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,

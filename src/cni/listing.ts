@@ -2,7 +2,7 @@
 import {
   isConfigName,
   isListName,
-  parseDropIn,
+  parsePlugin,
   parseNetworkList,
   type NetworkList,
   type Objection,
@@ -95,7 +95,7 @@ function loadDropIns(
     if (!name.endsWith(".conf") || entry?.type === "directory") continue;
     const path = `${network}/${name}`;
     const read = textOf(entry);
-    const parsed = "text" in read ? parseDropIn(read.text) : read;
+    const parsed = "text" in read ? parsePlugin(read.text) : read;
     if ("objection" in parsed) {
       return { objection: { message: `has the plugin file ${path}, which ${parsed.objection.message}` } };
     }

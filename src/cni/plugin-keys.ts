@@ -62,7 +62,7 @@ export function objectionToShape(plugin: Record<string, unknown>, where: string)
   return misfit && `has a key ${misfit.key} in ${where} that is ${misfit.problem}`;
 }
 
-/** The value of a key that is a string: of its spellings the last that is not null, else empty. */
+/** The value of a key that is a string: of its spellings the last that is not null, else empty. @param keys in order. */
 export function stringOf(
   value: Record<string, unknown>,
   key: string,

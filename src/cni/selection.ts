@@ -2,8 +2,9 @@
  * Which network configuration a container runtime takes from its directory, and why not the others: containerd's rule
  * (go-cni 1.1.14), CRI-O's (ocicni 0.4.3) and that of libcni's look-up by name. A listing → values; nothing is run.
  */
-import { isConfigName, isListName, objectionToName, type Objection } from "./config.ts";
+import { isConfigName, isListName, objectionToName, parsePlugin, type Objection } from "./config.ts";
 import { configFiles, loadFile, sortBytes, type DirectoryListing, type Entry, type Network } from "./listing.ts";
+import { stringOf } from "./plugin-keys.ts";
 import { compareVersions, isVersion, NEWEST_VERSION } from "./version.ts";
 
 /** A stable code for programs, and a sentence for people whose subject is the file or the directory. */
@@ -144,10 +145,19 @@ export function selectByName(
   const files = configFiles(listing);
   for (const file of [...files.filter(isListName), ...files.filter((one) => !isListName(one))]) {
     const loaded = loadFile(file, listing);
-    if ("objection" in loaded) return { file, ...loaded };
-    if (loaded.network.list.name === name) return loaded;
+    if ("network" in loaded ? loaded.network.list.name === name : !isPassedOver(file, name, listing)) {
+      return "network" in loaded ? loaded : { file, ...loaded };
+    }
   }
   return undefined;
+}
+
+/** A single is made a list only if it has the name, so that what is wrong with that list stays unknown. */
+function isPassedOver(file: string, name: string, { entries }: DirectoryListing): boolean {
+  const entry = entries.get(file);
+  if (isListName(file) || entry?.type !== "file") return false;
+  const parsed = parsePlugin(entry.text);
+  return "plugin" in parsed && stringOf(parsed.plugin, "name") !== name;
 }
 
 const NO_FILE: Reason = { code: "no-file", message: "has no file that ends in .conf, .conflist or .json" };

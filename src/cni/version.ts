@@ -31,8 +31,10 @@ export function negotiateVersion(cniVersion: string, cniVersions: readonly strin
   const known = (cniVersions.length === 0 || cniVersion === "" ? cniVersions : [...cniVersions, cniVersion]).filter(
     (version) => compareVersions(version, NEWEST_VERSION) <= 0,
   );
-  const newest = known.reduce((best, version) => (compareVersions(version, best) > 0 ? version : best), known[0] ?? "");
-  return [newest, cniVersion].find((version) => version !== "") ?? OLDEST_VERSION;
+  const first = known[0] ?? cniVersion;
+  return (
+    known.reduce((best, version) => (compareVersions(version, best) > 0 ? version : best), first) || OLDEST_VERSION
+  );
 }
 
 /** Major, minor and patch, as libcni's `ParseVersion` reads them. */

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { isConfigName, isListName, parseDropIn, parseNetworkList, readConfig } from "../../src/cni/config.ts";
+import { isConfigName, isListName, parsePlugin, parseNetworkList, readConfig } from "../../src/cni/config.ts";
 
 /** As their projects' manifests install them. */
 const CALICO = {
@@ -271,13 +271,21 @@ describe("a key of a type that Go does not take spoils the file", () => {
     });
   }
 
+  test("no type under the last spelling of its key: the last by name, except in a plugin's own file", () => {
+    const plugin = '{"type":"","Type":"a"}';
+    const objection = { message: "has no plugin type in plugins[0] (key type)" };
+    assert.deepEqual(parseNetworkList("a.conflist", `{"name":"n","plugins":[${plugin}]}`), { objection });
+    assert.ok("objection" in parseNetworkList("a.conf", plugin));
+    assert.deepEqual(parsePlugin(plugin), { plugin: { type: "a", Type: "a" } });
+  });
+
   test("a number beyond the largest double, except in a plugin's own file, of which libcni reads its keys only", () => {
     const objection = { message: "has a number that is too large" };
     assert.deepEqual(parseNetworkList("a.conf", '{"type":"a","mtu":1e999}'), { objection });
     assert.deepEqual(parseNetworkList("a.conflist", '{"name":"n","x":[-1e999],"plugins":[{"type":"a"}]}'), {
       objection,
     });
-    assert.ok("plugin" in parseDropIn('{"type":"a","mtu":1e999}'));
+    assert.ok("plugin" in parsePlugin('{"type":"a","mtu":1e999}'));
   });
 
   test("a nesting that no program needs", () => {
@@ -294,7 +302,7 @@ describe("a key of a type that Go does not take spoils the file", () => {
 describe("a plugin in the directory of its network", () => {
   test("is read with all its keys", () => {
     const plugin = { type: "tuning", sysctl: { a: "1" }, x: null };
-    assert.deepEqual(parseDropIn(JSON.stringify(plugin)), { plugin });
+    assert.deepEqual(parsePlugin(JSON.stringify(plugin)), { plugin });
   });
   const cases: [text: string, message: string][] = [
     ["", "is empty"],
@@ -304,7 +312,7 @@ describe("a plugin in the directory of its network", () => {
     ['{"type":"a","ipam":1}', "has a key ipam in the configuration that is no object"],
   ];
   for (const [text, message] of cases) {
-    test(`${JSON.stringify(text)} ${message}`, () => assert.deepEqual(parseDropIn(text), { objection: { message } }));
+    test(`${JSON.stringify(text)} ${message}`, () => assert.deepEqual(parsePlugin(text), { objection: { message } }));
   }
 });
 

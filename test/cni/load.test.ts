@@ -77,6 +77,8 @@ describe("a directory is read", () => {
     fs.writeFileSync(name, Buffer.from('\ufeff{"a": "\xff"}', "latin1"));
     const { entries } = readDirectoryListing(directory);
     assert.deepEqual([...entries], [["\ufffd.conf", { type: "file", text: '\ufffd{"a": "\ufffd"}' }]]);
+    write("a.json", "\ufeff{}");
+    assert.deepEqual(readDirectoryListing(directory).entries.get("a.json"), { type: "file", text: "\ufeff{}" });
   });
 
   test("as empty when it is not there; what is no directory is refused", () => {

@@ -161,6 +161,7 @@ describe("CRI-O", () => {
       old: { versions: ["0.3.1", "0.4.0"] },
       dead: { problem: "exit code 1" },
       good: { versions: ALL_VERSIONS },
+      "../good": { versions: ALL_VERSIONS },
     };
     const selection = selectForCrio(
       listing({
@@ -243,6 +244,15 @@ describe("whoever asks for a network by its name", () => {
     assert.deepEqual(selectByName(broken, "b"), { file: "3.conflist", objection: { message: "is empty" } });
     assert.ok("network" in (selectByName(broken, "a") ?? {}));
   });
+
+  test("is not stopped by a single of another name that could not be made a list", () => {
+    const huge = listing({ "1.conf": '{"name":"x","type":"x","mtu":1e999}', "2.conf": single("a", "x") });
+    assert.ok("network" in (selectByName(huge, "a") ?? {}));
+    assert.deepEqual(selectByName(huge, "x"), {
+      file: "1.conf",
+      objection: { message: "has a number that is too large" },
+    });
+  });
 });
 
 describe("plugins that are dropped into the directory of a network", () => {
@@ -250,14 +260,20 @@ describe("plugins that are dropped into the directory of a network", () => {
 
   test("are appended in the order of their names", () => {
     const dropIns = {
-      a: { "20.conf": '{"type":"c"}', "10.conf": '{"type":"b"}', "30.conflist": "", "x.conf": { type: "directory" } },
+      a: {
+        "20.conf": '{"type":"c"}',
+        "10.conf": '{"type":"b"}',
+        "é.conf": '{"type":"d"}',
+        "30.conflist": "",
+        "x.conf": { type: "directory" },
+      },
     } as const;
     const { chosen, warnings } = selectForContainerd(listing({ "1.conflist": list("a", "ptp") }, dropIns));
     assert.deepEqual(
       chosen?.list.plugins.map(({ type }) => type),
-      ["ptp", "b", "c"],
+      ["ptp", "b", "c", "d"],
     );
-    assert.deepEqual(chosen.dropIns, ["a/10.conf", "a/20.conf"]);
+    assert.deepEqual(chosen.dropIns, ["a/10.conf", "a/20.conf", "a/é.conf"]);
     assert.deepEqual(
       warnings.map(({ code }) => code),
       ["drop-ins"],

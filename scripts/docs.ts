@@ -1,9 +1,16 @@
-/** Writes the generated part of the README, the options of the commands, from the program's own --help. */
+/**
+ * Writes the generated parts of documents: in the README the options of the commands, from the program's own --help;
+ * in docs/how-cni-config-is-chosen.md what becomes of each example directory.
+ */
 import { readFileSync, writeFileSync } from "node:fs";
 
 import { run } from "../src/cli.ts";
+import { isConfigName } from "../src/cni/config.ts";
+import type { DirectoryListing, Entry } from "../src/cni/listing.ts";
+import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/selection.ts";
 
 const README = new URL("../README.md", import.meta.url);
+const CHOICE = new URL("../docs/how-cni-config-is-chosen.md", import.meta.url);
 
 /** The README with its generated part as it should be. */
 export async function documented(): Promise<string> {
@@ -59,4 +66,70 @@ function entriesOf(help: string, section: string): [string, string][] {
   return entries;
 }
 
-if (import.meta.main) writeFileSync(README, await documented());
+/** The document with the tables as they should be, one behind each directory. */
+export function documentedChoice(): string {
+  const document = readFileSync(CHOICE, "utf8");
+  return document.replace(
+    /(```net\.d(?: missing=(\S+))?\n([^]*?)```\n\n)(?:\|.*\n)*\n?/gu,
+    (_, block: string, missing: string | undefined, directory: string) =>
+      `${block}${choiceTable(directory, missing)}\n`,
+  );
+}
+
+/** @param missing the plugin that is not installed; all others are, and support every version. */
+function choiceTable(directory: string, missing: string | undefined): string {
+  const listing = listingOf(directory);
+  const versions = ["0.3.1", "0.4.0", "1.0.0"];
+  const selections = [
+    selectForContainerd(listing),
+    selectForCrio(listing, (type) => (type === missing ? undefined : { versions })),
+  ];
+  const rows = selections[0]?.files.map(({ file }, index) => [
+    `\`${file}\``,
+    ...selections.map(({ files }) => `${files[index]?.verdict}: ${files[index]?.reason.message}`),
+  ]);
+  const lines = [
+    ["file", "containerd", "CRI-O"],
+    ["---", "---", "---"],
+    ...(rows ?? []),
+    ["**pods get**", ...selections.map(outcomeOf)],
+  ];
+  return lines.map((cells) => `| ${cells.join(" | ")} |\n`).join("");
+}
+
+function outcomeOf({ chosen, warnings }: Selection): string {
+  if (chosen === undefined) return "**no network**";
+  const { name, cniVersion, plugins } = chosen.list;
+  const chain = plugins.map(({ type }) => type).join(", ");
+  const doubts = warnings.map(({ message }) => `; ${message}`);
+  return `**${name}** (${chain}; version ${cniVersion})${doubts.join("")}`;
+}
+
+/** A line for each file: its name, then its text, `(empty)`, `-> a link that leads nowhere`, or what it is. */
+function listingOf(directory: string): DirectoryListing {
+  const lines = Array.from(directory.matchAll(/^(\S+)\s+(.*)$/gmu), ([, path = "", content = ""]) => ({
+    path,
+    content,
+  }));
+  const entries = new Map<string, Entry>();
+  const dropIns = new Map<string, ReadonlyMap<string, Entry> | string>();
+  for (const { path, content } of lines) {
+    const [name = "", inside] = path.split("/");
+    const entry: Entry = inside === undefined ? entryOf(name, content) : { type: "directory" };
+    entries.set(name, entry);
+    if (inside) dropIns.set(name, new Map([[inside, entryOf(inside, content)]]));
+    if (entry.type === "other") dropIns.set(name, "cannot be read: not a directory");
+  }
+  return { entries, dropIns };
+}
+
+function entryOf(name: string, content: string): Entry {
+  if (!isConfigName(name)) return { type: "other" };
+  if (content.startsWith("->")) return { type: "unreadable", reason: "is a link that leads nowhere" };
+  return { type: "file", text: content === "(empty)" ? "" : content };
+}
+
+if (import.meta.main) {
+  writeFileSync(README, await documented());
+  writeFileSync(CHOICE, documentedChoice());
+}

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { documented } from "../scripts/docs.ts";
+import { documented, documentedChoice } from "../scripts/docs.ts";
 import { conflist, TestNode } from "./helpers/node.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -12,6 +12,14 @@ const readme = fs.readFileSync(join(root, "README.md"), "utf8");
 
 test("the README's tables of commands and options are what --help says (else: node scripts/docs.ts)", async () => {
   assert.equal(readme, await documented());
+});
+
+test("what docs/how-cni-config-is-chosen.md says of its directories is what selection says (else: node scripts/docs.ts)", () => {
+  const document = fs.readFileSync(join(root, "docs/how-cni-config-is-chosen.md"), "utf8");
+  assert.equal(document, documentedChoice());
+  const directories = [...document.matchAll(/^```net\.d/gmu)].length;
+  assert.ok(directories >= 10);
+  assert.equal([...document.matchAll(/^\| \*\*pods get\*\* \|/gmu)].length, directories);
 });
 
 test("every example of cni-node in the README works, one after the other, on a node that fits them", async () => {

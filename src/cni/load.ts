@@ -38,8 +38,8 @@ export function readDirectoryListing(directory: string): DirectoryListing {
 }
 
 /**
- * Loads a network by its name, as libcni's `LoadNetworkConf` does for cnitool and Multus: the first list of that name,
- * else the first single.
+ * Loads a network by its name, as libcni's `LoadNetworkConf` does for cnitool: the first list of that name, else the
+ * first single.
  *
  * @throws Failure `network-missing`, `config-invalid` when a file that comes before it cannot be loaded.
  */

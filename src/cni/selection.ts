@@ -133,8 +133,8 @@ export function selectForCrio(
 }
 
 /**
- * What libcni's `LoadNetworkConf` takes for those who ask for a network by its name, as cnitool and Multus do: the
- * first list of that name, else the first single. A broken file that comes before it ends the search.
+ * What libcni's `LoadNetworkConf` takes for those who ask for a network by its name, as cnitool does: the first list of
+ * that name, else the first single. A broken file that comes before it ends the search.
  *
  * @returns the network, or the file that ends the search and why, or neither when there is no such network.
  */
@@ -246,13 +246,12 @@ function whyIgnored(file: string, entry: Entry | undefined, hasDropIns: boolean)
       ? { code: "drop-ins", message: `has plugins that are dropped into the network ${JSON.stringify(file)}` }
       : { code: "directory", message: "is a directory" };
   }
-  const extensions = "runtimes read names that end in .conf, .conflist or .json";
-  if (!isConfigName(stemOf(file)) && !isConfigName(file.replace(/~$/u, "")))
-    return { code: "name", message: `is not read: ${extensions}` };
-  const cilium = file.endsWith(".cilium_bak")
-    ? "Cilium does that to what is not its own, unless cni.exclusive is false; "
+  const isRenamed = isConfigName(stemOf(file)) || isConfigName(file.replace(/~$/u, ""));
+  if (!isRenamed) return { code: "name", message: "does not end in .conf, .conflist or .json" };
+  const who = file.endsWith(".cilium_bak")
+    ? "; Cilium does that to what is not its own, unless cni.exclusive is false"
     : "";
-  return { code: "set-aside", message: `is a configuration that was renamed: ${cilium}${extensions}` };
+  return { code: "set-aside", message: `is a configuration that was renamed${who}` };
 }
 
 /** The versions of the specification, as plugins write them. */

@@ -385,7 +385,7 @@ describe("the stories of the field that selection decides", () => {
       "00-multus.conf.cilium_bak ignored set-aside",
       "05-cilium.conflist chosen first",
     ]);
-    assert.match(whyOf(selection, "00-multus.conf.cilium_bak") ?? "", /renamed: Cilium .* cni\.exclusive/u);
+    assert.match(whyOf(selection, "00-multus.conf.cilium_bak") ?? "", /renamed; Cilium .* cni\.exclusive/u);
   });
 
   test("other files in the directory are told apart", () => {

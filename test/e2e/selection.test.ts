@@ -8,6 +8,7 @@ import { after, test } from "node:test";
 import { inspect, isDeepStrictEqual } from "node:util";
 
 import { isConfigName } from "../../src/cni/config.ts";
+import { askVersion, findPlugin } from "../../src/cni/invoke.ts";
 import type { DirectoryListing, Network } from "../../src/cni/listing.ts";
 import { readDirectoryListing } from "../../src/cni/load.ts";
 import { selectByName, selectForContainerd, selectForCrio } from "../../src/cni/selection.ts";
@@ -18,6 +19,7 @@ import {
   make,
   makePlugins,
   NETWORKS,
+  PLUGIN_TYPES,
   type Case,
   type Made,
 } from "../selection/directories.ts";
@@ -173,6 +175,15 @@ function differencesByName(
     [`there is no ${JSON.stringify(name)}`, selected === undefined, theirs?.missing],
   ];
 }
+
+test("the plugins of the directories answer us as the table of their answers says", async () => {
+  for (const type of PLUGIN_TYPES) {
+    const path = findPlugin(type, pluginDirs);
+    const answer = path === undefined ? undefined : await askVersion({ plugin: type, path }).catch(() => "problem");
+    const expected = answerOf(type);
+    assert.deepEqual(answer, expected && ("versions" in expected ? expected.versions : "problem"), type);
+  }
+});
 
 test(`of ${COUNT} generated directories, each runtime takes what we say that it takes`, (t) => {
   const seed = Number(process.env["CNI_NODE_TEST_SEED"] ?? Date.now() % 2 ** 31);

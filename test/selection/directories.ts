@@ -55,6 +55,9 @@ function answering(value: unknown, exitCode = 0): Made {
   return { file: `#!/bin/sh\ncat >/dev/null\necho '${JSON.stringify(value)}'\nexit ${exitCode}\n` };
 }
 
+/** The types of the plugins; some of them are not there. */
+export const PLUGIN_TYPES = [...Object.keys(PLUGINS), "absent"];
+
 /** Makes the plugins. @returns their directories, in the order in which they are searched. */
 export function makePlugins(directory: string): string[] {
   const directories = [join(directory, "first"), join(directory, "second")] as const;
@@ -257,7 +260,7 @@ function network(): fc.Arbitrary<Record<string, unknown>> {
 }
 
 const GOOD = fc.constantFrom("good", "good", "good", "good", "good", "linked", "second", "old");
-const TYPES = fc.oneof({ arbitrary: GOOD, weight: 3 }, fc.constantFrom(...Object.keys(PLUGINS), "absent", "../good"));
+const TYPES = fc.oneof({ arbitrary: GOOD, weight: 3 }, fc.constantFrom(...PLUGIN_TYPES, "../good"));
 
 function plugin(): fc.Arbitrary<Record<string, unknown>> {
   const ranges = [[{ subnet: "10.1.0.0/24" }]];

@@ -33,6 +33,7 @@ const PURE = [
   "cni/references.ts",
   "cni/error.ts",
   "cni/ip.ts",
+  "cni/request.ts",
   "cni/result.ts",
   "cni/plugin-keys.ts",
   "cni/json.ts",

@@ -107,7 +107,11 @@ function recordOf(directory: string): unknown {
   };
   const kept = assets.flatMap((asset) => asset.before ?? []).toSorted();
   assert.deepEqual(fs.readdirSync(join(directory, ".cni-node/objects")).toSorted(), kept, "objects are what is named");
-  const told = assets.map(({ seen, ...asset }) => ({ ...asset, before: asset.before !== undefined, seen: seen !== undefined }));
+  const told = assets.map(({ seen, ...asset }) => ({
+    ...asset,
+    before: asset.before !== undefined,
+    seen: seen !== undefined,
+  }));
   return { assets: told, pending, awaited };
 }
 

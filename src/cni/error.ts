@@ -28,6 +28,8 @@ export class CniError extends Error implements ErrorObject {
   readonly code: number;
   readonly msg: string;
   readonly details: string | undefined;
+  /** What went wrong besides, while a failed ADD was taken back by DEL. */
+  readonly cleanup: CniError[] = [];
 
   /** @param prefix what the message tells before `msg`: who failed at what. */
   constructor({ code, msg, details }: ErrorObject, options: { prefix?: string; cause?: unknown } = {}) {

@@ -10,6 +10,9 @@ import { CniError, ERROR_CODES, type ErrorObject } from "./error.ts";
 import { MAX_OUTPUT, runProgram, type Stop } from "./process.ts";
 import { NEWEST_VERSION } from "./version.ts";
 
+/** The generic arguments of an attachment, as pairs of key and value. */
+export type Args = readonly (readonly [key: string, value: string])[];
+
 /** What a plugin is told in its environment, beside the command. */
 export interface Parameters {
   /** CNI_CONTAINERID */
@@ -18,8 +21,8 @@ export interface Parameters {
   netns?: string;
   /** CNI_IFNAME */
   ifName?: string;
-  /** CNI_ARGS, as pairs of key and value. */
-  args?: readonly (readonly [key: string, value: string])[];
+  /** CNI_ARGS. */
+  args?: Args;
   /** CNI_PATH: the directories in which plugins find each other. */
   pluginDirs?: readonly string[];
 }
@@ -132,14 +135,44 @@ export function findPlugin(type: string, directories: readonly string[], root = 
       details,
     });
   }
-  return directories.map((directory) => join(directory, type)).find((path) => isRegularFile(root + path));
+  return directories.map((directory) => join(directory, type)).find((path) => isRegularFile(root, path));
 }
 
-function isRegularFile(path: string): boolean {
+function isRegularFile(root: string, path: string): boolean {
   try {
-    return fs.statSync(path).isFile();
+    return fs.statSync(root === "" ? path : join(root, resolveBelow(root, path))).isFile();
   } catch {
     return false;
+  }
+}
+
+/** Follows links as a process does whose root it is: an absolute target begins there. */
+function resolveBelow(root: string, path: string): string {
+  let resolved = "/";
+  const names = path.split("/");
+  for (let links = 0; names.length > 0;) {
+    const next = join(resolved, names.shift() ?? "");
+    const target = readLink(join(root, next));
+    if (target === undefined) {
+      resolved = next;
+    } else {
+      if (++links > MAX_LINKS) throw new Error(`too many links: ${path}`);
+      if (target.startsWith("/")) resolved = "/";
+      names.unshift(...target.split("/"));
+    }
+  }
+  return resolved;
+}
+
+/** As the kernel. */
+const MAX_LINKS = 40;
+
+/** Undefined: it is no link. */
+function readLink(path: string): string | undefined {
+  try {
+    return fs.readlinkSync(path);
+  } catch {
+    return undefined;
   }
 }
 
@@ -182,8 +215,9 @@ export async function askVersion(
     stdin: JSON.stringify({ cniVersion: NEWEST_VERSION }),
   };
   try {
+    const { timeoutMs = VERSION_LIMIT_MS } = options;
     const env = { PATH: process.env["PATH"] };
-    return readVersions(invocation, await invoke(invocation, { timeoutMs: VERSION_LIMIT_MS, ...options, env }));
+    return readVersions(invocation, await invoke(invocation, { ...options, timeoutMs, env }));
   } catch (error) {
     // What plugins answer that are older than the command.
     const isOlder = error instanceof PluginError && error.msg === "unknown CNI_COMMAND: VERSION" && !error.details;

@@ -15,7 +15,8 @@ const MAX_DEPTH = 1000;
 export function parseJson(text: string): { value: unknown } | { objection: Objection } {
   try {
     const value = JSON.parse(text) as unknown;
-    return isTooDeep(value) ? { objection: { message: `is nested deeper than ${MAX_DEPTH} levels` } } : { value };
+    if (isTooDeep(value)) return { objection: { message: `is nested deeper than ${MAX_DEPTH} levels` } };
+    return { value: /\d{16}/u.test(text) ? parseExactly(text) : value };
   } catch (error) {
     if (text.trim() === "") return { objection: { message: "is empty" } };
     const first = firstError(text);
@@ -24,6 +25,21 @@ export function parseJson(text: string): { value: unknown } | { objection: Objec
     const message = `is no JSON: ${words.toLowerCase()}${invisibleAt(text, first.offset)}`;
     return { objection: { message, offset: first.offset } };
   }
+}
+
+/** What TypeScript does not know yet. */
+const { parse, rawJSON, isRawJSON } = JSON as unknown as {
+  parse: (text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown) => unknown;
+  rawJSON: (text: string) => object;
+  isRawJSON: (value: unknown) => boolean;
+};
+
+/** "The runtime MUST pass through these fields, unchanged": an integer that a number cannot hold stays its text. */
+function parseExactly(text: string): unknown {
+  return parse(text, (_key, value, { source = "" }) => {
+    const isKept = typeof value === "number" && Number.isFinite(value) && !Number.isSafeInteger(value);
+    return isKept && /^-?\d+$/u.test(source) ? rawJSON(source) : value;
+  });
 }
 
 /** Undefined: the tolerant parser has no objection, or the text is nested too deep for it. */
@@ -74,5 +90,5 @@ export function writeJson(value: unknown): string {
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !isRawJSON(value);
 }

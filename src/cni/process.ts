@@ -92,6 +92,8 @@ function isAborted(signal: AbortSignal | undefined): boolean {
  * Asked here because the C library hands everything else to the shell, which may even "succeed".
  */
 function isExecutableFormat(path: string): boolean {
+  // A name is found in PATH by the system.
+  if (!path.includes("/")) return true;
   const header = Buffer.alloc(20);
   try {
     const descriptor = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
@@ -101,7 +103,7 @@ function isExecutableFormat(path: string): boolean {
       fs.closeSync(descriptor);
     }
   } catch {
-    // A name to be found in PATH; else the system will say what is wrong with it.
+    // The system will say what is wrong with it.
     return true;
   }
   if (header.toString("latin1", 0, 2) === "#!") return true;

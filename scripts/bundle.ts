@@ -1,19 +1,25 @@
-/** Bundles src/main.ts to dist/cni-node.js, split so that a command loads only what it needs. */
+/**
+ * Bundles src/main.ts to dist/cni-node.js, split so that a command loads only what it needs. Tests give another program
+ * and another directory.
+ */
 import { execFileSync } from "node:child_process";
 import { chmodSync, readFileSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+const [source = "src/main.ts", directory = "dist"] = process.argv.slice(2);
+const name = source === "src/main.ts" ? "cni-node" : basename(source, ".ts");
+const outdir = resolve(root, directory);
 
-rmSync(join(root, "dist"), { recursive: true, force: true });
+rmSync(outdir, { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: { "cni-node": "src/main.ts" },
-  outdir: "dist",
+  entryPoints: { [name]: source },
+  outdir,
   chunkNames: "lib/[name]-[hash]",
   bundle: true,
   splitting: true,
@@ -30,7 +36,7 @@ await build({
   },
   logLevel: "warning",
 });
-chmodSync(join(root, "dist/cni-node.js"), 0o755);
+chmodSync(join(outdir, `${name}.js`), 0o755);
 
 /** The commit, from the builder's environment where there is no repository (an image build). */
 function revision(): string {

@@ -13,7 +13,7 @@ const LAYERS = [
   ["commands/"],
   ["report.ts", "diff.ts", "options.ts"],
   ["apply/"],
-  ["host/", "template/", "cni/", "cluster/"],
+  ["host/", "template/", "cni/", "cluster/", "cri/"],
   ["errors.ts", "world.ts"],
 ];
 
@@ -46,10 +46,21 @@ const PURE = [
 
 const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".ts"));
 
-function importsOf(file: string): { name: string; typeOnly: boolean }[] {
+interface Import {
+  name: string;
+  typeOnly: boolean;
+  /** Loaded when it is needed only. */
+  lazy: boolean;
+}
+
+function importsOf(file: string): Import[] {
   const text = readFileSync(join(source, file), "utf8");
   const found = text.matchAll(/(?:^|\n)(?:import|export)\s+(type\s)?[^;]*?from\s+"([^"]+)"|import\("([^"]+)"\)/gu);
-  return Array.from(found, ([, type, from, lazily]) => ({ name: from ?? lazily ?? "", typeOnly: type !== undefined }));
+  return Array.from(found, ([, type, from, lazily]) => ({
+    name: from ?? lazily ?? "",
+    typeOnly: type !== undefined,
+    lazy: lazily !== undefined,
+  }));
 }
 
 function layerOf(file: string): number {
@@ -95,5 +106,17 @@ test("cni is a library of its own: it imports nothing of ours but errors", () =>
     .filter((file) => file.startsWith("cni/"))
     .flatMap((file) => importsOf(file).map(({ name }) => name))
     .filter((name) => name.startsWith("../") && name !== "../errors.ts");
+  assert.deepEqual(wrong, []);
+});
+
+test("the client of container runtimes is loaded only where one is asked", () => {
+  const wrong = files
+    .filter((file) => folderOf(file) !== "cri")
+    .flatMap((file) =>
+      importsOf(file)
+        .filter(({ typeOnly, lazy }) => !typeOnly && !lazy)
+        .filter(({ name }) => name.includes("/cri/") || name.startsWith("@grpc/") || name.startsWith("protobufjs"))
+        .map(({ name }) => `${file} imports ${name}`),
+    );
   assert.deepEqual(wrong, []);
 });

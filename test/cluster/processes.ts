@@ -7,12 +7,13 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 
 /** What the janitor does as soon as its standard input has ended. Dying processes may still write a file. */
-const CLEAN_UP = 'cat; for try in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$0" && exit; sleep 0.2; done';
+const CLEAN_UP = 'cat; for try in 1 2 3 4 5 6 7 8 9 10; do { CLEAN_UP; } && rm -rf -- "$0" && exit; sleep 0.2; done';
 
 /** Turns into a program that the kernel kills when the process that started it ends. Part of util-linux. */
 const KEEPER = { program: "setpriv", options: ["--pdeathsig=KILL", "--"] };
 
 interface Started {
+  pid: number;
   /** Rejects if it could not be started. */
   ended: Promise<unknown>;
   /** What it has printed so far. */
@@ -28,10 +29,13 @@ export class Processes implements AsyncDisposable {
   readonly #janitor: ChildProcess;
   readonly #removed: Promise<unknown>;
 
-  /** @param prefix what the directory's name begins with. */
-  constructor(prefix: string) {
+  /**
+   * @param prefix what the directory's name begins with.
+   * @param cleanUp what else a shell does when all is over, as often as it takes: `$0` is the directory.
+   */
+  constructor(prefix: string, cleanUp = "true") {
     this.directory = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), prefix));
-    this.#janitor = spawn("sh", ["-c", CLEAN_UP, this.directory], {
+    this.#janitor = spawn("sh", ["-c", CLEAN_UP.replace("CLEAN_UP", cleanUp), this.directory], {
       cwd: "/",
       detached: true,
       stdio: ["pipe", "ignore", "ignore"],
@@ -54,7 +58,7 @@ export class Processes implements AsyncDisposable {
     child.unref();
     const ended = once(child, "exit").finally(() => this.#running.delete(child));
     this.#running.set(child, ended);
-    return { ended, printed: () => (fs.existsSync(log) ? fs.readFileSync(log, "utf8") : "") };
+    return { pid: child.pid ?? 0, ended, printed: () => (fs.existsSync(log) ? fs.readFileSync(log, "utf8") : "") };
   }
 
   /** Kills the processes and removes the directory. */

@@ -20,6 +20,8 @@ export interface GoPrograms {
   sources: string[];
   /** What goes into the programs as `-ldflags`, beside the usual. */
   ldflags?: string[];
+  /** Build tags. */
+  tags?: string[];
 }
 
 const CACHE = resolve(process.env["CNI_NODE_CACHE"] || join(homedir(), ".cache", "cni-node"));
@@ -81,9 +83,10 @@ function programDirectory(programs: GoPrograms): string {
   return join(CACHE, programs.name, hash("sha256", JSON.stringify(inputs)));
 }
 
-function buildFlags({ ldflags = [] }: GoPrograms): string[] {
+function buildFlags({ ldflags = [], tags = [] }: GoPrograms): string[] {
   // Debug information would be made and thrown away.
-  return ["-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", `-ldflags=${["-s -w", ...ldflags].join(" ")}`];
+  const flags = ["-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", `-ldflags=${["-s -w", ...ldflags].join(" ")}`];
+  return tags.length === 0 ? flags : [...flags, `-tags=${tags.join()}`];
 }
 
 /** What go names the program of a package. */

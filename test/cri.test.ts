@@ -121,7 +121,7 @@ describe("a socket that cannot be asked is refused with what to do about it", ()
     assert.equal(stdout, "cri-socket-denied\n", stderr);
   });
 
-  test("a signal ends the asking", async () => {
+  test("a signal ends the asking", { timeout: 30_000 }, async () => {
     using listening = await listen("waiting", createServer());
     const controller = new AbortController();
     const asked = ask(listening.socket, 60_000, controller.signal);
@@ -206,6 +206,72 @@ test("a runtime that tells nothing, or nonsense, is asked no more than whether i
   }
 });
 
+/** What a containerd answers that holds these networks, or whose load has failed. */
+function containerd(networks: readonly string[], network: Answers["network"] = true, load = "OK"): Answers {
+  const Networks = networks.map((Name) => ({
+    IFName: "eth0",
+    Config: { Name, CNIVersion: "1.0.0", Plugins: [{ Source: '{"type":"bridge"}' }] },
+  }));
+  const cniconfig = { PluginDirs: ["/opt/cni/bin"], PluginConfDir: "/etc/cni/net.d", PluginMaxConfNum: 1, Networks };
+  const info = { cniconfig: JSON.stringify(cniconfig), lastCNILoadStatus: load };
+  return { name: "containerd", version: "v2.4.2", network, info };
+}
+const BROKEN = containerd([], "cni plugin not initialized", "failed to load CNI config list file");
+
+describe("simulated containerd", { concurrency: true }, () => {
+  const first = { name: "first", plugins: [{ type: "bridge" }] };
+  const cases: { name: string; changes: Answers[]; verdict: string; expected?: typeof first; from?: Answers }[] = [
+    { name: "what looks as before is not believed at once", changes: [containerd(["first"]), BROKEN], verdict: "lost" },
+    { name: "a failed load is followed by a good one", changes: [BROKEN, containerd(["first"])], verdict: "confirmed" },
+    {
+      name: "another network is followed by the expected one",
+      changes: [containerd(["second"]), containerd(["second", "first"])],
+      verdict: "confirmed",
+    },
+    {
+      name: "the same plugins under another name are another network",
+      changes: [containerd(["second"])],
+      verdict: "unconfirmed",
+    },
+    {
+      name: "the same name with other plugins is another network",
+      changes: [containerd(["first", "second"])],
+      expected: { name: "first", plugins: [{ type: "ptp" }] },
+      verdict: "unconfirmed",
+    },
+    {
+      name: "a network that was not ready may become so",
+      from: BROKEN,
+      changes: [BROKEN, containerd(["first"])],
+      verdict: "confirmed",
+    },
+    { name: "a network that was not ready is not lost", from: BROKEN, changes: [BROKEN], verdict: "unconfirmed" },
+  ];
+  for (const { name, from = containerd(["first"]), changes, expected = first, verdict } of cases) {
+    test(name, async () => {
+      await using runtime = await SimulatedRuntime.start(fs.mkdtempSync(join(directory, "own-")), from);
+      const said = await ask(runtime.socket);
+      const limits = { deadline: Date.now() + 60_000, signal: NEVER };
+      runtime.answers = changes[0] ?? from;
+      const confirmation = confirmNetwork(runtime.socket, said, expected, limits);
+      await sleep(150);
+      runtime.answers = changes.at(-1) ?? from;
+      assert.equal((await confirmation).verdict, verdict);
+    });
+  }
+
+  test("passwords that are in its answer are in nothing that is made of it", async () => {
+    const config = {
+      registry: { configs: { example: { auth: { password: "secret" } } } },
+      containerd: { runtimes: {} },
+    };
+    const answers = containerd(["first"]);
+    const info = { ...answers.info, config: JSON.stringify(config) };
+    await using runtime = await SimulatedRuntime.start(fs.mkdtempSync(join(directory, "own-")), { ...answers, info });
+    assert.doesNotMatch(JSON.stringify(await ask(runtime.socket)), /secret/u);
+  });
+});
+
 describe("waiting for a runtime", () => {
   test("one that is started again is waited for", async () => {
     await using runtime = await SimulatedRuntime.start(directory, { ...CRIO, network: CRIO_HAS_NONE });
@@ -227,7 +293,7 @@ describe("waiting for a runtime", () => {
     assert.deepEqual(confirmation, { verdict: "unconfirmed", why: `${runtime.socket}: there is no such socket` });
   });
 
-  test("a signal ends it", async () => {
+  test("a signal ends it", { timeout: 30_000 }, async () => {
     await using runtime = await SimulatedRuntime.start(directory, { ...CRIO, network: CRIO_HAS_NONE });
     const controller = new AbortController();
     const limits = { deadline: Date.now() + 60_000, signal: controller.signal };

@@ -29,11 +29,11 @@ export interface ConfirmLimits {
   signal: AbortSignal;
 }
 
-/** containerd has loaded a change within 10 ms. Asked too often, it could be kept from doing so. */
+/** containerd has loaded a change within 10 ms, on a busy node in a quarter of a second. Asked too often, it could be kept from it. */
 const FIRST_PAUSE_MS = 10;
 const LONGEST_PAUSE_MS = 250;
 /** What looks as it did before is believed after this only: the runtime may not have noticed the change yet. */
-const QUIET_MS = 300;
+const QUIET_MS = 500;
 /** How long a load that did something else than it should is given to be followed by another one. */
 const SETTLE_MS = 1_000;
 /** How long a runtime is waited for that had no network before: what keeps it from having one may be no affair of ours. */

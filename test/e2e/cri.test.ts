@@ -143,16 +143,20 @@ for (const release of ["debian", "2"] as const) {
       assert.deepEqual(await confirmed, { verdict: "confirmed" });
     });
 
-    test("a network that is lost is noticed long before the deadline; once undone, it is confirmed, and pods start", async () => {
-      await using node = await startContainerd({ release });
-      const before = await withNetwork(node);
-      node.configure("05-second.conflist", '{"cniVersion": "1.0.0", "name": "second", "plugins": []}');
-      assert.match(whyOf(await confirm(node, before, bridge("second")), "lost"), /05-second\.conflist/u);
-      await assert.rejects(node.runPod(), { code: "cri-failed" });
-      fs.unlinkSync(join(node.netd, "05-second.conflist"));
-      assert.deepEqual(await confirm(node, before, before.networks?.[0]), { verdict: "confirmed" });
-      assert.equal((await node.runPod()).ip, "10.213.0.2");
-    });
+    test(
+      "a network that is lost is noticed long before the deadline; once undone, it is confirmed, and pods start",
+      { timeout: 30_000 },
+      async () => {
+        await using node = await startContainerd({ release });
+        const before = await withNetwork(node);
+        node.configure("05-second.conflist", '{"cniVersion": "1.0.0", "name": "second", "plugins": []}');
+        assert.match(whyOf(await confirm(node, before, bridge("second")), "lost"), /05-second\.conflist/u);
+        await assert.rejects(node.runPod(), { code: "cri-failed" });
+        fs.unlinkSync(join(node.netd, "05-second.conflist"));
+        assert.deepEqual(await confirm(node, before, before.networks?.[0]), { verdict: "confirmed" });
+        assert.equal((await node.runPod()).ip, "10.213.0.2");
+      },
+    );
 
     test("a network that goes with its last configuration is lost", async () => {
       await using node = await startContainerd({ release });

@@ -1,9 +1,10 @@
 /**
- * Bundles src/main.ts to dist/cni-node.js, split so that a command loads only what it needs. Tests give another program
- * and another directory.
+ * Bundles src/main.ts to dist/cni-node.js, split so that a command loads only what it needs, with the licences of what
+ * is in it. Tests give another program and another directory. Where there is no repository (an image build),
+ * CNI_NODE_VERSION and GIT_SHA say what is bundled.
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -16,7 +17,7 @@ const name = source === "src/main.ts" ? "cni-node" : basename(source, ".ts");
 const outdir = resolve(root, directory);
 
 rmSync(outdir, { recursive: true, force: true });
-await build({
+const { metafile } = await build({
   absWorkingDir: root,
   entryPoints: { [name]: source },
   outdir,
@@ -30,15 +31,32 @@ await build({
   format: "esm",
   mainFields: ["module", "main"],
   legalComments: "linked",
-  define: { CNI_NODE_VERSION: JSON.stringify(version), CNI_NODE_REVISION: JSON.stringify(revision()) },
+  metafile: true,
+  define: {
+    CNI_NODE_VERSION: JSON.stringify(process.env["CNI_NODE_VERSION"] || version),
+    CNI_NODE_REVISION: JSON.stringify(revision()),
+  },
   banner: {
     js: '#!/usr/bin/env node\nimport { createRequire as cniNodeRequire } from "node:module"; const require = cniNodeRequire(import.meta.url);',
   },
   logLevel: "warning",
 });
 chmodSync(join(outdir, `${name}.js`), 0o755);
+const inputs = Object.keys(metafile.inputs).map((path) => /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)\//u.exec(path));
+for (const [from = "", module = ""] of inputs.filter((found) => found !== null)) copyLicence(from, module);
 
-/** The commit, from the builder's environment where there is no repository (an image build). */
+/** @throws when it has none: nobody may hand on what has no licence. */
+function copyLicence(from: string, module: string): void {
+  const files = readdirSync(join(root, from)).filter((file) =>
+    /^(?:(?:un)?licen[cs]e|notice|copying)/iu.test(file),
+  );
+  if (files.length === 0) throw new Error(`${from} has no licence`);
+  const target = join(outdir, "licences", module);
+  mkdirSync(target, { recursive: true });
+  for (const file of files) copyFileSync(join(root, from, file), join(target, file));
+}
+
+/** The commit. */
 function revision(): string {
   if (process.env["GIT_SHA"]) return process.env["GIT_SHA"];
   try {

@@ -12,7 +12,7 @@ ARGS ?= $(EXAMPLE)
 CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_PLUGIN_SOURCE=$(PLUGINS) CNI_NODE_CONFIG_SOURCE=examples/templates \
 	node dist/cni-node.js
 
-.PHONY: run test e2e check format build plugins soak bench clean
+.PHONY: run test e2e check format build plugins image soak bench clean
 
 # Runs a command on ./node instead of /, by default the main job: plugins, and a config from a template.
 run: build
@@ -32,12 +32,13 @@ test: check build .packages
 	node --test --test-reporter=spec $(shell find test -name '*.test.ts' -not -path 'test/e2e/*' -not -path 'test/cluster/*' | sort)
 
 # Against real programs and libraries, which are built once into the cache: a Kubernetes API server, kubectl's reader of
-# manifests, containerd's and CRI-O's readers of network configurations, a container runtime.
+# manifests, containerd's and CRI-O's readers of network configurations, a container runtime, the image by real engines.
 e2e: build .packages
 	node plugins/build.ts --plugins=reference
 	node test/cluster/build.ts
 	node test/selection/build.ts
 	node test/runtime/build.ts
+	node test/image/build.ts
 	node --test --test-reporter=spec 'test/cluster/**/*.test.ts' 'test/e2e/**/*.test.ts'
 
 check: node_modules/.installed
@@ -54,6 +55,11 @@ dist/cni-node.js: node_modules/.installed $(SOURCES) scripts/bundle.ts package.j
 # Every plugin of the catalogue; Multus takes its time, once.
 plugins: node_modules/.installed
 	node plugins/build.ts --plugins=all
+
+# The image, by docker, podman or buildah; it prints what the layers weigh. ARGS are options of the builder.
+image: ARGS =
+image: node_modules/.installed
+	node scripts/image.ts $(ARGS)
 
 # The long forms of the reliability tests: prints what was tried and what was seen.
 soak: build .packages

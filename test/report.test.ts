@@ -67,8 +67,9 @@ describe("--output=json prints one object that docs/schemas/report.json describe
   for (const [what, argv, result, exitCode, code] of cases) {
     test(what, async () => {
       using node = preparedNode();
-      const words =
-        ["list", "catalogue"].includes(argv[0] ?? "") ? [...argv.slice(0, 1), `--plugin-source=${node.plugins}`, ...argv.slice(1)] : argv;
+      const words = ["list", "catalogue"].includes(argv[0] ?? "")
+        ? [...argv.slice(0, 1), `--plugin-source=${node.plugins}`, ...argv.slice(1)]
+        : argv;
       const report = reportOf(await node.run([...words, "--output=json"]));
       const error = report["error"] as { code: string } | undefined;
       assert.deepEqual(

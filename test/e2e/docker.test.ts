@@ -1,0 +1,335 @@
+/** The image as its users run it, by a real dockerd: first the README's own examples, then what goes wrong. */
+import assert from "node:assert/strict";
+import { hash } from "node:crypto";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { after, before, suite, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { cannotStart as noCluster, startCluster } from "../cluster/cluster.ts";
+import { conflist, type Ran } from "../helpers/node.ts";
+import { problemsOf } from "../helpers/state.ts";
+import { cannotStart, startDocker, type Engine } from "../image/engines.ts";
+import { EXAMPLES } from "../image/examples.ts";
+
+const MOUNT_PLUGINS = ["-v", "/opt/cni/bin:/host/opt/cni/bin"];
+const MOUNT_CONFIGS = ["-v", "/etc/cni/net.d:/host/etc/cni/net.d"];
+const MOUNTS = [...MOUNT_PLUGINS, ...MOUNT_CONFIGS];
+
+suite("the image, run by Docker", { skip: cannotStart }, () => {
+  let engine: Engine;
+  let bin: string;
+  let netd: string;
+  const tried = new Set<string>();
+
+  before(async () => {
+    engine = await startDocker();
+    bin = join(engine.host, "opt/cni/bin");
+    netd = join(engine.host, "etc/cni/net.d");
+  });
+  after(async () => engine[Symbol.asyncDispose]());
+
+  /** Runs the example of the README that has these words. */
+  async function example(words: string): Promise<Ran> {
+    const found = EXAMPLES.filter((line) => line.endsWith(words));
+    assert.equal(found.length, 1, `one example of ${words}`);
+    tried.add(found[0] ?? "");
+    return engine.sh(found[0] ?? "");
+  }
+
+  /** A directory for files to be mounted. */
+  function folder(name: string): string {
+    const path = join(engine.work, name);
+    fs.mkdirSync(path, { recursive: true });
+    return path;
+  }
+
+  /** A node without anything of CNI. */
+  function emptyNode(): void {
+    for (const directory of [bin, netd]) {
+      fs.rmSync(directory, { recursive: true, force: true });
+      fs.mkdirSync(directory, { recursive: true });
+    }
+  }
+
+  suite("by the README's examples", () => {
+    before(emptyNode);
+
+    test("without arguments prints its usage and ends with 2", async () => {
+      const { exitCode, stdout, stderr } = await example(" cni-node");
+      assert.deepEqual([exitCode, stdout], [2, ""]);
+      assert.match(stderr, /Usage: cni-node COMMAND/u);
+    });
+
+    test("list prints the plugins in the image, those of the ancestor among them", async () => {
+      const { exitCode, stdout } = await example("list");
+      assert.equal(exitCode, 0);
+      const names = stdout.split("\n").slice(0, -1);
+      for (const name of ["bridge", "flannel", "loopback", "multus", "multus-cni", "whereabouts"]) {
+        assert.ok(names.includes(name), name);
+      }
+      const { plugins } = await catalogue(engine);
+      assert.deepEqual(names, [...plugins.keys()]);
+    });
+
+    test("installs plugins into the mounted directory, executable and to the last bit", async () => {
+      const ran = await example("install --plugins=flannel,ipvlan");
+      assert.deepEqual(ran, {
+        exitCode: 0,
+        stdout: "created     plugin    flannel\ncreated     plugin    ipvlan\n",
+        stderr: "",
+      });
+      assert.deepEqual(fs.readdirSync(bin), [".cni-node", "flannel", "ipvlan"]);
+      const { plugins } = await catalogue(engine);
+      for (const name of ["flannel", "ipvlan"]) {
+        assert.equal(fs.statSync(join(bin, name)).mode & 0o7777, 0o755);
+        assert.equal(hash("sha256", fs.readFileSync(join(bin, name))), plugins.get(name));
+      }
+    });
+
+    test("installs configurations that are rendered from mounted templates and the node's own file", async () => {
+      const calico = conflist("calico", "calico");
+      fs.writeFileSync(join(netd, "10-calico.conflist"), calico);
+      const multus = '{"name":"multus","type":"multus-cni","delegates":[\n__10-calico.conflist__\n]}\n';
+      const ipvlan = '{"cniVersion":"1.0.0","name":"ipvlan","type":"ipvlan"}\n';
+      fs.writeFileSync(join(engine.work, "multus.conf"), multus);
+      fs.writeFileSync(join(engine.work, "ipvlan.conf"), ipvlan);
+      const ran = await example("install --configs=05-multus.conf,10-ipvlan.conf");
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      assert.equal(
+        fs.readFileSync(join(netd, "05-multus.conf"), "utf8"),
+        multus.replace("__10-calico.conflist__\n", calico),
+      );
+      assert.equal(fs.readFileSync(join(netd, "10-ipvlan.conf"), "utf8"), ipvlan);
+      assert.equal(fs.readFileSync(join(netd, "10-calico.conflist"), "utf8"), calico);
+    });
+
+    test("applies manifests to a real API server, with a mounted kubeconfig", { skip: noCluster }, async () => {
+      await using cluster = await startCluster();
+      fs.copyFileSync(cluster.adminKubeconfig, join(folder(".kube"), "config"));
+      const subject = "{kind: ServiceAccount, name: multus, namespace: default}";
+      const role = "{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}";
+      fs.writeFileSync(
+        join(engine.work, "crb.yaml"),
+        `apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: multus}\nroleRef: ${role}\nsubjects: [${subject}]\n`,
+      );
+      fs.writeFileSync(
+        join(engine.work, "sa.yaml"),
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: multus, namespace: default}\n",
+      );
+      const ran = await example("install --manifests=crb.yaml,sa.yaml");
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      assert.match(ran.stdout, /^created {5}manifest {2}crb\.yaml.*\ncreated {5}manifest {2}sa\.yaml.*\n$/u);
+      const paths = [
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/multus",
+        "/api/v1/namespaces/default/serviceaccounts/multus",
+      ];
+      for (const path of paths) assert.equal((await cluster.request("GET", path)).status, 200);
+    });
+
+    test("goes from one set of plugins to another, and does not touch what is in both", async () => {
+      for (const name of ["host-device", "multus-cni"]) fs.writeFileSync(join(bin, name), name, { mode: 0o755 });
+      const former = fs.statSync(join(bin, "multus-cni"), { bigint: true });
+      const ran = await example("apply --plugins=multus-cni,macvlan:host-device,multus-cni,ipvlan");
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      assert.deepEqual(fs.readdirSync(bin), [".cni-node", "flannel", "macvlan", "multus-cni"]);
+      const now = fs.statSync(join(bin, "multus-cni"), { bigint: true });
+      assert.deepEqual([now.ino, now.ctimeNs], [former.ino, former.ctimeNs]);
+    });
+
+    test("takes all of it away, and leaves what is not its own", async () => {
+      const ran = await example("--plugins=multus-cni,macvlan,flannel --configs=05-multus.conf,10-ipvlan.conf");
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      assert.deepEqual(fs.readdirSync(bin), []);
+      assert.deepEqual(
+        fs.readdirSync(netd).filter((name) => name !== ".cni-node"),
+        ["10-calico.conflist"],
+      );
+    });
+
+    test("with --pause stays, and ends with 0 as soon as docker stop asks it to", async () => {
+      const started = await example("install --plugins=bridge --pause");
+      assert.equal(started.exitCode, 0, started.stderr);
+      await until(engine, "docker logs cni", /created {5}plugin {4}bridge/u);
+      const state = "docker inspect --format '{{.State.Status}} {{.State.ExitCode}}' cni";
+      assert.equal((await engine.sh(state)).stdout, "running 0\n");
+      // Docker kills what has not ended in ten seconds: 137.
+      assert.equal((await example("docker stop cni")).exitCode, 0);
+      assert.equal((await engine.sh(state)).stdout, "exited 0\n");
+    });
+
+    test("every example is tried here", () => {
+      assert.deepEqual(
+        EXAMPLES.filter((line) => !tried.has(line)),
+        [],
+      );
+    });
+  });
+
+  suite("with little", () => {
+    before(emptyNode);
+
+    test("needs no writable root, no capability, no network, no home, no name: what it writes is mounted", async () => {
+      const bare = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none"];
+      const odd = ["--env=HOME=", "--hostname=x-1.example.org", "--workdir=/"];
+      fs.writeFileSync(join(netd, "10-a.conf"), '{"cniVersion":"1.0.0","name":"a","type":"bridge"}\n');
+      const templates = folder("templates");
+      fs.writeFileSync(join(templates, "05-b.conf"), '{"name":"b","type":"vlan","delegates":[__10-a.conf__]}\n');
+      const options = [...bare, ...odd, ...MOUNTS, "-v", `${templates}:/etc/cni/net.d:ro`];
+      const ran = await engine.run(options, "install", "--plugins=vlan,multus", "--configs=05-b.conf");
+      assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+      assert.deepEqual(fs.readdirSync(bin), [".cni-node", "multus", "vlan"]);
+      const again = await engine.run(options, "install", "--plugins=vlan,multus", "--configs=05-b.conf");
+      assert.equal(again.stdout.match(/unchanged/gu)?.length, 3);
+      const away = await engine.run(options, "uninstall", "--plugins=vlan,multus", "--configs=05-b.conf");
+      assert.equal(away.exitCode, 0, away.stderr);
+      assert.deepEqual(fs.readdirSync(bin), []);
+    });
+
+    test("with one of the two directories does what that one is for, and names the other when it is needed", async () => {
+      assert.equal((await engine.run(MOUNT_PLUGINS, "install", "--plugins=vlan")).exitCode, 0);
+      const templates = folder("templates");
+      const mountTemplates = ["-v", `${templates}:/etc/cni/net.d`];
+      fs.writeFileSync(join(templates, "05-c.conf"), '{"cniVersion":"1.0.0","name":"c","type":"vlan"}\n');
+      const configs = await engine.run([...MOUNT_CONFIGS, ...mountTemplates], "install", "--configs=05-c.conf");
+      assert.equal(configs.exitCode, 0, configs.stderr);
+      const both = ["install", "--plugins=bridge", "--configs=05-c.conf"];
+      for (const [mounted, missing] of [
+        [MOUNT_PLUGINS, "/etc/cni/net.d"],
+        [MOUNT_CONFIGS, "/opt/cni/bin"],
+      ] as const) {
+        const ran = await engine.run([...mounted, ...mountTemplates], ...both);
+        assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
+        assert.match(ran.stderr, new RegExp(`^cni-node: /host${missing}: .*no directory of the node is mounted`, "u"));
+        assert.match(ran.stderr, new RegExp(`hint: mount it, for example with docker run -v ${missing}:/host`, "u"));
+      }
+      assert.deepEqual(fs.readdirSync(bin), [".cni-node", "vlan"]);
+    });
+
+    test("with no directory of the node says which to mount", async () => {
+      const ran = await engine.run([], "install", "--plugins=bridge");
+      assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
+      assert.match(ran.stderr, /^cni-node: \/host\/opt\/cni\/bin: .*\n {2}hint: mount it, .*-v \/opt\/cni\/bin:/u);
+    });
+
+    test("as a user who may not write says so, and can list", async () => {
+      emptyNode();
+      assert.equal((await engine.run(["--user=65534"], "list")).exitCode, 0);
+      const ran = await engine.run(["--user=65534", ...MOUNTS], "install", "--plugins=bridge");
+      assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
+      assert.match(ran.stderr, /^cni-node: \/host\/opt\/cni\/bin[^:]*: .*permission denied\n {2}hint: run as root/u);
+      assert.deepEqual(fs.readdirSync(bin), []);
+      fs.chownSync(bin, 65534, 65534);
+      assert.equal((await engine.run(["--user=65534", ...MOUNTS], "install", "--plugins=bridge")).exitCode, 0);
+    });
+
+    test("with a directory that is mounted read-only says so", async () => {
+      emptyNode();
+      const ran = await engine.run(["-v", "/opt/cni/bin:/host/opt/cni/bin:ro"], "install", "--plugins=bridge");
+      assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
+      assert.match(ran.stderr, /read-only file system\n {2}hint: .*mount it writable/u);
+    });
+  });
+
+  suite("interrupted and at once", () => {
+    before(emptyNode);
+
+    test("what a killed container has half done is finished by the next one", async () => {
+      // The run stops before the second plugin goes live, for the kill to find it there.
+      const preload = fileURLToPath(new URL("../helpers/signal-at.mjs", import.meta.url));
+      const hold = ["-e", "NODE_OPTIONS=--import=/hold.mjs", "-e", "TEST_SIGNAL=HOLD", "-e", "TEST_AT=1"];
+      const options = [...MOUNTS, "-v", `${preload}:/hold.mjs:ro`, ...hold, "-e", "TEST_TO=/bin/vlan$"];
+      const words = [...options, "cni-node", "install", "--plugins=bridge,vlan"].join(" ");
+      await engine.sh(`docker run --detach --name killed ${words}`);
+      await until(engine, "docker logs killed 2>&1", /held/u);
+      await engine.sh("docker kill killed");
+      const ended = await engine.sh("docker wait killed");
+      assert.equal(ended.stdout, "137\n");
+      assert.deepEqual(
+        fs.readdirSync(bin).filter((name) => !name.startsWith(".")),
+        ["bridge"],
+      );
+      const next = await engine.run(MOUNTS, "install", "--plugins=macvlan");
+      assert.equal(next.exitCode, 0, next.stderr);
+      assert.deepEqual(fs.readdirSync(bin), [".cni-node", "bridge", "macvlan", "vlan"]);
+      assert.deepEqual(problemsOf(bin), []);
+    });
+
+    test("two containers at once do one after the other what each is asked for", async () => {
+      emptyNode();
+      const sets = ["bridge,vlan,macvlan,multus", "vlan,multus,ipvlan", "ptp,bridge,ipvlan"];
+      const ran = await Promise.all(sets.map(async (names) => engine.run(MOUNTS, "install", `--plugins=${names}`)));
+      assert.deepEqual(
+        ran.map(({ exitCode, stderr }) => [exitCode, stderr]),
+        sets.map(() => [0, ""]),
+      );
+      assert.deepEqual(fs.readdirSync(bin), [".cni-node", "bridge", "ipvlan", "macvlan", "multus", "ptp", "vlan"]);
+      assert.deepEqual(problemsOf(bin), []);
+    });
+
+    test("stopped while it waits it ends at once by the signal, having changed nothing", async () => {
+      emptyNode();
+      const templates = folder("templates");
+      fs.writeFileSync(join(templates, "05-w.conf"), '{"name":"w","type":"vlan","delegates":[__gone.conf__]}\n');
+      const options = [...MOUNTS, "-v", `${templates}:/etc/cni/net.d`].join(" ");
+      await engine.sh(`docker run --detach --name waits ${options} cni-node install --configs=05-w.conf --wait=10m`);
+      await until(engine, "docker top waits", /cni-node/u);
+      assert.equal((await engine.sh("docker stop --time=60 waits")).exitCode, 0);
+      assert.match((await engine.sh("docker wait waits")).stdout, /^143\n$/u);
+      assert.deepEqual(fs.readdirSync(netd), []);
+    });
+  });
+
+  suite("as a base of other images", () => {
+    test("a program that is mounted over /usr/local/bin is found first, by scripts with #!/bin/sh", async () => {
+      const local = folder("local");
+      const script = "#!/bin/sh\nset -e\necho mine: $(cni-node list | head -n 1)\nip link show lo >/dev/null\n";
+      fs.writeFileSync(join(local, "kube-watch"), script, { mode: 0o755 });
+      const mounted = `-v ${local}:/usr/local/bin --entrypoint=kube-watch`;
+      assert.equal((await engine.sh(`docker run --rm ${mounted} cni-node`)).stdout, "mine: bandwidth\n");
+    });
+
+    test("an added plugin is listed with all that is known of it and installed, as docs/image.md says", async () => {
+      emptyNode();
+      const derived = folder("derived");
+      const text = fs.readFileSync(new URL("../../docs/image.md", import.meta.url), "utf8");
+      const [, dockerfile = ""] = /```dockerfile\n([^]*?)```/u.exec(text) ?? [];
+      fs.writeFileSync(join(derived, "Dockerfile"), dockerfile);
+      const plugin = `#!/bin/sh\necho '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}'\n`;
+      fs.writeFileSync(join(derived, "my-plugin"), plugin, { mode: 0o755 });
+      const built = await engine.sh("cd derived && DOCKER_BUILDKIT=0 docker build --tag derived .");
+      assert.equal(built.exitCode, 0, built.stderr);
+      const listed = await engine.sh("docker run --rm derived list --output=json");
+      const { plugins } = JSON.parse(listed.stdout) as { plugins: { name: string }[] };
+      const sha256 = hash("sha256", plugin);
+      assert.deepEqual(
+        plugins.find(({ name }) => name === "my-plugin"),
+        { name: "my-plugin", size: plugin.length, sha256, cniVersions: ["0.4.0", "1.0.0"] },
+      );
+      const { plugins: inherited } = await catalogue(engine);
+      assert.equal(plugins.length, inherited.size + 1);
+      const ran = await engine.sh(`docker run --rm ${MOUNTS.join(" ")} derived install --plugins=my-plugin,bridge`);
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      assert.equal(fs.readFileSync(join(bin, "my-plugin"), "utf8"), plugin);
+    });
+
+    test("a binary that was replaced without that is refused, naming what mends it", async () => {
+      const other = "--entrypoint=sh cni-node -c 'echo >>/opt/cni/bin/bridge; cni-node install --plugins=bridge'";
+      const ran = await engine.sh(`docker run --rm ${MOUNTS.join(" ")} ${other}`);
+      assert.equal(ran.exitCode, 1);
+      assert.match(ran.stderr, /bridge: is not the binary .*\n {2}hint: .*cni-node catalogue/u);
+    });
+  });
+});
+
+/** The digests of the image's plugins. */
+async function catalogue(engine: Engine): Promise<{ plugins: Map<string, string> }> {
+  const { stdout } = await engine.run([], "list", "--output=json");
+  const { plugins } = JSON.parse(stdout) as { plugins: { name: string; sha256: string }[] };
+  return { plugins: new Map(plugins.map(({ name, sha256 }) => [name, sha256])) };
+}
+
+/** Waits until a command prints it. */
+async function until(engine: Engine, command: string, expected: RegExp): Promise<void> {
+  while (!expected.test((await engine.sh(command)).stdout));
+}

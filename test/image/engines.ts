@@ -1,0 +1,139 @@
+/**
+ * Docker and Podman of a test's own, with the image loaded. They live in namespaces that end with the test: their
+ * mounts, processes and sockets are seen nowhere else, and /opt and /etc of this machine are not what they mount.
+ */
+import { spawnSync } from "node:child_process";
+import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { Namespace } from "../helpers/namespace.ts";
+import { endOf, type Ran } from "../helpers/node.ts";
+import { findImage } from "./build.ts";
+
+/** Why engines cannot be started here; false: they can. Never a reason in CI, where starting one fails instead. */
+export const cannotStart: string | false = process.env["CI"] === "true" ? false : whyNot();
+
+/** What both engines want on machines that are containers themselves. */
+const LIMITS = { nofile: 1024, nproc: 1024 };
+
+/** A container engine. */
+export interface Engine extends AsyncDisposable {
+  /** The files of the machine as the engine sees it: `/opt` is empty, what is written to `/etc` is seen here only. */
+  host: string;
+  /** A directory of the test's own, here and there; also HOME. */
+  work: string;
+  /** Runs a shell script in that directory. There `docker` is this engine. */
+  sh(script: string): Promise<Ran>;
+  /** `docker run --rm`, or the same of another engine. */
+  run(options: readonly string[], ...args: string[]): Promise<Ran>;
+}
+
+/** Starts dockerd, and loads the image. */
+export async function startDocker(): Promise<Engine> {
+  const directory = makeDirectory();
+  const socket = `unix://${directory}/docker.sock`;
+  const settings = {
+    "data-root": join(directory, "data"),
+    "exec-root": join(directory, "exec"),
+    pidfile: join(directory, "docker.pid"),
+    hosts: [socket],
+    // The machine's network stays as it is.
+    iptables: false,
+    ip6tables: false,
+    bridge: "none",
+    "default-ulimits": Object.fromEntries(
+      Object.entries(LIMITS).map(([name, limit]) => [name, { Name: name, Hard: limit, Soft: limit }]),
+    ),
+  };
+  fs.writeFileSync(join(directory, "daemon.json"), JSON.stringify(settings));
+  const namespace = await Namespace.make(ownMachine(directory), { pid: true });
+  const log = join(directory, "dockerd.log");
+  const daemon = namespace.spawn(["sh", "-c", `exec dockerd --config-file ${directory}/daemon.json >${log} 2>&1`]);
+  const env = { DOCKER_HOST: socket, DOCKER_CONFIG: join(directory, "config"), HOME: join(directory, "work") };
+  const engine = engineOf(directory, namespace, env, ["docker", "run", "--rm"]);
+  const ended = new Promise<never>((_, reject) => {
+    daemon.on("exit", () => reject(new Error(fs.existsSync(log) ? fs.readFileSync(log, "utf8").slice(-4000) : "")));
+  });
+  ended.catch(() => undefined);
+  while ((await Promise.race([engine.sh("docker version"), ended])).exitCode !== 0) await sleep(50);
+  await succeed(engine, `docker load --quiet --input ${findImage()}`);
+  return engine;
+}
+
+/** Has Podman load the image; it has no daemon. */
+export async function startPodman(): Promise<Engine> {
+  const directory = makeDirectory();
+  const namespace = await Namespace.make(ownMachine(directory), { pid: true });
+  const places = { root: "data", runroot: "run", tmpdir: "tmp", "network-config-dir": "networks" };
+  const options = Object.entries(places).map(([name, path]) => `--${name}=${join(directory, path)}`);
+  const podman = ["podman", ...options, "--cgroup-manager=cgroupfs", "--runtime=runc", "--events-backend=file"];
+  const limits = Object.entries(LIMITS).map(([name, limit]) => `--ulimit=${name}=${limit}:${limit}`);
+  // The scripts say docker; to run is the only command that wants options of its own.
+  const script = [
+    "#!/bin/sh",
+    'verb=$1; shift; [ "$verb" != run ] || set -- '.concat(limits.join(" "), ' --network=none "$@"'),
+    `exec ${podman.join(" ")} "$verb" "$@"`,
+  ];
+  fs.writeFileSync(join(directory, "bin/docker"), `${script.join("\n")}\n`, { mode: 0o755 });
+  const engine = engineOf(directory, namespace, { HOME: join(directory, "work") }, ["docker", "run", "--rm"]);
+  await succeed(engine, `docker load --quiet --input ${findImage()}`);
+  return engine;
+}
+
+function makeDirectory(): string {
+  const directory = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "cni-node-test-"));
+  for (const name of ["bin", "config", "etc", "etc-work", "work"]) fs.mkdirSync(join(directory, name));
+  return directory;
+}
+
+/** What makes a namespace a machine of its own, as far as engines and the README's examples reach. */
+function ownMachine(directory: string): string {
+  return [
+    "mount -t tmpfs tmpfs /opt",
+    "mount -t tmpfs tmpfs /run",
+    "mount -t tmpfs tmpfs /dev/shm",
+    `mount -t overlay overlay -o lowerdir=/etc,upperdir=${directory}/etc,workdir=${directory}/etc-work /etc`,
+    "rm -rf /etc/cni /etc/kubernetes",
+  ].join("\n");
+}
+
+function engineOf(
+  directory: string,
+  namespace: Namespace,
+  settings: NodeJS.ProcessEnv,
+  runWords: readonly string[],
+): Engine {
+  const env = { ...settings, PATH: `${join(directory, "bin")}:${process.env["PATH"]}` };
+  const work = join(directory, "work");
+  const inside = async (command: readonly string[]): Promise<Ran> => endOf(namespace.spawn(command, env));
+  return {
+    host: namespace.root,
+    work,
+    sh: async (script) => inside(["sh", "-c", `cd ${work}\n${script}`]),
+    run: async (options, ...args) => inside([...runWords, ...options, "cni-node", ...args]),
+    async [Symbol.asyncDispose]() {
+      await inside(["sh", "-c", "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force"]);
+      await namespace[Symbol.asyncDispose]();
+      fs.rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
+    },
+  };
+}
+
+async function succeed(engine: Engine, script: string): Promise<void> {
+  const { exitCode, stderr } = await engine.sh(script);
+  if (exitCode !== 0) throw new Error(`${script}: ${stderr}`);
+}
+
+function whyNot(): string | false {
+  if (process.getuid?.() !== 0) return "needs root";
+  const missing = ["dockerd", "docker", "podman", "runc"].find((tool) => spawnSync(tool, ["--version"]).error);
+  if (missing !== undefined) return `${missing} is missing`;
+  try {
+    findImage();
+    return false;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}

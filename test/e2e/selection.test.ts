@@ -9,6 +9,7 @@ import { inspect, isDeepStrictEqual } from "node:util";
 
 import { isConfigName } from "../../src/cni/config.ts";
 import { askVersion, findPlugin } from "../../src/cni/invoke.ts";
+import { isObject } from "../../src/cni/json.ts";
 import type { DirectoryListing, Network } from "../../src/cni/listing.ts";
 import { readDirectoryListing } from "../../src/cni/load.ts";
 import { selectByName, selectForContainerd, selectForCrio } from "../../src/cni/selection.ts";
@@ -79,7 +80,15 @@ function askRuntimes(cases: readonly Case[], directories: readonly string[]): Th
 /** Both sides in one form. */
 function ourView({ list }: Network): unknown {
   const { name, cniVersion, text, plugins } = list;
-  return { name, cniVersion, text, plugins: plugins.map((plugin) => ({ ...plugin })) };
+  return { name, cniVersion, text, plugins: plugins.map(withNumbers) };
+}
+
+/** An integer beyond a number's precision, which we keep as text, is a number to them. */
+function withNumbers(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withNumbers);
+  if (isObject(value))
+    return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, withNumbers(member)]));
+  return typeof value === "object" && value !== null ? Number(JSON.stringify(value)) : value;
 }
 
 function theirView({ name, cniVersion, text, plugins }: TheirNetwork): unknown {

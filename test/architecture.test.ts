@@ -14,7 +14,7 @@ const LAYERS = [
   ["report.ts", "diff.ts", "options.ts"],
   ["apply/"],
   ["host/", "template/", "cni/", "cluster/", "cri/"],
-  ["errors.ts", "world.ts"],
+  ["errors.ts", "world.ts", "finding.ts"],
 ];
 
 /** Modules that decide and never touch a file: pure core, effects at the edge. */

@@ -13,6 +13,8 @@ import type { Kind } from "./asset.ts";
 import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
 import { prepare, type FileKind, type Prepared, type Surroundings, type Wanted } from "./prepare.ts";
+import { prove } from "./proof.ts";
+import { NodeView, type Places } from "./view.ts";
 
 /** A run that changes, or would change, what is on the node. */
 export interface ApplyRequest extends Wanted {
@@ -99,8 +101,12 @@ async function carryOut(
       const manifests = await checkManifests(prepared, request, signal);
       const steps = prepared.steps.flatMap((step) => ("outcome" in step ? step : (manifests?.resultsOf(step) ?? [])));
       const { isDraining } = prepared;
-      if (request.dryRun) return { steps, warnings: [...run.unfinished(), ...prepared.warnings], isDraining };
-      const warnings = await change(prepared, manifests, signal);
+      const view = new NodeView(run.places(), signal);
+      if (request.dryRun) {
+        const warnings = await prove(prepared.changes, view, request);
+        return { steps, warnings: [...run.unfinished(), ...prepared.warnings, ...warnings], isDraining };
+      }
+      const warnings = await change(prepared, manifests, request, view, signal);
       return { steps, warnings: [...prepared.warnings, ...warnings], isDraining };
     } catch (error) {
       if (!isPassing(error)) throw error;
@@ -126,12 +132,22 @@ async function checkManifests(
 
 /** Objects are applied before the files' commit point, and deleted when the files that needed them are gone. */
 async function change(
-  { parts, afterwards }: Prepared,
+  { parts, afterwards, changes }: Prepared,
   manifests: CheckedManifests | undefined,
+  request: ApplyRequest,
+  view: NodeView,
   signal: AbortSignal,
 ): Promise<string[]> {
   if (parts.length === 0 && manifests === undefined) return [];
-  const warnings = await transact(parts, signal, manifests);
+  const warnings: string[] = [];
+  const transacted = await transact(parts, signal, {
+    prove: async (stagedAs) => {
+      const plugins = Array.from(changes.plugins.keys(), (name) => [name, stagedAs("plugin", name)] as const);
+      warnings.push(...(await prove({ ...changes, plugins: new Map(plugins) }, view, request)));
+    },
+    outside: manifests,
+  });
+  warnings.push(...transacted);
   if (manifests === undefined) return warnings;
   await manifests.remove(parts.length > 0 || manifests.hasApplied);
   return afterwards.length === 0
@@ -179,6 +195,12 @@ class Run {
     );
   }
 
+  places(): Places {
+    const [pluginDirectory] = this.#visibleOf("plugin");
+    const [configDirectory] = this.#visibleOf("config");
+    return { hostRoot: this.#request.directories.config.hostRoot, pluginDirectory, configDirectory };
+  }
+
   surroundings(): Surroundings {
     const [configDirectory] = this.#visibleOf("config");
     return { hostRoot: this.#request.directories.config.hostRoot, configDirectory };
@@ -212,7 +234,7 @@ class Run {
       }
       this.#locks.set(directory, await lockDirectory(directory, deadline, this.#signal));
     }
-    this.notes.push(...recover([...this.#locks.keys()], this.#visible()));
+    this.notes.push(...(await recover([...this.#locks.keys()], this.#visible())));
   }
 
   /** What an earlier run left to be finished, for a run that finishes nothing. */

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
+import { readDirectoryListing } from "../cni/load.ts";
 import { isSystemError } from "../errors.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
@@ -12,6 +13,7 @@ import { prepareConfigs, warnOfDuplicateNames, type Validation } from "./config.
 import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
 import { decideInstall, decideUninstall, planSteps, type Decision, type Step, type StepResult } from "./plan.ts";
 import { preparePlugins, type Content } from "./plugin.ts";
+import type { Changes } from "./proof.ts";
 import { configsAfter, lookAtNeeds } from "./removal.ts";
 
 /** The kinds that are files on the node. */
@@ -57,6 +59,8 @@ export interface Prepared {
   parts: DirectorySteps[];
   /** The same, for after the objects of manifests have been deleted. */
   afterwards: DirectorySteps[];
+  /** What is to be proved. Plugins are named by their source. */
+  changes: Changes;
   warnings: string[];
   /** Plugins stay because of containers that may end. */
   isDraining: boolean;
@@ -104,6 +108,7 @@ export async function prepare(
     steps: decided.map((one) => ("result" in one ? (final.next().value as Decided).result : one)),
     parts: partsOf(directories, [...files, ...kept.map(recordStep)]),
     afterwards: partsOf(directories, dropped.map(recordStep)),
+    changes: changesOf(files, wanted, directories, surroundings),
     warnings: [
       ...configs.warnings,
       ...duplicateNames(files, directories.config?.path),
@@ -157,6 +162,45 @@ function keepNeeded(
 
 function keep({ result: { texts: _texts, ...result } }: Decided, reason: string): Decided {
   return { result: { ...result, outcome: "kept", reason } };
+}
+
+/** What becomes of plugins and configurations. */
+function changesOf(
+  decided: readonly Decided[],
+  { sources }: Wanted,
+  directories: Partial<Record<FileKind, Directory>>,
+  { configDirectory }: Surroundings,
+): Changes {
+  const plugins = new Map<string, string | undefined>();
+  const texts = new Map<string, string | undefined>();
+  for (const { result, file } of decided) {
+    const { kind, name } = result;
+    const effect = file?.effect ?? "none";
+    if (effect === "none") continue;
+    // A link that comes back cannot be followed from where it is kept.
+    if (kind === "config") texts.set(name, effect === "write" ? result.texts?.after : result.texts?.after || undefined);
+    else if (effect === "write") plugins.set(name, join(sources.plugin, name));
+    else plugins.set(name, objectOf(directories.plugin?.path ?? "", file?.restores));
+  }
+  const isSeen = configDirectory !== undefined && (plugins.size > 0 || texts.size > 0);
+  return {
+    plugins,
+    pluginDirectory: directories.plugin?.path ?? "",
+    ...(isSeen
+      ? {
+          configs: {
+            directory: configDirectory,
+            before: readDirectoryListing(configDirectory),
+            after: readDirectoryListing(configDirectory, texts),
+            written: [...texts].filter(([, text]) => text !== undefined).map(([name]) => name),
+          },
+        }
+      : {}),
+  };
+}
+
+function objectOf(directory: string, object: string | undefined): string | undefined {
+  return object === undefined ? undefined : join(statePaths(directory).objects, object);
 }
 
 /** The configurations as they will be after this run. */

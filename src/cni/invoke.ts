@@ -140,9 +140,18 @@ export function findPlugin(type: string, directories: readonly string[], root = 
 
 function isRegularFile(root: string, path: string): boolean {
   try {
-    return fs.statSync(root === "" ? path : join(root, resolveBelow(root, path))).isFile();
+    return fs.statSync(root === "" ? path : (seenBelow(root, path) ?? "")).isFile();
   } catch {
     return false;
+  }
+}
+
+/** Where a path of a file system is seen by this process that has it below `root`. Undefined: its links are a loop. */
+export function seenBelow(root: string, path: string): string | undefined {
+  try {
+    return join(root, resolveBelow(root, path));
+  } catch {
+    return undefined;
   }
 }
 

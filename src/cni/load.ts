@@ -13,15 +13,24 @@ const MAX_SIZE = 2 * 1024 * 1024;
 /**
  * Reads all of a directory that decides which network a runtime takes. One that does not exist is empty.
  *
+ * @param changes texts of files that will be there, by name; `undefined`: the file will be gone.
  * @throws Failure when the directory cannot be read.
  */
-export function readDirectoryListing(directory: string): DirectoryListing {
-  let entries: Map<string, Entry>;
+export function readDirectoryListing(
+  directory: string,
+  changes: ReadonlyMap<string, string | undefined> = new Map(),
+): DirectoryListing {
+  const entries = new Map<string, Entry>();
   try {
-    entries = readEntries(directory, isConfigName);
+    for (const [name, entry] of readEntries(directory, isConfigName)) entries.set(name, entry);
   } catch (error) {
-    if (isSystemError(error, "ENOENT")) return { entries: new Map(), dropIns: new Map() };
-    throw systemFailure(directory, "the network configurations cannot be read", error);
+    if (!isSystemError(error, "ENOENT")) {
+      throw systemFailure(directory, "the network configurations cannot be read", error);
+    }
+  }
+  for (const [name, text] of changes) {
+    if (text === undefined) entries.delete(name);
+    else entries.set(name, isConfigName(name) ? { type: "file", text } : { type: "other" });
   }
   const dropIns = new Map<string, Map<string, Entry> | string>();
   for (const name of networksWithDropIns(entries)) {

@@ -75,10 +75,25 @@ function isOnRootMount(hostRoot: string, path: string): boolean {
   if (resolve(hostRoot) === "/") return false;
   let existing = resolve(path);
   while (!fs.existsSync(existing)) existing = dirname(existing);
-  const real = fs.realpathSync(existing);
-  const mounts = fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n");
-  const points = mounts.map((line) => line.split(" ")[4] ?? "").map(unescapeMountPoint);
-  return !points.some((point) => point !== "/" && point !== "" && isBelow(real, point));
+  return mountOf(fs.realpathSync(existing)).point === "/";
+}
+
+/** Does the kernel refuse to run what lies at this path, for how its file system is mounted? */
+export function isMountedNoexec(path: string): boolean {
+  return mountOf(fs.realpathSync(path)).options.includes("noexec");
+}
+
+/** What a path is on: the last of the mounts with the longest mount point. */
+function mountOf(path: string): { point: string; options: string[] } {
+  const lines = fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n");
+  const mounts = lines.flatMap((line) => {
+    const [, , , , point, options] = line.split(" ");
+    if (point === undefined || options === undefined) return [];
+    return [{ point: unescapeMountPoint(point), options: options.split(",") }];
+  });
+  return mounts
+    .filter(({ point }) => isBelow(path, point))
+    .reduce((best, mount) => (mount.point.length >= best.point.length ? mount : best), { point: "/", options: [] });
 }
 
 /** The kernel writes blanks and backslashes in mountinfo as octal escapes. */
@@ -87,7 +102,7 @@ function unescapeMountPoint(point: string): string {
 }
 
 /** Is this path the directory itself or below it? */
-function isBelow(path: string, directory: string): boolean {
+export function isBelow(path: string, directory: string): boolean {
   const way = relative(directory, path);
   return way === "" || (!isAbsolute(way) && way !== ".." && !way.startsWith("../"));
 }

@@ -51,6 +51,19 @@ export interface OutsideChange {
   undo(): Promise<{ undone: number; stuck: string[] }>;
 }
 
+/** What else belongs to a run. */
+export interface Surrounding {
+  /**
+   * Looks at what is about to go live, and throws if it must not.
+   *
+   * @param stagedAs where the new content of an asset is by now.
+   */
+  prove?: (stagedAs: (kind: string, name: string) => string | undefined) => Promise<void>;
+  outside?: OutsideChange | undefined;
+  /** Looks at what has gone live, and throws if it must not stay. */
+  confirm?: (() => Promise<void>) | undefined;
+}
+
 /** The steps in one directory, in order. */
 export interface DirectorySteps {
   directory: string;
@@ -77,30 +90,47 @@ interface Member {
 export async function transact(
   parts: readonly DirectorySteps[],
   signal: AbortSignal,
-  outside?: OutsideChange,
+  { prove, outside, confirm }: Surrounding = {},
 ): Promise<string[]> {
   const members: Member[] = [];
   for (const part of parts) {
     throwIfInterrupted(signal);
     members.push(await stage(part));
   }
+  await prove?.((kind, name) => stagedAs(parts, members, kind, name));
   throwIfInterrupted(signal);
   const run = newId();
   try {
     await outside?.act();
     throwIfInterrupted(signal);
     commit(run, members);
-    actOrUndo(run, members);
+    await actOrUndo(run, members, { confirm });
   } catch (error) {
     throw outside === undefined ? error : await undoOutside(outside, error);
   }
   return settle(run, members);
 }
 
-function actOrUndo(run: string, members: readonly Member[], onForeign?: (path: string) => void): void {
+function stagedAs(
+  parts: readonly DirectorySteps[],
+  members: readonly Member[],
+  kind: string,
+  name: string,
+): string | undefined {
+  const index = parts.findIndex(({ steps }) => steps.some((step) => step.kind === kind && step.name === name));
+  const object = members[index]?.changes.find((change) => change.name === name)?.after ?? undefined;
+  return object === undefined ? undefined : join(statePaths(parts[index]?.directory ?? "").objects, object);
+}
+
+async function actOrUndo(
+  run: string,
+  members: readonly Member[],
+  { onForeign, confirm }: { onForeign?: (path: string) => void } & Pick<Surrounding, "confirm">,
+): Promise<void> {
   const acted = new Set<Change>();
   try {
     act(members, acted, onForeign);
+    await confirm?.();
   } catch (error) {
     undo(run, members, acted, error);
   }
@@ -427,8 +457,8 @@ function lookedAt(asset: HeldAsset, { directory, changes }: Member): HeldAsset {
  * @returns what was done, a sentence each.
  * @throws Failure `recovery-incomplete` when a directory of that run is not here.
  */
-export function recover(directories: readonly string[], visible: readonly string[]): string[] {
-  const notes = finishRuns(directories);
+export async function recover(directories: readonly string[], visible: readonly string[]): Promise<string[]> {
+  const notes = await finishRuns(directories);
   for (const directory of directories) {
     const record = readRecord(directory);
     if (record?.awaited !== undefined && isReleased(directory, record, visible)) {
@@ -438,20 +468,20 @@ export function recover(directories: readonly string[], visible: readonly string
   return notes;
 }
 
-function finishRuns(directories: readonly string[]): string[] {
+async function finishRuns(directories: readonly string[]): Promise<string[]> {
   const notes: string[] = [];
   for (;;) {
     const found = directories.map((directory) => ({ directory, record: readRecord(directory) }));
     const pending = found.find(({ record }) => record?.pending !== undefined)?.record?.pending;
     if (pending === undefined) return notes;
-    notes.push(...recoverRun(pending, found));
+    notes.push(...(await recoverRun(pending, found)));
   }
 }
 
-function recoverRun(
+async function recoverRun(
   { run, directories }: Pending,
   found: readonly { directory: string; record: HostRecord | undefined }[],
-): string[] {
+): Promise<string[]> {
   const present = directories.map(({ id, path }) => {
     const member = found.find(({ record }) => record?.directory === id);
     if (member?.record === undefined) throw recoveryIncomplete(found, run, path);
@@ -464,7 +494,7 @@ function recoverRun(
   }
   const members = begun.map(({ directory, record }) => memberOf(directory, record));
   const foreign: string[] = [];
-  if (!members.some(isLetGo)) actOrUndo(run, members, (path) => foreign.push(path));
+  if (!members.some(isLetGo)) await actOrUndo(run, members, { onForeign: (path) => foreign.push(path) });
   for (const warning of settle(run, members)) {
     throw new Failure({ code: "recovery-failed", subject: "an earlier run", problem: warning });
   }

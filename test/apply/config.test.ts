@@ -86,11 +86,11 @@ describe("a pointer", () => {
       using node = new TestNode();
       fs.writeFileSync(join(node.netd, "20-b.conf"), '{"name": "old", "type": "bridge"}');
       node.template("05-multus.conf", multus("__06-multus.conf__"));
-      node.template("06-multus.conf", multus("__20-b.conf__").replace("multus", "inner"));
+      node.template("06-multus.conf", multus("__20-b.conf__").replaceAll("multus", "x"));
       node.template("20-b.conf", '{"name": "new", "type": "bridge"}');
       const ran = await node.run(["install", `--configs=${configs}`]);
       assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
-      assert.deepEqual(delegatesOf(node, "05-multus.conf"), ["inner"]);
+      assert.deepEqual(delegatesOf(node, "05-multus.conf"), ["x"]);
       assert.deepEqual(delegatesOf(node, "06-multus.conf"), ["new"]);
     });
   }

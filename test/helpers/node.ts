@@ -18,6 +18,21 @@ export interface Ran extends Ending {
 /** The bundle; `make test` builds it first. */
 export const BUNDLE = fileURLToPath(new URL("../../dist/cni-node.js", import.meta.url));
 
+/** Plugins that every node of these has beside those that cni-node installs, in the second directory of CRI-O. */
+const OTHERS_DIRECTORY = "usr/libexec/cni";
+const OTHERS = (
+  "bandwidth bridge calico calico-ipam flannel host-local ipvlan loopback macvlan multus portmap ptp tuning vlan " +
+  "a b c d foreign t x y"
+).split(" ");
+
+/** A plugin: a script that answers VERSION. */
+function pluginScript(supportedVersions: readonly string[], version: string): string {
+  return `#!/bin/sh\necho '${JSON.stringify({ cniVersion: "1.0.0", supportedVersions, version })}'\nexit 0\n`;
+}
+
+/** Those that they answer. */
+export const VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
+
 /** The directories of a node and of an image, in one temporary directory. */
 export class TestNode implements Disposable {
   readonly root: string;
@@ -38,9 +53,11 @@ export class TestNode implements Disposable {
     this.templates = join(this.root, "image/etc/cni/net.d");
     this.manifests = join(this.root, "image/etc/kubernetes/manifests");
     const cache = join(this.host, "var/lib/cni");
-    for (const directory of [this.bin, this.netd, cache, this.plugins, this.templates, this.manifests]) {
+    const others = join(this.host, OTHERS_DIRECTORY);
+    for (const directory of [this.bin, this.netd, cache, others, this.plugins, this.templates, this.manifests]) {
       fs.mkdirSync(directory, { recursive: true });
     }
+    for (const name of OTHERS) fs.writeFileSync(join(others, name), pluginScript(VERSIONS, "1"), { mode: 0o755 });
   }
 
   /** The options that say where everything is. */
@@ -55,9 +72,8 @@ export class TestNode implements Disposable {
 
   /** Puts a plugin in the image: a script that answers VERSION, of a size of your choice. */
   plugin(name: string, version = "1", size = 0): void {
-    const answer = JSON.stringify({ cniVersion: "1.0.0", supportedVersions: ["0.4.0", "1.0.0"], version });
-    const script = `#!/bin/sh\ncat >/dev/null\necho '${answer}'\nexit 0\n`;
-    fs.writeFileSync(join(this.plugins, name), script.padEnd(size, "#"), { mode: 0o644 });
+    const script = pluginScript(VERSIONS, version).padEnd(size, "#");
+    fs.writeFileSync(join(this.plugins, name), script, { mode: 0o644 });
   }
 
   /** Puts a template in the image. */
@@ -129,14 +145,14 @@ export function conflist(name: string, ...types: string[]): string {
   return `${JSON.stringify({ cniVersion: "1.0.0", name, plugins })}\n`;
 }
 
-/** Every file below a directory with its content, `.cni-node` left out; links as `-> target`. */
+/** Every file below a directory with its content, `.cni-node` and plugins of others left out; links as `-> target`. */
 export function contentsOf(directory: string): Record<string, string> {
   const entries = fs.readdirSync(directory, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
   return Object.fromEntries(
     files
       .map((path) => path.slice(directory.length + 1))
-      .filter((path) => !path.split("/").includes(".cni-node"))
+      .filter((path) => !path.split("/").includes(".cni-node") && !path.startsWith(OTHERS_DIRECTORY))
       .toSorted()
       .map((path) => [path, textOf(join(directory, path))]),
   );

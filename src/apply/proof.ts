@@ -1,0 +1,303 @@
+/**
+ * Nothing unproved goes live: what a run is about to put on the node is looked at and tried, before anything changes.
+ * The checks of a configuration are data: named, in order; the first objection is the reason.
+ */
+import { join } from "node:path";
+
+import { isConfigName, type NetworkList } from "../cni/config.ts";
+import { isObject } from "../cni/json.ts";
+import { configFiles, loadFile, type DirectoryListing } from "../cni/listing.ts";
+import { usesOf, type PluginUse } from "../cni/references.ts";
+import { compareVersions, isVersion, NEWEST_VERSION } from "../cni/version.ts";
+import { Failure } from "../errors.ts";
+import type { Finding } from "../finding.ts";
+import type { Validation } from "./config.ts";
+import type { NodeView } from "./view.ts";
+
+/** What is found of one configuration. `about` is the same for what is wrong for the same reason elsewhere. */
+type Found = Omit<Finding, "path"> & { about: string };
+
+interface Check {
+  name: string;
+  run(list: NetworkList, text: string, view: NodeView): Promise<Found[]> | Found[];
+}
+
+/** In the order in which a runtime would come upon them. */
+const CHECKS: readonly Check[] = [
+  { name: "every pointer is replaced", run: (_list, text) => leftPointers(text) },
+  { name: "no key is one of the runtime's", run: (list) => reservedKeys(list) },
+  { name: "no plugin delegates to itself", run: (list) => selfDelegation(list) },
+  { name: "its plugins are there, run, and support its version", run: async (list, _text, view) => uses(list, view) },
+  { name: "the kubeconfigs that it names are there", run: (list, _text, view) => kubeconfigs(list, view) },
+  { name: "runtimes know its version", run: (list) => newVersion(list) },
+];
+
+/**
+ * Looks at the configurations of a directory as they are or will be.
+ *
+ * @param files which; by default all that runtimes read.
+ * @throws Interrupted
+ */
+async function examineConfigs(
+  listing: DirectoryListing,
+  view: NodeView,
+  files: readonly string[] = configFiles(listing),
+): Promise<(Finding & { about: string })[]> {
+  const found: (Finding & { about: string })[] = [];
+  for (const file of files) {
+    for (const one of await examineConfig(file, listing, view)) found.push({ ...one, path: file });
+  }
+  return found;
+}
+
+async function examineConfig(file: string, listing: DirectoryListing, view: NodeView): Promise<Found[]> {
+  const loaded = loadFile(file, listing);
+  if ("objection" in loaded) {
+    const hint = "mend it or move it away: containerd stops at the first file that it cannot load";
+    const { message } = loaded.objection;
+    return [{ code: "config-invalid", severity: "error", message, hint, about: file }];
+  }
+  const entry = listing.entries.get(file);
+  const found: Found[] = [];
+  for (const check of CHECKS) {
+    found.push(...(await check.run(loaded.network.list, entry?.type === "file" ? entry.text : "", view)));
+  }
+  return found;
+}
+
+/** Other installers' templates leave their own of the same form (Calico's `__CNI_MTU__`). */
+function leftPointers(text: string): Found[] {
+  const [pointer] = /(?<![A-Za-z0-9_])__[A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*__(?![A-Za-z0-9_])/u.exec(text) ?? [];
+  if (pointer === undefined) return [];
+  return [
+    {
+      code: "pointer-left",
+      severity: "warning",
+      message: `still has ${pointer}, which nobody has replaced`,
+      hint: "look at where it came from: the file that a pointer names is taken as it is",
+      about: pointer,
+    },
+  ];
+}
+
+/** CNI specification, section 1, "Reserved keys, used by the protocol", and what runtimes insert by section 4. */
+function reservedKeys({ plugins }: NetworkList): Found[] {
+  return plugins.flatMap((plugin) =>
+    Object.keys(plugin)
+      .filter(isReserved)
+      .map((key): Found => {
+        const message = `sets ${key} for ${plugin.type}, which runtimes set themselves`;
+        return { code: "reserved-key", severity: "warning", message, hint: "leave it out", about: `${plugin.type} ${key}` };
+      }),
+  );
+}
+
+function isReserved(key: string): boolean {
+  return ["runtimeConfig", "args", "prevResult"].includes(key) || key.startsWith("cni.dev/");
+}
+
+/** Each ADD would start another, without end, until the node is full of processes. */
+function selfDelegation({ plugins }: NetworkList): Found[] {
+  return plugins.flatMap((plugin) => {
+    const { type, delegates, delegate } = plugin;
+    const inner = [...usesOf({ delegates }), ...usesOf({ plugins: [delegate] })];
+    if (!inner.some((use) => use.type === type)) return [];
+    const message = `has ${type} delegate to itself: every new pod would start plugins without end`;
+    const hint = "let it delegate to the configuration of the primary network, not to its own";
+    return [{ code: "delegates-to-itself", severity: "error", message, hint, about: type }];
+  });
+}
+
+async function uses(list: NetworkList, view: NodeView): Promise<Found[]> {
+  const found = new Map<string, Found>();
+  for (const use of usesOf({ plugins: list.plugins }, list.cniVersion)) {
+    const objection = await objectionToUse(use, view);
+    if (objection !== undefined && !found.has(objection.about)) found.set(objection.about, objection);
+  }
+  return [...found.values()];
+}
+
+async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): Promise<Found | undefined> {
+  const plugin = await view.plugin(type);
+  if ("missing" in plugin) {
+    return {
+      code: "plugin-missing",
+      severity: "error",
+      message: `needs the plugin ${type}, which is not in ${plugin.missing}`,
+      hint: `install it before or together with the configuration: cni-node install --plugins=${type}`,
+      about: `missing ${type}`,
+    };
+  }
+  if ("unseen" in plugin) {
+    return {
+      code: "plugin-unseen",
+      severity: "warning",
+      message: `needs the plugin ${type}; whether it is there cannot be seen: ${plugin.unseen}`,
+      hint: "mount the node's directory of plugins, /opt/cni/bin, below the host root",
+      about: `unseen ${type}`,
+    };
+  }
+  if ("objection" in plugin) {
+    const { message, ...objection } = plugin.objection;
+    return { ...objection, message: `needs the plugin ${type}, which ${message}`, about: `${objection.code} ${type}` };
+  }
+  if (cniVersion === undefined || !isVersion(cniVersion) || supports(plugin.versions, cniVersion)) return undefined;
+  return {
+    code: "version-unsupported",
+    severity: "error",
+    message: `has cniVersion ${cniVersion}, which the plugin ${type} does not support: it knows ${plugin.versions.join(", ")}`,
+    hint: "use one of these as cniVersion, or another version of the plugin",
+    about: `version ${cniVersion} ${type}`,
+  };
+}
+
+function supports(versions: readonly string[], cniVersion: string): boolean {
+  return versions.some((version) => isVersion(version) && compareVersions(version, cniVersion) === 0);
+}
+
+/** Multus' and the ptp family's `kubeconfig`, Calico's, Istio's and whereabouts' `kubernetes.kubeconfig`. */
+function kubeconfigs({ plugins }: NetworkList, view: NodeView): Found[] {
+  const paths = plugins.flatMap(kubeconfigsOf).filter((path) => path.startsWith("/"));
+  return [...new Set(paths)].flatMap((path): Found[] => {
+    const isThere = view.hasFile(path);
+    if (isThere === true) return [];
+    const about = `kubeconfig ${path}`;
+    return isThere === false
+      ? [
+          {
+            code: "kubeconfig-missing",
+            severity: "error",
+            message: `names the kubeconfig ${path}, which is not there: its plugin would fail for every new pod`,
+            hint: "write the kubeconfig first",
+            about,
+          },
+        ]
+      : [
+          {
+            code: "kubeconfig-unseen",
+            severity: "warning",
+            message: `names the kubeconfig ${path}; whether it is there cannot be seen, for its directory is not mounted`,
+            about,
+          },
+        ];
+  });
+}
+
+/** The kubeconfigs that a plugin's configuration names, those of its delegates included. */
+function kubeconfigsOf(config: unknown): string[] {
+  if (!isObject(config)) return [];
+  const { kubeconfig, kubernetes, ipam, delegate, delegates, plugins } = config;
+  const nested = [delegates, plugins].flatMap((list) => (Array.isArray(list) ? (list as unknown[]) : []));
+  return [
+    ...(typeof kubeconfig === "string" && kubeconfig !== "" ? [kubeconfig] : []),
+    ...[kubernetes, ipam, delegate, ...nested].flatMap(kubeconfigsOf),
+  ];
+}
+
+function newVersion({ cniVersion }: NetworkList): Found[] {
+  if (!isVersion(cniVersion) || compareVersions(cniVersion, NEWEST_VERSION) <= 0) return [];
+  const message = `has cniVersion ${cniVersion}, newer than ${NEWEST_VERSION}, the newest that is known`;
+  const hint = "name older ones beside it: cniVersions";
+  return [{ code: "version-too-new", severity: "warning", message, hint, about: `too new ${cniVersion}` }];
+}
+
+/** What a run is about to change, as the proof sees it. */
+export interface Changes {
+  /** The node's directory of configurations; undefined: it cannot be seen. */
+  configs?: {
+    directory: string;
+    before: DirectoryListing;
+    after: DirectoryListing;
+    /** The names of files that get new content. */
+    written: readonly string[];
+  };
+  /** Plugins by name, and where their new content is now; undefined: it goes. */
+  plugins: ReadonlyMap<string, string | undefined>;
+  /** Where they are installed, if any are. */
+  pluginDirectory: string;
+}
+
+/**
+ * Proves what a run is about to put on the node: the plugins that it writes answer, the configurations that it writes
+ * can work, and others that worked still can. What was wrong before for the same reason is not this run's affair.
+ *
+ * @param view the node as it is.
+ * @returns warnings.
+ * @throws Failure with the code of the first finding, Interrupted.
+ */
+export async function prove(
+  { configs, plugins, pluginDirectory }: Changes,
+  view: NodeView,
+  { validate, force, dryRun }: { validate: Validation; force: boolean; dryRun: boolean },
+): Promise<string[]> {
+  if (validate === "off") return [];
+  const after = view.after(plugins);
+  const found = (await examinePlugins(plugins, after)).map((one) => ({ ...one, path: join(pluginDirectory, one.path) }));
+  if (configs !== undefined) {
+    const { directory, written } = configs;
+    const own = await examineConfigs(configs.after, after, written.filter(isConfigName));
+    const others = await examineConfigs(configs.after, after, touched(configs.after, written, plugins));
+    const wrong = [...own, ...others.filter(({ severity }) => severity === "error")];
+    const known = wrong.some(isError) ? await aboutOf(configs.before, view) : new Set<string>();
+    const judged = wrong
+      .filter((one) => own.includes(one) || !known.has(one.about))
+      .map((one) =>
+        known.has(one.about) || (force && isGone(one, plugins)) ? { ...one, severity: "warning" as const } : one,
+      );
+    found.push(...judged.map((one) => ({ ...one, path: join(directory, one.path) })));
+  }
+  // A source gets its mode when it is copied.
+  const isUnasked = ({ code }: Finding): boolean => dryRun && code === "plugin-mode";
+  return weigh(found.filter((one) => !isUnasked(one)), validate);
+}
+
+function weigh(found: readonly Finding[], validate: Validation): string[] {
+  const objection = found.find(isError);
+  if (objection !== undefined && validate === "strict") throw refusal(objection);
+  return found.map(({ path, message, hint }) => `${path}: ${message}${hint === undefined ? "" : `; ${hint}`}`);
+}
+
+/** So many plugins are asked at a time: each is a process with memory of its own. */
+const AT_ONCE = 4;
+
+async function examinePlugins(plugins: Changes["plugins"], view: NodeView): Promise<Finding[]> {
+  const names = [...plugins].flatMap(([name, path]) => (path === undefined ? [] : [name]));
+  const found: Finding[] = [];
+  for (let first = 0; first < names.length; first += AT_ONCE) {
+    const some = names.slice(first, first + AT_ONCE);
+    const views = await Promise.all(some.map(async (name) => [name, await view.plugin(name)] as const));
+    for (const [name, plugin] of views) {
+      if ("objection" in plugin) found.push({ path: name, ...plugin.objection });
+    }
+  }
+  return found;
+}
+
+/** Configurations that stay as they are, and whose plugins do not. */
+function touched(listing: DirectoryListing, written: readonly string[], plugins: Changes["plugins"]): string[] {
+  if (plugins.size === 0) return [];
+  return configFiles(listing).filter((file) => {
+    const loaded = written.includes(file) ? undefined : loadFile(file, listing);
+    if (loaded === undefined || "objection" in loaded) return false;
+    return usesOf({ plugins: loaded.network.list.plugins }).some(({ type }) => plugins.has(type));
+  });
+}
+
+/** What is wrong on the node already. */
+async function aboutOf(listing: DirectoryListing, view: NodeView): Promise<Set<string>> {
+  return new Set((await examineConfigs(listing, view)).filter(isError).map(({ about }) => about));
+}
+
+function isError({ severity }: Finding): boolean {
+  return severity === "error";
+}
+
+/** Whoever removes a plugin by force knows that configurations name it. */
+function isGone({ about }: { about: string }, plugins: Changes["plugins"]): boolean {
+  return [...plugins].some(([name, path]) => path === undefined && about === `missing ${name}`);
+}
+
+function refusal({ code, path, message, hint }: Finding): Failure {
+  const anyway = "--validate=warn installs it all the same";
+  return new Failure({ code, subject: path, problem: message, hint: hint === undefined ? anyway : `${hint}; ${anyway}` });
+}

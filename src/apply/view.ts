@@ -1,0 +1,260 @@
+/** What of the node can be seen from here that configurations rely on: plugins, each run once, and files. */
+import * as fs from "node:fs";
+import { basename, dirname, join, relative } from "node:path";
+
+import { askVersion, PluginError, seenBelow } from "../cni/invoke.ts";
+import { throwIfInterrupted } from "../errors.ts";
+import type { Finding } from "../finding.ts";
+import { isBelow, isMountedNoexec } from "../host/directory.ts";
+
+/** Where configurations are on every node. */
+const HOST_CONFIG_PATH = "/etc/cni/net.d";
+
+/** Where container runtimes of all kinds look for plugins. */
+const PLUGIN_PATHS = ["/opt/cni/bin", "/usr/libexec/cni", "/usr/lib/cni"];
+
+/** What is wrong with a plugin, without its path. */
+export type PluginObjection = Omit<Finding, "path">;
+
+/** What is known of a plugin. */
+export type PluginView =
+  /** Its file as it is seen from here, and the versions of the specification that it supports. */
+  | { path: string; versions: readonly string[] }
+  /** It does not run, or that cannot be judged from here. */
+  | { path: string; objection: PluginObjection }
+  /** It is in none of the runtime's directories. */
+  | { missing: string }
+  /** It is in none of those that can be seen. */
+  | { unseen: string };
+
+/** The places of a node as they are seen from here. */
+export interface Places {
+  /** Where the node's file system is. */
+  hostRoot: string;
+  /** Where plugins are installed, if it is there. */
+  pluginDirectory: string | undefined;
+  /** Where configurations are, if it is there. */
+  configDirectory: string | undefined;
+  /** Where the runtime itself says that it looks for plugins, as the node sees it. */
+  runtimePluginDirs?: readonly string[] | undefined;
+}
+
+/** Looks at a node, or at what it will be. */
+export class NodeView {
+  readonly #places: Places;
+  readonly #signal: AbortSignal;
+  /** New plugins by name, and where they are now; `undefined`: it will be gone. */
+  readonly #changes: ReadonlyMap<string, string | undefined>;
+  readonly #asked: Map<string, Promise<PluginView>>;
+
+  constructor(
+    places: Places,
+    signal: AbortSignal,
+    changes: ReadonlyMap<string, string | undefined> = new Map(),
+    asked = new Map<string, Promise<PluginView>>(),
+  ) {
+    this.#places = places;
+    this.#signal = signal;
+    this.#changes = changes;
+    this.#asked = asked;
+  }
+
+  /** The same node as it will be. */
+  after(changes: ReadonlyMap<string, string | undefined>): NodeView {
+    return new NodeView(this.#places, this.#signal, changes, this.#asked);
+  }
+
+  /** @throws Interrupted */
+  async plugin(type: string): Promise<PluginView> {
+    const changed = this.#changes.get(type);
+    if (changed !== undefined) return this.#ask(type, changed);
+    const { pluginDirectory } = this.#places;
+    const without = this.#changes.has(type) ? pluginDirectory : undefined;
+    for (const { directory, root } of this.#pluginDirectories()) {
+      if (join(root, directory) === without) continue;
+      const path = seenBelow(root, join(directory, type));
+      if (path !== undefined && isFile(path)) return this.#ask(type, path);
+      if (isHiddenLink(join(root, directory, type), root)) {
+        const target = fs.readlinkSync(join(root, directory, type));
+        return { unseen: `${join(directory, type)} is a link to ${target}, which is not mounted` };
+      }
+    }
+    return this.#nowhere();
+  }
+
+  /** Is there such a file on the node? Undefined: its directory cannot be seen from here. */
+  hasFile(path: string): boolean | undefined {
+    const { hostRoot, configDirectory } = this.#places;
+    if (isBelow(path, HOST_CONFIG_PATH) && configDirectory !== undefined) {
+      return isFile(join(configDirectory, relative(HOST_CONFIG_PATH, path)));
+    }
+    const directory = seenBelow(hostRoot, dirname(path));
+    if (directory === undefined || !fs.existsSync(directory)) return hostRoot === "/" ? false : undefined;
+    return isFile(seenBelow(hostRoot, path) ?? "");
+  }
+
+  /** Those that are there, as paths below a root. */
+  #pluginDirectories(): { directory: string; root: string }[] {
+    const { hostRoot, pluginDirectory, runtimePluginDirs = PLUGIN_PATHS } = this.#places;
+    const others = runtimePluginDirs
+      .map((directory) => ({ directory, root: hostRoot }))
+      .filter(({ directory }) => join(hostRoot, directory) !== pluginDirectory)
+      .filter(({ directory }) => isDirectory(seenBelow(hostRoot, directory)));
+    if (pluginDirectory === undefined) return others;
+    const own = isBelow(pluginDirectory, hostRoot)
+      ? { directory: join("/", relative(hostRoot, pluginDirectory)), root: hostRoot }
+      : { directory: pluginDirectory, root: "/" };
+    return [own, ...others];
+  }
+
+  #nowhere(): PluginView {
+    const { hostRoot, runtimePluginDirs = [] } = this.#places;
+    const seen = this.#pluginDirectories().map(({ directory }) => directory);
+    const hidden = runtimePluginDirs.filter((path) => !isDirectory(seenBelow(hostRoot, path)));
+    if (hostRoot !== "/" && hidden.length > 0) return { unseen: `${hidden.join(", ")} is not mounted` };
+    if (seen.length === 0) return { unseen: "no directory of plugins is mounted" };
+    return { missing: seen.join(" or ") };
+  }
+
+  async #ask(type: string, path: string): Promise<PluginView> {
+    const known = this.#asked.get(path);
+    const asked = known ?? examinePlugin(type, path, this.#places.hostRoot === "/", this.#signal);
+    this.#asked.set(path, asked);
+    return asked;
+  }
+}
+
+/** How the header of an ELF file names the processors that Node.js runs on, and those whose programs they run, too. */
+const MACHINES: Record<string, Record<number, string>> = {
+  x64: { 62: "x86-64", 3: "x86" },
+  arm64: { 183: "aarch64", 40: "arm" },
+};
+const MACHINE_NAMES: Record<number, string> = {
+  3: "x86",
+  8: "mips",
+  21: "ppc64",
+  22: "s390",
+  40: "arm",
+  62: "x86-64",
+  183: "aarch64",
+  243: "riscv",
+};
+
+/**
+ * Asks a plugin for its versions, and finds out why it does not tell them.
+ *
+ * @param isNative this process sees the node's own file system: what is missing here is missing there.
+ * @throws Interrupted
+ */
+async function examinePlugin(
+  type: string,
+  path: string,
+  isNative: boolean,
+  signal: AbortSignal,
+): Promise<PluginView & { path: string }> {
+  throwIfInterrupted(signal);
+  const foreign = foreignMachine(path);
+  if (foreign !== undefined) {
+    const message = `is built for another processor (${foreign}; this node has ${process.arch})`;
+    const hint = "install the binary for this node's architecture";
+    return { path, objection: { code: "plugin-architecture", severity: "error", message, hint } };
+  }
+  try {
+    return { path, versions: await askVersion({ plugin: type, path }, { signal }) };
+  } catch (error) {
+    if (!(error instanceof PluginError)) throw error;
+    throwIfInterrupted(signal);
+    return { path, objection: objectionOf(error, isNative) };
+  }
+}
+
+function objectionOf(error: PluginError, isNative: boolean): PluginObjection {
+  const { reason, systemCode, exitCode, signal, stderr, path, message } = error;
+  if (reason === "timeout") {
+    return broken("plugin-silent", "does not answer VERSION within 5 seconds", "run it by hand and see what it does");
+  }
+  if (systemCode === "ENOEXEC") {
+    return broken("plugin-no-program", "is no program: neither ELF nor a script", "put the right file in its place");
+  }
+  if (systemCode === "EACCES" && isMountedNoexec(path)) {
+    const hint = "mount the file system of the plugins without noexec, or use another directory (--plugin-dir)";
+    return broken("plugin-noexec", "cannot be run: its file system is mounted noexec", hint);
+  }
+  if (systemCode === "EACCES" && !isExecutable(path)) {
+    return broken("plugin-mode", "is not executable", `chmod 755 ${basename(path)}`);
+  }
+  if (systemCode === "EACCES" || systemCode === "EPERM") {
+    return {
+      code: "plugin-denied",
+      severity: "warning",
+      message: "cannot be run from here: a security module (SELinux, AppArmor) or seccomp denies it",
+      hint: "look into the audit log; the container runtime may be allowed what this process is not",
+    };
+  }
+  const isLoader = systemCode === "ENOENT" || (exitCode === 127 && /shared librar/iu.test(stderr));
+  if (isLoader) {
+    const what = systemCode === "ENOENT" ? "the loader or interpreter that it names is" : "a library that it needs is";
+    return {
+      code: "plugin-loader",
+      severity: isNative ? "error" : "warning",
+      message: isNative ? `cannot be run: ${what} not there` : `cannot be run from here: ${what} not in this container`,
+      hint: isNative ? "install what it needs, or a statically linked binary" : "cni-node status on the host shows it",
+    };
+  }
+  if (reason === "start") return { code: "plugin-unasked", severity: "warning", message };
+  const how = signal === "SIGILL" ? ", so that it is built for a newer processor" : "";
+  return broken("plugin-broken", `does not answer VERSION: ${error.msg.replaceAll(/\s+/gu, " ").trim()}${how}`, "install a binary that works");
+}
+
+function broken(code: string, message: string, hint: string): PluginObjection {
+  return { code, severity: "error", message, hint };
+}
+
+/** The processor that an ELF file is for, if it is not one of ours. */
+function foreignMachine(path: string): string | undefined {
+  const { [process.arch]: ours } = MACHINES;
+  const header = readHeader(path);
+  if (ours === undefined || header === undefined || header.readUInt32BE(0) !== 0x7f454c46) return undefined;
+  const machine = header[5] === 2 ? header.readUInt16BE(18) : header.readUInt16LE(18);
+  return machine in ours ? undefined : (MACHINE_NAMES[machine] ?? `ELF machine ${machine}`);
+}
+
+function readHeader(path: string): Buffer | undefined {
+  const header = Buffer.alloc(20);
+  try {
+    const file = fs.openSync(path, "r");
+    try {
+      return fs.readSync(file, header, 0, header.length, 0) === header.length ? header : undefined;
+    } finally {
+      fs.closeSync(file);
+    }
+  } catch {
+    // Running it will tell.
+    return undefined;
+  }
+}
+
+function isExecutable(path: string): boolean {
+  return ((fs.statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & 0o111) !== 0;
+}
+
+function isFile(path: string): boolean {
+  try {
+    return fs.statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+function isDirectory(path: string | undefined): boolean {
+  try {
+    return path !== undefined && fs.statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+/** A link whose target could be on the node all the same. */
+function isHiddenLink(path: string, root: string): boolean {
+  return root !== "/" && (fs.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false);
+}

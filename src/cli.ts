@@ -15,7 +15,7 @@ interface CommandSpec {
 
 const LISTS = ["plugins", "configs", "manifests"] as const;
 const PLACES = ["plugin-source", "config-source", "manifest-source", "host-root", "plugin-dir", "config-dir"] as const;
-const RUN = ["owner", "checksum", "lock-timeout", "output"] as const;
+const RUN = ["owner", "checksum", "lock-timeout", "cri-socket", "output"] as const;
 const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
 const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "context", "timeout"] as const;
 const REMOVAL = ["force", "drain"] as const;
@@ -24,12 +24,12 @@ const DRY = ["dry-run", "exit-code"] as const;
 const COMMANDS: Record<string, CommandSpec> = {
   install: {
     summary: "install plugins, configs and manifests; what is right already is left alone",
-    options: [...LISTS, ...PLACES, ...RENDER, ...OBJECTS, "force-conflicts", ...DRY, "pause", ...RUN],
+    options: [...LISTS, ...PLACES, ...RENDER, ...OBJECTS, "force-conflicts", ...DRY, "pause", "no-confirm", ...RUN],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("install", texts, world),
   },
   uninstall: {
     summary: "remove them, in reverse order; what was there before comes back",
-    options: [...LISTS, ...PLACES, ...REMOVAL, "validate", ...OBJECTS, ...DRY, "pause", ...RUN],
+    options: [...LISTS, ...PLACES, ...REMOVAL, "validate", ...OBJECTS, ...DRY, "pause", "no-confirm", ...RUN],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("uninstall", texts, world),
   },
   apply: {
@@ -46,6 +46,7 @@ const COMMANDS: Record<string, CommandSpec> = {
       "force-conflicts",
       ...DRY,
       "pause",
+      "no-confirm",
       ...RUN,
     ],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("apply", texts, world),

@@ -48,6 +48,12 @@ export const OPTIONS = {
     default: "strict",
     help: "what to do about a configuration that runtimes would not load",
   },
+  "cri-socket": {
+    type: "text",
+    value: "PATH",
+    help: "ask the container runtime at this socket where it looks, and whether a change keeps its network",
+  },
+  "no-confirm": { type: "flag", help: "do not wait for the container runtime's word after a change" },
   force: { type: "flag", help: "remove plugins also while configurations or containers need them" },
   drain: {
     type: "duration",

@@ -14,6 +14,7 @@ import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
 import { prepare, type FileKind, type Prepared, type Surroundings, type Wanted } from "./prepare.ts";
 import { prove } from "./proof.ts";
+import { Runtime, type RuntimeOptions } from "./runtime.ts";
 import { NodeView, type Places } from "./view.ts";
 
 /** A run that changes, or would change, what is on the node. */
@@ -25,6 +26,8 @@ export interface ApplyRequest extends Wanted {
   drain: number;
   /** How long to wait for other runs in the same directories, milliseconds. */
   lockTimeout: number;
+  /** The container runtime to be asked, if any. */
+  runtime?: RuntimeOptions;
   directories: Record<FileKind, DirectoryRequest>;
 }
 
@@ -92,7 +95,7 @@ async function carryOut(
     // Made before looking: a change between the look and the wait is not lost.
     using watch = run.watch();
     try {
-      const prepared = await prepare(request, run.look(), run.surroundings());
+      const prepared = await prepare(request, run.look(), run.surroundings(), new NodeView(run.places(), signal));
       const needed = run.needed(prepared);
       if (!request.dryRun && !run.holds(needed)) {
         await run.lock(needed);
@@ -101,12 +104,13 @@ async function carryOut(
       const manifests = await checkManifests(prepared, request, signal);
       const steps = prepared.steps.flatMap((step) => ("outcome" in step ? step : (manifests?.resultsOf(step) ?? [])));
       const { isDraining } = prepared;
-      const view = new NodeView(run.places(), signal);
+      const runtime = await askRuntime(prepared, request, signal);
+      const view = new NodeView({ ...run.places(), runtimePluginDirs: runtime?.pluginDirs }, signal);
       if (request.dryRun) {
         const warnings = await prove(prepared.changes, view, request);
         return { steps, warnings: [...run.unfinished(), ...prepared.warnings, ...warnings], isDraining };
       }
-      const warnings = await change(prepared, manifests, request, view, signal);
+      const warnings = await change(prepared, { manifests, request, view, runtime }, signal);
       return { steps, warnings: [...prepared.warnings, ...warnings], isDraining };
     } catch (error) {
       if (!isPassing(error)) throw error;
@@ -130,24 +134,43 @@ async function checkManifests(
   return CheckedManifests.check(manifests, options, owner, signal);
 }
 
+/** A run that changes nothing asks nobody. */
+async function askRuntime(
+  { changes }: Prepared,
+  { runtime }: ApplyRequest,
+  signal: AbortSignal,
+): Promise<Runtime | undefined> {
+  const isIdle = changes.plugins.size === 0 && changes.configs === undefined;
+  return isIdle || runtime === undefined ? undefined : Runtime.ask(runtime, signal);
+}
+
 /** Objects are applied before the files' commit point, and deleted when the files that needed them are gone. */
 async function change(
-  { parts, afterwards, changes }: Prepared,
-  manifests: CheckedManifests | undefined,
-  request: ApplyRequest,
-  view: NodeView,
+  prepared: Prepared,
+  around: { manifests: CheckedManifests | undefined; request: ApplyRequest; view: NodeView; runtime: Runtime | undefined },
   signal: AbortSignal,
 ): Promise<string[]> {
+  const { parts, afterwards, changes } = prepared;
+  const { manifests, request, view, runtime } = around;
   if (parts.length === 0 && manifests === undefined) return [];
   const warnings: string[] = [];
-  const transacted = await transact(parts, signal, {
-    prove: async (stagedAs) => {
-      const plugins = Array.from(changes.plugins.keys(), (name) => [name, stagedAs("plugin", name)] as const);
-      warnings.push(...(await prove({ ...changes, plugins: new Map(plugins) }, view, request)));
-    },
-    outside: manifests,
-  });
-  warnings.push(...transacted);
+  try {
+    const transacted = await transact(parts, signal, {
+      prove: async (stagedAs) => {
+        const plugins = Array.from(changes.plugins.keys(), (name) => [name, stagedAs("plugin", name)] as const);
+        warnings.push(...(await prove({ ...changes, plugins: new Map(plugins) }, view, request)));
+      },
+      outside: manifests,
+      confirm: runtime?.confirmation(prepared, view.places, warnings),
+    });
+    warnings.push(...transacted);
+  } catch (error) {
+    if (runtime !== undefined && error instanceof Failure && error.code === "network-lost") {
+      const warning = await runtime.afterUndoing();
+      if (warning !== undefined) error.message += `; ${warning}`;
+    }
+    throw error;
+  }
   if (manifests === undefined) return warnings;
   await manifests.remove(parts.length > 0 || manifests.hasApplied);
   return afterwards.length === 0

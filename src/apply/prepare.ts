@@ -13,8 +13,9 @@ import { prepareConfigs, warnOfDuplicateNames, type Validation } from "./config.
 import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
 import { decideInstall, decideUninstall, planSteps, type Decision, type Step, type StepResult } from "./plan.ts";
 import { preparePlugins, type Content } from "./plugin.ts";
-import type { Changes } from "./proof.ts";
+import { examineConfigs, type Changes } from "./proof.ts";
 import { configsAfter, lookAtNeeds } from "./removal.ts";
+import type { NodeView } from "./view.ts";
 
 /** The kinds that are files on the node. */
 export type FileKind = Exclude<Kind, "manifest">;
@@ -71,6 +72,7 @@ export async function prepare(
   wanted: Wanted,
   directories: Partial<Record<FileKind, Directory>>,
   surroundings: Surroundings,
+  view: NodeView,
 ): Promise<Prepared> {
   const held = [...(directories.plugin?.record?.assets ?? []), ...(directories.config?.record?.assets ?? [])];
   const steps = planSteps(wanted.lists, held, wanted);
@@ -88,7 +90,7 @@ export async function prepare(
     steps.map(async (step): Promise<Decided | PreparedManifest> => {
       if (step.kind === "manifest") return manifests.get(step) as PreparedManifest;
       const content = (step.kind === "plugin" ? plugins : configs.contents).get(step.name);
-      return decide(step, wanted, directories[step.kind] as Directory, content);
+      return decide(step, wanted, directories[step.kind] as Directory, content, view);
     }),
   );
   const network = keepNetwork(
@@ -258,6 +260,7 @@ async function decide(
   wanted: Wanted,
   directory: Directory,
   content: Content | undefined,
+  view: NodeView,
 ): Promise<Decided> {
   const { action, kind, name } = step;
   if (action === "leave") {
@@ -265,7 +268,7 @@ async function decide(
   }
   const held = heldAs(directory.record?.assets ?? [], step);
   const live = inspect(directory.path, name);
-  const decision = await decideStep(step, wanted, directory, held, live, content);
+  const decision = await decideStep(step, wanted, directory, held, live, content, view);
   const { outcome, reason, effect, keepLive, restores, seen, asset } = decision;
   const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
   if (kind === "config") Object.assign(result, textsOf(decision, directory.path, name, live, content));
@@ -292,10 +295,11 @@ async function decideStep(
   held: HeldAsset | undefined,
   live: Live,
   content: Content | undefined,
+  view: NodeView,
 ): Promise<Decision & { seen?: string }> {
   try {
     return content === undefined
-      ? await decideRemoval(step, wanted, directory, held, live)
+      ? await decideRemoval(step, wanted, directory, held, live, view)
       : await decideAddition(step, wanted, directory, held, live, content);
   } catch (error) {
     const path = join(directory.path, step.name);
@@ -340,14 +344,15 @@ async function decideRemoval(
   { path: directory }: Directory,
   held: HeldAsset | undefined,
   live: Live,
+  view: NodeView,
 ): Promise<Decision> {
   const path = join(directory, name);
   const digest =
     held?.digest === undefined ? undefined : await digestOfLive(path, live, checksum ? undefined : held.seen);
   const ours = digest !== undefined && digest === held?.digest;
   const backup = held?.before === undefined ? undefined : join(statePaths(directory).objects, held.before);
-  const objection =
-    kind === "config" && backup !== undefined && validate !== "off" ? objectionTo(name, backup) : undefined;
+  const isProved = kind === "config" && backup !== undefined && validate !== "off";
+  const objection = isProved ? await objectionTo(name, backup, directory, view) : undefined;
   return decideUninstall({
     path,
     owner,
@@ -360,11 +365,18 @@ async function decideRemoval(
 }
 
 /** Why a configuration that was there before must not come back: one broken file spoils the whole directory. */
-function objectionTo(name: string, backup: string): string | undefined {
+async function objectionTo(
+  name: string,
+  backup: string,
+  directory: string,
+  view: NodeView,
+): Promise<string | undefined> {
   const text = readText(backup);
   if (!isConfigName(name) || text === undefined) return undefined;
   const read = readConfig(name, text);
-  return "objection" in read ? read.objection.message : undefined;
+  if ("objection" in read) return read.objection.message;
+  const found = await examineConfigs(readDirectoryListing(directory, new Map([[name, text]])), view, [name]);
+  return found.find(({ severity }) => severity === "error")?.message;
 }
 
 function textsOf(

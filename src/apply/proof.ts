@@ -38,7 +38,7 @@ const CHECKS: readonly Check[] = [
  * @param files which; by default all that runtimes read.
  * @throws Interrupted
  */
-async function examineConfigs(
+export async function examineConfigs(
   listing: DirectoryListing,
   view: NodeView,
   files: readonly string[] = configFiles(listing),

@@ -41,7 +41,7 @@ export interface Places {
 
 /** Looks at a node, or at what it will be. */
 export class NodeView {
-  readonly #places: Places;
+  readonly places: Places;
   readonly #signal: AbortSignal;
   /** New plugins by name, and where they are now; `undefined`: it will be gone. */
   readonly #changes: ReadonlyMap<string, string | undefined>;
@@ -53,7 +53,7 @@ export class NodeView {
     changes: ReadonlyMap<string, string | undefined> = new Map(),
     asked = new Map<string, Promise<PluginView>>(),
   ) {
-    this.#places = places;
+    this.places = places;
     this.#signal = signal;
     this.#changes = changes;
     this.#asked = asked;
@@ -61,14 +61,14 @@ export class NodeView {
 
   /** The same node as it will be. */
   after(changes: ReadonlyMap<string, string | undefined>): NodeView {
-    return new NodeView(this.#places, this.#signal, changes, this.#asked);
+    return new NodeView(this.places, this.#signal, changes, this.#asked);
   }
 
   /** @throws Interrupted */
   async plugin(type: string): Promise<PluginView> {
     const changed = this.#changes.get(type);
     if (changed !== undefined) return this.#ask(type, changed);
-    const { pluginDirectory } = this.#places;
+    const { pluginDirectory } = this.places;
     const without = this.#changes.has(type) ? pluginDirectory : undefined;
     for (const { directory, root } of this.#pluginDirectories()) {
       if (join(root, directory) === without) continue;
@@ -84,7 +84,7 @@ export class NodeView {
 
   /** Is there such a file on the node? Undefined: its directory cannot be seen from here. */
   hasFile(path: string): boolean | undefined {
-    const { hostRoot, configDirectory } = this.#places;
+    const { hostRoot, configDirectory } = this.places;
     if (isBelow(path, HOST_CONFIG_PATH) && configDirectory !== undefined) {
       return isFile(join(configDirectory, relative(HOST_CONFIG_PATH, path)));
     }
@@ -95,7 +95,7 @@ export class NodeView {
 
   /** Those that are there, as paths below a root. */
   #pluginDirectories(): { directory: string; root: string }[] {
-    const { hostRoot, pluginDirectory, runtimePluginDirs = PLUGIN_PATHS } = this.#places;
+    const { hostRoot, pluginDirectory, runtimePluginDirs = PLUGIN_PATHS } = this.places;
     const others = runtimePluginDirs
       .map((directory) => ({ directory, root: hostRoot }))
       .filter(({ directory }) => join(hostRoot, directory) !== pluginDirectory)
@@ -108,7 +108,7 @@ export class NodeView {
   }
 
   #nowhere(): PluginView {
-    const { hostRoot, runtimePluginDirs = [] } = this.#places;
+    const { hostRoot, runtimePluginDirs = [] } = this.places;
     const seen = this.#pluginDirectories().map(({ directory }) => directory);
     const hidden = runtimePluginDirs.filter((path) => !isDirectory(seenBelow(hostRoot, path)));
     if (hostRoot !== "/" && hidden.length > 0) return { unseen: `${hidden.join(", ")} is not mounted` };
@@ -118,7 +118,7 @@ export class NodeView {
 
   async #ask(type: string, path: string): Promise<PluginView> {
     const known = this.#asked.get(path);
-    const asked = known ?? examinePlugin(type, path, this.#places.hostRoot === "/", this.#signal);
+    const asked = known ?? examinePlugin(type, path, this.places.hostRoot === "/", this.#signal);
     this.#asked.set(path, asked);
     return asked;
   }

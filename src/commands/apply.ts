@@ -40,7 +40,7 @@ function requestOf(verb: Verb, texts: OptionTexts, env: World["env"]): ApplyRequ
     // An empty value is as good as none, also with --prune: a variable that is not set must not empty a node.
     if (list !== undefined && (list.desired.length > 0 || list.current !== undefined)) lists[kind] = list;
   }
-  const mode = texts["config-mode"];
+  const { "config-mode": mode, "cri-socket": socket } = texts;
   const request: ApplyRequest = {
     lists,
     owner: textOf(texts, "owner"),
@@ -62,6 +62,7 @@ function requestOf(verb: Verb, texts: OptionTexts, env: World["env"]): ApplyRequ
     dryRun: verb === "plan" || isSet(texts, "dry-run"),
     wait: durationOf(texts, "wait"),
     lockTimeout: durationOf(texts, "lock-timeout"),
+    ...(socket === undefined || socket === "" ? {} : { runtime: { socket, confirm: !isSet(texts, "no-confirm") } }),
     directories: {
       plugin: directoryOf("plugin", "plugin-dir", "opt/cni/bin", texts),
       config: directoryOf("config", "config-dir", "etc/cni/net.d", texts),

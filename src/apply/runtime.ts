@@ -1,0 +1,102 @@
+/** The container runtime's own word: where it looks for CNI, and whether it still has a network after a change. */
+import { join, relative } from "node:path";
+
+import { isConfigName } from "../cni/config.ts";
+import { readDirectoryListing } from "../cni/load.ts";
+import { selectForContainerd } from "../cni/selection.ts";
+import type { Confirmation } from "../cri/confirm.ts";
+import type { RuntimeStatus } from "../cri/status.ts";
+import { Failure } from "../errors.ts";
+import { isBelow } from "../host/directory.ts";
+import type { Prepared } from "./prepare.ts";
+
+/** How to ask it. */
+export interface RuntimeOptions {
+  /** The path of its CRI socket as it is seen from here. */
+  socket: string;
+  /** Wait for its word after a change of configurations, and undo the change if it has lost its network. */
+  confirm: boolean;
+}
+
+/** How long it may take to answer a question, milliseconds. */
+const ANSWER_MS = 5_000;
+/** How long it may take to have loaded a change and to be ready with it; plugins' agents may have to start. */
+const CONFIRM_MS = 30_000;
+
+/** A container runtime that was asked before a change. */
+export class Runtime {
+  readonly #options: RuntimeOptions;
+  readonly #before: RuntimeStatus;
+
+  private constructor(options: RuntimeOptions, before: RuntimeStatus) {
+    this.#options = options;
+    this.#before = before;
+  }
+
+  /** @throws Failure when it does not answer, Interrupted. */
+  static async ask(options: RuntimeOptions, signal: AbortSignal): Promise<Runtime> {
+    const { askRuntime } = await import("../cri/status.ts");
+    return new Runtime(options, await askRuntime(options.socket, { timeout: ANSWER_MS, signal }));
+  }
+
+  /** Where it looks for plugins, as the node sees it. */
+  get pluginDirs(): readonly string[] | undefined {
+    return this.#before.pluginDirs;
+  }
+
+  /**
+   * What is to be done once the changes are live: nothing, unless configurations change that this runtime reads.
+   *
+   * @param warnings receives what is not known for sure.
+   */
+  confirmation(
+    { parts }: Prepared,
+    { hostRoot, configDirectory }: { hostRoot: string; configDirectory: string | undefined },
+    warnings: string[],
+  ): (() => Promise<void>) | undefined {
+    const steps = parts.flatMap((part) => part.steps);
+    const isTouched = steps.some(({ kind, name, effect }) => kind === "config" && effect !== "none" && isConfigName(name));
+    if (!isTouched || configDirectory === undefined) return undefined;
+    const { name, configDir } = this.#before;
+    const here = isBelow(configDirectory, hostRoot) ? join("/", relative(hostRoot, configDirectory)) : undefined;
+    if (configDir !== undefined && here !== undefined && configDir !== here) {
+      warnings.push(`${here}: ${name} does not read this directory, but ${configDir}; name it with --config-dir`);
+      return undefined;
+    }
+    return this.#options.confirm ? async () => this.#confirm(configDirectory, warnings) : undefined;
+  }
+
+  /** @throws Failure `network-lost`. */
+  async #confirm(configDirectory: string, warnings: string[]): Promise<void> {
+    const { maxConfigs = 1 } = this.#before;
+    const selection = selectForContainerd(readDirectoryListing(configDirectory), { maxConfNum: maxConfigs });
+    // Whoever removes the last one by name has been told what it means.
+    if (selection.error?.code === "no-file") return;
+    const confirmation = await this.#wait(this.#before, selection.chosen?.list);
+    if (confirmation.verdict === "unconfirmed") warnings.push(confirmation.why);
+    if (confirmation.verdict !== "lost") return;
+    throw new Failure({
+      code: "network-lost",
+      subject: this.#before.name,
+      problem: `it has lost its network by this change: ${confirmation.why}`,
+      hint: "the change is undone; cni-node status shows what is wrong with it, --no-confirm makes it all the same",
+    });
+  }
+
+  /** Waits for its network after a change was undone. Returns a warning where it does not come back. */
+  async afterUndoing(): Promise<string | undefined> {
+    const { networks: _networks, loadError: _error, ...rest } = this.#before;
+    const lost: RuntimeStatus = { ...rest, networkReady: false, networks: undefined, loadError: undefined };
+    const confirmation = await this.#wait(lost, undefined);
+    return confirmation.verdict === "confirmed" ? undefined : `${this.#before.name} has not got its network back yet`;
+  }
+
+  async #wait(before: RuntimeStatus, expected: Parameters<Confirm>[2]): Promise<Confirmation> {
+    const { confirmNetwork } = await import("../cri/confirm.ts");
+    // The change is live: it is not left half judged because of a signal.
+    const { signal } = new AbortController();
+    return confirmNetwork(this.#options.socket, before, expected, { deadline: Date.now() + CONFIRM_MS, signal });
+  }
+}
+
+type Confirm = (typeof import("../cri/confirm.ts"))["confirmNetwork"];

@@ -125,22 +125,6 @@ describe("catalogue", () => {
     });
   }
 
-  test("gives a plugin VERSION and what old ones want to see beside it, and none of the own environment", async () => {
-    using node = new TestNode();
-    const path = join(node.plugins, "curious");
-    const script = `#!/bin/sh\nenv | grep -vE '^(PWD|SHLVL|_)=' | sort >${node.root}/env\ncat >${node.root}/stdin\n`;
-    fs.writeFileSync(path, `${script}echo '{"supportedVersions": ["1.0.0"]}'\n`, { mode: 0o755 });
-    await catalogue(node);
-    assert.deepEqual(fs.readFileSync(join(node.root, "env"), "utf8").split("\n").slice(0, -1), [
-      "CNI_COMMAND=VERSION",
-      "CNI_CONTAINERID=none",
-      "CNI_IFNAME=none",
-      "CNI_NETNS=/none",
-      "CNI_PATH=/",
-    ]);
-    assert.deepEqual(JSON.parse(fs.readFileSync(join(node.root, "stdin"), "utf8")), { cniVersion: "1.1.0" });
-  });
-
   test("writes a catalogue that was none anew, and says so", async () => {
     using node = new TestNode();
     plugin(node, "a");

@@ -1,9 +1,9 @@
 /** `.catalogue.json` beside the plugins of an image: what is known of each. The build writes it (plugins/README.md). */
-import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 
+import { askVersion, PluginError } from "../cni/invoke.ts";
 import { Failure, isSystemError, reasonOf, systemFailure } from "../errors.ts";
 import { digestOf, replaceDurably } from "../host/disk.ts";
 
@@ -141,55 +141,27 @@ async function describe(
   warnings: string[],
 ): Promise<CatalogueEntry> {
   const path = join(source, name);
+  const measured = await measure(path);
+  if (known?.size === measured.size && known.sha256 === measured.sha256) return known;
   try {
-    const { size } = fs.statSync(path);
-    const sha256 = (await digestOf(path)).replace("sha256:", "");
-    if (known?.size === size && known.sha256 === sha256) return known;
-    const answer = await askVersions(path, name);
-    if ("versions" in answer) return { name, size, sha256, cniVersions: answer.versions };
-    warnings.push(`${path}: does not tell which CNI versions it speaks: ${answer.problem}`);
-    return { name, size, sha256 };
+    return { name, ...measured, cniVersions: await askVersion({ plugin: name, path }, { timeoutMs: PATIENCE }) };
+  } catch (error) {
+    if (!(error instanceof PluginError)) throw error;
+    warnings.push(`${path}: does not tell which CNI versions it speaks: ${error.msg}`);
+    return { name, ...measured };
+  }
+}
+
+async function measure(path: string): Promise<{ size: number; sha256: string }> {
+  try {
+    return { size: fs.statSync(path).size, sha256: (await digestOf(path)).replace("sha256:", "") };
   } catch (error) {
     throw systemFailure(path, "cannot be looked at", error);
   }
 }
 
-/** How long a plugin may take to say its versions. */
+/** How long a plugin may take to say its versions, milliseconds: images are also built by emulation. */
 const PATIENCE = 10_000;
-
-/** Runs VERSION of the CNI specification. */
-async function askVersions(path: string, name: string): Promise<{ versions: string[] } | { problem: string }> {
-  return new Promise((resolve) => {
-    const child = spawn(path, {
-      argv0: name,
-      // Old plugins want all variables, also those that mean nothing here.
-      env: { CNI_COMMAND: "VERSION", CNI_CONTAINERID: "none", CNI_IFNAME: "none", CNI_NETNS: "/none", CNI_PATH: "/" },
-      stdio: ["pipe", "pipe", "ignore"],
-      timeout: PATIENCE,
-      killSignal: "SIGKILL",
-    });
-    let answer = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => (answer += text));
-    // It may answer without reading what it is sent.
-    child.stdin.on("error", () => undefined).end('{"cniVersion":"1.1.0"}');
-    child.on("error", (error) => resolve({ problem: `it cannot be run: ${reasonOf(error)}` }));
-    child.on("close", (code, signal) => {
-      const versions = code === 0 ? supportedVersions(answer) : undefined;
-      if (versions !== undefined) return resolve({ versions });
-      resolve({ problem: code === 0 ? "its answer is none" : `it ended with ${signal ?? code}` });
-    });
-  });
-}
-
-const Answer = v.looseObject({ supportedVersions: v.pipe(v.array(v.string()), v.minLength(1)) });
-
-function supportedVersions(answer: string): string[] | undefined {
-  try {
-    return v.parse(Answer, JSON.parse(answer)).supportedVersions;
-  } catch {
-    return undefined;
-  }
-}
 
 function write(source: string, catalogue: Catalogue): void {
   const path = catalogueOf(source);

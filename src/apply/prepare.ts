@@ -268,7 +268,7 @@ async function decide(
   }
   const held = heldAs(directory.record?.assets ?? [], step);
   const live = inspect(directory.path, name);
-  const decision = await decideStep(step, wanted, directory, held, live, content, view);
+  const decision = await decideStep(step, wanted, directory, live, content, view);
   const { outcome, reason, effect, keepLive, restores, seen, asset } = decision;
   const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
   if (kind === "config") Object.assign(result, textsOf(decision, directory.path, name, live, content));
@@ -292,11 +292,11 @@ async function decideStep(
   step: Step,
   wanted: Wanted,
   directory: Directory,
-  held: HeldAsset | undefined,
   live: Live,
   content: Content | undefined,
   view: NodeView,
 ): Promise<Decision & { seen?: string }> {
+  const held = heldAs(directory.record?.assets ?? [], step);
   try {
     return content === undefined
       ? await decideRemoval(step, wanted, directory, held, live, view)

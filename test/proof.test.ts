@@ -1,0 +1,369 @@
+/** Promise 5: nothing unproved goes live. The stories are those that other installers' users have told. */
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+
+import { cannotMount, Namespace } from "./helpers/namespace.ts";
+import { conflist, contentsOf, TestNode, type Ran } from "./helpers/node.ts";
+
+/** A node with a plugin `good` in the image, and one that is as the test says. */
+function nodeWith(script?: string | Buffer): TestNode {
+  const node = new TestNode();
+  node.plugin("good");
+  if (script !== undefined) fs.writeFileSync(join(node.plugins, "odd"), script);
+  return node;
+}
+
+function versions(...supportedVersions: string[]): string {
+  return `#!/bin/sh\necho '${JSON.stringify({ cniVersion: "1.0.0", supportedVersions })}'\n`;
+}
+
+function elf(machine: number, bits: 1 | 2 = 2): Buffer {
+  const header = Buffer.alloc(64);
+  header.write("\x7fELF");
+  header[4] = bits;
+  header[5] = 1;
+  header.writeUInt16LE(machine, 18);
+  return header;
+}
+
+/** It was refused for this reason, and the node is as it was. */
+function assertRefused(node: TestNode, before: unknown, ran: Ran, message: RegExp): void {
+  assert.match(ran.stderr, message);
+  assert.equal(ran.exitCode, 1);
+  assert.match(ran.stderr, /\n {2}hint: .*--validate=warn installs it all the same\n$/u);
+  assert.deepEqual(contentsOf(node.host), before);
+}
+
+describe("a plugin is run where it is about to live, and refused before anything changes", () => {
+  const refused: [what: string, script: string | Buffer, message: RegExp][] = [
+    ["is for another processor", elf(243), /opt\/cni\/bin\/odd: is built for another processor \(riscv; this node has /u],
+    ["is no program", "hello\n", /odd: is no program: neither ELF nor a script/u],
+    ["is empty, as after a lost write (story 1: istio#44167)", "", /odd: is no program/u],
+    ["fails", "#!/bin/sh\necho wrong >&2\nexit 3\n", /odd: does not answer VERSION: wrong/u],
+    ["is killed by the processor", "#!/bin/sh\nkill -ILL $$\n", /SIGILL, so that it is built for a newer processor/u],
+    ["answers nonsense", "#!/bin/sh\necho hello\n", /odd: does not answer VERSION: its answer is no JSON object/u],
+    ["says nothing for too long", "#!/bin/sh\nsleep 60\n", /odd: does not answer VERSION within 5 seconds/u],
+  ];
+  for (const [what, script, message] of refused) {
+    test(`one that ${what}`, async () => {
+      using node = nodeWith(script);
+      node.template("10-a.conflist", conflist("a", "good"));
+      const before = contentsOf(node.host);
+      assertRefused(node, before, await node.run(["install", "--plugins=good,odd", "--configs=10-a.conflist"]), message);
+      const planned = await node.run(["plan", "--plugins=good,odd", "--configs=10-a.conflist"]);
+      // A source need not be executable, and is not run then.
+      if (Buffer.isBuffer(script)) assert.match(planned.stderr, message);
+    });
+  }
+
+  test("--validate=warn installs it and says what is wrong, --validate=off does not look", async () => {
+    using node = nodeWith("#!/bin/sh\nexit 3\n");
+    const warned = await node.run(["install", "--plugins=odd", "--validate=warn"]);
+    assert.equal(warned.exitCode, 0);
+    assert.match(warned.stderr, /^cni-node: warning: .*\/odd: does not answer VERSION: /u);
+    const touched = join(node.root, "touched");
+    fs.writeFileSync(join(node.plugins, "odd"), `#!/bin/sh\ntouch ${touched}\nexit 4\n`);
+    const silent = await node.run(["install", "--plugins=odd", "--validate=off"]);
+    assert.deepEqual([silent.exitCode, silent.stderr, fs.existsSync(touched)], [0, "", false]);
+  });
+
+  test("what needs a loader that this container does not have is unproved: a warning", async () => {
+    using node = nodeWith("#!/nowhere/sh\n");
+    const ran = await node.run(["install", "--plugins=odd"]);
+    assert.equal(ran.exitCode, 0);
+    assert.match(ran.stderr, /^cni-node: warning: .*\/odd: cannot be run from here: the loader or interpreter/u);
+  });
+
+  test("what is there already is not run again", async () => {
+    using node = nodeWith();
+    await node.run(["install", "--plugins=good"]);
+    const log = join(node.root, "log");
+    const script = `#!/bin/sh\necho ran >>${log}\n${versions("1.0.0")}`;
+    fs.writeFileSync(join(node.plugins, "good"), script);
+    await node.run(["install", "--plugins=good"]);
+    await node.run(["install", "--plugins=good"]);
+    assert.equal(fs.readFileSync(log, "utf8"), "ran\n");
+  });
+
+  test("a file system that is mounted noexec is named", { skip: cannotMount }, async () => {
+    using node = nodeWith();
+    await using namespace = await Namespace.make(`mount -t tmpfs -o noexec none ${node.bin}`);
+    const ran = await namespace.bundle(["install", "--plugins=good", ...node.places]);
+    assert.equal(ran.exitCode, 1);
+    assert.match(ran.stderr, /good: cannot be run: its file system is mounted noexec\n {2}hint: mount the file system/u);
+    assert.deepEqual(fs.readdirSync(join(namespace.root, node.bin)), []);
+  });
+});
+
+describe("a configuration goes live only with what it names", () => {
+  const refused: [what: string, name: string, config: object, message: RegExp][] = [
+    ["a plugin that is not there", "10-a.conf", { name: "a", type: "gone" }, /needs the plugin gone, which is not in \/opt\/cni\/bin/u],
+    ["an IPAM plugin that is not there", "10-a.conf", { name: "a", type: "bridge", ipam: { type: "gone" } }, /plugin gone/u],
+    ["a delegate that is not there", "10-a.conf", { name: "a", type: "flannel", delegate: { type: "gone" } }, /plugin gone/u],
+    [
+      "a plugin of a list among its delegates that is not there",
+      "00-multus.conf",
+      { name: "m", type: "multus", delegates: [{ name: "d", plugins: [{ type: "bridge" }, { type: "gone" }] }] },
+      /00-multus\.conf: needs the plugin gone/u,
+    ],
+    [
+      "a version that a plugin does not support",
+      "10-a.conflist",
+      { cniVersion: "1.0.0", name: "a", plugins: [{ type: "bridge" }, { type: "old" }] },
+      /has cniVersion 1\.0\.0, which the plugin old does not support: it knows 0\.3\.1, 0\.4\.0/u,
+    ],
+    [
+      "a plugin that does not run",
+      "10-a.conf",
+      { name: "a", type: "broken" },
+      /needs the plugin broken, which does not answer VERSION: no error message, exit code 3/u,
+    ],
+    [
+      "itself (story 12: multus-cni#1130)",
+      "70-multus.conf",
+      { name: "m", type: "multus", delegates: [{ name: "m", type: "multus", delegates: [] }] },
+      /70-multus\.conf: has multus delegate to itself: every new pod would start plugins without end/u,
+    ],
+    [
+      "a kubeconfig that is not there (story 10: bitnami/charts#25337)",
+      "00-multus.conf",
+      { name: "m", type: "multus", kubeconfig: "/etc/cni/net.d/multus.d/multus.kubeconfig", delegates: [{ type: "bridge" }] },
+      /names the kubeconfig \/etc\/cni\/net\.d\/multus\.d\/multus\.kubeconfig, which is not there/u,
+    ],
+  ];
+  for (const [what, name, config, message] of refused) {
+    test(`and not with ${what}`, async () => {
+      using node = new TestNode();
+      fs.writeFileSync(join(node.bin, "old"), versions("0.3.1", "0.4.0"), { mode: 0o755 });
+      fs.writeFileSync(join(node.bin, "broken"), "#!/bin/sh\nexit 3\n", { mode: 0o755 });
+      node.template(name, JSON.stringify(config));
+      const before = contentsOf(node.host);
+      assertRefused(node, before, await node.run(["install", `--configs=${name}`]), message);
+      assertRefused(node, before, await node.run(["plan", `--configs=${name}`]), message);
+    });
+  }
+
+  test("one that the same run brings is there; the last good one stays when it does not come (story 3: multus-cni#1155)", async () => {
+    using node = nodeWith();
+    node.template("10-a.conflist", conflist("a", "good"));
+    assert.equal((await node.run(["install", "--configs=10-a.conflist"])).exitCode, 1);
+    assert.equal((await node.run(["install", "--plugins=good", "--configs=10-a.conflist"])).exitCode, 0);
+    const before = contentsOf(node.host);
+    node.template("10-a.conflist", conflist("a", "good", "gone"));
+    assertRefused(node, before, await node.run(["install", "--configs=10-a.conflist"]), /plugin gone/u);
+  });
+
+  test("a plugin older than the command VERSION supports 0.1.0", async () => {
+    using node = new TestNode();
+    const answer = '{"code":4,"msg":"unknown CNI_COMMAND: VERSION"}';
+    fs.writeFileSync(join(node.bin, "ancient"), `#!/bin/sh\necho '${answer}'\nexit 1\n`, { mode: 0o755 });
+    node.template("10-a.conf", '{"name":"a","type":"ancient"}');
+    const ran = await node.run(["install", "--configs=10-a.conf"]);
+    assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+  });
+
+  test("a link to a plugin is followed as the node's processes do", async () => {
+    using node = new TestNode();
+    fs.mkdirSync(join(node.host, "usr/lib/other"), { recursive: true });
+    fs.writeFileSync(join(node.host, "usr/lib/other/linked"), versions("1.0.0"), { mode: 0o755 });
+    fs.symlinkSync("/usr/lib/other/linked", join(node.bin, "linked"));
+    node.template("10-a.conflist", conflist("a", "linked"));
+    const ran = await node.run(["install", "--configs=10-a.conflist"]);
+    assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+  });
+});
+
+describe("what cannot be judged from here is a warning, not a refusal", () => {
+  test("plugins, where their directory is not mounted", async () => {
+    using node = new TestNode();
+    for (const directory of ["opt", "usr"]) fs.rmSync(join(node.host, directory), { recursive: true });
+    node.template("10-a.conflist", conflist("a", "gone"));
+    const ran = await node.run(["install", "--configs=10-a.conflist"]);
+    assert.equal(ran.exitCode, 0);
+    assert.match(ran.stderr, /whether it is there cannot be seen: no directory of plugins is mounted; mount the node's/u);
+  });
+
+  test("a plugin that is a link to what is not mounted", async () => {
+    using node = new TestNode();
+    fs.symlinkSync("/home/kubernetes/bin/gke", join(node.bin, "gke"));
+    node.template("10-a.conflist", conflist("a", "gke"));
+    const ran = await node.run(["install", "--configs=10-a.conflist"]);
+    assert.equal(ran.exitCode, 0);
+    assert.match(ran.stderr, /gke is a link to \/home\/kubernetes\/bin\/gke, which is not mounted/u);
+  });
+
+  test("a kubeconfig in a directory that is not mounted", async () => {
+    using node = new TestNode();
+    node.template("10-a.conf", '{"name":"a","type":"calico","kubernetes":{"kubeconfig":"/var/lib/calico/kubeconfig"}}');
+    const ran = await node.run(["install", "--configs=10-a.conf"]);
+    assert.equal(ran.exitCode, 0);
+    assert.match(ran.stderr, /names the kubeconfig \/var\/lib\/calico\/kubeconfig; whether it is there cannot be seen/u);
+  });
+
+  const warned: [what: string, config: object, message: RegExp][] = [
+    ["a key of the protocol", { name: "a", type: "x", runtimeConfig: {} }, /sets runtimeConfig for x, which runtimes set/u],
+    ["a placeholder that nobody has replaced", { name: "a", type: "x", mtu: "__CNI_MTU__" }, /still has __CNI_MTU__/u],
+  ];
+  for (const [what, config, message] of warned) {
+    test(`${what}, in a file that a pointer names`, async () => {
+      using node = new TestNode();
+      fs.writeFileSync(join(node.netd, "20-b.conf"), JSON.stringify(config));
+      node.template("10-a.conf", "__20-b.conf__");
+      const ran = await node.run(["install", "--configs=10-a.conf"]);
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      assert.match(ran.stderr, message);
+    });
+  }
+});
+
+describe("from valid to invalid is refused, also for configurations of others", () => {
+  test("a plugin is not replaced by one that does not support the version of a configuration that names it", async () => {
+    using node = nodeWith();
+    await node.run(["install", "--plugins=good"]);
+    fs.writeFileSync(join(node.netd, "10-foreign.conflist"), conflist("foreign", "good"));
+    fs.writeFileSync(join(node.plugins, "good"), versions("0.3.1"));
+    const before = contentsOf(node.host);
+    const ran = await node.run(["install", "--plugins=good"]);
+    assertRefused(node, before, ran, /10-foreign\.conflist: has cniVersion 1\.0\.0, which the plugin good does not/u);
+  });
+
+  test("what was invalid before for the same reason only warns", async () => {
+    using node = new TestNode();
+    fs.writeFileSync(join(node.netd, "10-calico.conflist"), conflist("k8s-pod-network", "calico", "not-yet"));
+    node.template("00-multus.conf", '{"name":"m","type":"multus","delegates":[__10-calico.conflist__]}');
+    const ran = await node.run(["install", "--configs=00-multus.conf"]);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    assert.match(ran.stderr, /^cni-node: warning: .*00-multus\.conf: needs the plugin not-yet, which is not in /u);
+  });
+
+  test("a foreign file that is broken already is not this run's affair", async () => {
+    using node = nodeWith();
+    fs.writeFileSync(join(node.netd, "99-broken.conflist"), "{");
+    node.template("10-a.conflist", conflist("a", "good"));
+    const ran = await node.run(["install", "--plugins=good", "--configs=10-a.conflist"]);
+    assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+  });
+
+  test("what was there before does not come back if it names what is gone by now, and is kept", async () => {
+    using node = nodeWith();
+    node.plugin("former");
+    await node.run(["install", "--plugins=good,former"]);
+    fs.writeFileSync(join(node.netd, "10-a.conflist"), conflist("a", "former"));
+    node.template("10-a.conflist", conflist("a", "good"));
+    await node.run(["install", "--configs=10-a.conflist"]);
+    await node.run(["uninstall", "--plugins=former", "--force"]);
+    const ran = await node.run(["uninstall", "--configs=10-a.conflist"]);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    assert.match(ran.stdout, /deleted .*what was there before is kept at .*: it needs the plugin former/u);
+    assert.deepEqual(fs.readdirSync(node.netd), [".cni-node"]);
+  });
+});
+
+describe("configurations of the field pass", () => {
+  const calico = {
+    name: "k8s-pod-network",
+    cniVersion: "0.3.1",
+    plugins: [
+      {
+        type: "calico",
+        log_level: "info",
+        datastore_type: "kubernetes",
+        nodename: "node-1",
+        mtu: 0,
+        ipam: { type: "calico-ipam", assign_ipv4: "true" },
+        policy: { type: "k8s" },
+        kubernetes: { kubeconfig: "/etc/cni/net.d/calico-kubeconfig" },
+      },
+      { type: "portmap", snat: true, capabilities: { portMappings: true } },
+      { type: "bandwidth", capabilities: { bandwidth: true } },
+    ],
+  };
+  const field: [what: string, name: string, config: object][] = [
+    ["Calico's, whose policy.type is no plugin", "10-calico.conflist", calico],
+    [
+      "Multus around Calico, itself 0.1.0 and Calico 0.3.1 (story 22: calico#12965)",
+      "00-multus.conf",
+      { cniVersion: "0.1.0", name: "multus-cni-network", type: "multus", delegates: [calico] },
+    ],
+    [
+      "Cilium's",
+      "05-cilium.conflist",
+      {
+        cniVersion: "0.3.1",
+        name: "cilium",
+        plugins: [{ type: "cilium-cni", "enable-debug": false, "log-file": "/var/run/cilium/cilium-cni.log" }],
+      },
+    ],
+    [
+      "kube-router's",
+      "10-kuberouter.conflist",
+      {
+        cniVersion: "0.3.0",
+        name: "mynet",
+        plugins: [
+          {
+            name: "kubernetes",
+            type: "bridge",
+            bridge: "kube-bridge",
+            isDefaultGateway: true,
+            ipam: { type: "host-local" },
+          },
+          { type: "portmap", capabilities: { snat: true, portMappings: true } },
+        ],
+      },
+    ],
+    [
+      "flannel's",
+      "10-flannel.conflist",
+      {
+        name: "cbr0",
+        cniVersion: "0.3.1",
+        plugins: [
+          { type: "flannel", delegate: { hairpinMode: true, isDefaultGateway: true } },
+          { type: "portmap", capabilities: { portMappings: true } },
+        ],
+      },
+    ],
+    [
+      "Istio's chained behind the primary",
+      "10-calico.conflist",
+      {
+        ...calico,
+        plugins: [
+          ...calico.plugins,
+          {
+            type: "istio-cni",
+            name: "istio-cni",
+            log_level: "info",
+            kubernetes: { kubeconfig: "/etc/cni/net.d/ZZZ-istio-cni-kubeconfig", exclude_namespaces: ["istio-system"] },
+          },
+        ],
+      },
+    ],
+    ["one without cniVersion, with keys of a vendor", "10-a.conf", { name: "a", type: "bridge", "vendor.example/x": [1] }],
+  ];
+  for (const [what, name, config] of field) {
+    test(what, async () => {
+      using node = new TestNode();
+      for (const plugin of ["cilium-cni", "istio-cni"]) {
+        fs.writeFileSync(join(node.bin, plugin), versions("0.1.0", "0.3.1"), { mode: 0o755 });
+      }
+      for (const file of ["calico-kubeconfig", "ZZZ-istio-cni-kubeconfig"]) fs.writeFileSync(join(node.netd, file), "");
+      node.template(name, JSON.stringify(config));
+      const ran = await node.run(["install", `--configs=${name}`]);
+      assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+    });
+  }
+});
+
+test("a signal while plugins are run ends the run, and nothing has changed", async () => {
+  using node = nodeWith(`#!/bin/sh\nsleep 3\n${versions("1.0.0")}`);
+  const controller = new AbortController();
+  const running = node.run(["install", "--plugins=good,odd"], { signal: controller.signal });
+  setTimeout(() => controller.abort("SIGTERM"), 300);
+  const ran = await running;
+  assert.equal(ran.signal, "SIGTERM");
+  assert.deepEqual(contentsOf(node.bin), {});
+});

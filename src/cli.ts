@@ -260,7 +260,9 @@ function addOption(command: Command, name: OptionName): void {
 }
 
 function entryOf(command: Command, name: OptionName): [OptionName, string][] {
-  const values = command.opts<Record<string, string | undefined>>();
-  const text = values[name.replace(/-(.)/gu, (_, letter: string) => letter.toUpperCase())];
-  return text === undefined ? [] : [[name, text]];
+  const option = command.options.find(({ long }) => long === `--${name}`);
+  const values = command.opts<Record<string, unknown>>();
+  // Commander gives an option that begins with "no-" a value of its own, which is no text.
+  const { [option?.attributeName() ?? ""]: text } = values;
+  return typeof text === "string" ? [[name, text]] : [];
 }

@@ -79,7 +79,7 @@ export class Runtime {
       code: "network-lost",
       subject: this.#before.name,
       problem: `it has lost its network by this change: ${confirmation.why}`,
-      hint: "the change is undone; cni-node status shows what is wrong with it, --no-confirm makes it all the same",
+      hint: "see what is wrong with the configuration or its plugins; --no-confirm makes the change all the same",
     });
   }
 

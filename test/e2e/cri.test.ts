@@ -9,8 +9,11 @@ import { describe, test } from "node:test";
 
 import { confirmNetwork, type Confirmation, type ExpectedNetwork } from "../../src/cri/confirm.ts";
 import { askRuntime, type RuntimeStatus } from "../../src/cri/status.ts";
-import { TestNode, until } from "../helpers/node.ts";
+import { contentsOf, TestNode, until } from "../helpers/node.ts";
 import { cannotStart, PLUGINS, startContainerd, type Containerd } from "../runtime/containerd.ts";
+
+/** A network whose plugin says itself whether it is ready. */
+const TELLER = { cniVersion: "1.1.0", name: "teller", plugins: [{ type: "teller" }] };
 
 const NEVER = new AbortController().signal;
 
@@ -213,8 +216,6 @@ describe("containerd 2", { skip: cannotStart }, () => {
     const ready = join(node.bin, "teller.ready");
     return (isReady) => (isReady ? fs.writeFileSync(ready, "") : fs.rmSync(ready, { force: true }));
   }
-  const TELLER = { cniVersion: "1.1.0", name: "teller", plugins: [{ type: "teller" }] };
-
   test("a plugin's STATUS decides, too: it is given until the deadline to be ready", async () => {
     await using node = await startContainerd({ release: "2" });
     const before = await withNetwork(node);
@@ -265,6 +266,51 @@ test(
     assert.match(whyOf(await confirm(containerd, before), "lost"), /no network config found/u);
   },
 );
+
+for (const release of ["debian", "2"] as const) {
+  test(
+    `containerd, ${release}: a change that costs it its network is refused or undone, and pods keep starting`,
+    { skip: cannotStart },
+    async () => {
+      using node = new TestNode();
+      for (const name of ["bridge", "host-local", "loopback"]) {
+        fs.copyFileSync(join(PLUGINS, name), join(node.plugins, name));
+      }
+      // It answers VERSION like any other, and is never ready.
+      const versions = '{"cniVersion":"1.1.0","supportedVersions":["1.0.0","1.1.0"]}';
+      const status = '{"cniVersion":"1.1.0","code":50,"msg":"the agent is not there"}';
+      const script = `[ "$CNI_COMMAND" = VERSION ] && echo '${versions}' && exit\necho '${status}'\nexit 1\n`;
+      fs.writeFileSync(join(node.plugins, "teller"), `#!/bin/sh\n${script}`);
+      await using containerd = await startContainerd({ release, host: node.host });
+      const socket = `--cri-socket=${containerd.socket}`;
+      node.template("10-first.conflist", JSON.stringify(bridge("first")));
+      const words = ["install", "--plugins=bridge,host-local,loopback,teller", socket];
+      const first = await node.run([...words, "--configs=10-first.conflist"]);
+      assert.deepEqual([first.exitCode, first.stderr], [0, ""]);
+      await containerd.removePod(await containerd.runPod());
+
+      const broken = '{"name": "broken", "plugins": [';
+      node.template("05-broken.conflist", broken);
+      const before = contentsOf(node.netd);
+      const refused = await node.run(["install", "--configs=05-broken.conflist", socket]);
+      assert.match(refused.stderr, /05-broken\.conflist: the rendered configuration /u);
+      const undone = await node.run(["install", "--configs=05-broken.conflist", "--validate=off", socket]);
+      assert.equal(undone.exitCode, 1);
+      assert.match(undone.stderr, /^cni-node: containerd: it has lost its network by this change: .*05-broken/u);
+      assert.deepEqual(contentsOf(node.netd), before);
+      await containerd.removePod(await containerd.runPod());
+
+      if (release === "2") {
+        node.template("05-teller.conflist", JSON.stringify(TELLER));
+        const notReady = await node.run(["install", "--configs=05-teller.conflist", socket]);
+        assert.match(notReady.stderr, /it has lost its network by this change: .*the agent is not there/u);
+        assert.deepEqual(contentsOf(node.netd), before);
+        await containerd.removePod(await containerd.runPod());
+      }
+      assert.equal((await ask(containerd)).networkReady, true);
+    },
+  );
+}
 
 test(
   "a containerd that does not serve CRI is told from one that cannot be reached",

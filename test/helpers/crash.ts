@@ -1,7 +1,7 @@
 /** Signals to the bundle at random moments, and what must hold after each. */
 import type { ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { readRecord, statePaths } from "../../src/host/record.ts";
@@ -282,7 +282,7 @@ function configText(name: string, version: string): string {
   const description = version.repeat(5000);
   return name.endsWith(".conf")
     ? `${JSON.stringify({ cniVersion: "1.0.0", name: "single", type: "p1", description })}\n`
-    : `${JSON.stringify({ cniVersion: "1.0.0", name, plugins: [{ type: "p1", description }, { type: "p2" }] })}\n`;
+    : `${JSON.stringify({ cniVersion: "1.0.0", name: basename(name, ".conflist"), plugins: [{ type: "p1", description }, { type: "p2" }] })}\n`;
 }
 
 function isEqual(a: Files, b: Files): boolean {

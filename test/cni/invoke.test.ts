@@ -415,6 +415,24 @@ test("every call is told to the trace: what was set, read and printed, and how i
   });
 });
 
+test("the trace tells also of a call that did not end by itself, and of one that was not started", async () => {
+  using plugins = new PluginDir();
+  const path = plugins.write("bridge", "echo begun; exec sleep 60");
+  const calls: PluginCall[] = [];
+  const trace = (call: PluginCall): unknown => calls.push(call);
+  await failureOf(invoke(add(path), { timeoutMs: 500, trace }));
+  await failureOf(invoke(add(path), { signal: AbortSignal.abort("SIGINT"), trace }));
+  await failureOf(invoke(add(`${path}-none`), { trace }));
+  assert.deepEqual(
+    calls.map(({ stdout, exitCode, signal, systemCode, stopped }) => [stdout, exitCode, signal, systemCode, stopped]),
+    [
+      ["begun\n", undefined, "SIGKILL", undefined, "timeout"],
+      ["", undefined, undefined, undefined, "aborted"],
+      ["", undefined, undefined, "ENOENT", undefined],
+    ],
+  );
+});
+
 /** Where temporary files go, as long as it lives. */
 class TemporaryDirectory implements Disposable {
   readonly #before = process.env["TMPDIR"];

@@ -216,15 +216,15 @@ export async function invoke(invocation: Invocation, options: InvokeOptions = {}
 }
 
 /**
- * Asks a plugin for the versions of the specification that it supports. It gets a clean environment, and 5 seconds
- * unless `timeoutMs` says otherwise.
+ * Asks a plugin for the versions of the specification that it supports. It gets 5 seconds and an environment with
+ * nothing but PATH in it, unless the options say otherwise.
  *
  * @returns one version or more.
  * @throws PluginError when it gives no such answer.
  */
 export async function askVersion(
   plugin: Pick<Invocation, "plugin" | "path">,
-  options: Omit<InvokeOptions, "env"> = {},
+  options: InvokeOptions = {},
 ): Promise<string[]> {
   const invocation: Invocation = {
     ...plugin,
@@ -234,8 +234,7 @@ export async function askVersion(
     stdin: JSON.stringify({ cniVersion: NEWEST_VERSION }),
   };
   try {
-    const { timeoutMs = VERSION_LIMIT_MS } = options;
-    const env = { PATH: process.env["PATH"] };
+    const { timeoutMs = VERSION_LIMIT_MS, env = { PATH: process.env["PATH"] } } = options;
     return readVersions(invocation, await invoke(invocation, { ...options, timeoutMs, env }));
   } catch (error) {
     // What plugins answer that are older than the command.

@@ -402,6 +402,8 @@ describe("check", () => {
     );
     plugin.take();
     assert.equal(await check(NET, confOf(plugin, { containerId: "c2" })), false);
+    fs.writeFileSync(plugin.cached("net-c1-eth0"), "{");
+    assert.equal(await check({ ...NET, disableCheck: true }, confOf(plugin)), false);
     assert.deepEqual(plugin.take(), []);
   });
 
@@ -633,6 +635,18 @@ test("version says of every plugin what it supports, and whether that is enough 
       "plugin third: VERSION failed: no error message, exit code 1",
     ],
   );
+});
+
+test("VERSION is run like every other call: in the given environment, and not longer than all", async () => {
+  using plugin = recorder();
+  plugin.does("first", "VERSION", `printf '{"cniVersion":"1.1.0","supportedVersions":["%s"]}' "$SUPPORTED"`);
+  const net = { ...NET, plugins: plugins.slice(0, 1) };
+  const env = { PATH: process.env["PATH"], SUPPORTED: "1.0.0" };
+  const [answer] = await version(net, { pluginDirs: [plugin.bin], env });
+  assert.deepEqual(answer?.supportedVersions, ["1.0.0"]);
+  plugin.does("first", "VERSION", "exec sleep 60");
+  const [late] = await version(net, { pluginDirs: [plugin.bin], timeoutMs: 200 });
+  assert.match(late?.error?.message ?? "", /it took longer than 200 ms/u);
 });
 
 test("every call of every operation is told to the trace", async () => {

@@ -19,6 +19,8 @@ interface NamespaceOptions {
   chroot?: string;
   /** Its processes have their own process numbers, too. */
   pid?: boolean;
+  /** Its processes have their own network, too: nothing but a loopback interface that is down. */
+  net?: boolean;
 }
 
 /** A mount namespace that is kept by a process that ends with this one. */
@@ -28,9 +30,10 @@ export class Namespace implements AsyncDisposable {
   /** Its files as this process can reach them. */
   readonly root: string;
 
-  private constructor(keeper: ChildProcess, inner: number, { chroot, pid = false }: NamespaceOptions) {
+  private constructor(keeper: ChildProcess, inner: number, options: NamespaceOptions) {
+    const { chroot, pid = false, net = false } = options;
     this.#keeper = keeper;
-    const kinds = ["--mount", ...(pid ? ["--pid"] : [])];
+    const kinds = ["--mount", ...(pid ? ["--pid"] : []), ...(net ? ["--net"] : [])];
     this.#enter = [...kinds, `--target=${inner}`, "--", ...(chroot === undefined ? [] : ["chroot", chroot])];
     this.root = `/proc/${inner}/root${chroot ?? ""}`;
   }
@@ -43,7 +46,8 @@ export class Namespace implements AsyncDisposable {
   static async make(script: string, options: NamespaceOptions = {}): Promise<Namespace> {
     const pid = options.pid === true ? ["--pid", "--fork", "--kill-child", "--mount-proc"] : [];
     const shell = ["sh", "-ec", `${script}\necho made\nexec cat`];
-    const words = ["--mount", "--propagation=private", ...pid, ...shell];
+    const net = options.net === true ? ["--net"] : [];
+    const words = ["--mount", "--propagation=private", ...net, ...pid, ...shell];
     const keeper = spawn("unshare", words, { stdio: ["pipe", "pipe", "inherit"] });
     const [made] = (await Promise.race([once(keeper.stdout, "data"), once(keeper, "exit")])) as [unknown];
     if (String(made) !== "made\n") throw new Error(`the namespace was not made: ${script}`);

@@ -35,10 +35,10 @@ export async function gc(network: NetworkList, valid: Iterable<ValidAttachment>,
   );
   const cached = listAttachments(cacheDirOf(runtime)).filter(({ networkName }) => networkName === network.name);
   for (const attachment of cached) {
-    const { containerId, ifName, netns } = attachment;
+    const { containerId, ifName, netns, args, capabilityArgs } = attachment;
     if (union.has(`${containerId}/${ifName}`)) continue;
     await goOn(report, async () => {
-      await delLocked(network, { ...runtime, containerId, ifName, netns });
+      await delLocked(network, { ...runtime, containerId, ifName, netns, args, capabilityArgs });
       report.deleted.push(attachment);
     });
   }

@@ -85,6 +85,21 @@ describe("gc", () => {
     assert.ok(fs.existsSync(place.cached("net-c1-eth0")));
   });
 
+  test("deletes what was added with a result that cannot be read, with the parameters of ADD", async () => {
+    using place = await placeWith();
+    const conf = { containerId: "c1", ifName: "eth0", netns: "/run/netns/c1" };
+    await add(NET, confOf(place, { ...conf, args: [["K", "v"]], capabilityArgs: { mac: "02:00:00:00:00:01" } }));
+    const path = place.cached("net-c1-eth0");
+    fs.writeFileSync(path, fs.readFileSync(path, "utf8").replace(/"cniVersion":"[^"]*"/u, '"cniVersion":"9.9.9"'));
+    place.take();
+    const { deleted, errors } = await gc(NET, [], confOf(place));
+    assert.deepEqual([deleted.length, errors], [1, []]);
+    const [, call] = place.take();
+    assert.deepEqual([call?.command, call?.netns, call?.args], ["DEL", "/run/netns/c1", "K=v"]);
+    assert.deepEqual(call?.request["runtimeConfig"], { mac: "02:00:00:00:00:01" });
+    assert.ok(!fs.existsSync(path));
+  });
+
   test("before 1.1.0 it deletes, and no plugin is asked", async () => {
     using place = await placeWith("net c1 eth0");
     await gc({ ...NET, cniVersion: "1.0.0" }, [], confOf(place));

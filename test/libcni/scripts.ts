@@ -244,7 +244,20 @@ class Generator {
     if (isTaken) return;
     const path = `cache/results/${list.name}-${attachment.containerId}-${attachment.ifName}`;
     const random = this.#random;
-    if (random.once(2)) {
+    if (random.once(3)) {
+      if (list.disableGC || !this.#succeeds(list, "DEL")) return;
+      const { containerId, netns, ifName, args, capabilityArgs } = attachment;
+      const config = Buffer.from(list.text).toString("base64");
+      const known = { containerId, config, ifName, networkName: list.name, netns, cniArgs: args, capabilityArgs };
+      const result = random.pick([{ cniVersion: "9.9.9" }, { cniVersion: "1.0.0", ips: {} }]);
+      this.#write(path, JSON.stringify({ kind: "cniCacheV1", ...known, result }));
+      if (random.once(2)) {
+        this.#steps.push({ do: "del", list: list.text, ...attachment });
+      } else {
+        const valid = this.#attachedTo(list).map((one) => ({ containerID: one.containerId, ifname: one.ifName }));
+        this.#steps.push({ do: "gc", list: list.text, valid });
+      }
+    } else if (random.once(2)) {
       this.#write(
         path,
         random.pick(["", "{", "[]", "text", '{"cniVersion":"9.9.9"}', '{"cniVersion":"1.0.0","ips":{}}']),

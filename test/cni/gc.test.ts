@@ -6,6 +6,7 @@ import { parseNetworkList, type NetworkList } from "../../src/cni/config.ts";
 import { gc } from "../../src/cni/gc.ts";
 import { add } from "../../src/cni/network.ts";
 import type { RuntimeConf } from "../../src/cni/runtime.ts";
+import { until } from "../helpers/node.ts";
 import { Recorder } from "../helpers/recorder.ts";
 
 function listOf(value: object): NetworkList {
@@ -98,6 +99,20 @@ describe("gc", () => {
     assert.deepEqual([call?.command, call?.netns, call?.args], ["DEL", "/run/netns/c1", "K=v"]);
     assert.deepEqual(call?.request["runtimeConfig"], { mac: "02:00:00:00:00:01" });
     assert.ok(!fs.existsSync(path));
+  });
+
+  test("that is given up ends its plugin, calls no other, and forgets nothing", async () => {
+    using place = await placeWith("net c1 eth0", "net c2 eth0");
+    place.does("second", "DEL", `echo > "$record/begun"; exec sleep 60`);
+    const caller = new AbortController();
+    const collecting = gc(NET, [], confOf(place, { signal: caller.signal }));
+    await until(() => fs.existsSync(`${place.root}/record/begun`));
+    caller.abort("SIGTERM");
+    const { deleted, errors } = await collecting;
+    assert.deepEqual(deleted, []);
+    assert.ok(errors.every(({ msg }) => msg === "it was ended: SIGTERM"));
+    assert.deepEqual(place.takeNames(), ["second DEL"]);
+    assert.ok(["net-c1-eth0", "net-c2-eth0"].every((name) => fs.existsSync(place.cached(name))));
   });
 
   test("before 1.1.0 it deletes, and no plugin is asked", async () => {

@@ -14,7 +14,7 @@ import {
   type PluginCall,
 } from "../../src/cni/invoke.ts";
 import { until } from "../helpers/node.ts";
-import { PluginDir } from "../helpers/plugin.ts";
+import { isAlive, PluginDir } from "../helpers/plugin.ts";
 
 function add(path: string, rest: Partial<Invocation> = {}): Invocation {
   return { plugin: "bridge", path, command: "ADD", parameters: {}, stdin: "{}", ...rest };
@@ -444,14 +444,5 @@ class TemporaryDirectory implements Disposable {
   [Symbol.dispose](): void {
     if (this.#before === undefined) delete process.env["TMPDIR"];
     else process.env["TMPDIR"] = this.#before;
-  }
-}
-
-/** A process that has ended, and that nobody has asked for yet, is not alive. */
-function isAlive(pid: number): boolean {
-  try {
-    return !/^\d+ \(.*\) Z/u.test(fs.readFileSync(`/proc/${pid}/stat`, "utf8"));
-  } catch {
-    return false;
   }
 }

@@ -21,7 +21,8 @@ export interface GcReport {
  * it cleans up what it keeps for others than the valid ones. With `disableGC` it does nothing. No attachment is added,
  * checked or deleted at the same time.
  *
- * @param valid all attachments to the network that still exist, whoever has added them; twice is no harm.
+ * @param valid all attachments to the network that still exist, whoever has added them; twice is no harm. It is read
+ * when the others have ended: a generator that lists them then misses none that was just added.
  * @throws CniError when the network cannot be used, or the cache cannot be locked or read.
  */
 export async function gc(network: NetworkList, valid: Iterable<ValidAttachment>, runtime: Runtime): Promise<GcReport> {

@@ -22,6 +22,7 @@ export {
 export { listNetworks, loadNetwork } from "./load.ts";
 export { kernelLock, type Lock } from "./lock.ts";
 export { add, check, del, status, version, type PluginVersions } from "./network.ts";
+export type { Stop } from "./process.ts";
 export type { ValidAttachment } from "./request.ts";
 export {
   convertResult,

@@ -3,8 +3,10 @@ import * as fs from "node:fs";
 import { describe, test } from "node:test";
 
 import { parseNetworkList, type NetworkList } from "../../src/cni/config.ts";
+import { listAttachments } from "../../src/cni/cache.ts";
 import { gc } from "../../src/cni/gc.ts";
 import { add } from "../../src/cni/network.ts";
+import type { ValidAttachment } from "../../src/cni/request.ts";
 import type { RuntimeConf } from "../../src/cni/runtime.ts";
 import { until } from "../helpers/node.ts";
 import { Recorder } from "../helpers/recorder.ts";
@@ -113,6 +115,23 @@ describe("gc", () => {
     assert.ok(errors.every(({ msg }) => msg === "it was ended: SIGTERM"));
     assert.deepEqual(place.takeNames(), ["second DEL"]);
     assert.ok(["net-c1-eth0", "net-c2-eth0"].every((name) => fs.existsSync(place.cached(name))));
+  });
+
+  test("asks for the valid attachments when the other operations have ended: one that was just added is valid", async () => {
+    using place = await placeWith();
+    place.does("first", "ADD", `echo > "$record/begun"; sleep 0.3; printf '{}'`);
+    const attachment = { containerId: "c1", ifName: "eth0", netns: "/run/netns/c1" };
+    const adding = add(NET, confOf(place, attachment));
+    await until(() => fs.existsSync(`${place.root}/record/begun`));
+    const list = function* (): Generator<ValidAttachment> {
+      for (const { containerId, ifName } of listAttachments(place.cacheDir)) {
+        yield { containerID: containerId, ifname: ifName };
+      }
+    };
+    const { deleted } = await gc(NET, list(), confOf(place));
+    await adding;
+    assert.deepEqual(deleted, []);
+    assert.ok(fs.existsSync(place.cached("net-c1-eth0")));
   });
 
   test("before 1.1.0 it deletes, and no plugin is asked", async () => {

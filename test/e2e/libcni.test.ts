@@ -1,8 +1,13 @@
 /** libcni 1.3.1 and src/cni run the same scripts with the same recording plugin: calls, results, cache, errors. */
 import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 
+import { parseNetworkList } from "../../src/cni/config.ts";
+import type { CniError } from "../../src/cni/error.ts";
+import { add } from "../../src/cni/network.ts";
 import { convertResult, parseResult, type AnyResult } from "../../src/cni/result.ts";
 import { Recorder, type RecordedCall } from "../helpers/recorder.ts";
 import { convertWithLibcni, runLibcni, runOurs, type Attachment, type Outcome, type Step } from "../libcni/run.ts";
@@ -160,6 +165,44 @@ function textOf(step: Step): string {
   return JSON.stringify(step).slice(0, 2000);
 }
 
+test("what is no container ID, interface or network name is refused with the same code", async () => {
+  const names: [keyof Names, values: string[]][] = [
+    ["containerId", ["", "a", "A0._-", "-a", "_a", ".a", "a b", "a/b", "../a", "é", "a\n", "a:b", "a".repeat(200)]],
+    ["ifName", ["", "a", ".", "..", "...", "a/b", "a:b", "a b", "a\t", "a\u00a0", "\u0085", "é", "é".repeat(8), "-"]],
+    ["ifName", ["0123456789abcde", "0123456789abcdef"]],
+    ["name", ["a", "A0._-", "-a", "_a", ".", "a b", "a/b", "é", "a\n"]],
+  ];
+  const attachments = names.flatMap(([key, values]) =>
+    values.map((value) => ({ containerId: "c1", ifName: "eth0", name: "net", [key]: value })),
+  );
+  using stack = new DisposableStack();
+  const runs = attachments.map(({ name, ...attachment }) => {
+    const { root, bin, cacheDir } = stack.use(new Recorder(["p0"]));
+    const list = JSON.stringify({ cniVersion: "1.0.0", name, plugins: [{ type: "p0" }] });
+    const conf = { ...attachment, netns: "/run/netns/a", args: [], capabilityArgs: {} };
+    return { root, steps: [{ do: "add" as const, list, ...conf }], runtime: { ...conf, pluginDirs: [bin], cacheDir } };
+  });
+  const theirs = runLibcni(runs).map(([outcome]) => outcome?.errors[0]?.code);
+  for (const [index, { steps, runtime, root }] of runs.entries()) {
+    // What libcni has remembered is not to stand in the way.
+    fs.rmSync(join(root, "cache"), { recursive: true, force: true });
+    const read = parseNetworkList("a.conflist", steps[0]?.list ?? "");
+    assert.ok("list" in read);
+    const ours = await add(read.list, runtime).then(
+      () => undefined,
+      (error: CniError) => error.code,
+    );
+    assert.equal(ours, theirs[index], JSON.stringify(attachments[index]));
+  }
+  assert.deepEqual(new Set(theirs), new Set([undefined, 3, 4, 7]));
+});
+
+interface Names {
+  containerId: string;
+  ifName: string;
+  name: string;
+}
+
 describe("where the specification demands other than libcni does (docs/library.md)", () => {
   const ADD: Attachment = { containerId: "c1", netns: "/run/netns/a", ifName: "eth0", args: [], capabilityArgs: {} };
   const list = (keys: object = {}, plugin: object = {}): string =>
@@ -252,9 +295,9 @@ describe("where the specification demands other than libcni does (docs/library.m
   });
 
   test("an integer of any size is passed through unchanged (section 1, Plugin configuration objects)", async () => {
-    const add = step("add", { list: list({}, { big: 1 }).replace('"big":1', '"big":12345678901234567890') });
+    const adding = step("add", { list: list({}, { big: 1 }).replace('"big":1', '"big":12345678901234567890') });
     const big = ({ calls: [call] }: Outcome): unknown => /"big":[^,}]*/u.exec(call?.stdin ?? "")?.[0];
-    assert.deepEqual(await both([add], big), {
+    assert.deepEqual(await both([adding], big), {
       libcni: ['"big":12345678901234567000'],
       ours: ['"big":12345678901234567890'],
     });

@@ -1,6 +1,7 @@
 /**
- * Bundles src/main.ts to dist/cni-node.js, split so that a command loads only what it needs, with the licences of what
- * is in it. Tests give another program and another directory. Where there is no repository (an image build),
+ * Bundles src/main.ts to dist/cni-node.js, split so that a command loads only what it needs, and the library
+ * src/cni/index.ts to dist/cni.js, with the licences of what is in them. Tests give another program and another
+ * directory. Where there is no repository (an image build),
  * CNI_NODE_VERSION and GIT_SHA say what is bundled.
  */
 import { execFileSync } from "node:child_process";
@@ -12,14 +13,17 @@ import { build } from "esbuild";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
-const [source = "src/main.ts", directory = "dist"] = process.argv.slice(2);
-const name = source === "src/main.ts" ? "cni-node" : basename(source, ".ts");
+const [program, directory = "dist"] = process.argv.slice(2);
+const entryPoints =
+  program === undefined
+    ? { "cni-node": "src/main.ts", cni: "src/cni/index.ts" }
+    : { [basename(program, ".ts")]: program };
 const outdir = resolve(root, directory);
 
 rmSync(outdir, { recursive: true, force: true });
 const { metafile } = await build({
   absWorkingDir: root,
-  entryPoints: { [name]: source },
+  entryPoints,
   outdir,
   chunkNames: "lib/[name]-[hash]",
   bundle: true,
@@ -41,15 +45,13 @@ const { metafile } = await build({
   },
   logLevel: "warning",
 });
-chmodSync(join(outdir, `${name}.js`), 0o755);
+if (program === undefined) chmodSync(join(outdir, "cni-node.js"), 0o755);
 const inputs = Object.keys(metafile.inputs).map((path) => /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)\//u.exec(path));
 for (const [from = "", module = ""] of inputs.filter((found) => found !== null)) copyLicence(from, module);
 
 /** @throws when it has none: nobody may hand on what has no licence. */
 function copyLicence(from: string, module: string): void {
-  const files = readdirSync(join(root, from)).filter((file) =>
-    /^(?:(?:un)?licen[cs]e|notice|copying)/iu.test(file),
-  );
+  const files = readdirSync(join(root, from)).filter((file) => /^(?:(?:un)?licen[cs]e|notice|copying)/iu.test(file));
   if (files.length === 0) throw new Error(`${from} has no licence`);
   const target = join(outdir, "licences", module);
   mkdirSync(target, { recursive: true });

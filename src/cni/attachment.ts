@@ -53,20 +53,25 @@ export function recall(network: NetworkList, conf: RuntimeConf, key: AttachmentK
 }
 
 /**
- * For DEL: what is remembered and cannot be read is forgotten. The result is in the version of the network; before
+ * For DEL: what is remembered and cannot be read is forgotten, as libcni does. The result is in the version of the network; before
  * 0.4.0 there is none.
  */
 export function recallForDelete(network: NetworkList, conf: RuntimeConf, key: AttachmentKey): Recalled {
   try {
     const recalled = recall(network, conf, key);
     const { network: its, result } = recalled;
-    const isGiven = result !== undefined && compareVersions(its.cniVersion, "0.4.0") >= 0;
+    const isGiven = result !== undefined && isGivenResult(its);
     return { ...recalled, result: isGiven ? convertResult(result, its.cniVersion) : undefined };
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
-    forget(conf, key);
+    if (isGivenResult(network)) forget(conf, key);
     return { network, conf };
   }
+}
+
+/** Is DEL given the result of ADD in this network's version? */
+function isGivenResult({ cniVersion }: NetworkList): boolean {
+  return compareVersions(cniVersion, "0.4.0") >= 0;
 }
 
 /** Throws `CniError` when it cannot be removed. */

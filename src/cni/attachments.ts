@@ -2,12 +2,13 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 
+import { listAttachments, type CachedAttachment } from "./cache.ts";
+import { CniError } from "./error.ts";
 import { isObject } from "./json.ts";
 import { referencesOf } from "./references.ts";
 
 /** One network on one container, as it was remembered when it was added. */
 export interface Attachment {
-  /** Empty where it is not told. */
   containerId: string;
   /** The network namespace as the host's processes see it; undefined where it is not told. */
   netns: string | undefined;
@@ -16,14 +17,12 @@ export interface Attachment {
 }
 
 /**
- * Reads the attachments below a cache directory: `results/*` as libcni writes them, and one file a container as Multus
- * does, which tells no namespace. What cannot be read is left out: nobody can be asked to delete by it either.
+ * Reads the attachments below a cache directory: what libcni has remembered, and one file a container as Multus writes
+ * them, which tells no namespace. What cannot be read is left out: nobody can be asked to delete by it either.
  */
 export function readAttachments(directory: string): Attachment[] {
-  const results = join(directory, "results");
-  const cached = entries(results).flatMap((name) => cachedAttachment(readJson(join(results, name))));
   const delegated = entries(directory).flatMap((name) => multusAttachment(name, readJson(join(directory, name))));
-  return [...cached, ...delegated];
+  return [...cachedAttachments(directory), ...delegated];
 }
 
 function entries(directory: string): string[] {
@@ -42,11 +41,17 @@ function readJson(path: string): unknown {
   }
 }
 
-function cachedAttachment(value: unknown): Attachment[] {
-  if (!isObject(value) || value["kind"] !== "cniCacheV1") return [];
-  const { containerId, netns, config } = value;
-  const list = typeof config === "string" ? parse(Buffer.from(config, "base64").toString()) : undefined;
-  return [{ containerId: text(containerId) ?? "", netns: text(netns), plugins: referencesOf(list) }];
+function cachedAttachments(directory: string): Attachment[] {
+  try {
+    return listAttachments(directory).map(attachmentOf);
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    return [];
+  }
+}
+
+function attachmentOf({ containerId, netns, config }: CachedAttachment): Attachment {
+  return { containerId, netns: netns === "" ? undefined : netns, plugins: referencesOf(parse(config)) };
 }
 
 /** Multus keeps its delegates in a file that is named like the container. */
@@ -65,8 +70,4 @@ function parse(json: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === "string" && value !== "" ? value : undefined;
 }

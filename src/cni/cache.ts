@@ -26,8 +26,8 @@ export interface CachedAttachment extends AttachmentKey {
   netns: string;
   args: Args;
   capabilityArgs: Readonly<Record<string, unknown>>;
-  /** The final result of ADD, in its own version. */
-  result: AnyResult;
+  /** The final result of ADD, in its own version; undefined in a list when it cannot be read. */
+  result: AnyResult | undefined;
 }
 
 /** What libcni wrote before 0.7: nothing but the result. */
@@ -61,7 +61,7 @@ export function readAttachment(cacheDir: string, key: AttachmentKey): CachedAtta
   const path = pathOf(cacheDir, key);
   const text = readText(path);
   if (text === undefined) return undefined;
-  const attachment = parseAttachment(path, text);
+  const attachment = parseAttachment(path, text, parseResult);
   return !isWhole(attachment) || isSame(attachment, key) ? attachment : undefined;
 }
 
@@ -105,8 +105,9 @@ export function removeAttachment(cacheDir: string, key: AttachmentKey): void {
 }
 
 /**
- * All attachments in the cache, whoever has added them, in the order of their file names. What cannot be read, and bare
- * results, which do not say whose they are, are left out.
+ * All attachments in the cache, whoever has added them, in the order of their file names; also one whose result cannot
+ * be read, for it has to be deleted some day. Other files are left out, and bare results, which do not say whose they
+ * are.
  *
  * @throws CniError when the directory is there and cannot be read.
  */
@@ -149,7 +150,15 @@ function namesIn(directory: string): string[] {
 
 function tryParse(path: string): CachedAttachment | BareResult | undefined {
   try {
-    return parseAttachment(path, fs.readFileSync(path, "utf8"));
+    return parseAttachment(path, fs.readFileSync(path, "utf8"), tryParseResult);
+  } catch {
+    return undefined;
+  }
+}
+
+function tryParseResult(value: unknown): AnyResult | undefined {
+  try {
+    return parseResult(value);
   } catch {
     return undefined;
   }
@@ -172,21 +181,28 @@ function readText(path: string): string | undefined {
   }
 }
 
-function parseAttachment(path: string, text: string): CachedAttachment | BareResult {
+function parseAttachment(
+  path: string,
+  text: string,
+  resultOf: (value: unknown) => AnyResult | undefined,
+): CachedAttachment | BareResult {
   try {
     const value = JSON.parse(text) as unknown;
     if (!isObject(value)) throw new TypeError("it is no JSON object");
     const { kind } = value as { kind?: unknown };
     if (kind === undefined) return { result: parseResult(value) };
     if (kind !== KIND) throw new TypeError(`its kind is ${JSON.stringify(kind)}, not ${JSON.stringify(KIND)}`);
-    return parseV1(value);
+    return parseV1(value, resultOf);
   } catch (error) {
     const msg = `${path} is no attachment: ${(error as Error).message}`;
     throw new CniError({ code: ERROR_CODES.decodingFailure, msg }, { cause: error });
   }
 }
 
-function parseV1(value: Record<string, unknown>): CachedAttachment {
+function parseV1(
+  value: Record<string, unknown>,
+  resultOf: (value: unknown) => AnyResult | undefined,
+): CachedAttachment {
   const text = (key: string): string => {
     const { [key]: one = "" } = value;
     if (typeof one !== "string") throw new TypeError(`${key} is no string`);
@@ -203,7 +219,7 @@ function parseV1(value: Record<string, unknown>): CachedAttachment {
     netns: text("netns"),
     args: (cniArgs ?? []) as Args,
     capabilityArgs: (capabilityArgs ?? {}) as Record<string, unknown>,
-    result: parseResult(result),
+    result: resultOf(result),
   };
 }
 

@@ -21,7 +21,8 @@ export interface GcReport {
  * it cleans up what it keeps for others than the valid ones. With `disableGC` it does nothing. No attachment is added,
  * checked or deleted at the same time.
  *
- * @param valid all attachments to the network that still exist, whoever has added them; twice is no harm.
+ * @param valid all attachments to the network that still exist, whoever has added them; twice is no harm. It is read
+ * when the others have ended: a generator that lists them then misses none that was just added.
  * @throws CniError when the network cannot be used, or the cache cannot be locked or read.
  */
 export async function gc(network: NetworkList, valid: Iterable<ValidAttachment>, runtime: Runtime): Promise<GcReport> {
@@ -35,10 +36,10 @@ export async function gc(network: NetworkList, valid: Iterable<ValidAttachment>,
   );
   const cached = listAttachments(cacheDirOf(runtime)).filter(({ networkName }) => networkName === network.name);
   for (const attachment of cached) {
-    const { containerId, ifName, netns } = attachment;
+    const { containerId, ifName, netns, args, capabilityArgs } = attachment;
     if (union.has(`${containerId}/${ifName}`)) continue;
     await goOn(report, async () => {
-      await delLocked(network, { ...runtime, containerId, ifName, netns });
+      await delLocked(network, { ...runtime, containerId, ifName, netns, args, capabilityArgs });
       report.deleted.push(attachment);
     });
   }

@@ -52,24 +52,34 @@ export interface InvokeOptions {
   timeoutMs?: number;
   /** Ends the plugin, and all that it has started, when it is aborted. */
   signal?: AbortSignal;
-  /** Is told of every call, when it has ended. */
+  /**
+   * Is told of every call when it has ended, in their order, whether it succeeded or not: also of DEL after a failed
+   * ADD, and of every try of a plugin that was busy. It must not throw.
+   */
   trace?: (call: PluginCall) => void;
 }
 
-/** A call of a plugin that has ended, for people to read. Its texts are as the plugin saw and wrote them: mask them. */
+/**
+ * A call of a plugin that has ended. Its texts are as the plugin saw and wrote them: they may have secrets in them.
+ * It has one of `exitCode`, `signal` and `systemCode`, and none if its caller had given up before it was started.
+ */
 export interface PluginCall {
   plugin: string;
   path: string;
   command: Command;
-  /** The environment that was set for this call: CNI_COMMAND and the others. */
+  /** The environment that was set for this call, all of it: CNI_COMMAND and the others of section 2. */
   env: Record<string, string>;
   stdin: string;
   stdout: string;
   stderr: string;
   exitCode?: number;
+  /** It was ended by this signal. */
   signal?: NodeJS.Signals;
   /** It was not started: the system's reason, `ENOENT`. */
   systemCode?: string;
+  /** Why we have ended it. */
+  stopped?: Stop;
+  /** From before its start to the end of its output. */
   durationMs: number;
 }
 
@@ -193,12 +203,12 @@ function readLink(path: string): string | undefined {
  */
 export async function invoke(invocation: Invocation, options: InvokeOptions = {}): Promise<string> {
   for (let tries = 1; ; tries++) {
-    const { call, stopped } = await run(invocation, options);
+    const call = await run(invocation, options);
     options.trace?.(call);
     if (call.systemCode === "ETXTBSY" && tries < BUSY_TRIES) {
       await sleep(1000, undefined, { signal: options.signal }).catch(() => undefined);
     } else {
-      const error = errorOf(call, stopped, options);
+      const error = errorOf(call, options);
       if (error !== undefined) throw error;
       return call.stdout;
     }
@@ -206,15 +216,15 @@ export async function invoke(invocation: Invocation, options: InvokeOptions = {}
 }
 
 /**
- * Asks a plugin for the versions of the specification that it supports. It gets a clean environment, and 5 seconds
- * unless `timeoutMs` says otherwise.
+ * Asks a plugin for the versions of the specification that it supports. It gets 5 seconds and an environment with
+ * nothing but PATH in it, unless the options say otherwise.
  *
  * @returns one version or more.
  * @throws PluginError when it gives no such answer.
  */
 export async function askVersion(
   plugin: Pick<Invocation, "plugin" | "path">,
-  options: Omit<InvokeOptions, "env"> = {},
+  options: InvokeOptions = {},
 ): Promise<string[]> {
   const invocation: Invocation = {
     ...plugin,
@@ -224,8 +234,7 @@ export async function askVersion(
     stdin: JSON.stringify({ cniVersion: NEWEST_VERSION }),
   };
   try {
-    const { timeoutMs = VERSION_LIMIT_MS } = options;
-    const env = { PATH: process.env["PATH"] };
+    const { timeoutMs = VERSION_LIMIT_MS, env = { PATH: process.env["PATH"] } } = options;
     return readVersions(invocation, await invoke(invocation, { ...options, timeoutMs, env }));
   } catch (error) {
     // What plugins answer that are older than the command.
@@ -253,12 +262,7 @@ function readVersions({ plugin, path, command }: Invocation, stdout: string): st
   throw refuse("its answer has no supportedVersions");
 }
 
-interface Run {
-  call: PluginCall;
-  stopped: Stop | undefined;
-}
-
-async function run(invocation: Invocation, options: InvokeOptions): Promise<Run> {
+async function run(invocation: Invocation, options: InvokeOptions): Promise<PluginCall> {
   const { plugin, path, command, stdin } = invocation;
   const { wrapper = [], timeoutMs, signal } = options;
   const started = performance.now();
@@ -271,9 +275,8 @@ async function run(invocation: Invocation, options: InvokeOptions): Promise<Run>
     env: { ...(options.env ?? process.env), ...env },
     stdin,
   };
-  const { stopped, ...end } = await runProgram(program, { timeoutMs, signal });
-  const durationMs = Math.round(performance.now() - started);
-  return { call: { plugin, path, command, env, stdin, ...end, durationMs }, stopped };
+  const end = await runProgram(program, { timeoutMs, signal });
+  return { plugin, path, command, env, stdin, ...end, durationMs: Math.round(performance.now() - started) };
 }
 
 /** Section 2, Parameters. All of them are set, so that none is inherited. */
@@ -289,7 +292,8 @@ function parametersAsEnv({ command, parameters }: Invocation): Record<string, st
   };
 }
 
-function errorOf(call: PluginCall, stopped: Stop | undefined, options: InvokeOptions): PluginError | undefined {
+function errorOf(call: PluginCall, options: InvokeOptions): PluginError | undefined {
+  const { stopped } = call;
   if (stopped !== undefined) {
     const because = {
       timeout: `it took longer than ${options.timeoutMs ?? 0} ms`,

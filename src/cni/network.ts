@@ -52,13 +52,9 @@ export async function add(network: NetworkList, conf: RuntimeConf): Promise<AnyR
 export async function check(given: NetworkList, givenConf: RuntimeConf): Promise<boolean> {
   const key = keyOf(given, givenConf);
   using _ = await lockOf(givenConf).container(givenConf.containerId, givenConf.signal);
+  if (!isToBeChecked(given)) return false;
   const { network, conf, result } = recall(given, givenConf, key);
-
-  if (!hasCommand("CHECK", network.cniVersion)) {
-    const msg = `network ${network.name} has cniVersion ${network.cniVersion}, and CHECK exists since 0.4.0`;
-    throw new CniError({ code: ERROR_CODES.incompatibleVersion, msg });
-  }
-  if (given.disableCheck || network.disableCheck) return false;
+  if (!isToBeChecked(network)) return false;
   if (result === undefined) {
     const msg = `container ${key.containerId} has not been added to network ${key.networkName} as ${key.ifName}`;
     throw new CniError({ code: ERROR_CODES.unknownContainer, msg });
@@ -67,6 +63,13 @@ export async function check(given: NetworkList, givenConf: RuntimeConf): Promise
   const prevResult = convertResult(result, network.cniVersion);
   for (const plugin of network.plugins) await callWithResult("CHECK", network, plugin, { ...conf, prevResult });
   return true;
+}
+
+/** Throws `CniError` when the version of the network does not have CHECK. */
+function isToBeChecked({ name, cniVersion, disableCheck }: NetworkList): boolean {
+  if (hasCommand("CHECK", cniVersion)) return !disableCheck;
+  const msg = `network ${name} has cniVersion ${cniVersion}, and CHECK exists since 0.4.0`;
+  throw new CniError({ code: ERROR_CODES.incompatibleVersion, msg });
 }
 
 /**
@@ -125,8 +128,8 @@ export async function version(network: NetworkList, runtime: Runtime): Promise<P
     const answer: PluginVersions = { plugin: plugin.type, supportedVersions: [], supportsNetwork: false };
     try {
       answer.path = lookUp(plugin, runtime);
-      const { timeoutMs: _ofOthers, ...options } = runtime;
-      answer.supportedVersions = await askVersion({ plugin: plugin.type, path: answer.path }, options);
+      const { env = process.env } = runtime;
+      answer.supportedVersions = await askVersion({ plugin: plugin.type, path: answer.path }, { ...runtime, env });
       answer.supportsNetwork = answer.supportedVersions.includes(network.cniVersion);
     } catch (error) {
       if (!(error instanceof CniError)) throw error;

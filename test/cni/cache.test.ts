@@ -92,6 +92,21 @@ describe("listAttachments", () => {
     );
   });
 
+  test("has one whose result cannot be read: it is there, and has to be deleted", () => {
+    using place = new Recorder();
+    fs.mkdirSync(`${place.cacheDir}/results`, { recursive: true });
+    for (const [networkName, result] of [
+      ["net", '"cniVersion":"9.9.9"'],
+      ["other", '"cniVersion":1'],
+    ] as const) {
+      const text = OF_LIBCNI.replace('"net"', `"${networkName}"`).replace('"cniVersion":"1.0.0"', result);
+      fs.writeFileSync(place.cached(`${networkName}-c1-eth0`), text);
+      const listed = listAttachments(place.cacheDir).filter((one) => one.networkName === networkName);
+      assert.deepEqual(listed, [{ ...ATTACHMENT, networkName, result: undefined }]);
+      assert.ok(findOccupant(place.cacheDir, { networkName, containerId: "c1", ifName: "eth0" }));
+    }
+  });
+
   test("fails when there is something that cannot be read as a directory", () => {
     using place = new Recorder();
     fs.mkdirSync(place.cacheDir);

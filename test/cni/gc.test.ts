@@ -3,9 +3,12 @@ import * as fs from "node:fs";
 import { describe, test } from "node:test";
 
 import { parseNetworkList, type NetworkList } from "../../src/cni/config.ts";
+import { listAttachments } from "../../src/cni/cache.ts";
 import { gc } from "../../src/cni/gc.ts";
 import { add } from "../../src/cni/network.ts";
+import type { ValidAttachment } from "../../src/cni/request.ts";
 import type { RuntimeConf } from "../../src/cni/runtime.ts";
+import { until } from "../helpers/node.ts";
 import { Recorder } from "../helpers/recorder.ts";
 
 function listOf(value: object): NetworkList {
@@ -82,6 +85,52 @@ describe("gc", () => {
       ["plugin second: DEL failed: busy", "plugin first: GC failed: stuck"],
     );
     assert.deepEqual(place.takeNames(), ["second DEL", "second DEL", "first DEL", "first GC", "second GC"]);
+    assert.ok(fs.existsSync(place.cached("net-c1-eth0")));
+  });
+
+  test("deletes what was added with a result that cannot be read, with the parameters of ADD", async () => {
+    using place = await placeWith();
+    const conf = { containerId: "c1", ifName: "eth0", netns: "/run/netns/c1" };
+    await add(NET, confOf(place, { ...conf, args: [["K", "v"]], capabilityArgs: { mac: "02:00:00:00:00:01" } }));
+    const path = place.cached("net-c1-eth0");
+    fs.writeFileSync(path, fs.readFileSync(path, "utf8").replace(/"cniVersion":"[^"]*"/u, '"cniVersion":"9.9.9"'));
+    place.take();
+    const { deleted, errors } = await gc(NET, [], confOf(place));
+    assert.deepEqual([deleted.length, errors], [1, []]);
+    const [, call] = place.take();
+    assert.deepEqual([call?.command, call?.netns, call?.args], ["DEL", "/run/netns/c1", "K=v"]);
+    assert.deepEqual(call?.request["runtimeConfig"], { mac: "02:00:00:00:00:01" });
+    assert.ok(!fs.existsSync(path));
+  });
+
+  test("that is given up ends its plugin, calls no other, and forgets nothing", async () => {
+    using place = await placeWith("net c1 eth0", "net c2 eth0");
+    place.does("second", "DEL", `echo > "$record/begun"; exec sleep 60`);
+    const caller = new AbortController();
+    const collecting = gc(NET, [], confOf(place, { signal: caller.signal }));
+    await until(() => fs.existsSync(`${place.root}/record/begun`));
+    caller.abort("SIGTERM");
+    const { deleted, errors } = await collecting;
+    assert.deepEqual(deleted, []);
+    assert.ok(errors.every(({ msg }) => msg === "it was ended: SIGTERM"));
+    assert.deepEqual(place.takeNames(), ["second DEL"]);
+    assert.ok(["net-c1-eth0", "net-c2-eth0"].every((name) => fs.existsSync(place.cached(name))));
+  });
+
+  test("asks for the valid attachments when the other operations have ended: one that was just added is valid", async () => {
+    using place = await placeWith();
+    place.does("first", "ADD", `echo > "$record/begun"; sleep 0.3; printf '{}'`);
+    const attachment = { containerId: "c1", ifName: "eth0", netns: "/run/netns/c1" };
+    const adding = add(NET, confOf(place, attachment));
+    await until(() => fs.existsSync(`${place.root}/record/begun`));
+    const list = function* (): Generator<ValidAttachment> {
+      for (const { containerId, ifName } of listAttachments(place.cacheDir)) {
+        yield { containerID: containerId, ifname: ifName };
+      }
+    };
+    const { deleted } = await gc(NET, list(), confOf(place));
+    await adding;
+    assert.deepEqual(deleted, []);
     assert.ok(fs.existsSync(place.cached("net-c1-eth0")));
   });
 

@@ -14,7 +14,7 @@ import {
   type PluginCall,
 } from "../../src/cni/invoke.ts";
 import { until } from "../helpers/node.ts";
-import { PluginDir } from "../helpers/plugin.ts";
+import { isAlive, PluginDir } from "../helpers/plugin.ts";
 
 function add(path: string, rest: Partial<Invocation> = {}): Invocation {
   return { plugin: "bridge", path, command: "ADD", parameters: {}, stdin: "{}", ...rest };
@@ -415,6 +415,24 @@ test("every call is told to the trace: what was set, read and printed, and how i
   });
 });
 
+test("the trace tells also of a call that did not end by itself, and of one that was not started", async () => {
+  using plugins = new PluginDir();
+  const path = plugins.write("bridge", "echo begun; exec sleep 60");
+  const calls: PluginCall[] = [];
+  const trace = (call: PluginCall): unknown => calls.push(call);
+  await failureOf(invoke(add(path), { timeoutMs: 500, trace }));
+  await failureOf(invoke(add(path), { signal: AbortSignal.abort("SIGINT"), trace }));
+  await failureOf(invoke(add(`${path}-none`), { trace }));
+  assert.deepEqual(
+    calls.map(({ stdout, exitCode, signal, systemCode, stopped }) => [stdout, exitCode, signal, systemCode, stopped]),
+    [
+      ["begun\n", undefined, "SIGKILL", undefined, "timeout"],
+      ["", undefined, undefined, undefined, "aborted"],
+      ["", undefined, undefined, "ENOENT", undefined],
+    ],
+  );
+});
+
 /** Where temporary files go, as long as it lives. */
 class TemporaryDirectory implements Disposable {
   readonly #before = process.env["TMPDIR"];
@@ -426,14 +444,5 @@ class TemporaryDirectory implements Disposable {
   [Symbol.dispose](): void {
     if (this.#before === undefined) delete process.env["TMPDIR"];
     else process.env["TMPDIR"] = this.#before;
-  }
-}
-
-/** A process that has ended, and that nobody has asked for yet, is not alive. */
-function isAlive(pid: number): boolean {
-  try {
-    return !/^\d+ \(.*\) Z/u.test(fs.readFileSync(`/proc/${pid}/stat`, "utf8"));
-  } catch {
-    return false;
   }
 }

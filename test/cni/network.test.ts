@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { describe, test } from "node:test";
 
@@ -7,7 +8,8 @@ import { CniError } from "../../src/cni/error.ts";
 import { PluginError, type PluginCall } from "../../src/cni/invoke.ts";
 import { add, check, del, status, version } from "../../src/cni/network.ts";
 import type { RuntimeConf } from "../../src/cni/runtime.ts";
-import { until } from "../helpers/node.ts";
+import { endOf, until } from "../helpers/node.ts";
+import { isAlive } from "../helpers/plugin.ts";
 import { Recorder } from "../helpers/recorder.ts";
 
 function listOf(value: object): NetworkList {
@@ -221,6 +223,22 @@ describe("add", () => {
     assert.ok(isCached(plugin, "a-b-c-eth0"));
   });
 
+  test("takes a result that comes late, from what the plugin has started", async () => {
+    using plugin = recorder();
+    plugin.does("third", "ADD", `(sleep 0.3; printf '%s' '${JSON.stringify(RESULT)}') &`);
+    assert.deepEqual(await add(NET, confOf(plugin)), RESULT);
+  });
+
+  test("of two at the same time one is done, and the other takes nothing away", async () => {
+    using plugin = recorder();
+    plugin.does("first", "ADD", "sleep 0.2; printf '{}'");
+    const ended = await Promise.allSettled([add(NET, confOf(plugin)), add(NET, confOf(plugin))]);
+    const [error, ...more] = ended.flatMap((one) => (one.status === "rejected" ? [one.reason as CniError] : []));
+    assert.deepEqual([error?.code, more.length], [4, 0]);
+    assert.deepEqual(plugin.takeNames(), ["first ADD", "second ADD", "third ADD"]);
+    assert.ok(isCached(plugin));
+  });
+
   test("runs plugins in the given environment", async () => {
     using plugin = recorder();
     plugin.does("first", "ADD", `printf '{"dns":{"domain":"%s %s"}}' "$WHO" "$HOME"`);
@@ -228,6 +246,14 @@ describe("add", () => {
     assert.deepEqual(result, { cniVersion: "1.1.0", dns: { domain: "me " } });
   });
 });
+
+/** Adds, and gives up when it is told to end. */
+const PROGRAM = `
+  import { add } from ${JSON.stringify(new URL("../../src/cni/index.ts", import.meta.url).href)};
+  const caller = new AbortController();
+  process.once("SIGTERM", (signal) => caller.abort(signal));
+  const conf = { ...JSON.parse(process.argv[1]), signal: caller.signal };
+  await add(JSON.parse(process.env.NETWORK), conf).catch(({ message }) => console.log(message));`;
 
 describe("an ADD that fails is taken back", () => {
   const DELETED = ["third DEL", "second DEL", "first DEL"];
@@ -264,6 +290,7 @@ describe("an ADD that fails is taken back", () => {
       /"3\.0\.0" are not known/u,
     ],
     ["is not there", (plugin) => fs.rmSync(`${plugin.bin}/third`), /^plugin third: there is none in \//u],
+    ["prints without end", (plugin) => plugin.does("third", "ADD", "yes"), /it printed more than 8388608 bytes$/u],
     ["is ended by a signal", (plugin) => plugin.does("third", "ADD", "kill -9 $$"), /ended by SIGKILL/u],
   ];
   for (const [what, prepare, message] of failures) {
@@ -317,6 +344,33 @@ describe("an ADD that fails is taken back", () => {
     fs.rmSync(`${plugin.bin}/first`);
     assert.equal((await errorOf(add(NET, confOf(plugin)))).code, 7);
     assert.deepEqual(plugin.take(), []);
+  });
+
+  test("also when a plugin takes too long: nothing that it has started is left", async () => {
+    using plugin = recorder();
+    plugin.does("second", "ADD", `sleep 60 & echo $! $$ > "$record/pids"; wait`);
+    const error = await errorOf(add(NET, confOf(plugin, { timeoutMs: 500 })));
+    assert.match(error.message, /^plugin second: ADD failed: it was ended: it took longer than 500 ms$/u);
+    assert.deepEqual(plugin.takeNames(), ["first ADD", "second ADD", ...DELETED]);
+    const pids = fs.readFileSync(`${plugin.root}/record/pids`, "utf8").split(" ").map(Number);
+    assert.equal(pids.length, 2);
+    await until(() => !pids.some(isAlive));
+  });
+
+  test("also when its process is told to end: nothing that it has started is left", async () => {
+    using plugin = recorder();
+    plugin.does("second", "ADD", `sleep 60 & echo $! $$ > "$record/pids"; wait`);
+    const child = spawn(process.execPath, ["--input-type=module", "--eval", PROGRAM, JSON.stringify(confOf(plugin))], {
+      env: { ...process.env, NETWORK: JSON.stringify(NET) },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const record = `${plugin.root}/record/pids`;
+    await until(() => fs.existsSync(record) && fs.readFileSync(record, "utf8").endsWith("\n"));
+    child.kill("SIGTERM");
+    const { stdout } = await endOf(child);
+    assert.equal(stdout, "plugin second: ADD failed: it was ended: SIGTERM\n");
+    assert.deepEqual(plugin.takeNames(), ["first ADD", "second ADD", ...DELETED]);
+    await until(() => !fs.readFileSync(record, "utf8").split(" ").map(Number).some(isAlive));
   });
 
   test("also when its caller gives up: the plugin is ended, and no other one is added", async () => {
@@ -402,6 +456,8 @@ describe("check", () => {
     );
     plugin.take();
     assert.equal(await check(NET, confOf(plugin, { containerId: "c2" })), false);
+    fs.writeFileSync(plugin.cached("net-c1-eth0"), "{");
+    assert.equal(await check({ ...NET, disableCheck: true }, confOf(plugin)), false);
     assert.deepEqual(plugin.take(), []);
   });
 
@@ -468,6 +524,22 @@ describe("del", () => {
     plugin.does("second", "DEL", "");
     await del(NET, confOf(plugin));
     assert.deepEqual(plugin.takeNames(), ["third DEL", "second DEL", "first DEL"]);
+  });
+
+  test("that is given up ends its plugin, and does not forget", async () => {
+    using plugin = recorder();
+    await add(NET, confOf(plugin));
+    plugin.take();
+    plugin.does("second", "DEL", `sleep 60 & echo $! $$ > "$record/pids"; wait`);
+    const caller = new AbortController();
+    const failure = errorOf(del(NET, confOf(plugin, { signal: caller.signal })));
+    const record = `${plugin.root}/record/pids`;
+    await until(() => fs.existsSync(record) && fs.readFileSync(record, "utf8").endsWith("\n"));
+    caller.abort("SIGINT");
+    assert.equal((await failure).message, "plugin second: DEL failed: it was ended: SIGINT");
+    assert.deepEqual(plugin.takeNames(), ["third DEL", "second DEL"]);
+    assert.ok(isCached(plugin));
+    await until(() => !fs.readFileSync(record, "utf8").split(" ").map(Number).some(isAlive));
   });
 
   test("the namespace may be gone: it is the given one, empty or not, and else that of ADD", async () => {
@@ -633,6 +705,21 @@ test("version says of every plugin what it supports, and whether that is enough 
       "plugin third: VERSION failed: no error message, exit code 1",
     ],
   );
+});
+
+test("VERSION is run like every other call: in the given environment or ours, and not longer than all", async (t) => {
+  using plugin = recorder();
+  plugin.does("first", "VERSION", `printf '{"cniVersion":"1.1.0","supportedVersions":["%s"]}' "$SUPPORTED"`);
+  const net = { ...NET, plugins: plugins.slice(0, 1) };
+  const env = { PATH: process.env["PATH"], SUPPORTED: "1.0.0" };
+  const [answer] = await version(net, { pluginDirs: [plugin.bin], env });
+  assert.deepEqual(answer?.supportedVersions, ["1.0.0"]);
+  process.env["SUPPORTED"] = "1.1.0";
+  t.after(() => delete process.env["SUPPORTED"]);
+  assert.deepEqual((await version(net, { pluginDirs: [plugin.bin] }))[0]?.supportedVersions, ["1.1.0"]);
+  plugin.does("first", "VERSION", "exec sleep 60");
+  const [late] = await version(net, { pluginDirs: [plugin.bin], timeoutMs: 200 });
+  assert.match(late?.error?.message ?? "", /it took longer than 200 ms/u);
 });
 
 test("every call of every operation is told to the trace", async () => {

@@ -19,19 +19,22 @@ interface NamespaceOptions {
   chroot?: string;
   /** Its processes have their own process numbers, too. */
   pid?: boolean;
+  /** It has a network of its own, too, with nothing in it. */
+  net?: boolean;
 }
 
 /** A mount namespace that is kept by a process that ends with this one. */
 export class Namespace implements AsyncDisposable {
   readonly #keeper: ChildProcess;
-  readonly #enter: readonly string[];
+  /** The words of nsenter that lead into it. */
+  readonly entrance: readonly string[];
   /** Its files as this process can reach them. */
   readonly root: string;
 
-  private constructor(keeper: ChildProcess, inner: number, { chroot, pid = false }: NamespaceOptions) {
+  private constructor(keeper: ChildProcess, inner: number, { chroot, pid = false, net = false }: NamespaceOptions) {
     this.#keeper = keeper;
-    const kinds = ["--mount", ...(pid ? ["--pid"] : [])];
-    this.#enter = [...kinds, `--target=${inner}`, "--", ...(chroot === undefined ? [] : ["chroot", chroot])];
+    const kinds = ["--mount", ...(pid ? ["--pid"] : []), ...(net ? ["--net"] : [])];
+    this.entrance = [...kinds, `--target=${inner}`, "--", ...(chroot === undefined ? [] : ["chroot", chroot])];
     this.root = `/proc/${inner}/root${chroot ?? ""}`;
   }
 
@@ -43,7 +46,8 @@ export class Namespace implements AsyncDisposable {
   static async make(script: string, options: NamespaceOptions = {}): Promise<Namespace> {
     const pid = options.pid === true ? ["--pid", "--fork", "--kill-child", "--mount-proc"] : [];
     const shell = ["sh", "-ec", `${script}\necho made\nexec cat`];
-    const words = ["--mount", "--propagation=private", ...pid, ...shell];
+    const net = options.net === true ? ["--net"] : [];
+    const words = ["--mount", "--propagation=private", ...net, ...pid, ...shell];
     const keeper = spawn("unshare", words, { stdio: ["pipe", "pipe", "inherit"] });
     const [made] = (await Promise.race([once(keeper.stdout, "data"), once(keeper, "exit")])) as [unknown];
     if (String(made) !== "made\n") throw new Error(`the namespace was not made: ${script}`);
@@ -53,13 +57,13 @@ export class Namespace implements AsyncDisposable {
 
   /** Runs a shell script in it. */
   sh(script: string): void {
-    const { status, stderr } = spawnSync("nsenter", [...this.#enter, "sh", "-ec", script], { encoding: "utf8" });
+    const { status, stderr } = spawnSync("nsenter", [...this.entrance, "sh", "-ec", script], { encoding: "utf8" });
     if (status !== 0) throw new Error(`${script}: ${stderr}`);
   }
 
   /** Starts a command in it. */
   spawn(command: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
-    return spawn("nsenter", [...this.#enter, ...command], { env: { PATH: process.env["PATH"], ...env } });
+    return spawn("nsenter", [...this.entrance, ...command], { env: { PATH: process.env["PATH"], ...env } });
   }
 
   /** Starts the bundle in it. */

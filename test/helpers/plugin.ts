@@ -1,4 +1,4 @@
-/** CNI plugins for tests: scripts in a temporary directory. */
+/** CNI plugins for tests: scripts in a temporary directory, and what becomes of their processes. */
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,5 +21,14 @@ export class PluginDir implements Disposable {
 
   [Symbol.dispose](): void {
     fs.rmSync(this.path, { recursive: true, force: true });
+  }
+}
+
+/** A process that has ended, and that nobody has asked for yet, is not alive. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) Z/u.test(fs.readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
   }
 }

@@ -61,11 +61,9 @@ export class Recorder implements Disposable {
   take(): RecordedCall[] {
     const file = join(this.root, "record/calls");
     if (!fs.existsSync(file)) return [];
-    const lines = fs.readFileSync(file, "utf8").split("\n").slice(0, -1);
+    const text = fs.readFileSync(file, "utf8");
     fs.rmSync(file);
-    return Array.from({ length: lines.length / LINES_PER_CALL }, (_, index) =>
-      callOf(lines.slice(index * LINES_PER_CALL, (index + 1) * LINES_PER_CALL)),
-    );
+    return callsOf(text);
   }
 
   /** The same, as `NAME COMMAND`. */
@@ -81,6 +79,14 @@ export class Recorder implements Disposable {
   [Symbol.dispose](): void {
     fs.rmSync(this.root, { recursive: true, force: true });
   }
+}
+
+/** Reads what the plugin has recorded. */
+export function callsOf(text: string): RecordedCall[] {
+  const lines = text.split("\n").slice(0, -1);
+  return Array.from({ length: lines.length / LINES_PER_CALL }, (_, index) =>
+    callOf(lines.slice(index * LINES_PER_CALL, (index + 1) * LINES_PER_CALL)),
+  );
 }
 
 function callOf(lines: readonly string[]): RecordedCall {

@@ -142,7 +142,7 @@ function keepNetwork(
   return { decided, warnings: [`${configDirectory}: ${meaning}`] };
 }
 
-/** Plugins stay as long as something needs them (docs/reliability.md, 4). */
+/** Plugins stay as long as something needs them (docs/reliability.md, 5). */
 function keepNeeded(
   decided: Decided[],
   { force }: Wanted,

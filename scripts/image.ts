@@ -20,13 +20,15 @@ interface Layer {
   content: string;
 }
 
-/** The build arguments that say what is built: version, commit, and the commit's time for all that bears one. */
+/** The build arguments that say what is built: version, commit and its time; SOURCE_DATE_EPOCH if it is set. */
 export function buildArguments(): string[] {
   const { version } = JSON.parse(fs.readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
-  const seconds = process.env["SOURCE_DATE_EPOCH"] ?? git("log", "-1", "--format=%ct") ?? "0";
+  const epoch = process.env["SOURCE_DATE_EPOCH"];
+  const seconds = epoch ?? git("log", "-1", "--format=%ct") ?? "0";
   const created = new Date(Number(seconds) * 1000).toISOString().replace(".000", "");
   const revision = process.env["GIT_SHA"] ?? git("rev-parse", "--short", "HEAD") ?? "unknown";
-  const settings = { VERSION: version, GIT_SHA: revision, SOURCE_DATE_EPOCH: seconds, CREATED: created };
+  const times = epoch === undefined ? {} : { SOURCE_DATE_EPOCH: epoch };
+  const settings = { VERSION: version, GIT_SHA: revision, CREATED: created, ...times };
   return Object.entries(settings).map(([name, value]) => `--build-arg=${name}=${value}`);
 }
 

@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { buildArguments, formatLayers, layersOf } from "../../scripts/image.ts";
-import { makeBase, makeBases, type BaseNames } from "./bases.ts";
+import { makeBases, type BaseNames } from "./bases.ts";
 import { Builder, output } from "./builder.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -41,15 +41,9 @@ export function preparedBuilder(): Builder {
   fs.rmSync(work, { recursive: true, force: true });
   fs.mkdirSync(work);
   makeBases(builder, baseNames(), work);
-  makeBase(builder, baseNames(), foreignBase(), work, "arm64");
   fs.rmSync(work, { recursive: true, force: true });
   fs.writeFileSync(done, "");
   return builder;
-}
-
-/** The base of the last stage for arm64. A name stands for one image only. */
-export function foreignBase(): string {
-  return `${baseNames()["BASE"]}-arm64`;
 }
 
 /** Builds the Dockerfile of the clone, with the caches of this machine. */

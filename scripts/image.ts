@@ -12,6 +12,14 @@ import { gzipSync } from "node:zlib";
 
 const ROOT = join(import.meta.dirname, "..");
 const BUILDERS = ["docker", "podman", "buildah"];
+/**
+ * What buildah, which is in podman, wants to be told and BuildKit knows: to keep what did not change, and the platform
+ * that the steps run on when the image is for another one.
+ */
+export const BUILDAH_OPTIONS: readonly string[] = [
+  "--layers",
+  `--build-arg=BUILDPLATFORM=linux/${process.arch === "x64" ? "amd64" : process.arch}`,
+];
 
 /** A layer of an image: bytes, unpacked and as registries keep it, and where most of them are. */
 interface Layer {
@@ -78,9 +86,8 @@ function git(...args: string[]): string | undefined {
 function build(builder: string, tag: string, more: readonly string[]): void {
   const env = { ...process.env, DOCKER_BUILDKIT: "1" };
   const options = { cwd: ROOT, env, stdio: "inherit" } as const;
-  // buildah makes one layer of all, unless it is told otherwise.
-  const layers = builder === "docker" ? [] : ["--layers"];
-  execFileSync(builder, ["build", ...layers, `--tag=${tag}`, ...buildArguments(), ...more, "."], options);
+  const own = builder === "docker" ? [] : BUILDAH_OPTIONS;
+  execFileSync(builder, ["build", ...own, `--tag=${tag}`, ...buildArguments(), ...more, "."], options);
   const directory = fs.mkdtempSync(join(tmpdir(), "cni-node-image-"));
   try {
     const archive = join(directory, "image.tar");

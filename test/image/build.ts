@@ -8,7 +8,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { buildArguments, formatLayers, layersOf } from "../../scripts/image.ts";
+import { BUILDAH_OPTIONS, buildArguments, formatLayers, layersOf } from "../../scripts/image.ts";
 import { makeBases, type BaseNames } from "./bases.ts";
 import { Builder, output } from "./builder.ts";
 
@@ -62,7 +62,7 @@ export function buildImage(builder: Builder, tag: string, options: readonly stri
     fs.mkdirSync(directory, { recursive: true });
     if (!fs.existsSync(link)) fs.symlinkSync(directory, link);
   }
-  const words = ["build", "--layers", "--pull-never", `--tag=${tag}`, ...buildArguments(), ...options, ROOT];
+  const words = ["build", ...BUILDAH_OPTIONS, "--pull-never", `--tag=${tag}`, ...buildArguments(), ...options, ROOT];
   builder.buildah(words, { TMPDIR: temporary });
 }
 

@@ -214,6 +214,13 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       assert.match(ran.stderr, /^cni-node: \/host\/opt\/cni\/bin: .*\n {2}hint: mount it, .*-v \/opt\/cni\/bin:/u);
     });
 
+    test("a file to be mounted that does not exist, of which Docker makes a directory, is told from a bad one", async () => {
+      const mount = ["-v", `${folder("none")}/05-x.conf:/etc/cni/net.d/05-x.conf`];
+      const ran = await engine.run([...MOUNT_CONFIGS, ...mount], "install", "--configs=05-x.conf");
+      assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
+      assert.match(ran.stderr, /^cni-node: \/etc\/cni\/net\.d\/05-x\.conf: .*no regular file\n {2}hint: .*does not exist/u);
+    });
+
     test("as a user who may not write says so, and can list", async () => {
       emptyNode();
       assert.equal((await engine.run(["--user=65534"], "list")).exitCode, 0);

@@ -31,7 +31,6 @@ export function findImage(): string {
 /** A builder that has the base images. */
 export function preparedBuilder(): Builder {
   const directory = cacheDirectory();
-  sweep(directory);
   fs.mkdirSync(directory, { recursive: true });
   const builder = new Builder(directory);
   const done = join(directory, "bases");
@@ -97,6 +96,7 @@ function sweep(directory: string): void {
 }
 
 if (import.meta.main) {
+  sweep(cacheDirectory());
   const builder = preparedBuilder();
   const archive = join(cacheDirectory(), "image.tar");
   buildImage(builder, IMAGE);

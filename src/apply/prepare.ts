@@ -78,7 +78,7 @@ export async function prepare(
   const steps = planSteps(wanted.lists, held, wanted);
   const names = (kind: Kind): string[] =>
     steps.filter((step) => step.kind === kind && step.action === "install").map((step) => step.name);
-  const plugins = preparePlugins(wanted.sources.plugin, names("plugin"));
+  const plugins = preparePlugins(wanted.sources.plugin, names("plugin"), wanted.checksum);
   const configs = prepareConfigs(names("config"), {
     source: wanted.sources.config,
     directory: directories.config?.path ?? "",

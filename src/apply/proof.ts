@@ -184,7 +184,7 @@ function kubeconfigs({ plugins }: NetworkList, view: NodeView): Found[] {
 }
 
 /** The kubeconfigs that a plugin's configuration names, those of its delegates included. */
-function kubeconfigsOf(config: unknown): string[] {
+export function kubeconfigsOf(config: unknown): string[] {
   if (!isObject(config)) return [];
   const { kubeconfig, kubernetes, ipam, delegate, delegates, plugins } = config;
   const nested = [delegates, plugins].flatMap((list) => (Array.isArray(list) ? (list as unknown[]) : []));

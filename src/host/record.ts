@@ -32,6 +32,8 @@ const HeldAsset = v.looseObject({
   owners: v.array(v.string()),
   /** What we wrote; absent where nothing of ours was ever written. */
   digest: v.optional(v.string()),
+  /** Of a configuration list that we wrote, the digests of its parts: others may chain their plugins into it. */
+  chain: v.exactOptional(v.object({ rest: v.string(), plugins: v.array(v.string()) })),
   /** The live file, as it was when it was last found right. */
   seen: v.optional(SeenFile),
   /** The object that keeps the foreign file which was there before. */

@@ -28,15 +28,17 @@ export async function runStatus(texts: OptionTexts, world: World): Promise<Endin
 }
 
 /** Without the contents of configurations: there may be secrets in them. */
-function jsonOf({ choices, word, rules, configDirectory, ...status }: NodeStatus): Record<string, unknown> {
+function jsonOf({ choices, word, rules, configDirectory, plugins, ...status }: NodeStatus): Record<string, unknown> {
   const networks = rules.map((rule) => {
     const { chosen, error } = choices?.[rule] ?? {};
     if (chosen === undefined) return { rule, reason: error?.message };
-    const { name, cniVersion, plugins } = chosen.list;
-    return { rule, file: chosen.file, name, cniVersion, plugins: plugins.map(({ type }) => type) };
+    const { name, cniVersion } = chosen.list;
+    const chain = chosen.list.plugins.map(({ type }) => type);
+    return { rule, file: chosen.file, name, cniVersion, plugins: chain };
   });
   return {
     ...status,
+    plugins: plugins.map(({ path: _path, ...plugin }) => plugin),
     ...(choices === undefined ? {} : { configDirectory, networks }),
     ...(word === undefined ? {} : { runtime: wordOf(word) }),
   };

@@ -71,8 +71,8 @@ export function lookAtKubeconfig(
 
 function validitiesOf(text: string, seen: (path: string) => string | undefined): Validity[] {
   const { contexts, users, "current-context": current } = v.parse(Kubeconfig, parse(text));
-  const name = contexts?.find((one) => one.name === current)?.context?.user;
-  const user = users?.find((one) => one.name === name)?.user;
+  const name = contexts.find((one) => one.name === current)?.context?.user;
+  const user = users.find((one) => one.name === name)?.user;
   const token = user?.token ?? read(user?.tokenFile, seen);
   const data = user?.["client-certificate-data"];
   const certificate = data === undefined ? read(user?.["client-certificate"], seen) : Buffer.from(data, "base64");

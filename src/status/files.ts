@@ -38,7 +38,7 @@ function unreadOf({ entries }: DirectoryListing, path: string, shown: string): F
   return Array.from(entries).flatMap(([file, { type }]): Finding[] => {
     if (type === "directory" || isConfigName(file) || file.startsWith(".")) return [];
     const subject = { path: join(shown, file), severity: "warning" as const };
-    const former = file.replace(/(?:~|\.[^.]*)$/u, "");
+    const former = /^.+\.(?:conflist|conf|json)(?=[.~_-])/u.exec(file)?.[0];
     if (file.endsWith(".cilium_bak")) {
       return [
         {
@@ -49,7 +49,7 @@ function unreadOf({ entries }: DirectoryListing, path: string, shown: string): F
         },
       ];
     }
-    if (isConfigName(former)) {
+    if (former !== undefined) {
       const hint = `give it its name back (${former}) if it is to be used, else move it out of this directory`;
       return [{ code: "set-aside", ...subject, message: "is a configuration that was renamed: nobody reads it", hint }];
     }

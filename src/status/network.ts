@@ -28,6 +28,8 @@ export type Choices = Record<Rule, Selection>;
 export interface PluginStatus {
   name: string;
   state: "runs" | "broken" | "missing" | "unproved";
+  /** Its file, as it is seen from here. */
+  path?: string;
   /** The versions of the specification that it supports. */
   cniVersions?: readonly string[];
   /** Why it is not known to run. */
@@ -90,9 +92,10 @@ export async function askPlugins(networks: readonly Network[], view: NodeView): 
 function statusOf(name: string, plugin: PluginView): PluginStatus {
   if ("missing" in plugin) return { name, state: "missing", reason: `is not in ${plugin.missing}` };
   if ("unseen" in plugin) return { name, state: "unproved", reason: plugin.unseen };
-  if ("versions" in plugin) return { name, state: "runs", cniVersions: plugin.versions };
+  const { path } = plugin;
+  if ("versions" in plugin) return { name, state: "runs", path, cniVersions: plugin.versions };
   const { severity, message } = plugin.objection;
-  return { name, state: severity === "error" ? "broken" : "unproved", reason: message };
+  return { name, state: severity === "error" ? "broken" : "unproved", path, reason: message };
 }
 
 /** What is wrong with the pods' network. @param shown the directory of configurations as the node sees it. */
@@ -111,17 +114,14 @@ export async function lookAtNetwork(
     (file) => !inUse.includes(file) && "objection" in loadFile(file, listing),
   );
   const networks = chosenNetworks(choices, rules);
-  const examined = await examineConfigs(listing, view, [
-    ...inUse,
-    ...networks.flatMap((one) => behind(one, listing, shown)),
-  ]);
+  const examined = await examineConfigs(listing, view, [...inUse, ...networks.flatMap((one) => behind(one, listing))]);
   return [
     ...withoutNetwork(choices, rules, shown),
     ...examined.map(({ about: _about, path, ...finding }) => ({ ...finding, path: join(shown, path) })),
-    ...waiting.map((file) => isNextBroken(file, listing, shown)),
+    ...waiting.map((file) => brokenUnused(file, listing, shown)),
     ...networks.flatMap((network) => lookAtChain(network, view, listing, shown)),
     ...rules.flatMap((rule) => warningsOf(choices[rule], shown)).filter(isFirst),
-    ...withoutLoopback(plugins, rules, shown),
+    ...withoutLoopback(plugins, rules),
   ];
 }
 
@@ -153,7 +153,7 @@ function withoutNetwork(choices: Choices, rules: readonly Rule[], shown: string)
 }
 
 /** It comes after others, and does no harm as long as these are there. */
-function isNextBroken(file: string, listing: DirectoryListing, shown: string): Finding {
+function brokenUnused(file: string, listing: DirectoryListing, shown: string): Finding {
   const loaded = loadFile(file, listing);
   return {
     code: "config-broken-unused",
@@ -226,7 +226,7 @@ function lookAtChain(network: Network, view: NodeView, listing: DirectoryListing
 }
 
 /** The configurations in the same directory that Multus takes the pods' network from. */
-function behind({ list }: Network, listing: DirectoryListing, _shown: string): string[] {
+function behind({ list }: Network, listing: DirectoryListing): string[] {
   return list.plugins
     .map(({ clusterNetwork }) => (typeof clusterNetwork === "string" ? fileBehind(clusterNetwork) : undefined))
     .filter((file) => file !== undefined && listing.entries.get(file)?.type === "file")
@@ -236,7 +236,7 @@ function behind({ list }: Network, listing: DirectoryListing, _shown: string): s
 /** The networks that these delegate to by the path of a file. */
 export function networksBehind(networks: readonly Network[], listing: DirectoryListing): Network[] {
   return networks
-    .flatMap((network) => behind(network, listing, ""))
+    .flatMap((network) => behind(network, listing))
     .flatMap((file) => {
       const loaded = loadFile(file, listing);
       return "network" in loaded ? [loaded.network] : [];
@@ -247,7 +247,7 @@ function fileBehind(clusterNetwork: string): string | undefined {
   return /^\/etc\/cni\/net\.d\/([^/]+)$/u.exec(clusterNetwork)?.[1];
 }
 
-function withoutLoopback(plugins: readonly PluginStatus[], rules: readonly Rule[], _shown: string): Finding[] {
+function withoutLoopback(plugins: readonly PluginStatus[], rules: readonly Rule[]): Finding[] {
   const loopback = plugins.find(({ name }) => name === "loopback");
   if (loopback?.state !== "missing" || !rules.includes("containerd")) return [];
   return [

@@ -1,11 +1,12 @@
 /** A doctor for any node: looks at everything and changes nothing, takes no lock, and needs no record. */
 import * as fs from "node:fs";
-import { join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 
 import { readCatalogue } from "../apply/catalogue.ts";
 import { kubeconfigsOf } from "../apply/proof.ts";
 import { configsAfter, lookAtAttachments } from "../apply/removal.ts";
 import { NodeView } from "../apply/view.ts";
+import { isConfigName } from "../cni/config.ts";
 import { seenBelow } from "../cni/invoke.ts";
 import { configFiles, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { readDirectoryListing } from "../cni/load.ts";
@@ -115,6 +116,10 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
       ...assets.findings,
       ...attached.findings,
       ...targets.flatMap(({ path, shown }) => writableFindings(path, shown)),
+      ...network.plugins.flatMap(({ path }) =>
+        path === undefined ? [] : writableFindings(path, shownAs(path, hostRoot)),
+      ),
+      ...targets.flatMap((target) => linksOf(target, hostRoot).dangling),
     ]),
   };
 }
@@ -151,7 +156,7 @@ function findPlaces({ directories }: StatusRequest, word: RuntimeStatus | undefi
   const find = (request: DirectoryRequest): TargetDirectory | undefined => {
     try {
       const path = findDirectory(request);
-      return { path, shown: isBelow(path, hostRoot) ? join("/", relative(hostRoot, path)) : path };
+      return { path, shown: shownAs(path, hostRoot) };
     } catch (error) {
       if (!(error instanceof Failure) || error.code !== "mount-missing") throw error;
       failures.push(error);
@@ -170,6 +175,11 @@ function findPlaces({ directories }: StatusRequest, word: RuntimeStatus | undefi
   }
   unseen.push(...failures.map((failure) => failure.message));
   return { hostRoot, plugins, configs };
+}
+
+/** The path as the node sees it, as far as that is known. */
+function shownAs(path: string, hostRoot: string): string {
+  return isBelow(path, hostRoot) ? join("/", relative(hostRoot, path)) : path;
 }
 
 /** Where the runtime reads its configurations, unless another directory is asked for. */
@@ -192,7 +202,8 @@ async function lookAtPodNetwork(
 ): Promise<Pick<NodeStatus, "findings" | "choices" | "files" | "plugins">> {
   const { path, shown } = directory;
   refuseUnreadable(path);
-  const listing = readDirectoryListing(path, linkedTexts(directory, hostRoot));
+  const links = linksOf(directory, hostRoot);
+  const listing = readDirectoryListing(path, links.texts);
   const choices = await choose(listing, view, word);
   const rules = rulesOf(word);
   const chosen = chosenNetworks(choices, rules);
@@ -202,7 +213,9 @@ async function lookAtPodNetwork(
   return {
     findings: [
       ...(word === undefined ? [] : lookAtWord(word, choices, { configDir: shown, shown, socket: criSocket })),
-      ...(await lookAtNetwork(listing, { choices, rules, plugins, shown }, view)),
+      ...(await lookAtNetwork(listing, { choices, rules, plugins, shown }, view)).map((one) =>
+        doubted(one, links, shown),
+      ),
       ...kubeconfigFindings(networks, directory, hostRoot),
       ...lookAtNames(listing, directory),
       ...lookAtModes(configured, directory),
@@ -226,17 +239,49 @@ function refuseUnreadable(directory: string): void {
   }
 }
 
-/** The texts of links that lead elsewhere on the node: from here they would lead elsewhere in this container. */
-function linkedTexts({ path, shown }: TargetDirectory, hostRoot: string): Map<string, string> {
-  if (hostRoot === "/" || !isBelow(path, hostRoot) || !fs.existsSync(path)) return new Map();
-  const links = fs.readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isSymbolicLink());
-  return new Map(
-    links.flatMap(({ name }): [string, string][] => {
-      const target = seenBelow(hostRoot, join(shown, name));
-      const isFile = target !== undefined && fs.statSync(target, { throwIfNoEntry: false })?.isFile() === true;
-      return isFile ? [[name, fs.readFileSync(target, "utf8")]] : [];
-    }),
-  );
+/** What the links in a directory lead to. Followed from here, they would lead elsewhere in this container. */
+interface Links {
+  /** The texts of the files that they lead to, by name. */
+  texts: Map<string, string>;
+  /** What those lead to that cannot be seen from here, by name. */
+  hidden: Map<string, string>;
+  /** Those that lead nowhere, and are no configurations: what is wrong with these is said otherwise. */
+  dangling: Finding[];
+}
+
+function linksOf({ path, shown }: TargetDirectory, hostRoot: string): Links {
+  const links: Links = { texts: new Map(), hidden: new Map(), dangling: [] };
+  const entries = fs.existsSync(path) ? fs.readdirSync(path, { withFileTypes: true }) : [];
+  for (const { name } of entries.filter((entry) => entry.isSymbolicLink())) {
+    const target = isBelow(path, hostRoot) ? seenBelow(hostRoot, join(shown, name)) : seenBelow("/", join(path, name));
+    const stat = target === undefined ? undefined : fs.statSync(target, { throwIfNoEntry: false });
+    const leads = fs.readlinkSync(join(path, name));
+    if (stat !== undefined) {
+      if (stat.isFile() && isConfigName(name)) links.texts.set(name, fs.readFileSync(target ?? "", "utf8"));
+    } else if (hostRoot !== "/" && target !== undefined && !fs.existsSync(dirname(target))) {
+      links.hidden.set(name, leads);
+    } else if (!isConfigName(name)) {
+      const message = `is a link that leads nowhere (${leads})`;
+      const hint = "remove it, or make what it leads to";
+      links.dangling.push({ code: "link-dangling", severity: "warning", path: join(shown, name), message, hint });
+    }
+  }
+  return links;
+}
+
+/** What would be an error if a link led nowhere may be none if its target is only not mounted. */
+function doubted(finding: Finding, { hidden }: Links, shown: string): Finding {
+  const leads = hidden.get(basename(finding.path));
+  if (leads !== undefined && finding.code === "config-invalid") {
+    return {
+      code: "link-unseen",
+      severity: "warning",
+      path: finding.path,
+      message: `is a link to ${leads}, which is not mounted: what it configures cannot be seen, and runtimes may take other files than is said here`,
+      hint: "mount the directory that it leads to",
+    };
+  }
+  return hidden.size > 0 && finding.path === shown ? { ...finding, severity: "warning" } : finding;
 }
 
 function dropInsOf({ dropIns }: DirectoryListing): string[] {

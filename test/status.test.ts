@@ -1,5 +1,6 @@
 /** `status` on real directories with the real plugins. The numbers of stories are those of failures in the field. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -11,7 +12,7 @@ import type { Finding } from "../src/finding.ts";
 import { lockDirectory } from "../src/host/lock.ts";
 import { CertificateAuthority } from "./cluster/pki.ts";
 import { Killed, withFaults } from "./helpers/faults.ts";
-import { contentsOf, TestNode, type Ran } from "./helpers/node.ts";
+import { BUNDLE, contentsOf, endOf, TestNode, type Ran } from "./helpers/node.ts";
 import { SimulatedRuntime, type Answers } from "./helpers/simulated-runtime.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -186,6 +187,19 @@ describe("where nothing can be looked at, status fails with exit code 1", () => 
     assert.equal(bins.exitCode, 0, bins.stdout);
   });
 });
+
+test(
+  "whoever may not read it all is told so, and not that it is broken",
+  { skip: process.getuid?.() !== 0 && "needs root" },
+  async () => {
+    using node = healthy();
+    fs.chmodSync(node.root, 0o755);
+    const child = spawn(process.execPath, [BUNDLE, "status", `--host-root=${node.host}`], { uid: 65_534, gid: 65_534 });
+    const { exitCode, stdout, stderr } = await endOf(child);
+    assert.deepEqual([exitCode, stdout], [1, ""]);
+    assert.match(stderr, /10-primary\.conflist: cannot be read: permission denied\n {2}hint: run as root/u);
+  },
+);
 
 describe("the network of the pods", () => {
   test("stories 1 and 3 (istio#44167, multus-cni#1155): an empty conflist leaves the node without a network", async () => {
@@ -453,7 +467,7 @@ describe("the credentials of plugins", () => {
     fs.writeFileSync(join(node.host, "var/run/token"), jwt({ exp: 1 }));
     assert.deepEqual(told(await node.status()), ["error credentials-expired primary.kubeconfig"]);
     const { certificate } = await CertificateAuthority.make(join(node.root, "pki"));
-    const data = Buffer.from(certificate).toString("base64");
+    const data = fs.readFileSync(certificate).toString("base64");
     node.write("primary.d/primary.kubeconfig", kubeconfig({ "client-certificate-data": data }));
     assert.deepEqual(told(await node.status()), []);
     const { lookAtKubeconfig } = await import("../src/status/credentials.ts");
@@ -643,6 +657,35 @@ describe("containers that were attached", () => {
     ]);
     assert.match((await node.text()).stdout, /bridge +1 there {2}1 gone and never deleted\n/u);
   });
+});
+
+test("addresses that host-local keeps for containers that are gone are counted, those of living ones are not", async () => {
+  using node = healthy();
+  const config = Buffer.from(JSON.stringify(PRIMARY)).toString("base64");
+  fs.mkdirSync(join(node.host, "var/lib/cni/results"), { recursive: true });
+  fs.mkdirSync(join(node.host, "var/lib/cni/networks/primary"), { recursive: true });
+  fs.mkdirSync(join(node.host, "run/netns"), { recursive: true });
+  for (const [id, number] of [
+    ["one", 2],
+    ["two", 3],
+    ["three", 4],
+  ] as const) {
+    const value = {
+      kind: "cniCacheV1",
+      containerId: id,
+      config,
+      ifName: "eth0",
+      networkName: "primary",
+      netns: `/run/netns/${id}`,
+    };
+    fs.writeFileSync(join(node.host, `var/lib/cni/results/primary-${id}-eth0`), JSON.stringify(value));
+    fs.writeFileSync(join(node.host, `var/lib/cni/networks/primary/10.22.0.${number}`), `${id}\r\neth0`);
+  }
+  fs.writeFileSync(join(node.host, "var/lib/cni/networks/primary/last_reserved_ip.0"), "10.22.0.4");
+  fs.writeFileSync(join(node.host, "run/netns/two"), "");
+  const report = await node.status();
+  assert.deepEqual(told(report), ["warning addresses-stale primary"]);
+  assert.match(findingOf(report, "addresses-stale").message, /^keeps 2 of 3 addresses/u);
 });
 
 describe("the runtime's own word", () => {

@@ -9,6 +9,7 @@ import type { Finding } from "../finding.ts";
 import { digestOf } from "../host/disk.ts";
 import { digestOfLive, inspect } from "../host/inspect.ts";
 import { isLeftUntidy, readRecord, statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
+import type { TargetDirectory } from "./places.ts";
 
 /** How an asset compares with the record. */
 export type AssetState =
@@ -40,14 +41,6 @@ export interface Backup {
   name: string;
   /** Where it is kept. */
   path: string;
-}
-
-/** A directory of the node that assets are installed to. */
-export interface TargetDirectory {
-  /** Where it is seen from here. */
-  path: string;
-  /** Its path on the node, as far as that is known. */
-  shown: string;
 }
 
 /** What the records say, compared with what is there. */
@@ -95,7 +88,7 @@ function recordOf({ path, shown }: TargetDirectory, findings: Finding[]): HostRe
   try {
     return readRecord(path);
   } catch (error) {
-    if (!(error instanceof Failure)) throw error;
+    if (!(error instanceof Failure) || !error.code.startsWith("record-")) throw error;
     findings.push({
       code: "record-unreadable",
       severity: "error",

@@ -5,7 +5,7 @@ import * as fs from "node:fs";
 import * as v from "valibot";
 import { parse } from "yaml";
 
-import { reasonOf } from "../errors.ts";
+import { isSystemError, reasonOf, systemFailure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { modeFindings } from "./files.ts";
 
@@ -45,6 +45,7 @@ const LAST_HOUR = 3_600_000;
  * @param here where it is seen from here. @param path as the node sees it.
  * @param seen where a path of the node is seen from here; undefined: it is not.
  * @param now milliseconds since the epoch.
+ * @throws Failure where it may not be read.
  */
 export function lookAtKubeconfig(
   here: string,
@@ -59,6 +60,7 @@ export function lookAtKubeconfig(
     const validities = validitiesOf(fs.readFileSync(here, "utf8"), seen);
     return [...modes, ...validities.flatMap((one) => objectionTo(one, path, now))];
   } catch (error) {
+    if (isSystemError(error, "EACCES", "EPERM")) throw systemFailure(path, "cannot be read", error);
     // The message of a parser would quote the text.
     const why = error instanceof Error && "errno" in error ? reasonOf(error) : "is no kubeconfig";
     const message = `${why}: its plugin fails for every new pod`;

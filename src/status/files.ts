@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { isConfigName, parseNetworkList } from "../cni/config.ts";
 import { configFiles, type DirectoryListing } from "../cni/listing.ts";
 import type { Finding } from "../finding.ts";
-import type { TargetDirectory } from "./assets.ts";
+import type { TargetDirectory } from "./places.ts";
 
 /** What may be read to see whether it is a configuration; those have a few KiB. */
 const MAX_SIZE = 256 * 1024;

@@ -1,22 +1,23 @@
 /** A doctor for any node: looks at everything and changes nothing, takes no lock, and needs no record. */
 import * as fs from "node:fs";
-import { basename, dirname, join, relative } from "node:path";
+import { join } from "node:path";
 
 import { readCatalogue } from "../apply/catalogue.ts";
 import { kubeconfigsOf } from "../apply/proof.ts";
 import { configsAfter, lookAtAttachments } from "../apply/removal.ts";
 import { NodeView } from "../apply/view.ts";
 import { isConfigName } from "../cni/config.ts";
-import { seenBelow } from "../cni/invoke.ts";
 import { configFiles, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
-import { Failure, systemFailure, throwIfInterrupted } from "../errors.ts";
+import { Failure, isSystemError, systemFailure, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import { findDirectory, isBelow, type DirectoryRequest } from "../host/directory.ts";
-import { lookAtAssets, type Assets, type TargetDirectory } from "./assets.ts";
+import type { DirectoryRequest } from "../host/directory.ts";
+import { lookAtAddresses } from "./addresses.ts";
+import { lookAtAssets, type Assets } from "./assets.ts";
 import { lookAtKubeconfig } from "./credentials.ts";
 import { lookAtModes, lookAtNames, writableFindings } from "./files.ts";
+import { doubted, linksOf } from "./links.ts";
 import {
   askPlugins,
   choose,
@@ -31,6 +32,7 @@ import {
   type PluginStatus,
   type Rule,
 } from "./network.ts";
+import { existing, findPlaces, seenAt, shownAs, type FoundPlaces, type TargetDirectory } from "./places.ts";
 
 /** What is to be looked at. */
 export interface StatusRequest {
@@ -84,7 +86,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
   const findings: Finding[] = [];
   const unseen: string[] = [];
   const word = request.criSocket === undefined ? undefined : await ask(request.criSocket, findings, signal);
-  const places = findPlaces(request, word, unseen);
+  const places = findPlaces(request.directories, word, unseen);
   const { hostRoot, plugins: pluginDirectory, configs: configDirectory } = places;
   const view = new NodeView(
     {
@@ -96,12 +98,12 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
     signal,
   );
   throwIfInterrupted(signal);
-  const network =
+  const { networks, ...network } =
     configDirectory === undefined ? NOTHING : await lookAtPodNetwork(configDirectory, view, word, places, request);
   throwIfInterrupted(signal);
   const targets = [pluginDirectory, configDirectory].filter((one) => one !== undefined);
   const assets = await lookAtAssets(targets, versionsOf(request.pluginSource), request.checksum);
-  const attached = await attachmentsOf(configDirectory, hostRoot, view, unseen);
+  const attached = await attachmentsOf(networks, places, view, unseen);
   return {
     ...assets,
     ...network,
@@ -124,7 +126,12 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
   };
 }
 
-const NOTHING = { findings: [], choices: undefined, files: [], plugins: [] };
+interface PodNetwork extends Pick<NodeStatus, "findings" | "choices" | "files" | "plugins"> {
+  /** Those that pods get, and those that these delegate to. */
+  networks: Network[];
+}
+
+const NOTHING: PodNetwork = { findings: [], choices: undefined, files: [], plugins: [], networks: [] };
 
 /** A client of runtimes is loaded only where one is asked. */
 async function ask(socket: string, findings: Finding[], signal: AbortSignal): Promise<RuntimeStatus | undefined> {
@@ -144,65 +151,17 @@ async function ask(socket: string, findings: Finding[], signal: AbortSignal): Pr
   }
 }
 
-interface FoundPlaces {
-  hostRoot: string;
-  plugins: TargetDirectory | undefined;
-  configs: TargetDirectory | undefined;
-}
-
-function findPlaces({ directories }: StatusRequest, word: RuntimeStatus | undefined, unseen: string[]): FoundPlaces {
-  const hostRoot = seenBelow("/", directories.config.hostRoot) ?? directories.config.hostRoot;
-  const failures: Failure[] = [];
-  const find = (request: DirectoryRequest): TargetDirectory | undefined => {
-    try {
-      const path = findDirectory(request);
-      return { path, shown: shownAs(path, hostRoot) };
-    } catch (error) {
-      if (!(error instanceof Failure) || error.code !== "mount-missing") throw error;
-      failures.push(error);
-      return undefined;
-    }
-  };
-  const plugins = find(directories.plugin);
-  const configs = find(ofRuntime(directories.config, hostRoot, word?.configDir));
-  if (plugins === undefined && configs === undefined) {
-    throw new Failure({
-      code: "mount-missing",
-      subject: hostRoot,
-      problem: "there is nothing to look at: neither plugins nor configurations of a node are mounted below it",
-      hint: "on the node itself say --host-root=/; in a container mount the node's directories, for example with docker run -v /:/host:ro",
-    });
-  }
-  unseen.push(...failures.map((failure) => failure.message));
-  return { hostRoot, plugins, configs };
-}
-
-/** The path as the node sees it, as far as that is known. */
-function shownAs(path: string, hostRoot: string): string {
-  return isBelow(path, hostRoot) ? join("/", relative(hostRoot, path)) : path;
-}
-
-/** Where the runtime reads its configurations, unless another directory is asked for. */
-function ofRuntime(request: DirectoryRequest, hostRoot: string, configDir: string | undefined): DirectoryRequest {
-  const path = configDir === undefined || request.named ? undefined : seenBelow(hostRoot, configDir);
-  return path !== undefined && fs.existsSync(path) ? { ...request, path } : request;
-}
-
-function existing(directory: TargetDirectory | undefined): string | undefined {
-  return directory !== undefined && fs.existsSync(directory.path) ? directory.path : undefined;
-}
-
 /** The network of the pods, and the files that it is made of. */
 async function lookAtPodNetwork(
   directory: TargetDirectory,
   view: NodeView,
   word: RuntimeStatus | undefined,
-  { hostRoot }: FoundPlaces,
+  places: FoundPlaces,
   { criSocket = "" }: StatusRequest,
-): Promise<Pick<NodeStatus, "findings" | "choices" | "files" | "plugins">> {
+): Promise<PodNetwork> {
   const { path, shown } = directory;
   refuseUnreadable(path);
-  const links = linksOf(directory, hostRoot);
+  const links = linksOf(directory, places.hostRoot);
   const listing = readDirectoryListing(path, links.texts);
   const choices = await choose(listing, view, word);
   const rules = rulesOf(word);
@@ -216,72 +175,35 @@ async function lookAtPodNetwork(
       ...(await lookAtNetwork(listing, { choices, rules, plugins, shown }, view)).map((one) =>
         doubted(one, links, shown),
       ),
-      ...kubeconfigFindings(networks, directory, hostRoot),
+      ...kubeconfigFindings(networks, places),
       ...lookAtNames(listing, directory),
       ...lookAtModes(configured, directory),
     ],
     choices,
     files: filesOf(choices),
     plugins,
+    networks,
   };
 }
 
 /** Whoever may not read a file must not call it broken. @throws Failure */
 function refuseUnreadable(directory: string): void {
-  if (!fs.existsSync(directory)) return;
-  for (const name of fs.readdirSync(directory)) {
+  const names = fs.existsSync(directory) ? namesIn(directory).filter(isConfigName) : [];
+  for (const name of names) {
     try {
       fs.accessSync(join(directory, name), fs.constants.R_OK);
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === "EACCES" || code === "EPERM") throw systemFailure(join(directory, name), "cannot be read", error);
+      if (isSystemError(error, "EACCES", "EPERM")) throw systemFailure(join(directory, name), "cannot be read", error);
     }
   }
 }
 
-/** What the links in a directory lead to. Followed from here, they would lead elsewhere in this container. */
-interface Links {
-  /** The texts of the files that they lead to, by name. */
-  texts: Map<string, string>;
-  /** What those lead to that cannot be seen from here, by name. */
-  hidden: Map<string, string>;
-  /** Those that lead nowhere, and are no configurations: what is wrong with these is said otherwise. */
-  dangling: Finding[];
-}
-
-function linksOf({ path, shown }: TargetDirectory, hostRoot: string): Links {
-  const links: Links = { texts: new Map(), hidden: new Map(), dangling: [] };
-  const entries = fs.existsSync(path) ? fs.readdirSync(path, { withFileTypes: true }) : [];
-  for (const { name } of entries.filter((entry) => entry.isSymbolicLink())) {
-    const target = isBelow(path, hostRoot) ? seenBelow(hostRoot, join(shown, name)) : seenBelow("/", join(path, name));
-    const stat = target === undefined ? undefined : fs.statSync(target, { throwIfNoEntry: false });
-    const leads = fs.readlinkSync(join(path, name));
-    if (stat !== undefined) {
-      if (stat.isFile() && isConfigName(name)) links.texts.set(name, fs.readFileSync(target ?? "", "utf8"));
-    } else if (hostRoot !== "/" && target !== undefined && !fs.existsSync(dirname(target))) {
-      links.hidden.set(name, leads);
-    } else if (!isConfigName(name)) {
-      const message = `is a link that leads nowhere (${leads})`;
-      const hint = "remove it, or make what it leads to";
-      links.dangling.push({ code: "link-dangling", severity: "warning", path: join(shown, name), message, hint });
-    }
+function namesIn(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory);
+  } catch (error) {
+    throw systemFailure(directory, "cannot be looked into", error);
   }
-  return links;
-}
-
-/** What would be an error if a link led nowhere may be none if its target is only not mounted. */
-function doubted(finding: Finding, { hidden }: Links, shown: string): Finding {
-  const leads = hidden.get(basename(finding.path));
-  if (leads !== undefined && finding.code === "config-invalid") {
-    return {
-      code: "link-unseen",
-      severity: "warning",
-      path: finding.path,
-      message: `is a link to ${leads}, which is not mounted: what it configures cannot be seen, and runtimes may take other files than is said here`,
-      hint: "mount the directory that it leads to",
-    };
-  }
-  return hidden.size > 0 && finding.path === shown ? { ...finding, severity: "warning" } : finding;
 }
 
 function dropInsOf({ dropIns }: DirectoryListing): string[] {
@@ -292,15 +214,11 @@ function dropInsOf({ dropIns }: DirectoryListing): string[] {
   );
 }
 
-function kubeconfigFindings(networks: readonly Network[], configs: TargetDirectory, hostRoot: string): Finding[] {
-  const seen = (path: string): string | undefined => {
-    const isConfig = isBelow(path, configs.shown);
-    const here = isConfig ? join(configs.path, relative(configs.shown, path)) : seenBelow(hostRoot, path);
-    return here !== undefined && fs.existsSync(here) ? here : undefined;
-  };
+function kubeconfigFindings(networks: readonly Network[], places: FoundPlaces): Finding[] {
+  const seen = (path: string): string | undefined => (path.startsWith("/") ? seenAt(path, places) : undefined);
   const paths = new Set(networks.flatMap(({ list }) => list.plugins.flatMap(kubeconfigsOf)));
   return [...paths].flatMap((path) => {
-    const here = path.startsWith("/") ? seen(path) : undefined;
+    const here = seen(path);
     return here === undefined ? [] : lookAtKubeconfig(here, path, seen, Date.now());
   });
 }
@@ -316,11 +234,12 @@ function versionsOf(source: string): Map<string, string> {
 }
 
 async function attachmentsOf(
-  configs: TargetDirectory | undefined,
-  hostRoot: string,
+  networks: readonly Network[],
+  places: FoundPlaces,
   view: NodeView,
   unseen: string[],
 ): Promise<{ attachments: AttachmentStatus[]; findings: Finding[] }> {
+  const { hostRoot, configs } = places;
   const texts = configs === undefined ? undefined : configsAfter(configs.path, new Map(), new Set());
   const { living, gone, directories } = lookAtAttachments(texts, hostRoot);
   if (directories.length === 0 && hostRoot !== "/") {
@@ -344,6 +263,9 @@ async function attachmentsOf(
       hint: `install it until these pods are gone: cni-node install --plugins=${plugin}`,
     });
   }
+  const remaining = new Set(living.map(({ containerId }) => containerId));
+  const goneIds = new Set(gone.map(({ containerId }) => containerId)).difference(remaining);
+  findings.push(...lookAtAddresses(networks, goneIds, (path) => seenAt(path, places)));
   return { attachments, findings };
 }
 

@@ -1,0 +1,84 @@
+/** Where a node's directories are seen from here. */
+import * as fs from "node:fs";
+import { join, relative } from "node:path";
+
+import { seenBelow } from "../cni/invoke.ts";
+import type { RuntimeStatus } from "../cri/status.ts";
+import { Failure } from "../errors.ts";
+import { findDirectory, isBelow, type DirectoryRequest } from "../host/directory.ts";
+
+/** A directory of the node that assets are installed to. */
+export interface TargetDirectory {
+  /** Where it is seen from here. */
+  path: string;
+  /** Its path on the node, as far as that is known. */
+  shown: string;
+}
+
+/** Where a node is seen from here. */
+export interface FoundPlaces {
+  hostRoot: string;
+  plugins: TargetDirectory | undefined;
+  configs: TargetDirectory | undefined;
+}
+
+/**
+ * Finds the directories of a node.
+ *
+ * @param word what the runtime says: where it reads its configurations, unless another directory is asked for.
+ * @param unseen is told what is not mounted.
+ * @throws Failure `mount-missing` where there is nothing at all.
+ */
+export function findPlaces(
+  directories: Record<"plugin" | "config", DirectoryRequest>,
+  word: RuntimeStatus | undefined,
+  unseen: string[],
+): FoundPlaces {
+  const hostRoot = seenBelow("/", directories.config.hostRoot) ?? directories.config.hostRoot;
+  const failures: Failure[] = [];
+  const find = (request: DirectoryRequest): TargetDirectory | undefined => {
+    try {
+      const path = findDirectory(request);
+      return { path, shown: shownAs(path, hostRoot) };
+    } catch (error) {
+      if (!(error instanceof Failure) || error.code !== "mount-missing") throw error;
+      failures.push(error);
+      return undefined;
+    }
+  };
+  const plugins = find(directories.plugin);
+  const configs = find(ofRuntime(directories.config, hostRoot, word?.configDir));
+  if (plugins === undefined && configs === undefined) {
+    throw new Failure({
+      code: "mount-missing",
+      subject: hostRoot,
+      problem: "there is nothing to look at: neither plugins nor configurations of a node are mounted below it",
+      hint: "on the node itself say --host-root=/; in a container mount the node's directories, for example with docker run -v /:/host:ro",
+    });
+  }
+  unseen.push(...failures.map((failure) => failure.message));
+  return { hostRoot, plugins, configs };
+}
+
+/** The path as the node sees it, as far as that is known. */
+export function shownAs(path: string, hostRoot: string): string {
+  return isBelow(path, hostRoot) ? join("/", relative(hostRoot, path)) : path;
+}
+
+/** Where the runtime reads its configurations, unless another directory is asked for. */
+function ofRuntime(request: DirectoryRequest, hostRoot: string, configDir: string | undefined): DirectoryRequest {
+  const path = configDir === undefined || request.named ? undefined : seenBelow(hostRoot, configDir);
+  return path !== undefined && fs.existsSync(path) ? { ...request, path } : request;
+}
+
+/** Undefined: it would have to be made first. */
+export function existing(directory: TargetDirectory | undefined): string | undefined {
+  return directory !== undefined && fs.existsSync(directory.path) ? directory.path : undefined;
+}
+
+/** Where a path of the node is seen from here; undefined: it is not there, or cannot be seen. */
+export function seenAt(path: string, { hostRoot, configs }: FoundPlaces): string | undefined {
+  const isConfig = configs !== undefined && isBelow(path, configs.shown);
+  const here = isConfig ? join(configs.path, relative(configs.shown, path)) : seenBelow(hostRoot, path);
+  return here !== undefined && fs.existsSync(here) ? here : undefined;
+}

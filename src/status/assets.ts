@@ -90,7 +90,7 @@ function recordOf({ path, shown }: TargetDirectory, findings: Finding[]): HostRe
   } catch (error) {
     if (!(error instanceof Failure) || !error.code.startsWith("record-")) throw error;
     findings.push({
-      code: "record-unreadable",
+      code: error.code,
       severity: "error",
       path: statePaths(shown).record,
       message: `${error.message.slice(statePaths(path).record.length + 2)}; what cni-node installed here is not known, and every run will fail`,

@@ -30,7 +30,7 @@ test("docs/troubleshooting.md explains every code that status can tell, and no o
     .join("\n");
   const codes = Array.from(
     sources.matchAll(/code: (?:\w+ \? "([a-z-]+)" : )?"([a-z-]+)"|broken\("([a-z-]+)"/gu),
-    ([, ...found]) => found.filter((code) => code !== undefined),
+    ([, ...found]: (string | undefined)[]) => found.filter((code) => code !== undefined),
   ).flat();
   // A failure of the whole command, not a finding.
   const told = new Set(codes).difference(new Set(["mount-missing"]));

@@ -117,6 +117,10 @@ describe("a healthy node", () => {
     );
     assert.ok(report.plugins.every(({ cniVersions }) => cniVersions?.includes("1.0.0")));
     assert.deepEqual(report.assets, []);
+    assert.deepEqual(
+      report.files.map(({ name, containerd, crio }) => [name, containerd.verdict, crio.verdict]),
+      [["10-primary.conflist", "chosen", "chosen"]],
+    );
     const { stdout } = await node.text();
     if (process.getuid?.() === 0) assert.match(stdout, /^healthy: nothing is wrong that can be seen from here\n/u);
     assert.match(
@@ -176,7 +180,9 @@ describe("where nothing can be looked at, status fails with exit code 1", () => 
     const nowhere = `--host-root=${join(node.root, "nowhere")}`;
     const configs = await node.run(["status", nowhere, `--config-dir=${node.netd}`, "--output=json"]);
     const { findings, unseen, plugins } = JSON.parse(configs.stdout) as Report;
-    assert.ok(unseen.some((what) => what.includes("plugins cannot be looked up")));
+    assert.ok(
+      unseen.some((what) => what.includes("/opt/cni/bin: the plugins, for nothing of the node is mounted there")),
+    );
     assert.ok(plugins.every(({ state }) => state === "unproved"));
     assert.deepEqual(
       findings.filter(({ severity }) => severity === "error"),
@@ -393,6 +399,36 @@ describe("files in net.d", () => {
       "warning writable-by-others bridge",
       "warning writable-by-others net.d",
     ]);
+  });
+
+  test("two files with the same network name", async () => {
+    using node = healthy();
+    node.write("20-a.conf", { name: "primary", type: "bridge" });
+    node.write("20-a.json", { name: "primary", type: "bridge" });
+    assert.deepEqual(told(await node.status()), [
+      "warning network-name-shared 20-a.conf",
+      "warning network-name-shared 20-a.json",
+      "warning stale-twin 20-a.conf",
+    ]);
+  });
+
+  test("a directory that is a link is followed as the node does", async () => {
+    using node = healthy();
+    fs.mkdirSync(join(node.host, "srv"));
+    fs.renameSync(node.netd, join(node.host, "srv/net.d"));
+    fs.symlinkSync("/srv/net.d", node.netd);
+    fs.renameSync(node.bin, join(node.host, "srv/bin"));
+    fs.symlinkSync("../../srv/bin", node.bin);
+    const report = await node.status();
+    assert.deepEqual(told(report), []);
+    assert.equal(report.networks?.[0]?.file, "10-primary.conflist");
+  });
+
+  test("no directory of plugins", async () => {
+    using node = healthy();
+    fs.rmSync(node.bin, { recursive: true });
+    const report = await node.status();
+    assert.ok(told(report).includes("warning plugin-directory-missing bin"), told(report).join());
   });
 
   test("links: one that leads nowhere, one to a place that is not mounted, and one that is followed on the node", async () => {
@@ -698,25 +734,24 @@ describe("the runtime's own word", () => {
 
   const cases: [what: string, answers: Answers, expected: string[]][] = [
     ["it agrees", containerd(true, ["primary"]), []],
-    ["it has no network", containerd("cni plugin not initialized", []), ["error runtime-not-ready cri.sock"]],
-    ["it has not read its files again", containerd(true, ["former"]), ["warning runtime-stale cri.sock"]],
+    ["it has no network", containerd("cni plugin not initialized", []), ["error runtime-not-ready runtime.sock"]],
+    ["it has not read its files again", containerd(true, ["former"]), ["warning runtime-stale runtime.sock"]],
     [
       "its last load failed",
       containerd("cni plugin not initialized", [], {}, "failed to load CNI config list file: x"),
-      ["error runtime-load-failed cri.sock", "error runtime-not-ready cri.sock"],
+      ["error runtime-load-failed runtime.sock", "error runtime-not-ready runtime.sock"],
     ],
     [
       "it reads another directory, which is not mounted",
       containerd(true, ["primary"], { PluginConfDir: "/srv/net.d" }),
-      ["error runtime-directory cri.sock"],
+      ["error runtime-directory runtime.sock"],
     ],
   ];
   for (const [what, answers, expected] of cases) {
     test(what, async () => {
       using node = healthy();
       await using runtime = await SimulatedRuntime.start(node.root, answers);
-      const socket = join(node.root, "cri.sock");
-      if (runtime.socket !== socket) fs.symlinkSync(runtime.socket, socket);
+      const { socket } = runtime;
       const report = await node.status(`--cri-socket=${socket}`);
       assert.deepEqual(told(report), expected);
       assert.equal(report.runtime?.name, "containerd");
@@ -740,6 +775,16 @@ describe("the runtime's own word", () => {
     const report = await node.status(`--cri-socket=${runtime.socket}`);
     assert.deepEqual(told(report), []);
     assert.equal(report.networks?.[0]?.file, "10-primary.conflist");
+  });
+
+  test("where another directory of plugins is asked for than it uses, that is said", async () => {
+    using node = healthy();
+    const [bin, more] = [join(node.host, "srv/bin"), { PluginDirs: ["/srv/bin"] }];
+    fs.cpSync(node.bin, bin, { recursive: true });
+    await using runtime = await SimulatedRuntime.start(node.root, containerd(true, ["primary"], more));
+    const report = await node.status(`--cri-socket=${runtime.socket}`, `--plugin-dir=${node.bin}`);
+    assert.deepEqual(told(report), ["warning runtime-plugin-directory runtime.sock"]);
+    assert.deepEqual(told(await node.status(`--cri-socket=${runtime.socket}`)), []);
   });
 
   test("a runtime that does not answer is an error, and the rest is told", async () => {

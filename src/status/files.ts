@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { isConfigName, parseNetworkList } from "../cni/config.ts";
-import { configFiles, type DirectoryListing } from "../cni/listing.ts";
+import { configFiles, loadFile, type DirectoryListing } from "../cni/listing.ts";
 import type { Finding } from "../finding.ts";
 import type { TargetDirectory } from "./places.ts";
 
@@ -12,12 +12,12 @@ const MAX_SIZE = 256 * 1024;
 
 /** What is wrong with the names in a directory of configurations. */
 export function lookAtNames(listing: DirectoryListing, { path, shown }: TargetDirectory): Finding[] {
-  return [...twinsOf(listing, shown), ...unreadOf(listing, path, shown)];
+  return [...twinsOf(listing, shown), ...namesakesOf(listing, shown), ...unreadOf(listing, path, shown)];
 }
 
 /** Files that differ in their extension only: somebody switched from one form to the other, and left the old one. */
 function twinsOf(listing: DirectoryListing, shown: string): Finding[] {
-  const byStem = Map.groupBy(configFiles(listing), (file) => file.replace(/\.[^.]*$/u, ""));
+  const byStem = Map.groupBy(configFiles(listing), stemOf);
   return [...byStem.values()].flatMap(([first = "", ...others]) =>
     others.map((other) => ({
       code: "stale-twin",
@@ -27,6 +27,30 @@ function twinsOf(listing: DirectoryListing, shown: string): Finding[] {
       hint: `see which of the two is meant, and remove the other; an installer that changed from .conf to .conflist leaves the old one`,
     })),
   );
+}
+
+/** The attachments of one would be taken for the other's (CNI specification, section 1). Of twins only one is meant. */
+function namesakesOf(listing: DirectoryListing, shown: string): Finding[] {
+  const networks = configFiles(listing).flatMap((file) => {
+    const loaded = loadFile(file, listing);
+    return "network" in loaded ? [{ file, name: loaded.network.list.name }] : [];
+  });
+  const byName = Map.groupBy(networks, ({ name }) => name);
+  return [...byName.values()].flatMap(([first, ...others]) =>
+    others
+      .filter(({ file }) => stemOf(file) !== stemOf(first?.file ?? ""))
+      .map(({ file, name }) => ({
+        code: "network-name-shared",
+        severity: "warning",
+        path: join(shown, file),
+        message: `has the network name ${JSON.stringify(name)}, as ${first?.file ?? ""} has: their addresses and attachments get mixed up`,
+        hint: "give each network a name of its own",
+      })),
+  );
+}
+
+function stemOf(file: string): string {
+  return file.replace(/\.[^.]*$/u, "");
 }
 
 function extensionOf(file: string): string {

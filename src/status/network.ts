@@ -261,11 +261,15 @@ function withoutLoopback(plugins: readonly PluginStatus[], rules: readonly Rule[
   ];
 }
 
-/** What the runtime says of itself, compared with what its files say. */
+/**
+ * What the runtime says of itself, compared with what its files say.
+ *
+ * @param options.isOther it reads another directory than was looked at.
+ */
 export function lookAtWord(
   word: RuntimeStatus,
   choices: Choices,
-  { configDir, shown, socket }: { configDir: string; shown: string; socket: string },
+  { isOther, shown, socket }: { isOther: boolean; shown: string; socket: string },
 ): Finding[] {
   const found: Finding[] = [];
   const { chosen } = choices[rulesOf(word)[0] ?? "containerd"];
@@ -282,8 +286,8 @@ export function lookAtWord(
           : "see its log: journalctl -u containerd, or -u crio",
     });
   }
-  if (word.configDir !== undefined && word.configDir !== configDir) {
-    const message = `${word.name} reads its configurations from ${word.configDir}, and not from ${shown}, which was looked at`;
+  if (isOther) {
+    const message = `${word.name} reads its configurations from ${word.configDir ?? ""}, and not from ${shown}, which was looked at`;
     const hint = `mount that directory and name it: --config-dir`;
     found.push({ code: "runtime-directory", severity: "error", path: socket, message, hint });
     return found;
@@ -320,15 +324,18 @@ export interface FileStatus {
   crio: Pick<FileVerdict, "verdict" | "reason">;
 }
 
-/** Every file of the directory by both rules. */
+/** Every file of the directory by both rules, without what cni-node keeps there of its own. */
 export function filesOf(choices: Choices): FileStatus[] {
   const { containerd, "CRI-O": crio } = choices;
-  return containerd.files.map(({ file, verdict, reason }, index) => {
-    const other = crio.files[index] ?? { verdict, reason };
-    return {
-      name: file,
-      containerd: { verdict, reason },
-      crio: { verdict: other.verdict, reason: other.reason },
-    };
-  });
+  const own = ".cni-node";
+  return containerd.files
+    .map(({ file, verdict, reason }, index) => {
+      const other = crio.files[index] ?? { verdict, reason };
+      return {
+        name: file,
+        containerd: { verdict, reason },
+        crio: { verdict: other.verdict, reason: other.reason },
+      };
+    })
+    .filter(({ name }) => name !== own);
 }

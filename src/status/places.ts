@@ -35,19 +35,20 @@ export function findPlaces(
   unseen: string[],
 ): FoundPlaces {
   const hostRoot = seenBelow("/", directories.config.hostRoot) ?? directories.config.hostRoot;
-  const failures: Failure[] = [];
+  const failures: string[] = [];
   const find = (request: DirectoryRequest): TargetDirectory | undefined => {
     try {
-      const path = findDirectory(request);
-      return { path, shown: shownAs(path, hostRoot) };
+      return linkedDirectory(request, hostRoot) ?? inView(findDirectory(request), hostRoot);
     } catch (error) {
       if (!(error instanceof Failure) || error.code !== "mount-missing") throw error;
-      failures.push(error);
+      failures.push(`${request.path}: the ${request.holds}, for nothing of the node is mounted there`);
       return undefined;
     }
   };
-  const plugins = find(directories.plugin);
-  const configs = find(ofRuntime(directories.config, hostRoot, word?.configDir));
+  const plugins = find(ofRuntime(directories.plugin, hostRoot, word?.pluginDirs));
+  const configs = find(
+    ofRuntime(directories.config, hostRoot, word?.configDir === undefined ? undefined : [word.configDir]),
+  );
   if (plugins === undefined && configs === undefined) {
     throw new Failure({
       code: "mount-missing",
@@ -56,8 +57,25 @@ export function findPlaces(
       hint: "on the node itself say --host-root=/; in a container mount the node's directories, for example with docker run -v /:/host:ro",
     });
   }
-  unseen.push(...failures.map((failure) => failure.message));
+  unseen.push(...failures);
   return { hostRoot, plugins, configs };
+}
+
+/** A directory that a link leads to: the link is followed as the node does. */
+function linkedDirectory(
+  { named, path, hostRoot: asked }: DirectoryRequest,
+  hostRoot: string,
+): TargetDirectory | undefined {
+  const shown = join("/", relative(asked, path));
+  const target = named || hostRoot === "/" ? undefined : seenBelow(hostRoot, shown);
+  const isLinked = target !== undefined && target !== join(hostRoot, shown);
+  return isLinked && fs.statSync(target, { throwIfNoEntry: false })?.isDirectory() === true
+    ? { path: target, shown }
+    : undefined;
+}
+
+function inView(path: string, hostRoot: string): TargetDirectory {
+  return { path, shown: shownAs(path, hostRoot) };
 }
 
 /** The path as the node sees it, as far as that is known. */
@@ -65,10 +83,18 @@ export function shownAs(path: string, hostRoot: string): string {
   return isBelow(path, hostRoot) ? join("/", relative(hostRoot, path)) : path;
 }
 
-/** Where the runtime reads its configurations, unless another directory is asked for. */
-function ofRuntime(request: DirectoryRequest, hostRoot: string, configDir: string | undefined): DirectoryRequest {
-  const path = configDir === undefined || request.named ? undefined : seenBelow(hostRoot, configDir);
-  return path !== undefined && fs.existsSync(path) ? { ...request, path } : request;
+/** Where the runtime itself says that it looks, unless another directory is asked for. */
+function ofRuntime(request: DirectoryRequest, hostRoot: string, told: readonly string[] = []): DirectoryRequest {
+  const paths = told.map((path) => join(request.hostRoot, path));
+  if (request.named || paths.includes(request.path)) return request;
+  const found = told.findIndex((path) => fs.existsSync(seenBelow(hostRoot, path) ?? ""));
+  return { ...request, path: paths[found] ?? request.path };
+}
+
+/** Is this another directory than those that the runtime says it uses? Not where that cannot be told from here. */
+export function isForeign({ path }: TargetDirectory, hostRoot: string, told: readonly string[] | undefined): boolean {
+  const seen = told?.map((one) => seenBelow(hostRoot, one) ?? "") ?? [path];
+  return !seen.includes(path) && (isBelow(path, hostRoot) || seen.some((one) => fs.existsSync(one)));
 }
 
 /** Undefined: it would have to be made first. */

@@ -32,7 +32,7 @@ import {
   type PluginStatus,
   type Rule,
 } from "./network.ts";
-import { existing, findPlaces, seenAt, shownAs, type FoundPlaces, type TargetDirectory } from "./places.ts";
+import { existing, findPlaces, isForeign, seenAt, shownAs, type FoundPlaces, type TargetDirectory } from "./places.ts";
 
 /** What is to be looked at. */
 export interface StatusRequest {
@@ -117,6 +117,8 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
       ...network.findings,
       ...assets.findings,
       ...attached.findings,
+      ...withoutPlugins(pluginDirectory, hostRoot),
+      ...otherPlugins(pluginDirectory, hostRoot, word, request.criSocket),
       ...targets.flatMap(({ path, shown }) => writableFindings(path, shown)),
       ...network.plugins.flatMap(({ path }) =>
         path === undefined ? [] : writableFindings(path, shownAs(path, hostRoot)),
@@ -132,6 +134,39 @@ interface PodNetwork extends Pick<NodeStatus, "findings" | "choices" | "files" |
 }
 
 const NOTHING: PodNetwork = { findings: [], choices: undefined, files: [], plugins: [], networks: [] };
+
+function withoutPlugins(directory: TargetDirectory | undefined, hostRoot: string): Finding[] {
+  if (directory === undefined || fs.existsSync(directory.path)) return [];
+  return [
+    {
+      code: "plugin-directory-missing",
+      // In a container it may be there, and not mounted.
+      severity: hostRoot === "/" ? "error" : "warning",
+      path: directory.shown,
+      message: "is not there: runtimes find no plugin in it",
+      hint: "cni-node install makes it; if the runtime has another one, name it: --plugin-dir",
+    },
+  ];
+}
+
+function otherPlugins(
+  directory: TargetDirectory | undefined,
+  hostRoot: string,
+  word: RuntimeStatus | undefined,
+  socket = "",
+): Finding[] {
+  if (directory === undefined || word === undefined || !isForeign(directory, hostRoot, word.pluginDirs)) return [];
+  const where = word.pluginDirs?.join(" and ") ?? "";
+  return [
+    {
+      code: "runtime-plugin-directory",
+      severity: "warning",
+      path: socket,
+      message: `${word.name} looks for plugins in ${where}, and not in ${directory.shown}: what is installed there is not found`,
+      hint: "install to the directory that it uses: --plugin-dir",
+    },
+  ];
+}
 
 /** A client of runtimes is loaded only where one is asked. */
 async function ask(socket: string, findings: Finding[], signal: AbortSignal): Promise<RuntimeStatus | undefined> {
@@ -168,10 +203,11 @@ async function lookAtPodNetwork(
   const chosen = chosenNetworks(choices, rules);
   const networks = [...chosen, ...networksBehind(chosen, listing)];
   const plugins = await askPlugins(networks, view);
+  const isOther = isForeign(directory, places.hostRoot, word?.configDir === undefined ? undefined : [word.configDir]);
   const configured = [...configFiles(listing), ...dropInsOf(listing)];
   return {
     findings: [
-      ...(word === undefined ? [] : lookAtWord(word, choices, { configDir: shown, shown, socket: criSocket })),
+      ...(word === undefined ? [] : lookAtWord(word, choices, { isOther, shown, socket: criSocket })),
       ...(await lookAtNetwork(listing, { choices, rules, plugins, shown }, view)).map((one) =>
         doubted(one, links, shown),
       ),

@@ -78,11 +78,6 @@ export const OPTIONS = {
   context: { type: "text", value: "NAME", help: "the context of the kubeconfig (default: its current one)" },
   "force-conflicts": { type: "flag", help: "take over the fields of objects that others manage" },
   timeout: { type: "duration", value: "TIME", default: "60s", help: "how long the Kubernetes API may take" },
-  "cri-socket": {
-    type: "text",
-    value: "SOCKET",
-    help: "ask the container runtime that listens there: /run/containerd/containerd.sock, /run/crio/crio.sock",
-  },
   wait: { type: "duration", value: "TIME", default: "0s", help: "wait for files that pointers name" },
   "lock-timeout": { type: "duration", value: "TIME", default: "2m", help: "wait for other runs on the same node" },
   "dry-run": { type: "flag", help: "say what would be done and do nothing" },

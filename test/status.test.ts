@@ -237,6 +237,15 @@ describe("the network of the pods", () => {
     assert.match(findingOf(report, "no-network").hint ?? "", /Calico/u);
   });
 
+  test("a pointer that nobody replaced is told, also where the file cannot be loaded because of it", async () => {
+    using node = healthy();
+    node.write("00-multus.conf", '{"name": "m", "type": "bridge", "delegates": [ __10-calico.conflist__ ]}');
+    const report = await node.status();
+    assert.ok(told(report).includes("warning pointer-left 00-multus.conf"), told(report).join());
+    node.write("00-multus.conf", '{"cniVersion": "1.0.0", "name": "m", "type": "bridge", "mtu": "__CNI_MTU__"}');
+    assert.deepEqual(told(await node.status()), ["warning pointer-left 00-multus.conf"]);
+  });
+
   test("a broken file behind the one in use is a warning", async () => {
     using node = healthy();
     node.write("99-next.conf", "{");

@@ -66,7 +66,7 @@ async function examineConfig(file: string, listing: DirectoryListing, view: Node
 }
 
 /** Other installers' templates leave their own of the same form (Calico's `__CNI_MTU__`). */
-function leftPointers(text: string): Found[] {
+export function leftPointers(text: string): Found[] {
   const [pointer] = /(?<![A-Za-z0-9_])__[A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*__(?![A-Za-z0-9_])/u.exec(text) ?? [];
   if (pointer === undefined) return [];
   return [

@@ -2,6 +2,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 
+import { seenBelow } from "../cni/invoke.ts";
 import { isObject } from "../cni/json.ts";
 import type { Network } from "../cni/listing.ts";
 import type { Finding } from "../finding.ts";
@@ -13,16 +14,12 @@ const STORE = "/var/lib/cni/networks";
  * Looks at the addresses of these networks.
  *
  * @param gone the ids of the containers that are surely gone.
- * @param seen where a path of the node is seen from here; undefined: it is not.
+ * @param hostRoot where the node's file system is.
  */
-export function lookAtAddresses(
-  networks: readonly Network[],
-  gone: ReadonlySet<string>,
-  seen: (path: string) => string | undefined,
-): Finding[] {
+export function lookAtAddresses(networks: readonly Network[], gone: ReadonlySet<string>, hostRoot: string): Finding[] {
   const stores = new Set(networks.flatMap(({ list }) => storesOf({ plugins: list.plugins }, list.name)));
   return [...stores].flatMap((path): Finding[] => {
-    const owners = ownersOf(seen(path));
+    const owners = ownersOf(seenBelow(hostRoot, path));
     const stale = owners.filter((id) => gone.has(id)).length;
     if (stale === 0) return [];
     const message = `keeps ${stale} of ${owners.length} addresses for containers that are gone: when the range is used up, no pod starts (no IP addresses available in range set)`;

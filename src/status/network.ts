@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { join } from "node:path";
 
-import { examineConfigs } from "../apply/proof.ts";
+import { examineConfigs, leftPointers } from "../apply/proof.ts";
 import type { NodeView, PluginView } from "../apply/view.ts";
 import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { referencesOf } from "../cni/references.ts";
@@ -118,6 +118,7 @@ export async function lookAtNetwork(
   return [
     ...withoutNetwork(choices, rules, shown),
     ...examined.map(({ about: _about, path, ...finding }) => ({ ...finding, path: join(shown, path) })),
+    ...inUse.flatMap((file) => pointersOf(file, listing, shown)),
     ...waiting.map((file) => brokenUnused(file, listing, shown)),
     ...networks.flatMap((network) => lookAtChain(network, view, listing, shown)),
     ...rules.flatMap((rule) => warningsOf(choices[rule], shown)).filter(isFirst),
@@ -150,6 +151,13 @@ function withoutNetwork(choices: Choices, rules: readonly Rule[], shown: string)
         : "mend what is said of these files here; the runtime loads them again by itself",
     },
   ];
+}
+
+/** In what cannot be loaded; a pointer that nobody has replaced is mostly why. */
+function pointersOf(file: string, listing: DirectoryListing, shown: string): Finding[] {
+  const entry = listing.entries.get(file);
+  if (entry?.type !== "file" || "network" in loadFile(file, listing)) return [];
+  return leftPointers(entry.text).map(({ about: _about, ...finding }) => ({ ...finding, path: join(shown, file) }));
 }
 
 /** It comes after others, and does no harm as long as these are there. */

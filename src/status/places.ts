@@ -101,10 +101,3 @@ export function isForeign({ path }: TargetDirectory, hostRoot: string, told: rea
 export function existing(directory: TargetDirectory | undefined): string | undefined {
   return directory !== undefined && fs.existsSync(directory.path) ? directory.path : undefined;
 }
-
-/** Where a path of the node is seen from here; undefined: it is not there, or cannot be seen. */
-export function seenAt(path: string, { hostRoot, configs }: FoundPlaces): string | undefined {
-  const isConfig = configs !== undefined && isBelow(path, configs.shown);
-  const here = isConfig ? join(configs.path, relative(configs.shown, path)) : seenBelow(hostRoot, path);
-  return here !== undefined && fs.existsSync(here) ? here : undefined;
-}

@@ -32,7 +32,7 @@ import {
   type PluginStatus,
   type Rule,
 } from "./network.ts";
-import { existing, findPlaces, isForeign, seenAt, shownAs, type FoundPlaces, type TargetDirectory } from "./places.ts";
+import { existing, findPlaces, isForeign, shownAs, type FoundPlaces, type TargetDirectory } from "./places.ts";
 
 /** What is to be looked at. */
 export interface StatusRequest {
@@ -211,7 +211,7 @@ async function lookAtPodNetwork(
       ...(await lookAtNetwork(listing, { choices, rules, plugins, shown }, view)).map((one) =>
         doubted(one, links, shown),
       ),
-      ...kubeconfigFindings(networks, places),
+      ...kubeconfigFindings(networks, view),
       ...lookAtNames(listing, directory),
       ...lookAtModes(configured, directory),
     ],
@@ -250,8 +250,8 @@ function dropInsOf({ dropIns }: DirectoryListing): string[] {
   );
 }
 
-function kubeconfigFindings(networks: readonly Network[], places: FoundPlaces): Finding[] {
-  const seen = (path: string): string | undefined => (path.startsWith("/") ? seenAt(path, places) : undefined);
+function kubeconfigFindings(networks: readonly Network[], view: NodeView): Finding[] {
+  const seen = (path: string): string | undefined => (path.startsWith("/") ? view.fileAt(path) : undefined);
   const paths = new Set(networks.flatMap(({ list }) => list.plugins.flatMap(kubeconfigsOf)));
   return [...paths].flatMap((path) => {
     const here = seen(path);
@@ -301,7 +301,7 @@ async function attachmentsOf(
   }
   const remaining = new Set(living.map(({ containerId }) => containerId));
   const goneIds = new Set(gone.map(({ containerId }) => containerId)).difference(remaining);
-  findings.push(...lookAtAddresses(networks, goneIds, (path) => seenAt(path, places)));
+  findings.push(...lookAtAddresses(networks, goneIds, hostRoot));
   return { attachments, findings };
 }
 

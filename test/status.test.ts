@@ -421,6 +421,37 @@ describe("files in net.d", () => {
     ]);
   });
 
+  test("what is no file and no text, and names that would steer a terminal, are told like everything else", async () => {
+    using node = healthy();
+    fs.writeFileSync(Buffer.from(`${node.netd}/bad\xff.conf`, "latin1"), "{}", { mode: 0o600 });
+    fs.symlinkSync("loop.conf", join(node.netd, "loop.conf"));
+    fs.symlinkSync("loop", join(node.netd, "loop"));
+    fs.mkdirSync(join(node.netd, "30-dir.conf"));
+    const nul = "\0";
+    const odd = {
+      type: `a\u001b[31m${nul}b`,
+      kubeconfig: `/e${nul}/k`,
+      readinessindicatorfile: `/x${nul}`,
+      cniDir: `/c${nul}`,
+    };
+    const ipam = { type: "host-local", dataDir: `/d${nul}` };
+    const delegates = [null, 1, { plugins: "a" }];
+    node.write("00-a.conf", { ...odd, name: "a", clusterNetwork: `/etc/cni/net.d/${nul}`, ipam, delegates });
+    const report = told(await node.status());
+    for (const expected of [
+      "error cluster-network-missing 00-a.conf",
+      "error plugin-missing 00-a.conf",
+      "error readiness-file-missing 00-a.conf",
+      "warning config-broken-unused loop.conf",
+      "warning link-dangling loop",
+    ]) {
+      assert.ok(report.includes(expected), report.join());
+    }
+    const { stdout } = await node.text();
+    assert.match(stdout, /needs the plugin a\\u001b\[31m\\u0000b, which is not in/u);
+    assert.doesNotMatch(stdout, /(?!\n)\p{Cc}/u);
+  });
+
   test("a directory that is a link is followed as the node does", async () => {
     using node = healthy();
     fs.mkdirSync(join(node.host, "srv"));

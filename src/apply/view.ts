@@ -66,6 +66,8 @@ export class NodeView {
 
   /** @throws Interrupted */
   async plugin(type: string): Promise<PluginView> {
+    // libcni looks for no such name, and the system knows none.
+    if (/[/\0]/u.test(type)) return this.#nowhere();
     const changed = this.#changes.get(type);
     if (changed !== undefined) return this.#ask(type, changed);
     const { pluginDirectory } = this.places;

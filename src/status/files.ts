@@ -150,5 +150,10 @@ export function writableFindings(here: string, path: string): Finding[] {
 }
 
 function statOf(path: string): fs.Stats | undefined {
-  return fs.statSync(path, { throwIfNoEntry: false });
+  try {
+    return fs.statSync(path);
+  } catch {
+    // A link that leads nowhere, or round in circles.
+    return undefined;
+  }
 }

@@ -109,7 +109,9 @@ export async function lookAtNetwork(
   }: { choices: Choices; rules: readonly Rule[]; plugins: readonly PluginStatus[]; shown: string },
   view: NodeView,
 ): Promise<Finding[]> {
-  const inUse = configFiles(listing).filter((file) => rules.some((rule) => isInUse(file, choices[rule])));
+  const inUse = configFiles(listing).filter((file) =>
+    rules.some((rule) => isInUse(file, choices[rule], rule === "containerd" || rules.length === 1)),
+  );
   const waiting = configFiles(listing).filter(
     (file) => !inUse.includes(file) && "objection" in loadFile(file, listing),
   );
@@ -126,11 +128,13 @@ export async function lookAtNetwork(
   ];
 }
 
-function isInUse(file: string, { files, chosen }: Selection): boolean {
+/** @param isBrokenTold what the runtime passes over is told where it is surely this runtime, or ends the search. */
+function isInUse(file: string, { files, chosen }: Selection, isBrokenTold: boolean): boolean {
   const order = files.map((one) => one.file);
   const isBefore = chosen === undefined || order.indexOf(file) <= order.indexOf(chosen.file);
   const verdict = files.find((one) => one.file === file)?.verdict;
-  return verdict === "chosen" || (isBefore && (verdict === "broken" || verdict === "refused" || verdict === "loaded"));
+  const isTried = verdict === "refused" || verdict === "loaded" || (verdict === "broken" && isBrokenTold);
+  return verdict === "chosen" || (isBefore && isTried);
 }
 
 function withoutNetwork(choices: Choices, rules: readonly Rule[], shown: string): Finding[] {

@@ -21,7 +21,14 @@ export function formatStatus(status: NodeStatus): string {
     section("containers that were attached", table(status.attachments.map(attachmentRow))),
     section("not looked at", status.unseen),
   ];
-  return sections.filter((text) => text !== "").join("\n");
+  return withoutControls(sections.filter((text) => text !== "").join("\n"));
+}
+
+/** Names and configurations are others': what is in them must not steer the terminal. */
+function withoutControls(text: string): string {
+  return text.replaceAll(/(?!\n)\p{Cc}/gu, (character) => {
+    return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
+  });
 }
 
 function section(title: string, lines: readonly string[]): string {

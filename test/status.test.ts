@@ -664,32 +664,39 @@ describe("what cni-node installed", () => {
 });
 
 describe("a run that was killed", () => {
-  /** Kills a run when it has written so many records. The third is the commit point: that of net.d, with its journal. */
-  async function killAfterRecords(node: Node, records: number, argv: string[]): Promise<void> {
-    let written = 0;
+  /** Kills a run when it has written so many records and, after them, so many live files. */
+  async function killAfter(node: Node, records: number, files: number, argv: string[]): Promise<void> {
+    let [written, live] = [0, 0];
     const refuse = (): void => {
-      if (written >= records) throw new Killed();
+      if (written >= records && live >= files) throw new Killed();
     };
     const policy = {
       before: refuse,
       after({ name, path }: { name: string; path: string }) {
         if (name === "renameSync" && path.endsWith(".cni-node/record.json.tmp")) written++;
+        else if (name === "renameSync" && written >= records) live++;
         refuse();
       },
     };
     await withFaults(policy, async () => node.run(argv));
-    assert.equal(written, records);
+    assert.deepEqual([written, live], [records, files]);
   }
 
   test("before its commit point will be forgotten, after it finished; status says which and does neither", async () => {
-    for (const [records, next] of [
-      [2, /^forget it/u],
-      [3, /^finish it/u],
+    // The second record is the commit point: that of net.d, with its journal.
+    for (const [records, files, next] of [
+      [1, 0, /^forget it/u],
+      [2, 0, /^finish it/u],
+      [2, 2, /^finish it/u],
     ] as const) {
       using node = healthy();
       node.plugin("vlan");
-      node.template("05-a.conflist", JSON.stringify(PRIMARY));
-      await killAfterRecords(node, records, ["install", "--plugins=vlan", "--configs=05-a.conflist"]);
+      node.template("05-a.conflist", JSON.stringify({ ...PRIMARY, name: "a" }));
+      const argv = ["install", "--plugins=vlan", "--configs=05-a.conflist"];
+      assert.equal((await node.run(argv)).exitCode, 0);
+      node.plugin("vlan", "2");
+      node.template("05-a.conflist", JSON.stringify({ ...PRIMARY, name: "b" }));
+      await killAfter(node, records, files, argv);
       const before = contentsOf(node.host);
       const report = await node.status();
       assert.ok(

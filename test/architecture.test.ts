@@ -12,6 +12,7 @@ const LAYERS = [
   ["cli.ts"],
   ["commands/"],
   ["report.ts", "diff.ts", "options.ts"],
+  ["status/"],
   ["apply/"],
   ["host/", "template/", "cni/", "cluster/", "cri/"],
   ["errors.ts", "world.ts", "finding.ts"],
@@ -40,6 +41,7 @@ const PURE = [
   "cni/version.ts",
   "cni/listing.ts",
   "cni/selection.ts",
+  "status/text.ts",
   "diff.ts",
   "options.ts",
 ];

@@ -9,6 +9,7 @@ import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/transaction.ts";
 import type { Kind, Lists } from "./asset.ts";
+import { chainOf } from "./chain.ts";
 import { prepareConfigs, warnOfDuplicateNames, type Validation } from "./config.ts";
 import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
 import { decideInstall, decideUninstall, planSteps, type Decision, type Step, type StepResult } from "./plan.ts";
@@ -158,7 +159,9 @@ function keepNeeded(
     if (need?.passing === true) isDraining = true;
     return need === undefined ? one : keep(one, need.reason);
   });
-  const warnings = kept.some(isRemoved) ? needs.unseen.map((what) => `plugins are removed without knowing ${what}`) : [];
+  const warnings = kept.some(isRemoved)
+    ? needs.unseen.map((what) => `plugins are removed without knowing ${what}`)
+    : [];
   return { decided: kept, warnings, isDraining };
 }
 
@@ -280,12 +283,17 @@ async function decide(
     live,
     effect,
     keepLive,
-    asset,
+    asset: asset === held ? held : withChain(asset, content),
     ...(restores === undefined ? {} : { restores }),
     ...(seen === undefined ? {} : { seen }),
     ...(content === undefined ? {} : { stage: async (path: string) => content.stage(path, live) }),
   };
   return { result, file, isPruned: step.pruned === true };
+}
+
+function withChain(asset: HeldAsset | undefined, content: Content | undefined): HeldAsset | undefined {
+  const chain = asset?.kind === "config" && content?.text !== undefined ? chainOf(asset.name, content.text) : undefined;
+  return asset === undefined || chain === undefined ? asset : { ...asset, chain };
 }
 
 async function decideStep(

@@ -66,6 +66,8 @@ export class NodeView {
 
   /** @throws Interrupted */
   async plugin(type: string): Promise<PluginView> {
+    // libcni looks for no such name, and the system knows none.
+    if (/[/\0]/u.test(type)) return this.#nowhere();
     const changed = this.#changes.get(type);
     if (changed !== undefined) return this.#ask(type, changed);
     const { pluginDirectory } = this.places;
@@ -84,13 +86,25 @@ export class NodeView {
 
   /** Is there such a file on the node? Undefined: its directory cannot be seen from here. */
   hasFile(path: string): boolean | undefined {
-    const { hostRoot, configDirectory } = this.places;
-    if (isBelow(path, HOST_CONFIG_PATH) && configDirectory !== undefined) {
-      return isFile(join(configDirectory, relative(HOST_CONFIG_PATH, path)));
+    const { hostRoot } = this.places;
+    if (!this.#isConfig(path)) {
+      const directory = seenBelow(hostRoot, dirname(path));
+      if (directory === undefined || !fs.existsSync(directory)) return hostRoot === "/" ? false : undefined;
     }
-    const directory = seenBelow(hostRoot, dirname(path));
-    if (directory === undefined || !fs.existsSync(directory)) return hostRoot === "/" ? false : undefined;
-    return isFile(seenBelow(hostRoot, path) ?? "");
+    return this.fileAt(path) !== undefined;
+  }
+
+  /** Where a file of the node is seen from here; undefined: it is not there, or cannot be seen. */
+  fileAt(path: string): string | undefined {
+    const { hostRoot, configDirectory = "" } = this.places;
+    const here = this.#isConfig(path)
+      ? join(configDirectory, relative(HOST_CONFIG_PATH, path))
+      : seenBelow(hostRoot, path);
+    return here !== undefined && isFile(here) ? here : undefined;
+  }
+
+  #isConfig(path: string): boolean {
+    return isBelow(path, HOST_CONFIG_PATH) && this.places.configDirectory !== undefined;
   }
 
   /** Those that are there, as paths below a root. */

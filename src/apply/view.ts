@@ -126,8 +126,8 @@ export class NodeView {
     const seen = this.#pluginDirectories().map(({ directory }) => directory);
     const hidden = runtimePluginDirs.filter((path) => !isDirectory(seenBelow(hostRoot, path)));
     if (hostRoot !== "/" && hidden.length > 0) return { unseen: `${hidden.join(", ")} is not mounted` };
-    if (seen.length === 0) return { unseen: "no directory of plugins is mounted" };
-    return { missing: seen.join(" or ") };
+    if (seen.length === 0 && hostRoot !== "/") return { unseen: "no directory of plugins is mounted" };
+    return { missing: seen.join(" or ") || "/opt/cni/bin" };
   }
 
   async #ask(type: string, path: string): Promise<PluginView> {

@@ -47,8 +47,13 @@ async function optionTable(): Promise<string> {
 
 async function helpOf(...command: string[]): Promise<string> {
   let text = "";
-  const { signal } = new AbortController();
-  await run([...command, "--help"], { env: {}, stdout: (part) => (text += part), stderr: () => undefined, signal });
+  await run([...command, "--help"], {
+    env: {},
+    stdin: async () => Promise.resolve(""),
+    stdout: (part) => (text += part),
+    stderr: () => undefined,
+    signal: new AbortController().signal,
+  });
   return text;
 }
 

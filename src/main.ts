@@ -12,6 +12,7 @@ for (const stream of [process.stdout, process.stderr]) stream.on("error", onOutp
 
 const world: World = {
   env: process.env,
+  stdin: async () => (await import("node:stream/consumers")).text(process.stdin),
   stdout: (text) => write(process.stdout, text),
   stderr: (text) => write(process.stderr, text),
   signal: controller.signal,

@@ -83,6 +83,28 @@ export const OPTIONS = {
   "dry-run": { type: "flag", help: "say what would be done and do nothing" },
   "exit-code": { type: "flag", help: "end with 3 if anything would change" },
   pause: { type: "flag", help: "after success, wait for SIGTERM or SIGINT" },
+  file: { type: "text", value: "FILE", help: "the network is in this file, and NETWORK is left out; - is stdin" },
+  ifname: { type: "text", value: "NAME", help: "the interface's name (default: for add the next free ethN)" },
+  "container-id": { type: "text", value: "ID", help: "what the container is known by (default: made of TARGET)" },
+  args: { type: "text", value: "K=V;K=V", help: "CNI_ARGS for the plugins" },
+  "capability-args": { type: "text", value: "JSON", help: "runtimeConfig for the plugins that declare the capability" },
+  new: { type: "flag", help: "make the namespace, which is a name then" },
+  "delete-netns": { type: "flag", help: "then delete the namespace, which is a name then" },
+  "allow-default-route": { type: "flag", help: "add also what brings a second default route" },
+  "cache-dir": {
+    type: "text",
+    value: "DIR",
+    help: "where attachments are remembered (default: the node's /var/lib/cni)",
+  },
+  "plugin-timeout": { type: "duration", value: "TIME", default: "2m", help: "how long each call of a plugin may take" },
+  trace: { type: "flag", help: "say what each plugin was given and answered, on stderr, with secrets masked" },
+  attachments: { type: "flag", help: "list attachments instead of networks" },
+  valid: {
+    type: "list",
+    value: "LIST",
+    help: "delete all attachments to the network but these, ID/IFNAME, and tell the plugins",
+  },
+  all: { type: "flag", help: "with --valid, delete also attachments that others have added" },
   output: { type: ["text", "json"], default: "text", help: "how the report is written" },
 } as const satisfies Record<string, OptionSpec>;
 

@@ -47,7 +47,8 @@ export function reportFailure(error: unknown, command: string, json: boolean, wo
   if (json) {
     const { exitCode } = ending;
     const result = exitCode === 4 ? "partial" : error instanceof Failure && error.undone ? "undone" : "failed";
-    const described = { code, message, ...(hint === undefined ? {} : { hint }) };
+    const cni = error instanceof Failure ? error.cni : undefined;
+    const described = { code, message, ...(hint === undefined ? {} : { hint }), ...(cni === undefined ? {} : { cni }) };
     printJson(world, { command, result, exitCode, steps: [], error: described });
   }
   return ending;

@@ -11,8 +11,8 @@ const LAYERS = [
   ["main.ts"],
   ["cli.ts"],
   ["commands/"],
-  ["report.ts", "diff.ts", "options.ts"],
-  ["apply/"],
+  ["report.ts", "diff.ts", "trace.ts", "options.ts"],
+  ["apply/", "network/"],
   ["host/", "template/", "cni/", "cluster/", "cri/"],
   ["errors.ts", "world.ts", "finding.ts"],
 ];
@@ -40,7 +40,9 @@ const PURE = [
   "cni/version.ts",
   "cni/listing.ts",
   "cni/selection.ts",
+  "network/precheck.ts",
   "diff.ts",
+  "trace.ts",
   "options.ts",
 ];
 

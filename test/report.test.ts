@@ -41,6 +41,10 @@ function preparedNode(): TestNode {
   return node;
 }
 
+async function noInput(): Promise<string> {
+  return Promise.resolve("");
+}
+
 describe("--output=json prints one object that docs/schemas/report.json describes", () => {
   const cases: [what: string, argv: string[], result: string, exitCode: number, code?: string][] = [
     ["of install, with a warning", ["install", "--plugins=bridge", "--configs=10-a.conflist"], "done", 0],
@@ -142,6 +146,7 @@ function told(error: unknown, json = true): { exitCode: number; stderr: string; 
   const { exitCode } = reportFailure(error, "install", json, {
     env: {},
     stdout: (text) => (stdout += text),
+    stdin: noInput,
     stderr: (text) => (stderr += text),
     signal: new AbortController().signal,
   });

@@ -158,7 +158,9 @@ function keepNeeded(
     if (need?.passing === true) isDraining = true;
     return need === undefined ? one : keep(one, need.reason);
   });
-  const warnings = kept.some(isRemoved) ? needs.unseen.map((what) => `plugins are removed without knowing ${what}`) : [];
+  const warnings = kept.some(isRemoved)
+    ? needs.unseen.map((what) => `plugins are removed without knowing ${what}`)
+    : [];
   return { decided: kept, warnings, isDraining };
 }
 

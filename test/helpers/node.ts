@@ -87,12 +87,16 @@ export class TestNode implements Disposable {
   }
 
   /** Runs cni-node in this process. `world.signal` may be given. */
-  async run(argv: readonly string[], options: { env?: NodeJS.ProcessEnv; signal?: AbortSignal } = {}): Promise<Ran> {
+  async run(
+    argv: readonly string[],
+    options: { env?: NodeJS.ProcessEnv; signal?: AbortSignal; stdin?: string } = {},
+  ): Promise<Ran> {
     let stdout = "";
     let stderr = "";
     const words = argv.length > 0 && takesPlaces(argv) ? [...argv, ...this.places] : [...argv];
     const ending = await run(words, {
       env: options.env ?? {},
+      stdin: async () => Promise.resolve(options.stdin ?? ""),
       stdout: (text) => (stdout += text),
       stderr: (text) => (stderr += text),
       signal: options.signal ?? new AbortController().signal,

@@ -1,0 +1,89 @@
+/** Which attachments are ours, and whether what they were added to is still there. */
+import * as fs from "node:fs";
+
+import type { CachedAttachment } from "../cni/cache.ts";
+import { isSystemError } from "../errors.ts";
+import { identityOf } from "./namespace.ts";
+import { seen, type Place } from "./place.ts";
+import type { Target } from "./target.ts";
+
+/** What is remembered with an attachment that we have added. */
+export interface Mark {
+  /** TARGET as it was given. */
+  target: string;
+  /** The kernel's number of the network namespace. */
+  identity: string;
+  /** The boot that the number is of. */
+  boot: string;
+}
+
+/** Is a network namespace there? Unknown: nothing that can be seen says so. */
+export type Presence = "alive" | "gone" | "unknown";
+
+export function markOf({ text }: Target, identity: string): Mark {
+  return { target: text, identity, boot: bootId() };
+}
+
+/** Undefined: others have added it. */
+export function readMark({ note }: CachedAttachment): Mark | undefined {
+  const { target, identity, boot } = (note ?? {}) as Partial<Record<keyof Mark, unknown>>;
+  if (typeof target !== "string" || typeof identity !== "string" || typeof boot !== "string") return undefined;
+  return { target, identity, boot };
+}
+
+/**
+ * Is the namespace of an attachment there? Only of those that we have added it can be known that it is not: an equal
+ * path may lead to another namespace by now, and one without a path may be held by processes.
+ */
+export function presenceOf(attachment: CachedAttachment, place: Place): Presence {
+  const mark = readMark(attachment);
+  const present = attachment.netns === "" ? undefined : identityOf(seen(place, attachment.netns));
+  if (mark === undefined) return present === undefined ? "unknown" : "alive";
+  if (mark.boot !== bootId()) return "gone";
+  if (present === mark.identity) return "alive";
+  return presenceElsewhere(mark.identity);
+}
+
+/** Does the path of an attachment lead to the namespace that it was added to? Of others' attachments: to any. */
+export function isReachable(attachment: CachedAttachment, place: Place): boolean {
+  const mark = readMark(attachment);
+  const present = attachment.netns === "" ? undefined : identityOf(seen(place, attachment.netns));
+  if (present === undefined) return false;
+  return mark === undefined || (mark.boot === bootId() && mark.identity === present);
+}
+
+/** A namespace lives as long as a process is in it, has it open, or it is mounted somewhere. */
+function presenceElsewhere(identity: string): Presence {
+  const link = `net:[${identity}]`;
+  let isWhole = true;
+  for (const pid of fs.readdirSync("/proc").filter((name) => /^\d+$/u.test(name))) {
+    const holds = holdsNamespace(pid, link);
+    if (holds === true) return "alive";
+    isWhole &&= holds !== undefined;
+  }
+  return isWhole ? "gone" : "unknown";
+}
+
+/** Undefined: it may not be known. */
+function holdsNamespace(pid: string, link: string): boolean | undefined {
+  try {
+    if (fs.readlinkSync(`/proc/${pid}/ns/net`) === link) return true;
+    if (fs.readFileSync(`/proc/${pid}/mountinfo`, "utf8").includes(` ${link} `)) return true;
+    return fs.readdirSync(`/proc/${pid}/fd`).some((fd) => readLink(`/proc/${pid}/fd/${fd}`) === link);
+  } catch (error) {
+    // It has ended meanwhile, or it has and is not waited for.
+    return isSystemError(error, "ENOENT", "ESRCH", "EINVAL") ? false : undefined;
+  }
+}
+
+function readLink(path: string): string {
+  try {
+    return fs.readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
+
+function bootId(): string {
+  return fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+}

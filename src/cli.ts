@@ -209,7 +209,10 @@ function parse(argv: readonly string[], env: World["env"]): Parsed {
     throw error instanceof CommanderError ? usageFailure(error) : error;
   }
   if (parsed === undefined) throw commandFailure("no command given");
-  const { command, options } = parsed;
+  const { command, operands, options } = parsed;
+  const { operands: { most } = NO_OPERANDS } = COMMANDS[command] ?? {};
+  const [stray] = operands.slice(most);
+  if (stray !== undefined) throw strayFailure(stray, most);
   for (const [name, text] of Object.entries(options)) checkOption(name as OptionName, text, `--${name}`);
   for (const name of COMMANDS[command]?.options ?? []) {
     const text = env[environmentName(name)] ?? "";
@@ -317,12 +320,12 @@ function program(onCommand: (found: Parsed) => void = () => undefined): Command 
     const command = configured((group === undefined ? tree : groupNamed(tree, group)).command(word))
       .description(summary)
       .usage([operands.shown, "[OPTIONS]"].join(" ").trim())
-      .argument("[operands...]")
-      .helpOption("-h, --help", "show this help");
+      .allowExcessArguments(false);
+    if (operands.most > 0) command.argument("[operands...]");
     for (const option of options) addOption(command, option);
-    command.action((given: string[]) => {
+    command.action(() => {
       const texts = Object.fromEntries(options.flatMap((option) => entryOf(command, option)));
-      onCommand({ command: name, operands: given, options: texts });
+      onCommand({ command: name, operands: command.args, options: texts });
     });
   }
   return tree;
@@ -347,6 +350,7 @@ function commandNamed(tree: Command, name: string): Command {
 function configured(command: Command): Command {
   return command
     .exitOverride()
+    .configureHelp({ subcommandTerm: (shown) => `${shown.name()} ${shown.usage()}` })
     .configureOutput({ writeOut: () => undefined, writeErr: () => undefined, getOutHelpWidth: () => 120 })
     .helpOption("-h, --help", "show this help");
 }

@@ -56,8 +56,8 @@ export class Interrupted extends Error {
   override readonly name = "Interrupted";
   readonly signal: NodeJS.Signals;
 
-  constructor(signal: NodeJS.Signals, when = "before anything was changed") {
-    super(`ended by ${signal} ${when}`);
+  constructor(signal: NodeJS.Signals, when = " before anything was changed") {
+    super(`ended by ${signal}${when}`);
     this.signal = signal;
   }
 }

@@ -40,7 +40,7 @@ export async function runStatus(texts: OptionTexts, world: World, operands: read
     }
     return { exitCode: 0 };
   } catch (error) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), "before all plugins had been asked");
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before all plugins had been asked");
     if (!(error instanceof CniError)) throw error;
     const isFinding = "reason" in error && error.reason === "exit";
     throw operationFailure(network.name, "it is not ready", error, isFinding ? 3 : 1);

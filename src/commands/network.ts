@@ -147,7 +147,10 @@ function formatResult(result: AnyResult): string {
   ];
   const rows: [string, string][] = [
     ...interfaces.map(({ name, mac, sandbox }): [string, string] => {
-      return ["interface", [name, mac, sandbox === undefined ? "on the host" : "in the container"].join(" ")];
+      return [
+        "interface",
+        [name, mac ?? [], sandbox === undefined ? "on the host" : "in the container"].flat().join(" "),
+      ];
     }),
     ...addresses.map(({ address, gateway }): [string, string] => {
       return ["address", gateway === undefined ? address : `${address} gateway ${gateway}`];

@@ -92,7 +92,7 @@ export async function checkAttached(
   try {
     return { network: network.name, target, ifName, isChecked: await check(network, conf) };
   } catch (error) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), "before all plugins had been asked");
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before all plugins had been asked");
     throw asFailure(error, network.name, `container ${target.containerId} does not have ${ifName} as it should`, true);
   }
 }
@@ -112,7 +112,7 @@ export async function detach(network: NetworkList, wanted: Wanted, operator: Ope
     await del(network, conf);
     return { network: network.name, target, ifName };
   } catch (error) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), "while it was being deleted: delete it again");
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " while it was being deleted: delete it again");
     throw asFailure(error, network.name, `container ${target.containerId} cannot be deleted`);
   }
 }

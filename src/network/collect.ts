@@ -38,7 +38,7 @@ export async function collectGone(network: string | undefined, operator: Operato
   });
   const collected: Collected[] = [];
   for (const attachment of ours) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), "before everything had been released");
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been released");
     const presence = presenceOf(attachment, place);
     collected.push(
       presence === "gone"
@@ -98,7 +98,7 @@ export async function collectInvalid(
     if (first !== undefined) throw operationFailure(network.name, "not everything was collected", first, 4);
     return deleted.map((attachment) => ({ attachment, outcome: "deleted" }));
   } catch (error) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), "before everything had been collected");
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been collected");
     throw error instanceof CniError ? operationFailure(network.name, "nothing was collected", error) : error;
   }
 }

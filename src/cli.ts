@@ -1,6 +1,7 @@
 /** Arguments → command. The command tree is data; commander reads it and writes the help. */
 import { Command, CommanderError } from "commander";
 
+import { networkArguments } from "./cnitool.ts";
 import { Failure } from "./errors.ts";
 import { checkOption, environmentName, isOptionName, specOf, type OptionName, type OptionTexts } from "./options.ts";
 import { reportFailure } from "./report.ts";
@@ -146,8 +147,18 @@ const COMMANDS: Record<string, CommandSpec> = {
   },
 };
 
-/** Runs one command line. Never throws: every failure becomes a message and an exit code. */
-export async function run(argv: readonly string[], world: World): Promise<Ending> {
+/** Programs that this one is, too, when it is called so: their command lines, as ours. */
+const ALIASES: Record<string, (argv: readonly string[], env: World["env"]) => string[]> = {
+  cnitool: networkArguments,
+};
+
+/**
+ * Runs one command line. Never throws: every failure becomes a message and an exit code.
+ *
+ * @param program what the program was called.
+ */
+export async function run(given: readonly string[], world: World, program = "cni-node"): Promise<Ending> {
+  const argv = ALIASES[program]?.(given, world.env) ?? given;
   let command = commandIn(argv);
   try {
     if (argv.includes("--help") || argv.includes("-h") || argv[0] === "help") return printHelp(command, world);
@@ -159,7 +170,7 @@ export async function run(argv: readonly string[], world: World): Promise<Ending
   } catch (error) {
     const ending = reportFailure(error, command, wantsJson(argv, world.env), world);
     if (error instanceof Failure && error.code === "usage-command") {
-      world.stderr(`\n${commandNamed(program(), command).helpInformation()}`);
+      world.stderr(`\n${commandNamed(commandTree(), command).helpInformation()}`);
     }
     return ending;
   }
@@ -183,7 +194,7 @@ function wantsJson(argv: readonly string[], env: World["env"]): boolean {
 }
 
 function printHelp(command: string, world: World): Ending {
-  const shown = commandNamed(program(), command);
+  const shown = commandNamed(commandTree(), command);
   world.stdout(
     shown.commands.length > 0
       ? `${shown.helpInformation()}\ncni-node ${`${command} `.trimStart()}COMMAND --help shows the options of a command.\n`
@@ -202,7 +213,7 @@ interface Parsed {
 function parse(argv: readonly string[], env: World["env"]): Parsed {
   if (argv.length === 0) throw commandFailure("no command given");
   let parsed: Parsed | undefined;
-  const tree = program((found) => (parsed = found));
+  const tree = commandTree((found) => (parsed = found));
   try {
     tree.parse(normalize(argv), { from: "user" });
   } catch (error) {
@@ -310,7 +321,7 @@ function refuseForeign(command: string, option: string): void {
   });
 }
 
-function program(onCommand: (found: Parsed) => void = () => undefined): Command {
+function commandTree(onCommand: (found: Parsed) => void = () => undefined): Command {
   const tree = configured(new Command("cni-node"))
     .description("Puts CNI on a node and proves that it works.")
     .usage("COMMAND [OPTIONS]")

@@ -10,7 +10,7 @@ const source = fileURLToPath(new URL("../src", import.meta.url));
 const LAYERS = [
   ["main.ts"],
   ["cli.ts"],
-  ["commands/"],
+  ["commands/", "cnitool.ts"],
   ["trace.ts"],
   ["report.ts", "diff.ts", "options.ts"],
   ["apply/", "network/"],

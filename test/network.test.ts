@@ -7,7 +7,7 @@ import { describe, test } from "node:test";
 
 import { cannotMount, childrenOf } from "./helpers/namespace.ts";
 import { NetworkHost } from "./helpers/network.ts";
-import { endOf, until, type Ran } from "./helpers/node.ts";
+import { BUNDLE, endOf, until, type Ran } from "./helpers/node.ts";
 import { reportOf } from "./helpers/report.ts";
 
 const skip = cannotMount;
@@ -633,6 +633,62 @@ describe("--trace", { skip }, () => {
     host.sh("ip netns delete a");
     assert.match((await host.run("gc", "--trace")).stderr, /^trace: plugin first: DEL: exit code 0/u);
     assert.match((await host.run("del", "net", "a", "--trace")).stderr, /^trace: plugin first: DEL: exit code 0/u);
+  });
+});
+
+describe("called cnitool", { skip }, () => {
+  /** Runs the bundle by a link of that name, with the environment that cnitool knows. */
+  async function cnitool(host: NetworkHost, env: NodeJS.ProcessEnv, ...words: string[]): Promise<Ran> {
+    const link = join(host.plugins.root, "cnitool");
+    if (!fs.existsSync(link)) fs.symlinkSync(BUNDLE, link);
+    const child = host.namespace.spawn([process.execPath, link, ...words, `--cache-dir=${host.cacheDir}`], {
+      NETCONFPATH: host.netd,
+      CNI_PATH: host.plugins.bin,
+      CNI_NODE_HOST_ROOT: "/",
+      ...env,
+    });
+    child.stdin?.end();
+    return endOf(child);
+  }
+
+  test("it takes the words and the environment of cnitool, and each finds what the other has added", async () => {
+    await using host = await makeHost();
+    const netns = "/run/netns/a";
+    assert.deepEqual(JSON.parse(done(await cnitool(host, { CNI_ARGS: "A=b" }, "add", "net", netns))), RESULT);
+    assert.deepEqual(
+      host.plugins.take().map(({ containerId, ifName, args }) => [containerId, ifName, args]),
+      [1, 2].map(() => [ID, "eth0", "A=b"]),
+    );
+    done(await cnitool(host, {}, "check", "net", netns));
+    done(await cnitool(host, {}, "status", "net", netns));
+    done(await host.run("check", "net", "a"));
+    done(await cnitool(host, {}, "del", "net", netns));
+    done(await cnitool(host, { CNI_IFNAME: "x" }, "add", "net", netns));
+    done(await cnitool(host, { CNI_IFNAME: "x" }, "add", "net", netns, "-i", "y"));
+    done(await cnitool(host, {}, "-i=z", "add", "net", netns));
+    assert.deepEqual(
+      cached(host),
+      ["x", "y", "z"].map((name) => `net-${ID}-${name}`),
+    );
+    assert.match((await cnitool(host, {}, "add", "net")).stderr, /TARGET: is missing/u);
+    assert.match((await cnitool(host, {}, "add", "net", "a")).stderr, /\/a is no network namespace/u);
+  });
+
+  test("its gc deletes all attachments, but not those of others", async () => {
+    await using host = await makeHost();
+    done(await host.run("add", "net", "a"));
+    done(await cnitool(host, {}, "gc", "net", "/run/netns/a"));
+    assert.deepEqual(cached(host), []);
+    done(await host.run("add", "net", "a"));
+    const file = host.plugins.cached(`net-${ID}-eth0`);
+    const { "cni-node.io/note": _, ...foreign } = JSON.parse(fs.readFileSync(file, "utf8")) as Record<string, unknown>;
+    fs.writeFileSync(file, JSON.stringify(foreign));
+    const { exitCode, stderr } = await cnitool(host, {}, "gc", "net", "/run/netns/a");
+    assert.equal(exitCode, 1);
+    assert.match(stderr, /others have added attachments that would be deleted/u);
+    assert.deepEqual(cached(host).length, 1);
+    done(await cnitool(host, {}, "gc", "net", "/run/netns/a", "--all"));
+    assert.deepEqual(cached(host), []);
   });
 });
 

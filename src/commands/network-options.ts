@@ -1,4 +1,5 @@
 /** What the options of the `network` commands come to. */
+import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 
 import type { Args } from "../cni/invoke.ts";
@@ -40,12 +41,22 @@ export function placesOf(texts: OptionTexts, env: World["env"], place: Place | u
   const pluginPath = texts["plugin-dir"] || env["CNI_PATH"] || join(root, "opt/cni/bin");
   return {
     configDir: texts["config-dir"] || env["NETCONFPATH"] || onHost("etc/cni/net.d"),
-    cacheDir: resolve(texts["cache-dir"] || onHost("var/lib/cni")),
+    cacheDir: resolve(texts["cache-dir"] || mountedCache(hostRoot, place) || onHost("var/lib/cni")),
     pluginDirs: pluginPath
       .split(":")
       .filter((directory) => directory !== "")
       .map((directory) => (place === undefined ? directory : pathOnHost(place, hostRoot, resolve(directory)))),
   };
+}
+
+/** The host's cache where it is mounted in this container; undefined on the host itself. */
+function mountedCache(hostRoot: string, place: Place | undefined): string | undefined {
+  if (place === undefined || place.root === "") return undefined;
+  const mounted = join(resolve(hostRoot), "var/lib/cni");
+  const [here, there] = [mounted, seen(place, "/var/lib/cni")].map((path) => {
+    return fs.statSync(path, { throwIfNoEntry: false, bigint: true });
+  });
+  return here !== undefined && here.dev === there?.dev && here.ino === there.ino ? mounted : undefined;
 }
 
 /** @throws Failure `host-unreachable`. */
@@ -63,10 +74,19 @@ export function findHostIfSeen(texts: OptionTexts): Place | undefined {
   }
 }
 
-/** @throws Failure `host-unreachable`. */
+/** @throws Failure `host-unreachable`, `mount-missing`. */
 export function operatorOf(texts: OptionTexts, world: World): Operator & Places {
   const place = findHost(texts);
   const places = placesOf(texts, world.env, place);
+  // SQLite, which locks it, follows the links of a path itself, and would come out in this container.
+  if (place.root !== "" && places.cacheDir.startsWith("/proc/")) {
+    throw new Failure({
+      code: "mount-missing",
+      subject: "/var/lib/cni",
+      problem: "the host's directory of attachments is not mounted in this container",
+      hint: `mount it: docker run -v /var/lib/cni:${join(resolve(textOf(texts, "host-root")), "var/lib/cni")}`,
+    });
+  }
   const { PATH = "", ...env } = world.env;
   const path = [...new Set([...PATH.split(":"), ...SYSTEM_PATH])].filter((directory) => directory !== "").join(":");
   return {

@@ -119,6 +119,12 @@ const COMMANDS: Record<string, CommandSpec> = {
     options: ["file", ...WHERE, ...CALLS],
     run: async (...given) => (await import("./commands/network-show.ts")).runNetworkVersion(...given),
   },
+  "network probe": {
+    summary: "try whether a network works, the one of pods if none is named, and leave nothing of it",
+    operands: { shown: "[NETWORK]", most: 1 },
+    options: ["file", "add", ...WHERE, "lock-timeout", ...CALLS],
+    run: async (...given) => (await import("./commands/network-probe.ts")).runProbe(...given),
+  },
   "network list": {
     summary: "list the networks of the node, or the attachments to them",
     options: ["attachments", ...WHERE, "output"],

@@ -104,6 +104,7 @@ export const OPTIONS = {
     value: "LIST",
     help: "delete all attachments to the network but these, ID/IFNAME, and tell the plugins",
   },
+  add: { type: "flag", help: "add a container also where it is not known to be harmless" },
   all: { type: "flag", help: "with --valid, delete also attachments that others have added" },
   output: { type: ["text", "json"], default: "text", help: "how the report is written" },
 } as const satisfies Record<string, OptionSpec>;

@@ -218,7 +218,8 @@ function refuseHost(identity: string | undefined, { text }: Target, place: Place
   });
 }
 
-function requirePlugins({ name, plugins }: NetworkList, { pluginDirs, pluginRoot }: Runtime): void {
+/** Throws `Failure`, `plugin-missing`, when a plugin that the network names is not there. */
+export function requirePlugins({ name, plugins }: NetworkList, { pluginDirs, pluginRoot }: Runtime): void {
   const types = [...new Set(plugins.flatMap(referencesOf))];
   const missing = types.filter((type) => !type.includes("/") && findPlugin(type, pluginDirs, pluginRoot) === undefined);
   if (missing.length === 0) return;

@@ -108,6 +108,20 @@ function staticAddresses({ ipam }: PluginConfig): string[] {
   return addresses.filter(isObject).flatMap(({ address }) => (typeof address === "string" ? [address] : []));
 }
 
+/** The gateways of a result, each once. */
+export function gatewaysOf(result: AnyResult): string[] {
+  const {
+    ips = [],
+    ip4,
+    ip6,
+  } = result as {
+    ips?: { gateway?: string }[];
+    ip4?: { gateway?: string };
+    ip6?: { gateway?: string };
+  };
+  return [...new Set([...ips, ip4, ip6].flatMap((one) => one?.gateway ?? []))];
+}
+
 /** The addresses of a result, without the lengths of their prefixes. */
 export function addressesOf(result: AnyResult | undefined): string[] {
   const { ips = [], ip4, ip6 } = (result ?? {}) as { ips?: { address: string }[]; ip4?: { ip: string }; ip6?: { ip: string } };

@@ -129,7 +129,7 @@ async function probeGateways(
 const PING_TRIES = 3;
 
 async function ping(path: string, address: string): Promise<Pick<ProbeStep, "outcome" | "reason">> {
-  const words = [`--net=${path}`, "--", "ping", "-c", "1", "-w", "3", address];
+  const words = [`--net=${path}`, "--", "ping", "-c", "1", "-w", "2", address];
   for (let tries = 1; ; tries++) {
     try {
       await promisify(execFile)("nsenter", words, { timeout: 10_000 });

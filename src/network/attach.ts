@@ -9,7 +9,7 @@ import { referencesOf } from "../cni/references.ts";
 import type { AnyResult } from "../cni/result.ts";
 import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
 import { Failure, Interrupted } from "../errors.ts";
-import { operationFailure } from "./failure.ts";
+import { leftBehind, operationFailure } from "./failure.ts";
 import { isReachable, markOf, presenceOf, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto } from "./namespace.ts";
 import { interruptionOf, lockOf, type Operator } from "./operator.ts";
@@ -66,7 +66,7 @@ export async function attach(
   try {
     return { network: network.name, target, ifName, result: await add(network, conf) };
   } catch (error) {
-    const isClean = error instanceof CniError && error.cleanup.length === 0;
+    const isClean = error instanceof CniError && leftBehind(error).length === 0;
     if (signal.aborted && isClean)
       throw new Interrupted(interruptionOf(signal), "; what had been begun was taken back");
     throw asFailure(error, network.name, `container ${containerId} cannot be added as ${ifName}`);

@@ -35,7 +35,8 @@ export function operationFailure(
   error: CniError,
   exitCode?: FailureExitCode,
 ): Failure {
-  const { code, msg, details, cleanup } = error;
+  const { code, msg, details } = error;
+  const cleanup = leftBehind(error);
   const isPlugin = error instanceof PluginError;
   const left = cleanup.length > 0;
   const rest = left ? `; and it could not be taken back: ${cleanup.map(({ message }) => message).join("; ")}` : "";
@@ -53,6 +54,15 @@ export function operationFailure(
     },
     cause: error,
   });
+}
+
+/**
+ * What went wrong when a failed ADD was taken back. A plugin that does not support the version has done nothing, and
+ * says the same again.
+ */
+export function leftBehind({ code, cleanup }: CniError): CniError[] {
+  const { incompatibleVersion } = ERROR_CODES;
+  return cleanup.filter((one) => code !== incompatibleVersion || one.code !== incompatibleVersion);
 }
 
 function hintOf(error: CniError): string {

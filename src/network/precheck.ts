@@ -37,7 +37,8 @@ export function nextInterface({ interfaces }: Interior): string {
  */
 export function refuseConflicts(intent: Intent): void {
   const { ifName, target } = intent;
-  if (target.interfaces.includes(ifName)) {
+  // No plugin makes that one: it is there, and one brings it up.
+  if (ifName !== "lo" && target.interfaces.includes(ifName)) {
     throw new Failure({
       code: "interface-taken",
       subject: ifName,

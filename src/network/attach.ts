@@ -60,7 +60,7 @@ export async function attach(
   });
   refuseConflicts({ network, ifName, args, capabilityArgs, allowDefaultRoute, target: inside, host, others });
 
-  const note = { ...markOf(target, identity) };
+  const note = { ...markOf(target, identity, place) };
   const { containerId, netns } = target;
   const conf = { ...runtime, containerId, netns, ifName, args, capabilityArgs, note, lock: HELD, signal };
   try {

@@ -21,7 +21,7 @@ export interface Collected {
 }
 
 const REASONS: Record<Exclude<Presence, "gone">, string> = {
-  alive: "its network namespace is there",
+  alive: "its network namespace is there, or one of the same number",
   unknown: "it cannot be known whether its network namespace is gone",
 };
 

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 
 import type { CachedAttachment } from "../cni/cache.ts";
 import { isSystemError } from "../errors.ts";
-import { identityOf } from "./namespace.ts";
+import { identityOf, sinceWhen } from "./namespace.ts";
 import { seen, type Place } from "./place.ts";
 import type { Target } from "./target.ts";
 
@@ -13,6 +13,8 @@ export interface Mark {
   target: string;
   /** The kernel's number of the network namespace. */
   identity: string;
+  /** What tells it from a later one of the same number behind the same path. */
+  since: string;
   /** The boot that the number is of. */
   boot: string;
 }
@@ -20,15 +22,16 @@ export interface Mark {
 /** Is a network namespace there? Unknown: nothing that can be seen says so. */
 export type Presence = "alive" | "gone" | "unknown";
 
-export function markOf({ text }: Target, identity: string): Mark {
-  return { target: text, identity, boot: bootId() };
+export function markOf({ text, netns }: Target, identity: string, place: Place): Mark {
+  return { target: text, identity, since: sinceWhen(seen(place, netns)) ?? "", boot: bootId() };
 }
 
 /** Undefined: others have added it. */
 export function readMark({ note }: CachedAttachment): Mark | undefined {
-  const { target, identity, boot } = (note ?? {}) as Partial<Record<keyof Mark, unknown>>;
-  if (typeof target !== "string" || typeof identity !== "string" || typeof boot !== "string") return undefined;
-  return { target, identity, boot };
+  const { target, identity, since, boot } = (note ?? {}) as Partial<Record<keyof Mark, unknown>>;
+  if (typeof target !== "string" || typeof identity !== "string") return undefined;
+  if (typeof since !== "string" || typeof boot !== "string") return undefined;
+  return { target, identity, since, boot };
 }
 
 /**
@@ -37,22 +40,24 @@ export function readMark({ note }: CachedAttachment): Mark | undefined {
  */
 export function presenceOf(attachment: CachedAttachment, place: Place): Presence {
   const mark = readMark(attachment);
-  const present = attachment.netns === "" ? undefined : identityOf(seen(place, attachment.netns));
-  if (mark === undefined) return present === undefined ? "unknown" : "alive";
-  if (mark.boot !== bootId()) return "gone";
-  if (present === mark.identity) return "alive";
-  return presenceElsewhere(mark.identity);
+  if (isReachable(attachment, place)) return "alive";
+  if (mark === undefined) return "unknown";
+  return mark.boot === bootId() ? presenceElsewhere(mark.identity) : "gone";
 }
 
 /** Does the path of an attachment lead to the namespace that it was added to? Of others' attachments: to any. */
 export function isReachable(attachment: CachedAttachment, place: Place): boolean {
   const mark = readMark(attachment);
-  const present = attachment.netns === "" ? undefined : identityOf(seen(place, attachment.netns));
-  if (present === undefined) return false;
-  return mark === undefined || (mark.boot === bootId() && mark.identity === present);
+  const path = seen(place, attachment.netns);
+  const present = attachment.netns === "" ? undefined : identityOf(path);
+  if (present === undefined || mark === undefined) return present !== undefined;
+  return mark.boot === bootId() && mark.identity === present && mark.since === sinceWhen(path);
 }
 
-/** A namespace lives as long as a process is in it, has it open, or it is mounted somewhere. */
+/**
+ * A namespace lives as long as a process is in it, has it open, or it is mounted somewhere. One of the same number may
+ * be a later one; that cannot be told, and counts as alive.
+ */
 function presenceElsewhere(identity: string): Presence {
   const link = `net:[${identity}]`;
   let isWhole = true;

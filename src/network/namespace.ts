@@ -26,6 +26,21 @@ export function identityOf(path: string): string | undefined {
   }
 }
 
+/**
+ * What tells the namespace behind a path from a later one of the same number behind the same path: since when the
+ * process runs, or the namespace is mounted there. Undefined when the path leads to none.
+ */
+export function sinceWhen(path: string): string | undefined {
+  try {
+    const [, pid] = /^\/proc\/(\d+)\/ns\/net$/u.exec(path) ?? [];
+    if (pid === undefined) return String(fs.statSync(path, { bigint: true }).ctimeNs);
+    // The 22nd field; the second one is a name in brackets, which may have anything in it.
+    return fs.readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ")[19];
+  } catch {
+    return undefined;
+  }
+}
+
 /** The network of this process, which is the host's where plugins act on it without a detour. */
 export function identityOfHost({ wrapper }: Place): string | undefined {
   return identityOf(wrapper.length === 0 ? "/proc/self/ns/net" : "/proc/1/ns/net");

@@ -7,7 +7,7 @@ import { status, version, type PluginVersions } from "../cni/network.ts";
 import { mask } from "../diff.ts";
 import { Interrupted } from "../errors.ts";
 import { operationFailure } from "../network/failure.ts";
-import { presenceOf, readMark } from "../network/mark.ts";
+import { netnsOf, presenceOf, readMark } from "../network/mark.ts";
 import { interruptionOf } from "../network/operator.ts";
 import { addressesOf } from "../network/precheck.ts";
 import { isSet, type OptionTexts } from "../options.ts";
@@ -111,13 +111,13 @@ function listAttached(texts: OptionTexts, world: World): Ending {
   const place = findHost(texts);
   const { cacheDir } = placesOf(texts, world.env, place);
   const attachments = listAttachments(cacheDir).map((one) => {
-    const { networkName, containerId, ifName, netns, result } = one;
+    const { networkName, containerId, ifName, result } = one;
     const mark = readMark(one);
     return {
       network: networkName,
       containerId,
       ifName,
-      netns,
+      netns: netnsOf(one),
       addresses: addressesOf(result),
       addedBy: mark === undefined ? "others" : "cni-node",
       ...(mark === undefined ? {} : { target: mark.target }),

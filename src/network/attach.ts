@@ -10,7 +10,7 @@ import type { AnyResult } from "../cni/result.ts";
 import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import { leftBehind, operationFailure } from "./failure.ts";
-import { isReachable, markOf, presenceOf, readMark } from "./mark.ts";
+import { isReachable, markOf, netnsOf, presenceOf, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto } from "./namespace.ts";
 import { interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { seen, type Place } from "./place.ts";
@@ -183,7 +183,7 @@ function confOf(
   }
   const name = ifName ?? only?.ifName ?? "eth0";
   const attachment = known.find((one) => one.ifName === name);
-  const netns = netnsOf(attachment, target, place);
+  const netns = presentNetns(attachment, target, place);
   if (netns !== "") refuseHost(identityOf(seen(place, netns)), target, place);
   return {
     ifName: name,
@@ -192,8 +192,12 @@ function confOf(
 }
 
 /** Empty when it is gone, or another has its place. */
-function netnsOf(attachment: CachedAttachment | undefined, { netns }: Pick<Target, "netns">, place: Place): string {
-  if (attachment !== undefined) return isReachable(attachment, place) ? attachment.netns : "";
+function presentNetns(
+  attachment: CachedAttachment | undefined,
+  { netns }: Pick<Target, "netns">,
+  place: Place,
+): string {
+  if (attachment !== undefined) return isReachable(attachment, place) ? netnsOf(attachment) : "";
   return identityOf(seen(place, netns)) === undefined ? "" : netns;
 }
 

@@ -2,6 +2,7 @@
 import * as fs from "node:fs";
 
 import type { CachedAttachment } from "../cni/cache.ts";
+import type { Result } from "../cni/result.ts";
 import { isSystemError } from "../errors.ts";
 import { identityOf, sinceWhen } from "./namespace.ts";
 import { seen, type Place } from "./place.ts";
@@ -34,6 +35,12 @@ export function readMark({ note }: CachedAttachment): Mark | undefined {
   return { target, identity, since, boot };
 }
 
+/** Where the network namespace of an attachment was; libcni before 1.1 tells it in the result only. Empty: nowhere. */
+export function netnsOf({ netns, result }: CachedAttachment): string {
+  const { interfaces = [] } = result as Result;
+  return netns || (interfaces.find(({ sandbox }) => sandbox !== undefined)?.sandbox ?? "");
+}
+
 /**
  * Is the namespace of an attachment there? Only of those that we have added it can be known that it is not: an equal
  * path may lead to another namespace by now, and one without a path may be held by processes.
@@ -48,8 +55,9 @@ export function presenceOf(attachment: CachedAttachment, place: Place): Presence
 /** Does the path of an attachment lead to the namespace that it was added to? Of others' attachments: to any. */
 export function isReachable(attachment: CachedAttachment, place: Place): boolean {
   const mark = readMark(attachment);
-  const path = seen(place, attachment.netns);
-  const present = attachment.netns === "" ? undefined : identityOf(path);
+  const netns = netnsOf(attachment);
+  const path = seen(place, netns);
+  const present = netns === "" ? undefined : identityOf(path);
   if (present === undefined || mark === undefined) return present !== undefined;
   return mark.boot === bootId() && mark.identity === present && mark.since === sinceWhen(path);
 }

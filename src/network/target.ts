@@ -6,6 +6,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { listAttachments } from "../cni/cache.ts";
 import { isObject } from "../cni/json.ts";
 import { Failure } from "../errors.ts";
+import { netnsOf } from "./mark.ts";
 import { identityOf, NAMED } from "./namespace.ts";
 import { seen, type Place } from "./place.ts";
 
@@ -119,12 +120,12 @@ function ofPod(text: string, id: string, place: Place, cacheDir: string): Target
   const [, namespace, name] = /^([^/]+)\/([^/]+)$/u.exec(id) ?? [];
   if (namespace === undefined) throw usage(text, "is no pod:NAMESPACE/NAME");
   const sandboxes = listAttachments(cacheDir)
-    .filter(({ args, netns }) => {
+    .filter(({ args }) => {
       const given = Object.fromEntries(args);
-      const isIts = given["K8S_POD_NAMESPACE"] === namespace && given["K8S_POD_NAME"] === name;
-      return isIts && netns !== "" && identityOf(seen(place, netns)) !== undefined;
+      return given["K8S_POD_NAMESPACE"] === namespace && given["K8S_POD_NAME"] === name;
     })
-    .map(({ containerId, netns }) => ({ containerId, netns }));
+    .map((attachment) => ({ containerId: attachment.containerId, netns: netnsOf(attachment) }))
+    .filter(({ netns }) => netns !== "" && identityOf(seen(place, netns)) !== undefined);
   const [sandbox, another] = [...new Map(sandboxes.map((one) => [one.netns, one])).values()];
   if (sandbox === undefined) {
     throw missing(

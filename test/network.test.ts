@@ -335,6 +335,21 @@ describe("before it adds, network add refuses", { skip }, () => {
   });
 });
 
+test("who may not look is told to be root", { skip }, async () => {
+  await using host = await makeHost();
+  done(await host.run("add", "net", "a"));
+  host.sh(`chmod 700 ${host.cacheDir}; chmod 755 ${host.plugins.root}`);
+  const env = { CNI_NODE_HOST_ROOT: "/", CNI_NODE_CONFIG_DIR: host.netd, CNI_NODE_CACHE_DIR: host.cacheDir };
+  for (const words of [["list", "--attachments"], ["add", "net", "a"], ["del", "net", "a"], ["gc"]]) {
+    const user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", process.execPath, BUNDLE];
+    const child = host.namespace.spawn([...user, "network", ...words], { ...env, CNI_PATH: host.plugins.bin });
+    child.stdin?.end();
+    const { exitCode, stdout, stderr } = await endOf(child);
+    assert.deepEqual([exitCode, stdout], [1, ""], stderr);
+    assert.match(stderr, /^cni-node: .*(?:permission denied|cannot open|not permitted).*\n {2}hint: run as root/iu);
+  }
+});
+
 describe("network del and check", { skip }, () => {
   test("work on a container that is gone, and on a network whose configuration is", async () => {
     await using host = await makeHost();

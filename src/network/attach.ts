@@ -56,7 +56,7 @@ export async function attach(
   ]);
   const ifName = wanted.ifName ?? nextInterface(inside);
   const others = listAttachments(runtime.cacheDir).filter((one) => {
-    return one.networkName === network.name && presenceOf(one, place) !== "gone";
+    return one.networkName === network.name && presenceOf(one, place) === "alive";
   });
   refuseConflicts({ network, ifName, args, capabilityArgs, allowDefaultRoute, target: inside, host, others });
 

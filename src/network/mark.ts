@@ -37,7 +37,7 @@ export function readMark({ note }: CachedAttachment): Mark | undefined {
 
 /** Where the network namespace of an attachment was; libcni before 1.1 tells it in the result only. Empty: nowhere. */
 export function netnsOf({ netns, result }: CachedAttachment): string {
-  const { interfaces = [] } = result as Result;
+  const { interfaces = [] } = (result ?? {}) as Partial<Result>;
   return netns || (interfaces.find(({ sandbox }) => sandbox !== undefined)?.sandbox ?? "");
 }
 

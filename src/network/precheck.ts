@@ -19,7 +19,7 @@ export interface Intent {
   target: Interior;
   /** On the host. */
   host: Interior;
-  /** The attachments to the same network that may be alive. */
+  /** The attachments to the same network that are alive. */
   others: readonly CachedAttachment[];
 }
 
@@ -125,7 +125,11 @@ export function gatewaysOf(result: AnyResult): string[] {
 
 /** The addresses of a result, without the lengths of their prefixes. */
 export function addressesOf(result: AnyResult | undefined): string[] {
-  const { ips = [], ip4, ip6 } = (result ?? {}) as { ips?: { address: string }[]; ip4?: { ip: string }; ip6?: { ip: string } };
+  const {
+    ips = [],
+    ip4,
+    ip6,
+  } = (result ?? {}) as { ips?: { address: string }[]; ip4?: { ip: string }; ip6?: { ip: string } };
   const all = [...ips.map(({ address }) => address), ...[ip4, ip6].flatMap((one) => one?.ip ?? [])];
   return all.map((address) => address.split("/")[0] ?? "");
 }

@@ -26,7 +26,7 @@ async function makeHost(): Promise<NetworkHost> {
 async function inContainer(
   host: NetworkHost,
   words: readonly string[],
-  { pid = false, prefix = "", isMounted = true } = {},
+  { pid = false, net = true, prefix = "", isMounted = true } = {},
 ): Promise<Ran> {
   const at = fs.mkdtempSync(join(host.plugins.root, "container-"));
   const { script, root } = containerRoot(at);
@@ -38,7 +38,7 @@ async function inContainer(
     "-ec",
     `${script}\nmkdir -p ${root}/host/var/lib/cni\n${mount}\ntouch ${root}/.dockerenv\n${run}`,
   ];
-  const own = ["unshare", "--mount", "--net", ...(pid ? ["--pid", "--fork"] : []), ...shell];
+  const own = ["unshare", "--mount", ...(net ? ["--net"] : []), ...(pid ? ["--pid", "--fork"] : []), ...shell];
   const child = spawn("nsenter", [...host.namespace.entrance, ...own]);
   child.stdin.end();
   return endOf(child);
@@ -69,7 +69,8 @@ describe("from a container that sees the host's processes", { skip }, () => {
     keeper.stdin?.end();
     await ended;
     host.sh("ip netns delete a");
-    const collected = await inContainer(host, ["gc"]);
+    // A network of the container's own could get the number of one that is gone.
+    const collected = await inContainer(host, ["gc"], { net: false });
     assert.deepEqual(collected.stdout.match(/^deleted/gmu)?.length, 2, collected.stdout + collected.stderr);
     assert.doesNotMatch(host.sh("ls /var/lib/cni/networks/net"), /10\.7/u);
   });

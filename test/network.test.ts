@@ -449,7 +449,7 @@ describe("network gc", { skip }, () => {
     await new Promise((resolve) => keeper.stdout?.once("data", resolve));
     host.sh("ip netns delete b; ip netns delete d");
     host.plugins.take();
-    const kept = "its network namespace is there, or one of the same number";
+    const kept = "its network namespace is there";
     assert.deepEqual(
       done(await host.run("gc"))
         .split("\n")
@@ -476,18 +476,40 @@ describe("network gc", { skip }, () => {
     assert.equal(done(await host.run("gc", "other")), "nothing to do\n");
   });
 
-  test("never tells a plugin the namespace that has the place of one that is gone", async () => {
+  test("never tells a plugin the namespace that has the place of one that is gone, and takes it for none", async () => {
     await using host = await makeHost();
+    const result = { ...RESULT, interfaces: [{ name: "eth0", mac: "02:00:00:00:00:07", sandbox: "/run/netns/a" }] };
+    host.plugins.prints("second", "ADD", result);
     done(await host.run("add", "net", "a"));
-    host.sh("ip netns delete a; ip netns add a");
+    // The new one has the number of the old one, if the kernel is done with that.
+    host.sh("ip netns delete a; sleep 0.2; ip netns add a; ip -n a link add eth0 type veth peer name x");
     host.plugins.take();
-    // It is kept as long as the new one has the number of the old one.
-    done(await host.run("gc"));
+    assert.match(done(await host.run("list", "--attachments")), / gone /u);
+    assert.match(done(await host.run("gc")), /^deleted/u);
     assert.deepEqual(
-      host.plugins.take().filter(({ netns }) => netns !== ""),
-      [],
+      host.plugins.take().map(({ command, netns }) => [command, netns]),
+      [
+        ["DEL", ""],
+        ["DEL", ""],
+      ],
     );
-    assert.doesNotMatch(done(await host.run("list", "--attachments")), /unknown/u);
+  });
+
+  test("keeps what is in a namespace that has lost its path", async () => {
+    await using host = await makeHost();
+    const mac = "02:00:00:00:00:07";
+    host.plugins.prints("second", "ADD", { ...RESULT, interfaces: [{ name: "eth0", mac, sandbox: "/run/netns/a" }] });
+    done(await host.run("add", "net", "a"));
+    host.sh(`ip -n a link add eth0 address ${mac} type veth peer name x`);
+    host.sh("touch /run/elsewhere; mount --bind /run/netns/a /run/elsewhere; ip netns delete a");
+    assert.match(done(await host.run("gc")), /^kept/u);
+    const keeper = host.namespace.spawn(["sh", "-c", "exec 9</run/elsewhere; umount -l /run/elsewhere; echo in; cat"]);
+    await new Promise((resolve) => keeper.stdout?.once("data", resolve));
+    assert.match(done(await host.run("gc")), /^kept/u);
+    const ended = endOf(keeper);
+    keeper.stdin?.end();
+    await ended;
+    assert.match(done(await host.run("gc")), /^deleted/u);
   });
 
   test("releases what was added before the machine was started again", async () => {

@@ -85,7 +85,7 @@ function versionLine(
 
 /** Lists the networks of the node, or the attachments to them. */
 export async function runNetworkList(texts: OptionTexts, world: World): Promise<Ending> {
-  return Promise.resolve(isSet(texts, "attachments") ? listAttached(texts, world) : listConfigured(texts, world));
+  return isSet(texts, "attachments") ? listAttached(texts, world) : listConfigured(texts, world);
 }
 
 function listConfigured(texts: OptionTexts, world: World): Ending {
@@ -107,23 +107,25 @@ function listConfigured(texts: OptionTexts, world: World): Ending {
   return { exitCode: 0 };
 }
 
-function listAttached(texts: OptionTexts, world: World): Ending {
+async function listAttached(texts: OptionTexts, world: World): Promise<Ending> {
   const place = findHost(texts);
   const { cacheDir } = placesOf(texts, world.env, place);
-  const attachments = listAttachments(cacheDir).map((one) => {
-    const { networkName, containerId, ifName, result } = one;
-    const mark = readMark(one);
-    return {
-      network: networkName,
-      containerId,
-      ifName,
-      netns: netnsOf(one),
-      addresses: addressesOf(result),
-      addedBy: mark === undefined ? "others" : "cni-node",
-      ...(mark === undefined ? {} : { target: mark.target }),
-      presence: presenceOf(one, place),
-    };
-  });
+  const attachments = await Promise.all(
+    listAttachments(cacheDir).map(async (one) => {
+      const { networkName, containerId, ifName, result } = one;
+      const mark = readMark(one);
+      return {
+        network: networkName,
+        containerId,
+        ifName,
+        netns: netnsOf(one),
+        addresses: addressesOf(result),
+        addedBy: mark === undefined ? "others" : "cni-node",
+        ...(mark === undefined ? {} : { target: mark.target }),
+        presence: await presenceOf(one, place),
+      };
+    }),
+  );
   if (texts.output === "json") {
     printJson(world, { command: "network list", result: "done", exitCode: 0, directory: cacheDir, attachments });
   } else {

@@ -10,7 +10,7 @@ import type { AnyResult } from "../cni/result.ts";
 import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import { leftBehind, operationFailure } from "./failure.ts";
-import { isReachable, markOf, netnsOf, presenceOf, readMark } from "./mark.ts";
+import { isReachable, markOf, netnsOf, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto } from "./namespace.ts";
 import { interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { seen, type Place } from "./place.ts";
@@ -56,7 +56,7 @@ export async function attach(
   ]);
   const ifName = wanted.ifName ?? nextInterface(inside);
   const others = listAttachments(runtime.cacheDir).filter((one) => {
-    return one.networkName === network.name && presenceOf(one, place) === "alive";
+    return one.networkName === network.name && isReachable(one, place);
   });
   refuseConflicts({ network, ifName, args, capabilityArgs, allowDefaultRoute, target: inside, host, others });
 

@@ -21,7 +21,7 @@ export interface Collected {
 }
 
 const REASONS: Record<Exclude<Presence, "gone">, string> = {
-  alive: "its network namespace is there, or one of the same number",
+  alive: "its network namespace is there",
   unknown: "it cannot be known whether its network namespace is gone",
 };
 
@@ -39,7 +39,7 @@ export async function collectGone(network: string | undefined, operator: Operato
   const collected: Collected[] = [];
   for (const attachment of ours) {
     if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been released");
-    const presence = presenceOf(attachment, place);
+    const presence = await presenceOf(attachment, place);
     collected.push(
       presence === "gone"
         ? await release(attachment, operator)

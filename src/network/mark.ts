@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import type { CachedAttachment } from "../cni/cache.ts";
 import type { Result } from "../cni/result.ts";
 import { isSystemError } from "../errors.ts";
-import { identityOf, sinceWhen } from "./namespace.ts";
+import { hardwareIn, identityOf, sinceWhen } from "./namespace.ts";
 import { seen, type Place } from "./place.ts";
 import type { Target } from "./target.ts";
 
@@ -45,11 +45,14 @@ export function netnsOf({ netns, result }: CachedAttachment): string {
  * Is the namespace of an attachment there? Only of those that we have added it can be known that it is not: an equal
  * path may lead to another namespace by now, and one without a path may be held by processes.
  */
-export function presenceOf(attachment: CachedAttachment, place: Place): Presence {
+export async function presenceOf(attachment: CachedAttachment, place: Place): Promise<Presence> {
   const mark = readMark(attachment);
   if (isReachable(attachment, place)) return "alive";
   if (mark === undefined) return "unknown";
-  return mark.boot === bootId() ? presenceElsewhere(mark.identity) : "gone";
+  if (mark.boot !== bootId()) return "gone";
+  const { path, isWhole } = findNamespace(mark.identity);
+  if (path !== undefined) return (await lacksInterface(path, attachment)) ? "gone" : "alive";
+  return isWhole ? "gone" : "unknown";
 }
 
 /** Does the path of an attachment lead to the namespace that it was added to? Of others' attachments: to any. */
@@ -63,30 +66,40 @@ export function isReachable(attachment: CachedAttachment, place: Place): boolean
 }
 
 /**
- * A namespace lives as long as a process is in it, has it open, or it is mounted somewhere. One of the same number may
- * be a later one; that cannot be told, and counts as alive.
+ * Another namespace may have got the number of one that is gone: it does not have the interface with the hardware
+ * address that the result tells. False where that cannot be told.
  */
-function presenceElsewhere(identity: string): Presence {
+async function lacksInterface(path: string, { ifName, result }: CachedAttachment): Promise<boolean> {
+  const { interfaces = [] } = (result ?? {}) as Partial<Result>;
+  const mac = interfaces.find(({ name, sandbox }) => name === ifName && sandbox !== undefined)?.mac;
+  const hardware = mac === undefined ? undefined : await hardwareIn(path);
+  return hardware !== undefined && hardware.get(ifName)?.toLowerCase() !== mac?.toLowerCase();
+}
+
+/** A namespace lives as long as a process is in it, has it open, or it is mounted somewhere. */
+function findNamespace(identity: string): { path?: string; isWhole: boolean } {
   const link = `net:[${identity}]`;
   let isWhole = true;
   for (const pid of fs.readdirSync("/proc").filter((name) => /^\d+$/u.test(name))) {
-    const holds = holdsNamespace(pid, link);
-    if (holds === true) return "alive";
-    isWhole &&= holds !== undefined;
+    try {
+      const path = pathOfProcess(`/proc/${pid}`, link);
+      if (path !== undefined) return { path, isWhole };
+    } catch (error) {
+      // It has ended meanwhile, or it has and is not waited for.
+      isWhole &&= isSystemError(error, "ENOENT", "ESRCH", "EINVAL");
+    }
   }
-  return isWhole ? "gone" : "unknown";
+  return { isWhole };
 }
 
-/** Undefined: it may not be known. */
-function holdsNamespace(pid: string, link: string): boolean | undefined {
-  try {
-    if (fs.readlinkSync(`/proc/${pid}/ns/net`) === link) return true;
-    if (fs.readFileSync(`/proc/${pid}/mountinfo`, "utf8").includes(` ${link} `)) return true;
-    return fs.readdirSync(`/proc/${pid}/fd`).some((fd) => readLink(`/proc/${pid}/fd/${fd}`) === link);
-  } catch (error) {
-    // It has ended meanwhile, or it has and is not waited for.
-    return isSystemError(error, "ENOENT", "ESRCH", "EINVAL") ? false : undefined;
-  }
+/** How a process has the namespace; undefined: not at all. Throws when that may not be known. */
+function pathOfProcess(process: string, link: string): string | undefined {
+  if (fs.readlinkSync(`${process}/ns/net`) === link) return `${process}/ns/net`;
+  const mounts = fs.readFileSync(`${process}/mountinfo`, "utf8").split("\n");
+  const mountPoint = mounts.map((line) => line.split(" ")).find(([, , , root]) => root === link)?.[4];
+  if (mountPoint !== undefined) return `${process}/root${mountPoint}`;
+  const fd = fs.readdirSync(`${process}/fd`).find((name) => readLink(`${process}/fd/${name}`) === link);
+  return fd === undefined ? undefined : `${process}/fd/${fd}`;
 }
 
 function readLink(path: string): string {

@@ -108,6 +108,18 @@ function readTables(text: string): Interior {
   };
 }
 
+/** The hardware addresses of the interfaces in a network namespace, by their names; undefined when it cannot be told. */
+export async function hardwareIn(path: string): Promise<Map<string, string> | undefined> {
+  try {
+    const words = [`--net=${path}`, "--", "ip", "-o", "link"];
+    const { stdout } = await promisify(execFile)("nsenter", words, { timeout: LOOK_LIMIT_MS });
+    const found = stdout.matchAll(/^\d+: ([^:@\s]+)[^\n]*? link\/\S+ (\S+)/gmu);
+    return new Map(Array.from(found, ([, name = "", address = ""]) => [name, address]));
+  } catch {
+    return undefined;
+  }
+}
+
 const ZERO4 = "0".repeat(8);
 const ZERO6 = "0".repeat(32);
 

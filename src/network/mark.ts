@@ -78,11 +78,10 @@ async function lacksInterface(path: string, { ifName, result }: CachedAttachment
 
 /** A namespace lives as long as a process is in it, has it open, or it is mounted somewhere. */
 function findNamespace(identity: string): { path?: string; isWhole: boolean } {
-  const link = `net:[${identity}]`;
   let isWhole = true;
   for (const pid of fs.readdirSync("/proc").filter((name) => /^\d+$/u.test(name))) {
     try {
-      const path = pathOfProcess(`/proc/${pid}`, link);
+      const path = pathOfProcess(`/proc/${pid}`, identity);
       if (path !== undefined) return { path, isWhole };
     } catch (error) {
       // It has ended meanwhile, or it has and is not waited for.
@@ -93,12 +92,17 @@ function findNamespace(identity: string): { path?: string; isWhole: boolean } {
 }
 
 /** How a process has the namespace; undefined: not at all. Throws when that may not be known. */
-function pathOfProcess(process: string, link: string): string | undefined {
+function pathOfProcess(process: string, identity: string): string | undefined {
+  const link = `net:[${identity}]`;
   if (fs.readlinkSync(`${process}/ns/net`) === link) return `${process}/ns/net`;
   const mounts = fs.readFileSync(`${process}/mountinfo`, "utf8").split("\n");
   const mountPoint = mounts.map((line) => line.split(" ")).find(([, , , root]) => root === link)?.[4];
   if (mountPoint !== undefined) return `${process}/root${mountPoint}`;
-  const fd = fs.readdirSync(`${process}/fd`).find((name) => readLink(`${process}/fd/${name}`) === link);
+  // What was opened by a path that is not mounted any more is called "/".
+  const fd = fs.readdirSync(`${process}/fd`).find((name) => {
+    const path = `${process}/fd/${name}`;
+    return [link, "/"].includes(readLink(path)) && identityOf(path) === identity;
+  });
   return fd === undefined ? undefined : `${process}/fd/${fd}`;
 }
 

@@ -32,10 +32,10 @@ test: check build .packages
 	node --test --test-reporter=spec $(shell find test -name '*.test.ts' -not -path 'test/e2e/*' -not -path 'test/cluster/*' | sort)
 
 # Against real programs and libraries, which are built once into the cache: a Kubernetes API server, kubectl's reader of
-# manifests, containerd's and CRI-O's readers of network configurations, libcni, a container runtime, the image by real
-# engines.
+# manifests, containerd's and CRI-O's readers of network configurations, libcni, a container runtime, CNI plugins, the
+# image by real engines.
 e2e: build .packages
-	node plugins/build.ts --plugins=reference
+	node plugins/build.ts --plugins=reference,flannel
 	node test/cluster/build.ts
 	node test/selection/build.ts
 	node test/libcni/build.ts

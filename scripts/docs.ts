@@ -1,6 +1,6 @@
 /**
- * Writes the generated parts of documents: in the README the options of the commands, from the program's own --help;
- * in docs/how-cni-config-is-chosen.md what becomes of each example directory.
+ * Writes the generated parts of documents: in the README and docs/network.md the options of the commands, from the
+ * program's own --help; in docs/how-cni-config-is-chosen.md what becomes of each example directory.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -10,6 +10,7 @@ import type { DirectoryListing, Entry } from "../src/cni/listing.ts";
 import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/selection.ts";
 
 const README = new URL("../README.md", import.meta.url);
+const NETWORK = new URL("../docs/network.md", import.meta.url);
 const CHOICE = new URL("../docs/how-cni-config-is-chosen.md", import.meta.url);
 
 /** The README with its generated part as it should be. */
@@ -21,11 +22,28 @@ export async function documented(): Promise<string> {
   });
 }
 
-async function optionTable(): Promise<string> {
-  const commands = entriesOf(await helpOf(), "Commands:").map(([name, summary]) => [name.split(" ")[0] ?? "", summary]);
+/** docs/network.md with its generated part as it should be. */
+export async function documentedNetwork(): Promise<string> {
+  const document = readFileSync(NETWORK, "utf8");
+  const table = await optionTable("network");
+  const options = table.slice(table.indexOf("| option"));
+  return document.replace(
+    /(<!-- generated: network options -->\n)[^]*?(<!-- end -->)/u,
+    (_, begin: string, end: string) => {
+      return `${begin}${options}${end}`;
+    },
+  );
+}
+
+/** @param group what commands of two words begin with; of the others, if it is not given. */
+async function optionTable(...group: string[]): Promise<string> {
+  const commands = entriesOf(await helpOf(...group), "Commands:").map(([name, summary]) => [
+    name.split(" ")[0] ?? "",
+    summary,
+  ]);
   const options = new Map<string, { text: string; commands: string[] }>();
   for (const [command = ""] of commands) {
-    for (const [flags, text] of entriesOf(await helpOf(command), "Options:")) {
+    for (const [flags, text] of entriesOf(await helpOf(...group, command), "Options:")) {
       const known = options.get(flags) ?? { text, commands: [] };
       options.set(flags, { text, commands: [...known.commands, command] });
     }
@@ -47,8 +65,13 @@ async function optionTable(): Promise<string> {
 
 async function helpOf(...command: string[]): Promise<string> {
   let text = "";
-  const { signal } = new AbortController();
-  await run([...command, "--help"], { env: {}, stdout: (part) => (text += part), stderr: () => undefined, signal });
+  await run([...command, "--help"], {
+    env: {},
+    stdin: async () => Promise.resolve(""),
+    stdout: (part) => (text += part),
+    stderr: () => undefined,
+    signal: new AbortController().signal,
+  });
   return text;
 }
 
@@ -131,5 +154,6 @@ function entryOf(name: string, content: string): Entry {
 
 if (import.meta.main) {
   writeFileSync(README, await documented());
+  writeFileSync(NETWORK, await documentedNetwork());
   writeFileSync(CHOICE, documentedChoice());
 }

@@ -1,6 +1,7 @@
 /** Arguments → command. The command tree is data; commander reads it and writes the help. */
 import { Command, CommanderError } from "commander";
 
+import { networkArguments } from "./cnitool.ts";
 import { Failure } from "./errors.ts";
 import { checkOption, environmentName, isOptionName, specOf, type OptionName, type OptionTexts } from "./options.ts";
 import { reportFailure } from "./report.ts";
@@ -9,8 +10,10 @@ import type { Ending, World } from "./world.ts";
 /** One command. Its code is loaded when it is run. */
 interface CommandSpec {
   summary: string;
+  /** The words that it takes beside options: as help shows them, and how many at most. */
+  operands?: { shown: string; most: number };
   options: readonly OptionName[];
-  run(texts: OptionTexts, world: World): Promise<Ending>;
+  run(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending>;
 }
 
 const LISTS = ["plugins", "configs", "manifests"] as const;
@@ -20,6 +23,17 @@ const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
 const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "context", "timeout"] as const;
 const REMOVAL = ["force", "drain"] as const;
 const DRY = ["dry-run", "exit-code"] as const;
+
+/** What commands of two words begin with. */
+const GROUPS: Record<string, string> = {
+  network: "be the CNI runtime of a network namespace: add, check, delete, look",
+};
+
+const WHERE = ["host-root", "config-dir", "plugin-dir", "cache-dir"] as const;
+const CALLS = ["plugin-timeout", "trace", "output"] as const;
+const ATTACHMENT = ["ifname", "container-id", "args", "capability-args"] as const;
+const NETWORK_AND_TARGET = { shown: "NETWORK TARGET", most: 2 };
+const NETWORK = { shown: "NETWORK", most: 1 };
 
 const COMMANDS: Record<string, CommandSpec> = {
   install: {
@@ -73,6 +87,60 @@ const COMMANDS: Record<string, CommandSpec> = {
     options: ["plugin-source", "host-root", "plugin-dir", "config-dir", "cri-socket", "checksum", "output"],
     run: async (texts, world) => (await import("./commands/status.ts")).runStatus(texts, world),
   },
+  "network add": {
+    summary:
+      "add a container to a network; prints the result as the CNI specification has it, unless --output is given",
+    operands: NETWORK_AND_TARGET,
+    options: ["file", ...ATTACHMENT, "new", "allow-default-route", ...WHERE, "lock-timeout", ...CALLS],
+    run: async (...given) => (await import("./commands/network.ts")).runAdd(...given),
+  },
+  "network check": {
+    summary: "ask the plugins whether an attachment is as it should be",
+    operands: NETWORK_AND_TARGET,
+    options: ["file", ...ATTACHMENT, ...WHERE, "lock-timeout", ...CALLS],
+    run: async (...given) => (await import("./commands/network.ts")).runCheck(...given),
+  },
+  "network del": {
+    summary: "delete a container's attachment; what is gone already is no error",
+    operands: NETWORK_AND_TARGET,
+    options: ["file", ...ATTACHMENT, "delete-netns", ...WHERE, "lock-timeout", ...CALLS],
+    run: async (...given) => (await import("./commands/network.ts")).runDel(...given),
+  },
+  "network gc": {
+    summary: "release attachments that cni-node has added and whose namespace is gone",
+    operands: { shown: "[NETWORK]", most: 1 },
+    options: ["valid", "all", ...WHERE, "lock-timeout", ...CALLS],
+    run: async (...given) => (await import("./commands/network-gc.ts")).runGc(...given),
+  },
+  "network status": {
+    summary: "ask the plugins of a network whether they are ready",
+    operands: NETWORK,
+    options: ["file", ...WHERE, ...CALLS],
+    run: async (...given) => (await import("./commands/network-show.ts")).runStatus(...given),
+  },
+  "network version": {
+    summary: "ask the plugins of a network for the versions that they support",
+    operands: NETWORK,
+    options: ["file", ...WHERE, ...CALLS],
+    run: async (...given) => (await import("./commands/network-show.ts")).runNetworkVersion(...given),
+  },
+  "network probe": {
+    summary: "try whether a network works, the one of pods if none is named, and leave nothing of it",
+    operands: { shown: "[NETWORK]", most: 1 },
+    options: ["file", "add", ...WHERE, "lock-timeout", ...CALLS],
+    run: async (...given) => (await import("./commands/network-probe.ts")).runProbe(...given),
+  },
+  "network list": {
+    summary: "list the networks of the node, or the attachments to them",
+    options: ["attachments", ...WHERE, "output"],
+    run: async (texts, world) => (await import("./commands/network-show.ts")).runNetworkList(texts, world),
+  },
+  "network show": {
+    summary: "print the configuration of a network as it is used, with secrets masked",
+    operands: NETWORK,
+    options: ["file", "host-root", "config-dir", "output"],
+    run: async (...given) => (await import("./commands/network-show.ts")).runShow(...given),
+  },
   list: {
     summary: "print the plugins that can be installed",
     options: ["plugin-source", "output"],
@@ -90,23 +158,42 @@ const COMMANDS: Record<string, CommandSpec> = {
   },
 };
 
-/** Runs one command line. Never throws: every failure becomes a message and an exit code. */
-export async function run(argv: readonly string[], world: World): Promise<Ending> {
-  let command = argv.find((word) => Object.hasOwn(COMMANDS, word)) ?? "";
+/** Programs that this one is, too, when it is called so: their command lines, as ours. */
+const ALIASES: Record<string, (argv: readonly string[], env: World["env"]) => string[]> = {
+  cnitool: networkArguments,
+};
+
+/**
+ * Runs one command line. Never throws: every failure becomes a message and an exit code.
+ *
+ * @param program what the program was called.
+ */
+export async function run(given: readonly string[], world: World, program = "cni-node"): Promise<Ending> {
+  const argv = ALIASES[program]?.(given, world.env) ?? given;
+  let command = commandIn(argv);
   try {
     if (argv.includes("--help") || argv.includes("-h") || argv[0] === "help") return printHelp(command, world);
     if (argv.length === 1 && argv[0] === "--version") command = "version";
     const words = command === "version" && argv[0] === "--version" ? ["version"] : argv;
-    const texts = parse(words, world.env);
-    command = texts.command;
-    return await (COMMANDS[command] as CommandSpec).run(texts.options, world);
+    const { operands, options, ...parsed } = parse(words, world.env);
+    ({ command } = parsed);
+    return await (COMMANDS[command] as CommandSpec).run(options, world, operands);
   } catch (error) {
     const ending = reportFailure(error, command, wantsJson(argv, world.env), world);
     if (error instanceof Failure && error.code === "usage-command") {
-      world.stderr(`\n${program().helpInformation()}`);
+      world.stderr(`\n${commandNamed(commandTree(), command).helpInformation()}`);
     }
     return ending;
   }
+}
+
+/** The command of a line that may not be a right one: the first word that is one, or a group with the word behind it. */
+function commandIn(argv: readonly string[]): string {
+  const first = argv.findIndex((word) => Object.hasOwn(COMMANDS, word) || Object.hasOwn(GROUPS, word));
+  const [word = "", ...rest] = first === -1 ? [] : argv.slice(first);
+  if (Object.hasOwn(COMMANDS, word)) return word;
+  const second = rest.find((one) => Object.hasOwn(COMMANDS, `${word} ${one}`));
+  return second === undefined ? word : `${word} ${second}`;
 }
 
 /** Also of a command line that could not be read. */
@@ -118,28 +205,36 @@ function wantsJson(argv: readonly string[], env: World["env"]): boolean {
 }
 
 function printHelp(command: string, world: World): Ending {
-  const whole = program();
-  const shown = whole.commands.find((candidate) => candidate.name() === command);
+  const shown = commandNamed(commandTree(), command);
   world.stdout(
-    shown === undefined
-      ? `${whole.helpInformation()}\ncni-node COMMAND --help shows the options of a command.\n`
+    shown.commands.length > 0
+      ? `${shown.helpInformation()}\ncni-node ${`${command} `.trimStart()}COMMAND --help shows the options of a command.\n`
       : `${shown.helpInformation()}\nEvery option can be given as an environment variable, CNI_NODE_OPTION_NAME; the option wins.\n`,
   );
   return { exitCode: 0 };
 }
 
+interface Parsed {
+  command: string;
+  operands: string[];
+  options: OptionTexts;
+}
+
 /** @throws Failure `usage`, `usage-command` when there is no command to say more about. */
-function parse(argv: readonly string[], env: World["env"]): { command: string; options: OptionTexts } {
+function parse(argv: readonly string[], env: World["env"]): Parsed {
   if (argv.length === 0) throw commandFailure("no command given");
-  let parsed: { command: string; options: OptionTexts } | undefined;
-  const tree = program((command, options) => (parsed = { command, options }));
+  let parsed: Parsed | undefined;
+  const tree = commandTree((found) => (parsed = found));
   try {
     tree.parse(normalize(argv), { from: "user" });
   } catch (error) {
     throw error instanceof CommanderError ? usageFailure(error) : error;
   }
   if (parsed === undefined) throw commandFailure("no command given");
-  const { command, options } = parsed;
+  const { command, operands, options } = parsed;
+  const { operands: { most } = NO_OPERANDS } = COMMANDS[command] ?? {};
+  const [stray] = operands.slice(most);
+  if (stray !== undefined) throw strayFailure(stray, most);
   for (const [name, text] of Object.entries(options)) checkOption(name as OptionName, text, `--${name}`);
   for (const name of COMMANDS[command]?.options ?? []) {
     const text = env[environmentName(name)] ?? "";
@@ -147,7 +242,7 @@ function parse(argv: readonly string[], env: World["env"]): { command: string; o
     checkOption(name, text, environmentName(name));
     options[name] = text;
   }
-  return { command, options };
+  return parsed;
 }
 
 /** Commander's own message, in the form of ours. */
@@ -181,10 +276,13 @@ function normalize(argv: readonly string[]): string[] {
     if (word.startsWith("-") && word !== "-") options.push(withValue(word, words));
     else operands.push(word);
   }
-  const [command = "", stray] = operands;
+  const [first = "", second = ""] = operands;
+  const command = Object.hasOwn(GROUPS, first) ? `${first} ${second}` : first;
   for (const option of options) refuseForeign(command, option);
   const areKnown = options.every((option) => isOptionName(nameOf(option)));
-  if (stray !== undefined && areKnown && Object.hasOwn(COMMANDS, command)) throw strayFailure(stray);
+  const { operands: { most } = NO_OPERANDS } = COMMANDS[command] ?? {};
+  const stray = operands.slice(command.split(" ").length)[most];
+  if (stray !== undefined && areKnown && Object.hasOwn(COMMANDS, command)) throw strayFailure(stray, most);
   return [...operands, ...options];
 }
 
@@ -208,11 +306,13 @@ function nameOf(option: string): string {
   return (option.split("=")[0] ?? "").slice(2);
 }
 
-function strayFailure(word: string): Failure {
+const NO_OPERANDS = { shown: "", most: 0 };
+
+function strayFailure(word: string, most: number): Failure {
   return new Failure({
     code: "usage",
     subject: JSON.stringify(word),
-    problem: "is an argument too many: commands take options only",
+    problem: `is an argument too many${most === 0 ? ": commands take options only" : ""}`,
     hint: "a list is one word, --plugins=bridge,vlan, or in quotes; an option has two dashes",
     exitCode: 2,
   });
@@ -232,24 +332,47 @@ function refuseForeign(command: string, option: string): void {
   });
 }
 
-function program(onCommand: (name: string, options: OptionTexts) => void = () => undefined): Command {
+function commandTree(onCommand: (found: Parsed) => void = () => undefined): Command {
   const tree = configured(new Command("cni-node"))
     .description("Puts CNI on a node and proves that it works.")
     .usage("COMMAND [OPTIONS]")
     .helpCommand(false);
-  for (const [name, { summary, options }] of Object.entries(COMMANDS)) {
-    const command = configured(tree.command(name)).description(summary).usage("[OPTIONS]").allowExcessArguments(false);
+  for (const [name, { summary, options, operands = NO_OPERANDS }] of Object.entries(COMMANDS)) {
+    const [word = "", group] = name.split(" ").toReversed();
+    const command = configured((group === undefined ? tree : groupNamed(tree, group)).command(word))
+      .description(summary)
+      .usage([operands.shown, "[OPTIONS]"].join(" ").trim())
+      .allowExcessArguments(false);
+    if (operands.most > 0) command.argument("[operands...]");
     for (const option of options) addOption(command, option);
     command.action(() => {
-      onCommand(name, Object.fromEntries(options.flatMap((option) => entryOf(command, option))));
+      const texts = Object.fromEntries(options.flatMap((option) => entryOf(command, option)));
+      onCommand({ command: name, operands: command.args, options: texts });
     });
   }
   return tree;
 }
 
+function groupNamed(tree: Command, name: string): Command {
+  const known = tree.commands.find((command) => command.name() === name);
+  if (known !== undefined) return known;
+  return configured(tree.command(name))
+    .description(GROUPS[name] ?? "")
+    .usage("COMMAND [OPTIONS]")
+    .helpCommand(false);
+}
+
+/** The command of that name, `network add`; as much of it as there is. */
+function commandNamed(tree: Command, name: string): Command {
+  const [first, ...rest] = name.split(" ");
+  const found = tree.commands.find((command) => command.name() === first);
+  return found === undefined ? tree : commandNamed(found, rest.join(" "));
+}
+
 function configured(command: Command): Command {
   return command
     .exitOverride()
+    .configureHelp({ subcommandTerm: (shown) => `${shown.name()} ${shown.usage()}` })
     .configureOutput({ writeOut: () => undefined, writeErr: () => undefined, getOutHelpWidth: () => 120 })
     .helpOption("-h, --help", "show this help");
 }

@@ -5,6 +5,11 @@ import { parseTree, type Node } from "jsonc-parser";
 const SECRET = /token|secret|password|key|cert/iu;
 const SECRET_PEM = /(-----BEGIN [^-]+-----)[^-]*(-----END)/gu;
 
+/** Does a key of that name have a value that is shown to nobody? */
+export function isSecret(key: string): boolean {
+  return SECRET.test(key);
+}
+
 /** A unified diff of two texts, with the values of what looks like a secret masked. Empty where they are equal. */
 export function unifiedDiff(name: string, before: string, after: string): string {
   if (before === after) return "";

@@ -17,7 +17,18 @@ interface FailureDetails {
   exitCode?: FailureExitCode;
   /** The state outside may mend this by itself, so that `--wait` is worth it. */
   passing?: boolean;
+  /** The error in the terms of the CNI specification. */
+  cni?: CniDetails;
   cause?: unknown;
+}
+
+/** An error of the CNI specification, section 5, and the call that it is of. */
+export interface CniDetails {
+  code: number;
+  msg: string;
+  details?: string;
+  plugin?: string;
+  command?: string;
 }
 
 /** A failure that the user can understand and mend. Everything else that is thrown is a bug of ours. */
@@ -27,6 +38,7 @@ export class Failure extends Error {
   readonly hint: string | undefined;
   readonly exitCode: FailureExitCode;
   readonly passing: boolean;
+  readonly cni: CniDetails | undefined;
   /** Something had been changed already, and all of it was put back. */
   undone = false;
 
@@ -36,16 +48,17 @@ export class Failure extends Error {
     this.hint = details.hint;
     this.exitCode = details.exitCode ?? 1;
     this.passing = details.passing ?? false;
+    this.cni = details.cni;
   }
 }
 
-/** The run was ended by a signal before its commit point: nothing has happened. */
+/** The run was ended by a signal; if nothing else is said, before its commit point: nothing has happened. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
   readonly signal: NodeJS.Signals;
 
-  constructor(signal: NodeJS.Signals) {
-    super(`ended by ${signal} before anything was changed`);
+  constructor(signal: NodeJS.Signals, when = " before anything was changed") {
+    super(`ended by ${signal}${when}`);
     this.signal = signal;
   }
 }

@@ -1,5 +1,6 @@
 /** The process: arguments, signals, exit. Nothing is imported before the signals are handled. */
 import { constants } from "node:os";
+import { basename } from "node:path";
 
 import type { World } from "./world.ts";
 
@@ -12,13 +13,15 @@ for (const stream of [process.stdout, process.stderr]) stream.on("error", onOutp
 
 const world: World = {
   env: process.env,
+  stdin: async () => (await import("node:stream/consumers")).text(process.stdin),
   stdout: (text) => write(process.stdout, text),
   stderr: (text) => write(process.stderr, text),
   signal: controller.signal,
 };
 
 const { run } = await import("./cli.ts");
-const { exitCode, signal } = await run(process.argv.slice(2), world);
+const [, called = "", ...words] = process.argv;
+const { exitCode, signal } = await run(words, world, basename(called, ".js"));
 if (signal !== undefined) endBy(signal);
 else process.exitCode = output.isLost && exitCode === 0 ? 1 : exitCode;
 

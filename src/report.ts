@@ -2,6 +2,7 @@
 import { constants } from "node:os";
 
 import type { StepResult } from "./apply/plan.ts";
+import { CniError } from "./cni/error.ts";
 import { Failure, Interrupted } from "./errors.ts";
 import type { Ending, World } from "./world.ts";
 
@@ -47,7 +48,8 @@ export function reportFailure(error: unknown, command: string, json: boolean, wo
   if (json) {
     const { exitCode } = ending;
     const result = exitCode === 4 ? "partial" : error instanceof Failure && error.undone ? "undone" : "failed";
-    const described = { code, message, ...(hint === undefined ? {} : { hint }) };
+    const cni = error instanceof Failure ? error.cni : undefined;
+    const described = { code, message, ...(hint === undefined ? {} : { hint }), ...(cni === undefined ? {} : { cni }) };
     printJson(world, { command, result, exitCode, steps: [], error: described });
   }
   return ending;
@@ -70,6 +72,8 @@ function describe(error: unknown): [code: string, message: string, hint?: string
     return error.hint === undefined ? [error.code, message] : [error.code, message, error.hint];
   }
   if (error instanceof Interrupted) return ["interrupted", error.message];
+  if (error instanceof CniError)
+    return ["cni-failed", error.message, "run as root; --cache-dir says where attachments are"];
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return ["internal", `this is a defect of cni-node: ${stack}`, "please report it with this text"];
 }

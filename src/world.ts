@@ -1,6 +1,8 @@
 /** Everything outside the program, in one value: a test is a call, not a process. */
 export interface World {
   env: Readonly<Record<string, string | undefined>>;
+  /** What is given on standard input, to its end. */
+  stdin(): Promise<string>;
   /** The report, and nothing else. */
   stdout(text: string): void;
   /** Notes, warnings and errors. */

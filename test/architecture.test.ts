@@ -10,10 +10,11 @@ const source = fileURLToPath(new URL("../src", import.meta.url));
 const LAYERS = [
   ["main.ts"],
   ["cli.ts"],
-  ["commands/"],
+  ["commands/", "cnitool.ts"],
+  ["trace.ts"],
   ["report.ts", "diff.ts", "options.ts"],
   ["status/"],
-  ["apply/"],
+  ["apply/", "network/"],
   ["host/", "template/", "cni/", "cluster/", "cri/"],
   ["errors.ts", "world.ts", "finding.ts"],
 ];
@@ -42,7 +43,9 @@ const PURE = [
   "cni/listing.ts",
   "cni/selection.ts",
   "status/text.ts",
+  "network/precheck.ts",
   "diff.ts",
+  "trace.ts",
   "options.ts",
 ];
 

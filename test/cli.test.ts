@@ -276,8 +276,10 @@ describe("--help wins over errors, prints on stdout and does nothing", () => {
 
   test("every option of a command is in its help", async () => {
     using node = preparedNode();
-    const { stdout } = await node.run(["apply", "--help"]);
-    for (const name of Object.keys(OPTIONS)) assert.match(stdout, new RegExp(`^ +--${name} [<[]`, "mu"));
+    const commands = [["apply"], ...["add", "del", "gc", "list", "probe"].map((verb) => ["network", verb])];
+    const helps = await Promise.all(commands.map(async (command) => node.run([...command, "--help"])));
+    const shown = helps.map(({ stdout }) => stdout).join("");
+    for (const name of Object.keys(OPTIONS)) assert.match(shown, new RegExp(`^ +--${name} [<[]`, "mu"));
   });
 });
 

@@ -74,11 +74,11 @@ const OTHER = ["install", "--plugins=other", "--configs=90-other.conflist", UNPR
 
 /** What is on the node after `prepare`, and what after the run as well, both with and without `OTHER`. */
 async function references({ prepare, argv }: Scenario): Promise<Record<"before" | "after", State>> {
-  using untouched = new TestNode(BASE);
+  using untouched = new TestNode(BASE, false);
   await prepare(untouched);
   const touching = await untouched.run(OTHER);
   assert.equal(touching.exitCode, 0, touching.stderr);
-  using changed = new TestNode(BASE);
+  using changed = new TestNode(BASE, false);
   await prepare(changed);
   const ran = await changed.run(argv);
   assert.equal(ran.exitCode, 0, ran.stderr);
@@ -135,7 +135,7 @@ function wholeFiles(node: TestNode, before: State, after: State): void {
 }
 
 async function nodeAfter({ prepare, argv }: Scenario, policy: FaultPolicy): Promise<{ node: TestNode; count: number }> {
-  const node = new TestNode(BASE);
+  const node = new TestNode(BASE, false);
   await prepare(node);
   const operations = await withFaults(policy, async () => node.run(argv));
   return { node, count: operations.length };
@@ -209,7 +209,7 @@ for (const scenario of SCENARIOS) {
     const { node: clean, count } = await nodeAfter(scenario, {});
     clean[Symbol.dispose]();
     for (let number = 1; number <= count; number++) {
-      using node = new TestNode(BASE);
+      using node = new TestNode(BASE, false);
       await scenario.prepare(node);
       const files = contentsOf(node.host);
       let result = { exitCode: -1, stderr: "" };
@@ -231,7 +231,7 @@ for (const scenario of SCENARIOS) {
     const codes = new Set<number>();
     for (let first = 2; first <= count; first++) {
       for (const distance of STRIDE === 1 ? [1, 2, 3, 4, 5] : [1, 3]) {
-        using node = new TestNode(BASE);
+        using node = new TestNode(BASE, false);
         await scenario.prepare(node);
         let result = { exitCode: -1, stderr: "" };
         await withFaults(failAt([first, first + distance]), async () => (result = await node.run(scenario.argv)));

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { documented, documentedChoice } from "../scripts/docs.ts";
+import { documented, documentedChoice, documentedNetwork } from "../scripts/docs.ts";
 import { conflist, TestNode } from "./helpers/node.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -12,6 +12,7 @@ const readme = fs.readFileSync(join(root, "README.md"), "utf8");
 
 test("the README's tables of commands and options are what --help says (else: node scripts/docs.ts)", async () => {
   assert.equal(readme, await documented());
+  assert.equal(fs.readFileSync(join(root, "docs/network.md"), "utf8"), await documentedNetwork());
 });
 
 test("what docs/how-cni-config-is-chosen.md says of its directories is what selection says (else: node scripts/docs.ts)", () => {

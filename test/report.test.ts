@@ -3,32 +3,10 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
-import { Ajv2020 } from "ajv/dist/2020.js";
-
 import { Failure, Interrupted } from "../src/errors.ts";
 import { formatSteps, reportFailure } from "../src/report.ts";
-import { conflist, TestNode, type Ran } from "./helpers/node.ts";
-
-const SCHEMA = JSON.parse(fs.readFileSync(new URL("../docs/schemas/report.json", import.meta.url), "utf8")) as object;
-
-/** The schema lets later versions add fields; what is printed now has only those that it names. */
-const isReport = new Ajv2020({ strict: true }).compile(closed(SCHEMA) as object);
-
-function closed(schema: unknown): unknown {
-  if (typeof schema !== "object" || schema === null) return schema;
-  if (Array.isArray(schema)) return schema.map(closed);
-  const parts = Object.fromEntries(Object.entries(schema).map(([key, part]) => [key, closed(part)]));
-  return "properties" in schema ? { ...parts, additionalProperties: false } : parts;
-}
-
-/** What a run printed, which must be one object that the schema allows and that tells the exit code. */
-function reportOf({ stdout, exitCode }: Ran): Record<string, unknown> {
-  assert.match(stdout, /^\{.*\}\n$/u, "one object on one line");
-  const report = JSON.parse(stdout) as Record<string, unknown>;
-  assert.ok(isReport(report), `${JSON.stringify(isReport.errors)}\n${stdout}`);
-  assert.equal(report["exitCode"], exitCode);
-  return report;
-}
+import { conflist, TestNode } from "./helpers/node.ts";
+import { reportOf } from "./helpers/report.ts";
 
 /** A node with two plugins and a configuration in the image, and one configuration on the node. */
 function preparedNode(): TestNode {
@@ -39,6 +17,10 @@ function preparedNode(): TestNode {
   node.template("20-b.conf", '{"name": "b", "type": "bridge", "delegates": [ __missing.conf__ ]}');
   fs.writeFileSync(join(node.netd, "99-a.conflist"), conflist("a", "ptp"));
   return node;
+}
+
+async function noInput(): Promise<string> {
+  return Promise.resolve("");
 }
 
 describe("--output=json prints one object that docs/schemas/report.json describes", () => {
@@ -143,6 +125,7 @@ function told(error: unknown, json = true): { exitCode: number; stderr: string; 
   const { exitCode } = reportFailure(error, "install", json, {
     env: {},
     stdout: (text) => (stdout += text),
+    stdin: noInput,
     stderr: (text) => (stderr += text),
     signal: new AbortController().signal,
   });

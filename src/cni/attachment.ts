@@ -39,8 +39,8 @@ export function refuseSecondAdd(conf: RuntimeConf, key: AttachmentKey): void {
 
 /** Remembers an attachment. Throws `CniError` when it cannot be written. */
 export function remember(network: NetworkList, conf: RuntimeConf, key: AttachmentKey, result: AnyResult): void {
-  const { netns = "", args = [], capabilityArgs = {} } = conf;
-  writeAttachment(cacheDirOf(conf), { ...key, config: textOf(network), netns, args, capabilityArgs, result });
+  const { netns = "", args = [], capabilityArgs = {}, note } = conf;
+  writeAttachment(cacheDirOf(conf), { ...key, config: textOf(network), netns, args, capabilityArgs, result, note });
 }
 
 /** Throws `CniError` when what is remembered cannot be read. */

@@ -28,6 +28,8 @@ export interface CachedAttachment extends AttachmentKey {
   capabilityArgs: Readonly<Record<string, unknown>>;
   /** The final result of ADD, in its own version; undefined in a list when it cannot be read. */
   result: AnyResult | undefined;
+  /** What its caller wants to know of it later; libcni passes over it. */
+  note?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** What libcni wrote before 0.7: nothing but the result. */
@@ -41,6 +43,8 @@ export function isWhole(attachment: CachedAttachment | BareResult): attachment i
 }
 
 const KIND = "cniCacheV1";
+/** The key of `note`. */
+const NOTE = "cni-node.io/note";
 
 /** Where libcni keeps attachments in its cache directory. */
 const RESULTS = "results";
@@ -72,7 +76,7 @@ export function readAttachment(cacheDir: string, key: AttachmentKey): CachedAtta
  */
 export function writeAttachment(cacheDir: string, attachment: CachedAttachment): void {
   const path = pathOf(cacheDir, attachment);
-  const { containerId, config, ifName, networkName, netns, args, capabilityArgs, result } = attachment;
+  const { containerId, config, ifName, networkName, netns, args, capabilityArgs, result, note } = attachment;
   const content = {
     kind: KIND,
     containerId,
@@ -83,6 +87,7 @@ export function writeAttachment(cacheDir: string, attachment: CachedAttachment):
     ...(args.length === 0 ? {} : { cniArgs: args }),
     ...(Object.keys(capabilityArgs).length === 0 ? {} : { capabilityArgs }),
     result,
+    ...(note === undefined ? {} : { [NOTE]: note }),
   };
   try {
     replaceFile(path, JSON.stringify(content));
@@ -208,7 +213,7 @@ function parseV1(
     if (typeof one !== "string") throw new TypeError(`${key} is no string`);
     return one;
   };
-  const { cniArgs, capabilityArgs, result } = value as Partial<Record<string, unknown>>;
+  const { cniArgs, capabilityArgs, result, [NOTE]: note } = value as Partial<Record<string, unknown>>;
   if (!isArgs(cniArgs ?? [])) throw new TypeError("cniArgs is no list of pairs");
   if (!isObject(capabilityArgs ?? {})) throw new TypeError("capabilityArgs is no JSON object");
   return {
@@ -220,6 +225,7 @@ function parseV1(
     args: (cniArgs ?? []) as Args,
     capabilityArgs: (capabilityArgs ?? {}) as Record<string, unknown>,
     result: resultOf(result),
+    ...(isObject(note) ? { note } : {}),
   };
 }
 

@@ -26,6 +26,8 @@ export interface Attachment {
   ifName: string;
   args?: Args;
   capabilityArgs?: Readonly<Record<string, unknown>>;
+  /** For add: what is remembered with it, and found again by `listAttachments`. No plugin sees it. */
+  note?: Readonly<Record<string, unknown>>;
 }
 
 /** An attachment, and how it is operated on here. */

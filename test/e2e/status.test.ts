@@ -27,6 +27,7 @@ async function status({ host, socket }: Containerd): Promise<Report> {
   let stdout = "";
   await run(["status", `--host-root=${host}`, `--cri-socket=${socket}`, "--output=json"], {
     env: {},
+    stdin: async () => Promise.resolve(""),
     stdout: (text) => (stdout += text),
     stderr: () => undefined,
     signal: new AbortController().signal,

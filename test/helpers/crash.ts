@@ -120,7 +120,11 @@ class SignalledNode implements Disposable {
       this.#violated(way, `it ended with ${exitCode}: ${stderr}`);
     if (signal !== undefined && signal !== "SIGTERM") this.#violated(way, `it was ended by ${signal}`);
     if (isDone !== (stdout !== "")) this.#violated(way, `the report is not what happened: ${stdout}${stderr}`);
-    if (!/^(?:cni-node: (?:ended by SIGTERM before anything was changed|warning: .* no CNI configuration is left: .*)\n)?$/u.test(stderr)) {
+    if (
+      !/^(?:cni-node: (?:ended by SIGTERM before anything was changed|warning: .* no CNI configuration is left: .*)\n)?$/u.test(
+        stderr,
+      )
+    ) {
       this.#violated(way, `it said ${stderr}`);
     }
     if (isDone) this.#state = goal;

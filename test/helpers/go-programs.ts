@@ -85,7 +85,12 @@ function programDirectory(programs: GoPrograms): string {
 
 function buildFlags({ ldflags = [], tags = [] }: GoPrograms): string[] {
   // Debug information would be made and thrown away.
-  const flags = ["-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", `-ldflags=${["-s -w", ...ldflags].join(" ")}`];
+  const flags = [
+    "-trimpath",
+    "-buildvcs=false",
+    "-gcflags=all=-dwarf=false",
+    `-ldflags=${["-s -w", ...ldflags].join(" ")}`,
+  ];
   return tags.length === 0 ? flags : [...flags, `-tags=${tags.join()}`];
 }
 

@@ -43,8 +43,8 @@ export class TestNode implements Disposable {
   readonly templates: string;
   readonly manifests: string;
 
-  /** @param base where the temporary directory is made. */
-  constructor(base: string = tmpdir()) {
+  /** @param base where the temporary directory is made. @param others whether the node has plugins already. */
+  constructor(base: string = tmpdir(), others = true) {
     this.root = fs.mkdtempSync(join(fs.realpathSync(base), "cni-node-test-"));
     this.host = join(this.root, "host");
     this.bin = join(this.host, "opt/cni/bin");
@@ -53,11 +53,11 @@ export class TestNode implements Disposable {
     this.templates = join(this.root, "image/etc/cni/net.d");
     this.manifests = join(this.root, "image/etc/kubernetes/manifests");
     const cache = join(this.host, "var/lib/cni");
-    const others = join(this.host, OTHERS_DIRECTORY);
-    for (const directory of [this.bin, this.netd, cache, others, this.plugins, this.templates, this.manifests]) {
+    const directoryOfOthers = join(this.host, OTHERS_DIRECTORY);
+    for (const directory of [this.bin, this.netd, cache, directoryOfOthers, this.plugins, this.templates, this.manifests]) {
       fs.mkdirSync(directory, { recursive: true });
     }
-    for (const name of OTHERS) fs.writeFileSync(join(others, name), pluginScript(VERSIONS, "1"), { mode: 0o755 });
+    for (const name of others ? OTHERS : []) fs.writeFileSync(join(directoryOfOthers, name), pluginScript(VERSIONS, "1"), { mode: 0o755 });
   }
 
   /** The options that say where everything is. */
@@ -87,12 +87,16 @@ export class TestNode implements Disposable {
   }
 
   /** Runs cni-node in this process. `world.signal` may be given. */
-  async run(argv: readonly string[], options: { env?: NodeJS.ProcessEnv; signal?: AbortSignal } = {}): Promise<Ran> {
+  async run(
+    argv: readonly string[],
+    options: { env?: NodeJS.ProcessEnv; signal?: AbortSignal; stdin?: string } = {},
+  ): Promise<Ran> {
     let stdout = "";
     let stderr = "";
     const words = argv.length > 0 && takesPlaces(argv) ? [...argv, ...this.places] : [...argv];
     const ending = await run(words, {
       env: options.env ?? {},
+      stdin: async () => Promise.resolve(options.stdin ?? ""),
       stdout: (text) => (stdout += text),
       stderr: (text) => (stderr += text),
       signal: options.signal ?? new AbortController().signal,

@@ -1,0 +1,65 @@
+/** network gc. */
+import type { ValidAttachment } from "../cni/request.ts";
+import { Failure } from "../errors.ts";
+import { collectGone, collectInvalid, type Collected } from "../network/collect.ts";
+import { isSet, type OptionTexts } from "../options.ts";
+import { printJson } from "../report.ts";
+import type { Ending, World } from "../world.ts";
+import { networkOf, operatorOf, usage } from "./network-options.ts";
+
+/** Releases attachments that nobody needs any more. */
+export async function runGc(texts: OptionTexts, world: World, [name]: readonly string[]): Promise<Ending> {
+  const { valid } = texts;
+  if (valid === undefined && isSet(texts, "all"))
+    throw usage("--all", "goes with --valid", "--valid= says that none is valid");
+  if (valid !== undefined && name === undefined) throw usage("NETWORK", "is missing", "--valid is for one network");
+  const operator = operatorOf(texts, world);
+  const collected =
+    valid === undefined || name === undefined
+      ? await collectGone(name, operator)
+      : await collectInvalid(
+          await networkOf({ network: name }, texts, operator.configDir, world),
+          parseValid(valid),
+          isSet(texts, "all"),
+          operator,
+        );
+  const failures = collected.flatMap(({ failure }) => failure ?? []);
+  print(collected, failures, texts.output === "json", world);
+  return { exitCode: failures.length === 0 ? 0 : 1 };
+}
+
+function parseValid(text: string): ValidAttachment[] {
+  return text
+    .split(/[\s,]+/u)
+    .filter((item) => item !== "")
+    .map((item) => {
+      const [, containerID, ifname] = /^([^/]+)\/([^/]+)$/u.exec(item) ?? [];
+      if (containerID !== undefined && ifname !== undefined) return { containerID, ifname };
+      throw usage(
+        "--valid",
+        `${JSON.stringify(item)} is no ID/IFNAME`,
+        "the container's ID, a slash, the interface's name",
+      );
+    });
+}
+
+function print(collected: readonly Collected[], failures: readonly Failure[], json: boolean, world: World): void {
+  for (const { message, hint = "" } of failures) world.stderr(`cni-node: ${message}\n  hint: ${hint}\n`);
+  const attachments = collected.map(({ attachment: { networkName, containerId, ifName }, outcome, reason }) => {
+    return { network: networkName, containerId, ifName, outcome, ...(reason === undefined ? {} : { reason }) };
+  });
+  if (json) {
+    const isDone = failures.length === 0;
+    printJson(world, {
+      command: "network gc",
+      result: isDone ? "done" : "failed",
+      exitCode: isDone ? 0 : 1,
+      attachments,
+    });
+    return;
+  }
+  const lines = attachments.map(({ network, containerId, ifName, outcome, reason = "" }) => {
+    return [outcome.padEnd(9), network, containerId, ifName, reason].join("  ").trimEnd();
+  });
+  world.stdout(lines.length === 0 ? "nothing to do\n" : lines.map((line) => `${line}\n`).join(""));
+}

@@ -1,0 +1,44 @@
+/** network probe. */
+import { readDirectoryListing } from "../cni/load.ts";
+import type { NetworkList } from "../cni/config.ts";
+import { selectForContainerd } from "../cni/selection.ts";
+import { Failure } from "../errors.ts";
+import { probe, type ProbeStep } from "../network/probe.ts";
+import { isSet, type OptionTexts } from "../options.ts";
+import { printJson } from "../report.ts";
+import type { Ending, World } from "../world.ts";
+import { networkOf, operatorOf, wordsOf } from "./network-options.ts";
+
+/** Says whether a network works; the one of pods, if none is named. */
+export async function runProbe(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
+  const operator = operatorOf(texts, world);
+  const isNamed = operands.length > 0 || texts.file !== undefined;
+  const network = isNamed
+    ? await networkOf(wordsOf(texts, operands, false), texts, operator.configDir, world)
+    : primaryOf(operator.configDir);
+  const steps = await probe(network, isSet(texts, "add"), operator);
+  const failed = steps.filter(({ outcome }) => outcome === "failed");
+  const exitCode = failed.length === 0 ? 0 : failed.some(({ step }) => step === "del") ? 4 : 3;
+  if (texts.output === "json") {
+    const result = exitCode === 4 ? "partial" : "done";
+    printJson(world, { command: "network probe", result, exitCode, network: network.name, steps });
+  } else {
+    world.stdout(`${network.name}\n${steps.map(lineOf).join("")}`);
+  }
+  return { exitCode };
+}
+
+function primaryOf(configDir: string): NetworkList {
+  const { chosen } = selectForContainerd(readDirectoryListing(configDir));
+  if (chosen !== undefined) return chosen.list;
+  throw new Failure({
+    code: "network-missing",
+    subject: configDir,
+    problem: "it has no network for pods",
+    hint: "cni-node network list shows what is there; name a network",
+  });
+}
+
+function lineOf({ step, outcome, plugin, reason }: ProbeStep): string {
+  return `${outcome.padEnd(7)}  ${step.padEnd(7)}  ${[plugin ?? [], reason].flat().join(": ")}\n`;
+}

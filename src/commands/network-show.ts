@@ -1,0 +1,168 @@
+/** network status, version, list and show: they look, and change nothing. */
+import { listAttachments } from "../cni/cache.ts";
+import type { NetworkList } from "../cni/config.ts";
+import { CniError } from "../cni/error.ts";
+import { listNetworks } from "../cni/load.ts";
+import { status, version, type PluginVersions } from "../cni/network.ts";
+import { mask } from "../diff.ts";
+import { Interrupted } from "../errors.ts";
+import { operationFailure } from "../network/failure.ts";
+import { netnsOf, presenceOf, readMark } from "../network/mark.ts";
+import { interruptionOf } from "../network/operator.ts";
+import { addressesOf } from "../network/precheck.ts";
+import { isSet, type OptionTexts } from "../options.ts";
+import { printJson } from "../report.ts";
+import type { Ending, World } from "../world.ts";
+import { findHost, findHostIfSeen, networkOf, operatorOf, placesOf, wordsOf } from "./network-options.ts";
+
+/** Asks the plugins of a network whether they are ready. */
+export async function runStatus(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
+  const words = wordsOf(texts, operands, false);
+  const { configDir, runtime, signal } = operatorOf(texts, world);
+  const network = await networkOf(words, texts, configDir, world);
+  try {
+    const asked = await status(network, runtime);
+    const plugins = network.plugins.map(({ type }) => type);
+    if (texts.output === "json") {
+      printJson(world, {
+        command: "network status",
+        result: "done",
+        exitCode: 0,
+        network: network.name,
+        asked,
+        plugins,
+      });
+    } else {
+      const outcome = asked
+        ? `ready      ${network.name}  ${plugins.join(", ")}`
+        : `not asked  ${network.name}  STATUS is of CNI 1.1.0, and this network has ${network.cniVersion}`;
+      world.stdout(`${outcome}\n`);
+    }
+    return { exitCode: 0 };
+  } catch (error) {
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before all plugins had been asked");
+    if (!(error instanceof CniError)) throw error;
+    const isFinding = "reason" in error && error.reason === "exit";
+    throw operationFailure(network.name, "it is not ready", error, isFinding ? 3 : 1);
+  }
+}
+
+/** Asks the plugins of a network for the versions that they support. */
+export async function runNetworkVersion(
+  texts: OptionTexts,
+  world: World,
+  operands: readonly string[],
+): Promise<Ending> {
+  const words = wordsOf(texts, operands, false);
+  const { configDir, runtime } = operatorOf(texts, world);
+  const network = await networkOf(words, texts, configDir, world);
+  const answers = await version(network, runtime);
+  const exitCode = answers.every(({ supportsNetwork }) => supportsNetwork) ? 0 : 3;
+  if (texts.output === "json") {
+    const plugins = answers.map(({ error, ...answer }) => ({
+      ...answer,
+      ...(error === undefined ? {} : { error: error.message }),
+    }));
+    const { name, cniVersion } = network;
+    printJson(world, { command: "network version", result: "done", exitCode, network: name, cniVersion, plugins });
+  } else {
+    world.stdout(
+      `${network.name}  ${network.cniVersion}\n${answers.map((answer) => versionLine(answer, network)).join("")}`,
+    );
+  }
+  return { exitCode };
+}
+
+function versionLine(
+  { plugin, supportedVersions, supportsNetwork, error }: PluginVersions,
+  network: NetworkList,
+): string {
+  const outcome = supportsNetwork ? "supported" : error === undefined ? "unsupported" : "no answer";
+  const more =
+    error?.message ?? `${supportedVersions.join(", ")}${supportsNetwork ? "" : `, not ${network.cniVersion}`}`;
+  return `${outcome.padEnd(11)}  ${plugin}  ${more}\n`;
+}
+
+/** Lists the networks of the node, or the attachments to them. */
+export async function runNetworkList(texts: OptionTexts, world: World): Promise<Ending> {
+  return isSet(texts, "attachments") ? listAttached(texts, world) : listConfigured(texts, world);
+}
+
+function listConfigured(texts: OptionTexts, world: World): Ending {
+  const { configDir } = placesOf(texts, world.env, findHostIfSeen(texts));
+  const networks = listNetworks(configDir).map((loaded) => {
+    const { file } = loaded;
+    if ("objection" in loaded) return { file, problem: loaded.objection.message };
+    const { name, cniVersion, plugins } = loaded.network.list;
+    return { file, name, cniVersion, plugins: plugins.map(({ type }) => type) };
+  });
+  if (texts.output === "json") {
+    printJson(world, { command: "network list", result: "done", exitCode: 0, directory: configDir, networks });
+  } else {
+    const rows = networks.map(({ file, name = "-", cniVersion = "-", plugins = [], problem }) => {
+      return [name, cniVersion, file, problem ?? plugins.join(", ")];
+    });
+    world.stdout(rows.length === 0 ? `${configDir} has no network\n` : formatRows(rows));
+  }
+  return { exitCode: 0 };
+}
+
+async function listAttached(texts: OptionTexts, world: World): Promise<Ending> {
+  const place = findHost(texts);
+  const { cacheDir } = placesOf(texts, world.env, place);
+  const attachments = await Promise.all(
+    listAttachments(cacheDir).map(async (one) => {
+      const { networkName, containerId, ifName, result } = one;
+      const mark = readMark(one);
+      return {
+        network: networkName,
+        containerId,
+        ifName,
+        netns: netnsOf(one),
+        addresses: addressesOf(result),
+        addedBy: mark === undefined ? "others" : "cni-node",
+        ...(mark === undefined ? {} : { target: mark.target }),
+        presence: await presenceOf(one, place),
+      };
+    }),
+  );
+  if (texts.output === "json") {
+    printJson(world, { command: "network list", result: "done", exitCode: 0, directory: cacheDir, attachments });
+  } else {
+    const rows = attachments.map(({ network, containerId, ifName, addresses, addedBy, target = "", presence }) => {
+      return [network, ifName, presence, addresses.join(" ") || "-", addedBy, containerId, target];
+    });
+    world.stdout(rows.length === 0 ? `${cacheDir} has no attachment\n` : formatRows(rows));
+  }
+  return { exitCode: 0 };
+}
+
+/** Columns of equal width, the last one as it is. */
+function formatRows(rows: readonly string[][]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows
+    .map(
+      (row) =>
+        `${row
+          .map((text, column) => text.padEnd(widths[column] ?? 0))
+          .join("  ")
+          .trimEnd()}\n`,
+    )
+    .join("");
+}
+
+/** Prints the configuration of a network as it is used. */
+export async function runShow(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
+  const words = wordsOf(texts, operands, false);
+  const { configDir } = placesOf(texts, world.env, findHostIfSeen(texts));
+  const network = await networkOf(words, texts, configDir, world);
+  const { name, cniVersion, disableCheck, disableGC, plugins } = network;
+  const used = { cniVersion, name, disableCheck, disableGC, plugins };
+  if (texts.output === "json") {
+    const shown = JSON.parse(mask(JSON.stringify(used))) as unknown;
+    printJson(world, { command: "network show", result: "done", exitCode: 0, configuration: shown });
+  } else {
+    world.stdout(`${mask(JSON.stringify(used, null, 2))}\n`);
+  }
+  return { exitCode: 0 };
+}

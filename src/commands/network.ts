@@ -1,0 +1,170 @@
+/** network add, check and del. */
+import { setImmediate } from "node:timers/promises";
+
+import type { AnyResult } from "../cni/result.ts";
+import { Failure } from "../errors.ts";
+import {
+  attach,
+  attachmentsOf,
+  checkAttached,
+  detach,
+  recallTarget,
+  type Done,
+  type Wanted,
+} from "../network/attach.ts";
+import type { Operator } from "../network/operator.ts";
+import { listAttachments, type CachedAttachment } from "../cni/cache.ts";
+import { deleteNamed, makeNamed } from "../network/namespace.ts";
+import { resolveTarget, type Target } from "../network/target.ts";
+import { isSet, type OptionTexts } from "../options.ts";
+import { printJson, signalEnding } from "../report.ts";
+import type { Ending, World } from "../world.ts";
+import { networkOf, operatorOf, usage, wantedOf, wordsOf, type Places, type Words } from "./network-options.ts";
+
+/** Adds a container to a network. */
+export async function runAdd(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
+  const words = wordsOf(texts, operands, true);
+  const operator = operatorOf(texts, world);
+  const target = resolveTarget(words.target ?? "", operator.place, operator.cacheDir);
+  const wanted = wantedOf(texts, world.env, target);
+  const network = await networkOf(words, texts, operator.configDir, world);
+  if (isSet(texts, "new")) await makeNamed(requireName(target, "--new"), operator.place);
+  let done: Awaited<ReturnType<typeof attach>>;
+  try {
+    done = await attach(network, wanted, operator);
+  } catch (error) {
+    if (isSet(texts, "new") && !(error instanceof Failure && error.exitCode === 4)) {
+      await deleteNamed(target.name ?? "", operator.place);
+    }
+    throw error;
+  }
+  const { result } = done;
+  if (texts.output === undefined) world.stdout(`${JSON.stringify(result, null, 4)}\n`);
+  else if (texts.output === "text") world.stdout(`${lineOf("added", done)}${formatResult(result)}`);
+  else printDone(world, "network add", done, { cniResult: result });
+  return endingAfter(world);
+}
+
+/** Asks the plugins whether an attachment is as it should be. */
+export async function runCheck(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
+  const { network, wanted, operator } = await knownOf(texts, world, operands);
+  const { isChecked, ...done } = await checkAttached(network, wanted, operator);
+  if (texts.output === "json") printDone(world, "network check", done, { checked: isChecked });
+  else if (isChecked) world.stdout(lineOf("right", done));
+  else world.stdout(lineOf("unchecked", done, "its network is not to be checked (disableCheck)"));
+  return endingAfter(world);
+}
+
+/** Deletes an attachment. */
+export async function runDel(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
+  const { network, wanted, operator } = await knownOf(texts, world, operands);
+  const name = isSet(texts, "delete-netns") ? requireName(wanted.target, "--delete-netns") : undefined;
+  const done = await detach(network, wanted, operator);
+  if (name !== undefined) await deleteNamed(name, operator.place);
+  if (texts.output === "json") printDone(world, "network del", done);
+  else world.stdout(lineOf("deleted", done));
+  return endingAfter(world);
+}
+
+/** For check and del: a container that may be gone, on a network whose configuration may be. */
+async function knownOf(
+  texts: OptionTexts,
+  world: World,
+  operands: readonly string[],
+): Promise<{ network: Awaited<ReturnType<typeof networkOf>>; wanted: Wanted; operator: Operator & Places }> {
+  const words = wordsOf(texts, operands, true);
+  const operator = operatorOf(texts, world);
+  const found = findTarget(words, operator);
+  const target = found instanceof Failure ? undefined : found;
+  const containerId = texts["container-id"] ?? target?.containerId;
+  const network = await networkOf(words, texts, operator.configDir, world, (name) => {
+    return containerId === undefined
+      ? rememberedAs(words, name, operator)
+      : attachmentsOf(name, containerId, operator.cacheDir)[0];
+  });
+  const known = target ?? recallTarget(network.name, words.target ?? "", operator.cacheDir);
+  if (known === undefined && containerId === undefined && found instanceof Failure) throw found;
+  const { text, netns } = known ?? { text: words.target ?? "", netns: "" };
+  const wanted = wantedOf(texts, world.env, {
+    ...known,
+    text,
+    netns,
+    containerId: containerId ?? known?.containerId ?? "",
+  });
+  return { network, wanted, operator };
+}
+
+function rememberedAs({ target }: Words, network: string, { cacheDir }: Places): CachedAttachment | undefined {
+  const known = recallTarget(network, target ?? "", cacheDir);
+  return listAttachments(cacheDir).find((one) => one.networkName === network && one.containerId === known?.containerId);
+}
+
+/** The failure itself where its runtime does not know the container: it may be remembered. */
+function findTarget({ target = "" }: Words, { place, cacheDir }: Operator & Places): Target | Failure {
+  try {
+    return resolveTarget(target, place, cacheDir);
+  } catch (error) {
+    if (error instanceof Failure && error.code === "target-missing") return error;
+    throw error;
+  }
+}
+
+function requireName({ text, name }: Target, option: string): string {
+  if (name !== undefined) return name;
+  throw usage(
+    option,
+    `goes with the name of a network namespace, and ${JSON.stringify(text)} is none`,
+    "a name in /run/netns has no / and no :",
+  );
+}
+
+function printDone(world: World, command: string, done: Done, more: Record<string, unknown> = {}): void {
+  printJson(world, { command, result: "done", exitCode: 0, attachment: describe(done), ...more });
+}
+
+function lineOf(outcome: string, { network, target, ifName }: Done, note = ""): string {
+  return `${[outcome.padEnd(9), network, target.text, ifName, note].join("  ").trimEnd()}\n`;
+}
+
+function describe({ network, target, ifName }: Done): Record<string, string> {
+  return { network, target: target.text, containerId: target.containerId, netns: target.netns, ifName };
+}
+
+/** A result of any version, a line each. */
+function formatResult(result: AnyResult): string {
+  const {
+    interfaces = [],
+    ips = [],
+    routes = [],
+    ip4,
+    ip6,
+    dns = {},
+  } = result as Extract<AnyResult, { ips?: unknown }> & Extract<AnyResult, { ip4?: unknown }>;
+  const legacy = [ip4, ip6].flatMap((one) => (one === undefined ? [] : [one]));
+  const addresses = [
+    ...ips.map(({ address, gateway }) => ({ address, gateway })),
+    ...legacy.map(({ ip, gateway }) => ({ address: ip, gateway })),
+  ];
+  const rows: [string, string][] = [
+    ...interfaces.map(({ name, mac, sandbox }): [string, string] => {
+      return [
+        "interface",
+        [name, mac ?? [], sandbox === undefined ? "on the host" : "in the container"].flat().join(" "),
+      ];
+    }),
+    ...addresses.map(({ address, gateway }): [string, string] => {
+      return ["address", gateway === undefined ? address : `${address} gateway ${gateway}`];
+    }),
+    ...[...routes, ...legacy.flatMap((one) => one.routes ?? [])].map(({ dst, gw }): [string, string] => {
+      return ["route", gw === undefined ? dst : `${dst} by ${gw}`];
+    }),
+    ...(dns.nameservers ?? []).map((server): [string, string] => ["nameserver", server]),
+  ];
+  return rows.map(([name, text]) => `  ${name.padEnd(10)}  ${text}\n`).join("");
+}
+
+/** A signal that came too late to stop it ends the process all the same. */
+async function endingAfter({ signal }: World): Promise<Ending> {
+  await setImmediate();
+  return signal.aborted ? signalEnding(signal.reason as NodeJS.Signals) : { exitCode: 0 };
+}

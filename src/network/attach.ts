@@ -1,0 +1,242 @@
+/** Adds, checks and deletes attachments for people: with a look at what is there before. */
+import { listAttachments, type CachedAttachment } from "../cni/cache.ts";
+import { parseNetworkList, type NetworkList } from "../cni/config.ts";
+import { CniError } from "../cni/error.ts";
+import { findPlugin, type Args } from "../cni/invoke.ts";
+import type { Lock } from "../cni/lock.ts";
+import { add, check, del } from "../cni/network.ts";
+import { referencesOf } from "../cni/references.ts";
+import type { AnyResult } from "../cni/result.ts";
+import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
+import { Failure, Interrupted } from "../errors.ts";
+import { leftBehind, operationFailure } from "./failure.ts";
+import { isReachable, markOf, netnsOf, readMark } from "./mark.ts";
+import { identityOf, identityOfHost, lookInto } from "./namespace.ts";
+import { interruptionOf, lockOf, type Operator } from "./operator.ts";
+import { seen, type Place } from "./place.ts";
+import { nextInterface, refuseConflicts } from "./precheck.ts";
+import { requireNamespace, type Target } from "./target.ts";
+
+/** What is to be attached. */
+export interface Wanted {
+  target: Target;
+  /** If not given: for add the next free `ethN`; else the one that is attached, or `eth0`. */
+  ifName?: string | undefined;
+  args: Args;
+  capabilityArgs: Readonly<Record<string, unknown>>;
+  allowDefaultRoute?: boolean;
+}
+
+/** What an operation was about. */
+export interface Done {
+  network: string;
+  target: Target;
+  ifName: string;
+}
+
+/**
+ * Adds a container to a network.
+ *
+ * @throws Failure when it cannot be, and nothing has changed; with exit code 4, something has. Interrupted.
+ */
+export async function attach(
+  network: NetworkList,
+  wanted: Wanted,
+  operator: Operator,
+): Promise<Done & { result: AnyResult }> {
+  const { place, runtime, signal } = operator;
+  const { target, args, capabilityArgs, allowDefaultRoute = false } = wanted;
+  const identity = requireNamespace(target, place);
+  refuseHost(identity, target, place);
+  requirePlugins(network, runtime);
+  using _ = await lockContainer(target.containerId, network.name, operator);
+  const [inside, host] = await Promise.all([
+    lookInto(seen(place, target.netns)),
+    lookInto(place.root === "" ? "/proc/self/ns/net" : "/proc/1/ns/net"),
+  ]);
+  const ifName = wanted.ifName ?? nextInterface(inside);
+  const others = listAttachments(runtime.cacheDir).filter((one) => {
+    return one.networkName === network.name && isReachable(one, place);
+  });
+  refuseConflicts({ network, ifName, args, capabilityArgs, allowDefaultRoute, target: inside, host, others });
+
+  const note = { ...markOf(target, identity, place) };
+  const { containerId, netns } = target;
+  const conf = { ...runtime, containerId, netns, ifName, args, capabilityArgs, note, lock: HELD, signal };
+  try {
+    return { network: network.name, target, ifName, result: await add(network, conf) };
+  } catch (error) {
+    const isClean = error instanceof CniError && leftBehind(error).length === 0;
+    if (signal.aborted && isClean)
+      throw new Interrupted(interruptionOf(signal), "; what had been begun was taken back");
+    throw asFailure(error, network.name, `container ${containerId} cannot be added as ${ifName}`);
+  }
+}
+
+/**
+ * Checks an attachment.
+ *
+ * @returns `isChecked` is false when the network is not to be checked.
+ * @throws Failure with exit code 3 when a plugin objects. Interrupted.
+ */
+export async function checkAttached(
+  network: NetworkList,
+  wanted: Wanted,
+  operator: Operator,
+): Promise<Done & { isChecked: boolean }> {
+  const { place, signal } = operator;
+  const { target } = wanted;
+  const { ifName, conf } = confOf(network, wanted, operator);
+  if (conf.netns === "") requireOwnNamespace(target, place);
+  using _ = await lockContainer(target.containerId, network.name, operator);
+  try {
+    return { network: network.name, target, ifName, isChecked: await check(network, conf) };
+  } catch (error) {
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before all plugins had been asked");
+    throw asFailure(error, network.name, `container ${target.containerId} does not have ${ifName} as it should`, true);
+  }
+}
+
+/**
+ * Deletes an attachment; one that is gone already is no error. The plugins are not told a network namespace that is
+ * another than the one that it was added to.
+ *
+ * @throws Failure, Interrupted.
+ */
+export async function detach(network: NetworkList, wanted: Wanted, operator: Operator): Promise<Done> {
+  const { signal } = operator;
+  const { target } = wanted;
+  const { ifName, conf } = confOf(network, wanted, operator);
+  using _ = await lockContainer(target.containerId, network.name, operator);
+  try {
+    await del(network, conf);
+    return { network: network.name, target, ifName };
+  } catch (error) {
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " while it was being deleted: delete it again");
+    throw asFailure(error, network.name, `container ${target.containerId} cannot be deleted`);
+  }
+}
+
+/** The attachments of a container to a network, as they are remembered. */
+export function attachmentsOf(network: string, containerId: string, cacheDir: string): CachedAttachment[] {
+  return listAttachments(cacheDir).filter((one) => one.networkName === network && one.containerId === containerId);
+}
+
+/**
+ * A container that its runtime does not know any more, as we have added it; undefined when nothing is remembered.
+ *
+ * @throws Failure `target-ambiguous`.
+ */
+export function recallTarget(network: string, text: string, cacheDir: string): Target | undefined {
+  const found = listAttachments(cacheDir).filter((one) => {
+    return one.networkName === network && readMark(one)?.target === text;
+  });
+  const ids = [...new Set(found.map(({ containerId }) => containerId))];
+  if (ids.length > 1) {
+    throw new Failure({
+      code: "target-ambiguous",
+      subject: text,
+      problem: `more than one container of that name has been added to network ${network}: ${ids.join(", ")}`,
+      hint: "choose one with --container-id; cni-node network gc releases those that are gone",
+    });
+  }
+  const [{ containerId, netns } = { containerId: "", netns: "" }] = found;
+  return containerId === "" ? undefined : { text, netns, containerId };
+}
+
+/** The network as it was when a container was added to it; undefined when that is not remembered. */
+export function recallNetwork(attachment: CachedAttachment | undefined): NetworkList | undefined {
+  const parsed = attachment && parseNetworkList("cached.conflist", attachment.config);
+  return parsed !== undefined && "list" in parsed && parsed.list.plugins.length > 0 ? parsed.list : undefined;
+}
+
+/** Who has the lock has it for the operations of the library, too. */
+const HELD: Lock = {
+  container: async () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
+  all: async () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
+};
+
+async function lockContainer(containerId: string, network: string, operator: Operator): Promise<Disposable> {
+  try {
+    return await lockOf(operator).container(containerId);
+  } catch (error) {
+    throw asFailure(error, network, `container ${containerId} cannot be worked on`);
+  }
+}
+
+/** For check and del: which attachment it is, and how it is told to the plugins. */
+function confOf(
+  network: NetworkList,
+  { target, args, capabilityArgs, ifName }: Wanted,
+  { place, runtime, signal }: Operator,
+): { ifName: string; conf: RuntimeConf } {
+  const { containerId } = target;
+  const known = attachmentsOf(network.name, containerId, runtime.cacheDir);
+  const [only, another] = known;
+  if (ifName === undefined && another !== undefined) {
+    throw new Failure({
+      code: "attachment-ambiguous",
+      subject: target.text,
+      problem: `it is attached to network ${network.name} more than once: ${known.map((one) => one.ifName).join(", ")}`,
+      hint: "choose one with --ifname",
+    });
+  }
+  const name = ifName ?? only?.ifName ?? "eth0";
+  const attachment = known.find((one) => one.ifName === name);
+  const netns = presentNetns(attachment, target, place);
+  if (netns !== "") refuseHost(identityOf(seen(place, netns)), target, place);
+  return {
+    ifName: name,
+    conf: { ...runtime, containerId, netns, ifName: name, args, capabilityArgs, lock: HELD, signal },
+  };
+}
+
+/** Empty when it is gone, or another has its place. */
+function presentNetns(
+  attachment: CachedAttachment | undefined,
+  { netns }: Pick<Target, "netns">,
+  place: Place,
+): string {
+  if (attachment !== undefined) return isReachable(attachment, place) ? netnsOf(attachment) : "";
+  return identityOf(seen(place, netns)) === undefined ? "" : netns;
+}
+
+function requireOwnNamespace(target: Target, place: Place): void {
+  requireNamespace(target, place);
+  throw new Failure({
+    code: "netns-missing",
+    subject: target.text,
+    problem: "the network namespace that was added is gone, and another one has its place",
+    hint: "cni-node network gc releases what it had",
+  });
+}
+
+/** The host's own network is no container's: plugins would change and delete its interfaces. */
+function refuseHost(identity: string | undefined, { text }: Target, place: Place): void {
+  if (identity === undefined || identity !== identityOfHost(place)) return;
+  throw new Failure({
+    code: "netns-of-host",
+    subject: text,
+    problem: "this is the network of the host itself",
+    hint: "a container with a network of its own is needed (no --network=host, no hostNetwork)",
+  });
+}
+
+/** Throws `Failure`, `plugin-missing`, when a plugin that the network names is not there. */
+export function requirePlugins({ name, plugins }: NetworkList, { pluginDirs, pluginRoot }: Runtime): void {
+  const types = [...new Set(plugins.flatMap(referencesOf))];
+  const missing = types.filter((type) => !type.includes("/") && findPlugin(type, pluginDirs, pluginRoot) === undefined);
+  if (missing.length === 0) return;
+  throw new Failure({
+    code: "plugin-missing",
+    subject: `network ${name}`,
+    problem: `${pluginDirs.join(", ")} has no ${missing.join(", ")}`,
+    hint: `cni-node install --plugins=${missing.join(",")} installs what the image has; --plugin-dir names other directories`,
+  });
+}
+
+function asFailure(error: unknown, network: string, attempt: string, isFinding = false): unknown {
+  if (!(error instanceof CniError)) return error;
+  const exitCode = isFinding && "reason" in error && error.reason === "exit" ? 3 : 1;
+  return operationFailure(network, attempt, error, exitCode);
+}

@@ -1,0 +1,104 @@
+/** Garbage collection for people: of what we have added, and by the word of the specification. */
+import { listAttachments, type CachedAttachment } from "../cni/cache.ts";
+import type { NetworkList } from "../cni/config.ts";
+import { CniError } from "../cni/error.ts";
+import { gc } from "../cni/gc.ts";
+import { del } from "../cni/network.ts";
+import type { ValidAttachment } from "../cni/request.ts";
+import { Failure, Interrupted } from "../errors.ts";
+import { recallNetwork } from "./attach.ts";
+import { operationFailure } from "./failure.ts";
+import { presenceOf, readMark, type Presence } from "./mark.ts";
+import { interruptionOf, lockOf, type Operator } from "./operator.ts";
+
+/** What became of an attachment. */
+export interface Collected {
+  attachment: CachedAttachment;
+  outcome: "deleted" | "kept";
+  /** Why it is kept. */
+  reason?: string;
+  failure?: Failure;
+}
+
+const REASONS: Record<Exclude<Presence, "gone">, string> = {
+  alive: "its network namespace is there",
+  unknown: "it cannot be known whether its network namespace is gone",
+};
+
+/**
+ * Deletes the attachments that we have added and whose network namespace is gone. Others' are left alone, and so is
+ * what cannot be known.
+ *
+ * @param network only those to this network.
+ */
+export async function collectGone(network: string | undefined, operator: Operator): Promise<Collected[]> {
+  const { place, runtime, signal } = operator;
+  const ours = listAttachments(runtime.cacheDir).filter((one) => {
+    return readMark(one) !== undefined && (network === undefined || one.networkName === network);
+  });
+  const collected: Collected[] = [];
+  for (const attachment of ours) {
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been released");
+    const presence = await presenceOf(attachment, place);
+    collected.push(
+      presence === "gone"
+        ? await release(attachment, operator)
+        : { attachment, outcome: "kept", reason: REASONS[presence] },
+    );
+  }
+  return collected;
+}
+
+/** The plugins are not told where it was: another may be there. */
+async function release(attachment: CachedAttachment, operator: Operator): Promise<Collected> {
+  const { networkName, containerId, ifName } = attachment;
+  const network = recallNetwork(attachment);
+  if (network === undefined) return { attachment, outcome: "kept", reason: "its configuration cannot be read" };
+  try {
+    await del(network, { ...operator.runtime, lock: lockOf(operator), containerId, ifName, netns: "" });
+    return { attachment, outcome: "deleted" };
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    const failure = operationFailure(networkName, `container ${containerId} cannot be deleted`, error);
+    return { attachment, outcome: "kept", reason: failure.message, failure };
+  }
+}
+
+/**
+ * GC as the specification has it: deletes every attachment to the network that is remembered and not valid, whoever has
+ * added it, and tells the plugins which ones are valid.
+ *
+ * @param all also if others have added some that would be deleted.
+ * @throws Failure `attachments-of-others`; what plugins object to is told with exit code 4.
+ */
+export async function collectInvalid(
+  network: NetworkList,
+  valid: readonly ValidAttachment[],
+  all: boolean,
+  operator: Operator,
+): Promise<Collected[]> {
+  const { runtime, signal } = operator;
+  const isValid = ({ containerId, ifName }: CachedAttachment): boolean => {
+    return valid.some(({ containerID, ifname }) => containerID === containerId && ifname === ifName);
+  };
+  const invalid = listAttachments(runtime.cacheDir).filter((one) => one.networkName === network.name && !isValid(one));
+  const foreign = invalid.filter((one) => readMark(one) === undefined);
+  if (foreign.length > 0 && !all) {
+    const names = foreign.map(({ containerId, ifName }) => `${containerId}/${ifName}`).join(", ");
+    throw new Failure({
+      code: "attachments-of-others",
+      subject: `network ${network.name}`,
+      problem: `others have added attachments that would be deleted: ${names}`,
+      hint: "name those that are to stay with --valid; --all deletes them all the same, and their containers lose the network",
+    });
+  }
+  try {
+    const { deleted, errors } = await gc(network, valid, { ...runtime, lock: lockOf(operator) });
+    const [first] = errors;
+    if (first !== undefined) throw operationFailure(network.name, "not everything was collected", first, 4);
+    return deleted.map((attachment) => ({ attachment, outcome: "deleted" }));
+  } catch (error) {
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been collected");
+    throw error instanceof CniError ? operationFailure(network.name, "nothing was collected", error) : error;
+  }
+}

@@ -1,0 +1,73 @@
+/** Errors of the CNI specification, said as failures that the user can mend. */
+import { CniError, ERROR_CODES } from "../cni/error.ts";
+import { PluginError } from "../cni/invoke.ts";
+import { Failure, type FailureExitCode } from "../errors.ts";
+
+/** By the code of the specification, what `error.code` of a report says. */
+const CODES: Record<number, string> = {
+  [ERROR_CODES.incompatibleVersion]: "cni-incompatible-version",
+  [ERROR_CODES.unsupportedField]: "cni-unsupported-field",
+  [ERROR_CODES.unknownContainer]: "cni-unknown-container",
+  [ERROR_CODES.invalidEnvironment]: "cni-invalid-environment",
+  [ERROR_CODES.ioFailure]: "cni-io-failure",
+  [ERROR_CODES.decodingFailure]: "cni-decoding-failure",
+  [ERROR_CODES.invalidNetworkConfig]: "cni-invalid-config",
+  [ERROR_CODES.tryAgainLater]: "cni-try-again-later",
+  [ERROR_CODES.pluginNotAvailable]: "cni-plugin-not-available",
+  [ERROR_CODES.limitedConnectivity]: "cni-limited-connectivity",
+};
+
+const HINTS: Record<number, string> = {
+  [ERROR_CODES.incompatibleVersion]: "cni-node network version says which versions each plugin supports",
+  [ERROR_CODES.unknownContainer]: "cni-node network list --attachments shows what has been added",
+  [ERROR_CODES.ioFailure]: "run as root; --cache-dir says where attachments are remembered",
+  [ERROR_CODES.tryAgainLater]: "wait, and do it again",
+};
+
+/**
+ * What went wrong in an operation on a network.
+ *
+ * @param attempt the operation, as it is said of a network: `container c1 cannot be added as eth0`.
+ */
+export function operationFailure(
+  network: string,
+  attempt: string,
+  error: CniError,
+  exitCode?: FailureExitCode,
+): Failure {
+  const { code, msg, details } = error;
+  const cleanup = leftBehind(error);
+  const isPlugin = error instanceof PluginError;
+  const left = cleanup.length > 0;
+  const rest = left ? `; and it could not be taken back: ${cleanup.map(({ message }) => message).join("; ")}` : "";
+  return new Failure({
+    code: CODES[code] ?? (isPlugin ? "cni-plugin-failed" : "cni-failed"),
+    subject: `network ${network}`,
+    problem: `${attempt}: ${error.message}${code === 0 ? "" : ` (code ${code})`}${rest}`,
+    hint: left ? "mend it, then delete the attachment with cni-node network del" : hintOf(error),
+    exitCode: left ? 4 : (exitCode ?? 1),
+    cni: {
+      code,
+      msg,
+      ...(details ? { details } : {}),
+      ...(isPlugin ? { plugin: error.plugin, command: error.command } : {}),
+    },
+    cause: error,
+  });
+}
+
+/**
+ * What went wrong when a failed ADD was taken back. A plugin that does not support the version has done nothing, and
+ * says the same again.
+ */
+export function leftBehind({ code, cleanup }: CniError): CniError[] {
+  const { incompatibleVersion } = ERROR_CODES;
+  return cleanup.filter((one) => code !== incompatibleVersion || one.code !== incompatibleVersion);
+}
+
+function hintOf(error: CniError): string {
+  if (!(error instanceof PluginError)) return HINTS[error.code] ?? "cni-node network show prints the configuration";
+  if (error.reason === "timeout") return "--plugin-timeout gives plugins more time; --trace shows what they were given";
+  if (error.reason === "start") return "is it a plugin for this machine? cni-node network version asks all of them";
+  return HINTS[error.code] ?? "--trace shows what the plugin was given and what it answered";
+}

@@ -1,0 +1,215 @@
+/** Network namespaces: what is in them, and those that are made here. */
+import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import * as fs from "node:fs";
+import { promisify } from "node:util";
+
+import { parseIp } from "../cni/ip.ts";
+import { Failure, reasonOf } from "../errors.ts";
+import type { Place } from "./place.ts";
+
+/** Where named network namespaces are, as ip-netns(8) has it. */
+export const NAMED = "/run/netns";
+
+/** NSFS_MAGIC: what the file of a namespace is on. */
+const NSFS = 0x6e_73_66_73;
+
+/**
+ * The kernel's number of the namespace that a path leads to; undefined when it leads to none. Another namespace may get
+ * it when this one is gone.
+ */
+export function identityOf(path: string): string | undefined {
+  try {
+    return fs.statfsSync(path).type === NSFS ? String(fs.statSync(path).ino) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * What tells the namespace behind a path from a later one of the same number behind the same path: since when the
+ * process runs, or the namespace is mounted there. Undefined when the path leads to none.
+ */
+export function sinceWhen(path: string): string | undefined {
+  try {
+    const [, pid] = /^\/proc\/(\d+)\/ns\/net$/u.exec(path) ?? [];
+    if (pid === undefined) return String(fs.statSync(path, { bigint: true }).ctimeNs);
+    // The 22nd field; the second one is a name in brackets, which may have anything in it.
+    return fs.readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ")[19];
+  } catch {
+    return undefined;
+  }
+}
+
+/** The network of this process, which is the host's where plugins act on it without a detour. */
+export function identityOfHost({ wrapper }: Place): string | undefined {
+  return identityOf(wrapper.length === 0 ? "/proc/self/ns/net" : "/proc/1/ns/net");
+}
+
+/** What is in a network namespace. */
+export interface Interior {
+  interfaces: string[];
+  /** In their canonical form, without the length of a prefix. */
+  addresses: string[];
+  /** By the version of IP, the interface of the default route. */
+  defaultRoutes: Partial<Record<"4" | "6", string | undefined>>;
+}
+
+const TABLES = ["dev", "route", "fib_trie", "ipv6_route", "if_inet6"] as const;
+/** Prints them with nothing but a shell: an image may have no more. A table that the kernel lacks is empty. */
+const PRINT_TABLES = `for table in ${TABLES.join(" ")}; do
+  echo "== $table"
+  [ -e /proc/net/$table ] && while IFS= read -r line; do echo "$line"; done </proc/net/$table
+done; :`;
+const LOOK_LIMIT_MS = 10_000;
+
+/**
+ * Looks into a network namespace.
+ *
+ * @param path as this process sees it.
+ * @throws Failure `netns-unreadable`.
+ */
+export async function lookInto(path: string): Promise<Interior> {
+  const words = [`--net=${path}`, "--", "sh", "-c", PRINT_TABLES];
+  try {
+    const { stdout } = await promisify(execFile)("nsenter", words, { timeout: LOOK_LIMIT_MS });
+    return readTables(stdout);
+  } catch (error) {
+    throw new Failure({
+      code: "netns-unreadable",
+      subject: path,
+      problem: `the network namespace cannot be looked into: ${sayingOf(error)}`,
+      hint: "run as root, with nsenter (util-linux) and sh in PATH",
+    });
+  }
+}
+
+/** Reads what `PRINT_TABLES` prints. */
+function readTables(text: string): Interior {
+  const sections = text.split(/^== /mu).slice(1);
+  const tables = new Map(sections.map((section) => [section.split("\n", 1)[0], section.split("\n").slice(1)]));
+  const rows = (table: (typeof TABLES)[number]): string[][] => {
+    return (tables.get(table) ?? []).map((line) => line.trim().split(/\s+/u));
+  };
+  const route4 = rows("route").find(([, destination, , , , , , mask]) => destination === ZERO4 && mask === ZERO4);
+  const route6 = rows("ipv6_route").find(
+    ([destination = "", length, ...rest]) => destination === ZERO6 && length === "00" && rest.at(-1) !== "lo",
+  );
+  return {
+    // Two lines of headings.
+    interfaces: rows("dev")
+      .slice(2)
+      .flatMap(([name = ""]) => (name === "" ? [] : name.replace(/:.*$/u, ""))),
+    addresses: [...localAddresses(rows("fib_trie")), ...rows("if_inet6").flatMap(([hex = ""]) => addressOf(hex) ?? [])],
+    defaultRoutes: {
+      ...(route4 === undefined ? {} : { 4: route4[0] }),
+      ...(route6 === undefined ? {} : { 6: route6.at(-1) }),
+    },
+  };
+}
+
+/** The hardware addresses of the interfaces in a network namespace, by their names; undefined when it cannot be told. */
+export async function hardwareIn(path: string): Promise<Map<string, string> | undefined> {
+  try {
+    const words = [`--net=${path}`, "--", "ip", "-o", "link"];
+    const { stdout } = await promisify(execFile)("nsenter", words, { timeout: LOOK_LIMIT_MS });
+    const found = stdout.matchAll(/^\d+: ([^:@\s]+)[^\n]*? link\/\S+ (\S+)/gmu);
+    return new Map(Array.from(found, ([, name = "", address = ""]) => [name, address]));
+  } catch {
+    return undefined;
+  }
+}
+
+const ZERO4 = "0".repeat(8);
+const ZERO6 = "0".repeat(32);
+
+/** `|-- 10.1.0.5` with `/32 host LOCAL` in the line below; the trie is printed twice. */
+function localAddresses(rows: readonly string[][]): string[] {
+  const found = rows.flatMap(([mark, address = ""], index) => {
+    const isLocal = mark === "|--" && rows[index + 1]?.join(" ") === "/32 host LOCAL";
+    return isLocal ? [address] : [];
+  });
+  return [...new Set(found)];
+}
+
+function addressOf(hex: string): string | undefined {
+  return hex.length === 32 ? parseIp((hex.match(/.{4}/gu) ?? []).join(":"))?.text : undefined;
+}
+
+/**
+ * Makes a named network namespace on the host.
+ *
+ * @throws Failure `netns-exists`, `netns-failed`.
+ */
+export async function makeNamed(name: string, place: Place): Promise<void> {
+  await ipNetns("add", name, place);
+}
+
+/** Deletes a named network namespace of the host. Throws `Failure`, `netns-failed`. */
+export async function deleteNamed(name: string, place: Place): Promise<void> {
+  await ipNetns("delete", name, place);
+}
+
+async function ipNetns(verb: "add" | "delete", name: string, { wrapper }: Place): Promise<void> {
+  const [file, ...words] = [...wrapper, "ip", "netns", verb, name];
+  try {
+    await promisify(execFile)(file, words, { timeout: LOOK_LIMIT_MS });
+  } catch (error) {
+    const saying = sayingOf(error);
+    const exists = saying.includes("File exists");
+    throw new Failure({
+      code: exists ? "netns-exists" : "netns-failed",
+      subject: `${NAMED}/${name}`,
+      problem: exists ? "there is such a network namespace already" : `ip netns ${verb} failed: ${saying}`,
+      hint: exists
+        ? "leave out --new to use it, or choose another name"
+        : "run as root, with ip (iproute2) on the host",
+    });
+  }
+}
+
+/** What a program said of its failure. */
+function sayingOf(error: unknown): string {
+  const { stderr = "" } = error as { stderr?: string };
+  return stderr.trim() || reasonOf(error);
+}
+
+/** A network namespace that ends with this process, whatever ends that. */
+export class ScratchNamespace implements AsyncDisposable {
+  readonly #keeper: ChildProcess;
+  /** As the host's processes see it. */
+  readonly path: string;
+
+  private constructor(keeper: ChildProcess) {
+    this.#keeper = keeper;
+    this.path = `/proc/${keeper.pid ?? 0}/ns/net`;
+  }
+
+  /** Makes one. Throws `Failure`, `netns-failed`. */
+  static async make(): Promise<ScratchNamespace> {
+    // It waits for input that never comes, and ends when the other end of the pipe does.
+    const keeper = spawn("unshare", ["--net", "--", "sh", "-c", "echo made; read -r line"], {
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+    let said = "";
+    keeper.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    const ended = once(keeper, "close").catch((error: unknown) => (said = reasonOf(error)));
+    const [made] = (await Promise.race([once(keeper.stdout, "data").catch(() => []), ended.then(() => [])])) as [
+      unknown?,
+    ];
+    if (String(made) === "made\n") return new ScratchNamespace(keeper);
+    throw new Failure({
+      code: "netns-failed",
+      subject: "network namespace",
+      problem: `none can be made: ${said.trim() || "unshare ended"}`,
+      hint: "run as root, with unshare (util-linux) and sh in PATH",
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#keeper.exitCode !== null || this.#keeper.signalCode !== null) return;
+    const ended = once(this.#keeper, "exit");
+    this.#keeper.stdin?.end();
+    await ended;
+  }
+}

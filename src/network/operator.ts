@@ -1,0 +1,42 @@
+/** How networks are operated on for people: where, with what, and how long others are waited for. */
+import { kernelLock, type Lock } from "../cni/lock.ts";
+import type { Runtime } from "../cni/runtime.ts";
+import { Interrupted } from "../errors.ts";
+import type { Place } from "./place.ts";
+
+export interface Operator {
+  place: Place;
+  runtime: Runtime & { cacheDir: string };
+  /** So long others may work on the same container. */
+  lockTimeoutMs: number;
+  /** Aborted by the first signal that ends the process; the reason is its name. */
+  signal: AbortSignal;
+}
+
+/** The lock of the cache, which is waited for so long and no longer. It throws `Interrupted` when a signal comes. */
+export function lockOf({ runtime, lockTimeoutMs, signal }: Operator): Lock {
+  const lock = kernelLock(runtime.cacheDir);
+  const within = async (acquire: (limit: AbortSignal) => Promise<Disposable>): Promise<Disposable> => {
+    const limit = new AbortController();
+    const timer = setTimeout(() => {
+      limit.abort("--lock-timeout is over");
+    }, lockTimeoutMs);
+    try {
+      return await acquire(AbortSignal.any([signal, limit.signal]));
+    } catch (error) {
+      if (signal.aborted) throw new Interrupted(interruptionOf(signal));
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+  return {
+    container: async (containerId) => within(async (limit) => lock.container(containerId, limit)),
+    all: async () => within(async (limit) => lock.all(limit)),
+  };
+}
+
+/** The signal that ends the process. */
+export function interruptionOf({ reason }: AbortSignal): NodeJS.Signals {
+  return reason as NodeJS.Signals;
+}

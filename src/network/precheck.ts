@@ -1,0 +1,135 @@
+/** What speaks against adding a network, before any plugin is called. Pure. */
+import type { CachedAttachment } from "../cni/cache.ts";
+import type { NetworkList, PluginConfig } from "../cni/config.ts";
+import type { Args } from "../cni/invoke.ts";
+import { parseCidr, parseIp } from "../cni/ip.ts";
+import { isObject } from "../cni/json.ts";
+import type { AnyResult } from "../cni/result.ts";
+import { Failure } from "../errors.ts";
+import type { Interior } from "./namespace.ts";
+
+/** An attachment that is to be made, and what is there already. */
+export interface Intent {
+  network: NetworkList;
+  ifName: string;
+  args: Args;
+  capabilityArgs: Readonly<Record<string, unknown>>;
+  allowDefaultRoute: boolean;
+  /** In the network namespace that it is added to. */
+  target: Interior;
+  /** On the host. */
+  host: Interior;
+  /** The attachments to the same network that are alive. */
+  others: readonly CachedAttachment[];
+}
+
+/** The next `ethN` that is free. */
+export function nextInterface({ interfaces }: Interior): string {
+  for (let index = 0; ; index++) {
+    if (!interfaces.includes(`eth${index}`)) return `eth${index}`;
+  }
+}
+
+/**
+ * Refuses an attachment that would take something from what is there.
+ *
+ * @throws Failure `interface-taken`, `default-route-taken`, `address-taken`.
+ */
+export function refuseConflicts(intent: Intent): void {
+  const { ifName, target } = intent;
+  // No plugin makes that one: it is there, and one brings it up.
+  if (ifName !== "lo" && target.interfaces.includes(ifName)) {
+    throw new Failure({
+      code: "interface-taken",
+      subject: ifName,
+      problem: "the network namespace has an interface of that name already",
+      hint: `choose another one with --ifname; ${nextInterface(target)} is free`,
+    });
+  }
+  if (!intent.allowDefaultRoute) refuseSecondDefaultRoute(intent);
+  for (const address of requestedAddresses(intent)) refuseUsedAddress(address, intent);
+}
+
+function refuseSecondDefaultRoute({ network, target }: Intent): void {
+  const taken = defaultRoutesOf(network).find((version) => target.defaultRoutes[version] !== undefined);
+  if (taken === undefined) return;
+  throw new Failure({
+    code: "default-route-taken",
+    subject: `network ${network.name}`,
+    problem: `it brings a default route, and the network namespace has one on ${target.defaultRoutes[taken] ?? ""} already`,
+    hint: "use a configuration without one (no isDefaultGateway, no route to 0.0.0.0/0), or add it all the same with --allow-default-route",
+  });
+}
+
+/** The versions of IP that a network's configuration brings a default route for. */
+function defaultRoutesOf({ plugins }: NetworkList): ("4" | "6")[] {
+  const found = plugins.flatMap((plugin) => [plugin, plugin["delegate"]].flatMap(defaultRoutesOfPlugin));
+  return [...new Set(found)];
+}
+
+function defaultRoutesOfPlugin(plugin: unknown): ("4" | "6")[] {
+  if (!isObject(plugin)) return [];
+  const { isDefaultGateway, ipam } = plugin as Partial<Record<string, unknown>>;
+  const routes = isObject(ipam) && Array.isArray(ipam["routes"]) ? ipam["routes"].filter(isObject) : [];
+  const versions = routes.flatMap(({ dst }) => {
+    const network = typeof dst === "string" ? parseCidr(dst) : undefined;
+    return network?.text.endsWith("/0") === true ? [network.version] : [];
+  });
+  return isDefaultGateway === true ? ["4", ...versions] : versions;
+}
+
+function refuseUsedAddress(address: string, { network, target, host, others }: Intent): void {
+  const user =
+    (target.addresses.includes(address) ? "the network namespace itself" : undefined) ??
+    (host.addresses.includes(address) ? "the host" : undefined) ??
+    others
+      .filter(({ result }) => addressesOf(result).includes(address))
+      .map(({ containerId, ifName }) => `container ${containerId} on ${ifName}`)[0];
+  if (user === undefined) return;
+  throw new Failure({
+    code: "address-taken",
+    subject: address,
+    problem: `it is asked for on network ${network.name}, and ${user} has it already`,
+    hint: "choose another address; cni-node network list --attachments shows those of containers",
+  });
+}
+
+/** The addresses that are asked for by name: an IPAM plugin that chooses for itself knows those that it has given. */
+function requestedAddresses({ network, args, capabilityArgs }: Intent): string[] {
+  const { ips } = capabilityArgs as { ips?: unknown };
+  const byArgs = args.flatMap(([key, value]) => (key === "IP" ? value.split(",") : []));
+  const byCapability = Array.isArray(ips) ? ips.map(String) : [];
+  const texts = [...network.plugins.flatMap(staticAddresses), ...byArgs, ...byCapability];
+  return texts.flatMap((text) => parseIp(text.trim().split("/")[0] ?? "")?.text ?? []);
+}
+
+function staticAddresses({ ipam }: PluginConfig): string[] {
+  const { type, addresses } = (isObject(ipam) ? ipam : {}) as { type?: unknown; addresses?: unknown };
+  if (type !== "static" || !Array.isArray(addresses)) return [];
+  return addresses.filter(isObject).flatMap(({ address }) => (typeof address === "string" ? [address] : []));
+}
+
+/** The gateways of a result, each once. */
+export function gatewaysOf(result: AnyResult): string[] {
+  const {
+    ips = [],
+    ip4,
+    ip6,
+  } = result as {
+    ips?: { gateway?: string }[];
+    ip4?: { gateway?: string };
+    ip6?: { gateway?: string };
+  };
+  return [...new Set([...ips, ip4, ip6].flatMap((one) => one?.gateway ?? []))];
+}
+
+/** The addresses of a result, without the lengths of their prefixes. */
+export function addressesOf(result: AnyResult | undefined): string[] {
+  const {
+    ips = [],
+    ip4,
+    ip6,
+  } = (result ?? {}) as { ips?: { address: string }[]; ip4?: { ip: string }; ip6?: { ip: string } };
+  const all = [...ips.map(({ address }) => address), ...[ip4, ip6].flatMap((one) => one?.ip ?? [])];
+  return all.map((address) => address.split("/")[0] ?? "");
+}

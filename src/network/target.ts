@@ -1,0 +1,195 @@
+/** What a network is added to: a network namespace, and what its container is known by. */
+import { hash } from "node:crypto";
+import * as fs from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+
+import { listAttachments } from "../cni/cache.ts";
+import { isObject } from "../cni/json.ts";
+import { Failure } from "../errors.ts";
+import { netnsOf } from "./mark.ts";
+import { identityOf, NAMED } from "./namespace.ts";
+import { seen, type Place } from "./place.ts";
+
+/** A network namespace that is there, or was. */
+export interface Target {
+  /** As it was given: `docker:web`. */
+  text: string;
+  /** Its path as the host's processes see it. */
+  netns: string;
+  containerId: string;
+  /** Its name in /run/netns, if it was given by it. */
+  name?: string;
+}
+
+/** What TARGET can be, for messages. */
+const FORMS =
+  "TARGET is the path of a network namespace, its name in /run/netns, pid:N, runc:ID, docker:ID, podman:ID or pod:NAMESPACE/NAME";
+
+/**
+ * Finds the network namespace. Those of containers are found in the state that their runtimes keep on the disk; a path,
+ * a name and a process number need not be there.
+ *
+ * @throws Failure `usage`; `target-missing` when there is no such container, or it is not running.
+ */
+export function resolveTarget(text: string, place: Place, cacheDir: string): Target {
+  if (/^\.{0,2}\//u.test(text)) return ofPath(text, resolve(text));
+  const [, kind = "", id = ""] = /^([a-z]+):(.*)$/u.exec(text) ?? [];
+  switch (kind) {
+    case "":
+      break;
+    case "pid":
+      if (!/^[1-9]\d*$/u.test(id)) throw usage(text, "is no process number");
+      return ofPath(text, `/proc/${id}/ns/net`);
+    case "runc":
+      return ofProcess(text, id, pidOfOci(id, place));
+    case "docker":
+      return ofDocker(text, id, place);
+    case "podman":
+      return ofPodman(text, id, place);
+    case "pod":
+      return ofPod(text, id, place, cacheDir);
+    default:
+      throw usage(text, `is no target that is known: ${kind}`);
+  }
+  if (text.includes("/") || text.startsWith(".") || text === "") throw usage(text, "is no name in /run/netns");
+  return { ...ofPath(text, join(NAMED, text)), name: text };
+}
+
+/** The namespace of that target, which must be there. Throws `Failure`, `netns-missing`. */
+export function requireNamespace({ text, netns, name }: Target, place: Place): string {
+  const identity = identityOf(seen(place, netns));
+  if (identity !== undefined) return identity;
+  const hint = name === undefined ? FORMS : "--new makes it; ip netns list shows those that are there";
+  throw new Failure({ code: "netns-missing", subject: text, problem: `${netns} is no network namespace`, hint });
+}
+
+/** libcni's cnitool makes the same of it, so that each of the two finds what the other has added. */
+function ofPath(text: string, netns: string): Target {
+  const digest = hash("sha512", netns).slice(0, 20);
+  return { text, netns, containerId: `cnitool-${digest}` };
+}
+
+function ofProcess(text: string, containerId: string, pid: number | undefined): Target {
+  if (pid === undefined) {
+    throw missing(text, "there is no such container, or it is not running", "give its whole ID, and run as root");
+  }
+  return { text, netns: `/proc/${pid}/ns/net`, containerId };
+}
+
+/** The state of runc is a directory a container, that of crun as well; both may be asked for by the same ID. */
+function pidOfOci(id: string, place: Place): number | undefined {
+  if (!isName(id)) return undefined;
+  const runc = readObject(place, `/run/runc/${id}/state.json`)?.["init_process_pid"];
+  return pidOf(runc) ?? pidOf(readObject(place, `/run/crun/${id}/status`)?.["pid"]);
+}
+
+function ofDocker(text: string, id: string, place: Place): Target {
+  const { "data-root": root } = readObject(place, "/etc/docker/daemon.json") ?? {};
+  const directory = join(typeof root === "string" ? root : "/var/lib/docker", "containers");
+  const known = namesIn(place, directory).map((name) => {
+    const state = readObject(place, join(directory, name, "config.v2.json")) ?? {};
+    const { Name, State } = state as { Name?: unknown; State?: { Running?: unknown; Pid?: unknown } };
+    return {
+      id: name,
+      names: [String(Name).replace(/^\//u, "")],
+      pid: State?.Running === true ? pidOf(State.Pid) : undefined,
+    };
+  });
+  const found = choose(text, id, known);
+  return ofProcess(text, found.id, found.pid);
+}
+
+function ofPodman(text: string, id: string, place: Place): Target {
+  const stores = "/var/lib/containers/storage";
+  const known = namesIn(place, stores)
+    .filter((name) => name.endsWith("-containers"))
+    .flatMap((store) => {
+      const listed = readJson(place, join(stores, store, "containers.json"));
+      return (Array.isArray(listed) ? listed.filter(isObject) : []).map((one) => {
+        const { id: its, names } = one as { id?: unknown; names?: unknown };
+        return { id: String(its), names: Array.isArray(names) ? names.map(String) : [], store };
+      });
+    });
+  const { id: containerId, store } = choose(text, id, known);
+  const pidFile = `/run/containers/storage/${store}/${containerId}/userdata/pidfile`;
+  return ofProcess(text, containerId, pidOf(Number(readText(place, pidFile))));
+}
+
+/** Every runtime that uses libcni notes the pod's name among the arguments of its attachments. */
+function ofPod(text: string, id: string, place: Place, cacheDir: string): Target {
+  const [, namespace, name] = /^([^/]+)\/([^/]+)$/u.exec(id) ?? [];
+  if (namespace === undefined) throw usage(text, "is no pod:NAMESPACE/NAME");
+  const sandboxes = listAttachments(cacheDir)
+    .filter(({ args }) => {
+      const given = Object.fromEntries(args);
+      return given["K8S_POD_NAMESPACE"] === namespace && given["K8S_POD_NAME"] === name;
+    })
+    .map((attachment) => ({ containerId: attachment.containerId, netns: netnsOf(attachment) }))
+    .filter(({ netns }) => netns !== "" && identityOf(seen(place, netns)) !== undefined);
+  const [sandbox, another] = [...new Map(sandboxes.map((one) => [one.netns, one])).values()];
+  if (sandbox === undefined) {
+    throw missing(
+      text,
+      `${cacheDir} has no attachment of such a pod that is running`,
+      "the pod must run on this node, with a network of its own (no hostNetwork)",
+    );
+  }
+  if (another !== undefined) {
+    const paths = [sandbox, another].map(({ netns }) => netns).join(", ");
+    throw missing(text, `there is more than one: ${paths}`, "give the path of the network namespace");
+  }
+  return { text, ...sandbox };
+}
+
+function choose<T extends { id: string; names: string[] }>(text: string, id: string, known: readonly T[]): T {
+  const exact = known.filter((one) => one.id === id || one.names.includes(id));
+  const [found, another] = exact.length > 0 || id === "" ? exact : known.filter((one) => one.id.startsWith(id));
+  if (found === undefined) throw missing(text, "there is no such container on this host", "give its ID or its name");
+  if (another !== undefined) throw missing(text, "there is more than one such container", "give more of its ID");
+  return found;
+}
+
+function isName(id: string): boolean {
+  return id !== "" && basename(id) === id && dirname(id) === "." && id !== "." && id !== "..";
+}
+
+function pidOf(value: unknown): number | undefined {
+  return Number.isSafeInteger(value) && Number(value) > 0 ? Number(value) : undefined;
+}
+
+function readText(place: Place, path: string): string | undefined {
+  try {
+    return fs.readFileSync(seen(place, path), "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function readJson(place: Place, path: string): unknown {
+  try {
+    return JSON.parse(readText(place, path) ?? "");
+  } catch {
+    return undefined;
+  }
+}
+
+function readObject(place: Place, path: string): Record<string, unknown> | undefined {
+  const value = readJson(place, path);
+  return isObject(value) ? value : undefined;
+}
+
+function namesIn(place: Place, directory: string): string[] {
+  try {
+    return fs.readdirSync(seen(place, directory)).sort();
+  } catch {
+    return [];
+  }
+}
+
+function usage(text: string, problem: string): Failure {
+  return new Failure({ code: "usage", subject: JSON.stringify(text), problem, hint: FORMS, exitCode: 2 });
+}
+
+function missing(text: string, problem: string, hint: string): Failure {
+  return new Failure({ code: "target-missing", subject: text, problem, hint });
+}

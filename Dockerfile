@@ -1,11 +1,11 @@
 # The image (docs/image.md). BuildKit or buildah builds it: make image, or docker build --tag cni-node .
 
-# Where the base images come from; docs/image.md tells how to build without the public registries.
-ARG DEBIAN=docker.io/library/debian:bookworm-20250520-slim
+# What it is built with; docs/image.md tells how to build without the public registries.
+ARG DEBIAN=docker.io/library/debian:bookworm-20260824-slim
 ARG GOLANG=docker.io/library/golang:1.26.8-bookworm
 ARG NODE=docker.io/library/node:24.21.0-bookworm-slim
-# Its makers give it no other tag; a digest pins it.
-ARG BASE=gcr.io/distroless/cc-debian12:latest
+# The time of all files. Where it stays the same, so do the layers of one version and the next that do not differ.
+ARG SOURCE_DATE_EPOCH=0
 
 FROM --platform=$BUILDPLATFORM ${GOLANG} AS go
 
@@ -14,29 +14,42 @@ COPY --from=go /usr/local/go /usr/local/go
 ENV PATH=/usr/local/go/bin:$PATH GOTOOLCHAIN=local
 WORKDIR /cni-node
 
-# /opt/cni/bin, and the licences of all that is linked into it.
+# /opt/cni/bin, and the licences of all that is linked into it. The times are set where the files are made: to change
+# them later would make two files of multus and multus-cni, which are one.
 FROM tools AS plugins
 ARG TARGETARCH
 # What plugins/build.ts takes: all, or module folders and names of plugins.
 ARG PLUGINS=all
+ARG SOURCE_DATE_EPOCH
 COPY plugins plugins
 RUN --mount=type=cache,id=cni-node-plugins,target=/root/.cache/cni-node/plugins \
     --mount=type=cache,id=cni-node-go-build,target=/root/.cache/go-build \
     --mount=type=cache,id=cni-node-go-mod,target=/root/go/pkg/mod \
     GOARCH="${TARGETARCH:-$(go env GOARCH)}" && \
     node plugins/build.ts --plugins="$PLUGINS" --goarch="$GOARCH" --output=/out/opt/cni/bin && \
-    node plugins/licences.ts --plugins=/out/opt/cni/bin --output=/out/usr/share/doc/cni-node/licences
+    node plugins/licences.ts --plugins=/out/opt/cni/bin --output=/out/usr/share/doc/cni-node/licences && \
+    find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" '{}' +
 
-# The bundle.
+# The bundle, under the names of package.json.
 FROM tools AS program
 COPY package.json package-lock.json .npmrc ./
 RUN --mount=type=cache,id=cni-node-npm,target=/root/.npm npm ci --ignore-scripts
-COPY tsconfig.json ./
+COPY tsconfig.json LICENSE ./
 COPY scripts scripts
 COPY src src
 ARG VERSION
 ARG GIT_SHA
-RUN CNI_NODE_VERSION=$VERSION node scripts/bundle.ts && sed -i '1s|^#!.*|#!/usr/lib/cni-node/node|' dist/cni-node.js
+ARG SOURCE_DATE_EPOCH
+RUN CNI_NODE_VERSION=$VERSION node scripts/bundle.ts && \
+    sed -i '1s|^#!.*|#!/usr/lib/cni-node/node|' dist/cni-node.js && \
+    mkdir -p /out/usr/bin /out/usr/lib /out/usr/share/doc/cni-node/licences && \
+    mv LICENSE /out/usr/share/doc/cni-node/ && \
+    mv dist/licences /out/usr/share/doc/cni-node/licences/npm && \
+    mv dist /out/usr/lib/cni-node && \
+    for name in $(node -p 'Object.keys(require("./package.json").bin).join(" ")'); do \
+      ln -s ../lib/cni-node/cni-node.js "/out/usr/bin/$name"; \
+    done && \
+    find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" '{}' +
 
 # The Node.js of package-lock.json, for the image's architecture.
 FROM tools AS runtime
@@ -47,51 +60,56 @@ RUN --mount=type=cache,id=cni-node-npm,target=/root/.npm \
       --cpu="$(echo "${TARGETARCH:-$(go env GOARCH)}" | sed s/amd64/x64/)" && \
     mkdir /out && mv node_modules/node-linux-*/bin/node node_modules/node-linux-*/LICENSE /out
 
-# The image's files, in a tree for each layer.
-FROM --platform=$BUILDPLATFORM ${DEBIAN} AS files
+# What Node.js is linked with, and a shell: of Debian's packages what a program of the image can have a use for, with
+# their licences, and the packages' own words, by which scanners know them.
+FROM --platform=$BUILDPLATFORM ${DEBIAN} AS system
 ARG TARGETARCH
 RUN ARCH="${TARGETARCH:-$(dpkg --print-architecture)}" && dpkg --add-architecture "$ARCH" && apt-get update && \
     apt-get install --yes --no-install-recommends binutils-multiarch && \
-    cd /tmp && apt-get download "busybox-static:$ARCH" && dpkg-deb --extract busybox-static_*.deb busybox
-COPY --from=runtime /out /tmp/node
+    mkdir /debs && cd /debs && apt-get download base-files ca-certificates \
+      "busybox-static:$ARCH" "gcc-12-base:$ARCH" "libc6:$ARCH" "libgcc-s1:$ARCH" "libstdc++6:$ARCH"
+WORKDIR /system
+RUN mkdir -p bin dev etc/ssl/certs opt proc root run sys tmp usr/bin usr/local/bin usr/share/doc var/lib/dpkg/status.d && \
+    chmod 0700 root && chmod 1777 tmp && \
+    for deb in /debs/*.deb; do \
+      dpkg-deb --extract "$deb" /packages && \
+      dpkg-deb --field "$deb" >"var/lib/dpkg/status.d/$(dpkg-deb --field "$deb" Package)" || exit 1; \
+    done && \
+    rm -rf /packages/usr/lib/*/gconv /packages/lib/*/libmvec.* && \
+    cp -a /packages/lib* . && cp -a /packages/usr/lib usr/ && cp -a /packages/usr/share/common-licenses usr/share/ && \
+    (cd /packages/usr/share && find doc -mindepth 1 -maxdepth 2 "(" -name copyright -o -type l ")" -exec cp -a --parents -t /system/usr/share '{}' +) && \
+    cat /packages/usr/share/ca-certificates/mozilla/*.crt >etc/ssl/certs/ca-certificates.crt && \
+    cp -a /packages/etc/os-release etc/ && \
+    printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >etc/passwd && \
+    printf 'root:x:0:\nnogroup:x:65534:\n' >etc/group && \
+    echo 'hosts: files dns' >etc/nsswitch.conf && \
+    cp -a /packages/bin/busybox usr/bin/ && \
+    for applet in ip nsenter ping sh unshare; do ln -s busybox "usr/bin/$applet"; done && \
+    ln -s /usr/bin/busybox bin/sh
+COPY --from=runtime /out /node
 WORKDIR /runtime
-RUN mkdir -p bin usr/bin usr/local/bin usr/lib/cni-node && \
-    strip --output-file=usr/lib/cni-node/node /tmp/node/node && \
-    cp /tmp/busybox/bin/busybox usr/bin/ && \
-    for applet in ip nsenter ping sh unshare; do ln -s busybox usr/bin/$applet; done && \
-    ln -s /usr/bin/busybox bin/sh && \
-    mkdir -p usr/share/doc/cni-node/licences/node usr/share/doc/cni-node/licences/busybox && \
-    cp /tmp/node/LICENSE usr/share/doc/cni-node/licences/node/ && \
-    cp /tmp/busybox/usr/share/doc/busybox-static/copyright usr/share/doc/cni-node/licences/busybox/
-COPY --from=plugins /out /plugins
-WORKDIR /plugins/opt/cni/bin
-# Two names of one binary; a hard link would not outlive every builder's COPY.
-RUN if [ -e multus ] && [ -e multus-cni ]; then ln -sf multus multus-cni; fi
-COPY --from=program /cni-node/dist /program/usr/lib/cni-node
-COPY LICENSE /program/usr/share/doc/cni-node/LICENSE
-WORKDIR /program/usr
-# The program's names.
-RUN mkdir -p bin share/doc/cni-node/licences && mv lib/cni-node/licences share/doc/cni-node/licences/npm && \
-    for name in cni-node; do ln -s ../lib/cni-node/cni-node.js bin/$name; done
-ARG SOURCE_DATE_EPOCH=0
-RUN find /runtime /plugins /program -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" '{}' +
+RUN mkdir -p usr/lib/cni-node usr/share/doc/cni-node/licences/node && \
+    strip --output-file=usr/lib/cni-node/node /node/node && \
+    cp /node/LICENSE usr/share/doc/cni-node/licences/node/
+ARG SOURCE_DATE_EPOCH
+RUN find /system /runtime -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" '{}' +
 
-FROM ${BASE}
-COPY --from=files /runtime/ /
-COPY --from=files /plugins/ /
-COPY --from=files /program/ /
+FROM scratch
+COPY --from=system /system/ /
+COPY --from=system /runtime/ /
+COPY --from=plugins /out/ /
+COPY --from=program /out/ /
 # Manifests of openvnf/cni-node mount their own programs over /usr/local/bin.
 ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin
 ENTRYPOINT ["/usr/bin/cni-node"]
-ARG BASE
 ARG VERSION
 ARG GIT_SHA
 ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title=cni-node \
       org.opencontainers.image.description="Puts CNI on a node and proves that it works" \
       org.opencontainers.image.source=https://github.com/openvnf/cni-node \
-      org.opencontainers.image.licenses="Apache-2.0 AND MIT AND BSD-3-Clause AND ISC AND GPL-2.0-only" \
+      org.opencontainers.image.licenses="Apache-2.0 AND MIT AND BSD-2-Clause AND BSD-3-Clause AND ISC AND MPL-2.0 AND GPL-2.0-only AND LGPL-2.1-or-later AND GPL-3.0-or-later WITH GCC-exception-3.1" \
       org.opencontainers.image.version=$VERSION \
       org.opencontainers.image.revision=$GIT_SHA \
       org.opencontainers.image.created=$CREATED \
-      org.opencontainers.image.base.name=$BASE
+      org.opencontainers.image.base.name=scratch

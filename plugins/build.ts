@@ -25,6 +25,8 @@ interface Source {
   licence: string;
   /** Go variable, seen from the module's root, to the text that is linked into it. */
   stamp: Record<string, string>;
+  /** More options of go build, that make the binary smaller and nothing else. */
+  flags?: string[];
   /** Plugin to Go package, seen from the module's root. Two plugins of one package are one binary. */
   plugins: Record<string, string>;
 }
@@ -159,7 +161,8 @@ function readModule(source: Source): Module {
   const stamps = Object.entries(source.stamp).map(
     ([variable, text]) => `-X ${source.module}/${variable}=${text.replace("{version}", version)}`,
   );
-  const buildFlags = ["-trimpath", "-buildvcs=false", "-mod=readonly", `-ldflags=${["-s -w", ...stamps].join(" ")}`];
+  const linkerFlags = `-ldflags=${["-s -w", ...stamps].join(" ")}`;
+  const buildFlags = ["-trimpath", "-buildvcs=false", "-mod=readonly", linkerFlags, ...(source.flags ?? [])];
   // Asked in each folder, as its go.mod may call for another toolchain than the installed one.
   const toolchain = go(source.folder, ["env", "GOVERSION", "GOEXPERIMENT", "GOFIPS140"]);
   const goSum = readText(join(folder, "go.sum"));

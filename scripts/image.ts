@@ -12,6 +12,14 @@ import { gzipSync } from "node:zlib";
 
 const ROOT = join(import.meta.dirname, "..");
 const BUILDERS = ["docker", "podman", "buildah"];
+/**
+ * What buildah, which is in podman, wants to be told and BuildKit knows: to keep what did not change, and the platform
+ * that the steps run on when the image is for another one.
+ */
+export const BUILDAH_OPTIONS: readonly string[] = [
+  "--layers",
+  `--build-arg=BUILDPLATFORM=linux/${process.arch === "x64" ? "amd64" : process.arch}`,
+];
 
 /** A layer of an image: bytes, unpacked and as registries keep it, and where most of them are. */
 interface Layer {
@@ -20,13 +28,15 @@ interface Layer {
   content: string;
 }
 
-/** The build arguments that say what is built: version, commit, and the commit's time for all that bears one. */
+/** The build arguments that say what is built: version, commit and its time; SOURCE_DATE_EPOCH if it is set. */
 export function buildArguments(): string[] {
   const { version } = JSON.parse(fs.readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
-  const seconds = process.env["SOURCE_DATE_EPOCH"] ?? git("log", "-1", "--format=%ct") ?? "0";
+  const epoch = process.env["SOURCE_DATE_EPOCH"];
+  const seconds = epoch ?? git("log", "-1", "--format=%ct") ?? "0";
   const created = new Date(Number(seconds) * 1000).toISOString().replace(".000", "");
   const revision = process.env["GIT_SHA"] ?? git("rev-parse", "--short", "HEAD") ?? "unknown";
-  const settings = { VERSION: version, GIT_SHA: revision, SOURCE_DATE_EPOCH: seconds, CREATED: created };
+  const times = epoch === undefined ? {} : { SOURCE_DATE_EPOCH: epoch };
+  const settings = { VERSION: version, GIT_SHA: revision, CREATED: created, ...times };
   return Object.entries(settings).map(([name, value]) => `--build-arg=${name}=${value}`);
 }
 
@@ -76,9 +86,8 @@ function git(...args: string[]): string | undefined {
 function build(builder: string, tag: string, more: readonly string[]): void {
   const env = { ...process.env, DOCKER_BUILDKIT: "1" };
   const options = { cwd: ROOT, env, stdio: "inherit" } as const;
-  // buildah makes one layer of all, unless it is told otherwise.
-  const layers = builder === "docker" ? [] : ["--layers"];
-  execFileSync(builder, ["build", ...layers, `--tag=${tag}`, ...buildArguments(), ...more, "."], options);
+  const own = builder === "docker" ? [] : BUILDAH_OPTIONS;
+  execFileSync(builder, ["build", ...own, `--tag=${tag}`, ...buildArguments(), ...more, "."], options);
   const directory = fs.mkdtempSync(join(tmpdir(), "cni-node-image-"));
   try {
     const archive = join(directory, "image.tar");

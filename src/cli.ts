@@ -82,6 +82,11 @@ const COMMANDS: Record<string, CommandSpec> = {
     ],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("plan", texts, world),
   },
+  status: {
+    summary: "say what is on the node, what the container runtime takes, and what is wrong",
+    options: ["plugin-source", "host-root", "plugin-dir", "config-dir", "cri-socket", "checksum", "output"],
+    run: async (texts, world) => (await import("./commands/status.ts")).runStatus(texts, world),
+  },
   "network add": {
     summary:
       "add a container to a network; prints the result as the CNI specification has it, unless --output is given",

@@ -1,3 +1,4 @@
+import type { Stats } from "node:fs";
 import { getSystemErrorMessage } from "node:util";
 
 /** Exit codes (docs: README, "Exit codes"): 1 nothing changed, 2 usage, 3 differences or findings, 4 not everything undone. */
@@ -87,6 +88,13 @@ const HINTS: Record<string, string> = {
   EDQUOT: "free some space on that file system and run again",
   EIO: "the disk reported an error: look at the kernel's log (dmesg)",
 };
+
+/** `not-a-file`: reading anything but a regular file might never end. @param attempt what does not work then. */
+export function notRegular(subject: string, attempt: string, stat: Stats): Failure {
+  const hint = "where a file that is to be mounted does not exist, docker run -v makes an empty directory";
+  const problem = `${attempt}: it is no regular file`;
+  return new Failure({ code: "not-a-file", subject, problem, ...(stat.isDirectory() && { hint }) });
+}
 
 /** Turns an error of the system into a `Failure` about `subject`; a `Failure` passes as it is. */
 export function systemFailure(subject: string, attempt: string, error: unknown): Error {

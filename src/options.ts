@@ -46,7 +46,7 @@ export const OPTIONS = {
   validate: {
     type: ["strict", "warn", "off"],
     default: "strict",
-    help: "what to do about a configuration that runtimes would not load",
+    help: "what to do about what does not pass the proof",
   },
   "cri-socket": {
     type: "text",

@@ -105,6 +105,16 @@ describe("with --cri-socket", () => {
     assert.match(ran.stderr, /\/etc\/cni\/net\.d: containerd does not read this directory, but \/var\/lib\/rancher/u);
   });
 
+  test("and one that reads ours through a link is not", async () => {
+    using node = await nodeWithNetwork();
+    fs.mkdirSync(join(node.host, "var/lib"), { recursive: true });
+    fs.symlinkSync("/etc/cni/net.d", join(node.host, "var/lib/net.d"));
+    const answers = containerd(node, { configDir: "/var/lib/net.d" });
+    await using runtime = await SimulatedRuntime.start(node.root, answers);
+    const ran = await node.run(["install", "--configs=00-bad.conflist", `--cri-socket=${runtime.socket}`]);
+    assert.match(ran.stderr, /^cni-node: containerd: it has lost its network/u);
+  });
+
   test("a runtime that does not answer ends the run before anything has changed; a run without changes does not ask", async () => {
     using node = await nodeWithNetwork();
     const before = contentsOf(node.host);

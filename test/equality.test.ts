@@ -77,6 +77,21 @@ test("a file that was there already and right is known from then on, too", async
   assert.equal(await readsOf(path, install), 0);
 });
 
+test("with a catalogue the plugin in the image is not read either, unless --checksum is given", async () => {
+  using node = await installed();
+  const source = join(node.plugins, "bridge");
+  assert.equal(await readsOf(source, async () => node.run(INSTALL)), 1);
+  assert.equal((await node.run(["catalogue", `--plugin-source=${node.plugins}`])).exitCode, 0);
+  assert.equal(await readsOf(source, async () => node.run(INSTALL)), 0);
+  assert.equal(await readsOf(source, async () => node.run([...INSTALL, "--checksum"])), 1);
+  // What is copied is looked at all the same.
+  fs.rmSync(join(node.bin, "bridge"));
+  node.plugin("bridge", "2");
+  const ran = await node.run(INSTALL);
+  assert.equal(ran.exitCode, 1);
+  assert.match(ran.stderr, /is not the binary that the catalogue of the image knows by this name/u);
+});
+
 test("a new version of as many bytes is installed", async () => {
   using node = await installed();
   node.plugin("bridge", "2");

@@ -1,11 +1,12 @@
 /** Promise 5: nothing unproved goes live. The stories are those that other installers' users have told. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { describe, test } from "node:test";
 
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
-import { conflist, contentsOf, TestNode, type Ran } from "./helpers/node.ts";
+import { BUNDLE, conflist, contentsOf, TestNode, type Ran } from "./helpers/node.ts";
 
 /** A node with a plugin `good` in the image, and one that is as the test says. */
 function nodeWith(script?: string | Buffer): TestNode {
@@ -173,6 +174,18 @@ describe("a configuration goes live only with what it names", () => {
     const ran = await node.run(["install", "--configs=10-a.conflist"]);
     assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
   });
+});
+
+test("a host root that is a link, or is named from the working directory, is the same host", async () => {
+  using node = new TestNode();
+  fs.symlinkSync("host", join(node.root, "link"));
+  node.template("10-a.conflist", conflist("a", "bridge"));
+  const places = node.places.filter((word) => !word.startsWith("--host-root"));
+  for (const root of [join(node.root, "link"), relative(process.cwd(), node.host)]) {
+    const words = [BUNDLE, "install", "--configs=10-a.conflist", ...places, `--host-root=${root}`];
+    const { status, stderr } = spawnSync(process.execPath, words, { encoding: "utf8", env: {} });
+    assert.deepEqual([status, stderr], [0, ""]);
+  }
 });
 
 describe("what cannot be judged from here is a warning, not a refusal", () => {

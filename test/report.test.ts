@@ -40,6 +40,7 @@ describe("--output=json prints one object that docs/schemas/report.json describe
     ["of a missing pointer", ["apply", "--configs=20-b.conf"], "failed", 1, "pointer-missing"],
     ["of a missing mount", ["uninstall", "--plugins=a", "--plugin-dir=/nowhere"], "failed", 1, "mount-missing"],
     ["of a manifest that is not there", ["install", "--manifests=a.yaml"], "failed", 1, "source-missing"],
+    ["of status with nothing mounted", ["status", "--host-root=/nowhere"], "failed", 1, "mount-missing"],
     ["of list without its directory", ["list", "--plugin-source=/nowhere"], "failed", 1, "source-missing"],
     ["of a bad name", ["install", "--plugins=../a"], "failed", 2, "usage"],
     ["of a bad value", ["install", "--wait=5"], "failed", 2, "usage"],

@@ -221,12 +221,12 @@ class Run {
   places(): Places {
     const [pluginDirectory] = this.#visibleOf("plugin");
     const [configDirectory] = this.#visibleOf("config");
-    return { hostRoot: this.#request.directories.config.hostRoot, pluginDirectory, configDirectory };
+    return { hostRoot: realHostRoot(this.#request), pluginDirectory, configDirectory };
   }
 
   surroundings(): Surroundings {
     const [configDirectory] = this.#visibleOf("config");
-    return { hostRoot: this.#request.directories.config.hostRoot, configDirectory };
+    return { hostRoot: realHostRoot(this.#request), configDirectory };
   }
 
   /** The directories that must be locked, in kind order: those to be written, and those of runs to be finished. */
@@ -319,6 +319,11 @@ class Run {
       return [];
     }
   }
+}
+
+/** The directories are real paths; below a root that is a link they would not be recognised. */
+function realHostRoot({ directories: { config } }: ApplyRequest): string {
+  return fs.existsSync(config.hostRoot) ? fs.realpathSync(config.hostRoot) : config.hostRoot;
 }
 
 function isAsked({ lists, prune }: ApplyRequest, kind: Kind): boolean {

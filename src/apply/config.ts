@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
-import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { Failure, isSystemError, notRegular, systemFailure } from "../errors.ts";
 import { createFile } from "../host/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
 import { findPointers, placeOf, substitute, type Place, type Pointer, type Rendered } from "../template/pointer.ts";
@@ -131,11 +131,10 @@ function readTarget({ name, line, column }: Pointer, template: string, directory
   });
 }
 
-/** Reading anything but a regular file might never end. @param attempt what does not work then, for the message. */
+/** @param attempt what does not work if it cannot be read, for the message. */
 function readTextFile(path: string, attempt: string): string {
-  if (!fs.statSync(path).isFile()) {
-    throw new Failure({ code: "not-a-file", subject: path, problem: `${attempt}: it is no regular file` });
-  }
+  const stat = fs.statSync(path);
+  if (!stat.isFile()) throw notRegular(path, attempt, stat);
   const bytes = fs.readFileSync(path);
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);

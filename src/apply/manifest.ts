@@ -19,7 +19,7 @@ import { isEqualJson, stringifyJson, type JsonObject, type JsonValue } from "../
 import { decodeManifest, parseManifest } from "../cluster/manifest.ts";
 import { Api } from "../cluster/request.ts";
 import { describeIdentity, isDefinition, isNamespace, type Identity } from "../cluster/resource.ts";
-import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { Failure, isSystemError, notRegular, systemFailure } from "../errors.ts";
 import type { HeldAsset } from "../host/record.ts";
 import type { OutsideChange } from "../host/transaction.ts";
 import { parseShellFormat, substituteVariables } from "../template/variables.ts";
@@ -165,8 +165,10 @@ function readManifest(name: string, options: ManifestOptions): { text: string; d
 }
 
 function readText(path: string): string {
+  let stat: fs.Stats;
   try {
-    if (fs.statSync(path).isFile()) return decodeManifest(path, fs.readFileSync(path));
+    stat = fs.statSync(path);
+    if (stat.isFile()) return decodeManifest(path, fs.readFileSync(path));
   } catch (error) {
     if (!isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
       throw systemFailure(path, "the manifest cannot be read", error);
@@ -178,12 +180,7 @@ function readText(path: string): string {
       hint: "mount the manifests and name their directory with --manifest-source",
     });
   }
-  // Reading anything else might never end.
-  throw new Failure({
-    code: "not-a-file",
-    subject: path,
-    problem: "the manifest cannot be read: it is no regular file",
-  });
+  throw notRegular(path, "the manifest cannot be read", stat);
 }
 
 type Obsolete = PreparedManifest["obsolete"][number];

@@ -213,7 +213,7 @@ function decideRestore(
   before: string,
 ): Decision {
   const none = { effect: "none", keepLive: false } as const;
-  const { before: _before, digest: _digest, seen: _seen, ...rest } = held;
+  const { before: _before, digest: _digest, chain: _chain, seen: _seen, ...rest } = held;
   const abandoned: HeldAsset = { ...rest, before, owners: [] };
   const keptAt = `what was there before is kept at ${backup.path}`;
   if (live.type === "absent")

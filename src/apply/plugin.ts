@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { createCopy, digestOf } from "../host/disk.ts";
 import type { Live } from "../host/inspect.ts";
-import { entryOf, readCatalogue } from "./catalogue.ts";
+import { entryOf, readCatalogue, type CatalogueEntry } from "./catalogue.ts";
 
 /** The new content of one asset: compared first, and written only where it differs. */
 export interface Content {
@@ -25,10 +25,11 @@ const PLUGIN_MODE = 0o755;
 /**
  * Finds the plugins that are to be installed.
  *
+ * @param checksum read also those whose digest the catalogue knows.
  * @throws Failure `source-missing` naming all that are not there; `source-unreadable`; `catalogue-invalid`. What reads
  * a plugin throws `catalogue-mismatch` when it is not the one that the catalogue knows.
  */
-export function preparePlugins(source: string, names: readonly string[]): Map<string, Content> {
+export function preparePlugins(source: string, names: readonly string[], checksum: boolean): Map<string, Content> {
   if (names.length === 0) return new Map();
   if (!fs.existsSync(source)) {
     throw new Failure({
@@ -51,7 +52,7 @@ export function preparePlugins(source: string, names: readonly string[]): Map<st
   const catalogue = readCatalogue(source);
   return new Map(
     found.map(({ name, stat }) => {
-      const content = pluginContent(join(source, name), stat?.size ?? 0, entryOf(catalogue, name)?.sha256);
+      const content = pluginContent(join(source, name), stat?.size ?? 0, entryOf(catalogue, name), checksum);
       return [name, content] as const;
     }),
   );
@@ -67,9 +68,15 @@ function statSource(path: string): fs.Stats | undefined {
   }
 }
 
-function pluginContent(path: string, size: number, expected: string | undefined): Content {
+function pluginContent(
+  path: string,
+  size: number,
+  entry: CatalogueEntry | undefined,
+  checksum: boolean,
+): Content {
+  const expected = entry && `sha256:${entry.sha256}`;
   const checked = (digest: string): string => {
-    if (expected === undefined || digest === `sha256:${expected}`) return digest;
+    if (expected === undefined || digest === expected) return digest;
     throw new Failure({
       code: "catalogue-mismatch",
       subject: path,
@@ -77,7 +84,8 @@ function pluginContent(path: string, size: number, expected: string | undefined)
       hint: "if it was put there on purpose, run cni-node catalogue where the image is built",
     });
   };
-  let known: Promise<string> | undefined;
+  // The catalogue is believed of a file of the size that it says, until the file is copied.
+  let known = expected !== undefined && entry?.size === size && !checksum ? Promise.resolve(expected) : undefined;
   const digest = async (): Promise<string> => (known ??= digestOf(path).then(checked));
   return {
     mode: () => PLUGIN_MODE,

@@ -9,6 +9,7 @@ import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/transaction.ts";
 import type { Kind, Lists } from "./asset.ts";
+import { chainOf } from "./chain.ts";
 import { prepareConfigs, warnOfDuplicateNames, type Validation } from "./config.ts";
 import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
 import { decideInstall, decideUninstall, planSteps, type Decision, type Step, type StepResult } from "./plan.ts";
@@ -78,7 +79,7 @@ export async function prepare(
   const steps = planSteps(wanted.lists, held, wanted);
   const names = (kind: Kind): string[] =>
     steps.filter((step) => step.kind === kind && step.action === "install").map((step) => step.name);
-  const plugins = preparePlugins(wanted.sources.plugin, names("plugin"));
+  const plugins = preparePlugins(wanted.sources.plugin, names("plugin"), wanted.checksum);
   const configs = prepareConfigs(names("config"), {
     source: wanted.sources.config,
     directory: directories.config?.path ?? "",
@@ -142,7 +143,7 @@ function keepNetwork(
   return { decided, warnings: [`${configDirectory}: ${meaning}`] };
 }
 
-/** Plugins stay as long as something needs them (docs/reliability.md, 4). */
+/** Plugins stay as long as something needs them (docs/reliability.md, 5). */
 function keepNeeded(
   decided: Decided[],
   { force }: Wanted,
@@ -282,12 +283,17 @@ async function decide(
     live,
     effect,
     keepLive,
-    asset,
+    asset: asset === held ? held : withChain(asset, content),
     ...(restores === undefined ? {} : { restores }),
     ...(seen === undefined ? {} : { seen }),
     ...(content === undefined ? {} : { stage: async (path: string) => content.stage(path, live) }),
   };
   return { result, file, isPruned: step.pruned === true };
+}
+
+function withChain(asset: HeldAsset | undefined, content: Content | undefined): HeldAsset | undefined {
+  const chain = asset?.kind === "config" && content?.text !== undefined ? chainOf(asset.name, content.text) : undefined;
+  return asset === undefined || chain === undefined ? asset : { ...asset, chain };
 }
 
 async function decideStep(

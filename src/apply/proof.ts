@@ -66,7 +66,7 @@ async function examineConfig(file: string, listing: DirectoryListing, view: Node
 }
 
 /** Other installers' templates leave their own of the same form (Calico's `__CNI_MTU__`). */
-function leftPointers(text: string): Found[] {
+export function leftPointers(text: string): Found[] {
   const [pointer] = /(?<![A-Za-z0-9_])__[A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*__(?![A-Za-z0-9_])/u.exec(text) ?? [];
   if (pointer === undefined) return [];
   return [
@@ -184,7 +184,7 @@ function kubeconfigs({ plugins }: NetworkList, view: NodeView): Found[] {
 }
 
 /** The kubeconfigs that a plugin's configuration names, those of its delegates included. */
-function kubeconfigsOf(config: unknown): string[] {
+export function kubeconfigsOf(config: unknown): string[] {
   if (!isObject(config)) return [];
   const { kubeconfig, kubernetes, ipam, delegate, delegates, plugins } = config;
   const nested = [delegates, plugins].flatMap((list) => (Array.isArray(list) ? (list as unknown[]) : []));

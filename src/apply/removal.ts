@@ -32,10 +32,7 @@ export interface Needs {
  */
 export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, hostRoot: string): Needs {
   const values = Array.from(configs ?? [], ([file, text]) => ({ file, text, value: parse(text) }));
-  const caches = [...CACHES, ...values.flatMap(({ value }) => cacheOf(value))];
-  const directories = [...new Set(caches)].map((path) => join(hostRoot, path)).filter((path) => fs.existsSync(path));
-  const attachments = directories.flatMap(readAttachments);
-  const living = attachments.filter((one) => !isGone(one, attachments, hostRoot));
+  const { living, directories } = lookAtAttachments(configs, hostRoot);
   return {
     of(plugin) {
       if (plugin === "loopback") return { reason: "container runtimes need it for every pod", passing: false };
@@ -55,6 +52,32 @@ export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, ho
         : [`whether containers still need them: ${join(hostRoot, "var/lib/cni")} is not there`]),
     ],
   };
+}
+
+/** The containers that were attached, as far as they are remembered. */
+export interface Attachments {
+  /** Those that may still be there. */
+  living: Attachment[];
+  /** Those that are surely gone, and that nobody has deleted. */
+  gone: Attachment[];
+  /** Where they are remembered, of what can be seen. */
+  directories: string[];
+}
+
+/**
+ * Looks at the containers that were attached.
+ *
+ * @param configs by file name: Multus says in its configuration where it remembers its own.
+ * @param hostRoot where the node's file system is.
+ */
+export function lookAtAttachments(configs: ReadonlyMap<string, string> | undefined, hostRoot: string): Attachments {
+  const caches = [...CACHES, ...Array.from(configs?.values() ?? [], parse).flatMap(cacheOf)];
+  const directories = [...new Set(caches)].map((path) => join(hostRoot, path)).filter((path) => fs.existsSync(path));
+  const attachments = directories.flatMap(readAttachments);
+  const { living = [], gone = [] } = Object.groupBy(attachments, (one) =>
+    isGone(one, attachments, hostRoot) ? "gone" : "living",
+  );
+  return { living, gone, directories };
 }
 
 /** What cannot be read may name it, if it has the word. */

@@ -1,7 +1,9 @@
 /** The container runtime's own word: where it looks for CNI, and whether it still has a network after a change. */
+import * as fs from "node:fs";
 import { join, relative } from "node:path";
 
 import { isConfigName } from "../cni/config.ts";
+import { seenBelow } from "../cni/invoke.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { selectForContainerd } from "../cni/selection.ts";
 import type { Confirmation } from "../cri/confirm.ts";
@@ -58,8 +60,10 @@ export class Runtime {
     const isTouched = steps.some(({ kind, name, effect }) => kind === "config" && effect !== "none" && isConfigName(name));
     if (!isTouched || configDirectory === undefined) return undefined;
     const { name, configDir } = this.#before;
-    const here = isBelow(configDirectory, hostRoot) ? join("/", relative(hostRoot, configDirectory)) : undefined;
-    if (configDir !== undefined && here !== undefined && configDir !== here) {
+    // A directory that was named may be anywhere.
+    const isKnown = configDir !== undefined && isBelow(configDirectory, hostRoot);
+    if (isKnown && realPath(seenBelow(hostRoot, configDir)) !== configDirectory) {
+      const here = join("/", relative(hostRoot, configDirectory));
       warnings.push(`${here}: ${name} does not read this directory, but ${configDir}; name it with --config-dir`);
       return undefined;
     }
@@ -97,6 +101,10 @@ export class Runtime {
     const { signal } = new AbortController();
     return confirmNetwork(this.#options.socket, before, expected, { deadline: Date.now() + CONFIRM_MS, signal });
   }
+}
+
+function realPath(path: string | undefined): string | undefined {
+  return path !== undefined && fs.existsSync(path) ? fs.realpathSync(path) : path;
 }
 
 type Confirm = (typeof import("../cri/confirm.ts"))["confirmNetwork"];

@@ -66,6 +66,8 @@ export class NodeView {
 
   /** @throws Interrupted */
   async plugin(type: string): Promise<PluginView> {
+    // libcni looks for no such name, and the system knows none.
+    if (/[/\0]/u.test(type)) return this.#nowhere();
     const changed = this.#changes.get(type);
     if (changed !== undefined) return this.#ask(type, changed);
     const { pluginDirectory } = this.places;
@@ -84,13 +86,25 @@ export class NodeView {
 
   /** Is there such a file on the node? Undefined: its directory cannot be seen from here. */
   hasFile(path: string): boolean | undefined {
-    const { hostRoot, configDirectory } = this.places;
-    if (isBelow(path, HOST_CONFIG_PATH) && configDirectory !== undefined) {
-      return isFile(join(configDirectory, relative(HOST_CONFIG_PATH, path)));
+    const { hostRoot } = this.places;
+    if (!this.#isConfig(path)) {
+      const directory = seenBelow(hostRoot, dirname(path));
+      if (directory === undefined || !fs.existsSync(directory)) return hostRoot === "/" ? false : undefined;
     }
-    const directory = seenBelow(hostRoot, dirname(path));
-    if (directory === undefined || !fs.existsSync(directory)) return hostRoot === "/" ? false : undefined;
-    return isFile(seenBelow(hostRoot, path) ?? "");
+    return this.fileAt(path) !== undefined;
+  }
+
+  /** Where a file of the node is seen from here; undefined: it is not there, or cannot be seen. */
+  fileAt(path: string): string | undefined {
+    const { hostRoot, configDirectory = "" } = this.places;
+    const here = this.#isConfig(path)
+      ? join(configDirectory, relative(HOST_CONFIG_PATH, path))
+      : seenBelow(hostRoot, path);
+    return here !== undefined && isFile(here) ? here : undefined;
+  }
+
+  #isConfig(path: string): boolean {
+    return isBelow(path, HOST_CONFIG_PATH) && this.places.configDirectory !== undefined;
   }
 
   /** Those that are there, as paths below a root. */
@@ -112,8 +126,8 @@ export class NodeView {
     const seen = this.#pluginDirectories().map(({ directory }) => directory);
     const hidden = runtimePluginDirs.filter((path) => !isDirectory(seenBelow(hostRoot, path)));
     if (hostRoot !== "/" && hidden.length > 0) return { unseen: `${hidden.join(", ")} is not mounted` };
-    if (seen.length === 0) return { unseen: "no directory of plugins is mounted" };
-    return { missing: seen.join(" or ") };
+    if (seen.length === 0 && hostRoot !== "/") return { unseen: "no directory of plugins is mounted" };
+    return { missing: seen.join(" or ") || "/opt/cni/bin" };
   }
 
   async #ask(type: string, path: string): Promise<PluginView> {

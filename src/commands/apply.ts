@@ -1,16 +1,14 @@
 /** install, uninstall, apply and plan: one path, four ways to say what is desired and what is there. */
-import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
 import { parseLists, parseNames, type Kind, type Lists } from "../apply/asset.ts";
 import type { StepResult } from "../apply/plan.ts";
-import type { FileKind } from "../apply/prepare.ts";
 import { Failure } from "../errors.ts";
-import type { DirectoryRequest } from "../host/directory.ts";
-import { durationOf, isSet, textOf, type OptionName, type OptionTexts } from "../options.ts";
+import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
 import { formatSteps, printJson, printWarnings, signalEnding } from "../report.ts";
 import type { Ending, World } from "../world.ts";
+import { directoryOf } from "./directories.ts";
 
 type Verb = "install" | "uninstall" | "apply" | "plan";
 
@@ -64,8 +62,8 @@ function requestOf(verb: Verb, texts: OptionTexts, env: World["env"]): ApplyRequ
     lockTimeout: durationOf(texts, "lock-timeout"),
     ...(socket === undefined || socket === "" ? {} : { runtime: { socket, confirm: !isSet(texts, "no-confirm") } }),
     directories: {
-      plugin: directoryOf("plugin", "plugin-dir", "opt/cni/bin", texts),
-      config: directoryOf("config", "config-dir", "etc/cni/net.d", texts),
+      plugin: directoryOf("plugin", texts),
+      config: directoryOf("config", texts),
     },
   };
   refuseContradictions(texts, request);
@@ -94,18 +92,6 @@ function listsOf(verb: Verb, option: string, text: string): Lists {
   }
   const names = parseNames(option, text);
   return verb === "install" ? { desired: names } : { desired: [], current: names };
-}
-
-function directoryOf(kind: FileKind, option: OptionName, below: string, texts: OptionTexts): DirectoryRequest {
-  const hostRoot = textOf(texts, "host-root");
-  return {
-    holds: `${kind}s`,
-    path: texts[option] ?? join(hostRoot, below),
-    option: `--${option}`,
-    named: texts[option] !== undefined,
-    hostRoot,
-    hostRootNamed: texts["host-root"] !== undefined,
-  };
 }
 
 function refuseContradictions(texts: OptionTexts, { lists, prune, dryRun }: ApplyRequest): void {

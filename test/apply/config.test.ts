@@ -207,7 +207,7 @@ test("a template that is no text, or is a directory, is refused", async () => {
   const [a, b] = [await node.run(["install", "--configs=a.conf"]), await node.run(["install", "--configs=b.conf"])];
   assert.deepEqual([a.exitCode, a.stderr], [1, `cni-node: ${node.templates}/a.conf: is no UTF-8 text\n`]);
   assert.equal(b.exitCode, 1);
-  assert.match(b.stderr, /b\.conf: the template cannot be read: it is no regular file/u);
+  assert.match(b.stderr, /b\.conf: the template cannot be read: it is no regular file\n {2}hint: .*docker run -v/u);
 });
 
 /** Starts an installation of a plugin and of a configuration whose pointer's file is not there, and lets it wait. */

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { hash } from "node:crypto";
 import * as fs from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -106,6 +107,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
 
     test("applies manifests to a real API server, with a mounted kubeconfig", { skip: noCluster }, async () => {
       await using cluster = await startCluster();
+      await engine.reach(Number(new URL(cluster.server).port));
       fs.copyFileSync(cluster.adminKubeconfig, join(folder(".kube"), "config"));
       const subject = "{kind: ServiceAccount, name: multus, namespace: default}";
       const role = "{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}";
@@ -150,7 +152,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
     test("with --pause stays, and ends with 0 as soon as docker stop asks it to", async () => {
       const started = await example("install --plugins=bridge --pause");
       assert.equal(started.exitCode, 0, started.stderr);
-      await until(engine, "docker logs cni", /created {5}plugin {4}bridge/u);
+      await engine.logged("cni", /created {5}plugin {4}bridge/u);
       const state = "docker inspect --format '{{.State.Status}} {{.State.ExitCode}}' cni";
       assert.equal((await engine.sh(state)).stdout, "running 0\n");
       // Docker kills what has not ended in ten seconds: 137.
@@ -212,6 +214,13 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       assert.match(ran.stderr, /^cni-node: \/host\/opt\/cni\/bin: .*\n {2}hint: mount it, .*-v \/opt\/cni\/bin:/u);
     });
 
+    test("a file to be mounted that does not exist, of which Docker makes a directory, is told from a bad one", async () => {
+      const mount = ["-v", `${folder("none")}/05-x.conf:/etc/cni/net.d/05-x.conf`];
+      const ran = await engine.run([...MOUNT_CONFIGS, ...mount], "install", "--configs=05-x.conf");
+      assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
+      assert.match(ran.stderr, /^cni-node: \/etc\/cni\/net\.d\/05-x\.conf: .*no regular file\n {2}hint: .*does not exist/u);
+    });
+
     test("as a user who may not write says so, and can list", async () => {
       emptyNode();
       assert.equal((await engine.run(["--user=65534"], "list")).exitCode, 0);
@@ -241,7 +250,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       const options = [...MOUNTS, "-v", `${preload}:/hold.mjs:ro`, ...hold, "-e", "TEST_TO=/bin/vlan$"];
       const words = [...options, "cni-node", "install", "--plugins=bridge,vlan"].join(" ");
       await engine.sh(`docker run --detach --name killed ${words}`);
-      await until(engine, "docker logs killed 2>&1", /held/u);
+      await engine.logged("killed", /held/u);
       await engine.sh("docker kill killed");
       const ended = await engine.sh("docker wait killed");
       assert.equal(ended.stdout, "137\n");
@@ -273,7 +282,9 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       fs.writeFileSync(join(templates, "05-w.conf"), '{"name":"w","type":"vlan","delegates":[__gone.conf__]}\n');
       const options = [...MOUNTS, "-v", `${templates}:/etc/cni/net.d`].join(" ");
       await engine.sh(`docker run --detach --name waits ${options} cni-node install --configs=05-w.conf --wait=10m`);
-      await until(engine, "docker top waits", /cni-node/u);
+      // Process 1 is stopped only by signals that it has handlers for, which a run has before it does anything.
+      const pid = (await engine.sh("docker inspect --format '{{.State.Pid}}' waits")).stdout.trim();
+      while (!handles(join(engine.host, "proc", pid, "status"), constants.signals.SIGTERM));
       assert.equal((await engine.sh("docker stop --time=60 waits")).exitCode, 0);
       assert.match((await engine.sh("docker wait waits")).stdout, /^143\n$/u);
       assert.deepEqual(fs.readdirSync(netd), []);
@@ -329,7 +340,8 @@ async function catalogue(engine: Engine): Promise<{ plugins: Map<string, string>
   return { plugins: new Map(plugins.map(({ name, sha256 }) => [name, sha256])) };
 }
 
-/** Waits until a command prints it. */
-async function until(engine: Engine, command: string, expected: RegExp): Promise<void> {
-  while (!expected.test((await engine.sh(command)).stdout));
+/** Whether the process that this is the status of has a handler for a signal: proc(5). */
+function handles(status: string, signal: number): boolean {
+  const [, caught = "0"] = /^SigCgt:\t(\w+)$/mu.exec(fs.readFileSync(status, "utf8")) ?? [];
+  return (BigInt(`0x${caught}`) & (1n << BigInt(signal - 1))) !== 0n;
 }

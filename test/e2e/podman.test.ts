@@ -54,7 +54,7 @@ suite("the image, run by Podman", { skip: cannotStart }, () => {
     const words = `${MOUNTS.join(" ")} cni-node install --plugins=vlan --pause`;
     const started = await engine.sh(`docker run --detach --name stays ${words}`);
     assert.equal(started.exitCode, 0, started.stderr);
-    while (!(await engine.sh("docker logs stays")).stdout.includes("vlan"));
+    await engine.logged("stays", /created {5}plugin {4}vlan/u);
     assert.equal((await engine.sh("docker stop stays")).exitCode, 0);
     assert.equal((await engine.sh("docker inspect --format '{{.State.ExitCode}}' stays")).stdout, "0\n");
     assert.deepEqual(fs.readdirSync(bin), [".cni-node", "vlan"]);

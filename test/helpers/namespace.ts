@@ -1,4 +1,4 @@
-/** Mount and PID namespaces of a test's own: what is mounted there ends with them and is never seen elsewhere. */
+/** Namespaces of a test's own: what is mounted or started there ends with them and is never seen elsewhere. */
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { once } from "node:events";
@@ -19,7 +19,7 @@ interface NamespaceOptions {
   chroot?: string;
   /** Its processes have their own process numbers, too. */
   pid?: boolean;
-  /** It has a network of its own, too, with nothing in it. */
+  /** It has a network of its own, too: a loopback interface. */
   net?: boolean;
 }
 
@@ -31,9 +31,9 @@ export class Namespace implements AsyncDisposable {
   /** Its files as this process can reach them. */
   readonly root: string;
 
-  private constructor(keeper: ChildProcess, inner: number, { chroot, pid = false, net = false }: NamespaceOptions) {
+  private constructor(keeper: ChildProcess, inner: number, { chroot, ...options }: NamespaceOptions) {
     this.#keeper = keeper;
-    const kinds = ["--mount", ...(pid ? ["--pid"] : []), ...(net ? ["--net"] : [])];
+    const kinds = ["--mount", ...(["pid", "net"] as const).filter((kind) => options[kind]).map((kind) => `--${kind}`)];
     this.entrance = [...kinds, `--target=${inner}`, "--", ...(chroot === undefined ? [] : ["chroot", chroot])];
     this.root = `/proc/${inner}/root${chroot ?? ""}`;
   }
@@ -45,8 +45,9 @@ export class Namespace implements AsyncDisposable {
    */
   static async make(script: string, options: NamespaceOptions = {}): Promise<Namespace> {
     const pid = options.pid === true ? ["--pid", "--fork", "--kill-child", "--mount-proc"] : [];
-    const shell = ["sh", "-ec", `${script}\necho made\nexec cat`];
     const net = options.net === true ? ["--net"] : [];
+    const up = options.net === true ? "ip link set lo up\n" : "";
+    const shell = ["sh", "-ec", `${up}${script}\necho made\nexec cat`];
     const words = ["--mount", "--propagation=private", ...net, ...pid, ...shell];
     const keeper = spawn("unshare", words, { stdio: ["pipe", "pipe", "inherit"] });
     const [made] = (await Promise.race([once(keeper.stdout, "data"), once(keeper, "exit")])) as [unknown];

@@ -8,8 +8,8 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { buildArguments, formatLayers, layersOf } from "../../scripts/image.ts";
-import { makeBase, makeBases, type BaseNames } from "./bases.ts";
+import { BUILDAH_OPTIONS, buildArguments, formatLayers, layersOf } from "../../scripts/image.ts";
+import { makeBases, type BaseNames } from "./bases.ts";
 import { Builder, output } from "./builder.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -31,7 +31,6 @@ export function findImage(): string {
 /** A builder that has the base images. */
 export function preparedBuilder(): Builder {
   const directory = cacheDirectory();
-  sweep(directory);
   fs.mkdirSync(directory, { recursive: true });
   const builder = new Builder(directory);
   const done = join(directory, "bases");
@@ -41,15 +40,9 @@ export function preparedBuilder(): Builder {
   fs.rmSync(work, { recursive: true, force: true });
   fs.mkdirSync(work);
   makeBases(builder, baseNames(), work);
-  makeBase(builder, baseNames(), foreignBase(), work, "arm64");
   fs.rmSync(work, { recursive: true, force: true });
   fs.writeFileSync(done, "");
   return builder;
-}
-
-/** The base of the last stage for arm64. A name stands for one image only. */
-export function foreignBase(): string {
-  return `${baseNames()["BASE"]}-arm64`;
 }
 
 /** Builds the Dockerfile of the clone, with the caches of this machine. */
@@ -68,7 +61,7 @@ export function buildImage(builder: Builder, tag: string, options: readonly stri
     fs.mkdirSync(directory, { recursive: true });
     if (!fs.existsSync(link)) fs.symlinkSync(directory, link);
   }
-  const words = ["build", "--layers", "--pull-never", `--tag=${tag}`, ...buildArguments(), ...options, ROOT];
+  const words = ["build", ...BUILDAH_OPTIONS, "--pull-never", `--tag=${tag}`, ...buildArguments(), ...options, ROOT];
   builder.buildah(words, { TMPDIR: temporary });
 }
 
@@ -103,6 +96,7 @@ function sweep(directory: string): void {
 }
 
 if (import.meta.main) {
+  sweep(cacheDirectory());
   const builder = preparedBuilder();
   const archive = join(cacheDirectory(), "image.tar");
   buildImage(builder, IMAGE);

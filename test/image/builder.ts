@@ -4,8 +4,6 @@ import { join } from "node:path";
 
 /** A container in which an image is made. */
 interface Working {
-  /** Its root file system, as this process sees it. */
-  root: string;
   copy(from: string, to: string): void;
   /** Runs a shell script in it. */
   run(script: string): void;
@@ -24,26 +22,22 @@ export class Builder {
 
   /** Runs buildah with its messages going to ours; gives what it prints. */
   buildah(args: readonly string[], env: NodeJS.ProcessEnv = {}): string {
-    // The test machine may be a container, in which no other container can be started by an OCI runtime.
-    return output("buildah", [...this.#store, ...args], { BUILDAH_ISOLATION: "chroot", ...env });
+    // What it mounts and leaves mounted, its store among it, ends with the namespace. The test machine may be a container,
+    // in which no other container can be started by an OCI runtime.
+    const words = ["--mount", "--propagation=private", "buildah", ...this.#store, ...args];
+    return output("unshare", words, { BUILDAH_ISOLATION: "chroot", ...env });
   }
 
   /** Makes an image from another one. */
   make(name: string, from: string, fill: (working: Working) => void): void {
-    this.within(from, fill, name);
-  }
-
-  /** Does something in a container of an image, which then is the new image of that name, or is gone. */
-  within(from: string, use: (working: Working) => void, name?: string): void {
     const container = this.buildah(["from", "--pull-never", from]).trim();
     try {
-      use({
-        root: this.buildah(["mount", container]).trim(),
+      fill({
         copy: (source, target) => void this.buildah(["copy", "--quiet", container, source, target]),
         run: (script) => void this.buildah(["run", container, "sh", "-ec", script]),
         set: (option, value) => void this.buildah(["config", option, value, container]),
       });
-      if (name !== undefined) this.buildah(["commit", "--quiet", container, name]);
+      this.buildah(["commit", "--quiet", container, name]);
     } finally {
       this.buildah(["rm", container]);
     }

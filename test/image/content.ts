@@ -38,9 +38,9 @@ export class Content implements Disposable {
     }
   }
 
-  /** Of each layer above the base: every entry by its path, with type, mode, owner, time and what is in it. */
-  get own(): Record<string, string>[] {
-    return this.#layers.slice(1).map((_, index) => entriesOf(join(this.#directory, String(index + 1))));
+  /** Of each layer, the lowest first: every entry by its path, with type, mode, owner, time and what is in it. */
+  get entries(): Record<string, string>[] {
+    return this.#layers.map((_, index) => entriesOf(join(this.#directory, String(index))));
   }
 
   #readJson(name: string): unknown {

@@ -1,9 +1,12 @@
 /**
  * Docker and Podman of a test's own, with the image loaded. They live in namespaces that end with the test: their
- * mounts, processes and sockets are seen nowhere else, and /opt and /etc of this machine are not what they mount.
+ * mounts, processes, sockets and interfaces are seen nowhere else, and /opt and /etc of this machine are not what they
+ * mount. That is for the machine's own engine, too: a second dockerd would remove its bridge.
  */
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import * as fs from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -28,7 +31,19 @@ export interface Engine extends AsyncDisposable {
   sh(script: string): Promise<Ran>;
   /** `docker run --rm`, or the same of another engine. */
   run(options: readonly string[], ...args: string[]): Promise<Ran>;
+  /** Waits until a container has written it. @throws when it ends without. */
+  logged(container: string, expected: RegExp): Promise<void>;
+  /** Lets containers in the host's network reach a port of the test's own loopback interface under the same number. */
+  reach(port: number): Promise<void>;
 }
+
+/** What listens in an engine's network, and hands each connection on to a socket in the file system. */
+const FORWARD = `
+  const { connect, createServer } = require("node:net");
+  const [path, port] = process.argv.slice(1);
+  const join = (a, b) => { a.pipe(b).on("error", () => a.destroy()); };
+  createServer((there) => { const here = connect(path); join(there, here); join(here, there); })
+    .listen(Number(port), "127.0.0.1", () => console.log("listens"));`;
 
 /** Starts dockerd, and loads the image. */
 export async function startDocker(): Promise<Engine> {
@@ -39,7 +54,7 @@ export async function startDocker(): Promise<Engine> {
     "exec-root": join(directory, "exec"),
     pidfile: join(directory, "docker.pid"),
     hosts: [socket],
-    // The machine's network stays as it is.
+    // No test wants a network of Docker's.
     iptables: false,
     ip6tables: false,
     bridge: "none",
@@ -48,11 +63,11 @@ export async function startDocker(): Promise<Engine> {
     ),
   };
   fs.writeFileSync(join(directory, "daemon.json"), JSON.stringify(settings));
-  const namespace = await Namespace.make(ownMachine(directory), { pid: true });
+  const namespace = await Namespace.make(ownMachine(directory), { pid: true, net: true });
   const log = join(directory, "dockerd.log");
   const daemon = namespace.spawn(["sh", "-c", `exec dockerd --config-file ${directory}/daemon.json >${log} 2>&1`]);
   const env = { DOCKER_HOST: socket, DOCKER_CONFIG: join(directory, "config"), HOME: join(directory, "work") };
-  const engine = engineOf(directory, namespace, env, ["docker", "run", "--rm"]);
+  const engine = engineOf(directory, namespace, env);
   const ended = new Promise<never>((_, reject) => {
     daemon.on("exit", () => reject(new Error(fs.existsSync(log) ? fs.readFileSync(log, "utf8").slice(-4000) : "")));
   });
@@ -65,7 +80,7 @@ export async function startDocker(): Promise<Engine> {
 /** Has Podman load the image; it has no daemon. */
 export async function startPodman(): Promise<Engine> {
   const directory = makeDirectory();
-  const namespace = await Namespace.make(ownMachine(directory), { pid: true });
+  const namespace = await Namespace.make(ownMachine(directory), { pid: true, net: true });
   const places = { root: "data", runroot: "run", tmpdir: "tmp", "network-config-dir": "networks" };
   const options = Object.entries(places).map(([name, path]) => `--${name}=${join(directory, path)}`);
   const podman = ["podman", ...options, "--cgroup-manager=cgroupfs", "--runtime=runc", "--events-backend=file"];
@@ -77,7 +92,7 @@ export async function startPodman(): Promise<Engine> {
     `exec ${podman.join(" ")} "$verb" "$@"`,
   ];
   fs.writeFileSync(join(directory, "bin/docker"), `${script.join("\n")}\n`, { mode: 0o755 });
-  const engine = engineOf(directory, namespace, { HOME: join(directory, "work") }, ["docker", "run", "--rm"]);
+  const engine = engineOf(directory, namespace, { HOME: join(directory, "work") });
   await succeed(engine, `docker load --quiet --input ${findImage()}`);
   return engine;
 }
@@ -99,26 +114,47 @@ function ownMachine(directory: string): string {
   ].join("\n");
 }
 
-function engineOf(
-  directory: string,
-  namespace: Namespace,
-  settings: NodeJS.ProcessEnv,
-  runWords: readonly string[],
-): Engine {
+function engineOf(directory: string, namespace: Namespace, settings: NodeJS.ProcessEnv): Engine {
   const env = { ...settings, PATH: `${join(directory, "bin")}:${process.env["PATH"]}` };
   const work = join(directory, "work");
   const inside = async (command: readonly string[]): Promise<Ran> => endOf(namespace.spawn(command, env));
+  const forwards: Server[] = [];
   return {
     host: namespace.root,
     work,
     sh: async (script) => inside(["sh", "-c", `cd ${work}\n${script}`]),
-    run: async (options, ...args) => inside([...runWords, ...options, "cni-node", ...args]),
+    run: async (options, ...args) => inside(["docker", "run", "--rm", ...options, "cni-node", ...args]),
+    async logged(container, expected) {
+      for (;;) {
+        const state = await inside(["docker", "inspect", "--format", "{{.State.Running}}", container]);
+        const { stdout, stderr } = await inside(["docker", "logs", container]);
+        if (expected.test(stdout + stderr)) return;
+        if (state.stdout !== "true\n") throw new Error(`${container} has ended: ${state.stderr}${stdout}${stderr}`);
+      }
+    },
+    async reach(port) {
+      const path = join(directory, `${port}.sock`);
+      const server = createServer((there) => {
+        const here = connect(port, "127.0.0.1");
+        pipe(there, here);
+        pipe(here, there);
+      }).listen(path);
+      forwards.push(server);
+      await once(server, "listening");
+      const listener = namespace.spawn([process.execPath, "-e", FORWARD, path, String(port)]);
+      if (listener.stdout) await once(listener.stdout, "data");
+    },
     async [Symbol.asyncDispose]() {
+      for (const server of forwards) server.close();
       await inside(["sh", "-c", "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force"]);
       await namespace[Symbol.asyncDispose]();
       fs.rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
     },
   };
+}
+
+function pipe(from: Socket, to: Socket): void {
+  from.pipe(to).on("error", () => from.destroy());
 }
 
 async function succeed(engine: Engine, script: string): Promise<void> {

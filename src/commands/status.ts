@@ -1,0 +1,52 @@
+/** status: says what is on a node, and what is wrong with it. */
+import { isSet, textOf, type OptionTexts } from "../options.ts";
+import { printJson } from "../report.ts";
+import { lookAtNode, type NodeStatus } from "../status/status.ts";
+import { formatStatus } from "../status/text.ts";
+import type { Ending, World } from "../world.ts";
+import { directoryOf } from "./directories.ts";
+
+/** Looks at a node, prints what was found, and ends with 3 if something is wrong. */
+export async function runStatus(texts: OptionTexts, world: World): Promise<Ending> {
+  const criSocket = texts["cri-socket"];
+  const status = await lookAtNode(
+    {
+      directories: { plugin: directoryOf("plugin", texts), config: directoryOf("config", texts) },
+      pluginSource: textOf(texts, "plugin-source"),
+      checksum: isSet(texts, "checksum"),
+      ...(criSocket === undefined ? {} : { criSocket }),
+    },
+    world.signal,
+  );
+  const exitCode = status.findings.length === 0 ? 0 : 3;
+  if (texts.output === "json") {
+    printJson(world, { command: "status", result: "done", exitCode, ...jsonOf(status) });
+  } else {
+    world.stdout(formatStatus(status));
+  }
+  return { exitCode };
+}
+
+/** Without the contents of configurations: there may be secrets in them. */
+function jsonOf({ choices, word, rules, configDirectory, plugins, ...status }: NodeStatus): Record<string, unknown> {
+  const networks = rules.map((rule) => {
+    const { chosen, error } = choices?.[rule] ?? {};
+    if (chosen === undefined) return { rule, reason: error?.message };
+    const { name, cniVersion } = chosen.list;
+    const chain = chosen.list.plugins.map(({ type }) => type);
+    return { rule, file: chosen.file, name, cniVersion, plugins: chain };
+  });
+  return {
+    ...status,
+    plugins: plugins.map(({ path: _path, ...plugin }) => plugin),
+    ...(choices === undefined ? {} : { configDirectory, networks }),
+    ...(word === undefined ? {} : { runtime: wordOf(word) }),
+  };
+}
+
+function wordOf(word: NonNullable<NodeStatus["word"]>): Record<string, unknown> {
+  const { name, version, networkReady, reason, message, configDir, pluginDirs, loadError, networks } = word;
+  const loaded = networks?.map((one) => ({ name: one.name, cniVersion: one.cniVersion }));
+  const because = networkReady ? {} : { reason: message === "" ? reason : message };
+  return { name, version, networkReady, ...because, configDir, pluginDirs, loadError, networks: loaded };
+}

@@ -1,0 +1,120 @@
+/** The kubeconfigs that plugins on a node use: whether they will be let in with them. Secrets are read, never shown. */
+import { X509Certificate } from "node:crypto";
+import * as fs from "node:fs";
+
+import * as v from "valibot";
+import { parse } from "yaml";
+
+import { isSystemError, reasonOf, systemFailure } from "../errors.ts";
+import type { Finding } from "../finding.ts";
+import { modeFindings } from "./files.ts";
+
+const User = v.object({
+  name: v.string(),
+  user: v.nullish(
+    v.object({
+      token: v.optional(v.string()),
+      tokenFile: v.optional(v.string()),
+      "client-certificate": v.optional(v.string()),
+      "client-certificate-data": v.optional(v.string()),
+    }),
+  ),
+});
+
+const Kubeconfig = v.object({
+  "current-context": v.optional(v.string()),
+  contexts: v.nullish(v.array(v.object({ name: v.string(), context: v.nullish(v.object({ user: v.string() })) })), []),
+  users: v.nullish(v.array(User), []),
+});
+
+/** Until when a credential is good, in milliseconds since the epoch. */
+interface Validity {
+  what: "token" | "client certificate";
+  from: number | undefined;
+  until: number;
+}
+
+/** Whoever renews a credential does so long before so little of its life is left. */
+const LAST_PART = 0.1;
+/** Where it does not say since when it is good. */
+const LAST_HOUR = 3_600_000;
+
+/**
+ * Looks at a kubeconfig.
+ *
+ * @param here where it is seen from here. @param path as the node sees it.
+ * @param seen where a path of the node is seen from here; undefined: it is not.
+ * @param now milliseconds since the epoch.
+ * @throws Failure where it may not be read.
+ */
+export function lookAtKubeconfig(
+  here: string,
+  path: string,
+  seen: (path: string) => string | undefined,
+  now: number,
+): Finding[] {
+  const stat = fs.statSync(here, { throwIfNoEntry: false });
+  if (stat === undefined) return [];
+  const modes = modeFindings(stat, path, { isSecret: true });
+  try {
+    const validities = validitiesOf(fs.readFileSync(here, "utf8"), seen);
+    return [...modes, ...validities.flatMap((one) => objectionTo(one, path, now))];
+  } catch (error) {
+    if (isSystemError(error, "EACCES", "EPERM")) throw systemFailure(path, "cannot be read", error);
+    // The message of a parser would quote the text.
+    const why = error instanceof Error && "errno" in error ? reasonOf(error) : "is no kubeconfig";
+    const message = `${why}: its plugin fails for every new pod`;
+    return [
+      ...modes,
+      { code: "kubeconfig-invalid", severity: "error", path, message, hint: "have its agent write it again" },
+    ];
+  }
+}
+
+function validitiesOf(text: string, seen: (path: string) => string | undefined): Validity[] {
+  const { contexts, users, "current-context": current } = v.parse(Kubeconfig, parse(text));
+  const name = contexts.find((one) => one.name === current)?.context?.user;
+  const user = users.find((one) => one.name === name)?.user;
+  const token = user?.token ?? read(user?.tokenFile, seen);
+  const data = user?.["client-certificate-data"];
+  const certificate = data === undefined ? read(user?.["client-certificate"], seen) : Buffer.from(data, "base64");
+  return [tokenValidity(token), certificateValidity(certificate)].filter((one) => one !== undefined);
+}
+
+function read(path: string | undefined, seen: (path: string) => string | undefined): string | undefined {
+  const here = path === undefined ? undefined : seen(path);
+  return here === undefined ? undefined : fs.readFileSync(here, "utf8");
+}
+
+const Claims = v.object({ exp: v.number(), iat: v.optional(v.number()) });
+
+/** Undefined: it does not say, as the tokens in Secrets. */
+function tokenValidity(token: string | undefined): Validity | undefined {
+  const [, payload] = token?.trim().split(".") ?? [];
+  const claims = v.safeParse(v.pipe(v.string(), v.parseJson(), Claims), decode(payload ?? ""));
+  if (!claims.success) return undefined;
+  const { exp, iat } = claims.output;
+  return { what: "token", from: iat === undefined ? undefined : iat * 1000, until: exp * 1000 };
+}
+
+function decode(payload: string): string {
+  return Buffer.from(payload, "base64url").toString();
+}
+
+function certificateValidity(pem: string | Buffer | undefined): Validity | undefined {
+  if (pem === undefined) return undefined;
+  const { validFromDate, validToDate } = new X509Certificate(pem);
+  return { what: "client certificate", from: validFromDate.getTime(), until: validToDate.getTime() };
+}
+
+function objectionTo({ what, from, until }: Validity, path: string, now: number): Finding[] {
+  const hint = "the agent that writes it must renew it: see its log, or restart its pod on this node";
+  const when = new Date(until).toISOString().replace(/\.\d+Z$/u, "Z");
+  if (until <= now) {
+    const message = `has a ${what} that expired at ${when}: the API refuses its plugin (Unauthorized) for every new pod`;
+    return [{ code: "credentials-expired", severity: "error", path, message, hint }];
+  }
+  if (until - now > (from === undefined ? LAST_HOUR : (until - from) * LAST_PART)) return [];
+  const message = `has a ${what} that expires at ${when}, and that nobody has renewed for nine tenths of its life`;
+  return [{ code: "credentials-expire", severity: "warning", path, message, hint }];
+}

@@ -1,0 +1,159 @@
+/** The files in a node's directories: who may read and write them, and which of them nobody reads. */
+import * as fs from "node:fs";
+import { join } from "node:path";
+
+import { isConfigName, parseNetworkList } from "../cni/config.ts";
+import { configFiles, loadFile, type DirectoryListing } from "../cni/listing.ts";
+import type { Finding } from "../finding.ts";
+import type { TargetDirectory } from "./places.ts";
+
+/** What may be read to see whether it is a configuration; those have a few KiB. */
+const MAX_SIZE = 256 * 1024;
+
+/** What is wrong with the names in a directory of configurations. */
+export function lookAtNames(listing: DirectoryListing, { path, shown }: TargetDirectory): Finding[] {
+  return [...twinsOf(listing, shown), ...namesakesOf(listing, shown), ...unreadOf(listing, path, shown)];
+}
+
+/** Files that differ in their extension only: somebody switched from one form to the other, and left the old one. */
+function twinsOf(listing: DirectoryListing, shown: string): Finding[] {
+  const byStem = Map.groupBy(configFiles(listing), stemOf);
+  return [...byStem.values()].flatMap(([first = "", ...others]) =>
+    others.map((other) => ({
+      code: "stale-twin",
+      severity: "warning",
+      path: join(shown, first),
+      message: `hides ${other}: runtimes read it first, for "${extensionOf(first)}" sorts before "${extensionOf(other)}"`,
+      hint: `see which of the two is meant, and remove the other; an installer that changed from .conf to .conflist leaves the old one`,
+    })),
+  );
+}
+
+/** The attachments of one would be taken for the other's (CNI specification, section 1). Of twins only one is meant. */
+function namesakesOf(listing: DirectoryListing, shown: string): Finding[] {
+  const networks = configFiles(listing).flatMap((file) => {
+    const loaded = loadFile(file, listing);
+    return "network" in loaded ? [{ file, name: loaded.network.list.name }] : [];
+  });
+  const byName = Map.groupBy(networks, ({ name }) => name);
+  return [...byName.values()].flatMap(([first, ...others]) =>
+    others
+      .filter(({ file }) => stemOf(file) !== stemOf(first?.file ?? ""))
+      .map(({ file, name }) => ({
+        code: "network-name-shared",
+        severity: "warning",
+        path: join(shown, file),
+        message: `has the network name ${JSON.stringify(name)}, as ${first?.file ?? ""} has: their addresses and attachments get mixed up`,
+        hint: "give each network a name of its own",
+      })),
+  );
+}
+
+function stemOf(file: string): string {
+  return file.replace(/\.[^.]*$/u, "");
+}
+
+function extensionOf(file: string): string {
+  return /\.[^.]*$/u.exec(file)?.[0] ?? "";
+}
+
+/** What was a configuration, or is one under a name that no runtime reads. */
+function unreadOf({ entries }: DirectoryListing, path: string, shown: string): Finding[] {
+  return Array.from(entries).flatMap(([file, { type }]): Finding[] => {
+    if (type === "directory" || isConfigName(file) || file.startsWith(".")) return [];
+    const subject = { path: join(shown, file), severity: "warning" as const };
+    const former = /^.+\.(?:conflist|conf|json)(?=[.~_-])/u.exec(file)?.[0];
+    if (file.endsWith(".cilium_bak")) {
+      return [
+        {
+          code: "set-aside-by-cilium",
+          ...subject,
+          message: "was renamed by Cilium, which does not suffer other configurations beside its own: nobody reads it",
+          hint: "set cni.exclusive=false in Cilium's values, and install the configuration again; or remove it for good",
+        },
+      ];
+    }
+    if (former !== undefined) {
+      const hint = `give it its name back (${former}) if it is to be used, else move it out of this directory`;
+      return [{ code: "set-aside", ...subject, message: "is a configuration that was renamed: nobody reads it", hint }];
+    }
+    if (!isNetwork(join(path, file))) return [];
+    return [
+      {
+        code: "name-unread",
+        ...subject,
+        message: "is a network configuration that nobody reads, for its name does not end in .conf, .conflist or .json",
+        hint: "name it .conflist if it has plugins, else .conf",
+      },
+    ];
+  });
+}
+
+function isNetwork(path: string): boolean {
+  const text = readSmall(path);
+  return ["a.conflist", "a.conf"].some((name) => text !== undefined && "list" in parseNetworkList(name, text));
+}
+
+function readSmall(path: string): string | undefined {
+  try {
+    const stat = fs.statSync(path);
+    return stat.isFile() && stat.size <= MAX_SIZE ? fs.readFileSync(path, "utf8") : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Who may read and write the configurations (CIS Kubernetes Benchmark 1.1.9 and 1.1.10: mode 600 or stricter, root).
+ */
+export function lookAtModes(files: readonly string[], { path, shown }: TargetDirectory): Finding[] {
+  return files.flatMap((file) => {
+    const stat = statOf(join(path, file));
+    return stat?.isFile() === true ? modeFindings(stat, join(shown, file), { isSecret: false }) : [];
+  });
+}
+
+/** @param isSecret it holds credentials for sure. */
+export function modeFindings(stat: fs.Stats, path: string, { isSecret }: { isSecret: boolean }): Finding[] {
+  const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
+  const found: Finding[] = [];
+  if ((stat.mode & 0o177) !== 0) {
+    found.push({
+      code: isSecret ? "kubeconfig-mode" : "file-mode",
+      severity: "warning",
+      path,
+      message: isSecret
+        ? `has mode ${mode}: whoever reads it has the rights of the plugin in the cluster`
+        : `has mode ${mode}, and not 0600 or stricter (CIS Kubernetes Benchmark 1.1.9): configurations may hold credentials`,
+      hint: "chmod 600, and tell its installer: it may write it again",
+    });
+  }
+  if (stat.uid !== 0 || stat.gid !== 0) {
+    found.push({
+      code: "file-owner",
+      severity: "warning",
+      path,
+      message: `belongs to ${stat.uid}:${stat.gid}, and not to root:root (CIS Kubernetes Benchmark 1.1.10): who may write it decides what root runs`,
+      hint: "chown root:root",
+    });
+  }
+  return found;
+}
+
+/** A directory, or a plugin, that others than root may write to. */
+export function writableFindings(here: string, path: string): Finding[] {
+  const stat = statOf(here);
+  if (stat === undefined || (stat.mode & 0o022) === 0) return [];
+  const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
+  const message = `has mode ${mode}: others than root may write there, and the container runtime runs it as root`;
+  return [{ code: "writable-by-others", severity: "warning", path, message, hint: "chmod go-w" }];
+}
+
+function statOf(path: string): fs.Stats | undefined {
+  try {
+    return fs.statSync(path);
+  } catch {
+    // A link that leads nowhere, or round in circles.
+    return undefined;
+  }
+}

@@ -1,0 +1,353 @@
+/** The network of the pods: what the container runtimes take, and whether it can work. */
+import { isDeepStrictEqual } from "node:util";
+import { join } from "node:path";
+
+import { examineConfigs, leftPointers } from "../apply/proof.ts";
+import type { NodeView, PluginView } from "../apply/view.ts";
+import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
+import { referencesOf } from "../cni/references.ts";
+import {
+  selectForContainerd,
+  selectForCrio,
+  type FileVerdict,
+  type PluginAnswer,
+  type Selection,
+} from "../cni/selection.ts";
+import type { RuntimeStatus } from "../cri/status.ts";
+import type { Finding } from "../finding.ts";
+
+/** The rules by which runtimes choose. */
+export const RULES = ["containerd", "CRI-O"] as const;
+/** One of them. */
+export type Rule = (typeof RULES)[number];
+
+/** What each of the runtimes makes of the directory. */
+export type Choices = Record<Rule, Selection>;
+
+/** One plugin that the pods' network needs. */
+export interface PluginStatus {
+  name: string;
+  state: "runs" | "broken" | "missing" | "unproved";
+  /** Its file, as it is seen from here. */
+  path?: string;
+  /** The versions of the specification that it supports. */
+  cniVersions?: readonly string[];
+  /** Why it is not known to run. */
+  reason?: string;
+}
+
+/**
+ * What the runtimes take.
+ *
+ * @param word what the runtime that is on this node says of itself.
+ */
+export async function choose(
+  listing: DirectoryListing,
+  view: NodeView,
+  word: RuntimeStatus | undefined,
+): Promise<Choices> {
+  const networks = configFiles(listing).flatMap((file) => {
+    const loaded = loadFile(file, listing);
+    return "network" in loaded ? loaded.network.list.plugins : [];
+  });
+  const types = new Set(networks.map(({ type }) => type).filter((type) => !type.includes("/")));
+  const answers = new Map<string, PluginAnswer | undefined>();
+  for (const type of types) answers.set(type, answerOf(await view.plugin(type)));
+  return {
+    containerd: selectForContainerd(listing, word?.maxConfigs === undefined ? {} : { maxConfNum: word.maxConfigs }),
+    "CRI-O": selectForCrio(listing, (type) => answers.get(type), { defaultNetwork: word?.defaultNetwork ?? "" }),
+  };
+}
+
+/** What cannot be seen from here is taken to support everything: nothing is held against it. */
+function answerOf(plugin: PluginView): PluginAnswer | undefined {
+  if ("missing" in plugin) return undefined;
+  if ("versions" in plugin) return plugin;
+  const isSure = "objection" in plugin && plugin.objection.severity === "error";
+  return isSure ? { problem: plugin.objection.message } : { versions: EVERY_VERSION };
+}
+
+const EVERY_VERSION = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+
+/** The rule of the runtime that is on this node; both where it has not been asked. */
+export function rulesOf(word: RuntimeStatus | undefined): readonly Rule[] {
+  if (word?.name === "containerd") return ["containerd"];
+  return word?.name === "cri-o" ? ["CRI-O"] : RULES;
+}
+
+/** The networks that pods get, each once. */
+export function chosenNetworks(choices: Choices, rules: readonly Rule[]): Network[] {
+  const chosen = rules.flatMap((rule) => choices[rule].chosen ?? []);
+  return chosen.filter(({ file }, index) => chosen.findIndex((other) => other.file === file) === index);
+}
+
+/** Every plugin that these networks need, and `loopback`, which runtimes call for each pod. */
+export async function askPlugins(networks: readonly Network[], view: NodeView): Promise<PluginStatus[]> {
+  const names = [...new Set([...networks.flatMap(({ list }) => referencesOf({ plugins: list.plugins })), "loopback"])];
+  const plugins: PluginStatus[] = [];
+  for (const name of names.filter((one) => !one.includes("/"))) plugins.push(statusOf(name, await view.plugin(name)));
+  return plugins;
+}
+
+function statusOf(name: string, plugin: PluginView): PluginStatus {
+  if ("missing" in plugin) return { name, state: "missing", reason: `is not in ${plugin.missing}` };
+  if ("unseen" in plugin) return { name, state: "unproved", reason: plugin.unseen };
+  const { path } = plugin;
+  if ("versions" in plugin) return { name, state: "runs", path, cniVersions: plugin.versions };
+  const { severity, message } = plugin.objection;
+  return { name, state: severity === "error" ? "broken" : "unproved", path, reason: message };
+}
+
+/** What is wrong with the pods' network. @param shown the directory of configurations as the node sees it. */
+export async function lookAtNetwork(
+  listing: DirectoryListing,
+  {
+    choices,
+    rules,
+    plugins,
+    shown,
+  }: { choices: Choices; rules: readonly Rule[]; plugins: readonly PluginStatus[]; shown: string },
+  view: NodeView,
+): Promise<Finding[]> {
+  const inUse = configFiles(listing).filter((file) =>
+    rules.some((rule) => isInUse(file, choices[rule], rule === "containerd" || rules.length === 1)),
+  );
+  const waiting = configFiles(listing).filter(
+    (file) => !inUse.includes(file) && "objection" in loadFile(file, listing),
+  );
+  const networks = chosenNetworks(choices, rules);
+  const examined = await examineConfigs(listing, view, [...inUse, ...networks.flatMap((one) => behind(one, listing))]);
+  return [
+    ...withoutNetwork(choices, rules, shown),
+    ...examined.map(({ about: _about, path, ...finding }) => ({ ...finding, path: join(shown, path) })),
+    ...inUse.flatMap((file) => pointersOf(file, listing, shown)),
+    ...waiting.map((file) => brokenUnused(file, listing, shown)),
+    ...networks.flatMap((network) => lookAtChain(network, view, listing, shown)),
+    ...rules.flatMap((rule) => warningsOf(choices[rule], shown)).filter(isFirst),
+    ...withoutLoopback(plugins, rules),
+  ];
+}
+
+/** @param isBrokenTold what the runtime passes over is told where it is surely this runtime, or ends the search. */
+function isInUse(file: string, { files, chosen }: Selection, isBrokenTold: boolean): boolean {
+  const order = files.map((one) => one.file);
+  const isBefore = chosen === undefined || order.indexOf(file) <= order.indexOf(chosen.file);
+  const verdict = files.find((one) => one.file === file)?.verdict;
+  const isTried = verdict === "refused" || verdict === "loaded" || (verdict === "broken" && isBrokenTold);
+  return verdict === "chosen" || (isBefore && isTried);
+}
+
+function withoutNetwork(choices: Choices, rules: readonly Rule[], shown: string): Finding[] {
+  const without = rules.filter((rule) => choices[rule].chosen === undefined);
+  const [first] = without;
+  if (first === undefined) return [];
+  const reasons = new Set(without.map((rule) => choices[rule].error?.message));
+  const empty = choices[first].error?.code === "no-file";
+  return [
+    {
+      code: "no-network",
+      // One of the two would have a network, and it is not known which of them is on this node.
+      severity: without.length === rules.length ? "error" : "warning",
+      path: shown,
+      message: `${[...reasons].join("; ")}: with ${without.join(" and ")} the node is NotReady, and no pod starts`,
+      hint: empty
+        ? "the primary network's agent (Calico, Cilium, flannel …) writes one: see whether its pod runs on this node"
+        : "mend what is said of these files here; the runtime loads them again by itself",
+    },
+  ];
+}
+
+/** In what cannot be loaded; a pointer that nobody has replaced is mostly why. */
+function pointersOf(file: string, listing: DirectoryListing, shown: string): Finding[] {
+  const entry = listing.entries.get(file);
+  if (entry?.type !== "file" || "network" in loadFile(file, listing)) return [];
+  return leftPointers(entry.text).map(({ about: _about, ...finding }) => ({ ...finding, path: join(shown, file) }));
+}
+
+/** It comes after others, and does no harm as long as these are there. */
+function brokenUnused(file: string, listing: DirectoryListing, shown: string): Finding {
+  const loaded = loadFile(file, listing);
+  return {
+    code: "config-broken-unused",
+    severity: "warning",
+    path: join(shown, file),
+    message: `${"objection" in loaded ? loaded.objection.message : ""}; nobody uses it as long as others come before it, and containerd has no network if it comes first`,
+    hint: "mend it or move it away",
+  };
+}
+
+/** What selection says of a network that is loaded and cannot work, and the proof does not. */
+function warningsOf({ chosen, warnings }: Selection, shown: string): Finding[] {
+  const path = join(shown, chosen?.file ?? "");
+  return warnings.flatMap(({ code, message }): Finding[] => {
+    if (code === "name") {
+      const hint = 'give it a "name" of letters, digits, _ . - that begins with a letter or digit';
+      return [{ code: "network-name", severity: "error", path, message, hint }];
+    }
+    if (code === "type") {
+      return [{ code: "plugin-type", severity: "error", path, message, hint: "give the file name of the plugin only" }];
+    }
+    if (code === "version") {
+      const hint = 'use "cniVersion": "1.0.0", or "0.3.1" with old plugins';
+      return [{ code: "version-unknown", severity: "error", path, message, hint }];
+    }
+    return [];
+  });
+}
+
+function isFirst({ code, path }: Finding, index: number, all: readonly Finding[]): boolean {
+  return all.findIndex((other) => other.code === code && other.path === path) === index;
+}
+
+/** Plugins that change an interface which another one has made. */
+const CHAINED = new Set(["portmap", "bandwidth", "tuning", "firewall", "sbr", "istio-cni", "linkerd-cni"]);
+
+function lookAtChain(network: Network, view: NodeView, listing: DirectoryListing, shown: string): Finding[] {
+  const { file, list } = network;
+  const path = join(shown, file);
+  const found: Finding[] = [];
+  const [first] = list.plugins;
+  if (first !== undefined && CHAINED.has(first.type)) {
+    const message = `begins with ${first.type}, which changes an interface that another plugin has made: there is none, and no pod starts`;
+    const hint = "the primary network's plugin comes first in the chain: have its agent write its configuration again";
+    found.push({ code: "chain-without-interface", severity: "error", path, message, hint });
+  }
+  const twice = list.plugins.find((one, index) =>
+    list.plugins.slice(0, index).some((two) => isDeepStrictEqual(one, two)),
+  );
+  if (twice !== undefined) {
+    const message = `has ${twice.type} twice with the same configuration: it is called twice for every pod`;
+    found.push({ code: "chain-duplicate", severity: "warning", path, message, hint: "remove one of the two entries" });
+  }
+  for (const plugin of list.plugins) {
+    const { readinessindicatorfile: indicator, clusterNetwork } = plugin;
+    if (typeof indicator === "string" && indicator.startsWith("/") && view.hasFile(indicator) === false) {
+      const message = `has ${plugin.type} wait for ${indicator} (readinessindicatorfile), which is not there: each pod waits 45 seconds and fails`;
+      const hint =
+        "the primary network's agent writes that file when it is ready: see whether its pod runs on this node";
+      found.push({ code: "readiness-file-missing", severity: "error", path, message, hint });
+    }
+    const target = typeof clusterNetwork === "string" ? fileBehind(clusterNetwork) : undefined;
+    if (target !== undefined && !listing.entries.has(target)) {
+      const message = `has ${plugin.type} take the pods' network from ${String(clusterNetwork)} (clusterNetwork), which is not there: no pod starts`;
+      const hint = "name the file that the primary network's agent writes; if it was renamed, see who did it";
+      found.push({ code: "cluster-network-missing", severity: "error", path, message, hint });
+    }
+  }
+  return found;
+}
+
+/** The configurations in the same directory that Multus takes the pods' network from. */
+function behind({ list }: Network, listing: DirectoryListing): string[] {
+  return list.plugins
+    .map(({ clusterNetwork }) => (typeof clusterNetwork === "string" ? fileBehind(clusterNetwork) : undefined))
+    .filter((file) => file !== undefined && listing.entries.get(file)?.type === "file")
+    .filter((file) => file !== undefined);
+}
+
+/** The networks that these delegate to by the path of a file. */
+export function networksBehind(networks: readonly Network[], listing: DirectoryListing): Network[] {
+  return networks
+    .flatMap((network) => behind(network, listing))
+    .flatMap((file) => {
+      const loaded = loadFile(file, listing);
+      return "network" in loaded ? [loaded.network] : [];
+    });
+}
+
+function fileBehind(clusterNetwork: string): string | undefined {
+  return /^\/etc\/cni\/net\.d\/([^/]+)$/u.exec(clusterNetwork)?.[1];
+}
+
+function withoutLoopback(plugins: readonly PluginStatus[], rules: readonly Rule[]): Finding[] {
+  const loopback = plugins.find(({ name }) => name === "loopback");
+  if (loopback?.state !== "missing" || !rules.includes("containerd")) return [];
+  return [
+    {
+      code: "loopback-missing",
+      severity: "warning",
+      path: "loopback",
+      message: `${loopback.reason ?? ""}: containerd calls it for every pod, unless its use_internal_loopback is set`,
+      hint: "cni-node install --plugins=loopback",
+    },
+  ];
+}
+
+/**
+ * What the runtime says of itself, compared with what its files say.
+ *
+ * @param options.isOther it reads another directory than was looked at.
+ */
+export function lookAtWord(
+  word: RuntimeStatus,
+  choices: Choices,
+  { isOther, shown, socket }: { isOther: boolean; shown: string; socket: string },
+): Finding[] {
+  const found: Finding[] = [];
+  const { chosen } = choices[rulesOf(word)[0] ?? "containerd"];
+  if (!word.networkReady) {
+    const why = word.message === "" ? word.reason : word.message;
+    found.push({
+      code: "runtime-not-ready",
+      severity: "error",
+      path: socket,
+      message: `${word.name} ${word.version} says that its network is not ready: ${why}`,
+      hint:
+        chosen === undefined
+          ? "it has no configuration that it can use, see there"
+          : "see its log: journalctl -u containerd, or -u crio",
+    });
+  }
+  if (isOther) {
+    const message = `${word.name} reads its configurations from ${word.configDir ?? ""}, and not from ${shown}, which was looked at`;
+    const hint = `mount that directory and name it: --config-dir`;
+    found.push({ code: "runtime-directory", severity: "error", path: socket, message, hint });
+    return found;
+  }
+  if (word.loadError !== undefined) {
+    const message = `${word.name} could not load its configurations: ${word.loadError}`;
+    found.push({
+      code: "runtime-load-failed",
+      severity: "error",
+      path: socket,
+      message,
+      hint: "mend the file that it names",
+    });
+  }
+  const loaded = word.networks?.[0];
+  if (loaded !== undefined && chosen !== undefined && loaded.name !== chosen.list.name) {
+    const message = `${word.name} uses the network ${loaded.name}, and would use ${chosen.list.name} of ${chosen.file} if it read its files again`;
+    const hint = "restart it, or write that file again; a file that was moved in from another directory is not noticed";
+    found.push({ code: "runtime-stale", severity: "warning", path: socket, message, hint });
+  }
+  for (const { name, configDir: own, loadError } of word.handlers) {
+    if (loadError === undefined) continue;
+    const message = `${word.name} could not load the configurations of its runtime handler ${name} in ${own}: ${loadError}`;
+    const hint = "pods whose RuntimeClass has that handler do not start: mend the file that it names";
+    found.push({ code: "handler-load-failed", severity: "warning", path: socket, message, hint });
+  }
+  return found;
+}
+
+/** What becomes of one file, for the report. */
+export interface FileStatus {
+  name: string;
+  containerd: Pick<FileVerdict, "verdict" | "reason">;
+  crio: Pick<FileVerdict, "verdict" | "reason">;
+}
+
+/** Every file of the directory by both rules, without what cni-node keeps there of its own. */
+export function filesOf(choices: Choices): FileStatus[] {
+  const { containerd, "CRI-O": crio } = choices;
+  const own = ".cni-node";
+  return containerd.files
+    .map(({ file, verdict, reason }, index) => {
+      const other = crio.files[index] ?? { verdict, reason };
+      return {
+        name: file,
+        containerd: { verdict, reason },
+        crio: { verdict: other.verdict, reason: other.reason },
+      };
+    })
+    .filter(({ name }) => name !== own);
+}

@@ -96,8 +96,7 @@ async function probeAdd(network: NetworkList, operator: Operator, steps: ProbeSt
     if (isChecked) await probeGateways(scratch.path, result, operator, steps);
   } finally {
     // Also when a signal has come: what was added is deleted.
-    const { signal: _given, ...runtime } = operator.runtime;
-    const patient = { ...operator, runtime, signal: new AbortController().signal };
+    const patient = { ...operator, signal: new AbortController().signal };
     await attempt("del", steps, async () => {
       await detach(network, wanted, patient);
       return "nothing of it is left";

@@ -63,9 +63,11 @@ async function inLanes(
 ): Promise<SignalFigures> {
   const none = { killed: 0, untouched: 0, halfway: 0, complete: 0, finished: 0 };
   const figures: SignalFigures = { trials: 0, ...none, violations: [] };
+  using undisturbed = new SignalledNode(figures, 0);
+  const pace = await undisturbed.measurePace();
   const lane = async (): Promise<void> => {
     while (figures.trials < trials) {
-      using node = new SignalledNode(figures);
+      using node = new SignalledNode(figures, pace);
       for (let count = 0; count < TRIALS_PER_NODE && figures.trials < trials; count++) {
         figures.trials++;
         await trial(node);
@@ -88,16 +90,26 @@ interface Signalled extends Ran {
 class SignalledNode implements Disposable {
   readonly #node = new TestNode();
   readonly #figures: SignalFigures;
+  readonly #pace: number;
   /** Some nodes had files of these names before; they must come back. */
   readonly #foreign: Files;
   #state: Goal = "nothing";
   #otherIsThere = false;
 
-  constructor(figures: SignalFigures) {
+  /** @param pace how long a run takes on this machine, milliseconds. */
+  constructor(figures: SignalFigures, pace: number) {
+    this.#pace = pace;
     this.#figures = figures;
     this.#foreign = Math.random() < 0.5 ? new Map() : this.#writeForeign();
     this.#node.plugin("other", "1");
     this.#node.template("99-other.conflist", conflist("other", "other"));
+  }
+
+  async measurePace(): Promise<number> {
+    this.#writeImage("a");
+    const started = performance.now();
+    await this.#node.bundle(["install", ...LISTS, "--validate=off"]);
+    return performance.now() - started;
   }
 
   async kill(): Promise<void> {
@@ -140,7 +152,9 @@ class SignalledNode implements Disposable {
   }
 
   async #signalled(goal: Goal, signal: NodeJS.Signals): Promise<Ran> {
-    const child = this.#node.start([goal === "nothing" ? "uninstall" : "install", ...LISTS]);
+    // Most of a run is its proof: half of them go without, so that enough are met while they change files.
+    const proof = Math.random() < 0.5 ? [] : ["--validate=off"];
+    const child = this.#node.start([goal === "nothing" ? "uninstall" : "install", ...LISTS, ...proof]);
     const ended = endOf(child);
     await this.#randomMoment(child);
     child.kill(signal);
@@ -161,11 +175,11 @@ class SignalledNode implements Disposable {
   async #randomMoment(child: ChildProcess): Promise<void> {
     const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
     if (Math.random() < 0.3) {
-      await Promise.race([exited, sleep(Math.random() * 180)]);
+      await Promise.race([exited, sleep(Math.random() * 1.5 * this.#pace)]);
       return;
     }
     await Promise.race([exited, this.#firstChange()]);
-    const moment = performance.now() + Math.random() * 25;
+    const moment = performance.now() + Math.random() * 0.2 * this.#pace;
     await Promise.race([exited, sleep(Math.max(0, moment - performance.now() - 2))]);
     // Timers are too coarse for a run that acts within a millisecond.
     while (performance.now() < moment) await new Promise((resolve) => void setImmediate(resolve));

@@ -82,7 +82,8 @@ export function reasonOf(error: unknown): string {
 
 const HINTS: Record<string, string> = {
   EROFS: "the file system is mounted read-only: mount it writable, or name another directory",
-  EACCES: "run as root, or as a user that may read and write there",
+  EACCES:
+    "run as root, or as a user that may read and write there; where it is root already, SELinux or AppArmor denies it: see the audit log, and give the container the label that it needs (seLinuxOptions, docker -v …:z)",
   EPERM: "run as root; a file with the immutable attribute (lsattr) must be released first (chattr -i)",
   ENOSPC: "free some space on that file system and run again",
   EDQUOT: "free some space on that file system and run again",

@@ -416,7 +416,7 @@ function giveToNobody(directory: string): void {
 for (const situation of SITUATIONS) {
   for (const place of ["bin", "netd"] as const) {
     test(
-      `${situation.when} by a user who may not write to ${place} is refused and changes nothing`,
+      `${situation.when} by a user who may not write to ${place} is refused and changes nothing (story 24: aws#1291)`,
       { skip: cannotMount },
       async () => {
         using node = await situate(situation);

@@ -18,7 +18,8 @@ const UNINSTALL = ["uninstall", ...LISTS];
 function makeNode(): TestNode {
   const node = new TestNode();
   image(node, "1");
-  fs.writeFileSync(join(node.bin, "foreign"), "#!/bin/sh\n", { mode: 0o755 });
+  const answer = '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}';
+  fs.writeFileSync(join(node.bin, "foreign"), `#!/bin/sh\necho '${answer}'\n`, { mode: 0o755 });
   fs.writeFileSync(join(node.netd, "99-foreign.conflist"), conflist("foreign", "foreign"));
   return node;
 }

@@ -259,6 +259,16 @@ describe("from valid to invalid is refused, also for configurations of others", 
     assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
   });
 
+  test("a plugin that was there before comes back also if it is broken: a warning", async () => {
+    using node = nodeWith();
+    fs.writeFileSync(join(node.bin, "good"), "somebody's", { mode: 0o755 });
+    await node.run(["install", "--plugins=good"]);
+    const ran = await node.run(["uninstall", "--plugins=good"]);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    assert.match(ran.stderr, /warning: .*\/good: is no program/u);
+    assert.equal(fs.readFileSync(join(node.bin, "good"), "utf8"), "somebody's");
+  });
+
   test("what was there before does not come back if it names what is gone by now, and is kept", async () => {
     using node = nodeWith();
     node.plugin("former");

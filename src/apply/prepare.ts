@@ -177,11 +177,13 @@ function changesOf(
   { configDirectory }: Surroundings,
 ): Changes {
   const plugins = new Map<string, string | undefined>();
+  const restored = new Set<string>();
   const texts = new Map<string, string | undefined>();
   for (const { result, file } of decided) {
     const { kind, name } = result;
     const effect = file?.effect ?? "none";
     if (effect === "none") continue;
+    if (effect === "restore") restored.add(name);
     // A link that comes back cannot be followed from where it is kept.
     if (kind === "config") texts.set(name, effect === "write" ? result.texts?.after : result.texts?.after || undefined);
     else if (effect === "write") plugins.set(name, join(sources.plugin, name));
@@ -190,6 +192,7 @@ function changesOf(
   const isSeen = configDirectory !== undefined && (plugins.size > 0 || texts.size > 0);
   return {
     plugins,
+    restored,
     pluginDirectory: directories.plugin?.path ?? "",
     ...(isSeen
       ? {

@@ -213,6 +213,8 @@ export interface Changes {
   };
   /** Plugins by name, and where their new content is now; undefined: it goes. */
   plugins: ReadonlyMap<string, string | undefined>;
+  /** The names of plugins and configurations that were there before cni-node, and come back as they were. */
+  restored: ReadonlySet<string>;
   /** Where they are installed, if any are. */
   pluginDirectory: string;
 }
@@ -226,24 +228,28 @@ export interface Changes {
  * @throws Failure with the code of the first finding, Interrupted.
  */
 export async function prove(
-  { configs, plugins, pluginDirectory }: Changes,
+  { configs, plugins, restored, pluginDirectory }: Changes,
   view: NodeView,
   { validate, force, dryRun }: { validate: Validation; force: boolean; dryRun: boolean },
 ): Promise<string[]> {
   if (validate === "off") return [];
   const after = view.after(plugins);
-  const found = (await examinePlugins(plugins, after)).map((one) => ({ ...one, path: join(pluginDirectory, one.path) }));
+  const found = (await examinePlugins(plugins, after)).map((one) => ({
+    ...one,
+    path: join(pluginDirectory, one.path),
+    ...(restored.has(one.path) ? { severity: "warning" as const } : {}),
+  }));
   if (configs !== undefined) {
     const { directory, written } = configs;
     const own = await examineConfigs(configs.after, after, written.filter(isConfigName));
     const others = await examineConfigs(configs.after, after, touched(configs.after, written, plugins));
     const wrong = [...own, ...others.filter(({ severity }) => severity === "error")];
     const known = wrong.some(isError) ? await aboutOf(configs.before, view) : new Set<string>();
+    const isTolerated = ({ about, path }: Finding & { about: string }): boolean =>
+      known.has(about) || restored.has(path) || (force && isGone(about, plugins));
     const judged = wrong
       .filter((one) => own.includes(one) || !known.has(one.about))
-      .map((one) =>
-        known.has(one.about) || (force && isGone(one, plugins)) ? { ...one, severity: "warning" as const } : one,
-      );
+      .map((one) => (isTolerated(one) ? { ...one, severity: "warning" as const } : one));
     found.push(...judged.map((one) => ({ ...one, path: join(directory, one.path) })));
   }
   // A source gets its mode when it is copied.
@@ -293,7 +299,7 @@ function isError({ severity }: Finding): boolean {
 }
 
 /** Whoever removes a plugin by force knows that configurations name it. */
-function isGone({ about }: { about: string }, plugins: Changes["plugins"]): boolean {
+function isGone(about: string, plugins: Changes["plugins"]): boolean {
   return [...plugins].some(([name, path]) => path === undefined && about === `missing ${name}`);
 }
 

@@ -22,7 +22,7 @@ export const BUNDLE = fileURLToPath(new URL("../../dist/cni-node.js", import.met
 const OTHERS_DIRECTORY = "usr/libexec/cni";
 const OTHERS = (
   "bandwidth bridge calico calico-ipam flannel host-local ipvlan loopback macvlan multus portmap ptp tuning vlan " +
-  "a b c d foreign t x y"
+  "a b before c d foreign newer t x y"
 ).split(" ");
 
 /** A plugin: a script that answers VERSION. */

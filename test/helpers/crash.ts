@@ -259,7 +259,8 @@ class SignalledNode implements Disposable {
   }
 
   #writeForeign(): Files {
-    fs.writeFileSync(join(this.#node.bin, "p1"), "#!/bin/sh\n: foreign\n", { mode: 0o700 });
+    const answer = '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}';
+    fs.writeFileSync(join(this.#node.bin, "p1"), `#!/bin/sh\necho '${answer}'\n: foreign\n`, { mode: 0o700 });
     fs.writeFileSync(join(this.#node.netd, "10-one.conflist"), conflist("foreign", "foreign"), { mode: 0o640 });
     return this.#live();
   }

@@ -20,6 +20,7 @@ const LISTS = ["plugins", "configs", "manifests"] as const;
 const PLACES = ["plugin-source", "config-source", "manifest-source", "host-root", "plugin-dir", "config-dir"] as const;
 const RUN = ["owner", "checksum", "lock-timeout", "cri-socket", "output"] as const;
 const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
+const PROBE = ["probe", "probe-add", "trace"] as const;
 const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "context", "timeout"] as const;
 const REMOVAL = ["force", "drain"] as const;
 const DRY = ["dry-run", "exit-code"] as const;
@@ -38,7 +39,7 @@ const NETWORK = { shown: "NETWORK", most: 1 };
 const COMMANDS: Record<string, CommandSpec> = {
   install: {
     summary: "install plugins, configs and manifests; what is right already is left alone",
-    options: [...LISTS, ...PLACES, ...RENDER, ...OBJECTS, "force-conflicts", ...DRY, "pause", "no-confirm", ...RUN],
+    options: [...LISTS, ...PLACES, ...RENDER, ...PROBE, ...OBJECTS, "force-conflicts", ...DRY, "pause", "no-confirm", ...RUN],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("install", texts, world),
   },
   uninstall: {
@@ -56,6 +57,7 @@ const COMMANDS: Record<string, CommandSpec> = {
       "allow-no-network",
       ...REMOVAL,
       ...RENDER,
+      ...PROBE,
       ...OBJECTS,
       "force-conflicts",
       ...DRY,

@@ -22,7 +22,7 @@ export function printJson(world: World, report: Omit<JsonReport, "version">): vo
 
 /** One aligned line a step. */
 export function formatSteps(
-  steps: readonly Pick<StepResult, "outcome" | "kind" | "name" | "object" | "reason">[],
+  steps: readonly (Pick<StepResult, "name" | "object" | "reason"> & { outcome: string; kind: string })[],
 ): string {
   if (steps.length === 0) return "nothing to do\n";
   const width = Math.max(...steps.map(({ name }) => name.length));

@@ -14,7 +14,8 @@ const LAYERS = [
   ["trace.ts"],
   ["report.ts", "diff.ts", "options.ts"],
   ["status/"],
-  ["apply/", "network/"],
+  ["apply/"],
+  ["network/"],
   ["host/", "template/", "cni/", "cluster/", "cri/"],
   ["errors.ts", "world.ts", "finding.ts"],
 ];

@@ -12,6 +12,7 @@ import { watchDirectory } from "../host/watch.ts";
 import type { Kind } from "./asset.ts";
 import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
+import type { ProbeOptions, Probed } from "./probe.ts";
 import { prepare, type FileKind, type Prepared, type Surroundings, type Wanted } from "./prepare.ts";
 import { prove } from "./proof.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
@@ -28,12 +29,16 @@ export interface ApplyRequest extends Wanted {
   lockTimeout: number;
   /** The container runtime to be asked, if any. */
   runtime?: RuntimeOptions;
+  /** Try the networks that change, before they do. */
+  probe?: ProbeOptions;
   directories: Record<FileKind, DirectoryRequest>;
 }
 
 /** What a run did, or would do. */
 export interface ApplyResult {
   steps: StepResult[];
+  /** The networks that were tried. */
+  probes: Probed[];
   warnings: string[];
 }
 
@@ -57,7 +62,11 @@ export async function apply(request: ApplyRequest, signal: AbortSignal): Promise
     await sleep(Math.min(DRAIN_INTERVAL, drainedBy - Date.now()));
     const next = await applyOnce(request, signal);
     ({ isDraining } = next);
-    result = { steps: merge(result.steps, next.steps), warnings: next.warnings };
+    result = {
+      steps: merge(result.steps, next.steps),
+      probes: [...result.probes, ...next.probes],
+      warnings: next.warnings,
+    };
   }
   return result;
 }
@@ -108,10 +117,10 @@ async function carryOut(
       const view = new NodeView({ ...run.places(), runtimePluginDirs: runtime?.pluginDirs }, signal);
       if (request.dryRun) {
         const warnings = await prove(prepared.changes, view, request);
-        return { steps, warnings: [...run.unfinished(), ...prepared.warnings, ...warnings], isDraining };
+        return { steps, probes: [], warnings: [...run.unfinished(), ...prepared.warnings, ...warnings], isDraining };
       }
-      const warnings = await change(prepared, { manifests, request, view, runtime }, signal);
-      return { steps, warnings: [...prepared.warnings, ...warnings], isDraining };
+      const { probes, warnings } = await change(prepared, { manifests, request, view, runtime }, signal);
+      return { steps, probes, warnings: [...prepared.warnings, ...warnings], isDraining };
     } catch (error) {
       if (!isPassing(error)) throw error;
       if (error.code === "changed-meanwhile" && attempt < ATTEMPTS) continue;
@@ -149,16 +158,23 @@ async function change(
   prepared: Prepared,
   around: { manifests: CheckedManifests | undefined; request: ApplyRequest; view: NodeView; runtime: Runtime | undefined },
   signal: AbortSignal,
-): Promise<string[]> {
+): Promise<Pick<ApplyResult, "probes" | "warnings">> {
   const { parts, afterwards, changes } = prepared;
   const { manifests, request, view, runtime } = around;
-  if (parts.length === 0 && manifests === undefined) return [];
   const warnings: string[] = [];
+  let probes: Probed[] = [];
+  if (parts.length === 0 && manifests === undefined) return { probes, warnings };
   try {
     const transacted = await transact(parts, signal, {
       prove: async (stagedAs) => {
         const plugins = Array.from(changes.plugins.keys(), (name) => [name, stagedAs("plugin", name)] as const);
-        warnings.push(...(await prove({ ...changes, plugins: new Map(plugins) }, view, request)));
+        const staged = { ...changes, plugins: new Map(plugins) };
+        warnings.push(...(await prove(staged, view, request)));
+        if (request.probe !== undefined) {
+          const { probeNetworks } = await import("./probe.ts");
+          const isStrict = request.validate === "strict";
+          probes = await probeNetworks(staged, view, request.probe, isStrict, (warning) => warnings.push(warning));
+        }
       },
       outside: manifests,
       confirm: runtime?.confirmation(prepared, view.places, warnings),
@@ -171,11 +187,9 @@ async function change(
     }
     throw error;
   }
-  if (manifests === undefined) return warnings;
-  await manifests.remove(parts.length > 0 || manifests.hasApplied);
-  return afterwards.length === 0
-    ? warnings
-    : [...warnings, ...(await transact(afterwards, new AbortController().signal))];
+  await manifests?.remove(parts.length > 0 || manifests.hasApplied);
+  if (afterwards.length > 0) warnings.push(...(await transact(afterwards, new AbortController().signal)));
+  return { probes, warnings };
 }
 
 function isPassing(error: unknown): error is Failure {

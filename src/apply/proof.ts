@@ -242,7 +242,7 @@ export async function prove(
   if (configs !== undefined) {
     const { directory, written } = configs;
     const own = await examineConfigs(configs.after, after, written.filter(isConfigName));
-    const others = await examineConfigs(configs.after, after, touched(configs.after, written, plugins));
+    const others = await examineConfigs(configs.after, after, changedPluginsOf(configs.after, written, plugins));
     const wrong = [...own, ...others.filter(({ severity }) => severity === "error")];
     const known = wrong.some(isError) ? await aboutOf(configs.before, view) : new Set<string>();
     const isTolerated = ({ about, path }: Finding & { about: string }): boolean =>
@@ -279,8 +279,8 @@ async function examinePlugins(plugins: Changes["plugins"], view: NodeView): Prom
   return found;
 }
 
-/** Configurations that stay as they are, and whose plugins do not. */
-function touched(listing: DirectoryListing, written: readonly string[], plugins: Changes["plugins"]): string[] {
+/** The files of configurations that stay as they are, and whose plugins do not. */
+export function changedPluginsOf(listing: DirectoryListing, written: readonly string[], plugins: Changes["plugins"]): string[] {
   if (plugins.size === 0) return [];
   return configFiles(listing).filter((file) => {
     const loaded = written.includes(file) ? undefined : loadFile(file, listing);

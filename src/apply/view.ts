@@ -64,6 +64,11 @@ export class NodeView {
     return new NodeView(this.places, this.#signal, changes, this.#asked);
   }
 
+  /** The directories of plugins, as this process sees them. */
+  pluginPaths(): string[] {
+    return this.#pluginDirectories().map(({ directory, root }) => join(root, directory));
+  }
+
   /** @throws Interrupted */
   async plugin(type: string): Promise<PluginView> {
     // libcni looks for no such name, and the system knows none.

@@ -4,6 +4,7 @@ import { setImmediate } from "node:timers/promises";
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
 import { parseLists, parseNames, type Kind, type Lists } from "../apply/asset.ts";
 import type { StepResult } from "../apply/plan.ts";
+import type { Probed } from "../apply/probe.ts";
 import { Failure } from "../errors.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
 import { formatSteps, printJson, printWarnings, signalEnding } from "../report.ts";
@@ -14,7 +15,7 @@ type Verb = "install" | "uninstall" | "apply" | "plan";
 
 /** Runs one of the four: request → call → result. */
 export async function runApply(verb: Verb, texts: OptionTexts, world: World): Promise<Ending> {
-  const request = requestOf(verb, texts, world.env);
+  const request = { ...requestOf(verb, texts, world.env), ...(await probeOf(texts, world)) };
   const result = await apply(request, world.signal);
   // A signal that came while files were changed is delivered with the next turn of the event loop.
   await setImmediate();
@@ -70,6 +71,18 @@ function requestOf(verb: Verb, texts: OptionTexts, env: World["env"]): ApplyRequ
   return request;
 }
 
+/** What finds the host is loaded where plugins are to act on it. */
+async function probeOf(texts: OptionTexts, world: World): Promise<Pick<ApplyRequest, "probe">> {
+  if (!wantsProbe(texts)) return {};
+  const { operatorOf } = await import("./network-options.ts");
+  const operator = operatorOf({ ...texts, "plugin-dir": directoryOf("plugin", texts).path }, world);
+  return { probe: { operator, addAnyway: isSet(texts, "probe-add") } };
+}
+
+function wantsProbe(texts: OptionTexts): boolean {
+  return isSet(texts, "probe") || isSet(texts, "probe-add");
+}
+
 function manifestOptions(texts: OptionTexts, env: World["env"]): ApplyRequest["manifests"] {
   const { variables } = texts;
   return {
@@ -101,6 +114,8 @@ function refuseContradictions(texts: OptionTexts, { lists, prune, dryRun }: Appl
   if (prune && Object.values(lists).some(({ current }) => current !== undefined)) {
     throw usage("--prune", "goes with DESIRED, not with DESIRED:CURRENT, which says what to remove");
   }
+  if (wantsProbe(texts) && dryRun) throw usage("--probe", "goes with a run that changes something, not with --dry-run");
+  if (isSet(texts, "trace") && !wantsProbe(texts)) throw usage("--trace", "goes with --probe");
   if (isSet(texts, "exit-code") && !dryRun) throw usage("--exit-code", "goes with plan or --dry-run");
 }
 
@@ -115,7 +130,7 @@ function wouldChange({ steps }: ApplyResult): boolean {
 async function print(
   command: Verb,
   { dryRun }: ApplyRequest,
-  { steps, warnings }: ApplyResult,
+  { steps, probes, warnings }: ApplyResult,
   exitCode: number,
   json: boolean,
   world: World,
@@ -123,7 +138,7 @@ async function print(
   printWarnings(world, warnings);
   const diffs = dryRun ? await diffsOf(steps) : [];
   if (!json) {
-    world.stdout(`${formatSteps(steps)}${diffs.map((diff) => (diff === "" ? "" : `\n${diff}`)).join("")}`);
+    world.stdout(`${formatSteps([...steps, ...probes.map(probedRow)])}${diffs.map((diff) => (diff === "" ? "" : `\n${diff}`)).join("")}`);
     if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
     return;
   }
@@ -131,7 +146,16 @@ async function print(
     const diff = diffs[index] ?? "";
     return { action, kind, name, object, outcome, reason, ...(diff === "" ? {} : { diff }) };
   });
-  printJson(world, { command, result: "done", exitCode, ...(dryRun ? { dryRun } : {}), steps: shown, warnings });
+  printJson(world, { command, result: "done", exitCode, ...(dryRun ? { dryRun } : {}), steps: shown, ...(probes.length === 0 ? {} : { probes }), warnings });
+}
+
+/** `probed  network  net  version, status, add eth0 10.1.0.2, check, ping 10.1.0.1 answers, del` */
+function probedRow({ network, steps }: Probed): Parameters<typeof formatSteps>[0][number] {
+  const texts = steps.map(({ step, outcome, reason }) => {
+    if (outcome !== "done") return `${step} ${outcome} (${reason})`;
+    return step === "add" || step === "ping" ? `${step} ${reason}` : step;
+  });
+  return { outcome: "probed", kind: "network", name: network, reason: texts.join(", ") };
 }
 
 async function diffsOf(steps: readonly StepResult[]): Promise<string[]> {

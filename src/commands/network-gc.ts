@@ -16,7 +16,7 @@ export async function runGc(texts: OptionTexts, world: World, [name]: readonly s
   const operator = operatorOf(texts, world);
   const collected =
     valid === undefined || name === undefined
-      ? await collectGone(name, operator)
+      ? await collectGone(({ networkName }) => name === undefined || networkName === name, operator)
       : await collectInvalid(
           await networkOf({ network: name }, texts, operator.configDir, world),
           parseValid(valid),

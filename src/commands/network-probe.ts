@@ -18,7 +18,7 @@ export async function runProbe(texts: OptionTexts, world: World, operands: reado
     : primaryOf(operator.configDir);
   const steps = await probe(network, isSet(texts, "add"), operator);
   const failed = steps.filter(({ outcome }) => outcome === "failed");
-  const exitCode = failed.length === 0 ? 0 : failed.some(({ step }) => step === "del") ? 4 : 3;
+  const exitCode = failed.length === 0 ? 0 : failed.some(({ isLeft }) => isLeft) ? 4 : 3;
   if (texts.output === "json") {
     const result = exitCode === 4 ? "partial" : "done";
     printJson(world, { command: "network probe", result, exitCode, network: network.name, steps });
@@ -40,5 +40,6 @@ function primaryOf(configDir: string): NetworkList {
 }
 
 function lineOf({ step, outcome, plugin, reason }: ProbeStep): string {
-  return `${outcome.padEnd(7)}  ${step.padEnd(7)}  ${[plugin ?? [], reason].flat().join(": ")}\n`;
+  const more = step === "add" && outcome === "skipped" ? "; --add tries it" : "";
+  return `${outcome.padEnd(7)}  ${step.padEnd(7)}  ${[plugin ?? [], reason].flat().join(": ")}${more}\n`;
 }

@@ -66,6 +66,18 @@ export function link(from: string, to: string): void {
   fs.linkSync(from, to);
 }
 
+/** Makes a directory of symbolic links: their targets by their names. Durable in no way. */
+export function makeLinks(directory: string, links: ReadonlyMap<string, string>): void {
+  removeLinks(directory);
+  fs.mkdirSync(directory, { mode: 0o700 });
+  for (const [name, target] of links) fs.symlinkSync(target, join(directory, name));
+}
+
+/** Removes what `makeLinks` has made, also by halves; one that is gone is fine. */
+export function removeLinks(directory: string): void {
+  fs.rmSync(directory, { recursive: true, force: true });
+}
+
 /** Puts a file in the place of `directory/name`: readers see the old one or the new one, whole. Removes no `from`. */
 export function replace(from: string, directory: string, name: string): void {
   const temporary = join(directory, TEMPORARY);

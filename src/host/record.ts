@@ -4,7 +4,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
-import { remove, removeDirectoryIfEmpty, replaceDurably, TEMPORARY } from "./disk.ts";
+import { remove, removeDirectoryIfEmpty, removeLinks, replaceDurably, TEMPORARY } from "./disk.ts";
 
 const HeldObject = v.looseObject({
   apiVersion: v.string(),
@@ -92,6 +92,7 @@ export function statePaths(directory: string): {
   objects: string;
   lock: string;
   spare: string;
+  probe: string;
 } {
   const state = join(directory, ".cni-node");
   return {
@@ -100,6 +101,8 @@ export function statePaths(directory: string): {
     objects: join(state, "objects"),
     lock: join(state, "lock"),
     spare: join(state, "spare.tmp"),
+    // The links by which plugins are tried.
+    probe: join(state, "probe.tmp"),
   };
 }
 
@@ -210,9 +213,11 @@ function leftovers(directory: string, record: HostRecord | undefined): string[] 
  * @param visible the directories of the node that the caller knows, whose journals may name this one.
  */
 export function sweep(directory: string, visible: readonly string[]): void {
-  const { state, record: recordPath, objects, lock } = statePaths(directory);
+  const { state, record: recordPath, objects, lock, probe } = statePaths(directory);
   const record = readRecord(directory);
-  const errors = leftovers(directory, record).flatMap((path) => errorOf(() => remove(path)));
+  const errors = leftovers(directory, record).flatMap((path) => {
+    return errorOf(() => (path === probe ? removeLinks : remove)(path));
+  });
   const isNeeded = record !== undefined && (record.assets.length > 0 || record.pending !== undefined);
   if (!isNeeded && isReleased(directory, record, visible)) {
     removeDirectoryIfEmpty(objects);

@@ -29,13 +29,14 @@ const REASONS: Record<Exclude<Presence, "gone">, string> = {
  * Deletes the attachments that we have added and whose network namespace is gone. Others' are left alone, and so is
  * what cannot be known.
  *
- * @param network only those to this network.
+ * @param isMeant only those.
  */
-export async function collectGone(network: string | undefined, operator: Operator): Promise<Collected[]> {
+export async function collectGone(
+  isMeant: (attachment: CachedAttachment) => boolean,
+  operator: Operator,
+): Promise<Collected[]> {
   const { place, runtime, signal } = operator;
-  const ours = listAttachments(runtime.cacheDir).filter((one) => {
-    return readMark(one) !== undefined && (network === undefined || one.networkName === network);
-  });
+  const ours = listAttachments(runtime.cacheDir).filter((one) => readMark(one) !== undefined && isMeant(one));
   const collected: Collected[] = [];
   for (const attachment of ours) {
     if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been released");

@@ -36,14 +36,12 @@ export function operationFailure(
   exitCode?: FailureExitCode,
 ): Failure {
   const { code, msg, details } = error;
-  const cleanup = leftBehind(error);
   const isPlugin = error instanceof PluginError;
-  const left = cleanup.length > 0;
-  const rest = left ? `; and it could not be taken back: ${cleanup.map(({ message }) => message).join("; ")}` : "";
+  const left = leftBehind(error).length > 0;
   return new Failure({
     code: CODES[code] ?? (isPlugin ? "cni-plugin-failed" : "cni-failed"),
     subject: `network ${network}`,
-    problem: `${attempt}: ${error.message}${code === 0 ? "" : ` (code ${code})`}${rest}`,
+    problem: `${attempt}: ${explain(error, error.message)}`,
     hint: left ? "mend it, then delete the attachment with cni-node network del" : hintOf(error),
     exitCode: left ? 4 : (exitCode ?? 1),
     cni: {
@@ -54,6 +52,13 @@ export function operationFailure(
     },
     cause: error,
   });
+}
+
+/** What went wrong, in all. @param text the error's own. */
+export function explain(error: CniError, text: string): string {
+  const cleanup = leftBehind(error).map(({ message }) => message);
+  const rest = cleanup.length > 0 ? `; and it could not be taken back: ${cleanup.join("; ")}` : "";
+  return `${text}${error.code === 0 ? "" : ` (code ${error.code})`}${rest}`;
 }
 
 /**

@@ -13,6 +13,8 @@ import { status, version } from "../cni/network.ts";
 import type { AnyResult } from "../cni/result.ts";
 import { Failure, Interrupted, reasonOf } from "../errors.ts";
 import { attach, checkAttached, detach, requirePlugins, type Wanted } from "./attach.ts";
+import { collectGone } from "./collect.ts";
+import { explain } from "./failure.ts";
 import { ScratchNamespace } from "./namespace.ts";
 import { interruptionOf, type Operator } from "./operator.ts";
 import { addressesOf, gatewaysOf } from "./precheck.ts";
@@ -25,6 +27,8 @@ export interface ProbeStep {
   plugin?: string;
   /** What was found, or why not. */
   reason: string;
+  /** Something is left that could not be taken back. */
+  isLeft?: true;
 }
 
 /** Plugins that make an interface in the container, and on the host nothing but what DEL takes away again. */
@@ -33,10 +37,13 @@ const HARMLESS = new Set(["bridge", "ptp", "macvlan", "loopback"]);
 const HARMLESS_BEHIND = new Set(["portmap"]);
 const HARMLESS_IPAM = new Set(["host-local", "static"]);
 
+/** What the container IDs of probes begin with. */
+const PROBE = "cni-node-probe-";
+
 /**
  * Probes a network: VERSION, STATUS, and ADD, CHECK, a ping of the gateway and DEL in a network namespace that is made
  * for it. After a step that failed nothing more is tried, but for DEL. Nothing of it is left, but for what the first
- * container would make as well: a bridge.
+ * container would make as well: a bridge. What earlier probes left that were killed is released first.
  *
  * @param addAnyway ADD also where it is not known to be harmless.
  * @throws Failure when the network cannot be tried at all. Interrupted.
@@ -47,9 +54,10 @@ export async function probe(network: NetworkList, addAnyway: boolean, operator: 
   refuseSignal(operator);
   if (!isRight) return steps;
   const doubt = addAnyway ? undefined : doubtOf(network);
-  if (doubt !== undefined) return [...steps, { step: "add", outcome: "skipped", reason: `${doubt}; --add tries it` }];
+  if (doubt !== undefined) return [...steps, { step: "add", outcome: "skipped", reason: doubt }];
+  await collectGone((one) => one.networkName === network.name && one.containerId.startsWith(PROBE), operator);
   await probeAdd(network, operator, steps);
-  if (!steps.some(({ step, outcome }) => step === "del" && outcome === "failed")) refuseSignal(operator);
+  if (!steps.some(({ isLeft }) => isLeft)) refuseSignal(operator);
   return steps;
 }
 
@@ -76,7 +84,7 @@ async function probePlugins(network: NetworkList, { runtime }: Operator, steps: 
 
 async function probeAdd(network: NetworkList, operator: Operator, steps: ProbeStep[]): Promise<void> {
   await using scratch = await ScratchNamespace.make();
-  const containerId = `cni-node-probe-${randomUUID()}`;
+  const containerId = `${PROBE}${randomUUID()}`;
   const target = { text: "probe", netns: scratch.path, containerId };
   const wanted: Wanted = { target, args: [["IgnoreUnknown", "1"]], capabilityArgs: {} };
   let result: AnyResult | undefined;
@@ -163,8 +171,12 @@ async function attempt(
     if (error instanceof Interrupted) return false;
     if (!(error instanceof CniError || error instanceof Failure)) throw error;
     const its = error instanceof Failure ? error.cause : error;
-    const plugin = its instanceof PluginError ? { plugin: its.plugin } : {};
-    steps.push({ step: name, outcome: "failed", ...plugin, reason: error.message });
+    const told =
+      its instanceof PluginError
+        ? { plugin: its.plugin, reason: explain(its, [its.msg, its.details ?? []].flat().join("; ")) }
+        : { reason: error.message };
+    const isLeft = name === "del" || (error instanceof Failure && error.exitCode === 4);
+    steps.push({ step: name, outcome: "failed", ...told, ...(isLeft ? { isLeft } : {}) });
     return false;
   }
 }

@@ -105,6 +105,27 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       assert.equal(fs.readFileSync(join(netd, "10-calico.conflist"), "utf8"), calico);
     });
 
+    test("tries a network by a real container on the host before it goes live, and leaves nothing of it", async () => {
+      const plugin = { type: "bridge", bridge: "cni9", isGateway: true, ipam: { type: "host-local", subnet: "10.9.0.0/24" } };
+      const write = (more: object): void => {
+        const list = { cniVersion: "1.0.0", name: "net", plugins: [{ ...plugin, ...more }] };
+        fs.writeFileSync(join(engine.work, "bridge.conflist"), JSON.stringify(list));
+      };
+      const words = "install --plugins=bridge,host-local --configs=20-bridge.conflist --probe";
+      write({ isGateway: false });
+      const refused = await example(words);
+      assert.equal(refused.exitCode, 1, refused.stdout);
+      assert.match(refused.stderr, /20-bridge\.conflist: network net does not work: PING: 10\.9\.0\.1 does not answer/u);
+      write({});
+      const { exitCode, stdout, stderr } = await example(words);
+      assert.equal(exitCode, 0, stderr);
+      assert.match(stdout, /^probed .* add eth0 10\.9\.0\.\d, check, ping 10\.9\.0\.1 answers, del$/mu);
+      const left = await engine.sh("find /var/lib/cni -name '10.*' -o -name '*-eth0'; ip -o link show type veth");
+      assert.deepEqual([left.stdout, left.exitCode], ["", 0]);
+      const removed = await engine.run(MOUNTS, "uninstall", "--plugins=bridge,host-local", "--configs=20-bridge.conflist");
+      assert.equal(removed.exitCode, 0, removed.stderr);
+    });
+
     test("applies manifests to a real API server, with a mounted kubeconfig", { skip: noCluster }, async () => {
       await using cluster = await startCluster();
       await engine.reach(Number(new URL(cluster.server).port));

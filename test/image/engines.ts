@@ -23,7 +23,7 @@ const LIMITS = { nofile: 1024, nproc: 1024 };
 
 /** A container engine. */
 export interface Engine extends AsyncDisposable {
-  /** The files of the machine as the engine sees it: `/opt` is empty, what is written to `/etc` is seen here only. */
+  /** The files of the machine as the engine sees it: `/opt` is empty, what is written to `/etc` and `/var/lib` is seen here only. */
   host: string;
   /** A directory of the test's own, here and there; also HOME. */
   work: string;
@@ -99,7 +99,7 @@ export async function startPodman(): Promise<Engine> {
 
 function makeDirectory(): string {
   const directory = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "cni-node-test-"));
-  for (const name of ["bin", "config", "etc", "etc-work", "work"]) fs.mkdirSync(join(directory, name));
+  for (const name of ["bin", "config", "etc", "etc-work", "lib", "lib-work", "work"]) fs.mkdirSync(join(directory, name));
   return directory;
 }
 
@@ -110,7 +110,8 @@ function ownMachine(directory: string): string {
     "mount -t tmpfs tmpfs /run",
     "mount -t tmpfs tmpfs /dev/shm",
     `mount -t overlay overlay -o lowerdir=/etc,upperdir=${directory}/etc,workdir=${directory}/etc-work /etc`,
-    "rm -rf /etc/cni /etc/kubernetes",
+    `mount -t overlay overlay -o lowerdir=/var/lib,upperdir=${directory}/lib,workdir=${directory}/lib-work /var/lib`,
+    "rm -rf /etc/cni /etc/kubernetes /var/lib/cni",
   ].join("\n");
 }
 

@@ -1,0 +1,152 @@
+/** The networks that a run changes are tried before it goes live: with the plugins as they will be. */
+import * as fs from "node:fs";
+import { join, relative } from "node:path";
+
+import { isConfigName, type NetworkList } from "../cni/config.ts";
+import { loadFile } from "../cni/listing.ts";
+import { Failure } from "../errors.ts";
+import { makeLinks, removeLinks } from "../host/disk.ts";
+import { statePaths } from "../host/record.ts";
+import type { Operator } from "../network/operator.ts";
+import { pathOnHost, seen } from "../network/place.ts";
+import { probe, type ProbeStep } from "../network/probe.ts";
+import { changedPluginsOf, type Changes } from "./proof.ts";
+import type { NodeView } from "./view.ts";
+
+/** How networks are tried. */
+export interface ProbeOptions {
+  operator: Operator;
+  /** Add a container also where it is not known to be harmless. */
+  addAnyway: boolean;
+}
+
+/** What came of one network. */
+export interface Probed {
+  network: string;
+  /** The file that configures it. */
+  file: string;
+  steps: ProbeStep[];
+}
+
+/**
+ * Tries the networks whose configurations a run writes, and those whose plugins it replaces. What has failed of the
+ * latter before as well is not this run's affair.
+ *
+ * @param changes with the plugins where they are staged.
+ * @param warn is told what was not tried and, unless `isStrict`, what has failed.
+ * @throws Failure `probe-failed`, `host-unreachable`; with exit code 4 when something of the probe is left. Interrupted.
+ */
+export async function probeNetworks(
+  changes: Changes,
+  view: NodeView,
+  { operator, addAnyway }: ProbeOptions,
+  isStrict: boolean,
+  warn: (warning: string) => void,
+): Promise<Probed[]> {
+  const networks = networksOf(changes);
+  if (networks.length === 0) return [];
+  const before = operatorWith(operator, view.pluginPaths(), view.places.hostRoot);
+  using staged = new StagedPlugins(changes);
+  const after = operatorWith(operator, [...staged.paths, ...view.pluginPaths()], view.places.hostRoot);
+  const probed: Probed[] = [];
+  for (const { network, file, isWritten } of networks) {
+    const steps = await tryNetwork(network, addAnyway, after);
+    probed.push({ network: network.name, file, steps });
+    const subject = join(changes.configs?.directory ?? "", file);
+    const failed = failureIn(steps);
+    if (failed !== undefined) {
+      const isOld = !isWritten && failureIn(await tryNetwork(network, addAnyway, before))?.step === failed.step;
+      const failure = failureOf(subject, network, failed, isOld);
+      if (isStrict && !isOld) throw failure;
+      warn(`${failure.message}; ${failure.hint ?? ""}`);
+    }
+    const skipped = steps.find(({ step, outcome }) => step === "add" && outcome === "skipped");
+    if (skipped !== undefined) {
+      warn(`${subject}: no container was added to network ${network.name}: ${skipped.reason}; --probe-add tries it`);
+    }
+  }
+  return probed;
+}
+
+/** In the order in which runtimes read them. */
+function networksOf({ configs, plugins, restored }: Changes): { network: NetworkList; file: string; isWritten: boolean }[] {
+  if (configs === undefined) return [];
+  const { after, written } = configs;
+  const own = written.filter((file) => isConfigName(file) && !restored.has(file));
+  const files = [...own, ...changedPluginsOf(after, written, plugins)].toSorted();
+  return files.flatMap((file) => {
+    const loaded = loadFile(file, after);
+    return "objection" in loaded ? [] : [{ network: loaded.network.list, file, isWritten: own.includes(file) }];
+  });
+}
+
+/** What is wrong before any plugin is called is a step that has failed, too. */
+async function tryNetwork(network: NetworkList, addAnyway: boolean, operator: Operator): Promise<ProbeStep[]> {
+  try {
+    return await probe(network, addAnyway, operator);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return [{ step: "version", outcome: "failed", reason: error.message }];
+  }
+}
+
+/** What is left weighs more than why it was to go. */
+function failureIn(steps: readonly ProbeStep[]): ProbeStep | undefined {
+  const failed = steps.filter(({ outcome }) => outcome === "failed");
+  return failed.find(({ isLeft }) => isLeft) ?? failed[0];
+}
+
+function failureOf(subject: string, { name }: NetworkList, failed: ProbeStep, isOld: boolean): Failure {
+  const { step, plugin, reason, isLeft = false } = failed;
+  const who = [step.toUpperCase(), plugin === undefined ? [] : `plugin ${plugin}`].flat().join(": ");
+  const anyway = "--trace shows what plugins were given and answered; without --probe it is installed all the same";
+  const remembered = "mend it, then cni-node network gc releases what is left of the container";
+  return new Failure({
+    code: "probe-failed",
+    subject,
+    problem: `network ${name} does not work${isOld ? ", as before" : ""}: ${who}: ${reason}`,
+    hint: step === "del" ? remembered : anyway,
+    exitCode: isLeft ? 4 : 1,
+  });
+}
+
+/** Plugins find each other by their names: until they are live, as links to what is staged. */
+class StagedPlugins implements Disposable {
+  readonly #directory: string;
+  /** The directory of the links, if there are any. */
+  readonly paths: string[];
+
+  constructor({ plugins, pluginDirectory }: Changes) {
+    const staged = [...plugins].filter((one): one is [string, string] => one[1] !== undefined);
+    this.#directory = statePaths(pluginDirectory).probe;
+    this.paths = staged.length === 0 ? [] : [this.#directory];
+    const links = staged.map(([name, path]) => [name, relative(this.#directory, path)] as const);
+    if (staged.length > 0) makeLinks(this.#directory, new Map(links));
+  }
+
+  [Symbol.dispose](): void {
+    if (this.paths.length > 0) removeLinks(this.#directory);
+  }
+}
+
+/** @param paths the directories of plugins, as this process sees them; none: those of the operator. */
+function operatorWith(operator: Operator, paths: readonly string[], hostRoot: string): Operator {
+  const { place, runtime } = operator;
+  if (paths.length === 0) return operator;
+  const pluginDirs = paths.map((path) => {
+    const onHost = pathOnHost(place, hostRoot, path);
+    if (place.root === "" || isSameDirectory(seen(place, onHost), path)) return onHost;
+    throw new Failure({
+      code: "host-unreachable",
+      subject: path,
+      problem: `the host's processes do not find these plugins at ${onHost}, so that they cannot be tried`,
+      hint: `mount the host's directory at its own path below ${hostRoot}`,
+    });
+  });
+  return { ...operator, runtime: { ...runtime, pluginDirs } };
+}
+
+function isSameDirectory(a: string, b: string): boolean {
+  const [first, second] = [a, b].map((path) => fs.statSync(path, { bigint: true, throwIfNoEntry: false }));
+  return first !== undefined && first.dev === second?.dev && first.ino === second.ino;
+}

@@ -64,6 +64,12 @@ class InstallHost implements AsyncDisposable {
     return text.split("\n").filter(Boolean);
   }
 
+  /** Waits until the plugin is called for it, or nothing can come any more. */
+  async called(command: string, child: ChildProcess): Promise<void> {
+    const isCalled = (): boolean => fs.existsSync(this.calls) && fs.readFileSync(this.calls, "utf8").includes(command);
+    await until(() => isCalled() || child.exitCode !== null);
+  }
+
   start(...words: string[]): ChildProcess {
     return this.host.namespace.start(words, {
       CNI_NODE_HOST_ROOT: "/",
@@ -82,7 +88,7 @@ class InstallHost implements AsyncDisposable {
   state(): string {
     const files = "cd /opt/cni; find . -type f -exec md5sum {} + | sort; find . | sort";
     const cni = "cd /var/lib/cni; find . -name '10.*' -o -name '*-eth*'";
-    return this.host.sh(`(${files}); (${cni}); ip -o link | cut -d: -f2 | grep -v cni8; ip netns list`);
+    return this.host.sh(`(${files}); (${cni}); ip -o link | cut -d: -f2; ip netns list`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -220,7 +226,7 @@ describe("install --probe", { skip }, () => {
     node.template({ type: "own" });
     const child = node.start("install", "--plugins=own", "--configs=10-net.conflist", "--probe-add");
     const ended = endOf(child);
-    await until(() => fs.existsSync(node.calls) && fs.readFileSync(node.calls, "utf8").includes("CHECK"));
+    await node.called("CHECK", child);
     process.kill(childrenOf(child.pid ?? 0)[0] ?? 0, "SIGTERM");
     assert.equal((await ended).stderr, "cni-node: ended by SIGTERM; nothing of the probe is left\n");
     assert.equal(node.take().at(-1), `${PROBE_DIRECTORY} DEL`);
@@ -234,7 +240,7 @@ describe("install --probe", { skip }, () => {
     const words = ["install", "--plugins=bridge,host-local,own", "--configs=10-net.conflist", "--probe-add"];
     const child = node.start(...words);
     const ended = endOf(child);
-    await until(() => fs.existsSync(node.calls) && fs.readFileSync(node.calls, "utf8").includes("CHECK"));
+    await node.called("CHECK", child);
     process.kill(childrenOf(child.pid ?? 0)[0] ?? 0, "SIGKILL");
     await ended;
     assert.match(node.state(), /probe\.tmp\/own[^]*10\.8\.0\.2/u);
@@ -293,8 +299,9 @@ describe("install --probe from a container", { skip }, () => {
   test("that sees the host's processes: the plugins act on the host", async () => {
     await using node = await InstallHost.make();
     node.template(BRIDGE);
+    node.host.sh("ip link add cni8 type bridge");
     assert.match(done(await inContainer(node, INSTALL)), /^probed .* ping 10\.8\.0\.1 answers, del$/mu);
-    assert.match(node.host.sh("ip -o link show type bridge"), /cni8/u);
+    assert.match(node.host.sh("ip -o addr show dev cni8"), /10\.8\.0\.1\/29/u, "a bridge that was there stays");
     assert.match(node.host.sh("ls /var/lib/cni/networks/net"), /last_reserved_ip/u);
   });
 

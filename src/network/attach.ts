@@ -11,7 +11,7 @@ import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import { leftBehind, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, readMark } from "./mark.ts";
-import { identityOf, identityOfHost, lookInto } from "./namespace.ts";
+import { identityOf, identityOfHost, lookInto, netnsOfHost } from "./namespace.ts";
 import { interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { seen, type Place } from "./place.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
@@ -52,7 +52,7 @@ export async function attach(
   using _ = await lockContainer(target.containerId, network.name, operator);
   const [inside, host] = await Promise.all([
     lookInto(seen(place, target.netns)),
-    lookInto(place.root === "" ? "/proc/self/ns/net" : "/proc/1/ns/net"),
+    lookInto(netnsOfHost(place)),
   ]);
   const ifName = wanted.ifName ?? nextInterface(inside);
   const others = listAttachments(runtime.cacheDir).filter((one) => {

@@ -41,9 +41,14 @@ export function sinceWhen(path: string): string | undefined {
   }
 }
 
-/** The network of this process, which is the host's where plugins act on it without a detour. */
-export function identityOfHost({ wrapper }: Place): string | undefined {
-  return identityOf(wrapper.length === 0 ? "/proc/self/ns/net" : "/proc/1/ns/net");
+/** The network namespace in which plugins act: that of this process where it is on the host. */
+export function netnsOfHost({ wrapper }: Place): string {
+  return wrapper.length === 0 ? "/proc/self/ns/net" : "/proc/1/ns/net";
+}
+
+/** Its number. */
+export function identityOfHost(place: Place): string | undefined {
+  return identityOf(netnsOfHost(place));
 }
 
 /** What is in a network namespace. */
@@ -117,6 +122,27 @@ export async function hardwareIn(path: string): Promise<Map<string, string> | un
     return new Map(Array.from(found, ([, name = "", address = ""]) => [name, address]));
   } catch {
     return undefined;
+  }
+}
+
+/**
+ * Removes a bridge that nothing is connected to; one that is gone or in use is left.
+ *
+ * @param path of its network namespace, as this process sees it.
+ */
+export async function removeIdleBridge(name: string, path: string): Promise<void> {
+  const ip = async (...words: string[]): Promise<string> => {
+    const { stdout } = await promisify(execFile)("nsenter", [`--net=${path}`, "--", "ip", ...words], {
+      timeout: LOOK_LIMIT_MS,
+    });
+    return stdout;
+  };
+  try {
+    const links = (await ip("-o", "link")).split("\n");
+    if (links.some((link) => link.includes(` master ${name} `))) return;
+    await ip("link", "delete", "dev", name);
+  } catch {
+    // It is gone, or there is no ip: an empty bridge does no harm.
   }
 }
 

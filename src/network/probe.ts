@@ -15,7 +15,7 @@ import { Failure, Interrupted, reasonOf } from "../errors.ts";
 import { attach, checkAttached, detach, requirePlugins, type Wanted } from "./attach.ts";
 import { collectGone } from "./collect.ts";
 import { explain } from "./failure.ts";
-import { ScratchNamespace } from "./namespace.ts";
+import { lookInto, netnsOfHost, removeIdleBridge, ScratchNamespace } from "./namespace.ts";
 import { interruptionOf, type Operator } from "./operator.ts";
 import { addressesOf, gatewaysOf } from "./precheck.ts";
 
@@ -42,8 +42,8 @@ const PROBE = "cni-node-probe-";
 
 /**
  * Probes a network: VERSION, STATUS, and ADD, CHECK, a ping of the gateway and DEL in a network namespace that is made
- * for it. After a step that failed nothing more is tried, but for DEL. Nothing of it is left, but for what the first
- * container would make as well: a bridge. What earlier probes left that were killed is released first.
+ * for it. After a step that failed nothing more is tried, but for DEL. Nothing of it is left; what earlier probes left
+ * that were killed is released first.
  *
  * @param addAnyway ADD also where it is not known to be harmless.
  * @throws Failure when the network cannot be tried at all. Interrupted.
@@ -83,6 +83,7 @@ async function probePlugins(network: NetworkList, { runtime }: Operator, steps: 
 }
 
 async function probeAdd(network: NetworkList, operator: Operator, steps: ProbeStep[]): Promise<void> {
+  await using _ = await noteBridges(network, operator);
   await using scratch = await ScratchNamespace.make();
   const containerId = `${PROBE}${randomUUID()}`;
   const target = { text: "probe", netns: scratch.path, containerId };
@@ -110,6 +111,22 @@ async function probeAdd(network: NetworkList, operator: Operator, steps: ProbeSt
       return "nothing of it is left";
     });
   }
+}
+
+/**
+ * Whoever is added first makes the bridges of a network. What a probe has made goes with it: a bridge that has lost its
+ * last link has no hardware address, and the plugin cannot make a gateway of such a one.
+ */
+async function noteBridges({ plugins }: NetworkList, { place }: Operator): Promise<AsyncDisposable> {
+  const path = netnsOfHost(place);
+  const { interfaces } = await lookInto(path);
+  const named = plugins.filter(({ type }) => type === "bridge").map(({ bridge }) => bridge || "cni0");
+  const missing = named.filter((name) => typeof name === "string").filter((name) => !interfaces.includes(name));
+  return {
+    [Symbol.asyncDispose]: async () => {
+      for (const name of missing) await removeIdleBridge(name, path);
+    },
+  };
 }
 
 async function check(network: NetworkList, wanted: Wanted, operator: Operator): Promise<string | undefined> {

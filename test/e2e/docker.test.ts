@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { cannotStart as noCluster, startCluster } from "../cluster/cluster.ts";
 import { conflist, type Ran } from "../helpers/node.ts";
 import { problemsOf } from "../helpers/state.ts";
-import { cannotStart, startDocker, type Engine } from "../image/engines.ts";
+import { cannotStart, PRIVILEGED, startDocker, type Engine } from "../image/engines.ts";
 import { EXAMPLES } from "../image/examples.ts";
 
 const MOUNT_PLUGINS = ["-v", "/opt/cni/bin:/host/opt/cni/bin"];
@@ -35,7 +35,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
     const found = EXAMPLES.filter((line) => line.endsWith(words));
     assert.equal(found.length, 1, `one example of ${words}`);
     tried.add(found[0] ?? "");
-    return engine.sh(found[0] ?? "");
+    return engine.sh((found[0] ?? "").replace("--privileged", PRIVILEGED));
   }
 
   /** A directory for files to be mounted. */
@@ -114,7 +114,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       const words = "install --plugins=bridge,host-local --configs=20-bridge.conflist --probe";
       write({ isGateway: false });
       const refused = await example(words);
-      assert.equal(refused.exitCode, 1, refused.stdout);
+      assert.equal(refused.exitCode, 1, refused.stdout + refused.stderr);
       assert.match(refused.stderr, /20-bridge\.conflist: network net does not work: PING: 10\.9\.0\.1 does not answer/u);
       write({});
       const { exitCode, stdout, stderr } = await example(words);

@@ -18,6 +18,19 @@ import { findImage } from "./build.ts";
 /** Why engines cannot be started here; false: they can. Never a reason in CI, where starting one fails instead. */
 export const cannotStart: string | false = process.env["CI"] === "true" ? false : whyNot();
 
+/** CAP_SYS_RESOURCE is what machines that are containers themselves lack most often. */
+const LACKS_RESOURCE = !hasCapability(24);
+
+/** What `--privileged` means on this machine: Docker insists on every capability that the kernel knows. */
+export const PRIVILEGED = LACKS_RESOURCE
+  ? "--cap-add=ALL --cap-drop=SYS_RESOURCE --security-opt=seccomp=unconfined --security-opt=apparmor=unconfined"
+  : "--privileged";
+
+function hasCapability(number: number): boolean {
+  const [, bounding = "0"] = /^CapBnd:\t(\w+)$/mu.exec(fs.readFileSync("/proc/self/status", "utf8")) ?? [];
+  return (BigInt(`0x${bounding}`) & (1n << BigInt(number))) !== 0n;
+}
+
 /** What both engines want on machines that are containers themselves. */
 const LIMITS = { nofile: 1024, nproc: 1024 };
 

@@ -28,6 +28,16 @@ async function makeHost(): Promise<NetworkHost> {
   return host;
 }
 
+/** Does the process that nsenter has started handle its signals? */
+function isReady(nsenter: number): boolean {
+  const [pid] = childrenOf(nsenter);
+  const [, caught = "0"] = /^SigCgt:\t(\w+)$/mu.exec(fs.readFileSync(`/proc/${pid ?? nsenter}/status`, "utf8")) ?? [];
+  return (BigInt(`0x${caught}`) & SIGHUP) !== 0n;
+}
+
+/** The one that Node.js does not handle by itself, and the last one that we do. */
+const SIGHUP = 1n;
+
 /** As libcni's cnitool names it. */
 function idOf(path: string): string {
   return `cnitool-${hash("sha512", path).slice(0, 20)}`;
@@ -163,10 +173,17 @@ describe("network add", { skip }, () => {
       await refused(host, 1, "add", "net", "a", "--new"),
       /such a network namespace already\n {2}hint: leave out --new/u,
     );
+    for (const [wrong, hint] of [
+      ["--ifname=a/b", "--ifname"],
+      ["--container-id=../c", "--container-id"],
+    ] as const) {
+      assert.match(await refused(host, 1, "add", "net", "a", wrong), new RegExp(`hint: .*${hint}`, "u"));
+    }
     assert.match(await refused(host, 2, "add", "net", "pid:1", "--new"), /^cni-node: --new: goes with the name/u);
     assert.equal(host.sh("ip netns list | wc -l").trim(), "2");
     done(await host.run("del", "net", "b", "--delete-netns"));
     assert.equal(host.sh("ip netns list | wc -l").trim(), "1");
+    assert.match(done(await host.run("del", "net", "b", "--delete-netns")), /^deleted/u);
   });
 
   test("reads a network from standard input and from a file of any name", async () => {
@@ -186,6 +203,7 @@ describe("network add", { skip }, () => {
     assert.equal(host.plugins.take().at(-1)?.request["name"], "list");
     fs.writeFileSync(file, "{}");
     assert.match(await refused(host, 1, "add", `--file=${file}`, "a"), /anything: has no/u);
+    assert.match(await refused(host, 1, "add", "--file=/dev/zero", "a"), /\/dev\/zero: .* is larger than 2 MiB/u);
     assert.match(
       await refused(host, 1, "add", "--file=/nowhere", "a"),
       /^cni-node: \/nowhere: the network configuration cannot be read/u,
@@ -629,6 +647,15 @@ describe("network status, version, list and show", { skip }, () => {
     });
     assert.ok(!done(await host.run("show", "net", "--output=json")).includes("s3cret"));
   });
+
+  test("show prints numbers as they stand in the configuration", async () => {
+    await using host = await makeHost();
+    const file = join(host.netd, "10-net.conflist");
+    fs.writeFileSync(file, '{"name":"net","plugins":[{"type":"first","id":12345678901234567890}]}');
+    for (const words of [[], ["--output=json"]]) {
+      assert.match(done(await host.run("show", "net", ...words)), /"id": ?12345678901234567890\b/u);
+    }
+  });
 });
 
 test("--output=json prints one object that docs/schemas/report.json describes, of every verb", { skip }, async () => {
@@ -761,6 +788,40 @@ describe("signals, time-outs and others at work", { skip }, () => {
     assert.deepEqual(host.plugins.takeNames(), ["first ADD", "second ADD", "second DEL", "first DEL"]);
     assert.deepEqual(cached(host), []);
     assert.equal(host.sh("ps ax | grep -c '[s]leep 60' || true").trim(), "0");
+  });
+
+  test("a signal ends the wait for standard input, and for a file that is written by somebody else", async () => {
+    await using host = await makeHost();
+    host.sh(`mkfifo ${host.plugins.root}/pipe`);
+    for (const words of [["-"], [`--file=${host.plugins.root}/pipe`]]) {
+      const child = host.start(["add", ...words, "a"]);
+      const ended = endOf(child);
+      await until(() => isReady(child.pid ?? 0));
+      process.kill(childrenOf(child.pid ?? 0)[0] ?? 0, "SIGINT");
+      const { stderr } = await ended;
+      assert.equal(stderr, "cni-node: ended by SIGINT before anything was changed\n");
+    }
+    assert.deepEqual(host.plugins.takeNames(), []);
+  });
+
+  test("a signal ends gc and version, too, by the signal", async () => {
+    await using host = await makeHost();
+    done(await host.run("add", "net", "a"));
+    host.sh("ip netns delete a");
+    for (const [command, verb] of [
+      ["DEL", "gc"],
+      ["VERSION", "version"],
+    ] as const) {
+      host.plugins.does("second", command, 'echo > "$record/begun"; sleep 60');
+      const child = host.start([verb, "net"]);
+      const ended = endOf(child);
+      await until(() => fs.existsSync(join(host.plugins.root, "record/begun")));
+      process.kill(childrenOf(child.pid ?? 0)[0] ?? 0, "SIGTERM");
+      const { stderr } = await ended;
+      assert.match(stderr, /^cni-node: ended by SIGTERM before /u, verb);
+      fs.rmSync(join(host.plugins.root, "record/begun"));
+    }
+    assert.deepEqual(cached(host), [`net-${ID}-eth0`]);
   });
 
   test("a plugin that takes too long is ended", async () => {

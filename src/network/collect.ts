@@ -38,7 +38,7 @@ export async function collectGone(network: string | undefined, operator: Operato
   });
   const collected: Collected[] = [];
   for (const attachment of ours) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been released");
+    if (signal.aborted) throw interrupted(operator);
     const presence = await presenceOf(attachment, place);
     collected.push(
       presence === "gone"
@@ -47,6 +47,10 @@ export async function collectGone(network: string | undefined, operator: Operato
     );
   }
   return collected;
+}
+
+function interrupted({ signal }: Operator): Interrupted {
+  return new Interrupted(interruptionOf(signal), " before everything had been released");
 }
 
 /** The plugins are not told where it was: another may be there. */
@@ -58,6 +62,7 @@ async function release(attachment: CachedAttachment, operator: Operator): Promis
     await del(network, { ...operator.runtime, lock: lockOf(operator), containerId, ifName, netns: "" });
     return { attachment, outcome: "deleted" };
   } catch (error) {
+    if (operator.signal.aborted) throw interrupted(operator);
     if (!(error instanceof CniError)) throw error;
     const failure = operationFailure(networkName, `container ${containerId} cannot be deleted`, error);
     return { attachment, outcome: "kept", reason: failure.message, failure };

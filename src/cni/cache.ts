@@ -102,8 +102,8 @@ export function removeAttachment(cacheDir: string, key: AttachmentKey): void {
   const present = tryParse(path);
   if (present !== undefined && isWhole(present) && !isSame(present, key)) return;
   try {
-    fs.rmSync(path, { force: true });
-    fs.rmSync(temporaryOf(path), { force: true });
+    removeFile(path);
+    removeFile(temporaryOf(path));
   } catch (error) {
     throw ioFailure(`${path} cannot be removed`, error);
   }
@@ -246,8 +246,24 @@ function temporaryOf(path: string): string {
 
 function replaceFile(path: string, content: string): void {
   const temporary = temporaryOf(path);
-  fs.mkdirSync(dirname(temporary), { recursive: true, mode: 0o700 });
-  const descriptor = fs.openSync(temporary, "w", 0o600);
+  makeDirectory(dirname(temporary));
+  try {
+    writeFile(temporary, content);
+    fs.renameSync(temporary, path);
+  } catch (error) {
+    fs.rmSync(temporary, { force: true });
+    throw error;
+  }
+  const directory = fs.openSync(dirname(path), "r");
+  try {
+    fs.fsyncSync(directory);
+  } finally {
+    fs.closeSync(directory);
+  }
+}
+
+function writeFile(path: string, content: string): void {
+  const descriptor = fs.openSync(path, "w", 0o600);
   try {
     fs.writeFileSync(descriptor, content);
     fs.fchmodSync(descriptor, 0o600);
@@ -255,12 +271,28 @@ function replaceFile(path: string, content: string): void {
   } finally {
     fs.closeSync(descriptor);
   }
-  fs.renameSync(temporary, path);
-  const directory = fs.openSync(dirname(path), "r");
+}
+
+/** It need not be there. `fs.rmSync` does not tell why it has failed. */
+function removeFile(path: string): void {
   try {
-    fs.fsyncSync(directory);
-  } finally {
-    fs.closeSync(directory);
+    fs.unlinkSync(path);
+  } catch (error) {
+    if (!isSystemError(error, "ENOENT", "ENOTDIR")) throw error;
+  }
+}
+
+/**
+ * Makes a directory of the cache, and those above it, for root's eyes only. `fs.mkdirSync` with `recursive` says of a
+ * read-only file system that there is no such file.
+ */
+export function makeDirectory(path: string): void {
+  if (fs.existsSync(path)) return;
+  makeDirectory(dirname(path));
+  try {
+    fs.mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (!isSystemError(error, "EEXIST")) throw error;
   }
 }
 

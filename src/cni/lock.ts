@@ -1,12 +1,11 @@
 /** Section 3, Lifecycle & Ordering: no two operations on one container at a time, and none at all during GC. */
 import { hash } from "node:crypto";
-import * as fs from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { reasonOf } from "../errors.ts";
-import { stateDir } from "./cache.ts";
+import { makeDirectory, stateDir } from "./cache.ts";
 import { CniError, ERROR_CODES } from "./error.ts";
 
 /** Waits for its turn. What it returns gives the turn to the next one. */
@@ -29,7 +28,11 @@ const STRIPES = 64;
 export function kernelLock(cacheDir: string): Lock {
   const directory = stateDir(cacheDir);
   const lock = async (name: string, mode: Mode, signal?: AbortSignal): Promise<Disposable> => {
-    makeDirectory(directory);
+    try {
+      makeDirectory(directory);
+    } catch (error) {
+      throw ioFailure(directory, error);
+    }
     return waitFor(join(directory, `lock-${name}`), mode, signal);
   };
   return {
@@ -80,14 +83,6 @@ function tryLock(path: string, mode: Mode): Disposable | undefined {
 }
 
 const SQLITE_BUSY = 5;
-
-function makeDirectory(directory: string): void {
-  try {
-    fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw ioFailure(directory, error);
-  }
-}
 
 function ioFailure(path: string, error: unknown): CniError {
   return new CniError(

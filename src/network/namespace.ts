@@ -2,11 +2,12 @@
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
+import { join } from "node:path";
 import { promisify } from "node:util";
 
 import { parseIp } from "../cni/ip.ts";
 import { Failure, reasonOf } from "../errors.ts";
-import type { Place } from "./place.ts";
+import { seen, type Place } from "./place.ts";
 
 /** Where named network namespaces are, as ip-netns(8) has it. */
 export const NAMED = "/run/netns";
@@ -145,8 +146,9 @@ export async function makeNamed(name: string, place: Place): Promise<void> {
   await ipNetns("add", name, place);
 }
 
-/** Deletes a named network namespace of the host. Throws `Failure`, `netns-failed`. */
+/** Deletes a named network namespace of the host, if it is there. Throws `Failure`, `netns-failed`. */
 export async function deleteNamed(name: string, place: Place): Promise<void> {
+  if (!fs.existsSync(seen(place, join(NAMED, name)))) return;
   await ipNetns("delete", name, place);
 }
 

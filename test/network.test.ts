@@ -401,6 +401,25 @@ describe("network del and check", { skip }, () => {
     );
   });
 
+  test("take the given namespace where others have not noted theirs", async () => {
+    await using host = await makeHost();
+    done(await host.run("add", "net", "a"));
+    const file = host.plugins.cached(`net-${ID}-eth0`);
+    const { kind, containerId, config, ifName, networkName } = JSON.parse(fs.readFileSync(file, "utf8")) as Record<
+      string,
+      unknown
+    >;
+    const result = { cniVersion: "1.0.0" };
+    fs.writeFileSync(file, JSON.stringify({ kind, containerId, config, ifName, networkName, result }));
+    host.plugins.take();
+    done(await host.run("check", "net", "a"));
+    done(await host.run("del", "net", "a"));
+    assert.deepEqual(
+      host.plugins.take().map(({ command, netns }) => `${command} ${netns}`),
+      ["CHECK", "CHECK", "DEL", "DEL"].map((command) => `${command} /run/netns/a`),
+    );
+  });
+
   test("need to be told which interface where there are several", async () => {
     await using host = await makeHost();
     for (const name of ["x", "y"]) done(await host.run("add", "net", "a", `--ifname=${name}`));

@@ -191,13 +191,15 @@ function confOf(
   };
 }
 
-/** Empty when it is gone, or another has its place. */
+/** Empty when it is gone, or another has its place. Others need not have noted where it was. */
 function presentNetns(
   attachment: CachedAttachment | undefined,
   { netns }: Pick<Target, "netns">,
   place: Place,
 ): string {
-  if (attachment !== undefined) return isReachable(attachment, place) ? netnsOf(attachment) : "";
+  if (attachment !== undefined && netnsOf(attachment) !== "") {
+    return isReachable(attachment, place) ? netnsOf(attachment) : "";
+  }
   return identityOf(seen(place, netns)) === undefined ? "" : netns;
 }
 
@@ -230,7 +232,7 @@ export function requirePlugins({ name, plugins }: NetworkList, { pluginDirs, plu
   throw new Failure({
     code: "plugin-missing",
     subject: `network ${name}`,
-    problem: `${pluginDirs.join(", ")} has no ${missing.join(", ")}`,
+    problem: `${pluginDirs.join(", ") || "an empty --plugin-dir"} has no ${missing.join(", ")}`,
     hint: `cni-node install --plugins=${missing.join(",")} installs what the image has; --plugin-dir names other directories`,
   });
 }

@@ -532,6 +532,24 @@ describe("network gc", { skip }, () => {
     );
   });
 
+  test("does not tell it with --valid either", async () => {
+    await using host = await makeHost();
+    done(await host.run("add", "net", "a"));
+    host.sh("ip netns delete a");
+    host.target("a");
+    host.plugins.take();
+    host.plugins.fails("first", "DEL", { code: 11, msg: "busy" });
+    const { exitCode, stderr } = await host.run("gc", "net", "--valid=");
+    assert.deepEqual([exitCode, /busy \(code 11\)/u.test(stderr)], [4, true]);
+    host.plugins.does("first", "DEL", "exit 0");
+    assert.match(done(await host.run("gc", "net", "--valid=")), /^deleted {4}net/u);
+    assert.deepEqual(
+      host.plugins.take().flatMap(({ command, netns }) => (command === "DEL" ? [netns] : [])),
+      ["", "", "", ""],
+    );
+    assert.deepEqual(cached(host), []);
+  });
+
   test("keeps what is in a namespace that has lost its path", async () => {
     await using host = await makeHost();
     const mac = "02:00:00:00:00:07";

@@ -8,7 +8,7 @@ import type { ValidAttachment } from "../cni/request.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import { recallNetwork } from "./attach.ts";
 import { operationFailure } from "./failure.ts";
-import { presenceOf, readMark, type Presence } from "./mark.ts";
+import { isReachable, presenceOf, readMark, type Presence } from "./mark.ts";
 import { interruptionOf, lockOf, type Operator } from "./operator.ts";
 
 /** What became of an attachment. */
@@ -82,7 +82,7 @@ export async function collectInvalid(
   all: boolean,
   operator: Operator,
 ): Promise<Collected[]> {
-  const { runtime, signal } = operator;
+  const { place, runtime, signal } = operator;
   const isValid = ({ containerId, ifName }: CachedAttachment): boolean => {
     return valid.some(({ containerID, ifname }) => containerID === containerId && ifname === ifName);
   };
@@ -97,13 +97,30 @@ export async function collectInvalid(
       hint: "name those that are to stay with --valid; --all deletes them all the same, and their containers lose the network",
     });
   }
+  const lost = network.disableGC ? [] : invalid.filter((one) => readMark(one) !== undefined && !isReachable(one, place));
   try {
+    await releaseLost(network, lost, operator);
     const { deleted, errors } = await gc(network, valid, { ...runtime, lock: lockOf(operator) });
     const [first] = errors;
     if (first !== undefined) throw operationFailure(network.name, "not everything was collected", first, 4);
-    return deleted.map((attachment) => ({ attachment, outcome: "deleted" }));
+    return [...lost, ...deleted].map((attachment) => ({ attachment, outcome: "deleted" }));
   } catch (error) {
     if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been collected");
     throw error instanceof CniError ? operationFailure(network.name, "nothing was collected", error) : error;
+  }
+}
+
+/** The plugins are not told where they were, as GC would: another may be there. */
+async function releaseLost(
+  network: NetworkList,
+  lost: readonly CachedAttachment[],
+  operator: Operator,
+): Promise<void> {
+  for (const { containerId, ifName } of lost) {
+    try {
+      await del(network, { ...operator.runtime, lock: lockOf(operator), containerId, ifName, netns: "" });
+    } catch (error) {
+      throw error instanceof CniError ? operationFailure(network.name, "not everything was collected", error, 4) : error;
+    }
   }
 }

@@ -788,6 +788,9 @@ describe("called cnitool", { skip }, () => {
       cached(host),
       ["x", "y", "z"].map((name) => `net-${ID}-${name}`),
     );
+    done(await cnitool(host, {}, "del", "--plugin-timeout", "1m", "net", netns, "-i", "z"));
+    assert.equal(cached(host).length, 2);
+    assert.match((await cnitool(host, {}, "add", "net", netns, "-i=")).stderr, /--ifname: "" is empty/u);
     assert.match((await cnitool(host, {}, "add", "net")).stderr, /TARGET: is missing/u);
     assert.match((await cnitool(host, {}, "add", "net", "a")).stderr, /\/a is no network namespace/u);
   });

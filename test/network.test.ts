@@ -329,6 +329,20 @@ describe("before it adds, network add refuses", { skip }, () => {
     assert.match(await refused(host, 1, "add", "net", "a"), /it brings a default route/u);
     host.network("net", { type: "first", isDefaultGateway: true });
     done(await host.run("add", "net", "a"));
+    done(await host.run("del", "net", "a"));
+    host.plugins.take();
+    host.plugins.install("ipam");
+    for (const ipam of [
+      { subnet: "fd00:1::/64" },
+      { ranges: [[{ subnet: "10.9.0.0/24" }], [{ subnet: "fd00:1::/64" }]] },
+      { addresses: [{ address: "fd00:1::2/64" }] },
+    ]) {
+      host.network("net", { type: "first", isDefaultGateway: true, ipam: { type: "ipam", ...ipam } });
+      assert.match(await refused(host, 1, "add", "net", "a"), /it brings a default route/u);
+    }
+    host.sh("ip -n a -6 route del default; ip -n a link set lo up; ip -n a route add default dev lo");
+    host.network("net", { type: "first", isDefaultGateway: true, ipam: { type: "ipam", subnet: "fd00:1::/64" } });
+    done(await host.run("add", "net", "a"));
   });
 
   test("an address that is in use: in the namespace, on the host, by another container", async () => {

@@ -75,7 +75,18 @@ function defaultRoutesOfPlugin(plugin: unknown): ("4" | "6")[] {
     const network = typeof dst === "string" ? parseCidr(dst) : undefined;
     return network?.text.endsWith("/0") === true ? [network.version] : [];
   });
-  return isDefaultGateway === true ? ["4", ...versions] : versions;
+  return isDefaultGateway === true ? [...versionsOfIpam(ipam), ...versions] : versions;
+}
+
+/** The versions of IP that addresses are of, as far as the configuration tells; IPv4 where it does not. */
+function versionsOfIpam(ipam: unknown): ("4" | "6")[] {
+  const { subnet, ranges, addresses } = (isObject(ipam) ? ipam : {}) as Partial<Record<string, unknown>>;
+  const parts = [{ subnet }, ranges, addresses].flat(2).filter(isObject);
+  const versions = parts.flatMap((part) => {
+    const { [part["subnet"] === undefined ? "address" : "subnet"]: text } = part;
+    return typeof text === "string" ? (parseCidr(text)?.version ?? []) : [];
+  });
+  return versions.length === 0 ? ["4"] : versions;
 }
 
 function refuseUsedAddress(address: string, { network, target, host, others }: Intent): void {

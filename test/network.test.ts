@@ -858,6 +858,37 @@ describe("signals, time-outs and others at work", { skip }, () => {
     assert.deepEqual(host.plugins.takeNames(), []);
   });
 
+  test("Ctrl-C ends nobody but cni-node, whatever it has started", async () => {
+    await using host = await makeHost();
+    const bin = join(host.plugins.root, "path");
+    fs.mkdirSync(bin);
+    const slow = `#!/bin/sh\necho > ${bin}/begun; while [ ! -e ${bin}/go ]; do sleep 0.05; done; exec "$0.real" "$@"\n`;
+    for (const [name, words] of [
+      ["ip", ["b", "--new"]],
+      ["nsenter", ["a"]],
+    ] as const) {
+      host.sh(`ln -s "$(command -v ${name})" ${bin}/${name}.real`);
+      fs.writeFileSync(`${bin}/${name}`, slow, { mode: 0o755 });
+      // A session of its own, as that of a terminal: the signal goes to all of its processes.
+      const path = `PATH=${bin}:${process.env["PATH"] ?? ""}`;
+      const command = ["setsid", "env", path, process.execPath, BUNDLE, "network", "add", "net", ...words];
+      const child = host.namespace.spawn(command, {
+        CNI_NODE_HOST_ROOT: "/",
+        CNI_NODE_CONFIG_DIR: host.netd,
+        CNI_NODE_CACHE_DIR: host.cacheDir,
+        CNI_NODE_PLUGIN_DIR: host.plugins.bin,
+      });
+      const ended = endOf(child);
+      await until(() => fs.existsSync(`${bin}/begun`));
+      process.kill(-(childrenOf(child.pid ?? 0)[0] ?? 0), "SIGINT");
+      fs.writeFileSync(`${bin}/go`, "");
+      assert.match((await ended).stderr, /^cni-node: ended by SIGINT[^\n]*\n$/u, name);
+      for (const file of [name, "begun", "go"]) fs.rmSync(`${bin}/${file}`);
+    }
+    assert.equal(host.sh("ip netns list").trim(), "a");
+    assert.deepEqual(host.plugins.takeNames(), []);
+  });
+
   test("a signal ends gc and version, too, by the signal", async () => {
     await using host = await makeHost();
     done(await host.run("add", "net", "a"));

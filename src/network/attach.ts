@@ -8,7 +8,7 @@ import { add, check, del } from "../cni/network.ts";
 import { referencesOf } from "../cni/references.ts";
 import type { AnyResult } from "../cni/result.ts";
 import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
-import { Failure, Interrupted } from "../errors.ts";
+import { Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
 import { leftBehind, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto } from "./namespace.ts";
@@ -59,6 +59,7 @@ export async function attach(
     return one.networkName === network.name && isReachable(one, place);
   });
   refuseConflicts({ network, ifName, args, capabilityArgs, allowDefaultRoute, target: inside, host, others });
+  throwIfInterrupted(signal);
 
   const note = { ...markOf(target, identity, place) };
   const { containerId, netns } = target;

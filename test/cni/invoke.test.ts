@@ -121,24 +121,25 @@ describe("invoke", () => {
     assert.equal(await invoke(add(path, { stdin })), "bridge\n");
   });
 
-  test("a script may open its standard streams by name", async () => {
+  test("a script may open its standard streams by name, also where there is no place for temporary files", async () => {
     using plugins = new PluginDir();
     const path = plugins.write(
       "bridge",
-      "set -e; cat /dev/stdin > /dev/stdout; echo said > /dev/stderr; cat /dev/stdin",
+      "set -e; cat /dev/stdin > /dev/stdout; echo said > /dev/stderr; cat /dev/stdin; echo end > /dev/stdout",
     );
+    using _ = new Variable("TMPDIR", "/nonexistent");
     const calls: PluginCall[] = [];
-    assert.equal(await invoke(add(path, { stdin: "once " }), { trace: (call) => calls.push(call) }), "once once ");
+    assert.equal(await invoke(add(path, { stdin: "once " }), { trace: (call) => calls.push(call) }), "once end\n");
     assert.equal(calls[0]?.stderr, "said\n");
   });
 
-  test("works where there is no place for temporary files", async () => {
+  test("works where there is no shell that makes pipes", async () => {
     using plugins = new PluginDir();
-    const path = plugins.write("bridge", "cat; echo said >&2");
-    using _ = new TemporaryDirectory("/nonexistent");
+    const env = { ...process.env };
+    using _ = new Variable("PATH", "/nonexistent");
     const stdin = "x".repeat(1_000_000);
-    assert.equal(await invoke(add(path, { stdin })), stdin);
-    assert.equal(await invoke(add(plugins.write("deaf", "exec true"), { stdin })), "");
+    assert.equal(await invoke(add(plugins.write("bridge", "cat; echo said >&2"), { stdin }), { env }), stdin);
+    assert.equal(await invoke(add(plugins.write("deaf", "exec true"), { stdin }), { env }), "");
   });
 
   test("a plugin need not read its configuration", async () => {
@@ -179,7 +180,7 @@ describe("invoke", () => {
   test("leaves no descriptors and no temporary files", async () => {
     using plugins = new PluginDir();
     const path = plugins.write("bridge", "exit 1");
-    using _ = new TemporaryDirectory(plugins.path);
+    using _ = new Variable("TMPDIR", plugins.path);
     const descriptors = (): number => fs.readdirSync("/proc/self/fd").length;
     await failureOf(invoke(add(path)));
     const before = descriptors();
@@ -433,16 +434,19 @@ test("the trace tells also of a call that did not end by itself, and of one that
   );
 });
 
-/** Where temporary files go, as long as it lives. */
-class TemporaryDirectory implements Disposable {
-  readonly #before = process.env["TMPDIR"];
+/** A variable of this process's environment, as long as it lives. */
+class Variable implements Disposable {
+  readonly #name: string;
+  readonly #before: string | undefined;
 
-  constructor(path: string) {
-    process.env["TMPDIR"] = path;
+  constructor(name: string, value: string) {
+    this.#name = name;
+    this.#before = process.env[name];
+    process.env[name] = value;
   }
 
   [Symbol.dispose](): void {
-    if (this.#before === undefined) delete process.env["TMPDIR"];
-    else process.env["TMPDIR"] = this.#before;
+    if (this.#before === undefined) delete process.env[this.#name];
+    else process.env[this.#name] = this.#before;
   }
 }

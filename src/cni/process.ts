@@ -73,7 +73,9 @@ export async function runProgram(
       sleep(LATE_OUTPUT_MS, undefined, { ref: false }),
     ]);
     const [stdout = "", stderr = ""] = outputs.map((output) => output.text());
-    return { ...end, stdout, stderr, ...(stopped === undefined ? {} : { stopped }) };
+    // It may have ended before that by itself, and only its output was waited for.
+    const endedItself = end.exitCode !== undefined && stopped !== "output";
+    return { ...end, stdout, stderr, ...(stopped === undefined || endedItself ? {} : { stopped }) };
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);

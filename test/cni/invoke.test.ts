@@ -161,6 +161,21 @@ describe("invoke", () => {
     process.kill(daemon);
   });
 
+  test("a plugin that has ended by itself has not been ended by us, whoever keeps its output open", async () => {
+    using plugins = new PluginDir();
+    const path = plugins.write("bridge", 'echo $$ > "$0.pid"; sleep 60 & echo $!');
+    process.kill(Number(await invoke(add(path), { timeoutMs: 1000 })));
+    fs.rmSync(`${path}.pid`);
+
+    const caller = new AbortController();
+    const call = invoke(add(path), { signal: caller.signal });
+    await until(() => fs.existsSync(`${path}.pid`) && fs.readFileSync(`${path}.pid`, "utf8").endsWith("\n"));
+    await until(() => !isAlive(Number(fs.readFileSync(`${path}.pid`, "utf8"))));
+    caller.abort("SIGTERM");
+    const daemon = Number(await call);
+    if (isAlive(daemon)) process.kill(daemon);
+  });
+
   test("output of any form is returned as it is: bytes that are split, and a large one", async () => {
     using plugins = new PluginDir();
     const path = plugins.write(

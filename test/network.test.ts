@@ -63,6 +63,21 @@ function cached(host: NetworkHost): string[] {
   return fs.existsSync(results) ? fs.readdirSync(results).filter((name) => name !== ".cni-node") : [];
 }
 
+/** Where the links of a directory lead; those that are gone meanwhile lead nowhere. */
+function linksIn(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory).flatMap((name) => {
+      try {
+        return fs.readlinkSync(join(directory, name));
+      } catch {
+        return [];
+      }
+    });
+  } catch {
+    return [];
+  }
+}
+
 describe("network add", { skip }, () => {
   test("prints the result as the specification has it, and remembers the attachment as libcni does", async () => {
     await using host = await makeHost();
@@ -828,6 +843,33 @@ describe("called cnitool", { skip }, () => {
 });
 
 describe("signals, time-outs and others at work", { skip }, () => {
+  /** A plugin's call that goes on when it is told to. @returns what tells it; it waits until the call has begun. */
+  function holdUp(host: NetworkHost, plugin: string, command: string, answer: string): () => Promise<() => void> {
+    const at = (name: string): string => join(host.plugins.root, "record", name);
+    host.plugins.does(
+      plugin,
+      command,
+      `echo > "$record/begun"; while [ ! -e "$record/go" ]; do sleep 0.05; done; printf '%s' '${answer}'`,
+    );
+    return async () => {
+      await until(() => fs.existsSync(at("begun")));
+      return () => {
+        fs.writeFileSync(at("go"), "");
+      };
+    };
+  }
+
+  /** Starts a command, and returns its end when it waits for its turn. */
+  async function runWaiting(host: NetworkHost, ...words: string[]): Promise<{ ended: Promise<Ran> }> {
+    const child = host.start(words);
+    child.stdin?.end();
+    const ended = endOf(child);
+    // It waits for the container when it has this one.
+    const hasLock = (pid: number): boolean => linksIn(`/proc/${pid}/fd`).some((path) => path.endsWith("/lock-gc"));
+    await until(() => childrenOf(child.pid ?? 0).some(hasLock));
+    return { ended };
+  }
+
   test("SIGTERM ends add by the signal, when what was begun has been taken back", async () => {
     await using host = await makeHost();
     host.plugins.does("second", "ADD", 'echo > "$record/begun"; sleep 60');
@@ -920,20 +962,43 @@ describe("signals, time-outs and others at work", { skip }, () => {
     );
   });
 
+  test("what an operation has waited for, it takes as it then is", async () => {
+    await using host = await makeHost();
+    const begun = holdUp(host, "first", "ADD", JSON.stringify(RESULT));
+    const first = host.run("add", "net", "a", "--ifname=x");
+    const goOn = await begun();
+    const { ended } = await runWaiting(host, "del", "net", "a");
+    goOn();
+    done(await first);
+    assert.equal(done(await ended), "deleted    net  a  x\n");
+    assert.deepEqual(cached(host), []);
+  });
+
+  test("gc does not delete once more what another has deleted meanwhile", async () => {
+    await using host = await makeHost();
+    done(await host.run("add", "net", "a"));
+    host.sh("ip netns delete a");
+    host.plugins.take();
+    const begun = holdUp(host, "second", "DEL", "");
+    const first = host.run("del", "net", "a");
+    const goOn = await begun();
+    const { ended } = await runWaiting(host, "gc");
+    goOn();
+    done(await first);
+    assert.equal(done(await ended), "nothing to do\n");
+    assert.deepEqual(host.plugins.takeNames(), ["second DEL", "first DEL"]);
+  });
+
   test("one operation on a container waits for the other, no longer than --lock-timeout", async () => {
     await using host = await makeHost();
-    host.plugins.does(
-      "first",
-      "ADD",
-      `echo > "$record/begun"; while [ ! -e "$record/go" ]; do sleep 0.05; done; printf '%s' '${JSON.stringify(RESULT)}'`,
-    );
+    const begun = holdUp(host, "first", "ADD", JSON.stringify(RESULT));
     const first = host.run("add", "net", "a", "--ifname=x");
-    await until(() => fs.existsSync(join(host.plugins.root, "record/begun")));
+    const goOn = await begun();
     const { exitCode, stderr } = await host.run("del", "net", "a", "--lock-timeout=100ms");
     assert.equal(exitCode, 1);
     assert.match(stderr, /given up while others worked on the container: --lock-timeout is over/u);
     const second = host.run("add", "net", "a", "--ifname=y");
-    fs.writeFileSync(join(host.plugins.root, "record/go"), "");
+    goOn();
     done(await first);
     done(await second);
     assert.deepEqual(host.plugins.takeNames(), ["first ADD", "second ADD", "first ADD", "second ADD"]);

@@ -3,7 +3,6 @@ import { listAttachments, type CachedAttachment } from "../cni/cache.ts";
 import { parseNetworkList, type NetworkList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
 import { findPlugin, type Args } from "../cni/invoke.ts";
-import type { Lock } from "../cni/lock.ts";
 import { add, check, del } from "../cni/network.ts";
 import { referencesOf } from "../cni/references.ts";
 import type { AnyResult } from "../cni/result.ts";
@@ -12,7 +11,7 @@ import { Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
 import { leftBehind, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto } from "./namespace.ts";
-import { interruptionOf, lockOf, type Operator } from "./operator.ts";
+import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { seen, type Place } from "./place.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
 import { requireNamespace, type Target } from "./target.ts";
@@ -87,9 +86,9 @@ export async function checkAttached(
 ): Promise<Done & { isChecked: boolean }> {
   const { place, signal } = operator;
   const { target } = wanted;
+  using _ = await lockContainer(target.containerId, network.name, operator);
   const { ifName, conf } = confOf(network, wanted, operator);
   if (conf.netns === "") requireOwnNamespace(target, place);
-  using _ = await lockContainer(target.containerId, network.name, operator);
   try {
     return { network: network.name, target, ifName, isChecked: await check(network, conf) };
   } catch (error) {
@@ -107,8 +106,8 @@ export async function checkAttached(
 export async function detach(network: NetworkList, wanted: Wanted, operator: Operator): Promise<Done> {
   const { signal } = operator;
   const { target } = wanted;
-  const { ifName, conf } = confOf(network, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
+  const { ifName, conf } = confOf(network, wanted, operator);
   try {
     await del(network, conf);
     return { network: network.name, target, ifName };
@@ -150,12 +149,6 @@ export function recallNetwork(attachment: CachedAttachment | undefined): Network
   const parsed = attachment && parseNetworkList("cached.conflist", attachment.config);
   return parsed !== undefined && "list" in parsed && parsed.list.plugins.length > 0 ? parsed.list : undefined;
 }
-
-/** Who has the lock has it for the operations of the library, too. */
-const HELD: Lock = {
-  container: async () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
-  all: async () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
-};
 
 async function lockContainer(containerId: string, network: string, operator: Operator): Promise<Disposable> {
   try {

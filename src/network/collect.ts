@@ -6,10 +6,11 @@ import { gc } from "../cni/gc.ts";
 import { del } from "../cni/network.ts";
 import type { ValidAttachment } from "../cni/request.ts";
 import { Failure, Interrupted } from "../errors.ts";
-import { recallNetwork } from "./attach.ts";
+import { attachmentsOf, recallNetwork } from "./attach.ts";
 import { operationFailure } from "./failure.ts";
 import { isReachable, presenceOf, readMark, type Presence } from "./mark.ts";
-import { interruptionOf, lockOf, type Operator } from "./operator.ts";
+import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
+import type { Place } from "./place.ts";
 
 /** What became of an attachment. */
 export interface Collected {
@@ -32,41 +33,52 @@ const REASONS: Record<Exclude<Presence, "gone">, string> = {
  * @param network only those to this network.
  */
 export async function collectGone(network: string | undefined, operator: Operator): Promise<Collected[]> {
-  const { place, runtime, signal } = operator;
+  const { runtime, signal } = operator;
   const ours = listAttachments(runtime.cacheDir).filter((one) => {
     return readMark(one) !== undefined && (network === undefined || one.networkName === network);
   });
   const collected: Collected[] = [];
   for (const attachment of ours) {
-    if (signal.aborted) throw interrupted(operator);
-    const presence = await presenceOf(attachment, place);
-    collected.push(
-      presence === "gone"
-        ? await release(attachment, operator)
-        : { attachment, outcome: "kept", reason: REASONS[presence] },
-    );
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), NOT_EVERYTHING);
+    collected.push(...(await collect(attachment, operator)));
   }
   return collected;
 }
 
-function interrupted({ signal }: Operator): Interrupted {
-  return new Interrupted(interruptionOf(signal), " before everything had been released");
+const NOT_EVERYTHING = " before everything had been released";
+
+/** Nothing: others have deleted it meanwhile. */
+async function collect(found: CachedAttachment, operator: Operator): Promise<Collected[]> {
+  const { place, runtime, signal } = operator;
+  const { networkName, containerId, ifName } = found;
+  const kept = await keptIfThere(found, place);
+  if (kept !== undefined) return [kept];
+  try {
+    using _ = await lockOf(operator).container(containerId);
+    const known = attachmentsOf(networkName, containerId, runtime.cacheDir);
+    const attachment = known.find((one) => one.ifName === ifName);
+    if (attachment === undefined) return [];
+    return [(await keptIfThere(attachment, place)) ?? (await release(attachment, operator))];
+  } catch (error) {
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), NOT_EVERYTHING);
+    if (!(error instanceof CniError)) throw error;
+    const failure = operationFailure(networkName, `container ${containerId} cannot be deleted`, error);
+    return [{ attachment: found, outcome: "kept", reason: failure.message, failure }];
+  }
+}
+
+async function keptIfThere(attachment: CachedAttachment, place: Place): Promise<Collected | undefined> {
+  const presence = await presenceOf(attachment, place);
+  return presence === "gone" ? undefined : { attachment, outcome: "kept", reason: REASONS[presence] };
 }
 
 /** The plugins are not told where it was: another may be there. */
-async function release(attachment: CachedAttachment, operator: Operator): Promise<Collected> {
-  const { networkName, containerId, ifName } = attachment;
+async function release(attachment: CachedAttachment, { runtime }: Operator): Promise<Collected> {
+  const { containerId, ifName } = attachment;
   const network = recallNetwork(attachment);
   if (network === undefined) return { attachment, outcome: "kept", reason: "its configuration cannot be read" };
-  try {
-    await del(network, { ...operator.runtime, lock: lockOf(operator), containerId, ifName, netns: "" });
-    return { attachment, outcome: "deleted" };
-  } catch (error) {
-    if (operator.signal.aborted) throw interrupted(operator);
-    if (!(error instanceof CniError)) throw error;
-    const failure = operationFailure(networkName, `container ${containerId} cannot be deleted`, error);
-    return { attachment, outcome: "kept", reason: failure.message, failure };
-  }
+  await del(network, { ...runtime, lock: HELD, containerId, ifName, netns: "" });
+  return { attachment, outcome: "deleted" };
 }
 
 /**

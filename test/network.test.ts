@@ -78,6 +78,22 @@ function linksIn(directory: string): string[] {
   }
 }
 
+/** Writes what another runtime remembers. */
+function addForeign(host: NetworkHost, containerId: string, netns: string): void {
+  const config = Buffer.from(fs.readFileSync(join(host.netd, "10-net.conflist"))).toString("base64");
+  const entry = {
+    kind: "cniCacheV1",
+    containerId,
+    config,
+    ifName: "eth0",
+    networkName: "net",
+    netns,
+    result: RESULT,
+  };
+  fs.mkdirSync(join(host.cacheDir, "results"), { recursive: true });
+  fs.writeFileSync(host.plugins.cached(`net-${containerId}-eth0`), JSON.stringify(entry));
+}
+
 describe("network add", { skip }, () => {
   test("prints the result as the specification has it, and remembers the attachment as libcni does", async () => {
     await using host = await makeHost();
@@ -488,22 +504,6 @@ describe("network del and check", { skip }, () => {
 });
 
 describe("network gc", { skip }, () => {
-  /** Writes what another runtime remembers. */
-  function addForeign(host: NetworkHost, containerId: string, netns: string): void {
-    const config = Buffer.from(fs.readFileSync(join(host.netd, "10-net.conflist"))).toString("base64");
-    const entry = {
-      kind: "cniCacheV1",
-      containerId,
-      config,
-      ifName: "eth0",
-      networkName: "net",
-      netns,
-      result: RESULT,
-    };
-    fs.mkdirSync(join(host.cacheDir, "results"), { recursive: true });
-    fs.writeFileSync(host.plugins.cached(`net-${containerId}-eth0`), JSON.stringify(entry));
-  }
-
   test("releases what cni-node has added and whose namespace is gone, and nothing else", async () => {
     await using host = await makeHost();
     for (const name of ["b", "d"]) host.target(name);
@@ -864,7 +864,7 @@ describe("signals, time-outs and others at work", { skip }, () => {
     const child = host.start(words);
     child.stdin?.end();
     const ended = endOf(child);
-    // It waits for the container when it has this one.
+    // Whoever waits for a container has this one, and whoever waits for all containers tries to have it.
     const hasLock = (pid: number): boolean => linksIn(`/proc/${pid}/fd`).some((path) => path.endsWith("/lock-gc"));
     await until(() => childrenOf(child.pid ?? 0).some(hasLock));
     return { ended };
@@ -987,6 +987,21 @@ describe("signals, time-outs and others at work", { skip }, () => {
     done(await first);
     assert.equal(done(await ended), "nothing to do\n");
     assert.deepEqual(host.plugins.takeNames(), ["second DEL", "first DEL"]);
+  });
+
+  test("gc with --valid does not delete what others have added while it waited", async () => {
+    await using host = await makeHost();
+    const begun = holdUp(host, "first", "ADD", JSON.stringify(RESULT));
+    const first = host.run("add", "net", "a");
+    const goOn = await begun();
+    const { ended } = await runWaiting(host, "gc", "net", "--valid=");
+    addForeign(host, "foreign", "/run/netns/a");
+    goOn();
+    done(await first);
+    const { exitCode, stderr } = await ended;
+    assert.equal(exitCode, 1);
+    assert.match(stderr, /others have added attachments that would be deleted: foreign\/eth0\n/u);
+    assert.equal(cached(host).length, 2);
   });
 
   test("one operation on a container waits for the other, no longer than --lock-timeout", async () => {

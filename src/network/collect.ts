@@ -5,6 +5,7 @@ import { CniError } from "../cni/error.ts";
 import { gc } from "../cni/gc.ts";
 import { del } from "../cni/network.ts";
 import type { ValidAttachment } from "../cni/request.ts";
+import type { Runtime } from "../cni/runtime.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import { attachmentsOf, recallNetwork } from "./attach.ts";
 import { operationFailure } from "./failure.ts";
@@ -94,7 +95,22 @@ export async function collectInvalid(
   all: boolean,
   operator: Operator,
 ): Promise<Collected[]> {
-  const { place, runtime, signal } = operator;
+  const { signal } = operator;
+  try {
+    using _ = await lockOf(operator).all();
+    return await collectLocked(network, valid, all, operator);
+  } catch (error) {
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been collected");
+    throw error instanceof CniError ? operationFailure(network.name, "nothing was collected", error) : error;
+  }
+}
+
+async function collectLocked(
+  network: NetworkList,
+  valid: readonly ValidAttachment[],
+  all: boolean,
+  { place, runtime }: Operator,
+): Promise<Collected[]> {
   const isValid = ({ containerId, ifName }: CachedAttachment): boolean => {
     return valid.some(({ containerID, ifname }) => containerID === containerId && ifname === ifName);
   };
@@ -109,30 +125,26 @@ export async function collectInvalid(
       hint: "name those that are to stay with --valid; --all deletes them all the same, and their containers lose the network",
     });
   }
-  const lost = network.disableGC ? [] : invalid.filter((one) => readMark(one) !== undefined && !isReachable(one, place));
-  try {
-    await releaseLost(network, lost, operator);
-    const { deleted, errors } = await gc(network, valid, { ...runtime, lock: lockOf(operator) });
-    const [first] = errors;
-    if (first !== undefined) throw operationFailure(network.name, "not everything was collected", first, 4);
-    return [...lost, ...deleted].map((attachment) => ({ attachment, outcome: "deleted" }));
-  } catch (error) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been collected");
-    throw error instanceof CniError ? operationFailure(network.name, "nothing was collected", error) : error;
-  }
+  const lost = network.disableGC
+    ? []
+    : invalid.filter((one) => readMark(one) !== undefined && !isReachable(one, place));
+  const held = { ...runtime, lock: HELD };
+  await releaseLost(network, lost, held);
+  const { deleted, errors } = await gc(network, valid, held);
+  const [first] = errors;
+  if (first !== undefined) throw operationFailure(network.name, "not everything was collected", first, 4);
+  return [...lost, ...deleted].map((attachment) => ({ attachment, outcome: "deleted" }));
 }
 
 /** The plugins are not told where they were, as GC would: another may be there. */
-async function releaseLost(
-  network: NetworkList,
-  lost: readonly CachedAttachment[],
-  operator: Operator,
-): Promise<void> {
+async function releaseLost(network: NetworkList, lost: readonly CachedAttachment[], runtime: Runtime): Promise<void> {
   for (const { containerId, ifName } of lost) {
     try {
-      await del(network, { ...operator.runtime, lock: lockOf(operator), containerId, ifName, netns: "" });
+      await del(network, { ...runtime, containerId, ifName, netns: "" });
     } catch (error) {
-      throw error instanceof CniError ? operationFailure(network.name, "not everything was collected", error, 4) : error;
+      throw error instanceof CniError
+        ? operationFailure(network.name, "not everything was collected", error, 4)
+        : error;
     }
   }
 }

@@ -1011,7 +1011,7 @@ describe("signals, time-outs and others at work", { skip }, () => {
     const goOn = await begun();
     const { exitCode, stderr } = await host.run("del", "net", "a", "--lock-timeout=100ms");
     assert.equal(exitCode, 1);
-    assert.match(stderr, /given up while others worked on the container: --lock-timeout is over/u);
+    assert.match(stderr, /given up while others were at work: --lock-timeout is over/u);
     const second = host.run("add", "net", "a", "--ifname=y");
     goOn();
     done(await first);

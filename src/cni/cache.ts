@@ -2,8 +2,8 @@
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
-import { isSystemError, reasonOf } from "../errors.ts";
-import { CniError, ERROR_CODES } from "./error.ts";
+import { isSystemError } from "../errors.ts";
+import { CniError, ERROR_CODES, ioFailure } from "./error.ts";
 import type { Args } from "./invoke.ts";
 import { isObject } from "./json.ts";
 import { parseResult, type AnyResult } from "./result.ts";
@@ -294,8 +294,4 @@ export function makeDirectory(path: string): void {
   } catch (error) {
     if (!isSystemError(error, "EEXIST")) throw error;
   }
-}
-
-function ioFailure(what: string, error: unknown): CniError {
-  return new CniError({ code: ERROR_CODES.ioFailure, msg: `${what}: ${reasonOf(error)}` }, { cause: error });
 }

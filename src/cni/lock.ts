@@ -4,9 +4,8 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { reasonOf } from "../errors.ts";
 import { makeDirectory, stateDir } from "./cache.ts";
-import { CniError, ERROR_CODES } from "./error.ts";
+import { CniError, ERROR_CODES, ioFailure } from "./error.ts";
 
 /** Waits for its turn. What it returns gives the turn to the next one. */
 export interface Lock {
@@ -31,7 +30,7 @@ export function kernelLock(cacheDir: string): Lock {
     try {
       makeDirectory(directory);
     } catch (error) {
-      throw ioFailure(directory, error);
+      throw ioFailure(`${directory} cannot be locked`, error);
     }
     return waitFor(join(directory, `lock-${name}`), mode, signal);
   };
@@ -58,7 +57,7 @@ const STATEMENTS: Record<Mode, string> = {
 async function waitFor(path: string, mode: Mode, signal: AbortSignal | undefined): Promise<Disposable> {
   for (;;) {
     if (signal?.aborted === true) {
-      const msg = `it was given up while others worked on the container: ${String(signal.reason)}`;
+      const msg = `it was given up while others were at work: ${String(signal.reason)}`;
       throw new CniError({ code: ERROR_CODES.tryAgainLater, msg });
     }
     const held = tryLock(path, mode);
@@ -78,15 +77,8 @@ function tryLock(path: string, mode: Mode): Disposable | undefined {
   } catch (error) {
     database?.close();
     if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return undefined;
-    throw ioFailure(path, error);
+    throw ioFailure(`${path} cannot be locked`, error);
   }
 }
 
 const SQLITE_BUSY = 5;
-
-function ioFailure(path: string, error: unknown): CniError {
-  return new CniError(
-    { code: ERROR_CODES.ioFailure, msg: `${path} cannot be locked: ${reasonOf(error)}` },
-    { cause: error },
-  );
-}

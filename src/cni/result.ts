@@ -7,6 +7,7 @@
 import { CniError, ERROR_CODES } from "./error.ts";
 import { parseCidr, parseIp, type Address } from "./ip.ts";
 import { isObject } from "./json.ts";
+import { NEWEST_VERSION } from "./version.ts";
 
 /** A result of 0.3.0 or newer. */
 export interface Result {
@@ -144,6 +145,11 @@ export function convertResult(result: AnyResult, cniVersion: string): AnyResult 
   if (from === to) return { ...result, cniVersion: version };
   const current = from === "0.1" ? fromLegacy(result) : (result as Result);
   return to === "0.1" ? toLegacy(current, version) : toForm(current, version, to);
+}
+
+/** A result of any version in the newest form. */
+export function upgradeResult(result: AnyResult): Result {
+  return convertResult(result, NEWEST_VERSION);
 }
 
 /** To the form of 0.3.0; it has what that of 1.0.0 has, too. */

@@ -4,7 +4,7 @@ import type { NetworkList, PluginConfig } from "../cni/config.ts";
 import type { Args } from "../cni/invoke.ts";
 import { parseCidr, parseIp } from "../cni/ip.ts";
 import { isObject } from "../cni/json.ts";
-import type { AnyResult } from "../cni/result.ts";
+import { upgradeResult, type AnyResult, type IPConfig } from "../cni/result.ts";
 import { Failure } from "../errors.ts";
 import type { Interior } from "./namespace.ts";
 
@@ -122,25 +122,14 @@ function staticAddresses({ ipam }: PluginConfig): string[] {
 
 /** The gateways of a result, each once. */
 export function gatewaysOf(result: AnyResult): string[] {
-  const {
-    ips = [],
-    ip4,
-    ip6,
-  } = result as {
-    ips?: { gateway?: string }[];
-    ip4?: { gateway?: string };
-    ip6?: { gateway?: string };
-  };
-  return [...new Set([...ips, ip4, ip6].flatMap((one) => one?.gateway ?? []))];
+  return [...new Set(ipsOf(result).flatMap(({ gateway }) => gateway ?? []))];
 }
 
 /** The addresses of a result, without the lengths of their prefixes. */
 export function addressesOf(result: AnyResult | undefined): string[] {
-  const {
-    ips = [],
-    ip4,
-    ip6,
-  } = (result ?? {}) as { ips?: { address: string }[]; ip4?: { ip: string }; ip6?: { ip: string } };
-  const all = [...ips.map(({ address }) => address), ...[ip4, ip6].flatMap((one) => one?.ip ?? [])];
-  return all.map((address) => address.split("/")[0] ?? "");
+  return result === undefined ? [] : ipsOf(result).map(({ address }) => address.split("/")[0] ?? "");
+}
+
+function ipsOf(result: AnyResult): IPConfig[] {
+  return upgradeResult(result).ips ?? [];
 }

@@ -26,6 +26,7 @@ export interface LegacyResult {
   dns?: DNS;
 }
 
+/** An interface that plugins have made. */
 export interface Interface {
   name: string;
   mac?: string;
@@ -39,6 +40,7 @@ export interface Interface {
   pciID?: string;
 }
 
+/** An address of an interface. */
 export interface IPConfig {
   /** "4" or "6"; before 1.0.0 only. */
   version?: string;
@@ -49,6 +51,7 @@ export interface IPConfig {
   gateway?: string;
 }
 
+/** The address of one kind, with its routes. */
 export interface LegacyIPConfig {
   /** With the length of its prefix. */
   ip: string;
@@ -56,6 +59,7 @@ export interface LegacyIPConfig {
   routes?: Route[];
 }
 
+/** A route in the container. Without `gw` it goes by the gateway of the address. */
 export interface Route {
   /** With the length of its prefix. */
   dst: string;
@@ -67,6 +71,7 @@ export interface Route {
   scope?: number;
 }
 
+/** What resolv.conf(5) has. */
 export interface DNS {
   nameservers?: string[];
   domain?: string;
@@ -74,6 +79,7 @@ export interface DNS {
   options?: string[];
 }
 
+/** A result of any version; `cniVersion` says of which. */
 export type AnyResult = Result | LegacyResult;
 
 /** The form of a version's results. */

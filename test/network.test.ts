@@ -596,6 +596,22 @@ describe("network gc", { skip }, () => {
     assert.match(done(await host.run("gc")), /^deleted/u);
   });
 
+  test("keeps what is in a namespace that only a thread is in", async () => {
+    await using host = await makeHost();
+    done(await host.run("add", "net", "a"));
+    const setns = process.arch === "arm64" ? 268 : 308;
+    const thread = `syscall(${setns}, $fd, 0) == 0 or die $!; POSIX::close($fd); $| = 1; print "in"; <STDIN>`;
+    const program = `$fd = POSIX::open("/run/netns/a"); threads->create(sub { ${thread} })->join`;
+    const keeper = host.namespace.spawn(["perl", "-Mthreads", "-MPOSIX", "-e", program]);
+    await new Promise((resolve) => keeper.stdout?.once("data", resolve));
+    host.sh("ip netns delete a");
+    assert.match(done(await host.run("gc")), /^kept/u);
+    const ended = endOf(keeper);
+    keeper.stdin?.end();
+    await ended;
+    assert.match(done(await host.run("gc")), /^deleted/u);
+  });
+
   test("releases what was added before the machine was started again", async () => {
     await using host = await makeHost();
     done(await host.run("add", "net", "a"));

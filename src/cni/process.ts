@@ -132,10 +132,12 @@ async function start({ file, argv0, words, env, stdin }: Program): Promise<Start
   try {
     const child = spawn(file, words, { argv0, env, detached: true, stdio: pipes?.stdio ?? "pipe" });
     const end = endOf(child);
-    const streams = pipes?.streams ?? (child as Streams);
+    const { stdin: input, stdout, stderr } = pipes?.streams ?? child;
+    // Node had not even descriptors for them.
+    if (!input || !stdout || !stderr) return { systemCode: (await end).systemCode ?? "UNKNOWN" };
     // It need not read what it is given.
-    streams.stdin.on("error", () => undefined).end(stdin);
-    return { child, end, stdin: streams.stdin, stdout: streams.stdout, stderr: streams.stderr };
+    input.on("error", () => undefined).end(stdin);
+    return { child, end, stdin: input, stdout, stderr };
   } catch (error) {
     for (const stream of Object.values(pipes?.streams ?? {})) stream.destroy();
     return { systemCode: systemCodeOf(error) };
@@ -167,10 +169,11 @@ read -r pid _ </proc/self/stat; echo "$pid"; read -r _; }; }; }`;
  */
 async function openPipes(): Promise<Pipes | undefined> {
   // Out of the reach of Ctrl-C, as the program is.
-  const holder = spawn("sh", ["-c", HOLD_PIPES], { detached: true, stdio: ["pipe", "pipe", "ignore"] });
+  const holder: ChildProcess = spawn("sh", ["-c", HOLD_PIPES], { detached: true, stdio: ["pipe", "pipe", "ignore"] });
+  const ended = endOf(holder);
   const opened: number[] = [];
   try {
-    const [said] = (await Promise.race([once(holder.stdout, "data"), once(holder, "exit")])) as [unknown];
+    const [said] = await Promise.race([once(holder.stdout as Readable, "data"), ended.then(() => [])]);
     const open = (descriptor: number, flags: number): number => {
       const ours = fs.openSync(`/proc/${Number(said)}/fd/${descriptor}`, flags);
       opened.push(ours);
@@ -185,8 +188,8 @@ async function openPipes(): Promise<Pipes | undefined> {
     for (const descriptor of opened) fs.closeSync(descriptor);
     return undefined;
   } finally {
-    holder.stdin.destroy();
-    holder.stdout.destroy();
+    holder.stdin?.destroy();
+    holder.stdout?.destroy();
   }
 }
 

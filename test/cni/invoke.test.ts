@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -281,6 +282,24 @@ describe("a plugin that the system does not start", () => {
     const path = plugins.write("bridge", "exit 0");
     const wrapper = ["/nonexistent/nsenter", "--"];
     assert.match((await failureOf(invoke(add(path), { wrapper }))).msg, /^\/nonexistent\/nsenter cannot be run/u);
+  });
+
+  test("has no descriptors left for it", async () => {
+    using plugins = new PluginDir();
+    const script = `
+      import * as fs from "node:fs";
+      const { invoke } = await import(${JSON.stringify(new URL("../../src/cni/invoke.ts", import.meta.url))});
+      const plugin = { plugin: "bridge", path: "/bin/cat", command: "ADD", parameters: {}, stdin: "said" };
+      const opened = [];
+      try {
+        for (;;) opened.push(fs.openSync("/dev/null"));
+      } catch {}
+      await invoke(plugin).catch(({ name, systemCode }) => console.log(name, systemCode));
+      for (const descriptor of opened) fs.closeSync(descriptor);
+      console.log(await invoke(plugin));`;
+    const module = plugins.file("caller.mjs", script);
+    const ran = spawnSync("prlimit", ["--nofile=100", process.execPath, module], { encoding: "utf8" });
+    assert.deepEqual([ran.stdout, ran.stderr], ["PluginError EMFILE\nsaid\n", ""]);
   });
 
   test("is just being written: it is tried again until it is complete", async () => {

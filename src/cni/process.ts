@@ -168,11 +168,12 @@ read -r pid _ </proc/self/stat; echo "$pid"; read -r _; }; }; }`;
  * @returns undefined where there is no `sh`, or no `/proc`: then it is sockets.
  */
 async function openPipes(): Promise<Pipes | undefined> {
-  // Out of the reach of Ctrl-C, as the program is.
-  const holder: ChildProcess = spawn("sh", ["-c", HOLD_PIPES], { detached: true, stdio: ["pipe", "pipe", "ignore"] });
-  const ended = endOf(holder);
+  let holder: ChildProcess | undefined;
   const opened: number[] = [];
   try {
+    // Out of the reach of Ctrl-C, as the program is.
+    holder = spawn("sh", ["-c", HOLD_PIPES], { detached: true, stdio: ["pipe", "pipe", "ignore"] });
+    const ended = endOf(holder);
     const [said] = await Promise.race([once(holder.stdout as Readable, "data"), ended.then(() => [])]);
     const open = (descriptor: number, flags: number): number => {
       const ours = fs.openSync(`/proc/${Number(said)}/fd/${descriptor}`, flags);
@@ -188,8 +189,8 @@ async function openPipes(): Promise<Pipes | undefined> {
     for (const descriptor of opened) fs.closeSync(descriptor);
     return undefined;
   } finally {
-    holder.stdin?.destroy();
-    holder.stdout?.destroy();
+    holder?.stdin?.destroy();
+    holder?.stdout?.destroy();
   }
 }
 

@@ -47,7 +47,7 @@ check: node_modules/.installed
 	@node scripts/check.ts
 
 format: node_modules/.installed
-	oxfmt src test scripts 'plugins/**/*.ts' '*.json'
+	oxfmt '{src,test,scripts,plugins}/**/*.{ts,mjs,json}' '*.json'
 
 build: dist/cni-node.js
 

@@ -14,7 +14,7 @@ const CHECKS = [
   },
   {
     name: "format",
-    command: ["oxfmt", "--check", "src", "test", "scripts", "plugins/**/*.ts", "*.json"],
+    command: ["oxfmt", "--check", "{src,test,scripts,plugins}/**/*.{ts,mjs,json}", "*.json"],
     mend: "run make format",
   },
   {

@@ -1,6 +1,8 @@
 /** The command line of libcni's cnitool, as one of `cni-node network`. */
 import { resolve } from "node:path";
 
+import { OPTIONS } from "./options.ts";
+
 /** The verbs that take the path of a network namespace. */
 const ON_NAMESPACE = new Set(["add", "check", "del"]);
 
@@ -29,9 +31,16 @@ function split(argv: readonly string[]): { operands: string[]; options: string[]
   let ifName: string | undefined;
   for (let word = words.shift(); word !== undefined; word = words.shift()) {
     const [, given] = /^(?:-i=?|--ifname=)(.*)$/su.exec(word) ?? [];
-    if (given !== undefined || word === "--ifname") ifName = given || words.shift();
-    else if (word.startsWith("-") && word !== "-") options.push(word);
+    if (word === "-i" || word === "--ifname") ifName = words.shift() ?? "";
+    else if (given !== undefined) ifName = given;
+    else if (word.startsWith("-") && word !== "-") options.push(word, ...(takesValue(word) ? words.splice(0, 1) : []));
     else operands.push(word);
   }
   return { operands, options, ...(ifName === undefined ? {} : { ifName }) };
+}
+
+/** Is the value of that option the next word? */
+function takesValue(word: string): boolean {
+  const { [word.replace(/^--/u, "")]: option } = OPTIONS as Partial<Record<string, { type: unknown }>>;
+  return option !== undefined && option.type !== "flag";
 }

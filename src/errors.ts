@@ -90,6 +90,11 @@ const HINTS: Record<string, string> = {
   EIO: "the disk reported an error: look at the kernel's log (dmesg)",
 };
 
+/** What the user can do about an error of the system; undefined when there is nothing to be said in general. */
+export function hintFor(error: unknown): string | undefined {
+  return HINTS[String((error as { code?: unknown } | undefined)?.code)];
+}
+
 /** `not-a-file`: reading anything but a regular file might never end. @param attempt what does not work then. */
 export function notRegular(subject: string, attempt: string, stat: Stats): Failure {
   const hint = "where a file that is to be mounted does not exist, docker run -v makes an empty directory";
@@ -102,7 +107,7 @@ export function systemFailure(subject: string, attempt: string, error: unknown):
   if (error instanceof Failure || error instanceof Interrupted) return error;
   if (!(error instanceof Error) || (error as NodeJS.ErrnoException).errno === undefined) return error as Error;
   const code = (error as NodeJS.ErrnoException).code ?? "";
-  const hint = HINTS[code];
+  const hint = hintFor(error);
   return new Failure({
     code: code === "" ? "system-error" : `system-${code.toLowerCase()}`,
     subject,

@@ -13,7 +13,10 @@ for (const stream of [process.stdout, process.stderr]) stream.on("error", onOutp
 
 const world: World = {
   env: process.env,
-  stdin: async () => (await import("node:stream/consumers")).text(process.stdin),
+  stdin: async () => {
+    const [{ addAbortSignal }, { text }] = await Promise.all([import("node:stream"), import("node:stream/consumers")]);
+    return text(addAbortSignal(controller.signal, process.stdin));
+  },
   stdout: (text) => write(process.stdout, text),
   stderr: (text) => write(process.stderr, text),
   signal: controller.signal,

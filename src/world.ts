@@ -1,7 +1,7 @@
 /** Everything outside the program, in one value: a test is a call, not a process. */
 export interface World {
   env: Readonly<Record<string, string | undefined>>;
-  /** What is given on standard input, to its end. */
+  /** What is given on standard input, to its end; rejected when the signal is aborted. */
   stdin(): Promise<string>;
   /** The report, and nothing else. */
   stdout(text: string): void;

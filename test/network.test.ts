@@ -28,6 +28,16 @@ async function makeHost(): Promise<NetworkHost> {
   return host;
 }
 
+/** Does the process that nsenter has started handle its signals? */
+function isReady(nsenter: number): boolean {
+  const [pid] = childrenOf(nsenter);
+  const [, caught = "0"] = /^SigCgt:\t(\w+)$/mu.exec(fs.readFileSync(`/proc/${pid ?? nsenter}/status`, "utf8")) ?? [];
+  return (BigInt(`0x${caught}`) & SIGHUP) !== 0n;
+}
+
+/** The one that Node.js does not handle by itself, and the last one that we do. */
+const SIGHUP = 1n;
+
 /** As libcni's cnitool names it. */
 function idOf(path: string): string {
   return `cnitool-${hash("sha512", path).slice(0, 20)}`;
@@ -51,6 +61,37 @@ async function refused(host: NetworkHost, exitCode: number, ...words: string[]):
 function cached(host: NetworkHost): string[] {
   const results = join(host.cacheDir, "results");
   return fs.existsSync(results) ? fs.readdirSync(results).filter((name) => name !== ".cni-node") : [];
+}
+
+/** Where the links of a directory lead; those that are gone meanwhile lead nowhere. */
+function linksIn(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory).flatMap((name) => {
+      try {
+        return fs.readlinkSync(join(directory, name));
+      } catch {
+        return [];
+      }
+    });
+  } catch {
+    return [];
+  }
+}
+
+/** Writes what another runtime remembers. */
+function addForeign(host: NetworkHost, containerId: string, netns: string): void {
+  const config = Buffer.from(fs.readFileSync(join(host.netd, "10-net.conflist"))).toString("base64");
+  const entry = {
+    kind: "cniCacheV1",
+    containerId,
+    config,
+    ifName: "eth0",
+    networkName: "net",
+    netns,
+    result: RESULT,
+  };
+  fs.mkdirSync(join(host.cacheDir, "results"), { recursive: true });
+  fs.writeFileSync(host.plugins.cached(`net-${containerId}-eth0`), JSON.stringify(entry));
 }
 
 describe("network add", { skip }, () => {
@@ -163,10 +204,17 @@ describe("network add", { skip }, () => {
       await refused(host, 1, "add", "net", "a", "--new"),
       /such a network namespace already\n {2}hint: leave out --new/u,
     );
+    for (const [wrong, hint] of [
+      ["--ifname=a/b", "--ifname"],
+      ["--container-id=../c", "--container-id"],
+    ] as const) {
+      assert.match(await refused(host, 1, "add", "net", "a", wrong), new RegExp(`hint: .*${hint}`, "u"));
+    }
     assert.match(await refused(host, 2, "add", "net", "pid:1", "--new"), /^cni-node: --new: goes with the name/u);
     assert.equal(host.sh("ip netns list | wc -l").trim(), "2");
     done(await host.run("del", "net", "b", "--delete-netns"));
     assert.equal(host.sh("ip netns list | wc -l").trim(), "1");
+    assert.match(done(await host.run("del", "net", "b", "--delete-netns")), /^deleted/u);
   });
 
   test("reads a network from standard input and from a file of any name", async () => {
@@ -186,6 +234,7 @@ describe("network add", { skip }, () => {
     assert.equal(host.plugins.take().at(-1)?.request["name"], "list");
     fs.writeFileSync(file, "{}");
     assert.match(await refused(host, 1, "add", `--file=${file}`, "a"), /anything: has no/u);
+    assert.match(await refused(host, 1, "add", "--file=/dev/zero", "a"), /\/dev\/zero: .* is larger than 2 MiB/u);
     assert.match(
       await refused(host, 1, "add", "--file=/nowhere", "a"),
       /^cni-node: \/nowhere: the network configuration cannot be read/u,
@@ -311,6 +360,20 @@ describe("before it adds, network add refuses", { skip }, () => {
     assert.match(await refused(host, 1, "add", "net", "a"), /it brings a default route/u);
     host.network("net", { type: "first", isDefaultGateway: true });
     done(await host.run("add", "net", "a"));
+    done(await host.run("del", "net", "a"));
+    host.plugins.take();
+    host.plugins.install("ipam");
+    for (const ipam of [
+      { subnet: "fd00:1::/64" },
+      { ranges: [[{ subnet: "10.9.0.0/24" }], [{ subnet: "fd00:1::/64" }]] },
+      { addresses: [{ address: "fd00:1::2/64" }] },
+    ]) {
+      host.network("net", { type: "first", isDefaultGateway: true, ipam: { type: "ipam", ...ipam } });
+      assert.match(await refused(host, 1, "add", "net", "a"), /it brings a default route/u);
+    }
+    host.sh("ip -n a -6 route del default; ip -n a link set lo up; ip -n a route add default dev lo");
+    host.network("net", { type: "first", isDefaultGateway: true, ipam: { type: "ipam", subnet: "fd00:1::/64" } });
+    done(await host.run("add", "net", "a"));
   });
 
   test("an address that is in use: in the namespace, on the host, by another container", async () => {
@@ -383,6 +446,25 @@ describe("network del and check", { skip }, () => {
     );
   });
 
+  test("take the given namespace where others have not noted theirs", async () => {
+    await using host = await makeHost();
+    done(await host.run("add", "net", "a"));
+    const file = host.plugins.cached(`net-${ID}-eth0`);
+    const { kind, containerId, config, ifName, networkName } = JSON.parse(fs.readFileSync(file, "utf8")) as Record<
+      string,
+      unknown
+    >;
+    const result = { cniVersion: "1.0.0" };
+    fs.writeFileSync(file, JSON.stringify({ kind, containerId, config, ifName, networkName, result }));
+    host.plugins.take();
+    done(await host.run("check", "net", "a"));
+    done(await host.run("del", "net", "a"));
+    assert.deepEqual(
+      host.plugins.take().map(({ command, netns }) => `${command} ${netns}`),
+      ["CHECK", "CHECK", "DEL", "DEL"].map((command) => `${command} /run/netns/a`),
+    );
+  });
+
   test("need to be told which interface where there are several", async () => {
     await using host = await makeHost();
     for (const name of ["x", "y"]) done(await host.run("add", "net", "a", `--ifname=${name}`));
@@ -422,22 +504,6 @@ describe("network del and check", { skip }, () => {
 });
 
 describe("network gc", { skip }, () => {
-  /** Writes what another runtime remembers. */
-  function addForeign(host: NetworkHost, containerId: string, netns: string): void {
-    const config = Buffer.from(fs.readFileSync(join(host.netd, "10-net.conflist"))).toString("base64");
-    const entry = {
-      kind: "cniCacheV1",
-      containerId,
-      config,
-      ifName: "eth0",
-      networkName: "net",
-      netns,
-      result: RESULT,
-    };
-    fs.mkdirSync(join(host.cacheDir, "results"), { recursive: true });
-    fs.writeFileSync(host.plugins.cached(`net-${containerId}-eth0`), JSON.stringify(entry));
-  }
-
   test("releases what cni-node has added and whose namespace is gone, and nothing else", async () => {
     await using host = await makeHost();
     for (const name of ["b", "d"]) host.target(name);
@@ -495,6 +561,24 @@ describe("network gc", { skip }, () => {
     );
   });
 
+  test("does not tell it with --valid either", async () => {
+    await using host = await makeHost();
+    done(await host.run("add", "net", "a"));
+    host.sh("ip netns delete a");
+    host.target("a");
+    host.plugins.take();
+    host.plugins.fails("first", "DEL", { code: 11, msg: "busy" });
+    const { exitCode, stderr } = await host.run("gc", "net", "--valid=");
+    assert.deepEqual([exitCode, /busy \(code 11\)/u.test(stderr)], [4, true]);
+    host.plugins.does("first", "DEL", "exit 0");
+    assert.match(done(await host.run("gc", "net", "--valid=")), /^deleted {4}net/u);
+    assert.deepEqual(
+      host.plugins.take().flatMap(({ command, netns }) => (command === "DEL" ? [netns] : [])),
+      ["", "", "", ""],
+    );
+    assert.deepEqual(cached(host), []);
+  });
+
   test("keeps what is in a namespace that has lost its path", async () => {
     await using host = await makeHost();
     const mac = "02:00:00:00:00:07";
@@ -505,6 +589,22 @@ describe("network gc", { skip }, () => {
     assert.match(done(await host.run("gc")), /^kept/u);
     const keeper = host.namespace.spawn(["sh", "-c", "exec 9</run/elsewhere; umount -l /run/elsewhere; echo in; cat"]);
     await new Promise((resolve) => keeper.stdout?.once("data", resolve));
+    assert.match(done(await host.run("gc")), /^kept/u);
+    const ended = endOf(keeper);
+    keeper.stdin?.end();
+    await ended;
+    assert.match(done(await host.run("gc")), /^deleted/u);
+  });
+
+  test("keeps what is in a namespace that only a thread is in", async () => {
+    await using host = await makeHost();
+    done(await host.run("add", "net", "a"));
+    const setns = process.arch === "arm64" ? 268 : 308;
+    const thread = `syscall(${setns}, $fd, 0) == 0 or die $!; POSIX::close($fd); $| = 1; print "in"; <STDIN>`;
+    const program = `$fd = POSIX::open("/run/netns/a"); threads->create(sub { ${thread} })->join`;
+    const keeper = host.namespace.spawn(["perl", "-Mthreads", "-MPOSIX", "-e", program]);
+    await new Promise((resolve) => keeper.stdout?.once("data", resolve));
+    host.sh("ip netns delete a");
     assert.match(done(await host.run("gc")), /^kept/u);
     const ended = endOf(keeper);
     keeper.stdin?.end();
@@ -629,6 +729,15 @@ describe("network status, version, list and show", { skip }, () => {
     });
     assert.ok(!done(await host.run("show", "net", "--output=json")).includes("s3cret"));
   });
+
+  test("show prints numbers as they stand in the configuration", async () => {
+    await using host = await makeHost();
+    const file = join(host.netd, "10-net.conflist");
+    fs.writeFileSync(file, '{"name":"net","plugins":[{"type":"first","id":12345678901234567890}]}');
+    for (const words of [[], ["--output=json"]]) {
+      assert.match(done(await host.run("show", "net", ...words)), /"id": ?12345678901234567890\b/u);
+    }
+  });
 });
 
 test("--output=json prints one object that docs/schemas/report.json describes, of every verb", { skip }, async () => {
@@ -724,6 +833,9 @@ describe("called cnitool", { skip }, () => {
       cached(host),
       ["x", "y", "z"].map((name) => `net-${ID}-${name}`),
     );
+    done(await cnitool(host, {}, "del", "--plugin-timeout", "1m", "net", netns, "-i", "z"));
+    assert.equal(cached(host).length, 2);
+    assert.match((await cnitool(host, {}, "add", "net", netns, "-i=")).stderr, /--ifname: "" is empty/u);
     assert.match((await cnitool(host, {}, "add", "net")).stderr, /TARGET: is missing/u);
     assert.match((await cnitool(host, {}, "add", "net", "a")).stderr, /\/a is no network namespace/u);
   });
@@ -747,6 +859,33 @@ describe("called cnitool", { skip }, () => {
 });
 
 describe("signals, time-outs and others at work", { skip }, () => {
+  /** A plugin's call that goes on when it is told to. @returns what tells it; it waits until the call has begun. */
+  function holdUp(host: NetworkHost, plugin: string, command: string, answer: string): () => Promise<() => void> {
+    const at = (name: string): string => join(host.plugins.root, "record", name);
+    host.plugins.does(
+      plugin,
+      command,
+      `echo > "$record/begun"; while [ ! -e "$record/go" ]; do sleep 0.05; done; printf '%s' '${answer}'`,
+    );
+    return async () => {
+      await until(() => fs.existsSync(at("begun")));
+      return () => {
+        fs.writeFileSync(at("go"), "");
+      };
+    };
+  }
+
+  /** Starts a command, and returns its end when it waits for its turn. */
+  async function runWaiting(host: NetworkHost, ...words: string[]): Promise<{ ended: Promise<Ran> }> {
+    const child = host.start(words);
+    child.stdin?.end();
+    const ended = endOf(child);
+    // Whoever waits for a container has this one, and whoever waits for all containers tries to have it.
+    const hasLock = (pid: number): boolean => linksIn(`/proc/${pid}/fd`).some((path) => path.endsWith("/lock-gc"));
+    await until(() => childrenOf(child.pid ?? 0).some(hasLock));
+    return { ended };
+  }
+
   test("SIGTERM ends add by the signal, when what was begun has been taken back", async () => {
     await using host = await makeHost();
     host.plugins.does("second", "ADD", 'echo > "$record/begun"; sleep 60');
@@ -763,6 +902,71 @@ describe("signals, time-outs and others at work", { skip }, () => {
     assert.equal(host.sh("ps ax | grep -c '[s]leep 60' || true").trim(), "0");
   });
 
+  test("a signal ends the wait for standard input, and for a file that is written by somebody else", async () => {
+    await using host = await makeHost();
+    host.sh(`mkfifo ${host.plugins.root}/pipe`);
+    for (const words of [["-"], [`--file=${host.plugins.root}/pipe`]]) {
+      const child = host.start(["add", ...words, "a"]);
+      const ended = endOf(child);
+      await until(() => isReady(child.pid ?? 0));
+      process.kill(childrenOf(child.pid ?? 0)[0] ?? 0, "SIGINT");
+      const { stderr } = await ended;
+      assert.equal(stderr, "cni-node: ended by SIGINT before anything was changed\n");
+    }
+    assert.deepEqual(host.plugins.takeNames(), []);
+  });
+
+  test("Ctrl-C ends nobody but cni-node, whatever it has started", async () => {
+    await using host = await makeHost();
+    const bin = join(host.plugins.root, "path");
+    fs.mkdirSync(bin);
+    const slow = `#!/bin/sh\necho > ${bin}/begun; while [ ! -e ${bin}/go ]; do sleep 0.05; done; exec "$0.real" "$@"\n`;
+    for (const [name, words] of [
+      ["ip", ["b", "--new"]],
+      ["nsenter", ["a"]],
+    ] as const) {
+      host.sh(`ln -s "$(command -v ${name})" ${bin}/${name}.real`);
+      fs.writeFileSync(`${bin}/${name}`, slow, { mode: 0o755 });
+      // A session of its own, as that of a terminal: the signal goes to all of its processes.
+      const path = `PATH=${bin}:${process.env["PATH"] ?? ""}`;
+      const command = ["setsid", "env", path, process.execPath, BUNDLE, "network", "add", "net", ...words];
+      const child = host.namespace.spawn(command, {
+        CNI_NODE_HOST_ROOT: "/",
+        CNI_NODE_CONFIG_DIR: host.netd,
+        CNI_NODE_CACHE_DIR: host.cacheDir,
+        CNI_NODE_PLUGIN_DIR: host.plugins.bin,
+      });
+      const ended = endOf(child);
+      await until(() => fs.existsSync(`${bin}/begun`));
+      process.kill(-(childrenOf(child.pid ?? 0)[0] ?? 0), "SIGINT");
+      fs.writeFileSync(`${bin}/go`, "");
+      assert.match((await ended).stderr, /^cni-node: ended by SIGINT[^\n]*\n$/u, name);
+      for (const file of [name, "begun", "go"]) fs.rmSync(`${bin}/${file}`);
+    }
+    assert.equal(host.sh("ip netns list").trim(), "a");
+    assert.deepEqual(host.plugins.takeNames(), []);
+  });
+
+  test("a signal ends gc and version, too, by the signal", async () => {
+    await using host = await makeHost();
+    done(await host.run("add", "net", "a"));
+    host.sh("ip netns delete a");
+    for (const [command, verb] of [
+      ["DEL", "gc"],
+      ["VERSION", "version"],
+    ] as const) {
+      host.plugins.does("second", command, 'echo > "$record/begun"; sleep 60');
+      const child = host.start([verb, "net"]);
+      const ended = endOf(child);
+      await until(() => fs.existsSync(join(host.plugins.root, "record/begun")));
+      process.kill(childrenOf(child.pid ?? 0)[0] ?? 0, "SIGTERM");
+      const { stderr } = await ended;
+      assert.match(stderr, /^cni-node: ended by SIGTERM before /u, verb);
+      fs.rmSync(join(host.plugins.root, "record/begun"));
+    }
+    assert.deepEqual(cached(host), [`net-${ID}-eth0`]);
+  });
+
   test("a plugin that takes too long is ended", async () => {
     await using host = await makeHost();
     host.plugins.does("first", "ADD", "sleep 60");
@@ -774,20 +978,58 @@ describe("signals, time-outs and others at work", { skip }, () => {
     );
   });
 
+  test("what an operation has waited for, it takes as it then is", async () => {
+    await using host = await makeHost();
+    const begun = holdUp(host, "first", "ADD", JSON.stringify(RESULT));
+    const first = host.run("add", "net", "a", "--ifname=x");
+    const goOn = await begun();
+    const { ended } = await runWaiting(host, "del", "net", "a");
+    goOn();
+    done(await first);
+    assert.equal(done(await ended), "deleted    net  a  x\n");
+    assert.deepEqual(cached(host), []);
+  });
+
+  test("gc does not delete once more what another has deleted meanwhile", async () => {
+    await using host = await makeHost();
+    done(await host.run("add", "net", "a"));
+    host.sh("ip netns delete a");
+    host.plugins.take();
+    const begun = holdUp(host, "second", "DEL", "");
+    const first = host.run("del", "net", "a");
+    const goOn = await begun();
+    const { ended } = await runWaiting(host, "gc");
+    goOn();
+    done(await first);
+    assert.equal(done(await ended), "nothing to do\n");
+    assert.deepEqual(host.plugins.takeNames(), ["second DEL", "first DEL"]);
+  });
+
+  test("gc with --valid does not delete what others have added while it waited", async () => {
+    await using host = await makeHost();
+    const begun = holdUp(host, "first", "ADD", JSON.stringify(RESULT));
+    const first = host.run("add", "net", "a");
+    const goOn = await begun();
+    const { ended } = await runWaiting(host, "gc", "net", "--valid=");
+    addForeign(host, "foreign", "/run/netns/a");
+    goOn();
+    done(await first);
+    const { exitCode, stderr } = await ended;
+    assert.equal(exitCode, 1);
+    assert.match(stderr, /others have added attachments that would be deleted: foreign\/eth0\n/u);
+    assert.equal(cached(host).length, 2);
+  });
+
   test("one operation on a container waits for the other, no longer than --lock-timeout", async () => {
     await using host = await makeHost();
-    host.plugins.does(
-      "first",
-      "ADD",
-      `echo > "$record/begun"; while [ ! -e "$record/go" ]; do sleep 0.05; done; printf '%s' '${JSON.stringify(RESULT)}'`,
-    );
+    const begun = holdUp(host, "first", "ADD", JSON.stringify(RESULT));
     const first = host.run("add", "net", "a", "--ifname=x");
-    await until(() => fs.existsSync(join(host.plugins.root, "record/begun")));
+    const goOn = await begun();
     const { exitCode, stderr } = await host.run("del", "net", "a", "--lock-timeout=100ms");
     assert.equal(exitCode, 1);
-    assert.match(stderr, /given up while others worked on the container: --lock-timeout is over/u);
+    assert.match(stderr, /given up while others were at work: --lock-timeout is over/u);
     const second = host.run("add", "net", "a", "--ifname=y");
-    fs.writeFileSync(join(host.plugins.root, "record/go"), "");
+    goOn();
     done(await first);
     done(await second);
     assert.deepEqual(host.plugins.takeNames(), ["first ADD", "second ADD", "first ADD", "second ADD"]);

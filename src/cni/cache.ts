@@ -2,8 +2,8 @@
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
-import { isSystemError, reasonOf } from "../errors.ts";
-import { CniError, ERROR_CODES } from "./error.ts";
+import { isSystemError } from "../errors.ts";
+import { CniError, ERROR_CODES, ioFailure } from "./error.ts";
 import type { Args } from "./invoke.ts";
 import { isObject } from "./json.ts";
 import { parseResult, type AnyResult } from "./result.ts";
@@ -102,8 +102,8 @@ export function removeAttachment(cacheDir: string, key: AttachmentKey): void {
   const present = tryParse(path);
   if (present !== undefined && isWhole(present) && !isSame(present, key)) return;
   try {
-    fs.rmSync(path, { force: true });
-    fs.rmSync(temporaryOf(path), { force: true });
+    removeFile(path);
+    removeFile(temporaryOf(path));
   } catch (error) {
     throw ioFailure(`${path} cannot be removed`, error);
   }
@@ -246,16 +246,14 @@ function temporaryOf(path: string): string {
 
 function replaceFile(path: string, content: string): void {
   const temporary = temporaryOf(path);
-  fs.mkdirSync(dirname(temporary), { recursive: true, mode: 0o700 });
-  const descriptor = fs.openSync(temporary, "w", 0o600);
+  makeDirectory(dirname(temporary));
   try {
-    fs.writeFileSync(descriptor, content);
-    fs.fchmodSync(descriptor, 0o600);
-    fs.fsyncSync(descriptor);
-  } finally {
-    fs.closeSync(descriptor);
+    writeFile(temporary, content);
+    fs.renameSync(temporary, path);
+  } catch (error) {
+    fs.rmSync(temporary, { force: true });
+    throw error;
   }
-  fs.renameSync(temporary, path);
   const directory = fs.openSync(dirname(path), "r");
   try {
     fs.fsyncSync(directory);
@@ -264,6 +262,36 @@ function replaceFile(path: string, content: string): void {
   }
 }
 
-function ioFailure(what: string, error: unknown): CniError {
-  return new CniError({ code: ERROR_CODES.ioFailure, msg: `${what}: ${reasonOf(error)}` }, { cause: error });
+function writeFile(path: string, content: string): void {
+  const descriptor = fs.openSync(path, "w", 0o600);
+  try {
+    fs.writeFileSync(descriptor, content);
+    fs.fchmodSync(descriptor, 0o600);
+    fs.fsyncSync(descriptor);
+  } finally {
+    fs.closeSync(descriptor);
+  }
+}
+
+/** It need not be there. `fs.rmSync` does not tell why it has failed. */
+function removeFile(path: string): void {
+  try {
+    fs.unlinkSync(path);
+  } catch (error) {
+    if (!isSystemError(error, "ENOENT", "ENOTDIR")) throw error;
+  }
+}
+
+/**
+ * Makes a directory of the cache, and those above it, for root's eyes only. `fs.mkdirSync` with `recursive` says of a
+ * read-only file system that there is no such file.
+ */
+export function makeDirectory(path: string): void {
+  if (fs.existsSync(path)) return;
+  makeDirectory(dirname(path));
+  try {
+    fs.mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (!isSystemError(error, "EEXIST")) throw error;
+  }
 }

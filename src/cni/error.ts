@@ -1,3 +1,5 @@
+import { reasonOf } from "../errors.ts";
+
 /** The error codes of section 5 of the CNI specification; plugins use those from 100 on as they like. */
 export const ERROR_CODES = {
   /** No code was given; libcni calls it so, the specification leaves 0 free. */
@@ -39,4 +41,9 @@ export class CniError extends Error implements ErrorObject {
     this.msg = msg;
     this.details = details;
   }
+}
+
+/** @param what what does not work: `/var/lib/cni/results/x cannot be read`. @param error the system's. */
+export function ioFailure(what: string, error: unknown): CniError {
+  return new CniError({ code: ERROR_CODES.ioFailure, msg: `${what}: ${reasonOf(error)}` }, { cause: error });
 }

@@ -19,6 +19,7 @@ export {
   type PluginCall,
   type PluginFailure,
 } from "./invoke.ts";
+export type { Loaded, Network } from "./listing.ts";
 export { listNetworks, loadNetwork } from "./load.ts";
 export { kernelLock, type Lock } from "./lock.ts";
 export { add, check, del, status, version, type PluginVersions } from "./network.ts";

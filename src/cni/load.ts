@@ -8,7 +8,7 @@ import { configFiles, loadFile, type DirectoryListing, type Entry, type Loaded }
 import { selectByName } from "./selection.ts";
 
 /** A configuration has a few KiB. What is larger is not read: it would fill the memory. */
-const MAX_SIZE = 2 * 1024 * 1024;
+export const MAX_SIZE = 2 * 1024 * 1024;
 
 /**
  * Reads all of a directory that decides which network a runtime takes. One that does not exist is empty.

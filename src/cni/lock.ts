@@ -1,13 +1,11 @@
 /** Section 3, Lifecycle & Ordering: no two operations on one container at a time, and none at all during GC. */
 import { hash } from "node:crypto";
-import * as fs from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { reasonOf } from "../errors.ts";
-import { stateDir } from "./cache.ts";
-import { CniError, ERROR_CODES } from "./error.ts";
+import { makeDirectory, stateDir } from "./cache.ts";
+import { CniError, ERROR_CODES, ioFailure } from "./error.ts";
 
 /** Waits for its turn. What it returns gives the turn to the next one. */
 export interface Lock {
@@ -29,7 +27,11 @@ const STRIPES = 64;
 export function kernelLock(cacheDir: string): Lock {
   const directory = stateDir(cacheDir);
   const lock = async (name: string, mode: Mode, signal?: AbortSignal): Promise<Disposable> => {
-    makeDirectory(directory);
+    try {
+      makeDirectory(directory);
+    } catch (error) {
+      throw ioFailure(`${directory} cannot be locked`, error);
+    }
     return waitFor(join(directory, `lock-${name}`), mode, signal);
   };
   return {
@@ -55,7 +57,7 @@ const STATEMENTS: Record<Mode, string> = {
 async function waitFor(path: string, mode: Mode, signal: AbortSignal | undefined): Promise<Disposable> {
   for (;;) {
     if (signal?.aborted === true) {
-      const msg = `it was given up while others worked on the container: ${String(signal.reason)}`;
+      const msg = `it was given up while others were at work: ${String(signal.reason)}`;
       throw new CniError({ code: ERROR_CODES.tryAgainLater, msg });
     }
     const held = tryLock(path, mode);
@@ -75,23 +77,8 @@ function tryLock(path: string, mode: Mode): Disposable | undefined {
   } catch (error) {
     database?.close();
     if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return undefined;
-    throw ioFailure(path, error);
+    throw ioFailure(`${path} cannot be locked`, error);
   }
 }
 
 const SQLITE_BUSY = 5;
-
-function makeDirectory(directory: string): void {
-  try {
-    fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw ioFailure(directory, error);
-  }
-}
-
-function ioFailure(path: string, error: unknown): CniError {
-  return new CniError(
-    { code: ERROR_CODES.ioFailure, msg: `${path} cannot be locked: ${reasonOf(error)}` },
-    { cause: error },
-  );
-}

@@ -1,12 +1,10 @@
 /** Runs a program as Go's os/exec would, which is what plugins are used to: real pipes, no help from a shell. */
-import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import * as fs from "node:fs";
 import { Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import type { Readable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
 
 import { isSystemError } from "../errors.ts";
 
@@ -75,11 +73,13 @@ export async function runProgram(
       sleep(LATE_OUTPUT_MS, undefined, { ref: false }),
     ]);
     const [stdout = "", stderr = ""] = outputs.map((output) => output.text());
-    return { ...end, stdout, stderr, ...(stopped === undefined ? {} : { stopped }) };
+    // It may have ended before that by itself, and only its output was waited for.
+    const endedItself = end.exitCode !== undefined && stopped !== "output";
+    return { ...end, stdout, stderr, ...(stopped === undefined || endedItself ? {} : { stopped }) };
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);
-    for (const { stream } of outputs) stream.destroy();
+    for (const stream of [started.stdin, started.stdout, started.stderr]) stream.destroy();
   }
 }
 
@@ -115,70 +115,82 @@ const BIG_ENDIAN = 2;
 /** What the kernel of a machine runs (Node's name of it): its own, and its 32-bit form. */
 const ELF_MACHINES: Partial<Record<NodeJS.Architecture, readonly number[]>> = { x64: [62, 3], arm64: [183, 40] };
 
-interface Started {
+interface Started extends Streams {
   child: ChildProcess;
   end: ReturnType<typeof endOf>;
+}
+
+/** Our ends of a program's standard streams. */
+interface Streams {
+  stdin: Writable;
   stdout: Readable;
   stderr: Readable;
 }
 
 async function start({ file, argv0, words, env, stdin }: Program): Promise<Started | { systemCode: string }> {
-  const channels = await openChannels(stdin);
+  const pipes = await openPipes();
   try {
-    const child = spawn(file, words, { argv0, env, detached: true, stdio: channels?.stdio ?? "pipe" });
+    const child = spawn(file, words, { argv0, env, detached: true, stdio: pipes?.stdio ?? "pipe" });
     const end = endOf(child);
-    if (channels !== undefined) return { child, end, ...channels };
+    const { stdin: input, stdout, stderr } = pipes?.streams ?? child;
+    // Node had not even descriptors for them.
+    if (!input || !stdout || !stderr) return { systemCode: (await end).systemCode ?? "UNKNOWN" };
     // It need not read what it is given.
-    child.stdin?.on("error", () => undefined).end(stdin);
-    return { child, end, stdout: child.stdout as Readable, stderr: child.stderr as Readable };
+    input.on("error", () => undefined).end(stdin);
+    return { child, end, stdin: input, stdout, stderr };
   } catch (error) {
-    channels?.stdout.destroy();
-    channels?.stderr.destroy();
+    for (const stream of Object.values(pipes?.streams ?? {})) stream.destroy();
     return { systemCode: systemCodeOf(error) };
   } finally {
-    for (const descriptor of channels?.stdio ?? []) fs.closeSync(descriptor);
+    for (const descriptor of pipes?.stdio ?? []) fs.closeSync(descriptor);
   }
 }
 
-interface Channels {
+interface Pipes {
   /** The program's ends. */
   stdio: [stdin: number, stdout: number, stderr: number];
-  stdout: Readable;
-  stderr: Readable;
+  streams: Streams;
 }
 
-const { O_RDONLY, O_WRONLY, O_NONBLOCK } = fs.constants;
+const { O_RDONLY, O_WRONLY } = fs.constants;
+
+/** Holds three pipes as its descriptors 5 to 7, says its process number, and ends with its input. */
+const HOLD_PIPES = `exec 3<&0; : | { exec 5<&0; : | { exec 6<&0; : | { exec 7<&0 <&3
+read -r pid _ </proc/self/stat; echo "$pid"; read -r _; }; }; }`;
 
 /**
- * Makes a file of what a program is to read, and pipes for what it prints. Node itself would connect it to sockets,
- * and those cannot be opened by name: a script that reads `/dev/stdin` or writes to `/dev/stderr` would fail with
- * "No such device or address", though it works with every runtime that is written in Go. (The input is no pipe with a
- * name because that one, opened by name once more after we have written, would wait for a writer for ever.)
+ * Makes pipes for a program. Node itself would connect it to sockets, and those cannot be opened by name: a script that
+ * reads `/dev/stdin` or writes to `/dev/stderr` would fail with "No such device or address", though it works with every
+ * runtime that is written in Go. Node cannot make a pipe; a shell does it, and we open what it has. They are nowhere in
+ * the file system: a pipe with a name would stay when we are killed, and whoever opens it for reading once more, after
+ * we have written, would wait for a writer for ever.
  *
- * @returns undefined where the temporary directory cannot be written, or there is no `mkfifo`: then it is sockets.
+ * @returns undefined where there is no `sh`, or no `/proc`: then it is sockets.
  */
-async function openChannels(stdin: string): Promise<Channels | undefined> {
-  let directory = "";
+async function openPipes(): Promise<Pipes | undefined> {
+  let holder: ChildProcess | undefined;
   const opened: number[] = [];
-  const open = (name: string, flags: number): number => {
-    const descriptor = fs.openSync(join(directory, name), flags);
-    opened.push(descriptor);
-    return descriptor;
-  };
   try {
-    directory = fs.mkdtempSync(join(tmpdir(), "cni-plugin-"));
-    fs.writeFileSync(join(directory, "stdin"), stdin, { mode: 0o600 });
-    await promisify(execFile)("mkfifo", [join(directory, "stdout"), join(directory, "stderr")]);
-    // Readers come first: without one, opening a pipe for writing waits.
-    const ours = ["stdout", "stderr"].map((name) => open(name, O_RDONLY | O_NONBLOCK));
-    const stdio: Channels["stdio"] = [open("stdin", O_RDONLY), open("stdout", O_WRONLY), open("stderr", O_WRONLY)];
-    const [stdout, stderr] = ours.map((fd) => new Socket({ fd, readable: true, writable: false })) as [Socket, Socket];
-    return { stdio, stdout, stderr };
+    // Out of the reach of Ctrl-C, as the program is.
+    holder = spawn("sh", ["-c", HOLD_PIPES], { detached: true, stdio: ["pipe", "pipe", "ignore"] });
+    const ended = endOf(holder);
+    const [said] = await Promise.race([once(holder.stdout as Readable, "data"), ended.then(() => [])]);
+    const open = (descriptor: number, flags: number): number => {
+      const ours = fs.openSync(`/proc/${Number(said)}/fd/${descriptor}`, flags);
+      opened.push(ours);
+      return ours;
+    };
+    const stdio: Pipes["stdio"] = [open(5, O_RDONLY), open(6, O_WRONLY), open(7, O_WRONLY)];
+    const [input, output, errors] = [open(5, O_WRONLY), open(6, O_RDONLY), open(7, O_RDONLY)];
+    const stdin = new Socket({ fd: input, readable: false });
+    const [stdout, stderr] = [output, errors].map((fd) => new Socket({ fd, writable: false })) as [Socket, Socket];
+    return { stdio, streams: { stdin, stdout, stderr } };
   } catch {
     for (const descriptor of opened) fs.closeSync(descriptor);
     return undefined;
   } finally {
-    if (directory !== "") fs.rmSync(directory, { recursive: true, force: true });
+    holder?.stdin?.destroy();
+    holder?.stdout?.destroy();
   }
 }
 
@@ -211,7 +223,6 @@ function systemCodeOf(error: unknown): string {
 }
 
 interface Output {
-  stream: Readable;
   ended: Promise<unknown>;
   text(): string;
 }
@@ -228,5 +239,5 @@ function collect(stream: Readable, onTooMuch: () => void): Output {
   const ended = new Promise((resolve) => {
     stream.once("close", resolve).once("error", resolve);
   });
-  return { stream, ended, text: () => Buffer.concat(chunks).toString("utf8") };
+  return { ended, text: () => Buffer.concat(chunks).toString("utf8") };
 }

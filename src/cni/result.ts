@@ -7,6 +7,7 @@
 import { CniError, ERROR_CODES } from "./error.ts";
 import { parseCidr, parseIp, type Address } from "./ip.ts";
 import { isObject } from "./json.ts";
+import { NEWEST_VERSION } from "./version.ts";
 
 /** A result of 0.3.0 or newer. */
 export interface Result {
@@ -25,6 +26,7 @@ export interface LegacyResult {
   dns?: DNS;
 }
 
+/** An interface that plugins have made. */
 export interface Interface {
   name: string;
   mac?: string;
@@ -38,6 +40,7 @@ export interface Interface {
   pciID?: string;
 }
 
+/** An address of an interface. */
 export interface IPConfig {
   /** "4" or "6"; before 1.0.0 only. */
   version?: string;
@@ -48,6 +51,7 @@ export interface IPConfig {
   gateway?: string;
 }
 
+/** The address of one kind, with its routes. */
 export interface LegacyIPConfig {
   /** With the length of its prefix. */
   ip: string;
@@ -55,6 +59,7 @@ export interface LegacyIPConfig {
   routes?: Route[];
 }
 
+/** A route in the container. Without `gw` it goes by the gateway of the address. */
 export interface Route {
   /** With the length of its prefix. */
   dst: string;
@@ -66,6 +71,7 @@ export interface Route {
   scope?: number;
 }
 
+/** What resolv.conf(5) has. */
 export interface DNS {
   nameservers?: string[];
   domain?: string;
@@ -73,6 +79,7 @@ export interface DNS {
   options?: string[];
 }
 
+/** A result of any version; `cniVersion` says of which. */
 export type AnyResult = Result | LegacyResult;
 
 /** The form of a version's results. */
@@ -144,6 +151,11 @@ export function convertResult(result: AnyResult, cniVersion: string): AnyResult 
   if (from === to) return { ...result, cniVersion: version };
   const current = from === "0.1" ? fromLegacy(result) : (result as Result);
   return to === "0.1" ? toLegacy(current, version) : toForm(current, version, to);
+}
+
+/** A result of any version in the newest form. */
+export function upgradeResult(result: AnyResult): Result {
+  return convertResult(result, NEWEST_VERSION);
 }
 
 /** To the form of 0.3.0; it has what that of 1.0.0 has, too. */

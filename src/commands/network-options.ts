@@ -10,7 +10,7 @@ import { Failure } from "../errors.ts";
 import { recallNetwork, type Wanted } from "../network/attach.ts";
 import type { Operator } from "../network/operator.ts";
 import { findPlace, pathOnHost, seen, type Place } from "../network/place.ts";
-import { parseNetwork, readNetworkFile } from "../network/source.ts";
+import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { Target } from "../network/target.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
 import { formatCall } from "../trace.ts";
@@ -147,8 +147,10 @@ export async function networkOf(
   remembered: (name: string) => CachedAttachment | undefined = () => undefined,
 ): Promise<NetworkList> {
   const file = texts.file ?? "-";
-  if (network === undefined && file !== "-") return readNetworkFile(file);
-  if (network === undefined || network === "-") return parseNetwork("standard input", await world.stdin());
+  if (network === undefined && file !== "-") return readNetworkFile(file, world.signal);
+  if (network === undefined || network === "-") {
+    return parseNetwork("standard input", await unlessInterrupted(world.stdin(), world.signal));
+  }
   try {
     return loadNetwork(configDir, network);
   } catch (error) {

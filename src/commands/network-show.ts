@@ -2,6 +2,7 @@
 import { listAttachments } from "../cni/cache.ts";
 import type { NetworkList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
+import { parseJson } from "../cni/json.ts";
 import { listNetworks } from "../cni/load.ts";
 import { status, version, type PluginVersions } from "../cni/network.ts";
 import { mask } from "../diff.ts";
@@ -54,9 +55,10 @@ export async function runNetworkVersion(
   operands: readonly string[],
 ): Promise<Ending> {
   const words = wordsOf(texts, operands, false);
-  const { configDir, runtime } = operatorOf(texts, world);
+  const { configDir, runtime, signal } = operatorOf(texts, world);
   const network = await networkOf(words, texts, configDir, world);
   const answers = await version(network, runtime);
+  if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before all plugins had been asked");
   const exitCode = answers.every(({ supportsNetwork }) => supportsNetwork) ? 0 : 3;
   if (texts.output === "json") {
     const plugins = answers.map(({ error, ...answer }) => ({
@@ -159,8 +161,9 @@ export async function runShow(texts: OptionTexts, world: World, operands: readon
   const { name, cniVersion, disableCheck, disableGC, plugins } = network;
   const used = { cniVersion, name, disableCheck, disableGC, plugins };
   if (texts.output === "json") {
-    const shown = JSON.parse(mask(JSON.stringify(used))) as unknown;
-    printJson(world, { command: "network show", result: "done", exitCode: 0, configuration: shown });
+    const shown = parseJson(mask(JSON.stringify(used)));
+    const configuration = "value" in shown ? shown.value : undefined;
+    printJson(world, { command: "network show", result: "done", exitCode: 0, configuration });
   } else {
     world.stdout(`${mask(JSON.stringify(used, null, 2))}\n`);
   }

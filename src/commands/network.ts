@@ -1,7 +1,7 @@
 /** network add, check and del. */
 import { setImmediate } from "node:timers/promises";
 
-import type { AnyResult } from "../cni/result.ts";
+import { upgradeResult, type AnyResult } from "../cni/result.ts";
 import { Failure } from "../errors.ts";
 import {
   attach,
@@ -132,19 +132,7 @@ function describe({ network, target, ifName }: Done): Record<string, string> {
 
 /** A result of any version, a line each. */
 function formatResult(result: AnyResult): string {
-  const {
-    interfaces = [],
-    ips = [],
-    routes = [],
-    ip4,
-    ip6,
-    dns = {},
-  } = result as Extract<AnyResult, { ips?: unknown }> & Extract<AnyResult, { ip4?: unknown }>;
-  const legacy = [ip4, ip6].flatMap((one) => (one === undefined ? [] : [one]));
-  const addresses = [
-    ...ips.map(({ address, gateway }) => ({ address, gateway })),
-    ...legacy.map(({ ip, gateway }) => ({ address: ip, gateway })),
-  ];
+  const { interfaces = [], ips = [], routes = [], dns = {} } = upgradeResult(result);
   const rows: [string, string][] = [
     ...interfaces.map(({ name, mac, sandbox }): [string, string] => {
       return [
@@ -152,12 +140,10 @@ function formatResult(result: AnyResult): string {
         [name, mac ?? [], sandbox === undefined ? "on the host" : "in the container"].flat().join(" "),
       ];
     }),
-    ...addresses.map(({ address, gateway }): [string, string] => {
+    ...ips.map(({ address, gateway }): [string, string] => {
       return ["address", gateway === undefined ? address : `${address} gateway ${gateway}`];
     }),
-    ...[...routes, ...legacy.flatMap((one) => one.routes ?? [])].map(({ dst, gw }): [string, string] => {
-      return ["route", gw === undefined ? dst : `${dst} by ${gw}`];
-    }),
+    ...routes.map(({ dst, gw }): [string, string] => ["route", gw === undefined ? dst : `${dst} by ${gw}`]),
     ...(dns.nameservers ?? []).map((server): [string, string] => ["nameserver", server]),
   ];
   return rows.map(([name, text]) => `  ${name.padEnd(10)}  ${text}\n`).join("");

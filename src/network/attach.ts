@@ -3,16 +3,15 @@ import { listAttachments, type CachedAttachment } from "../cni/cache.ts";
 import { parseNetworkList, type NetworkList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
 import { findPlugin, type Args } from "../cni/invoke.ts";
-import type { Lock } from "../cni/lock.ts";
 import { add, check, del } from "../cni/network.ts";
 import { referencesOf } from "../cni/references.ts";
 import type { AnyResult } from "../cni/result.ts";
 import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
-import { Failure, Interrupted } from "../errors.ts";
+import { Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
 import { leftBehind, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost } from "./namespace.ts";
-import { interruptionOf, lockOf, type Operator } from "./operator.ts";
+import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { seen, type Place } from "./place.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
 import { requireNamespace, type Target } from "./target.ts";
@@ -59,6 +58,7 @@ export async function attach(
     return one.networkName === network.name && isReachable(one, place);
   });
   refuseConflicts({ network, ifName, args, capabilityArgs, allowDefaultRoute, target: inside, host, others });
+  throwIfInterrupted(signal);
 
   const note = { ...markOf(target, identity, place) };
   const { containerId, netns } = target;
@@ -86,9 +86,9 @@ export async function checkAttached(
 ): Promise<Done & { isChecked: boolean }> {
   const { place, signal } = operator;
   const { target } = wanted;
+  using _ = await lockContainer(target.containerId, network.name, operator);
   const { ifName, conf } = confOf(network, wanted, operator);
   if (conf.netns === "") requireOwnNamespace(target, place);
-  using _ = await lockContainer(target.containerId, network.name, operator);
   try {
     return { network: network.name, target, ifName, isChecked: await check(network, conf) };
   } catch (error) {
@@ -106,8 +106,8 @@ export async function checkAttached(
 export async function detach(network: NetworkList, wanted: Wanted, operator: Operator): Promise<Done> {
   const { signal } = operator;
   const { target } = wanted;
-  const { ifName, conf } = confOf(network, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
+  const { ifName, conf } = confOf(network, wanted, operator);
   try {
     await del(network, conf);
     return { network: network.name, target, ifName };
@@ -150,12 +150,6 @@ export function recallNetwork(attachment: CachedAttachment | undefined): Network
   return parsed !== undefined && "list" in parsed && parsed.list.plugins.length > 0 ? parsed.list : undefined;
 }
 
-/** Who has the lock has it for the operations of the library, too. */
-const HELD: Lock = {
-  container: async () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
-  all: async () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
-};
-
 async function lockContainer(containerId: string, network: string, operator: Operator): Promise<Disposable> {
   try {
     return await lockOf(operator).container(containerId);
@@ -191,13 +185,15 @@ function confOf(
   };
 }
 
-/** Empty when it is gone, or another has its place. */
+/** Empty when it is gone, or another has its place. Others need not have noted where it was. */
 function presentNetns(
   attachment: CachedAttachment | undefined,
   { netns }: Pick<Target, "netns">,
   place: Place,
 ): string {
-  if (attachment !== undefined) return isReachable(attachment, place) ? netnsOf(attachment) : "";
+  if (attachment !== undefined && netnsOf(attachment) !== "") {
+    return isReachable(attachment, place) ? netnsOf(attachment) : "";
+  }
   return identityOf(seen(place, netns)) === undefined ? "" : netns;
 }
 
@@ -230,7 +226,7 @@ export function requirePlugins({ name, plugins }: NetworkList, { pluginDirs, plu
   throw new Failure({
     code: "plugin-missing",
     subject: `network ${name}`,
-    problem: `${pluginDirs.join(", ")} has no ${missing.join(", ")}`,
+    problem: `${pluginDirs.join(", ") || "an empty --plugin-dir"} has no ${missing.join(", ")}`,
     hint: `cni-node install --plugins=${missing.join(",")} installs what the image has; --plugin-dir names other directories`,
   });
 }

@@ -5,11 +5,13 @@ import { CniError } from "../cni/error.ts";
 import { gc } from "../cni/gc.ts";
 import { del } from "../cni/network.ts";
 import type { ValidAttachment } from "../cni/request.ts";
+import type { Runtime } from "../cni/runtime.ts";
 import { Failure, Interrupted } from "../errors.ts";
-import { recallNetwork } from "./attach.ts";
+import { attachmentsOf, recallNetwork } from "./attach.ts";
 import { operationFailure } from "./failure.ts";
-import { presenceOf, readMark, type Presence } from "./mark.ts";
-import { interruptionOf, lockOf, type Operator } from "./operator.ts";
+import { isReachable, presenceOf, readMark, type Presence } from "./mark.ts";
+import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
+import type { Place } from "./place.ts";
 
 /** What became of an attachment. */
 export interface Collected {
@@ -35,34 +37,50 @@ export async function collectGone(
   isMeant: (attachment: CachedAttachment) => boolean,
   operator: Operator,
 ): Promise<Collected[]> {
-  const { place, runtime, signal } = operator;
+  const { runtime, signal } = operator;
   const ours = listAttachments(runtime.cacheDir).filter((one) => readMark(one) !== undefined && isMeant(one));
   const collected: Collected[] = [];
   for (const attachment of ours) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been released");
-    const presence = await presenceOf(attachment, place);
-    collected.push(
-      presence === "gone"
-        ? await release(attachment, operator)
-        : { attachment, outcome: "kept", reason: REASONS[presence] },
-    );
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), NOT_EVERYTHING);
+    collected.push(...(await collect(attachment, operator)));
   }
   return collected;
 }
 
-/** The plugins are not told where it was: another may be there. */
-async function release(attachment: CachedAttachment, operator: Operator): Promise<Collected> {
-  const { networkName, containerId, ifName } = attachment;
-  const network = recallNetwork(attachment);
-  if (network === undefined) return { attachment, outcome: "kept", reason: "its configuration cannot be read" };
+const NOT_EVERYTHING = " before everything had been released";
+
+/** Nothing: others have deleted it meanwhile. */
+async function collect(found: CachedAttachment, operator: Operator): Promise<Collected[]> {
+  const { place, runtime, signal } = operator;
+  const { networkName, containerId, ifName } = found;
+  const kept = await keptIfThere(found, place);
+  if (kept !== undefined) return [kept];
   try {
-    await del(network, { ...operator.runtime, lock: lockOf(operator), containerId, ifName, netns: "" });
-    return { attachment, outcome: "deleted" };
+    using _ = await lockOf(operator).container(containerId);
+    const known = attachmentsOf(networkName, containerId, runtime.cacheDir);
+    const attachment = known.find((one) => one.ifName === ifName);
+    if (attachment === undefined) return [];
+    return [(await keptIfThere(attachment, place)) ?? (await release(attachment, operator))];
   } catch (error) {
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), NOT_EVERYTHING);
     if (!(error instanceof CniError)) throw error;
     const failure = operationFailure(networkName, `container ${containerId} cannot be deleted`, error);
-    return { attachment, outcome: "kept", reason: failure.message, failure };
+    return [{ attachment: found, outcome: "kept", reason: failure.message, failure }];
   }
+}
+
+async function keptIfThere(attachment: CachedAttachment, place: Place): Promise<Collected | undefined> {
+  const presence = await presenceOf(attachment, place);
+  return presence === "gone" ? undefined : { attachment, outcome: "kept", reason: REASONS[presence] };
+}
+
+/** The plugins are not told where it was: another may be there. */
+async function release(attachment: CachedAttachment, { runtime }: Operator): Promise<Collected> {
+  const { containerId, ifName } = attachment;
+  const network = recallNetwork(attachment);
+  if (network === undefined) return { attachment, outcome: "kept", reason: "its configuration cannot be read" };
+  await del(network, { ...runtime, lock: HELD, containerId, ifName, netns: "" });
+  return { attachment, outcome: "deleted" };
 }
 
 /**
@@ -78,7 +96,22 @@ export async function collectInvalid(
   all: boolean,
   operator: Operator,
 ): Promise<Collected[]> {
-  const { runtime, signal } = operator;
+  const { signal } = operator;
+  try {
+    using _ = await lockOf(operator).all();
+    return await collectLocked(network, valid, all, operator);
+  } catch (error) {
+    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been collected");
+    throw error instanceof CniError ? operationFailure(network.name, "nothing was collected", error) : error;
+  }
+}
+
+async function collectLocked(
+  network: NetworkList,
+  valid: readonly ValidAttachment[],
+  all: boolean,
+  { place, runtime }: Operator,
+): Promise<Collected[]> {
   const isValid = ({ containerId, ifName }: CachedAttachment): boolean => {
     return valid.some(({ containerID, ifname }) => containerID === containerId && ifname === ifName);
   };
@@ -93,13 +126,26 @@ export async function collectInvalid(
       hint: "name those that are to stay with --valid; --all deletes them all the same, and their containers lose the network",
     });
   }
-  try {
-    const { deleted, errors } = await gc(network, valid, { ...runtime, lock: lockOf(operator) });
-    const [first] = errors;
-    if (first !== undefined) throw operationFailure(network.name, "not everything was collected", first, 4);
-    return deleted.map((attachment) => ({ attachment, outcome: "deleted" }));
-  } catch (error) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been collected");
-    throw error instanceof CniError ? operationFailure(network.name, "nothing was collected", error) : error;
+  const lost = network.disableGC
+    ? []
+    : invalid.filter((one) => readMark(one) !== undefined && !isReachable(one, place));
+  const held = { ...runtime, lock: HELD };
+  await releaseLost(network, lost, held);
+  const { deleted, errors } = await gc(network, valid, held);
+  const [first] = errors;
+  if (first !== undefined) throw operationFailure(network.name, "not everything was collected", first, 4);
+  return [...lost, ...deleted].map((attachment) => ({ attachment, outcome: "deleted" }));
+}
+
+/** The plugins are not told where they were, as GC would: another may be there. */
+async function releaseLost(network: NetworkList, lost: readonly CachedAttachment[], runtime: Runtime): Promise<void> {
+  for (const { containerId, ifName } of lost) {
+    try {
+      await del(network, { ...runtime, containerId, ifName, netns: "" });
+    } catch (error) {
+      throw error instanceof CniError
+        ? operationFailure(network.name, "not everything was collected", error, 4)
+        : error;
+    }
   }
 }

@@ -1,7 +1,7 @@
 /** Errors of the CNI specification, said as failures that the user can mend. */
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { PluginError } from "../cni/invoke.ts";
-import { Failure, type FailureExitCode } from "../errors.ts";
+import { Failure, hintFor, type FailureExitCode } from "../errors.ts";
 
 /** By the code of the specification, what `error.code` of a report says. */
 const CODES: Record<number, string> = {
@@ -71,7 +71,13 @@ export function leftBehind({ code, cleanup }: CniError): CniError[] {
 }
 
 function hintOf(error: CniError): string {
-  if (!(error instanceof PluginError)) return HINTS[error.code] ?? "cni-node network show prints the configuration";
+  if (!(error instanceof PluginError)) {
+    // What a plugin has against its environment is its own business; this is about ours.
+    if (error.code === ERROR_CODES.invalidEnvironment) {
+      return "choose another one with --ifname or --container-id; cni-node network del deletes an attachment";
+    }
+    return hintFor(error.cause) ?? HINTS[error.code] ?? "cni-node network show prints the configuration";
+  }
   if (error.reason === "timeout") return "--plugin-timeout gives plugins more time; --trace shows what they were given";
   if (error.reason === "start") return "is it a plugin for this machine? cni-node network version asks all of them";
   return HINTS[error.code] ?? "--trace shows what the plugin was given and what it answered";

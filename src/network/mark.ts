@@ -76,7 +76,7 @@ async function lacksInterface(path: string, { ifName, result }: CachedAttachment
   return hardware !== undefined && hardware.get(ifName)?.toLowerCase() !== mac?.toLowerCase();
 }
 
-/** A namespace lives as long as a process is in it, has it open, or it is mounted somewhere. */
+/** A namespace lives as long as a thread is in it, a process has it open, or it is mounted somewhere. */
 function findNamespace(identity: string): { path?: string; isWhole: boolean } {
   let isWhole = true;
   for (const pid of fs.readdirSync("/proc").filter((name) => /^\d+$/u.test(name))) {
@@ -84,8 +84,7 @@ function findNamespace(identity: string): { path?: string; isWhole: boolean } {
       const path = pathOfProcess(`/proc/${pid}`, identity);
       if (path !== undefined) return { path, isWhole };
     } catch (error) {
-      // It has ended meanwhile, or it has and is not waited for.
-      isWhole &&= isSystemError(error, "ENOENT", "ESRCH", "EINVAL");
+      isWhole &&= hasEnded(error);
     }
   }
   return { isWhole };
@@ -94,7 +93,10 @@ function findNamespace(identity: string): { path?: string; isWhole: boolean } {
 /** How a process has the namespace; undefined: not at all. Throws when that may not be known. */
 function pathOfProcess(process: string, identity: string): string | undefined {
   const link = `net:[${identity}]`;
-  if (fs.readlinkSync(`${process}/ns/net`) === link) return `${process}/ns/net`;
+  // A thread may be in another one than its process, and outlive the first one, which stands for the process.
+  const threads = fs.readdirSync(`${process}/task`).map((id) => `${process}/task/${id}/ns/net`);
+  const thread = threads.find((path) => readLinkOfThread(path) === link);
+  if (thread !== undefined) return thread;
   const mounts = fs.readFileSync(`${process}/mountinfo`, "utf8").split("\n");
   const mountPoint = mounts.map((line) => line.split(" ")).find(([, , , root]) => root === link)?.[4];
   if (mountPoint !== undefined) return `${process}/root${mountPoint}`;
@@ -104,6 +106,21 @@ function pathOfProcess(process: string, identity: string): string | undefined {
     return [link, "/"].includes(readLink(path)) && identityOf(path) === identity;
   });
   return fd === undefined ? undefined : `${process}/fd/${fd}`;
+}
+
+/** Empty when it has ended. */
+function readLinkOfThread(path: string): string {
+  try {
+    return fs.readlinkSync(path);
+  } catch (error) {
+    if (hasEnded(error)) return "";
+    throw error;
+  }
+}
+
+/** Meanwhile, or before, and it is not waited for. */
+function hasEnded(error: unknown): boolean {
+  return isSystemError(error, "ENOENT", "ESRCH", "EINVAL");
 }
 
 function readLink(path: string): string {

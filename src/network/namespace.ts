@@ -1,12 +1,13 @@
 /** Network namespaces: what is in them, and those that are made here. */
-import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
-import { promisify } from "node:util";
+import { join } from "node:path";
 
 import { parseIp } from "../cni/ip.ts";
+import { runProgram } from "../cni/process.ts";
 import { Failure, reasonOf } from "../errors.ts";
-import type { Place } from "./place.ts";
+import { seen, type Place } from "./place.ts";
 
 /** Where named network namespaces are, as ip-netns(8) has it. */
 export const NAMED = "/run/netns";
@@ -75,15 +76,13 @@ const LOOK_LIMIT_MS = 10_000;
  * @throws Failure `netns-unreadable`.
  */
 export async function lookInto(path: string): Promise<Interior> {
-  const words = [`--net=${path}`, "--", "sh", "-c", PRINT_TABLES];
   try {
-    const { stdout } = await promisify(execFile)("nsenter", words, { timeout: LOOK_LIMIT_MS });
-    return readTables(stdout);
+    return readTables(await outputOf(["nsenter", `--net=${path}`, "--", "sh", "-c", PRINT_TABLES]));
   } catch (error) {
     throw new Failure({
       code: "netns-unreadable",
       subject: path,
-      problem: `the network namespace cannot be looked into: ${sayingOf(error)}`,
+      problem: `the network namespace cannot be looked into: ${reasonOf(error)}`,
       hint: "run as root, with nsenter (util-linux) and sh in PATH",
     });
   }
@@ -116,8 +115,7 @@ function readTables(text: string): Interior {
 /** The hardware addresses of the interfaces in a network namespace, by their names; undefined when it cannot be told. */
 export async function hardwareIn(path: string): Promise<Map<string, string> | undefined> {
   try {
-    const words = [`--net=${path}`, "--", "ip", "-o", "link"];
-    const { stdout } = await promisify(execFile)("nsenter", words, { timeout: LOOK_LIMIT_MS });
+    const stdout = await outputOf(["nsenter", `--net=${path}`, "--", "ip", "-o", "link"]);
     const found = stdout.matchAll(/^\d+: ([^:@\s]+)[^\n]*? link\/\S+ (\S+)/gmu);
     return new Map(Array.from(found, ([, name = "", address = ""]) => [name, address]));
   } catch {
@@ -171,17 +169,17 @@ export async function makeNamed(name: string, place: Place): Promise<void> {
   await ipNetns("add", name, place);
 }
 
-/** Deletes a named network namespace of the host. Throws `Failure`, `netns-failed`. */
+/** Deletes a named network namespace of the host, if it is there. Throws `Failure`, `netns-failed`. */
 export async function deleteNamed(name: string, place: Place): Promise<void> {
+  if (!fs.existsSync(seen(place, join(NAMED, name)))) return;
   await ipNetns("delete", name, place);
 }
 
 async function ipNetns(verb: "add" | "delete", name: string, { wrapper }: Place): Promise<void> {
-  const [file, ...words] = [...wrapper, "ip", "netns", verb, name];
   try {
-    await promisify(execFile)(file, words, { timeout: LOOK_LIMIT_MS });
+    await outputOf([...wrapper, "ip", "netns", verb, name]);
   } catch (error) {
-    const saying = sayingOf(error);
+    const saying = reasonOf(error);
     const exists = saying.includes("File exists");
     throw new Failure({
       code: exists ? "netns-exists" : "netns-failed",
@@ -194,10 +192,12 @@ async function ipNetns(verb: "add" | "delete", name: string, { wrapper }: Place)
   }
 }
 
-/** What a program said of its failure. */
-function sayingOf(error: unknown): string {
-  const { stderr = "" } = error as { stderr?: string };
-  return stderr.trim() || reasonOf(error);
+/** Runs a program that Ctrl-C at a terminal does not reach. Throws what it said of its failure. */
+async function outputOf([file = "", ...words]: readonly string[]): Promise<string> {
+  const program = { file, argv0: file, words, env: process.env, stdin: "" };
+  const { stdout, stderr, exitCode, ...end } = await runProgram(program, { timeoutMs: LOOK_LIMIT_MS });
+  if (exitCode === 0) return stdout;
+  throw new Error(stderr.trim() || `${file} ended: ${Object.values(end).join(" ") || `exit code ${exitCode ?? 0}`}`);
 }
 
 /** A network namespace that ends with this process, whatever ends that. */
@@ -216,6 +216,8 @@ export class ScratchNamespace implements AsyncDisposable {
     // It waits for input that never comes, and ends when the other end of the pipe does.
     const keeper = spawn("unshare", ["--net", "--", "sh", "-c", "echo made; read -r line"], {
       stdio: ["pipe", "pipe", "pipe"],
+      // Ctrl-C at a terminal does not reach it.
+      detached: true,
     });
     let said = "";
     keeper.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));

@@ -36,6 +36,12 @@ export function lockOf({ runtime, lockTimeoutMs, signal }: Operator): Lock {
   };
 }
 
+/** Who has the lock has it for the operations of the library, too. */
+export const HELD: Lock = {
+  container: async () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
+  all: async () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
+};
+
 /** The signal that ends the process. */
 export function interruptionOf({ reason }: AbortSignal): NodeJS.Signals {
   return reason as NodeJS.Signals;

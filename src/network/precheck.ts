@@ -4,7 +4,7 @@ import type { NetworkList, PluginConfig } from "../cni/config.ts";
 import type { Args } from "../cni/invoke.ts";
 import { parseCidr, parseIp } from "../cni/ip.ts";
 import { isObject } from "../cni/json.ts";
-import type { AnyResult } from "../cni/result.ts";
+import { upgradeResult, type AnyResult, type IPConfig } from "../cni/result.ts";
 import { Failure } from "../errors.ts";
 import type { Interior } from "./namespace.ts";
 
@@ -75,7 +75,18 @@ function defaultRoutesOfPlugin(plugin: unknown): ("4" | "6")[] {
     const network = typeof dst === "string" ? parseCidr(dst) : undefined;
     return network?.text.endsWith("/0") === true ? [network.version] : [];
   });
-  return isDefaultGateway === true ? ["4", ...versions] : versions;
+  return isDefaultGateway === true ? [...versionsOfIpam(ipam), ...versions] : versions;
+}
+
+/** The versions of IP that addresses are of, as far as the configuration tells; IPv4 where it does not. */
+function versionsOfIpam(ipam: unknown): ("4" | "6")[] {
+  const { subnet, ranges, addresses } = (isObject(ipam) ? ipam : {}) as Partial<Record<string, unknown>>;
+  const parts = [{ subnet }, ranges, addresses].flat(2).filter(isObject);
+  const versions = parts.flatMap((part) => {
+    const { [part["subnet"] === undefined ? "address" : "subnet"]: text } = part;
+    return typeof text === "string" ? (parseCidr(text)?.version ?? []) : [];
+  });
+  return versions.length === 0 ? ["4"] : versions;
 }
 
 function refuseUsedAddress(address: string, { network, target, host, others }: Intent): void {
@@ -111,25 +122,14 @@ function staticAddresses({ ipam }: PluginConfig): string[] {
 
 /** The gateways of a result, each once. */
 export function gatewaysOf(result: AnyResult): string[] {
-  const {
-    ips = [],
-    ip4,
-    ip6,
-  } = result as {
-    ips?: { gateway?: string }[];
-    ip4?: { gateway?: string };
-    ip6?: { gateway?: string };
-  };
-  return [...new Set([...ips, ip4, ip6].flatMap((one) => one?.gateway ?? []))];
+  return [...new Set(ipsOf(result).flatMap(({ gateway }) => gateway ?? []))];
 }
 
 /** The addresses of a result, without the lengths of their prefixes. */
 export function addressesOf(result: AnyResult | undefined): string[] {
-  const {
-    ips = [],
-    ip4,
-    ip6,
-  } = (result ?? {}) as { ips?: { address: string }[]; ip4?: { ip: string }; ip6?: { ip: string } };
-  const all = [...ips.map(({ address }) => address), ...[ip4, ip6].flatMap((one) => one?.ip ?? [])];
-  return all.map((address) => address.split("/")[0] ?? "");
+  return result === undefined ? [] : ipsOf(result).map(({ address }) => address.split("/")[0] ?? "");
+}
+
+function ipsOf(result: AnyResult): IPConfig[] {
+  return upgradeResult(result).ips ?? [];
 }

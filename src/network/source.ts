@@ -3,21 +3,51 @@ import * as fs from "node:fs";
 
 import { parseNetworkList, type NetworkList } from "../cni/config.ts";
 import { isObject, parseJson, writeJson } from "../cni/json.ts";
-import { Failure, systemFailure } from "../errors.ts";
+import { MAX_SIZE } from "../cni/load.ts";
+import { Failure, systemFailure, throwIfInterrupted } from "../errors.ts";
 
 /**
- * Reads a network from a file of any name: a list if it has plugins, else the configuration of one plugin.
+ * Reads a network from a file of any name: a list if it has plugins, else the configuration of one plugin. The file may
+ * be a pipe, which somebody else writes when he likes.
  *
- * @throws Failure when it cannot be read, `config-invalid` when it is no network.
+ * @throws Failure when it cannot be read, `config-invalid` when it is no network. Interrupted.
  */
-export function readNetworkFile(path: string): NetworkList {
-  let text: string;
+export async function readNetworkFile(path: string, signal: AbortSignal): Promise<NetworkList> {
+  return parseNetwork(path, await unlessInterrupted(readText(path), signal));
+}
+
+async function readText(path: string): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
   try {
-    text = fs.readFileSync(path, "utf8");
+    for await (const chunk of fs.createReadStream(path) as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > MAX_SIZE) throw tooLarge(path);
+      chunks.push(chunk);
+    }
   } catch (error) {
     throw systemFailure(path, "the network configuration cannot be read", error);
   }
-  return parseNetwork(path, text);
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function tooLarge(subject: string): Failure {
+  const problem = `the network configuration is larger than ${MAX_SIZE / 1024 / 1024} MiB`;
+  return new Failure({ code: "config-invalid", subject, problem, hint: "is it the right file?" });
+}
+
+/** Throws `Interrupted` when the signal comes before the text does. */
+export async function unlessInterrupted(reading: Promise<string>, signal: AbortSignal): Promise<string> {
+  const aborted = new Promise<never>((_resolve, reject) => {
+    signal.addEventListener("abort", reject);
+  });
+  try {
+    throwIfInterrupted(signal);
+    return await Promise.race([reading, aborted]);
+  } catch (error) {
+    throwIfInterrupted(signal);
+    throw error;
+  }
 }
 
 /**

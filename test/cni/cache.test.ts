@@ -10,6 +10,8 @@ import {
   writeAttachment,
   type CachedAttachment,
 } from "../../src/cni/cache.ts";
+import { kernelLock } from "../../src/cni/lock.ts";
+import { cannotMount, Namespace } from "../helpers/namespace.ts";
 import { Recorder } from "../helpers/recorder.ts";
 
 const ATTACHMENT: CachedAttachment = {
@@ -71,6 +73,22 @@ test("what a killed writer has left is overwritten, and goes with the attachment
   fs.writeFileSync(left, "half of i");
   removeAttachment(place.cacheDir, ATTACHMENT);
   assert.ok(!fs.existsSync(left));
+});
+
+test("a cache that cannot be written says why, and nothing is left of the try", { skip: cannotMount }, async () => {
+  using place = new Recorder();
+  await using namespace = await Namespace.make(`mount -t tmpfs -o size=8k none ${place.root}/bin`);
+  const small = `${namespace.root}${place.root}/bin`;
+  fs.mkdirSync(`${small}/results/.cni-node`, { recursive: true });
+  fs.writeFileSync(`${small}/results/net-c2-eth0`, "{}");
+  const large = { ...ATTACHMENT, config: "x".repeat(10_000) };
+  assert.throws(() => writeAttachment(small, large), /cannot be written: no space left on device$/u);
+  assert.deepEqual(fs.readdirSync(`${small}/results/.cni-node`), []);
+  writeAttachment(small, ATTACHMENT);
+  namespace.sh(`mount -o remount,ro ${place.root}/bin`);
+  assert.throws(() => removeAttachment(small, ATTACHMENT), /cannot be removed: read-only file system$/u);
+  assert.throws(() => writeAttachment(`${small}/more`, ATTACHMENT), /cannot be written: read-only file system$/u);
+  await assert.rejects(kernelLock(`${small}/more`).all(), /cannot be locked: read-only file system$/u);
 });
 
 describe("listAttachments", () => {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -121,24 +122,25 @@ describe("invoke", () => {
     assert.equal(await invoke(add(path, { stdin })), "bridge\n");
   });
 
-  test("a script may open its standard streams by name", async () => {
+  test("a script may open its standard streams by name, also where there is no place for temporary files", async () => {
     using plugins = new PluginDir();
     const path = plugins.write(
       "bridge",
-      "set -e; cat /dev/stdin > /dev/stdout; echo said > /dev/stderr; cat /dev/stdin",
+      "set -e; cat /dev/stdin > /dev/stdout; echo said > /dev/stderr; cat /dev/stdin; echo end > /dev/stdout",
     );
+    using _ = new Variable("TMPDIR", "/nonexistent");
     const calls: PluginCall[] = [];
-    assert.equal(await invoke(add(path, { stdin: "once " }), { trace: (call) => calls.push(call) }), "once once ");
+    assert.equal(await invoke(add(path, { stdin: "once " }), { trace: (call) => calls.push(call) }), "once end\n");
     assert.equal(calls[0]?.stderr, "said\n");
   });
 
-  test("works where there is no place for temporary files", async () => {
+  test("works where there is no shell that makes pipes", async () => {
     using plugins = new PluginDir();
-    const path = plugins.write("bridge", "cat; echo said >&2");
-    using _ = new TemporaryDirectory("/nonexistent");
+    const env = { ...process.env };
+    using _ = new Variable("PATH", "/nonexistent");
     const stdin = "x".repeat(1_000_000);
-    assert.equal(await invoke(add(path, { stdin })), stdin);
-    assert.equal(await invoke(add(plugins.write("deaf", "exec true"), { stdin })), "");
+    assert.equal(await invoke(add(plugins.write("bridge", "cat; echo said >&2"), { stdin }), { env }), stdin);
+    assert.equal(await invoke(add(plugins.write("deaf", "exec true"), { stdin }), { env }), "");
   });
 
   test("a plugin need not read its configuration", async () => {
@@ -160,6 +162,21 @@ describe("invoke", () => {
     process.kill(daemon);
   });
 
+  test("a plugin that has ended by itself has not been ended by us, whoever keeps its output open", async () => {
+    using plugins = new PluginDir();
+    const path = plugins.write("bridge", 'echo $$ > "$0.pid"; sleep 60 & echo $!');
+    process.kill(Number(await invoke(add(path), { timeoutMs: 1000 })));
+    fs.rmSync(`${path}.pid`);
+
+    const caller = new AbortController();
+    const call = invoke(add(path), { signal: caller.signal });
+    await until(() => fs.existsSync(`${path}.pid`) && fs.readFileSync(`${path}.pid`, "utf8").endsWith("\n"));
+    await until(() => !isAlive(Number(fs.readFileSync(`${path}.pid`, "utf8"))));
+    caller.abort("SIGTERM");
+    const daemon = Number(await call);
+    if (isAlive(daemon)) process.kill(daemon);
+  });
+
   test("output of any form is returned as it is: bytes that are split, and a large one", async () => {
     using plugins = new PluginDir();
     const path = plugins.write(
@@ -179,7 +196,7 @@ describe("invoke", () => {
   test("leaves no descriptors and no temporary files", async () => {
     using plugins = new PluginDir();
     const path = plugins.write("bridge", "exit 1");
-    using _ = new TemporaryDirectory(plugins.path);
+    using _ = new Variable("TMPDIR", plugins.path);
     const descriptors = (): number => fs.readdirSync("/proc/self/fd").length;
     await failureOf(invoke(add(path)));
     const before = descriptors();
@@ -265,6 +282,24 @@ describe("a plugin that the system does not start", () => {
     const path = plugins.write("bridge", "exit 0");
     const wrapper = ["/nonexistent/nsenter", "--"];
     assert.match((await failureOf(invoke(add(path), { wrapper }))).msg, /^\/nonexistent\/nsenter cannot be run/u);
+  });
+
+  test("has no descriptors left for it", async () => {
+    using plugins = new PluginDir();
+    const script = `
+      import * as fs from "node:fs";
+      const { invoke } = await import(${JSON.stringify(new URL("../../src/cni/invoke.ts", import.meta.url))});
+      const plugin = { plugin: "bridge", path: "/bin/cat", command: "ADD", parameters: {}, stdin: "said" };
+      const opened = [];
+      try {
+        for (;;) opened.push(fs.openSync("/dev/null"));
+      } catch {}
+      await invoke(plugin).catch(({ name, systemCode }) => console.log(name, systemCode));
+      for (const descriptor of opened) fs.closeSync(descriptor);
+      console.log(await invoke(plugin));`;
+    const module = plugins.file("caller.mjs", script);
+    const ran = spawnSync("prlimit", ["--nofile=100", process.execPath, module], { encoding: "utf8" });
+    assert.deepEqual([ran.stdout, ran.stderr], ["PluginError EMFILE\nsaid\n", ""]);
   });
 
   test("is just being written: it is tried again until it is complete", async () => {
@@ -433,16 +468,19 @@ test("the trace tells also of a call that did not end by itself, and of one that
   );
 });
 
-/** Where temporary files go, as long as it lives. */
-class TemporaryDirectory implements Disposable {
-  readonly #before = process.env["TMPDIR"];
+/** A variable of this process's environment, as long as it lives. */
+class Variable implements Disposable {
+  readonly #name: string;
+  readonly #before: string | undefined;
 
-  constructor(path: string) {
-    process.env["TMPDIR"] = path;
+  constructor(name: string, value: string) {
+    this.#name = name;
+    this.#before = process.env[name];
+    process.env[name] = value;
   }
 
   [Symbol.dispose](): void {
-    if (this.#before === undefined) delete process.env["TMPDIR"];
-    else process.env["TMPDIR"] = this.#before;
+    if (this.#before === undefined) delete process.env[this.#name];
+    else process.env[this.#name] = this.#before;
   }
 }

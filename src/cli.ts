@@ -39,7 +39,18 @@ const NETWORK = { shown: "NETWORK", most: 1 };
 const COMMANDS: Record<string, CommandSpec> = {
   install: {
     summary: "install plugins, configs and manifests; what is right already is left alone",
-    options: [...LISTS, ...PLACES, ...RENDER, ...PROBE, ...OBJECTS, "force-conflicts", ...DRY, "pause", "no-confirm", ...RUN],
+    options: [
+      ...LISTS,
+      ...PLACES,
+      ...RENDER,
+      ...PROBE,
+      ...OBJECTS,
+      "force-conflicts",
+      ...DRY,
+      "pause",
+      "no-confirm",
+      ...RUN,
+    ],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("install", texts, world),
   },
   uninstall: {

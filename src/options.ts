@@ -54,7 +54,10 @@ export const OPTIONS = {
     help: "ask the container runtime at this socket where it looks, and whether a change keeps its network",
   },
   "no-confirm": { type: "flag", help: "do not wait for the container runtime's word after a change" },
-  probe: { type: "flag", help: "before anything changes, add a container to each network for a moment, where that is harmless" },
+  probe: {
+    type: "flag",
+    help: "before anything changes, add a container to each network for a moment, where that is harmless",
+  },
   "probe-add": { type: "flag", help: "the same, also where it is not known to be harmless" },
   force: { type: "flag", help: "remove plugins also while configurations or containers need them" },
   drain: {

@@ -91,7 +91,12 @@ describe("with --cri-socket", () => {
     node.template("20-b.conflist", conflist("b", "special"));
     const pluginDirs = ["/opt/cni/bin", "/var/lib/rancher/bin"];
     await using runtime = await SimulatedRuntime.start(node.root, containerd(node, { pluginDirs }));
-    const ran = await node.run(["install", "--configs=20-b.conflist", `--cri-socket=${runtime.socket}`, "--no-confirm"]);
+    const ran = await node.run([
+      "install",
+      "--configs=20-b.conflist",
+      `--cri-socket=${runtime.socket}`,
+      "--no-confirm",
+    ]);
     assert.equal(ran.exitCode, 0, ran.stderr);
     assert.match(ran.stderr, /needs the plugin special; .* cannot be seen: \/var\/lib\/rancher\/bin is not mounted/u);
   });

@@ -17,7 +17,10 @@ function multusNode(): TestNode {
   const node = new TestNode();
   fs.writeFileSync(join(node.netd, "10-calico.conflist"), CALICO);
   node.plugin("multus");
-  node.template("00-multus.conf", '{"cniVersion":"0.3.1","name":"m","type":"multus","delegates":[__10-calico.conflist__]}');
+  node.template(
+    "00-multus.conf",
+    '{"cniVersion":"0.3.1","name":"m","type":"multus","delegates":[__10-calico.conflist__]}',
+  );
   return node;
 }
 
@@ -50,7 +53,10 @@ test("story 2 (amazon-vpc-cni-k8s#1437, containerd#8662): whoever reads while it
   await run(node, "install", ...MULTUS);
   const path = join(node.netd, "00-multus.conf");
   const seen = new Set<string>([fs.readFileSync(path, "utf8")]);
-  node.template("00-multus.conf", `{"name":"m","type":"multus","delegates":[__10-calico.conflist__],"x":"${"x".repeat(1e6)}"}`);
+  node.template(
+    "00-multus.conf",
+    `{"name":"m","type":"multus","delegates":[__10-calico.conflist__],"x":"${"x".repeat(1e6)}"}`,
+  );
   const child = node.start(["install", ...MULTUS]);
   const ended = endOf(child);
   while (child.exitCode === null) {
@@ -115,7 +121,13 @@ test("story 9 (istio#59846): the plugin stays for the pods that it has to be rem
   for (const directory of [results, netns]) fs.mkdirSync(directory, { recursive: true });
   fs.writeFileSync(join(netns, "pod"), "");
   const config = Buffer.from('{"name":"m","plugins":[{"type":"multus"}]}').toString("base64");
-  const attachment = { kind: "cniCacheV1", containerId: "c1", ifName: "eth0", networkName: "m", netns: "/run/netns/pod" };
+  const attachment = {
+    kind: "cniCacheV1",
+    containerId: "c1",
+    ifName: "eth0",
+    networkName: "m",
+    netns: "/run/netns/pod",
+  };
   fs.writeFileSync(join(results, "m-c1-eth0"), JSON.stringify({ ...attachment, config }));
   const report = await run(node, "uninstall", ...MULTUS);
   assert.match(report, /^deleted +config +00-multus\.conf$/mu);
@@ -146,7 +158,10 @@ test("story 20 (istio/cni#85, istio#27771): installed over and over, it is there
   for (let count = 0; count < 3; count++) await run(node, "install", ...MULTUS);
   assert.deepEqual(contentsOf(node.host), first);
   const { delegates } = JSON.parse(first["etc/cni/net.d/00-multus.conf"] ?? "") as { delegates: { name: string }[] };
-  assert.deepEqual(delegates.map(({ name }) => name), ["k8s-pod-network"]);
+  assert.deepEqual(
+    delegates.map(({ name }) => name),
+    ["k8s-pod-network"],
+  );
 });
 
 test("story 21 (istio#32137): the primary keeps its name, its cniVersion and every byte", async () => {

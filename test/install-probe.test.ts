@@ -36,7 +36,9 @@ class InstallHost implements AsyncDisposable {
 
   static async make(): Promise<InstallHost> {
     const host = await NetworkHost.make();
-    host.sh("mount -t tmpfs none /var/lib; mkdir /var/lib/cni; mount -t tmpfs none /opt; mkdir -p /opt/cni/bin /opt/cni/net.d");
+    host.sh(
+      "mount -t tmpfs none /var/lib; mkdir /var/lib/cni; mount -t tmpfs none /opt; mkdir -p /opt/cni/bin /opt/cni/net.d",
+    );
     return new InstallHost(host);
   }
 
@@ -120,7 +122,9 @@ describe("install --probe", { skip }, () => {
     await using node = await InstallHost.make();
     node.template(BRIDGE);
     assert.equal(
-      done(await node.run(...INSTALL)).split("\n").at(-2),
+      done(await node.run(...INSTALL))
+        .split("\n")
+        .at(-2),
       "probed      network   net              version, status, add eth0 10.8.0.2, check, ping 10.8.0.1 answers, del",
     );
     const state = node.state();
@@ -147,7 +151,10 @@ describe("install --probe", { skip }, () => {
     done(await node.run("install", "--plugins=own", "--configs=10-net.conflist", "--probe-add"));
     const [proof, ...calls] = node.take();
     assert.match(proof ?? "", /^\/opt\/cni\/bin\/\.cni-node\/objects VERSION$/u);
-    assert.deepEqual(calls, ALL.map((command) => `${PROBE_DIRECTORY} ${command}`));
+    assert.deepEqual(
+      calls,
+      ALL.map((command) => `${PROBE_DIRECTORY} ${command}`),
+    );
   });
 
   test("a network that does not work is not installed: the node is as it was", async () => {
@@ -200,8 +207,14 @@ describe("install --probe", { skip }, () => {
     node.template({ type: "own" });
     const ran = await node.run("install", "--plugins=own", "--configs=10-net.conflist", "--probe");
     assert.match(done(ran), /probed .* version, status, add skipped \(/u);
-    assert.match(ran.stderr, /^cni-node: warning: .*no container was added to network net: .*: own; --probe-add tries it\n$/u);
-    assert.deepEqual(node.take().filter((call) => /ADD|live/u.test(call)), []);
+    assert.match(
+      ran.stderr,
+      /^cni-node: warning: .*no container was added to network net: .*: own; --probe-add tries it\n$/u,
+    );
+    assert.deepEqual(
+      node.take().filter((call) => /ADD|live/u.test(call)),
+      [],
+    );
   });
 
   test("what cannot be taken back is said with exit code 4, and nothing is installed", async () => {
@@ -329,7 +342,10 @@ describe("install --probe from a container", { skip }, () => {
     const before = node.state();
     const ran = await inContainer(node, INSTALL, { at: "/mnt/plugins" });
     assert.equal(ran.exitCode, 1);
-    assert.match(ran.stderr, /^cni-node: \/mnt\/plugins: the host's processes do not find these plugins at \/mnt\/plugins/u);
+    assert.match(
+      ran.stderr,
+      /^cni-node: \/mnt\/plugins: the host's processes do not find these plugins at \/mnt\/plugins/u,
+    );
     assert.equal(node.state(), before);
   });
 });

@@ -39,7 +39,11 @@ function assertRefused(node: TestNode, before: unknown, ran: Ran, message: RegEx
 
 describe("a plugin is run where it is about to live, and refused before anything changes", () => {
   const refused: [what: string, script: string | Buffer, message: RegExp][] = [
-    ["is for another processor", elf(243), /opt\/cni\/bin\/odd: is built for another processor \(riscv; this node has /u],
+    [
+      "is for another processor",
+      elf(243),
+      /opt\/cni\/bin\/odd: is built for another processor \(riscv; this node has /u,
+    ],
     ["is no program", "hello\n", /odd: is no program: neither ELF nor a script/u],
     ["is empty, as after a lost write (story 1: istio#44167)", "", /odd: is no program/u],
     ["fails", "#!/bin/sh\necho wrong >&2\nexit 3\n", /odd: does not answer VERSION: wrong/u],
@@ -52,7 +56,12 @@ describe("a plugin is run where it is about to live, and refused before anything
       using node = nodeWith(script);
       node.template("10-a.conflist", conflist("a", "good"));
       const before = contentsOf(node.host);
-      assertRefused(node, before, await node.run(["install", "--plugins=good,odd", "--configs=10-a.conflist"]), message);
+      assertRefused(
+        node,
+        before,
+        await node.run(["install", "--plugins=good,odd", "--configs=10-a.conflist"]),
+        message,
+      );
       const planned = await node.run(["plan", "--plugins=good,odd", "--configs=10-a.conflist"]);
       // A source need not be executable, and is not run then.
       if (Buffer.isBuffer(script)) assert.match(planned.stderr, message);
@@ -93,16 +102,34 @@ describe("a plugin is run where it is about to live, and refused before anything
     await using namespace = await Namespace.make(`mount -t tmpfs -o noexec none ${node.bin}`);
     const ran = await namespace.bundle(["install", "--plugins=good", ...node.places]);
     assert.equal(ran.exitCode, 1);
-    assert.match(ran.stderr, /good: cannot be run: its file system is mounted noexec\n {2}hint: mount the file system/u);
+    assert.match(
+      ran.stderr,
+      /good: cannot be run: its file system is mounted noexec\n {2}hint: mount the file system/u,
+    );
     assert.deepEqual(fs.readdirSync(join(namespace.root, node.bin)), []);
   });
 });
 
 describe("a configuration goes live only with what it names", () => {
   const refused: [what: string, name: string, config: object, message: RegExp][] = [
-    ["a plugin that is not there", "10-a.conf", { name: "a", type: "gone" }, /needs the plugin gone, which is not in \/opt\/cni\/bin/u],
-    ["an IPAM plugin that is not there", "10-a.conf", { name: "a", type: "bridge", ipam: { type: "gone" } }, /plugin gone/u],
-    ["a delegate that is not there", "10-a.conf", { name: "a", type: "flannel", delegate: { type: "gone" } }, /plugin gone/u],
+    [
+      "a plugin that is not there",
+      "10-a.conf",
+      { name: "a", type: "gone" },
+      /needs the plugin gone, which is not in \/opt\/cni\/bin/u,
+    ],
+    [
+      "an IPAM plugin that is not there",
+      "10-a.conf",
+      { name: "a", type: "bridge", ipam: { type: "gone" } },
+      /plugin gone/u,
+    ],
+    [
+      "a delegate that is not there",
+      "10-a.conf",
+      { name: "a", type: "flannel", delegate: { type: "gone" } },
+      /plugin gone/u,
+    ],
     [
       "a plugin of a list among its delegates that is not there",
       "00-multus.conf",
@@ -130,7 +157,12 @@ describe("a configuration goes live only with what it names", () => {
     [
       "a kubeconfig that is not there (story 10: bitnami/charts#25337)",
       "00-multus.conf",
-      { name: "m", type: "multus", kubeconfig: "/etc/cni/net.d/multus.d/multus.kubeconfig", delegates: [{ type: "bridge" }] },
+      {
+        name: "m",
+        type: "multus",
+        kubeconfig: "/etc/cni/net.d/multus.d/multus.kubeconfig",
+        delegates: [{ type: "bridge" }],
+      },
       /names the kubeconfig \/etc\/cni\/net\.d\/multus\.d\/multus\.kubeconfig, which is not there/u,
     ],
   ];
@@ -195,7 +227,10 @@ describe("what cannot be judged from here is a warning, not a refusal", () => {
     node.template("10-a.conflist", conflist("a", "gone"));
     const ran = await node.run(["install", "--configs=10-a.conflist"]);
     assert.equal(ran.exitCode, 0);
-    assert.match(ran.stderr, /whether it is there cannot be seen: no directory of plugins is mounted; mount the node's/u);
+    assert.match(
+      ran.stderr,
+      /whether it is there cannot be seen: no directory of plugins is mounted; mount the node's/u,
+    );
   });
 
   test("a plugin that is a link to what is not mounted", async () => {
@@ -212,11 +247,18 @@ describe("what cannot be judged from here is a warning, not a refusal", () => {
     node.template("10-a.conf", '{"name":"a","type":"calico","kubernetes":{"kubeconfig":"/var/lib/calico/kubeconfig"}}');
     const ran = await node.run(["install", "--configs=10-a.conf"]);
     assert.equal(ran.exitCode, 0);
-    assert.match(ran.stderr, /names the kubeconfig \/var\/lib\/calico\/kubeconfig; whether it is there cannot be seen/u);
+    assert.match(
+      ran.stderr,
+      /names the kubeconfig \/var\/lib\/calico\/kubeconfig; whether it is there cannot be seen/u,
+    );
   });
 
   const warned: [what: string, config: object, message: RegExp][] = [
-    ["a key of the protocol", { name: "a", type: "x", runtimeConfig: {} }, /sets runtimeConfig for x, which runtimes set/u],
+    [
+      "a key of the protocol",
+      { name: "a", type: "x", runtimeConfig: {} },
+      /sets runtimeConfig for x, which runtimes set/u,
+    ],
     ["a placeholder that nobody has replaced", { name: "a", type: "x", mtu: "__CNI_MTU__" }, /still has __CNI_MTU__/u],
   ];
   for (const [what, config, message] of warned) {
@@ -365,7 +407,11 @@ describe("configurations of the field pass", () => {
         ],
       },
     ],
-    ["one without cniVersion, with keys of a vendor", "10-a.conf", { name: "a", type: "bridge", "vendor.example/x": [1] }],
+    [
+      "one without cniVersion, with keys of a vendor",
+      "10-a.conf",
+      { name: "a", type: "bridge", "vendor.example/x": [1] },
+    ],
   ];
   for (const [what, name, config] of field) {
     test(what, async () => {

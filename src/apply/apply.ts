@@ -156,7 +156,12 @@ async function askRuntime(
 /** Objects are applied before the files' commit point, and deleted when the files that needed them are gone. */
 async function change(
   prepared: Prepared,
-  around: { manifests: CheckedManifests | undefined; request: ApplyRequest; view: NodeView; runtime: Runtime | undefined },
+  around: {
+    manifests: CheckedManifests | undefined;
+    request: ApplyRequest;
+    view: NodeView;
+    runtime: Runtime | undefined;
+  },
   signal: AbortSignal,
 ): Promise<Pick<ApplyResult, "probes" | "warnings">> {
   const { parts, afterwards, changes } = prepared;

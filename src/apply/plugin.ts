@@ -68,12 +68,7 @@ function statSource(path: string): fs.Stats | undefined {
   }
 }
 
-function pluginContent(
-  path: string,
-  size: number,
-  entry: CatalogueEntry | undefined,
-  checksum: boolean,
-): Content {
+function pluginContent(path: string, size: number, entry: CatalogueEntry | undefined, checksum: boolean): Content {
   const expected = entry && `sha256:${entry.sha256}`;
   const checked = (digest: string): string => {
     if (expected === undefined || digest === expected) return digest;

@@ -69,7 +69,11 @@ export async function probeNetworks(
 }
 
 /** In the order in which runtimes read them. */
-function networksOf({ configs, plugins, restored }: Changes): { network: NetworkList; file: string; isWritten: boolean }[] {
+function networksOf({
+  configs,
+  plugins,
+  restored,
+}: Changes): { network: NetworkList; file: string; isWritten: boolean }[] {
   if (configs === undefined) return [];
   const { after, written } = configs;
   const own = written.filter((file) => isConfigName(file) && !restored.has(file));

@@ -67,7 +67,8 @@ async function examineConfig(file: string, listing: DirectoryListing, view: Node
 
 /** Other installers' templates leave their own of the same form (Calico's `__CNI_MTU__`). */
 export function leftPointers(text: string): Found[] {
-  const [pointer] = /(?<![A-Za-z0-9_])__[A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*__(?![A-Za-z0-9_])/u.exec(text) ?? [];
+  const [pointer] =
+    /(?<![A-Za-z0-9_])__[A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*__(?![A-Za-z0-9_])/u.exec(text) ?? [];
   if (pointer === undefined) return [];
   return [
     {
@@ -87,7 +88,13 @@ function reservedKeys({ plugins }: NetworkList): Found[] {
       .filter(isReserved)
       .map((key): Found => {
         const message = `sets ${key} for ${plugin.type}, which runtimes set themselves`;
-        return { code: "reserved-key", severity: "warning", message, hint: "leave it out", about: `${plugin.type} ${key}` };
+        return {
+          code: "reserved-key",
+          severity: "warning",
+          message,
+          hint: "leave it out",
+          about: `${plugin.type} ${key}`,
+        };
       }),
   );
 }
@@ -254,7 +261,10 @@ export async function prove(
   }
   // A source gets its mode when it is copied.
   const isUnasked = ({ code }: Finding): boolean => dryRun && code === "plugin-mode";
-  return weigh(found.filter((one) => !isUnasked(one)), validate);
+  return weigh(
+    found.filter((one) => !isUnasked(one)),
+    validate,
+  );
 }
 
 function weigh(found: readonly Finding[], validate: Validation): string[] {
@@ -280,7 +290,11 @@ async function examinePlugins(plugins: Changes["plugins"], view: NodeView): Prom
 }
 
 /** The files of configurations that stay as they are, and whose plugins do not. */
-export function changedPluginsOf(listing: DirectoryListing, written: readonly string[], plugins: Changes["plugins"]): string[] {
+export function changedPluginsOf(
+  listing: DirectoryListing,
+  written: readonly string[],
+  plugins: Changes["plugins"],
+): string[] {
   if (plugins.size === 0) return [];
   return configFiles(listing).filter((file) => {
     const loaded = written.includes(file) ? undefined : loadFile(file, listing);
@@ -305,5 +319,10 @@ function isGone(about: string, plugins: Changes["plugins"]): boolean {
 
 function refusal({ code, path, message, hint }: Finding): Failure {
   const anyway = "--validate=warn installs it all the same";
-  return new Failure({ code, subject: path, problem: message, hint: hint === undefined ? anyway : `${hint}; ${anyway}` });
+  return new Failure({
+    code,
+    subject: path,
+    problem: message,
+    hint: hint === undefined ? anyway : `${hint}; ${anyway}`,
+  });
 }

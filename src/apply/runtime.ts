@@ -57,7 +57,9 @@ export class Runtime {
     warnings: string[],
   ): (() => Promise<void>) | undefined {
     const steps = parts.flatMap((part) => part.steps);
-    const isTouched = steps.some(({ kind, name, effect }) => kind === "config" && effect !== "none" && isConfigName(name));
+    const isTouched = steps.some(
+      ({ kind, name, effect }) => kind === "config" && effect !== "none" && isConfigName(name),
+    );
     if (!isTouched || configDirectory === undefined) return undefined;
     const { name, configDir } = this.#before;
     // A directory that was named may be anywhere.

@@ -222,7 +222,11 @@ function objectionOf(error: PluginError, isNative: boolean): PluginObjection {
   }
   if (reason === "start") return { code: "plugin-unasked", severity: "warning", message };
   const how = signal === "SIGILL" ? ", so that it is built for a newer processor" : "";
-  return broken("plugin-broken", `does not answer VERSION: ${error.msg.replaceAll(/\s+/gu, " ").trim()}${how}`, "install a binary that works");
+  return broken(
+    "plugin-broken",
+    `does not answer VERSION: ${error.msg.replaceAll(/\s+/gu, " ").trim()}${how}`,
+    "install a binary that works",
+  );
 }
 
 function broken(code: string, message: string, hint: string): PluginObjection {

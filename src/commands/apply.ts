@@ -138,7 +138,9 @@ async function print(
   printWarnings(world, warnings);
   const diffs = dryRun ? await diffsOf(steps) : [];
   if (!json) {
-    world.stdout(`${formatSteps([...steps, ...probes.map(probedRow)])}${diffs.map((diff) => (diff === "" ? "" : `\n${diff}`)).join("")}`);
+    world.stdout(
+      `${formatSteps([...steps, ...probes.map(probedRow)])}${diffs.map((diff) => (diff === "" ? "" : `\n${diff}`)).join("")}`,
+    );
     if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
     return;
   }
@@ -146,7 +148,15 @@ async function print(
     const diff = diffs[index] ?? "";
     return { action, kind, name, object, outcome, reason, ...(diff === "" ? {} : { diff }) };
   });
-  printJson(world, { command, result: "done", exitCode, ...(dryRun ? { dryRun } : {}), steps: shown, ...(probes.length === 0 ? {} : { probes }), warnings });
+  printJson(world, {
+    command,
+    result: "done",
+    exitCode,
+    ...(dryRun ? { dryRun } : {}),
+    steps: shown,
+    ...(probes.length === 0 ? {} : { probes }),
+    warnings,
+  });
 }
 
 /** `probed  network  net  version, status, add eth0 10.1.0.2, check, ping 10.1.0.1 answers, del` */

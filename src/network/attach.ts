@@ -49,10 +49,7 @@ export async function attach(
   refuseHost(identity, target, place);
   requirePlugins(network, runtime);
   using _ = await lockContainer(target.containerId, network.name, operator);
-  const [inside, host] = await Promise.all([
-    lookInto(seen(place, target.netns)),
-    lookInto(netnsOfHost(place)),
-  ]);
+  const [inside, host] = await Promise.all([lookInto(seen(place, target.netns)), lookInto(netnsOfHost(place))]);
   const ifName = wanted.ifName ?? nextInterface(inside);
   const others = listAttachments(runtime.cacheDir).filter((one) => {
     return one.networkName === network.name && isReachable(one, place);

@@ -106,7 +106,12 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
     });
 
     test("tries a network by a real container on the host before it goes live, and leaves nothing of it", async () => {
-      const plugin = { type: "bridge", bridge: "cni9", isGateway: true, ipam: { type: "host-local", subnet: "10.9.0.0/24" } };
+      const plugin = {
+        type: "bridge",
+        bridge: "cni9",
+        isGateway: true,
+        ipam: { type: "host-local", subnet: "10.9.0.0/24" },
+      };
       const write = (more: object): void => {
         const list = { cniVersion: "1.0.0", name: "net", plugins: [{ ...plugin, ...more }] };
         fs.writeFileSync(join(engine.work, "bridge.conflist"), JSON.stringify(list));
@@ -115,14 +120,22 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       write({ isGateway: false });
       const refused = await example(words);
       assert.equal(refused.exitCode, 1, refused.stdout + refused.stderr);
-      assert.match(refused.stderr, /20-bridge\.conflist: network net does not work: PING: 10\.9\.0\.1 does not answer/u);
+      assert.match(
+        refused.stderr,
+        /20-bridge\.conflist: network net does not work: PING: 10\.9\.0\.1 does not answer/u,
+      );
       write({});
       const { exitCode, stdout, stderr } = await example(words);
       assert.equal(exitCode, 0, stderr);
       assert.match(stdout, /^probed .* add eth0 10\.9\.0\.\d, check, ping 10\.9\.0\.1 answers, del$/mu);
       const left = await engine.sh("find /var/lib/cni -name '10.*' -o -name '*-eth0'; ip -o link show type veth");
       assert.deepEqual([left.stdout, left.exitCode], ["", 0]);
-      const removed = await engine.run(MOUNTS, "uninstall", "--plugins=bridge,host-local", "--configs=20-bridge.conflist");
+      const removed = await engine.run(
+        MOUNTS,
+        "uninstall",
+        "--plugins=bridge,host-local",
+        "--configs=20-bridge.conflist",
+      );
       assert.equal(removed.exitCode, 0, removed.stderr);
     });
 
@@ -241,7 +254,10 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       const mount = ["-v", `${folder("none")}/05-x.conf:/etc/cni/net.d/05-x.conf`];
       const ran = await engine.run([...MOUNT_CONFIGS, ...mount], "install", "--configs=05-x.conf");
       assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
-      assert.match(ran.stderr, /^cni-node: \/etc\/cni\/net\.d\/05-x\.conf: .*no regular file\n {2}hint: .*does not exist/u);
+      assert.match(
+        ran.stderr,
+        /^cni-node: \/etc\/cni\/net\.d\/05-x\.conf: .*no regular file\n {2}hint: .*does not exist/u,
+      );
     });
 
     test("as a user who may not write says so, and can list", async () => {

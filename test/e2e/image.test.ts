@@ -108,7 +108,9 @@ suite("the image", { skip: cannotStart }, () => {
 
   test("has the program under each name of package.json", () => {
     const { bin } = JSON.parse(fs.readFileSync(join(ROOT, "package.json"), "utf8")) as { bin: Record<string, string> };
-    const links = find("-path", "./usr/bin/*", "-lname", "*/cni-node.js").map((name) => name.slice("./usr/bin/".length));
+    const links = find("-path", "./usr/bin/*", "-lname", "*/cni-node.js").map((name) =>
+      name.slice("./usr/bin/".length),
+    );
     assert.deepEqual(links, Object.keys(bin).toSorted());
     for (const name of links) {
       assert.equal(fs.realpathSync(path(`usr/bin/${name}`)), path("usr/lib/cni-node/cni-node.js"));
@@ -206,7 +208,10 @@ suite("the image", { skip: cannotStart }, () => {
     const natives = new Map(catalogueIn(image).plugins.map((plugin) => [plugin.name, plugin]));
     for (const { name, cniVersions } of plugins) assert.deepEqual(cniVersions, natives.get(name)?.cniVersions);
     assert.deepEqual(timesOf(foreign), [new Date(Number(seconds) * 1000).toISOString()]);
-    const program = JSON.stringify(foreign.entries.at(-1)).replaceAll(timesOf(foreign)[0] ?? "", timesOf(image)[0] ?? "");
+    const program = JSON.stringify(foreign.entries.at(-1)).replaceAll(
+      timesOf(foreign)[0] ?? "",
+      timesOf(image)[0] ?? "",
+    );
     assert.deepEqual(JSON.parse(program), image.entries.at(-1));
   });
 });
@@ -251,7 +256,10 @@ function sameVersion({ configuration }: Content): string[] {
 /** Debian's packages in an image. */
 function packagesOf({ root }: Content): string {
   const directory = join(root, "var/lib/dpkg/status.d");
-  return fs.readdirSync(directory).map((name) => fs.readFileSync(join(directory, name), "utf8")).join("");
+  return fs
+    .readdirSync(directory)
+    .map((name) => fs.readFileSync(join(directory, name), "utf8"))
+    .join("");
 }
 
 /** The times that files of an image have. */

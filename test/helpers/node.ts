@@ -54,10 +54,19 @@ export class TestNode implements Disposable {
     this.manifests = join(this.root, "image/etc/kubernetes/manifests");
     const cache = join(this.host, "var/lib/cni");
     const directoryOfOthers = join(this.host, OTHERS_DIRECTORY);
-    for (const directory of [this.bin, this.netd, cache, directoryOfOthers, this.plugins, this.templates, this.manifests]) {
+    for (const directory of [
+      this.bin,
+      this.netd,
+      cache,
+      directoryOfOthers,
+      this.plugins,
+      this.templates,
+      this.manifests,
+    ]) {
       fs.mkdirSync(directory, { recursive: true });
     }
-    for (const name of others ? OTHERS : []) fs.writeFileSync(join(directoryOfOthers, name), pluginScript(VERSIONS, "1"), { mode: 0o755 });
+    for (const name of others ? OTHERS : [])
+      fs.writeFileSync(join(directoryOfOthers, name), pluginScript(VERSIONS, "1"), { mode: 0o755 });
   }
 
   /** The options that say where everything is. */

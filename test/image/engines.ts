@@ -112,7 +112,8 @@ export async function startPodman(): Promise<Engine> {
 
 function makeDirectory(): string {
   const directory = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "cni-node-test-"));
-  for (const name of ["bin", "config", "etc", "etc-work", "lib", "lib-work", "work"]) fs.mkdirSync(join(directory, name));
+  for (const name of ["bin", "config", "etc", "etc-work", "lib", "lib-work", "work"])
+    fs.mkdirSync(join(directory, name));
   return directory;
 }
 

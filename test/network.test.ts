@@ -161,6 +161,17 @@ describe("network add", { skip }, () => {
     assert.match(stderr, /busy \(code 11\); and it could not be taken back: plugin first: DEL failed: disk\n/u);
   });
 
+  test("ends with 1 when a plugin that cannot be started is all that cannot be taken back", async () => {
+    await using host = await makeHost();
+    fs.chmodSync(join(host.plugins.bin, "second"), 0o644);
+    const { exitCode, stderr } = await host.run("add", "net", "a");
+    assert.equal(exitCode, 1);
+    assert.match(stderr, /second: ADD failed: \S+ cannot be run: permission denied\n {2}hint: is it a plugin/u);
+    assert.deepEqual(host.plugins.takeNames(), ["first ADD", "first DEL"]);
+    host.plugins.fails("first", "DEL", { code: 5, msg: "disk" });
+    assert.equal((await host.run("add", "net", "a")).exitCode, 4);
+  });
+
   test("makes the namespace with --new, and takes it away again when the network cannot be added", async () => {
     await using host = await makeHost();
     done(await host.run("add", "net", "b", "--new"));

@@ -1,6 +1,7 @@
 /** The network commands with a recording plugin, on namespaces of their own. test/network-plugins.test.ts has real ones. */
 import assert from "node:assert/strict";
 import { hash } from "node:crypto";
+import { once } from "node:events";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -191,6 +192,17 @@ describe("network add", { skip }, () => {
     assert.match(stderr, /busy \(code 11\); and it could not be taken back: plugin first: DEL failed: disk\n/u);
   });
 
+  test("ends with 1 when a plugin that cannot be started is all that cannot be taken back", async () => {
+    await using host = await makeHost();
+    fs.chmodSync(join(host.plugins.bin, "second"), 0o644);
+    const { exitCode, stderr } = await host.run("add", "net", "a");
+    assert.equal(exitCode, 1);
+    assert.match(stderr, /second: ADD failed: \S+ cannot be run: permission denied\n {2}hint: is it a plugin/u);
+    assert.deepEqual(host.plugins.takeNames(), ["first ADD", "first DEL"]);
+    host.plugins.fails("first", "DEL", { code: 5, msg: "disk" });
+    assert.equal((await host.run("add", "net", "a")).exitCode, 4);
+  });
+
   test("makes the namespace with --new, and takes it away again when the network cannot be added", async () => {
     await using host = await makeHost();
     done(await host.run("add", "net", "b", "--new"));
@@ -311,6 +323,31 @@ describe("before it adds, network add refuses", { skip }, () => {
         assert.match(await refused(host, 1, verb, "net", target), /this is the network of the host itself/u);
       }
     }
+  });
+
+  test("the namespace of a process that has got the number of a container's", async () => {
+    await using host = await makeHost();
+    const keeper = host.namespace.spawn(["unshare", "--net", "sh", "-c", "echo $$; cat"]);
+    const [pid] = (await once(keeper.stdout ?? keeper, "data")) as [Buffer];
+    const since = host.sh(`cut -d" " -f22 /proc/${String(pid).trim()}/stat`).trim();
+    for (const [state, isStranger] of [
+      [`runc/c/state.json '{"init_process_pid":${String(pid).trim()},"init_process_start":1}'`, true],
+      [`crun/c/status '{"pid":${String(pid).trim()},"process-start-time":1}'`, true],
+      [`runc/c/state.json '{"init_process_pid":${String(pid).trim()},"init_process_start":${since}}'`, false],
+      [`crun/c/status '{"pid":${String(pid).trim()},"process-start-time":${since}}'`, false],
+    ] as const) {
+      const [file = "", json = ""] = state.split(" ");
+      host.sh(`rm -rf /run/runc /run/crun; mkdir -p /run/runc/c /run/crun/c; echo ${json} > /run/${file}`);
+      if (isStranger) assert.match(await refused(host, 1, "add", "net", "runc:c"), /no such container, or it is not/u);
+      else {
+        done(await host.run("add", "net", "runc:c"));
+        done(await host.run("del", "net", "runc:c"));
+        host.plugins.take();
+      }
+    }
+    const ended = endOf(keeper);
+    keeper.stdin?.end();
+    await ended;
   });
 
   test("a plugin that is not there, also the one for addresses", async () => {

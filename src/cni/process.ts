@@ -68,6 +68,7 @@ export async function runProgram(
   try {
     if (isAborted(signal)) onAbort();
     const end = await started.end;
+    clearTimeout(timer);
     await Promise.race([
       Promise.all(outputs.map(async ({ ended }) => ended)),
       sleep(LATE_OUTPUT_MS, undefined, { ref: false }),

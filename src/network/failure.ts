@@ -63,11 +63,19 @@ export function explain(error: CniError, text: string): string {
 
 /**
  * What went wrong when a failed ADD was taken back. A plugin that does not support the version has done nothing, and
- * says the same again.
+ * says the same again; and so it is with one that cannot be started.
  */
-export function leftBehind({ code, cleanup }: CniError): CniError[] {
+export function leftBehind(error: CniError): CniError[] {
   const { incompatibleVersion } = ERROR_CODES;
-  return cleanup.filter((one) => code !== incompatibleVersion || one.code !== incompatibleVersion);
+  return error.cleanup.filter(
+    (one) => (error.code !== incompatibleVersion || one.code !== incompatibleVersion) && !isUnstarted(error, one),
+  );
+}
+
+function isUnstarted(error: CniError, cleanup: CniError): boolean {
+  const failures = [error, cleanup].map((one) => (one instanceof PluginError ? one : undefined));
+  const [first, second] = failures;
+  return failures.every((one) => one?.reason === "start") && first?.plugin === second?.plugin;
 }
 
 function hintOf(error: CniError): string {

@@ -7,7 +7,7 @@ import { listAttachments } from "../cni/cache.ts";
 import { isObject } from "../cni/json.ts";
 import { Failure } from "../errors.ts";
 import { netnsOf } from "./mark.ts";
-import { identityOf, NAMED } from "./namespace.ts";
+import { identityOf, NAMED, sinceWhen } from "./namespace.ts";
 import { seen, type Place } from "./place.ts";
 
 /** A network namespace that is there, or was. */
@@ -79,8 +79,19 @@ function ofProcess(text: string, containerId: string, pid: number | undefined): 
 /** The state of runc is a directory a container, that of crun as well; both may be asked for by the same ID. */
 function pidOfOci(id: string, place: Place): number | undefined {
   if (!isName(id)) return undefined;
-  const runc = readObject(place, `/run/runc/${id}/state.json`)?.["init_process_pid"];
-  return pidOf(runc) ?? pidOf(readObject(place, `/run/crun/${id}/status`)?.["pid"]);
+  const runc = readObject(place, `/run/runc/${id}/state.json`);
+  const crun = readObject(place, `/run/crun/${id}/status`);
+  return (
+    pidSince(runc?.["init_process_pid"], runc?.["init_process_start"]) ??
+    pidSince(crun?.["pid"], crun?.["process-start-time"])
+  );
+}
+
+/** The state of a container that has ended stays until it is deleted, and another process may have got its number. */
+function pidSince(value: unknown, since: unknown): number | undefined {
+  const pid = pidOf(value);
+  const present = pid === undefined ? undefined : sinceWhen(`/proc/${pid}/ns/net`);
+  return since === undefined || present === undefined || Number(present) === since ? pid : undefined;
 }
 
 function ofDocker(text: string, id: string, place: Place): Target {

@@ -30,7 +30,7 @@ test("docs/troubleshooting.md explains every code that status can tell, and no o
     .map((file) => fs.readFileSync(join(root, file), "utf8"))
     .join("\n");
   const codes = Array.from(
-    sources.matchAll(/code: (?:\w+ \? "([a-z-]+)" : )?"([a-z-]+)"|broken\("([a-z-]+)"/gu),
+    sources.matchAll(/code: (?:\w+ \? "([a-z-]+)" : )?"([a-z-]+)"|broken\(\s*"([a-z-]+)"/gu),
     ([, ...found]: (string | undefined)[]) => found.filter((code) => code !== undefined),
   ).flat();
   // A failure of the whole command, not a finding.

@@ -5,7 +5,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { parseIp } from "../cni/ip.ts";
-import { runProgram } from "../cni/process.ts";
+import { runProgram, type End } from "../cni/process.ts";
 import { Failure, reasonOf } from "../errors.ts";
 import { seen, type Place } from "./place.ts";
 
@@ -129,12 +129,8 @@ export async function hardwareIn(path: string): Promise<Map<string, string> | un
  * @param path of its network namespace, as this process sees it.
  */
 export async function removeIdleBridge(name: string, path: string): Promise<void> {
-  const ip = async (...words: string[]): Promise<string> => {
-    const { stdout } = await promisify(execFile)("nsenter", [`--net=${path}`, "--", "ip", ...words], {
-      timeout: LOOK_LIMIT_MS,
-    });
-    return stdout;
-  };
+  const ip = async (...words: string[]): Promise<string> =>
+    outputOf(["nsenter", `--net=${path}`, "--", "ip", ...words]);
   try {
     const links = (await ip("-o", "link")).split("\n");
     if (links.some((link) => link.includes(` master ${name} `))) return;
@@ -192,12 +188,22 @@ async function ipNetns(verb: "add" | "delete", name: string, { wrapper }: Place)
   }
 }
 
-/** Runs a program that Ctrl-C at a terminal does not reach. Throws what it said of its failure. */
-async function outputOf([file = "", ...words]: readonly string[]): Promise<string> {
+/** Runs a program that Ctrl-C at a terminal does not reach. */
+export async function runQuietly([file = "", ...words]: readonly string[], signal?: AbortSignal): Promise<End> {
   const program = { file, argv0: file, words, env: process.env, stdin: "" };
-  const { stdout, stderr, exitCode, ...end } = await runProgram(program, { timeoutMs: LOOK_LIMIT_MS });
-  if (exitCode === 0) return stdout;
-  throw new Error(stderr.trim() || `${file} ended: ${Object.values(end).join(" ") || `exit code ${exitCode ?? 0}`}`);
+  return runProgram(program, { timeoutMs: LOOK_LIMIT_MS, signal });
+}
+
+/** What it prints. Throws what it said of its failure. */
+async function outputOf(words: readonly string[]): Promise<string> {
+  const end = await runQuietly(words);
+  if (end.exitCode === 0) return end.stdout;
+  throw new Error(explainEnd(words[0] ?? "", end));
+}
+
+/** Why a program did not succeed: in its own words, if it said something. */
+export function explainEnd(file: string, { stderr, exitCode, signal, systemCode, stopped }: End): string {
+  return stderr.trim() || `${file} ended: ${stopped ?? signal ?? systemCode ?? `exit code ${exitCode ?? 0}`}`;
 }
 
 /** A network namespace that ends with this process, whatever ends that. */

@@ -1,8 +1,6 @@
 /** Does a network work? Its plugins are asked, and where that is harmless, a container is added for a moment. */
 import { randomUUID } from "node:crypto";
-import { execFile } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
 
 import type { NetworkList, PluginConfig } from "../cni/config.ts";
 import { hasCommand } from "../cni/command.ts";
@@ -11,11 +9,11 @@ import { PluginError } from "../cni/invoke.ts";
 import { isObject } from "../cni/json.ts";
 import { status, version } from "../cni/network.ts";
 import type { AnyResult } from "../cni/result.ts";
-import { Failure, Interrupted, reasonOf } from "../errors.ts";
+import { Failure, Interrupted } from "../errors.ts";
 import { attach, checkAttached, detach, requirePlugins, type Wanted } from "./attach.ts";
 import { collectGone } from "./collect.ts";
 import { explain } from "./failure.ts";
-import { lookInto, netnsOfHost, removeIdleBridge, ScratchNamespace } from "./namespace.ts";
+import { explainEnd, lookInto, netnsOfHost, removeIdleBridge, runQuietly, ScratchNamespace } from "./namespace.ts";
 import { interruptionOf, type Operator } from "./operator.ts";
 import { addressesOf, gatewaysOf } from "./precheck.ts";
 
@@ -145,27 +143,29 @@ async function probeGateways(
   if (gateways.length === 0) steps.push({ step: "ping", outcome: "skipped", reason: "the network has no gateway" });
   for (const gateway of gateways) {
     if (signal.aborted) return;
-    steps.push({ step: "ping", ...(await ping(path, gateway)) });
+    steps.push({ step: "ping", ...(await ping(path, gateway, signal)) });
   }
 }
 
 /** An address of IPv6 is of no use before it is known that nobody else has it. */
 const PING_TRIES = 3;
 
-async function ping(path: string, address: string): Promise<Pick<ProbeStep, "outcome" | "reason">> {
-  const words = [`--net=${path}`, "--", "ping", "-c", "1", "-w", "2", address];
+async function ping(
+  path: string,
+  address: string,
+  signal: AbortSignal,
+): Promise<Pick<ProbeStep, "outcome" | "reason">> {
+  const words = ["nsenter", `--net=${path}`, "--", "ping", "-c", "1", "-w", "2", address];
   for (let tries = 1; ; tries++) {
-    try {
-      await promisify(execFile)("nsenter", words, { timeout: 10_000 });
-      return { outcome: "done", reason: `${address} answers` };
-    } catch (error) {
-      const { code, stderr = "" } = error as { code?: unknown; stderr?: string };
-      // 127: nsenter did not find it.
-      if (code === 127) return { outcome: "skipped", reason: "there is no ping in PATH" };
-      const why = stderr.trim() || (code === 1 ? "no answer" : reasonOf(error));
-      if (tries === PING_TRIES) return { outcome: "failed", reason: `${address} does not answer: ${why}` };
-      await sleep(500);
+    const end = await runQuietly(words, signal);
+    if (end.exitCode === 0) return { outcome: "done", reason: `${address} answers` };
+    // 127: nsenter did not find it.
+    if (end.exitCode === 127) return { outcome: "skipped", reason: "there is no ping in PATH" };
+    if (tries === PING_TRIES || signal.aborted) {
+      const why = end.exitCode === 1 && end.stderr === "" ? "no answer" : explainEnd("ping", end);
+      return { outcome: "failed", reason: `${address} does not answer: ${why}` };
     }
+    await sleep(500);
   }
 }
 

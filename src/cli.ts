@@ -291,6 +291,7 @@ function normalize(argv: readonly string[]): string[] {
   }
   const [first = "", second = ""] = operands;
   const command = Object.hasOwn(GROUPS, first) ? `${first} ${second}` : first;
+  if (Object.hasOwn(GROUPS, command.trim())) throw commandFailure(`no command of ${first} given`);
   for (const option of options) refuseForeign(command, option);
   const areKnown = options.every((option) => isOptionName(nameOf(option)));
   const { operands: { most } = NO_OPERANDS } = COMMANDS[command] ?? {};

@@ -1,6 +1,6 @@
 /** A call of a plugin, for people to read. */
 import type { PluginCall } from "./cni/invoke.ts";
-import { isSecret, mask } from "./diff.ts";
+import { isSecret, mask } from "./secrets.ts";
 
 /** What a plugin was given and what it answered, with what looks like a secret masked. */
 export function formatCall(call: PluginCall): string {

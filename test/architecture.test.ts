@@ -17,7 +17,7 @@ const LAYERS = [
   ["apply/"],
   ["network/"],
   ["host/", "template/", "cni/", "cluster/", "cri/"],
-  ["errors.ts", "world.ts", "finding.ts"],
+  ["errors.ts", "world.ts", "finding.ts", "secrets.ts"],
 ];
 
 /** Modules that decide and never touch a file: pure core, effects at the edge. */
@@ -47,6 +47,7 @@ const PURE = [
   "network/precheck.ts",
   "diff.ts",
   "trace.ts",
+  "secrets.ts",
   "options.ts",
 ];
 

@@ -232,8 +232,10 @@ describe("what does not exist is refused before anything is touched", () => {
     [["INSTALL", "--plugins=bridge"], "unknown command 'INSTALL'"],
     [["constructor"], "unknown command 'constructor'"],
     [["__proto__"], "unknown command '__proto__'"],
+    [["network"], "no command of network given"],
+    [["network", "--output=text"], "no command of network given"],
   ] as const) {
-    test(`${argv[0] ?? "no command"}: usage on stderr, exit 2`, async () => {
+    test(`${argv.join(" ") || "no command"}: usage on stderr, exit 2`, async () => {
       const said = await refused([...argv]);
       assert.ok(said.startsWith(`cni-node: usage: ${message}`), said);
       assert.match(said, /\n\nUsage: cni-node COMMAND \[OPTIONS\]\n/u);

@@ -3,7 +3,8 @@ import { describe, test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { mask, unifiedDiff } from "../src/diff.ts";
+import { unifiedDiff } from "../src/diff.ts";
+import { mask, maskQuoted } from "../src/secrets.ts";
 
 describe("the value is masked", () => {
   const cases: [what: string, text: string][] = [
@@ -34,6 +35,30 @@ describe("the value is masked", () => {
     ["of a PEM block in YAML", "ca: |\n  -----BEGIN CERTIFICATE-----\n  S3CRET\n  -----END CERTIFICATE-----\n"],
   ];
   for (const [what, text] of cases) test(what, () => assert.doesNotMatch(mask(text), /S3CRET|53412/u));
+});
+
+describe("in a message that quotes JSON the value is masked", () => {
+  const cases: [what: string, text: string][] = [
+    ["of a token", 'cannot use {"name":"a","client-token":"S3CRET","b":1}'],
+    ["with escapes", '{"password": "a\\"S3CRET\\\\"}'],
+    ["that is a number", '{"password": 53412}'],
+    ["that is a list", '{"tokens": [["a"], ["S3CRET"]]}'],
+    ["that is an object", '{"secret": {"data": {"a": "b"}, "more": {"a": "S3CRET"}}}'],
+    ["that is cut off", '{"token": "S3CR'],
+    ["in a string in JSON", String.raw`{"msg":"bad {\"token\":\"S3CRET\",\"name\":\"a\"}"}`],
+    ["that is a PEM block", "-----BEGIN PRIVATE KEY-----\nS3CRET\n-----END PRIVATE KEY-----"],
+  ];
+  for (const [what, text] of cases) test(what, () => assert.doesNotMatch(maskQuoted(text), /S3CR|53412/u));
+
+  test("and nothing else", () => {
+    const text = 'no key "token" in /etc/cert: {"name":"a","mtu":1400,"type":"key"}; the key is wrong';
+    assert.equal(maskQuoted(text), text);
+    assert.equal(maskQuoted('{"token":"x","name":"a"}: bad'), '{"token":"***","name":"a"}: bad');
+    assert.equal(
+      maskQuoted(String.raw`{\"token\":\"x\",\"name\":\"a\"}`),
+      String.raw`{\"token\":\"***\",\"name\":\"a\"}`,
+    );
+  });
 });
 
 test("the value is masked in a file with a fault, wherever that is", () => {

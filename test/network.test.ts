@@ -698,6 +698,23 @@ describe("network gc", { skip }, () => {
   });
 });
 
+describe("what a plugin says", { skip }, () => {
+  test("is told without the secrets that it was given, and does not steer the terminal", async () => {
+    await using host = await makeHost();
+    host.network("net", { type: "first", token: "S3CRET" });
+    host.plugins.does("first", "ADD", `printf '%s' "$request"; exit 1`);
+    const echoed = await host.run("add", "net", "a");
+    assert.match(echoed.stderr, /plugin first: ADD failed: .*"type":"first"/u);
+    host.plugins.does("first", "ADD", `printf 'red \\033[31m\\a\\n' >&2; exit 1`);
+    const coloured = await host.run("add", "net", "a");
+    assert.match(coloured.stderr, /red \\u001b\[31m\\u0007/u);
+    for (const { stdout, stderr } of [echoed, coloured]) {
+      // oxlint-disable-next-line no-control-regex -- this is what must not be there
+      assert.doesNotMatch(stdout + stderr, /S3CRET|\x1b|\x07/u);
+    }
+  });
+});
+
 describe("network status, version, list and show", { skip }, () => {
   test("status asks all plugins; one that is not ready is a finding", async () => {
     await using host = await makeHost();

@@ -55,12 +55,15 @@ export function readDirectoryListing(
 export function loadNetwork(directory: string, name: string): NetworkList {
   const selected = selectByName(readDirectoryListing(directory), name);
   if (selected !== undefined && "network" in selected) return selected.network.list;
+  const isThere = fs.existsSync(directory);
   throw selected === undefined
     ? new Failure({
         code: "network-missing",
         subject: directory,
-        problem: `there is no network configuration with the name ${JSON.stringify(name)}`,
-        hint: "the name of a network is the key name in its configuration, not the name of the file",
+        problem: `there is no ${isThere ? "" : "such directory, and no "}network configuration with the name ${JSON.stringify(name)}`,
+        hint: isThere
+          ? "the name of a network is the key name in its configuration, not the name of the file"
+          : "name the directory with --config-dir or NETCONFPATH, or the file with --file",
       })
     : new Failure({
         code: "config-invalid",

@@ -5,7 +5,7 @@ import { CniError } from "../cni/error.ts";
 import { parseJson } from "../cni/json.ts";
 import { listNetworks } from "../cni/load.ts";
 import { status, version, type PluginVersions } from "../cni/network.ts";
-import { mask } from "../diff.ts";
+import { mask } from "../secrets.ts";
 import { Interrupted } from "../errors.ts";
 import { operationFailure } from "../network/failure.ts";
 import { netnsOf, presenceOf, readMark } from "../network/mark.ts";

@@ -2,6 +2,7 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { PluginError } from "../cni/invoke.ts";
 import { Failure, hintFor, type FailureExitCode } from "../errors.ts";
+import { maskQuoted } from "../secrets.ts";
 
 /** By the code of the specification, what `error.code` of a report says. */
 const CODES: Record<number, string> = {
@@ -46,19 +47,19 @@ export function operationFailure(
     exitCode: left ? 4 : (exitCode ?? 1),
     cni: {
       code,
-      msg,
-      ...(details ? { details } : {}),
+      msg: maskQuoted(msg),
+      ...(details ? { details: maskQuoted(details) } : {}),
       ...(isPlugin ? { plugin: error.plugin, command: error.command } : {}),
     },
     cause: error,
   });
 }
 
-/** What went wrong, in all. @param text the error's own. */
+/** What went wrong, in all. A plugin may repeat what it was given. @param text the error's own. */
 export function explain(error: CniError, text: string): string {
   const cleanup = leftBehind(error).map(({ message }) => message);
   const rest = cleanup.length > 0 ? `; and it could not be taken back: ${cleanup.join("; ")}` : "";
-  return `${text}${error.code === 0 ? "" : ` (code ${error.code})`}${rest}`;
+  return maskQuoted(`${text}${error.code === 0 ? "" : ` (code ${error.code})`}${rest}`);
 }
 
 /**
@@ -84,7 +85,11 @@ function hintOf(error: CniError): string {
     if (error.code === ERROR_CODES.invalidEnvironment) {
       return "choose another one with --ifname or --container-id; cni-node network del deletes an attachment";
     }
-    return hintFor(error.cause) ?? HINTS[error.code] ?? "cni-node network show prints the configuration";
+    return (
+      hintFor(error.cause) ??
+      HINTS[error.code] ??
+      "cni-node network show prints the configuration, cni-node network version finds the plugins"
+    );
   }
   if (error.reason === "timeout") return "--plugin-timeout gives plugins more time; --trace shows what they were given";
   if (error.reason === "start") return "is it a plugin for this machine? cni-node network version asks all of them";

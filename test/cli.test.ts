@@ -232,16 +232,25 @@ describe("what does not exist is refused before anything is touched", () => {
     [["INSTALL", "--plugins=bridge"], "unknown command 'INSTALL'"],
     [["constructor"], "unknown command 'constructor'"],
     [["__proto__"], "unknown command '__proto__'"],
-    [["network"], "no command of network given"],
-    [["network", "--output=text"], "no command of network given"],
   ] as const) {
-    test(`${argv.join(" ") || "no command"}: usage on stderr, exit 2`, async () => {
+    test(`${argv[0] ?? "no command"}: usage on stderr, exit 2`, async () => {
       const said = await refused([...argv]);
       assert.ok(said.startsWith(`cni-node: usage: ${message}`), said);
       assert.match(said, /\n\nUsage: cni-node COMMAND \[OPTIONS\]\n/u);
       for (const command of ["install", "uninstall", "apply", "plan", "list", "catalogue", "version"]) {
         assert.match(said, new RegExp(`^  ${command} `, "mu"));
       }
+    });
+  }
+
+  for (const argv of [["network"], ["network", "--output=text"]]) {
+    test(`${argv.join(" ")}: the usage of its commands, exit 2`, async () => {
+      const said = await refused(argv);
+      assert.match(
+        said,
+        /^cni-node: usage: no command of network given\n\nUsage: cni-node network COMMAND \[OPTIONS\]\n/u,
+      );
+      assert.match(said, /^ {2}add NETWORK TARGET /mu);
     });
   }
 });

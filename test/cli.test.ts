@@ -618,11 +618,33 @@ test("a run that waits for another one is ended by the signal itself, and nothin
       // The lock of the plugins' directory comes first: now it waits for the other one.
       await until(() => fs.existsSync(join(node.bin, ".cni-node/lock")));
       child.kill(signal);
-      const message = `cni-node: ended by ${signal} before anything was changed\n`;
-      assert.deepEqual(await end, { exitCode: -1, signal, stdout: "", stderr: message });
+      const { stderr, ...ended } = await end;
+      assert.deepEqual(ended, { exitCode: -1, signal, stdout: "" });
+      // Who waits long says so first.
+      assert.ok(stderr.endsWith(`cni-node: ended by ${signal} before anything was changed\n`), stderr);
       assert.deepEqual([fs.readdirSync(node.bin), contentsOf(node.host)], [[], {}]);
     }
   } finally {
     lock.release();
   }
+});
+
+test("a run that waits says what for", async () => {
+  using node = preparedNode();
+  const lock = await lockDirectory(node.netd, 0, new AbortController().signal);
+  const child = node.start(["install", "--configs=a.conflist"]);
+  const ended = endOf(child);
+  let said = "";
+  child.stderr?.on("data", (text: string) => (said += text));
+  await until(() => said !== "" || child.exitCode !== null);
+  lock.release();
+  assert.equal((await ended).exitCode, 0);
+  assert.equal(said, `cni-node: waiting for another run in ${node.netd} (--lock-timeout)\n`);
+
+  node.template("b.conf", '{"name":"b","type":"bridge","delegates":[__later.conf__]}\n');
+  const { stderr } = await node.run(["install", "--configs=b.conf", "--wait=100ms"]);
+  assert.match(
+    stderr,
+    /^cni-node: waiting for the node to change \(--wait\): .*__later\.conf__.*\ncni-node: .*__later/u,
+  );
 });

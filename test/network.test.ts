@@ -1082,7 +1082,10 @@ describe("signals, time-outs and others at work", { skip }, () => {
     const { exitCode, stderr } = await host.run("del", "net", "a", "--lock-timeout=100ms");
     assert.equal(exitCode, 1);
     assert.match(stderr, /given up while others were at work: --lock-timeout is over/u);
-    const second = host.run("add", "net", "a", "--ifname=y");
+    const child = host.start(["add", "net", "a", "--ifname=y"]);
+    const second = endOf(child);
+    const said = new Promise((resolve) => child.stderr?.once("data", resolve));
+    assert.match(String(await said), /^cni-node: waiting for others that work on the same container/u);
     goOn();
     done(await first);
     done(await second);

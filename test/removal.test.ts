@@ -152,8 +152,9 @@ describe("a plugin is kept while a container that was attached with it may be th
     while (fs.existsSync(join(node.netd, "10-a.conflist"))) await sleep(10);
     assert.ok(fs.existsSync(join(node.bin, "bridge")));
     fs.unlinkSync(path);
-    const { stdout, exitCode } = await running;
+    const { stdout, stderr, exitCode } = await running;
     assert.equal(exitCode, 0);
+    assert.match(stderr, /^cni-node: waiting for containers that need a plugin \(--drain\)$/mu);
     assert.match(stdout, /^deleted +config +10-a\.conflist\ndeleted +plugin +bridge\n$/u);
   });
 

@@ -31,6 +31,8 @@ export interface ApplyRequest extends Wanted {
   runtime?: RuntimeOptions;
   /** Try the networks that change, before they do. */
   probe?: ProbeOptions;
+  /** Is told what is waited for, when that begins. */
+  onWait: (what: string) => void;
   directories: Record<FileKind, DirectoryRequest>;
 }
 
@@ -58,6 +60,7 @@ const DRAIN_INTERVAL = 1000;
 export async function apply(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
   const drainedBy = Date.now() + request.drain;
   let { isDraining, ...result } = await applyOnce(request, signal);
+  if (isDraining && !request.dryRun && request.drain > 0) request.onWait("containers that need a plugin (--drain)");
   while (isDraining && !request.dryRun && Date.now() < drainedBy && !signal.aborted) {
     await sleep(Math.min(DRAIN_INTERVAL, drainedBy - Date.now()));
     const next = await applyOnce(request, signal);
@@ -99,6 +102,7 @@ async function carryOut(
   signal: AbortSignal,
 ): Promise<ApplyResult & { isDraining: boolean }> {
   const waitUntil = Date.now() + request.wait;
+  let awaited = "";
   for (let attempt = 1; ; attempt++) {
     throwIfInterrupted(signal);
     // Made before looking: a change between the look and the wait is not lost.
@@ -125,6 +129,8 @@ async function carryOut(
       if (!isPassing(error)) throw error;
       if (error.code === "changed-meanwhile" && attempt < ATTEMPTS) continue;
       if (Date.now() >= waitUntil) throw error;
+      if (error.message !== awaited) request.onWait(`the node to change (--wait): ${error.message}`);
+      awaited = error.message;
       run.tidyUp();
       await watch.changed(waitUntil, signal);
     }
@@ -274,7 +280,12 @@ class Run {
       } catch (error) {
         throw systemFailure(directory, "cannot be made", error);
       }
-      this.#locks.set(directory, await lockDirectory(directory, deadline, this.#signal));
+      this.#locks.set(
+        directory,
+        await lockDirectory(directory, deadline, this.#signal, () => {
+          this.#request.onWait(`another run in ${directory} (--lock-timeout)`);
+        }),
+      );
     }
     this.notes.push(...(await recover([...this.#locks.keys()], this.#visible())));
   }

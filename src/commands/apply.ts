@@ -15,7 +15,7 @@ type Verb = "install" | "uninstall" | "apply" | "plan";
 
 /** Runs one of the four: request → call → result. */
 export async function runApply(verb: Verb, texts: OptionTexts, world: World): Promise<Ending> {
-  const request = { ...requestOf(verb, texts, world.env), ...(await probeOf(texts, world)) };
+  const request = { ...requestOf(verb, texts, world), ...(await probeOf(texts, world)) };
   const result = await apply(request, world.signal);
   // A signal that came while files were changed is delivered with the next turn of the event loop.
   await setImmediate();
@@ -31,7 +31,7 @@ function endingOf({ aborted: isAborted, reason }: AbortSignal, exitCode: number)
 }
 
 /** @throws Failure `usage`. */
-function requestOf(verb: Verb, texts: OptionTexts, env: World["env"]): ApplyRequest {
+function requestOf(verb: Verb, texts: OptionTexts, world: World): ApplyRequest {
   const lists: Partial<Record<Kind, Lists>> = {};
   for (const kind of ["plugin", "config", "manifest"] as const) {
     const text = texts[`${kind}s`];
@@ -57,9 +57,12 @@ function requestOf(verb: Verb, texts: OptionTexts, env: World["env"]): ApplyRequ
       config: textOf(texts, "config-source"),
       manifest: textOf(texts, "manifest-source"),
     },
-    manifests: manifestOptions(texts, env),
+    manifests: manifestOptions(texts, world.env),
     dryRun: verb === "plan" || isSet(texts, "dry-run"),
     wait: durationOf(texts, "wait"),
+    onWait: (what) => {
+      world.stderr(`cni-node: waiting for ${what}\n`);
+    },
     lockTimeout: durationOf(texts, "lock-timeout"),
     ...(socket === undefined || socket === "" ? {} : { runtime: { socket, confirm: !isSet(texts, "no-confirm") } }),
     directories: {

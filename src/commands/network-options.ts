@@ -110,6 +110,9 @@ export function operatorOf(texts: OptionTexts, world: World): Operator & Places 
     },
     lockTimeoutMs: durationOf(texts, "lock-timeout"),
     signal: world.signal,
+    onWait: (what) => {
+      world.stderr(`cni-node: waiting for ${what}\n`);
+    },
   };
 }
 

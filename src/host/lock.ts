@@ -18,10 +18,16 @@ export interface Lock {
  * blocking, so that it is asked not to, and we wait, in order to notice signals.
  *
  * @param deadline milliseconds since the epoch.
+ * @param onWait is called once, when another run is waited for.
  * @throws Failure `lock-timeout`; Interrupted.
  */
-export async function lockDirectory(directory: string, deadline: number, signal: AbortSignal): Promise<Lock> {
-  for (;;) {
+export async function lockDirectory(
+  directory: string,
+  deadline: number,
+  signal: AbortSignal,
+  onWait?: () => void,
+): Promise<Lock> {
+  for (let tries = 1; ; tries++) {
     throwIfInterrupted(signal);
     const lock = tryLock(directory);
     if (lock !== undefined) return lock;
@@ -33,10 +39,14 @@ export async function lockDirectory(directory: string, deadline: number, signal:
         hint: "wait for it to end, or give it more time with --lock-timeout",
       });
     }
+    // What is about to be freed anyway is not worth a word.
+    if (tries === TRIES_UNSAID) onWait?.();
     // Waiters that ask at random times do not ask together.
     await sleep(5 + Math.random() * 20);
   }
 }
+
+const TRIES_UNSAID = 50;
 
 /** Undefined: somebody else holds it, or it was removed under our hands. */
 function tryLock(directory: string): Lock | undefined {

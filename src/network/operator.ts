@@ -11,16 +11,21 @@ export interface Operator {
   lockTimeoutMs: number;
   /** Aborted by the first signal that ends the process; the reason is its name. */
   signal: AbortSignal;
+  /** Is told what is waited for, when that takes long. */
+  onWait: (what: string) => void;
 }
 
+const UNSAID_MS = 1000;
+
 /** The lock of the cache, which is waited for so long and no longer. It throws `Interrupted` when a signal comes. */
-export function lockOf({ runtime, lockTimeoutMs, signal }: Operator): Lock {
+export function lockOf({ runtime, lockTimeoutMs, signal, onWait }: Operator): Lock {
   const lock = kernelLock(runtime.cacheDir);
   const within = async (acquire: (limit: AbortSignal) => Promise<Disposable>): Promise<Disposable> => {
     const limit = new AbortController();
     const timer = setTimeout(() => {
       limit.abort("--lock-timeout is over");
     }, lockTimeoutMs);
+    const notice = setTimeout(onWait, UNSAID_MS, "others that work on the same container (--lock-timeout)");
     try {
       return await acquire(AbortSignal.any([signal, limit.signal]));
     } catch (error) {
@@ -28,6 +33,7 @@ export function lockOf({ runtime, lockTimeoutMs, signal }: Operator): Lock {
       throw error;
     } finally {
       clearTimeout(timer);
+      clearTimeout(notice);
     }
   };
   return {

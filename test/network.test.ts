@@ -675,6 +675,25 @@ describe("network gc", { skip }, () => {
     assert.deepEqual(cached(host), [`net-${ID}-eth0`]);
   });
 
+  test("with --valid goes on when a plugin fails, and tells what was deleted and all that failed", async () => {
+    await using host = await makeHost();
+    host.target("b");
+    for (const name of ["a", "b"]) done(await host.run("add", "net", name));
+    host.plugins.does(
+      "second",
+      "DEL",
+      `[ "$CNI_CONTAINERID" = ${ID} ] || { printf '{"code":100,"msg":"stuck"}'; exit 1; }`,
+    );
+    host.plugins.fails("first", "GC", { code: 101, msg: "no list" });
+    const { exitCode, stderr } = await host.run("gc", "net", "--valid=");
+    assert.equal(exitCode, 4);
+    assert.match(
+      stderr,
+      new RegExp(`network net: ${ID}/eth0 was deleted, .*stuck \\(code 100\\); .*no list \\(code 101\\)`, "u"),
+    );
+    assert.equal(cached(host).length, 1);
+  });
+
   test("with --valid does as the specification says, but not with attachments of others", async () => {
     await using host = await makeHost();
     host.target("b");

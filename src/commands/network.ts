@@ -2,7 +2,7 @@
 import { setImmediate } from "node:timers/promises";
 
 import { upgradeResult, type AnyResult } from "../cni/result.ts";
-import { Failure } from "../errors.ts";
+import { Failure, reasonOf } from "../errors.ts";
 import {
   attach,
   attachmentsOf,
@@ -34,7 +34,9 @@ export async function runAdd(texts: OptionTexts, world: World, operands: readonl
     done = await attach(network, wanted, operator);
   } catch (error) {
     if (isSet(texts, "new") && !(error instanceof Failure && error.exitCode === 4)) {
-      await deleteNamed(target.name ?? "", operator.place);
+      await deleteNamed(target.name ?? "", operator.place).catch((left: unknown) => {
+        if (error instanceof Failure) error.message += `; and its namespace is left: ${reasonOf(left)}`;
+      });
     }
     throw error;
   }

@@ -2,13 +2,13 @@
 import { listAttachments, type CachedAttachment } from "../cni/cache.ts";
 import type { NetworkList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
-import { gc } from "../cni/gc.ts";
+import { gc, type GcReport } from "../cni/gc.ts";
 import { del } from "../cni/network.ts";
 import type { ValidAttachment } from "../cni/request.ts";
 import type { Runtime } from "../cni/runtime.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import { attachmentsOf, recallNetwork } from "./attach.ts";
-import { operationFailure } from "./failure.ts";
+import { explain, operationFailure } from "./failure.ts";
 import { isReachable, presenceOf, readMark, type Presence } from "./mark.ts";
 import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
 import type { Place } from "./place.ts";
@@ -130,22 +130,36 @@ async function collectLocked(
     ? []
     : invalid.filter((one) => readMark(one) !== undefined && !isReachable(one, place));
   const held = { ...runtime, lock: HELD };
-  await releaseLost(network, lost, held);
-  const { deleted, errors } = await gc(network, valid, held);
-  const [first] = errors;
-  if (first !== undefined) throw operationFailure(network.name, "not everything was collected", first, 4);
-  return [...lost, ...deleted].map((attachment) => ({ attachment, outcome: "deleted" }));
+  const released = await releaseLost(network, lost, held);
+  // What could not be released, GC would delete where it was.
+  const collected = released.errors.length > 0 ? NOTHING : await gc(network, valid, held);
+  const deleted = [...released.deleted, ...collected.deleted];
+  const [first, ...others] = [...released.errors, ...collected.errors];
+  if (first === undefined) return deleted.map((attachment) => ({ attachment, outcome: "deleted" }));
+  const names = deleted.map(({ containerId, ifName }) => `${containerId}/${ifName}`).join(", ") || "nothing";
+  const failure = operationFailure(network.name, `${names} was deleted, and not everything was collected`, first, 4);
+  for (const other of others) failure.message += `; ${explain(other, other.message)}`;
+  throw failure;
 }
 
+const NOTHING: GcReport = { deleted: [], errors: [] };
+
 /** The plugins are not told where they were, as GC would: another may be there. */
-async function releaseLost(network: NetworkList, lost: readonly CachedAttachment[], runtime: Runtime): Promise<void> {
-  for (const { containerId, ifName } of lost) {
+async function releaseLost(
+  network: NetworkList,
+  lost: readonly CachedAttachment[],
+  runtime: Runtime,
+): Promise<GcReport> {
+  const report: GcReport = { deleted: [], errors: [] };
+  for (const attachment of lost) {
+    const { containerId, ifName } = attachment;
     try {
       await del(network, { ...runtime, containerId, ifName, netns: "" });
+      report.deleted.push(attachment);
     } catch (error) {
-      throw error instanceof CniError
-        ? operationFailure(network.name, "not everything was collected", error, 4)
-        : error;
+      if (!(error instanceof CniError)) throw error;
+      report.errors.push(error);
     }
   }
+  return report;
 }

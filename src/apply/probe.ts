@@ -3,9 +3,9 @@ import * as fs from "node:fs";
 import { join, relative } from "node:path";
 
 import { isConfigName, type NetworkList } from "../cni/config.ts";
-import { loadFile } from "../cni/listing.ts";
-import { Failure } from "../errors.ts";
-import { makeLinks, removeLinks } from "../host/disk.ts";
+import { loadFile, sortBytes } from "../cni/listing.ts";
+import { Failure, systemFailure } from "../errors.ts";
+import { makeLinks } from "../host/disk.ts";
 import { statePaths } from "../host/record.ts";
 import type { Operator } from "../network/operator.ts";
 import { pathOnHost, seen } from "../network/place.ts";
@@ -46,8 +46,7 @@ export async function probeNetworks(
   const networks = networksOf(changes);
   if (networks.length === 0) return [];
   const before = operatorWith(operator, view.pluginPaths(), view.places.hostRoot);
-  using staged = new StagedPlugins(changes);
-  const after = operatorWith(operator, [...staged.paths, ...view.pluginPaths()], view.places.hostRoot);
+  const after = operatorWith(operator, [...linkStaged(changes), ...view.pluginPaths()], view.places.hostRoot);
   const probed: Probed[] = [];
   for (const { network, file, isWritten } of networks) {
     const steps = await tryNetwork(network, addAnyway, after);
@@ -77,7 +76,7 @@ function networksOf({
   if (configs === undefined) return [];
   const { after, written } = configs;
   const own = written.filter((file) => isConfigName(file) && !restored.has(file));
-  const files = [...own, ...changedPluginsOf(after, written, plugins)].toSorted();
+  const files = sortBytes([...own, ...changedPluginsOf(after, written, plugins)]);
   return files.flatMap((file) => {
     const loaded = loadFile(file, after);
     return "objection" in loaded ? [] : [{ network: loaded.network.list, file, isWritten: own.includes(file) }];
@@ -114,23 +113,21 @@ function failureOf(subject: string, { name }: NetworkList, failed: ProbeStep, is
   });
 }
 
-/** Plugins find each other by their names: until they are live, as links to what is staged. */
-class StagedPlugins implements Disposable {
-  readonly #directory: string;
-  /** The directory of the links, if there are any. */
-  readonly paths: string[];
-
-  constructor({ plugins, pluginDirectory }: Changes) {
-    const staged = [...plugins].filter((one): one is [string, string] => one[1] !== undefined);
-    this.#directory = statePaths(pluginDirectory).probe;
-    this.paths = staged.length === 0 ? [] : [this.#directory];
-    const links = staged.map(([name, path]) => [name, relative(this.#directory, path)] as const);
-    if (staged.length > 0) makeLinks(this.#directory, new Map(links));
+/**
+ * Plugins find each other by their names: until they are live, as links to what is staged. The run sweeps them away.
+ *
+ * @returns the directory of the links, if there are any.
+ */
+function linkStaged({ plugins, pluginDirectory }: Changes): string[] {
+  const { probe: directory } = statePaths(pluginDirectory);
+  const staged = [...plugins].filter((one): one is [string, string] => one[1] !== undefined);
+  if (staged.length === 0) return [];
+  try {
+    makeLinks(directory, new Map(staged.map(([name, path]) => [name, relative(directory, path)])));
+  } catch (error) {
+    throw systemFailure(directory, "the links to the new plugins cannot be made", error);
   }
-
-  [Symbol.dispose](): void {
-    if (this.paths.length > 0) removeLinks(this.#directory);
-  }
+  return [directory];
 }
 
 /** @param paths the directories of plugins, as this process sees them; none: those of the operator. */

@@ -9,7 +9,7 @@ import { describe, test } from "node:test";
 
 import { confirmNetwork, type Confirmation, type ExpectedNetwork } from "../../src/cri/confirm.ts";
 import { askRuntime, type RuntimeStatus } from "../../src/cri/status.ts";
-import { contentsOf, TestNode, until } from "../helpers/node.ts";
+import { BUNDLE, contentsOf, endOf, TestNode, until, type Ran } from "../helpers/node.ts";
 import { cannotStart, PLUGINS, startContainerd, type Containerd } from "../runtime/containerd.ts";
 
 /** A network whose plugin says itself whether it is ready. */
@@ -311,6 +311,39 @@ for (const release of ["debian", "2"] as const) {
     },
   );
 }
+
+test("--probe tries a change of the network while pods use it: they keep theirs", { skip: cannotStart }, async () => {
+  using node = new TestNode();
+  for (const name of ["bridge", "host-local", "loopback"]) {
+    fs.copyFileSync(join(PLUGINS, name), join(node.plugins, name));
+  }
+  await using containerd = await startContainerd({ release: "2", host: node.host });
+  const install = async (network: object): Promise<Ran> => {
+    node.template("10-first.conflist", JSON.stringify(network));
+    const places = ["--host-root=/", `--plugin-source=${node.plugins}`, `--config-source=${node.templates}`];
+    const assets = ["--plugins=bridge,host-local,loopback", "--configs=10-first.conflist"];
+    const words = [BUNDLE, "install", ...assets, ...places, "--probe", `--cri-socket=${containerd.socket}`];
+    return endOf(containerd.spawn([process.execPath, ...words]));
+  };
+  const first = await install(bridge("first"));
+  assert.match(first.stdout, /^probed .* ping 10\.213\.0\.1 answers, del$/mu, first.stderr);
+  const pod = await containerd.runPod();
+  const isReachable = async (): Promise<boolean> => {
+    const { exitCode } = await endOf(containerd.spawn(["ping", "-q", "-c", "1", "-w", "5", pod.ip]));
+    return exitCode === 0;
+  };
+  assert.ok(await isReachable());
+  const refused = await install(bridge("first", { bridge: "longer-than-the-kernel-allows" }));
+  assert.equal(refused.exitCode, 1);
+  assert.match(refused.stderr, /network first does not work: ADD: plugin bridge: /u);
+  const second = await install(bridge("first", { mtu: 1400 }));
+  assert.match(second.stdout, /^configured {2}config .*\nprobed .* answers, del$/mu, second.stderr);
+  assert.ok(await isReachable());
+  const leases = fs.readdirSync(join(node.host, "var/lib/cni/networks/first")).filter((name) => name.startsWith("10."));
+  assert.deepEqual(leases, [pod.ip]);
+  const later = await containerd.runPod();
+  for (const one of [pod, later]) await containerd.removePod(one);
+});
 
 test(
   "a containerd that does not serve CRI is told from one that cannot be reached",

@@ -1,6 +1,6 @@
 /** `status` on real directories with the real plugins. The numbers of stories are those of failures in the field. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -204,6 +204,21 @@ test(
     const { exitCode, stdout, stderr } = await endOf(child);
     assert.deepEqual([exitCode, stdout], [1, ""]);
     assert.match(stderr, /10-primary\.conflist: cannot be read: permission denied\n {2}hint: run as root/u);
+  },
+);
+
+test(
+  "nor where a directory beside the configurations may not be looked into",
+  { skip: process.getuid?.() !== 0 && "needs root" },
+  async () => {
+    using node = healthy();
+    fs.chmodSync(node.root, 0o755);
+    fs.chmodSync(join(node.netd, "10-primary.conflist"), 0o644);
+    fs.mkdirSync(join(node.netd, "multus.d"), { mode: 0o700 });
+    const child = spawn(process.execPath, [BUNDLE, "status", `--host-root=${node.host}`], { uid: 65_534, gid: 65_534 });
+    const { exitCode, stderr } = await endOf(child);
+    assert.equal(exitCode, 1);
+    assert.match(stderr, /multus\.d: cannot be read: permission denied\n {2}hint: run as root/u);
   },
 );
 
@@ -469,6 +484,16 @@ describe("files in net.d", () => {
     fs.rmSync(node.bin, { recursive: true });
     const report = await node.status();
     assert.ok(told(report).includes("warning plugin-directory-missing bin"), told(report).join());
+  });
+
+  test("links whose name is no text, and links to what is no configuration for its size, stop nothing", async () => {
+    using node = healthy();
+    const name = Buffer.from([0xff, 0xfe]);
+    fs.symlinkSync("/nowhere", Buffer.concat([Buffer.from(`${node.netd}/`), name]));
+    fs.writeFileSync(join(node.host, "large"), "");
+    fs.truncateSync(join(node.host, "large"), 3 * 1024 ** 3);
+    fs.symlinkSync("/large", join(node.netd, "99-large.conf"));
+    assert.deepEqual(told(await node.status()), ["warning config-broken-unused 99-large.conf"]);
   });
 
   test("links: one that leads nowhere, one to a place that is not mounted, and one that is followed on the node", async () => {
@@ -740,6 +765,20 @@ describe("containers that were attached", () => {
     ]);
     assert.match((await node.text()).stdout, /bridge +1 there {2}1 gone and never deleted\n/u);
   });
+});
+
+test("what is no file where files are expected keeps nobody waiting", async () => {
+  using node = healthy();
+  for (const path of ["var/lib/cni/results/primary-c1-eth0", "var/lib/cni/networks/primary/10.22.0.2"]) {
+    fs.mkdirSync(join(node.host, path, ".."), { recursive: true });
+    execFileSync("mkfifo", [join(node.host, path)]);
+  }
+  const child = spawn(process.execPath, [BUNDLE, "status", `--host-root=${node.host}`, "--output=json"]);
+  // A reader that waits in the kernel hears no other signal.
+  const limit = setTimeout(() => child.kill("SIGKILL"), 30_000);
+  const { exitCode } = await endOf(child);
+  clearTimeout(limit);
+  assert.equal(exitCode, process.getuid?.() === 0 ? 0 : 3);
 });
 
 test("addresses that host-local keeps for containers that are gone are counted, those of living ones are not", async () => {

@@ -224,8 +224,8 @@ async function lookAtPodNetwork(
 
 /** Whoever may not read a file must not call it broken. @throws Failure */
 function refuseUnreadable(directory: string): void {
-  const names = fs.existsSync(directory) ? namesIn(directory).filter(isConfigName) : [];
-  for (const name of names) {
+  const entries = fs.existsSync(directory) ? entriesOf(directory) : [];
+  for (const { name } of entries.filter(mayBeRead)) {
     try {
       fs.accessSync(join(directory, name), fs.constants.R_OK);
     } catch (error) {
@@ -234,9 +234,14 @@ function refuseUnreadable(directory: string): void {
   }
 }
 
-function namesIn(directory: string): string[] {
+/** Directories may have plugins that are dropped in. */
+function mayBeRead(entry: fs.Dirent): boolean {
+  return isConfigName(entry.name) || (entry.isDirectory() && !entry.name.startsWith("."));
+}
+
+function entriesOf(directory: string): fs.Dirent[] {
   try {
-    return fs.readdirSync(directory);
+    return fs.readdirSync(directory, { withFileTypes: true });
   } catch (error) {
     throw systemFailure(directory, "cannot be looked into", error);
   }

@@ -298,6 +298,8 @@ describe("the network of the pods", () => {
     };
     node.write("00-multus.conf", multus);
     assert.deepEqual(told(await node.status()), ["error cluster-network-missing 00-multus.conf"]);
+    node.write("10-primary.conflist", "{");
+    assert.deepEqual(told(await node.status()), ["error config-invalid 10-primary.conflist"]);
     node.write("10-primary.conflist", PRIMARY);
     const report = await node.status();
     assert.deepEqual(told(report), ["error plugin-missing 10-primary.conflist"]);
@@ -308,6 +310,12 @@ describe("the network of the pods", () => {
     assert.deepEqual(told(await node.status()), ["error readiness-file-missing 00-multus.conf"]);
     fs.writeFileSync(join(node.host, "run/flannel/subnet.env"), "");
     assert.deepEqual(told(await node.status()), []);
+    // Its daemon has the node's files at /host.
+    const shim = { ...multus, readinessindicatorfile: "/host/run/flannel/subnet.env" };
+    node.write("00-multus.conf", { ...shim, clusterNetwork: "/host/etc/cni/net.d/10-primary.conflist" });
+    assert.deepEqual(told(await node.status()), []);
+    node.write("00-multus.conf", { ...shim, clusterNetwork: "/host/etc/cni/net.d/05-gone.conflist" });
+    assert.deepEqual(told(await node.status()), ["error cluster-network-missing 00-multus.conf"]);
   });
 
   test("a version that the plugin does not support, and one that no plugin does", async () => {
@@ -386,7 +394,7 @@ describe("files in net.d", () => {
 
   test("what was renamed by others, and a network under a name that nobody reads; not a kubeconfig, not a directory", async () => {
     using node = healthy();
-    for (const name of ["20-a.conf.bak", "20-b.conflist~", "20-c.json.old"]) node.write(name, PRIMARY);
+    for (const name of ["02-a.conf.bak", "02-b.conflist~", "02-c.json.old"]) node.write(name, PRIMARY);
     node.write("30-d.config", PRIMARY);
     node.write("31-e.CONFLIST", PRIMARY);
     node.write("calico-kubeconfig", kubeconfig({}));
@@ -395,9 +403,40 @@ describe("files in net.d", () => {
     assert.deepEqual(told(await node.status()), [
       "warning name-unread 30-d.config",
       "warning name-unread 31-e.CONFLIST",
-      "warning set-aside 20-a.conf.bak",
-      "warning set-aside 20-b.conflist~",
-      "warning set-aside 20-c.json.old",
+      "warning set-aside 02-a.conf.bak",
+      "warning set-aside 02-b.conflist~",
+      "warning set-aside 02-c.json.old",
+    ]);
+  });
+
+  test("what was renamed and would not be used under its name either is none: copies, what Cilium does to a distribution's files", async () => {
+    using node = healthy();
+    for (const name of [
+      "10-primary.conflist.bak",
+      "02-crio-bridge.conflist.disabled",
+      "87-podman-bridge.conflist.cilium_bak",
+      "99-loopback.conf.cilium_bak",
+    ]) {
+      node.write(name, PRIMARY);
+    }
+    assert.deepEqual(told(await node.status()), []);
+    fs.rmSync(join(node.netd, "10-primary.conflist"));
+    assert.deepEqual(told(await node.status()), [
+      "error no-network net.d",
+      "warning set-aside 10-primary.conflist.bak",
+      "warning set-aside-by-cilium 87-podman-bridge.conflist.cilium_bak",
+      "warning set-aside-by-cilium 99-loopback.conf.cilium_bak",
+    ]);
+  });
+
+  test("what Cilium renamed of ours is told, wherever its name comes", async () => {
+    using node = healthy();
+    node.template("50-m.conf", JSON.stringify({ cniVersion: "1.0.0", name: "m", ...BRIDGE }));
+    await node.run(["install", "--configs=50-m.conf"]);
+    fs.renameSync(join(node.netd, "50-m.conf"), join(node.netd, "50-m.conf.cilium_bak"));
+    assert.deepEqual(told(await node.status()), [
+      "error asset-missing 50-m.conf",
+      "warning set-aside-by-cilium 50-m.conf.cilium_bak",
     ]);
   });
 
@@ -434,6 +473,15 @@ describe("files in net.d", () => {
       "warning network-name-shared 20-a.json",
       "warning stale-twin 20-a.conf",
     ]);
+  });
+
+  test("networks that share a name on purpose: Multus around one (--override-network-name), Cilium chained into one; and none", async () => {
+    using node = healthy();
+    node.plant("vlan");
+    node.write("00-multus.conf", { cniVersion: "1.0.0", name: "primary", type: "vlan", delegates: [PRIMARY] });
+    node.write("20-chained.conflist", { ...PRIMARY, plugins: [BRIDGE, { type: "vlan" }] });
+    for (const name of ["99-loopback.conf", "200-loopback.conf"]) node.write(name, { type: "loopback" });
+    assert.deepEqual(told(await node.status()), []);
   });
 
   test("what is no file and no text, and names that would steer a terminal, are told like everything else", async () => {
@@ -484,6 +532,11 @@ describe("files in net.d", () => {
     fs.rmSync(node.bin, { recursive: true });
     const report = await node.status();
     assert.ok(told(report).includes("warning plugin-directory-missing bin"), told(report).join());
+    // Fedora's packages have theirs elsewhere.
+    using fedora = healthy();
+    fs.mkdirSync(join(fedora.host, "usr/libexec"), { recursive: true });
+    fs.renameSync(fedora.bin, join(fedora.host, "usr/libexec/cni"));
+    assert.deepEqual(told(await fedora.status()), []);
   });
 
   test("links whose name is no text, and links to what is no configuration for its size, stop nothing", async () => {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { examineConfigs, leftPointers } from "../apply/proof.ts";
 import type { NodeView, PluginView } from "../apply/view.ts";
-import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
+import { configFiles, loadFile, sortBytes, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { referencesOf } from "../cni/references.ts";
 import {
   selectForContainerd,
@@ -94,6 +94,12 @@ export function chosenNetworks(choices: Choices, rules: readonly Rule[]): Networ
   return chosen.filter(({ file }, index) => chosen.findIndex((other) => other.file === file) === index);
 }
 
+/** Would a file of this name be taken instead, if it were there? */
+export function comesFirst(name: string, choices: Choices, rules: readonly Rule[]): boolean {
+  const chosen = rules.map((rule) => choices[rule].chosen?.file);
+  return chosen.some((file) => file === undefined || sortBytes([name, file])[0] === name);
+}
+
 /** Every plugin that these networks need, and `loopback`, which runtimes call for each pod. */
 export async function askPlugins(networks: readonly Network[], view: NodeView): Promise<PluginStatus[]> {
   const names = [...new Set([...networks.flatMap(({ list }) => referencesOf({ plugins: list.plugins })), "loopback"])];
@@ -127,15 +133,14 @@ export async function lookAtNetwork(
   const inUse = configFiles(listing).filter((file) =>
     rules.some((rule) => isInUse(file, choices[rule], rule === "containerd" || rules.length === 1)),
   );
-  const waiting = configFiles(listing).filter(
-    (file) => !inUse.includes(file) && "objection" in loadFile(file, listing),
-  );
   const networks = chosenNetworks(choices, rules);
-  const examined = await examineConfigs(listing, view, [...inUse, ...networks.flatMap((one) => behind(one, listing))]);
+  const used = [...new Set([...inUse, ...networks.flatMap((one) => behind(one, listing))])];
+  const waiting = configFiles(listing).filter((file) => !used.includes(file) && "objection" in loadFile(file, listing));
+  const examined = await examineConfigs(listing, view, used);
   return [
     ...withoutNetwork(choices, rules, shown),
     ...examined.map(({ about: _about, path, ...finding }) => ({ ...finding, path: join(shown, path) })),
-    ...inUse.flatMap((file) => pointersOf(file, listing, shown)),
+    ...used.flatMap((file) => pointersOf(file, listing, shown)),
     ...waiting.map((file) => brokenUnused(file, listing, shown)),
     ...networks.flatMap((network) => lookAtChain(network, view, listing, shown)),
     ...rules.flatMap((rule) => warningsOf(choices[rule], shown)).filter(isFirst),
@@ -236,7 +241,7 @@ function lookAtChain(network: Network, view: NodeView, listing: DirectoryListing
   }
   for (const plugin of list.plugins) {
     const { readinessindicatorfile: indicator, clusterNetwork } = plugin;
-    if (typeof indicator === "string" && indicator.startsWith("/") && view.hasFile(indicator) === false) {
+    if (typeof indicator === "string" && indicator.startsWith("/") && view.hasFile(onNode(indicator)) === false) {
       const message = `has ${plugin.type} wait for ${indicator} (readinessindicatorfile), which is not there: each pod waits 45 seconds and fails`;
       const hint =
         "the primary network's agent writes that file when it is ready: see whether its pod runs on this node";
@@ -271,7 +276,12 @@ export function networksBehind(networks: readonly Network[], listing: DirectoryL
 }
 
 function fileBehind(clusterNetwork: string): string | undefined {
-  return /^\/etc\/cni\/net\.d\/([^/]+)$/u.exec(clusterNetwork)?.[1];
+  return /^\/etc\/cni\/net\.d\/([^/]+)$/u.exec(onNode(clusterNetwork))?.[1];
+}
+
+/** Multus' daemon, which reads what the shim's configuration names, has the node's files at /host. */
+function onNode(path: string): string {
+  return path.replace(/^\/host(?=\/)/u, "");
 }
 
 function withoutLoopback(plugins: readonly PluginStatus[], rules: readonly Rule[]): Finding[] {

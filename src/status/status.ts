@@ -22,6 +22,7 @@ import {
   askPlugins,
   choose,
   chosenNetworks,
+  comesFirst,
   filesOf,
   lookAtNetwork,
   lookAtWord,
@@ -98,11 +99,14 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
     signal,
   );
   throwIfInterrupted(signal);
-  const { networks, ...network } =
-    configDirectory === undefined ? NOTHING : await lookAtPodNetwork(configDirectory, view, word, places, request);
-  throwIfInterrupted(signal);
   const targets = [pluginDirectory, configDirectory].filter((one) => one !== undefined);
   const assets = await lookAtAssets(targets, versionsOf(request.pluginSource), request.checksum);
+  throwIfInterrupted(signal);
+  const { networks, ...network } =
+    configDirectory === undefined
+      ? NOTHING
+      : await lookAtPodNetwork(configDirectory, view, word, places, request, assets);
+  throwIfInterrupted(signal);
   const attached = await attachmentsOf(networks, places, view, unseen);
   return {
     ...assets,
@@ -117,7 +121,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
       ...network.findings,
       ...assets.findings,
       ...attached.findings,
-      ...withoutPlugins(pluginDirectory, hostRoot),
+      ...withoutPlugins(pluginDirectory, hostRoot, network.plugins),
       ...otherPlugins(pluginDirectory, hostRoot, word, request.criSocket),
       ...targets.flatMap(({ path, shown }) => writableFindings(path, shown)),
       ...network.plugins.flatMap(({ path }) =>
@@ -135,8 +139,14 @@ interface PodNetwork extends Pick<NodeStatus, "findings" | "choices" | "files" |
 
 const NOTHING: PodNetwork = { findings: [], choices: undefined, files: [], plugins: [], networks: [] };
 
-function withoutPlugins(directory: TargetDirectory | undefined, hostRoot: string): Finding[] {
+/** Where runtimes have other directories, too, and all that they need is in these, this one need not be there. */
+function withoutPlugins(
+  directory: TargetDirectory | undefined,
+  hostRoot: string,
+  plugins: readonly PluginStatus[],
+): Finding[] {
   if (directory === undefined || fs.existsSync(directory.path)) return [];
+  if (plugins.length > 0 && plugins.every(({ path }) => path !== undefined)) return [];
   return [
     {
       code: "plugin-directory-missing",
@@ -193,6 +203,7 @@ async function lookAtPodNetwork(
   word: RuntimeStatus | undefined,
   places: FoundPlaces,
   { criSocket = "" }: StatusRequest,
+  { assets }: Assets,
 ): Promise<PodNetwork> {
   const { path, shown } = directory;
   refuseUnreadable(path);
@@ -205,6 +216,8 @@ async function lookAtPodNetwork(
   const plugins = await askPlugins(networks, view);
   const isOther = isForeign(directory, places.hostRoot, word?.configDir === undefined ? undefined : [word.configDir]);
   const configured = [...configFiles(listing), ...dropInsOf(listing)];
+  const missing = new Set(assets.filter(({ state }) => state === "missing").map(({ name }) => name));
+  const isMissed = (name: string): boolean => missing.has(name) || comesFirst(name, choices, rules);
   return {
     findings: [
       ...(word === undefined ? [] : lookAtWord(word, choices, { isOther, shown, socket: criSocket })),
@@ -212,7 +225,7 @@ async function lookAtPodNetwork(
         doubted(one, links, shown),
       ),
       ...kubeconfigFindings(networks, view),
-      ...lookAtNames(listing, directory),
+      ...lookAtNames(listing, directory, isMissed),
       ...lookAtModes(configured, directory),
     ],
     choices,

@@ -370,6 +370,69 @@ describe("the network of the pods", () => {
   });
 });
 
+describe("a distribution whose runtime has directories of its own, without asking it", () => {
+  const cases: [what: string, configs: string | undefined, plugins: string][] = [
+    ["k3s", "var/lib/rancher/k3s/agent/etc/cni/net.d", "var/lib/rancher/k3s/data/cni"],
+    [
+      "k3s before it had one directory for all plugins",
+      "var/lib/rancher/k3s/agent/etc/cni/net.d",
+      "var/lib/rancher/k3s/data/current/bin",
+    ],
+    ["MicroK8s", "var/snap/microk8s/current/args/cni-network", "var/snap/microk8s/current/opt/cni/bin"],
+    ["OpenShift", "etc/kubernetes/cni/net.d", "var/lib/cni/bin"],
+    ["GKE", undefined, "home/kubernetes/bin"],
+  ];
+  for (const [what, configs = "etc/cni/net.d", plugins] of cases) {
+    test(`${what}: those are looked at`, async () => {
+      using node = healthy();
+      for (const [from, to] of [
+        [node.bin, plugins],
+        [node.netd, configs],
+      ] as const) {
+        fs.mkdirSync(join(node.host, to, ".."), { recursive: true });
+        fs.renameSync(from, join(node.host, to));
+      }
+      const report = await node.status();
+      assert.deepEqual(told(report), []);
+      assert.equal(report.networks?.[0]?.file, "10-primary.conflist");
+      assert.deepEqual(report.unseen, []);
+    });
+  }
+
+  test("configurations in the usual directory are not those in use there, and that is said", async () => {
+    using node = healthy();
+    const own = join(node.host, "var/lib/rancher/k3s/agent/etc/cni/net.d");
+    fs.mkdirSync(own, { recursive: true });
+    fs.writeFileSync(join(own, "10-flannel.conflist"), JSON.stringify({ ...PRIMARY, name: "cbr0" }), { mode: 0o600 });
+    const bin = join(node.host, "var/lib/rancher/k3s/data/cni");
+    fs.cpSync(node.bin, bin, { recursive: true });
+    fs.rmSync(join(bin, "portmap"));
+    node.plugin("portmap");
+    const report = await node.status(`--plugin-source=${node.plugins}`);
+    assert.equal(report.networks?.[0]?.name, "cbr0");
+    assert.deepEqual(report.unseen, [
+      "/etc/cni/net.d: k3s reads /var/lib/rancher/k3s/agent/etc/cni/net.d; name the other with --config-dir",
+    ]);
+    assert.match(
+      findingOf(report, "plugin-missing").hint ?? "",
+      new RegExp(`--plugins=portmap --plugin-dir=${bin}$`, "u"),
+    );
+    const named = await node.status(`--config-dir=${node.netd}`);
+    assert.equal(named.networks?.[0]?.name, "primary");
+    assert.deepEqual(named.unseen, []);
+  });
+});
+
+test("a plugin that this image has is to be installed from it, another by whoever brings it", async () => {
+  using node = healthy();
+  fs.rmSync(join(node.bin, "portmap"));
+  const hint = async (): Promise<string> =>
+    findingOf(await node.status(`--plugin-source=${node.plugins}`), "plugin-missing").hint ?? "";
+  assert.match(await hint(), /restart its pod on this node/u);
+  node.plugin("portmap");
+  assert.match(await hint(), /cni-node install --plugins=portmap$/u);
+});
+
 describe("files in net.d", () => {
   test("a stale twin (Multus that went from .conf to .conflist): the old one is read", async () => {
     using node = healthy();

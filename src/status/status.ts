@@ -94,7 +94,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
       hostRoot,
       pluginDirectory: existing(pluginDirectory),
       configDirectory: existing(configDirectory),
-      runtimePluginDirs: word?.pluginDirs,
+      runtimePluginDirs: places.runtimePluginDirs,
     },
     signal,
   );
@@ -116,19 +116,21 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
     attachments: attached.attachments,
     configDirectory: configDirectory?.shown,
     unseen,
-    findings: worstFirst([
-      ...findings,
-      ...network.findings,
-      ...assets.findings,
-      ...attached.findings,
-      ...withoutPlugins(pluginDirectory, hostRoot, network.plugins),
-      ...otherPlugins(pluginDirectory, hostRoot, word, request.criSocket),
-      ...targets.flatMap(({ path, shown }) => writableFindings(path, shown)),
-      ...network.plugins.flatMap(({ path }) =>
-        path === undefined ? [] : writableFindings(path, shownAs(path, hostRoot)),
-      ),
-      ...targets.flatMap((target) => linksOf(target, hostRoot).dangling),
-    ]),
+    findings: worstFirst(
+      [
+        ...findings,
+        ...network.findings,
+        ...assets.findings,
+        ...attached.findings,
+        ...withoutPlugins(pluginDirectory, hostRoot, network.plugins),
+        ...otherPlugins(pluginDirectory, hostRoot, word, request.criSocket),
+        ...targets.flatMap(({ path, shown }) => writableFindings(path, shown)),
+        ...network.plugins.flatMap(({ path }) =>
+          path === undefined ? [] : writableFindings(path, shownAs(path, hostRoot)),
+        ),
+        ...targets.flatMap((target) => linksOf(target, hostRoot).dangling),
+      ].map((finding) => curedHere(finding, pluginDirectory, request)),
+    ),
   };
 }
 
@@ -325,6 +327,25 @@ async function attachmentsOf(
 
 function containersOf(attachments: readonly { containerId: string; plugins: string[] }[], plugin: string): number {
   return new Set(attachments.filter(({ plugins }) => plugins.includes(plugin)).map((one) => one.containerId)).size;
+}
+
+/** The cure is one that works when it is followed to the letter: from this image, into the directory that was looked at. */
+function curedHere(
+  finding: Finding,
+  directory: TargetDirectory | undefined,
+  { pluginSource, directories }: StatusRequest,
+): Finding {
+  const [command, plugin = "", owner] = /cni-node install --plugins=(\S+)( --owner=)?/u.exec(finding.hint ?? "") ?? [];
+  if (command === undefined) return finding;
+  // What has an owner came from an image that has it.
+  if (owner === undefined && !fs.existsSync(join(pluginSource, plugin))) {
+    const hint = `have whoever brings it install it again: restart its pod on this node; ${pluginSource} here does not have it`;
+    return { ...finding, hint };
+  }
+  const { path, named, hostRoot } = directories.plugin;
+  const isUsual = directory === undefined || (!named && directory.shown === shownAs(path, hostRoot));
+  if (isUsual) return finding;
+  return { ...finding, hint: finding.hint?.replace(`=${plugin}`, `=${plugin} --plugin-dir=${directory.path}`) ?? "" };
 }
 
 function worstFirst(findings: readonly Finding[]): Finding[] {

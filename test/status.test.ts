@@ -993,7 +993,38 @@ describe("the runtime's own word", () => {
     using node = healthy();
     const report = await node.status(`--cri-socket=${join(node.root, "no.sock")}`);
     assert.deepEqual(told(report), ["error runtime-silent no.sock"]);
+    assert.equal(
+      findingOf(report, "runtime-silent").message,
+      "the container runtime did not answer: there is no such socket",
+    );
     assert.equal(report.networks?.length, 2);
+  });
+
+  test("where its files are right and it has none of them, the cure is to have it read them again; else to mend them", async () => {
+    using node = healthy();
+    const failed = containerd("cni plugin not initialized", [], {}, "no network config found in /etc/cni/net.d");
+    await using runtime = await SimulatedRuntime.start(node.root, failed);
+    const hints = async (): Promise<(string | undefined)[]> => {
+      const report = await node.status(`--cri-socket=${runtime.socket}`);
+      return ["runtime-not-ready", "runtime-load-failed"].map((code) => findingOf(report, code).hint);
+    };
+    for (const hint of await hints()) assert.match(hint ?? "", /restart it, or write the file again \(cp -p /u);
+    node.write("10-primary.conflist", "{");
+    assert.deepEqual(await hints(), [
+      "it has no configuration that it can use, see there",
+      "mend the file that it names",
+    ]);
+  });
+
+  test("CRI-O that is told to use a network that nobody configures: the cure is in its own configuration", async () => {
+    using node = healthy();
+    const config =
+      '[crio.network]\nnetwork_dir = "/etc/cni/net.d/"\nplugin_dirs = ["/opt/cni/bin/"]\ncni_default_network = "x"\n';
+    const answers: Answers = { name: "cri-o", version: "1.34.0", network: true, http: { "/config": config } };
+    await using runtime = await SimulatedRuntime.start(node.root, answers);
+    const report = await node.status(`--cri-socket=${runtime.socket}`);
+    assert.deepEqual(told(report), ["error no-network net.d"]);
+    assert.match(findingOf(report, "no-network").hint ?? "", /cni_default_network/u);
   });
 });
 

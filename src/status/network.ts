@@ -157,12 +157,20 @@ function isInUse(file: string, { files, chosen }: Selection, isBrokenTold: boole
   return verdict === "chosen" || (isBefore && isTried);
 }
 
+/** What to do where nothing is wrong with the files that are there. */
+const WITHOUT_NETWORK: Record<string, string> = {
+  "no-file":
+    "the primary network's agent (Calico, Cilium, flannel …) writes one: see whether its pod runs on this node",
+  "no-default":
+    "have the agent of that network write its configuration, or take cni_default_network out of CRI-O's configuration and restart it",
+};
+
 function withoutNetwork(choices: Choices, rules: readonly Rule[], shown: string): Finding[] {
   const without = rules.filter((rule) => choices[rule].chosen === undefined);
   const [first] = without;
   if (first === undefined) return [];
   const reasons = new Set(without.map((rule) => choices[rule].error?.message));
-  const empty = choices[first].error?.code === "no-file";
+  const { code = "" } = choices[first].error ?? {};
   return [
     {
       code: "no-network",
@@ -170,9 +178,7 @@ function withoutNetwork(choices: Choices, rules: readonly Rule[], shown: string)
       severity: without.length === rules.length ? "error" : "warning",
       path: shown,
       message: `${[...reasons].join("; ")}: with ${without.join(" and ")} the node is NotReady, and no pod starts`,
-      hint: empty
-        ? "the primary network's agent (Calico, Cilium, flannel …) writes one: see whether its pod runs on this node"
-        : "mend what is said of these files here; the runtime loads them again by itself",
+      hint: WITHOUT_NETWORK[code] ?? "mend what is said of these files here; the runtime loads them again by itself",
     },
   ];
 }
@@ -310,6 +316,9 @@ export function lookAtWord(
 ): Finding[] {
   const found: Finding[] = [];
   const { chosen } = choices[rulesOf(word)[0] ?? "containerd"];
+  const log = `journalctl -u ${word.name === "cri-o" ? "crio" : "containerd"}`;
+  const file = join(shown, chosen?.file ?? "");
+  const again = `by its files it has one: restart it, or write the file again (cp -p ${file} ${file}.new && mv ${file}.new ${file}); if it still says so, see its log: ${log}`;
   if (!word.networkReady) {
     const why = word.message === "" ? word.reason : word.message;
     found.push({
@@ -320,7 +329,9 @@ export function lookAtWord(
       hint:
         chosen === undefined
           ? "it has no configuration that it can use, see there"
-          : "see its log: journalctl -u containerd, or -u crio",
+          : word.networks?.length === 0 && !isOther
+            ? again
+            : `see its log: ${log}`,
     });
   }
   if (isOther) {
@@ -336,7 +347,7 @@ export function lookAtWord(
       severity: "error",
       path: socket,
       message,
-      hint: "mend the file that it names",
+      hint: chosen === undefined ? "mend the file that it names" : again,
     });
   }
   const loaded = word.networks?.[0];
@@ -345,13 +356,16 @@ export function lookAtWord(
     const hint = "restart it, or write that file again; a file that was moved in from another directory is not noticed";
     found.push({ code: "runtime-stale", severity: "warning", path: socket, message, hint });
   }
-  for (const { name, configDir: own, loadError } of word.handlers) {
-    if (loadError === undefined) continue;
-    const message = `${word.name} could not load the configurations of its runtime handler ${name} in ${own}: ${loadError}`;
+  return [...found, ...brokenHandlers(word, socket)];
+}
+
+function brokenHandlers({ name: runtime, handlers }: RuntimeStatus, socket: string): Finding[] {
+  return handlers.flatMap(({ name, configDir, loadError }): Finding[] => {
+    if (loadError === undefined) return [];
+    const message = `${runtime} could not load the configurations of its runtime handler ${name} in ${configDir}: ${loadError}`;
     const hint = "pods whose RuntimeClass has that handler do not start: mend the file that it names";
-    found.push({ code: "handler-load-failed", severity: "warning", path: socket, message, hint });
-  }
-  return found;
+    return [{ code: "handler-load-failed", severity: "warning", path: socket, message, hint }];
+  });
 }
 
 /** What becomes of one file, for the report. */

@@ -75,7 +75,7 @@ function namesIn(hostRoot: string, path: string): string[] {
  * Finds the directories of a node.
  *
  * @param word what the runtime says: where it reads its configurations, unless another directory is asked for. Where it
- *   is not asked, its distribution may tell.
+ *   does not, its distribution may tell.
  * @param unseen is told what is not mounted.
  * @throws Failure `mount-missing` where there is nothing at all.
  */
@@ -95,8 +95,8 @@ export function findPlaces(
       return undefined;
     }
   };
-  const distribution = word === undefined ? distributionOf(hostRoot) : undefined;
-  const { configDir, pluginDirs } = word ?? distribution ?? {};
+  const distribution = word?.configDir === undefined ? distributionOf(hostRoot) : undefined;
+  const { configDir, pluginDirs } = distribution ?? word ?? {};
   const plugins = find(ofRuntime(directories.plugin, hostRoot, pluginDirs));
   const configs = find(ofRuntime(directories.config, hostRoot, configDir === undefined ? undefined : [configDir]));
   if (plugins === undefined && configs === undefined) {
@@ -112,7 +112,7 @@ export function findPlaces(
   if (distribution?.configDir !== undefined && !directories.config.named && namesIn(hostRoot, usual).length > 0) {
     unseen.push(`${usual}: ${distribution.name} reads ${distribution.configDir}; name the other with --config-dir`);
   }
-  return { hostRoot, plugins, configs, runtimePluginDirs: word?.pluginDirs ?? distribution?.pluginDirs };
+  return { hostRoot, plugins, configs, runtimePluginDirs: pluginDirs };
 }
 
 /** A directory that a link leads to: the link is followed as the node does. */

@@ -191,7 +191,7 @@ async function ask(socket: string, findings: Finding[], signal: AbortSignal): Pr
       code: "runtime-silent",
       severity: "error",
       path: socket,
-      message: `the container runtime did not answer: ${error.message}`,
+      message: `the container runtime did not answer: ${error.message.slice(error.message.indexOf(": ") + 2)}`,
       ...(error.hint === undefined ? {} : { hint: error.hint }),
     });
     return undefined;

@@ -696,12 +696,20 @@ describe("the credentials of plugins", () => {
     );
   });
 
-  test("one that is none, without quoting it", async () => {
-    using node = withKubeconfig("users: [{name: u, user: {token: hunter2}");
-    const report = await node.status();
-    assert.deepEqual(told(report), ["error kubeconfig-invalid primary.kubeconfig"]);
-    assert.doesNotMatch(JSON.stringify(report), /hunter2/u);
+  test("a token that is good for ever, in the largest number that there is, is no error", async () => {
+    using node = withKubeconfig(kubeconfig({ token: jwt({ exp: 2 ** 63 }) }));
+    assert.deepEqual(told(await node.status()), []);
   });
+
+  for (const text of ["users: [{name: u, user: {token: hunter2}", "{{__hunter2__}}", "hunter2: {}", ""]) {
+    test(`one that is none, without quoting it: ${JSON.stringify(text)}`, async () => {
+      using node = withKubeconfig(text);
+      const report = await node.status();
+      assert.deepEqual(told(report), ["error kubeconfig-invalid primary.kubeconfig"]);
+      const { stdout, stderr } = await node.bundle(["status", `--host-root=${node.host}`]);
+      assert.doesNotMatch(JSON.stringify(report) + stdout + stderr, /hunter2/u);
+    });
+  }
 });
 
 describe("what cni-node installed", () => {

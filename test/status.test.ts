@@ -261,6 +261,19 @@ describe("the network of the pods", () => {
     assert.deepEqual(told(await node.status()), ["warning pointer-left 00-multus.conf"]);
   });
 
+  test("what Linkerd leaves of its template in every chain is none that somebody forgot", async () => {
+    using node = healthy();
+    fs.copyFileSync(join(node.bin, "portmap"), join(node.bin, "linkerd-cni"));
+    const policy = { k8s_api_root: "https://__KUBERNETES_SERVICE_HOST__:__KUBERNETES_SERVICE_PORT__" };
+    const linkerd = { type: "linkerd-cni", policy: { ...policy, k8s_auth_token: "__SERVICEACCOUNT_TOKEN__" } };
+    node.write("10-primary.conflist", { ...PRIMARY, plugins: [BRIDGE, linkerd] });
+    assert.deepEqual(told(await node.status()), []);
+    node.write("10-primary.conflist", { ...PRIMARY, plugins: [{ ...BRIDGE, mtu: "__MTU__" }, linkerd] });
+    assert.deepEqual(told(await node.status()), ["warning pointer-left 10-primary.conflist"]);
+    node.write("10-primary.conflist", { ...PRIMARY, plugins: [{ ...BRIDGE, ...linkerd.policy }] });
+    assert.deepEqual(told(await node.status()), ["warning pointer-left 10-primary.conflist"]);
+  });
+
   test("a broken file behind the one in use is a warning", async () => {
     using node = healthy();
     node.write("99-next.conf", "{");

@@ -139,7 +139,9 @@ export async function lookAtNetwork(
   const examined = await examineConfigs(listing, view, used);
   return [
     ...withoutNetwork(choices, rules, shown),
-    ...examined.map(({ about: _about, path, ...finding }) => ({ ...finding, path: join(shown, path) })),
+    ...examined
+      .filter(({ code, path }) => code !== "pointer-left" || isLeftByMistake(path, listing))
+      .map(({ about: _about, path, ...finding }) => ({ ...finding, path: join(shown, path) })),
     ...used.flatMap((file) => pointersOf(file, listing, shown)),
     ...waiting.map((file) => brokenUnused(file, listing, shown)),
     ...networks.flatMap((network) => lookAtChain(network, view, listing, shown)),
@@ -181,6 +183,16 @@ function withoutNetwork(choices: Choices, rules: readonly Rule[], shown: string)
       hint: WITHOUT_NETWORK[code] ?? "mend what is said of these files here; the runtime loads them again by itself",
     },
   ];
+}
+
+/** Linkerd's entry keeps these of its template in every chain; its plugin reads its kubeconfig instead. */
+const LINKERDS = /__(?:KUBERNETES_SERVICE_(?:HOST|PORT)|SERVICEACCOUNT_TOKEN)__/gu;
+
+function isLeftByMistake(file: string, listing: DirectoryListing): boolean {
+  const [loaded, entry] = [loadFile(file, listing), listing.entries.get(file)];
+  if (!("network" in loaded) || entry?.type !== "file") return true;
+  const isLinkerds = loaded.network.list.plugins.some(({ type }) => type === "linkerd-cni");
+  return !isLinkerds || leftPointers(entry.text.replaceAll(LINKERDS, "")).length > 0;
 }
 
 /** In what cannot be loaded; a pointer that nobody has replaced is mostly why. */

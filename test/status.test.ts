@@ -363,6 +363,24 @@ describe("the network of the pods", () => {
     assert.deepEqual(told(await node.status()), ["error asset-missing portmap", ...missing]);
   });
 
+  test("flannel calls bridge and host-local without being told: they are needed, too (flannel#1721)", async () => {
+    using node = new Node(["flannel", "loopback", "portmap"]);
+    const flannel = { type: "flannel", delegate: { isDefaultGateway: true } };
+    node.write("10-flannel.conflist", { cniVersion: "0.3.1", name: "cbr0", plugins: [flannel, PORTMAP] });
+    const report = await node.status();
+    assert.deepEqual(told(report), [
+      "error plugin-missing 10-flannel.conflist",
+      "error plugin-missing 10-flannel.conflist",
+    ]);
+    for (const name of ["bridge", "host-local"]) node.plant(name);
+    assert.deepEqual(told(await node.status()), []);
+    fs.rmSync(join(node.bin, "bridge"));
+    node.plant("macvlan");
+    const other = { type: "flannel", delegate: { type: "macvlan" } };
+    node.write("10-flannel.conflist", { cniVersion: "0.3.1", name: "cbr0", plugins: [other, PORTMAP] });
+    assert.deepEqual(told(await node.status()), []);
+  });
+
   test("plugins that do not run are errors, and what cannot be judged from here is none", async () => {
     const cases: [what: string, make: (path: string) => void, state: string, code: string][] = [
       ["no program", (path) => fs.writeFileSync(path, "text"), "broken", "plugin-no-program"],

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import * as fs from "node:fs";
+import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -399,6 +400,29 @@ describe("the network of the pods", () => {
       assert.deepEqual(told(report), [`${severity} ${code} 10-primary.conflist`, ...without], what);
     }
   });
+});
+
+/** A socket on which somebody listens. */
+async function listen(path: string): Promise<Server> {
+  fs.mkdirSync(join(path, ".."), { recursive: true });
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  return server;
+}
+
+test("whose socket is there counts, and nobody else's rule; both where there is none, or both", async () => {
+  using node = healthy();
+  fs.rmSync(join(node.bin, "loopback"));
+  const rules = async (): Promise<string[] | undefined> => (await node.status()).networks?.map(({ rule }) => rule);
+  assert.deepEqual(await rules(), ["containerd", "CRI-O"]);
+  await using crio = await listen(join(node.host, "run/crio/crio.sock"));
+  assert.ok(crio.listening);
+  assert.deepEqual(await rules(), ["CRI-O"]);
+  // containerd alone needs it.
+  assert.deepEqual(told(await node.status()), []);
+  await using containerd = await listen(join(node.host, "run/containerd/containerd.sock"));
+  assert.ok(containerd.listening);
+  assert.deepEqual(await rules(), ["containerd", "CRI-O"]);
 });
 
 describe("a distribution whose runtime has directories of its own, without asking it", () => {

@@ -1,9 +1,11 @@
 /** The network of the pods: what the container runtimes take, and whether it can work. */
+import * as fs from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { join } from "node:path";
 
 import { examineConfigs, leftPointers } from "../apply/proof.ts";
 import type { NodeView, PluginView } from "../apply/view.ts";
+import { seenBelow } from "../cni/invoke.ts";
 import { configFiles, loadFile, sortBytes, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { referencesOf } from "../cni/references.ts";
 import {
@@ -82,10 +84,30 @@ function answerOf(plugin: PluginView): PluginAnswer | undefined {
 
 const EVERY_VERSION = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
-/** The rule of the runtime that is on this node; both where it has not been asked. */
-export function rulesOf(word: RuntimeStatus | undefined): readonly Rule[] {
+/** Where runtimes listen, those of k3s and MicroK8s included. */
+const SOCKETS: Record<Rule, readonly string[]> = {
+  containerd: [
+    "/run/containerd/containerd.sock",
+    "/run/k3s/containerd/containerd.sock",
+    "/var/snap/microk8s/common/run/containerd.sock",
+  ],
+  "CRI-O": ["/run/crio/crio.sock"],
+};
+
+/** The rule of the runtime that is on this node, by its own word or its socket; both where that cannot be told. */
+export function rulesOf(word: RuntimeStatus | undefined, hostRoot: string): readonly Rule[] {
   if (word?.name === "containerd") return ["containerd"];
-  return word?.name === "cri-o" ? ["CRI-O"] : RULES;
+  if (word?.name === "cri-o") return ["CRI-O"];
+  const listening = RULES.filter((rule) => SOCKETS[rule].some((path) => isSocket(seenBelow(hostRoot, path))));
+  return listening.length === 0 ? RULES : listening;
+}
+
+function isSocket(path: string | undefined): boolean {
+  try {
+    return path !== undefined && fs.statSync(path).isSocket();
+  } catch {
+    return false;
+  }
 }
 
 /** The networks that pods get, each once. */
@@ -319,15 +341,15 @@ function withoutLoopback(plugins: readonly PluginStatus[], rules: readonly Rule[
 /**
  * What the runtime says of itself, compared with what its files say.
  *
- * @param options.isOther it reads another directory than was looked at.
+ * @param options.rule by which it chooses. @param options.isOther it reads another directory than was looked at.
  */
 export function lookAtWord(
   word: RuntimeStatus,
   choices: Choices,
-  { isOther, shown, socket }: { isOther: boolean; shown: string; socket: string },
+  { rule, isOther, shown, socket }: { rule: Rule; isOther: boolean; shown: string; socket: string },
 ): Finding[] {
   const found: Finding[] = [];
-  const { chosen } = choices[rulesOf(word)[0] ?? "containerd"];
+  const { chosen } = choices[rule];
   const log = `journalctl -u ${word.name === "cri-o" ? "crio" : "containerd"}`;
   const file = join(shown, chosen?.file ?? "");
   const again = `by its files it has one: restart it, or write the file again (cp -p ${file} ${file}.new && mv ${file}.new ${file}); if it still says so, see its log: ${log}`;

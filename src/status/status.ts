@@ -111,7 +111,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
   return {
     ...assets,
     ...network,
-    rules: rulesOf(word),
+    rules: rulesOf(word, hostRoot),
     word,
     attachments: attached.attachments,
     configDirectory: configDirectory?.shown,
@@ -212,7 +212,8 @@ async function lookAtPodNetwork(
   const links = linksOf(directory, places.hostRoot);
   const listing = readDirectoryListing(path, links.texts);
   const choices = await choose(listing, view, word);
-  const rules = rulesOf(word);
+  const rules = rulesOf(word, places.hostRoot);
+  const [rule = "containerd"] = rules;
   const chosen = chosenNetworks(choices, rules);
   const networks = [...chosen, ...networksBehind(chosen, listing)];
   const plugins = await askPlugins(networks, view);
@@ -222,7 +223,7 @@ async function lookAtPodNetwork(
   const isMissed = (name: string): boolean => missing.has(name) || comesFirst(name, choices, rules);
   return {
     findings: [
-      ...(word === undefined ? [] : lookAtWord(word, choices, { isOther, shown, socket: criSocket })),
+      ...(word === undefined ? [] : lookAtWord(word, choices, { rule, isOther, shown, socket: criSocket })),
       ...(await lookAtNetwork(listing, { choices, rules, plugins, shown }, view)).map((one) =>
         doubted(one, links, shown),
       ),

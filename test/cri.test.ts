@@ -193,7 +193,11 @@ describe("simulated CRI-O", () => {
 
 test("a runtime that tells nothing, or nonsense, is asked no more than whether its network is ready", async () => {
   const nonsense = { cniconfig: "{", config: '{"containerd":{"runtimes":[]}}', lastCNILoadStatus: "OK" };
-  for (const info of [{}, nonsense, { cniconfig: '{"Networks":[{}]}' }]) {
+  const nowhere = {
+    cniconfig: '{"PluginConfDir":"","PluginDirs":["bin"],"PluginMaxConfNum":1}',
+    lastCNILoadStatus: "OK",
+  };
+  for (const info of [{}, nonsense, { cniconfig: '{"Networks":[{}]}' }, nowhere]) {
     await using runtime = await SimulatedRuntime.start(directory, {
       name: "containerd",
       version: "9",

@@ -47,6 +47,8 @@ describe("a plugin is kept while a configuration in net.d names it", () => {
     ["as the type of a single", "10-a.conf", { name: "a", type: "bridge" }, "bridge"],
     ["as ipam.type", "10-a.json", { name: "a", type: "ptp", ipam: { type: "host-local" } }, "host-local"],
     ["as delegate.type", "10-a.conf", { name: "a", type: "flannel", delegate: { type: "bridge" } }, "bridge"],
+    ["as flannel's delegate by default", "10-a.conf", { name: "a", type: "flannel", delegate: {} }, "bridge"],
+    ["as flannel's IPAM plugin by default", "10-a.conf", { name: "a", type: "flannel" }, "host-local"],
     [
       "in a list among the delegates of Multus",
       "00-multus.conf",

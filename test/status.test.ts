@@ -1,7 +1,8 @@
 /** `status` on real directories with the real plugins. The numbers of stories are those of failures in the field. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import * as fs from "node:fs";
+import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -207,6 +208,21 @@ test(
   },
 );
 
+test(
+  "nor where a directory beside the configurations may not be looked into",
+  { skip: process.getuid?.() !== 0 && "needs root" },
+  async () => {
+    using node = healthy();
+    fs.chmodSync(node.root, 0o755);
+    fs.chmodSync(join(node.netd, "10-primary.conflist"), 0o644);
+    fs.mkdirSync(join(node.netd, "multus.d"), { mode: 0o700 });
+    const child = spawn(process.execPath, [BUNDLE, "status", `--host-root=${node.host}`], { uid: 65_534, gid: 65_534 });
+    const { exitCode, stderr } = await endOf(child);
+    assert.equal(exitCode, 1);
+    assert.match(stderr, /multus\.d: cannot be read: permission denied\n {2}hint: run as root/u);
+  },
+);
+
 describe("the network of the pods", () => {
   test("stories 1 and 3 (istio#44167, multus-cni#1155): an empty conflist leaves the node without a network", async () => {
     using node = healthy();
@@ -246,6 +262,19 @@ describe("the network of the pods", () => {
     assert.deepEqual(told(await node.status()), ["warning pointer-left 00-multus.conf"]);
   });
 
+  test("what Linkerd leaves of its template in every chain is none that somebody forgot", async () => {
+    using node = healthy();
+    fs.copyFileSync(join(node.bin, "portmap"), join(node.bin, "linkerd-cni"));
+    const policy = { k8s_api_root: "https://__KUBERNETES_SERVICE_HOST__:__KUBERNETES_SERVICE_PORT__" };
+    const linkerd = { type: "linkerd-cni", policy: { ...policy, k8s_auth_token: "__SERVICEACCOUNT_TOKEN__" } };
+    node.write("10-primary.conflist", { ...PRIMARY, plugins: [BRIDGE, linkerd] });
+    assert.deepEqual(told(await node.status()), []);
+    node.write("10-primary.conflist", { ...PRIMARY, plugins: [{ ...BRIDGE, mtu: "__MTU__" }, linkerd] });
+    assert.deepEqual(told(await node.status()), ["warning pointer-left 10-primary.conflist"]);
+    node.write("10-primary.conflist", { ...PRIMARY, plugins: [{ ...BRIDGE, ...linkerd.policy }] });
+    assert.deepEqual(told(await node.status()), ["warning pointer-left 10-primary.conflist"]);
+  });
+
   test("a broken file behind the one in use is a warning", async () => {
     using node = healthy();
     node.write("99-next.conf", "{");
@@ -283,6 +312,8 @@ describe("the network of the pods", () => {
     };
     node.write("00-multus.conf", multus);
     assert.deepEqual(told(await node.status()), ["error cluster-network-missing 00-multus.conf"]);
+    node.write("10-primary.conflist", "{");
+    assert.deepEqual(told(await node.status()), ["error config-invalid 10-primary.conflist"]);
     node.write("10-primary.conflist", PRIMARY);
     const report = await node.status();
     assert.deepEqual(told(report), ["error plugin-missing 10-primary.conflist"]);
@@ -293,6 +324,12 @@ describe("the network of the pods", () => {
     assert.deepEqual(told(await node.status()), ["error readiness-file-missing 00-multus.conf"]);
     fs.writeFileSync(join(node.host, "run/flannel/subnet.env"), "");
     assert.deepEqual(told(await node.status()), []);
+    // Its daemon has the node's files at /host.
+    const shim = { ...multus, readinessindicatorfile: "/host/run/flannel/subnet.env" };
+    node.write("00-multus.conf", { ...shim, clusterNetwork: "/host/etc/cni/net.d/10-primary.conflist" });
+    assert.deepEqual(told(await node.status()), []);
+    node.write("00-multus.conf", { ...shim, clusterNetwork: "/host/etc/cni/net.d/05-gone.conflist" });
+    assert.deepEqual(told(await node.status()), ["error cluster-network-missing 00-multus.conf"]);
   });
 
   test("a version that the plugin does not support, and one that no plugin does", async () => {
@@ -327,6 +364,24 @@ describe("the network of the pods", () => {
     assert.deepEqual(told(await node.status()), ["error asset-missing portmap", ...missing]);
   });
 
+  test("flannel calls bridge and host-local without being told: they are needed, too (flannel#1721)", async () => {
+    using node = new Node(["flannel", "loopback", "portmap"]);
+    const flannel = { type: "flannel", delegate: { isDefaultGateway: true } };
+    node.write("10-flannel.conflist", { cniVersion: "0.3.1", name: "cbr0", plugins: [flannel, PORTMAP] });
+    const report = await node.status();
+    assert.deepEqual(told(report), [
+      "error plugin-missing 10-flannel.conflist",
+      "error plugin-missing 10-flannel.conflist",
+    ]);
+    for (const name of ["bridge", "host-local"]) node.plant(name);
+    assert.deepEqual(told(await node.status()), []);
+    fs.rmSync(join(node.bin, "bridge"));
+    node.plant("macvlan");
+    const other = { type: "flannel", delegate: { type: "macvlan" } };
+    node.write("10-flannel.conflist", { cniVersion: "0.3.1", name: "cbr0", plugins: [other, PORTMAP] });
+    assert.deepEqual(told(await node.status()), []);
+  });
+
   test("plugins that do not run are errors, and what cannot be judged from here is none", async () => {
     const cases: [what: string, make: (path: string) => void, state: string, code: string][] = [
       ["no program", (path) => fs.writeFileSync(path, "text"), "broken", "plugin-no-program"],
@@ -345,6 +400,92 @@ describe("the network of the pods", () => {
       assert.deepEqual(told(report), [`${severity} ${code} 10-primary.conflist`, ...without], what);
     }
   });
+});
+
+/** A socket on which somebody listens. */
+async function listen(path: string): Promise<Server> {
+  fs.mkdirSync(join(path, ".."), { recursive: true });
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  return server;
+}
+
+test("whose socket is there counts, and nobody else's rule; both where there is none, or both", async () => {
+  using node = healthy();
+  fs.rmSync(join(node.bin, "loopback"));
+  const rules = async (): Promise<string[] | undefined> => (await node.status()).networks?.map(({ rule }) => rule);
+  assert.deepEqual(await rules(), ["containerd", "CRI-O"]);
+  await using crio = await listen(join(node.host, "run/crio/crio.sock"));
+  assert.ok(crio.listening);
+  assert.deepEqual(await rules(), ["CRI-O"]);
+  // containerd alone needs it.
+  assert.deepEqual(told(await node.status()), []);
+  await using containerd = await listen(join(node.host, "run/containerd/containerd.sock"));
+  assert.ok(containerd.listening);
+  assert.deepEqual(await rules(), ["containerd", "CRI-O"]);
+});
+
+describe("a distribution whose runtime has directories of its own, without asking it", () => {
+  const cases: [what: string, configs: string | undefined, plugins: string][] = [
+    ["k3s", "var/lib/rancher/k3s/agent/etc/cni/net.d", "var/lib/rancher/k3s/data/cni"],
+    [
+      "k3s before it had one directory for all plugins",
+      "var/lib/rancher/k3s/agent/etc/cni/net.d",
+      "var/lib/rancher/k3s/data/current/bin",
+    ],
+    ["MicroK8s", "var/snap/microk8s/current/args/cni-network", "var/snap/microk8s/current/opt/cni/bin"],
+    ["OpenShift", "etc/kubernetes/cni/net.d", "var/lib/cni/bin"],
+    ["GKE", undefined, "home/kubernetes/bin"],
+  ];
+  for (const [what, configs = "etc/cni/net.d", plugins] of cases) {
+    test(`${what}: those are looked at`, async () => {
+      using node = healthy();
+      for (const [from, to] of [
+        [node.bin, plugins],
+        [node.netd, configs],
+      ] as const) {
+        fs.mkdirSync(join(node.host, to, ".."), { recursive: true });
+        fs.renameSync(from, join(node.host, to));
+      }
+      const report = await node.status();
+      assert.deepEqual(told(report), []);
+      assert.equal(report.networks?.[0]?.file, "10-primary.conflist");
+      assert.deepEqual(report.unseen, []);
+    });
+  }
+
+  test("configurations in the usual directory are not those in use there, and that is said", async () => {
+    using node = healthy();
+    const own = join(node.host, "var/lib/rancher/k3s/agent/etc/cni/net.d");
+    fs.mkdirSync(own, { recursive: true });
+    fs.writeFileSync(join(own, "10-flannel.conflist"), JSON.stringify({ ...PRIMARY, name: "cbr0" }), { mode: 0o600 });
+    const bin = join(node.host, "var/lib/rancher/k3s/data/cni");
+    fs.cpSync(node.bin, bin, { recursive: true });
+    fs.rmSync(join(bin, "portmap"));
+    node.plugin("portmap");
+    const report = await node.status(`--plugin-source=${node.plugins}`);
+    assert.equal(report.networks?.[0]?.name, "cbr0");
+    assert.deepEqual(report.unseen, [
+      "/etc/cni/net.d: k3s reads /var/lib/rancher/k3s/agent/etc/cni/net.d; name the other with --config-dir",
+    ]);
+    assert.match(
+      findingOf(report, "plugin-missing").hint ?? "",
+      new RegExp(`--plugins=portmap --plugin-dir=${bin}$`, "u"),
+    );
+    const named = await node.status(`--config-dir=${node.netd}`);
+    assert.equal(named.networks?.[0]?.name, "primary");
+    assert.deepEqual(named.unseen, []);
+  });
+});
+
+test("a plugin that this image has is to be installed from it, another by whoever brings it", async () => {
+  using node = healthy();
+  fs.rmSync(join(node.bin, "portmap"));
+  const hint = async (): Promise<string> =>
+    findingOf(await node.status(`--plugin-source=${node.plugins}`), "plugin-missing").hint ?? "";
+  assert.match(await hint(), /restart its pod on this node/u);
+  node.plugin("portmap");
+  assert.match(await hint(), /cni-node install --plugins=portmap$/u);
 });
 
 describe("files in net.d", () => {
@@ -371,7 +512,7 @@ describe("files in net.d", () => {
 
   test("what was renamed by others, and a network under a name that nobody reads; not a kubeconfig, not a directory", async () => {
     using node = healthy();
-    for (const name of ["20-a.conf.bak", "20-b.conflist~", "20-c.json.old"]) node.write(name, PRIMARY);
+    for (const name of ["02-a.conf.bak", "02-b.conflist~", "02-c.json.old"]) node.write(name, PRIMARY);
     node.write("30-d.config", PRIMARY);
     node.write("31-e.CONFLIST", PRIMARY);
     node.write("calico-kubeconfig", kubeconfig({}));
@@ -380,9 +521,40 @@ describe("files in net.d", () => {
     assert.deepEqual(told(await node.status()), [
       "warning name-unread 30-d.config",
       "warning name-unread 31-e.CONFLIST",
-      "warning set-aside 20-a.conf.bak",
-      "warning set-aside 20-b.conflist~",
-      "warning set-aside 20-c.json.old",
+      "warning set-aside 02-a.conf.bak",
+      "warning set-aside 02-b.conflist~",
+      "warning set-aside 02-c.json.old",
+    ]);
+  });
+
+  test("what was renamed and would not be used under its name either is none: copies, what Cilium does to a distribution's files", async () => {
+    using node = healthy();
+    for (const name of [
+      "10-primary.conflist.bak",
+      "02-crio-bridge.conflist.disabled",
+      "87-podman-bridge.conflist.cilium_bak",
+      "99-loopback.conf.cilium_bak",
+    ]) {
+      node.write(name, PRIMARY);
+    }
+    assert.deepEqual(told(await node.status()), []);
+    fs.rmSync(join(node.netd, "10-primary.conflist"));
+    assert.deepEqual(told(await node.status()), [
+      "error no-network net.d",
+      "warning set-aside 10-primary.conflist.bak",
+      "warning set-aside-by-cilium 87-podman-bridge.conflist.cilium_bak",
+      "warning set-aside-by-cilium 99-loopback.conf.cilium_bak",
+    ]);
+  });
+
+  test("what Cilium renamed of ours is told, wherever its name comes", async () => {
+    using node = healthy();
+    node.template("50-m.conf", JSON.stringify({ cniVersion: "1.0.0", name: "m", ...BRIDGE }));
+    await node.run(["install", "--configs=50-m.conf"]);
+    fs.renameSync(join(node.netd, "50-m.conf"), join(node.netd, "50-m.conf.cilium_bak"));
+    assert.deepEqual(told(await node.status()), [
+      "error asset-missing 50-m.conf",
+      "warning set-aside-by-cilium 50-m.conf.cilium_bak",
     ]);
   });
 
@@ -419,6 +591,15 @@ describe("files in net.d", () => {
       "warning network-name-shared 20-a.json",
       "warning stale-twin 20-a.conf",
     ]);
+  });
+
+  test("networks that share a name on purpose: Multus around one (--override-network-name), Cilium chained into one; and none", async () => {
+    using node = healthy();
+    node.plant("vlan");
+    node.write("00-multus.conf", { cniVersion: "1.0.0", name: "primary", type: "vlan", delegates: [PRIMARY] });
+    node.write("20-chained.conflist", { ...PRIMARY, plugins: [BRIDGE, { type: "vlan" }] });
+    for (const name of ["99-loopback.conf", "200-loopback.conf"]) node.write(name, { type: "loopback" });
+    assert.deepEqual(told(await node.status()), []);
   });
 
   test("what is no file and no text, and names that would steer a terminal, are told like everything else", async () => {
@@ -469,6 +650,21 @@ describe("files in net.d", () => {
     fs.rmSync(node.bin, { recursive: true });
     const report = await node.status();
     assert.ok(told(report).includes("warning plugin-directory-missing bin"), told(report).join());
+    // Fedora's packages have theirs elsewhere.
+    using fedora = healthy();
+    fs.mkdirSync(join(fedora.host, "usr/libexec"), { recursive: true });
+    fs.renameSync(fedora.bin, join(fedora.host, "usr/libexec/cni"));
+    assert.deepEqual(told(await fedora.status()), []);
+  });
+
+  test("links whose name is no text, and links to what is no configuration for its size, stop nothing", async () => {
+    using node = healthy();
+    const name = Buffer.from([0xff, 0xfe]);
+    fs.symlinkSync("/nowhere", Buffer.concat([Buffer.from(`${node.netd}/`), name]));
+    fs.writeFileSync(join(node.host, "large"), "");
+    fs.truncateSync(join(node.host, "large"), 3 * 1024 ** 3);
+    fs.symlinkSync("/large", join(node.netd, "99-large.conf"));
+    assert.deepEqual(told(await node.status()), ["warning config-broken-unused 99-large.conf"]);
   });
 
   test("links: one that leads nowhere, one to a place that is not mounted, and one that is followed on the node", async () => {
@@ -555,12 +751,20 @@ describe("the credentials of plugins", () => {
     );
   });
 
-  test("one that is none, without quoting it", async () => {
-    using node = withKubeconfig("users: [{name: u, user: {token: hunter2}");
-    const report = await node.status();
-    assert.deepEqual(told(report), ["error kubeconfig-invalid primary.kubeconfig"]);
-    assert.doesNotMatch(JSON.stringify(report), /hunter2/u);
+  test("a token that is good for ever, in the largest number that there is, is no error", async () => {
+    using node = withKubeconfig(kubeconfig({ token: jwt({ exp: 2 ** 63 }) }));
+    assert.deepEqual(told(await node.status()), []);
   });
+
+  for (const text of ["users: [{name: u, user: {token: hunter2}", "{{__hunter2__}}", "hunter2: {}", ""]) {
+    test(`one that is none, without quoting it: ${JSON.stringify(text)}`, async () => {
+      using node = withKubeconfig(text);
+      const report = await node.status();
+      assert.deepEqual(told(report), ["error kubeconfig-invalid primary.kubeconfig"]);
+      const { stdout, stderr } = await node.bundle(["status", `--host-root=${node.host}`]);
+      assert.doesNotMatch(JSON.stringify(report) + stdout + stderr, /hunter2/u);
+    });
+  }
 });
 
 describe("what cni-node installed", () => {
@@ -742,6 +946,20 @@ describe("containers that were attached", () => {
   });
 });
 
+test("what is no file where files are expected keeps nobody waiting", async () => {
+  using node = healthy();
+  for (const path of ["var/lib/cni/results/primary-c1-eth0", "var/lib/cni/networks/primary/10.22.0.2"]) {
+    fs.mkdirSync(join(node.host, path, ".."), { recursive: true });
+    execFileSync("mkfifo", [join(node.host, path)]);
+  }
+  const child = spawn(process.execPath, [BUNDLE, "status", `--host-root=${node.host}`, "--output=json"]);
+  // A reader that waits in the kernel hears no other signal.
+  const limit = setTimeout(() => child.kill("SIGKILL"), 30_000);
+  const { exitCode } = await endOf(child);
+  clearTimeout(limit);
+  assert.equal(exitCode, process.getuid?.() === 0 ? 0 : 3);
+});
+
 test("addresses that host-local keeps for containers that are gone are counted, those of living ones are not", async () => {
   using node = healthy();
   const config = Buffer.from(JSON.stringify(PRIMARY)).toString("base64");
@@ -838,7 +1056,38 @@ describe("the runtime's own word", () => {
     using node = healthy();
     const report = await node.status(`--cri-socket=${join(node.root, "no.sock")}`);
     assert.deepEqual(told(report), ["error runtime-silent no.sock"]);
+    assert.equal(
+      findingOf(report, "runtime-silent").message,
+      "the container runtime did not answer: there is no such socket",
+    );
     assert.equal(report.networks?.length, 2);
+  });
+
+  test("where its files are right and it has none of them, the cure is to have it read them again; else to mend them", async () => {
+    using node = healthy();
+    const failed = containerd("cni plugin not initialized", [], {}, "no network config found in /etc/cni/net.d");
+    await using runtime = await SimulatedRuntime.start(node.root, failed);
+    const hints = async (): Promise<(string | undefined)[]> => {
+      const report = await node.status(`--cri-socket=${runtime.socket}`);
+      return ["runtime-not-ready", "runtime-load-failed"].map((code) => findingOf(report, code).hint);
+    };
+    for (const hint of await hints()) assert.match(hint ?? "", /restart it, or write the file again \(cp -p /u);
+    node.write("10-primary.conflist", "{");
+    assert.deepEqual(await hints(), [
+      "it has no configuration that it can use, see there",
+      "mend the file that it names",
+    ]);
+  });
+
+  test("CRI-O that is told to use a network that nobody configures: the cure is in its own configuration", async () => {
+    using node = healthy();
+    const config =
+      '[crio.network]\nnetwork_dir = "/etc/cni/net.d/"\nplugin_dirs = ["/opt/cni/bin/"]\ncni_default_network = "x"\n';
+    const answers: Answers = { name: "cri-o", version: "1.34.0", network: true, http: { "/config": config } };
+    await using runtime = await SimulatedRuntime.start(node.root, answers);
+    const report = await node.status(`--cri-socket=${runtime.socket}`);
+    assert.deepEqual(told(report), ["error no-network net.d"]);
+    assert.match(findingOf(report, "no-network").hint ?? "", /cni_default_network/u);
   });
 });
 

@@ -155,6 +155,8 @@ function namesIn(directory: string): string[] {
 
 function tryParse(path: string): CachedAttachment | BareResult | undefined {
   try {
+    // What is no file could make its reader wait for ever.
+    if (!fs.statSync(path).isFile()) return undefined;
     return parseAttachment(path, fs.readFileSync(path, "utf8"), tryParseResult);
   } catch {
     return undefined;

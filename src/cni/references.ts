@@ -11,7 +11,8 @@ export interface PluginUse {
 
 /**
  * The plugins that a configuration names, itself first: `type`, `ipam.type`, `delegate.type` and `delegates`, which are
- * configurations or lists themselves. Other keys called type (Calico's `policy.type`) name no plugin.
+ * configurations or lists themselves; of flannel also what it calls when it is not told (flannel_linux.go). Other keys
+ * called type (Calico's `policy.type`) name no plugin.
  *
  * @param config of a plugin, or a list.
  * @param cniVersion the version that it is used with: a plugin's is its list's. Delegates say their own.
@@ -20,9 +21,12 @@ export function usesOf(config: unknown, cniVersion?: string): PluginUse[] {
   if (!isObject(config)) return [];
   const { type, ipam, delegate, delegates, plugins } = config;
   const version = cniVersion === undefined ? {} : { cniVersion };
+  const [byDefault, ipamByDefault] = type === "flannel" ? ["bridge", "host-local"] : [];
   return [
     ...[type, typeOf(ipam)].filter(isName).map((name) => ({ type: name, ...version })),
-    ...[typeOf(delegate)].filter(isName).map((name) => ({ type: name })),
+    ...[typeOf(delegate) ?? byDefault, typeOf(ipam) === undefined ? ipamByDefault : undefined]
+      .filter(isName)
+      .map((name) => ({ type: name })),
     ...listOf(delegates).flatMap((one) => usesOf(one, versionOf(one))),
     ...listOf(plugins).flatMap((one) => usesOf(one, cniVersion)),
   ];

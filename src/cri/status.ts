@@ -1,5 +1,5 @@
 /** What a container runtime says of itself and of its network: CRI's `Version` and verbose `Status`. */
-import { resolve } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 
 import protobuf from "protobufjs/light.js";
 import * as v from "valibot";
@@ -89,10 +89,17 @@ interface StatusResponse {
   info: Record<string, string>;
 }
 
+/** Runtimes take no other; what they make of one is not known here. */
+const Path = v.pipe(
+  v.string(),
+  v.check(isAbsolute),
+  v.transform((path) => resolve(path)),
+);
+
 /** containerd's `info.cniconfig`: `ConfigResult` of go-cni (cni.go), the same since containerd 1.6. */
 const CniConfig = v.object({
-  PluginDirs: v.nullish(v.array(v.string())),
-  PluginConfDir: v.string(),
+  PluginDirs: v.nullish(v.array(Path)),
+  PluginConfDir: Path,
   PluginMaxConfNum: v.number(),
   Networks: v.nullish(
     v.array(
@@ -152,8 +159,8 @@ function readContainerdInfo(info: Record<string, string>): Told {
   const config = v.safeParse(json(CniConfig), info["cniconfig"]);
   const told = config.success ? config.output : undefined;
   return {
-    configDir: told === undefined ? undefined : resolve(told.PluginConfDir),
-    pluginDirs: told?.PluginDirs?.map((directory) => resolve(directory)),
+    configDir: told?.PluginConfDir,
+    pluginDirs: told?.PluginDirs ?? undefined,
     maxConfigs: told?.PluginMaxConfNum,
     defaultNetwork: undefined,
     loadError: loadErrorOf(info["lastCNILoadStatus"]),

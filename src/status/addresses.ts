@@ -54,8 +54,9 @@ function nameOf(value: unknown): string | undefined {
 function ownersOf(directory: string | undefined): string[] {
   if (directory === undefined) return [];
   try {
-    const names = fs.readdirSync(directory).filter((name) => /^[0-9a-f.:_]+$/iu.test(name));
-    return names.map((name) => fs.readFileSync(join(directory, name), "utf8").split(/\r?\n/u)[0] ?? "");
+    const entries = fs.readdirSync(directory, { withFileTypes: true });
+    const files = entries.filter((entry) => entry.isFile() && /^[0-9a-f.:_]+$/iu.test(entry.name));
+    return files.map(({ name }) => fs.readFileSync(join(directory, name), "utf8").split(/\r?\n/u)[0] ?? "");
   } catch {
     return [];
   }

@@ -34,6 +34,8 @@ interface Validity {
   until: number;
 }
 
+/** There is no later date in JavaScript; whoever means "never" may write a later one. */
+const LAST_DATE = 8.64e15;
 /** Whoever renews a credential does so long before so little of its life is left. */
 const LAST_PART = 0.1;
 /** Where it does not say since when it is good. */
@@ -72,9 +74,11 @@ export function lookAtKubeconfig(
 }
 
 function validitiesOf(text: string, seen: (path: string) => string | undefined): Validity[] {
-  const { contexts, users, "current-context": current } = v.parse(Kubeconfig, parse(text));
-  const name = contexts.find((one) => one.name === current)?.context?.user;
-  const user = users.find((one) => one.name === name)?.user;
+  // What the parser warns of would quote the text.
+  const { contexts, users, "current-context": current } = v.parse(Kubeconfig, parse(text, { logLevel: "error" }));
+  const context = contexts.find((one) => one.name === current)?.context ?? undefined;
+  if (context === undefined) throw new Error("it has no current context: client-go takes it for an empty one");
+  const user = users.find((one) => one.name === context.user)?.user;
   const token = user?.token ?? read(user?.tokenFile, seen);
   const data = user?.["client-certificate-data"];
   const certificate = data === undefined ? read(user?.["client-certificate"], seen) : Buffer.from(data, "base64");
@@ -94,7 +98,8 @@ function tokenValidity(token: string | undefined): Validity | undefined {
   const claims = v.safeParse(v.pipe(v.string(), v.parseJson(), Claims), decode(payload ?? ""));
   if (!claims.success) return undefined;
   const { exp, iat } = claims.output;
-  return { what: "token", from: iat === undefined ? undefined : iat * 1000, until: exp * 1000 };
+  const until = Math.max(-LAST_DATE, Math.min(exp * 1000, LAST_DATE));
+  return { what: "token", from: iat === undefined ? undefined : iat * 1000, until };
 }
 
 function decode(payload: string): string {

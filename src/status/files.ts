@@ -1,18 +1,28 @@
 /** The files in a node's directories: who may read and write them, and which of them nobody reads. */
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 
 import { isConfigName, parseNetworkList } from "../cni/config.ts";
-import { configFiles, loadFile, type DirectoryListing } from "../cni/listing.ts";
+import { isObject } from "../cni/json.ts";
+import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
 import type { Finding } from "../finding.ts";
 import type { TargetDirectory } from "./places.ts";
 
 /** What may be read to see whether it is a configuration; those have a few KiB. */
 const MAX_SIZE = 256 * 1024;
 
-/** What is wrong with the names in a directory of configurations. */
-export function lookAtNames(listing: DirectoryListing, { path, shown }: TargetDirectory): Finding[] {
-  return [...twinsOf(listing, shown), ...namesakesOf(listing, shown), ...unreadOf(listing, path, shown)];
+/**
+ * What is wrong with the names in a directory of configurations.
+ *
+ * @param isMissed whether a configuration of this name would be used, or should be there, if it is not.
+ */
+export function lookAtNames(
+  listing: DirectoryListing,
+  { path, shown }: TargetDirectory,
+  isMissed: (name: string) => boolean,
+): Finding[] {
+  return [...twinsOf(listing, shown), ...namesakesOf(listing, shown), ...unreadOf(listing, path, shown, isMissed)];
 }
 
 /** Files that differ in their extension only: somebody switched from one form to the other, and left the old one. */
@@ -29,24 +39,49 @@ function twinsOf(listing: DirectoryListing, shown: string): Finding[] {
   );
 }
 
-/** The attachments of one would be taken for the other's (CNI specification, section 1). Of twins only one is meant. */
+/**
+ * The attachments of one would be taken for the other's (CNI specification, section 1). Of twins only one is meant. Of
+ * those without a name, as the loopback of packages, nothing is remembered.
+ */
 function namesakesOf(listing: DirectoryListing, shown: string): Finding[] {
   const networks = configFiles(listing).flatMap((file) => {
     const loaded = loadFile(file, listing);
-    return "network" in loaded ? [{ file, name: loaded.network.list.name }] : [];
+    return "network" in loaded && loaded.network.list.name !== "" ? [loaded.network] : [];
   });
-  const byName = Map.groupBy(networks, ({ name }) => name);
+  const byName = Map.groupBy(networks, ({ list }) => list.name);
   return [...byName.values()].flatMap(([first, ...others]) =>
     others
-      .filter(({ file }) => stemOf(file) !== stemOf(first?.file ?? ""))
-      .map(({ file, name }) => ({
+      .filter((other) => first !== undefined && stemOf(other.file) !== stemOf(first.file) && !isAround(first, other))
+      .map(({ file, list }) => ({
         code: "network-name-shared",
         severity: "warning",
         path: join(shown, file),
-        message: `has the network name ${JSON.stringify(name)}, as ${first?.file ?? ""} has: their addresses and attachments get mixed up`,
+        message: `has the network name ${JSON.stringify(list.name)}, as ${first?.file ?? ""} has: their addresses and attachments get mixed up`,
         hint: "give each network a name of its own",
       })),
   );
+}
+
+/** Multus and Cilium (`cni.chainingTarget`) make such of another agent's: its network with something around it. */
+function isAround(outer: Network, inner: Network): boolean {
+  const [interfaceMaker] = pluginsWithin(inner.list);
+  return pluginsWithin(outer.list).some((plugin) => isDeepStrictEqual(plugin, interfaceMaker));
+}
+
+function pluginsWithin(list: { plugins: readonly object[] }): unknown[] {
+  // What prototypes values have does not matter.
+  return (JSON.parse(JSON.stringify(list.plugins)) as unknown[]).flatMap((plugin) => [
+    plugin,
+    ...delegatesWithin(plugin),
+  ]);
+}
+
+function delegatesWithin(plugin: unknown): unknown[] {
+  const delegates = isObject(plugin) ? plugin["delegates"] : undefined;
+  return (Array.isArray(delegates) ? (delegates as unknown[]) : []).flatMap((one) => {
+    const plugins = isObject(one) ? one["plugins"] : undefined;
+    return Array.isArray(plugins) ? (plugins as unknown[]) : [one];
+  });
 }
 
 function stemOf(file: string): string {
@@ -57,12 +92,21 @@ function extensionOf(file: string): string {
   return /\.[^.]*$/u.exec(file)?.[0] ?? "";
 }
 
+/** So packages call what they bring along and nobody has to use. */
+const UNUSED_ON_PURPOSE = /\.(?:disabled|example|sample|template)$/u;
+
 /** What was a configuration, or is one under a name that no runtime reads. */
-function unreadOf({ entries }: DirectoryListing, path: string, shown: string): Finding[] {
+function unreadOf(
+  { entries }: DirectoryListing,
+  path: string,
+  shown: string,
+  isMissed: (name: string) => boolean,
+): Finding[] {
   return Array.from(entries).flatMap(([file, { type }]): Finding[] => {
-    if (type === "directory" || isConfigName(file) || file.startsWith(".")) return [];
+    if (type === "directory" || isConfigName(file) || file.startsWith(".") || UNUSED_ON_PURPOSE.test(file)) return [];
     const subject = { path: join(shown, file), severity: "warning" as const };
     const former = /^.+\.(?:conflist|conf|json)(?=[.~_-])/u.exec(file)?.[0];
+    if (former !== undefined && (entries.has(former) || !isMissed(former))) return [];
     if (file.endsWith(".cilium_bak")) {
       return [
         {

@@ -4,6 +4,7 @@ import { basename, dirname, join } from "node:path";
 
 import { isConfigName } from "../cni/config.ts";
 import { seenBelow } from "../cni/invoke.ts";
+import { MAX_SIZE } from "../cni/load.ts";
 import type { Finding } from "../finding.ts";
 import { isBelow } from "../host/directory.ts";
 import type { TargetDirectory } from "./places.ts";
@@ -22,12 +23,14 @@ export interface Links {
 export function linksOf({ path, shown }: TargetDirectory, hostRoot: string): Links {
   const links: Links = { texts: new Map(), hidden: new Map(), dangling: [] };
   const entries = fs.existsSync(path) ? fs.readdirSync(path, { withFileTypes: true }) : [];
-  for (const { name } of entries.filter((entry) => entry.isSymbolicLink())) {
+  // A name that is no text cannot be followed.
+  for (const { name } of entries.filter((entry) => entry.isSymbolicLink() && !entry.name.includes("\uFFFD"))) {
     const target = isBelow(path, hostRoot) ? seenBelow(hostRoot, join(shown, name)) : seenBelow("/", join(path, name));
     const stat = target === undefined ? undefined : fs.statSync(target, { throwIfNoEntry: false });
     const leads = fs.readlinkSync(join(path, name));
     if (stat !== undefined) {
-      if (stat.isFile() && isConfigName(name)) links.texts.set(name, fs.readFileSync(target ?? "", "utf8"));
+      if (stat.isFile() && stat.size <= MAX_SIZE && isConfigName(name))
+        links.texts.set(name, fs.readFileSync(target ?? "", "utf8"));
     } else if (hostRoot !== "/" && target !== undefined && !fs.existsSync(dirname(target))) {
       links.hidden.set(name, leads);
     } else if (!isConfigName(name)) {

@@ -1,10 +1,12 @@
 /** The network of the pods: what the container runtimes take, and whether it can work. */
+import * as fs from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { join } from "node:path";
 
 import { examineConfigs, leftPointers } from "../apply/proof.ts";
 import type { NodeView, PluginView } from "../apply/view.ts";
-import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
+import { seenBelow } from "../cni/invoke.ts";
+import { configFiles, loadFile, sortBytes, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { referencesOf } from "../cni/references.ts";
 import {
   selectForContainerd,
@@ -51,12 +53,25 @@ export async function choose(
     return "network" in loaded ? loaded.network.list.plugins : [];
   });
   const types = new Set(networks.map(({ type }) => type).filter((type) => !type.includes("/")));
-  const answers = new Map<string, PluginAnswer | undefined>();
-  for (const type of types) answers.set(type, answerOf(await view.plugin(type)));
+  const answers = new Map((await ask([...types], view)).map(([type, plugin]) => [type, answerOf(plugin)]));
   return {
     containerd: selectForContainerd(listing, word?.maxConfigs === undefined ? {} : { maxConfNum: word.maxConfigs }),
     "CRI-O": selectForCrio(listing, (type) => answers.get(type), { defaultNetwork: word?.defaultNetwork ?? "" }),
   };
+}
+
+/** So many plugins are asked at a time: one that hangs has 5 seconds to answer. */
+const AT_ONCE = 8;
+
+async function ask(names: readonly string[], view: NodeView): Promise<[name: string, plugin: PluginView][]> {
+  const answers: [string, PluginView][] = [];
+  for (let first = 0; first < names.length; first += AT_ONCE) {
+    const some = names.slice(first, first + AT_ONCE);
+    answers.push(
+      ...(await Promise.all(some.map(async (name): Promise<[string, PluginView]> => [name, await view.plugin(name)]))),
+    );
+  }
+  return answers;
 }
 
 /** What cannot be seen from here is taken to support everything: nothing is held against it. */
@@ -69,10 +84,30 @@ function answerOf(plugin: PluginView): PluginAnswer | undefined {
 
 const EVERY_VERSION = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
-/** The rule of the runtime that is on this node; both where it has not been asked. */
-export function rulesOf(word: RuntimeStatus | undefined): readonly Rule[] {
+/** Where runtimes listen, those of k3s and MicroK8s included. */
+const SOCKETS: Record<Rule, readonly string[]> = {
+  containerd: [
+    "/run/containerd/containerd.sock",
+    "/run/k3s/containerd/containerd.sock",
+    "/var/snap/microk8s/common/run/containerd.sock",
+  ],
+  "CRI-O": ["/run/crio/crio.sock"],
+};
+
+/** The rule of the runtime that is on this node, by its own word or its socket; both where that cannot be told. */
+export function rulesOf(word: RuntimeStatus | undefined, hostRoot: string): readonly Rule[] {
   if (word?.name === "containerd") return ["containerd"];
-  return word?.name === "cri-o" ? ["CRI-O"] : RULES;
+  if (word?.name === "cri-o") return ["CRI-O"];
+  const listening = RULES.filter((rule) => SOCKETS[rule].some((path) => isSocket(seenBelow(hostRoot, path))));
+  return listening.length === 0 ? RULES : listening;
+}
+
+function isSocket(path: string | undefined): boolean {
+  try {
+    return path !== undefined && fs.statSync(path).isSocket();
+  } catch {
+    return false;
+  }
 }
 
 /** The networks that pods get, each once. */
@@ -81,12 +116,20 @@ export function chosenNetworks(choices: Choices, rules: readonly Rule[]): Networ
   return chosen.filter(({ file }, index) => chosen.findIndex((other) => other.file === file) === index);
 }
 
+/** Would a file of this name be taken instead, if it were there? */
+export function comesFirst(name: string, choices: Choices, rules: readonly Rule[]): boolean {
+  const chosen = rules.map((rule) => choices[rule].chosen?.file);
+  return chosen.some((file) => file === undefined || sortBytes([name, file])[0] === name);
+}
+
 /** Every plugin that these networks need, and `loopback`, which runtimes call for each pod. */
 export async function askPlugins(networks: readonly Network[], view: NodeView): Promise<PluginStatus[]> {
   const names = [...new Set([...networks.flatMap(({ list }) => referencesOf({ plugins: list.plugins })), "loopback"])];
-  const plugins: PluginStatus[] = [];
-  for (const name of names.filter((one) => !one.includes("/"))) plugins.push(statusOf(name, await view.plugin(name)));
-  return plugins;
+  const asked = await ask(
+    names.filter((one) => !one.includes("/")),
+    view,
+  );
+  return asked.map(([name, plugin]) => statusOf(name, plugin));
 }
 
 function statusOf(name: string, plugin: PluginView): PluginStatus {
@@ -112,15 +155,16 @@ export async function lookAtNetwork(
   const inUse = configFiles(listing).filter((file) =>
     rules.some((rule) => isInUse(file, choices[rule], rule === "containerd" || rules.length === 1)),
   );
-  const waiting = configFiles(listing).filter(
-    (file) => !inUse.includes(file) && "objection" in loadFile(file, listing),
-  );
   const networks = chosenNetworks(choices, rules);
-  const examined = await examineConfigs(listing, view, [...inUse, ...networks.flatMap((one) => behind(one, listing))]);
+  const used = [...new Set([...inUse, ...networks.flatMap((one) => behind(one, listing))])];
+  const waiting = configFiles(listing).filter((file) => !used.includes(file) && "objection" in loadFile(file, listing));
+  const examined = await examineConfigs(listing, view, used);
   return [
     ...withoutNetwork(choices, rules, shown),
-    ...examined.map(({ about: _about, path, ...finding }) => ({ ...finding, path: join(shown, path) })),
-    ...inUse.flatMap((file) => pointersOf(file, listing, shown)),
+    ...examined
+      .filter(({ code, path }) => code !== "pointer-left" || isLeftByMistake(path, listing))
+      .map(({ about: _about, path, ...finding }) => ({ ...finding, path: join(shown, path) })),
+    ...used.flatMap((file) => pointersOf(file, listing, shown)),
     ...waiting.map((file) => brokenUnused(file, listing, shown)),
     ...networks.flatMap((network) => lookAtChain(network, view, listing, shown)),
     ...rules.flatMap((rule) => warningsOf(choices[rule], shown)).filter(isFirst),
@@ -137,12 +181,20 @@ function isInUse(file: string, { files, chosen }: Selection, isBrokenTold: boole
   return verdict === "chosen" || (isBefore && isTried);
 }
 
+/** What to do where nothing is wrong with the files that are there. */
+const WITHOUT_NETWORK: Record<string, string> = {
+  "no-file":
+    "the primary network's agent (Calico, Cilium, flannel …) writes one: see whether its pod runs on this node",
+  "no-default":
+    "have the agent of that network write its configuration, or take cni_default_network out of CRI-O's configuration and restart it",
+};
+
 function withoutNetwork(choices: Choices, rules: readonly Rule[], shown: string): Finding[] {
   const without = rules.filter((rule) => choices[rule].chosen === undefined);
   const [first] = without;
   if (first === undefined) return [];
   const reasons = new Set(without.map((rule) => choices[rule].error?.message));
-  const empty = choices[first].error?.code === "no-file";
+  const { code = "" } = choices[first].error ?? {};
   return [
     {
       code: "no-network",
@@ -150,11 +202,19 @@ function withoutNetwork(choices: Choices, rules: readonly Rule[], shown: string)
       severity: without.length === rules.length ? "error" : "warning",
       path: shown,
       message: `${[...reasons].join("; ")}: with ${without.join(" and ")} the node is NotReady, and no pod starts`,
-      hint: empty
-        ? "the primary network's agent (Calico, Cilium, flannel …) writes one: see whether its pod runs on this node"
-        : "mend what is said of these files here; the runtime loads them again by itself",
+      hint: WITHOUT_NETWORK[code] ?? "mend what is said of these files here; the runtime loads them again by itself",
     },
   ];
+}
+
+/** Linkerd's entry keeps these of its template in every chain; its plugin reads its kubeconfig instead. */
+const LINKERDS = /__(?:KUBERNETES_SERVICE_(?:HOST|PORT)|SERVICEACCOUNT_TOKEN)__/gu;
+
+function isLeftByMistake(file: string, listing: DirectoryListing): boolean {
+  const [loaded, entry] = [loadFile(file, listing), listing.entries.get(file)];
+  if (!("network" in loaded) || entry?.type !== "file") return true;
+  const isLinkerds = loaded.network.list.plugins.some(({ type }) => type === "linkerd-cni");
+  return !isLinkerds || leftPointers(entry.text.replaceAll(LINKERDS, "")).length > 0;
 }
 
 /** In what cannot be loaded; a pointer that nobody has replaced is mostly why. */
@@ -221,7 +281,7 @@ function lookAtChain(network: Network, view: NodeView, listing: DirectoryListing
   }
   for (const plugin of list.plugins) {
     const { readinessindicatorfile: indicator, clusterNetwork } = plugin;
-    if (typeof indicator === "string" && indicator.startsWith("/") && view.hasFile(indicator) === false) {
+    if (typeof indicator === "string" && indicator.startsWith("/") && view.hasFile(onNode(indicator)) === false) {
       const message = `has ${plugin.type} wait for ${indicator} (readinessindicatorfile), which is not there: each pod waits 45 seconds and fails`;
       const hint =
         "the primary network's agent writes that file when it is ready: see whether its pod runs on this node";
@@ -256,7 +316,12 @@ export function networksBehind(networks: readonly Network[], listing: DirectoryL
 }
 
 function fileBehind(clusterNetwork: string): string | undefined {
-  return /^\/etc\/cni\/net\.d\/([^/]+)$/u.exec(clusterNetwork)?.[1];
+  return /^\/etc\/cni\/net\.d\/([^/]+)$/u.exec(onNode(clusterNetwork))?.[1];
+}
+
+/** Multus' daemon, which reads what the shim's configuration names, has the node's files at /host. */
+function onNode(path: string): string {
+  return path.replace(/^\/host(?=\/)/u, "");
 }
 
 function withoutLoopback(plugins: readonly PluginStatus[], rules: readonly Rule[]): Finding[] {
@@ -276,15 +341,18 @@ function withoutLoopback(plugins: readonly PluginStatus[], rules: readonly Rule[
 /**
  * What the runtime says of itself, compared with what its files say.
  *
- * @param options.isOther it reads another directory than was looked at.
+ * @param options.rule by which it chooses. @param options.isOther it reads another directory than was looked at.
  */
 export function lookAtWord(
   word: RuntimeStatus,
   choices: Choices,
-  { isOther, shown, socket }: { isOther: boolean; shown: string; socket: string },
+  { rule, isOther, shown, socket }: { rule: Rule; isOther: boolean; shown: string; socket: string },
 ): Finding[] {
   const found: Finding[] = [];
-  const { chosen } = choices[rulesOf(word)[0] ?? "containerd"];
+  const { chosen } = choices[rule];
+  const log = `journalctl -u ${word.name === "cri-o" ? "crio" : "containerd"}`;
+  const file = join(shown, chosen?.file ?? "");
+  const again = `by its files it has one: restart it, or write the file again (cp -p ${file} ${file}.new && mv ${file}.new ${file}); if it still says so, see its log: ${log}`;
   if (!word.networkReady) {
     const why = word.message === "" ? word.reason : word.message;
     found.push({
@@ -295,7 +363,9 @@ export function lookAtWord(
       hint:
         chosen === undefined
           ? "it has no configuration that it can use, see there"
-          : "see its log: journalctl -u containerd, or -u crio",
+          : word.networks?.length === 0 && !isOther
+            ? again
+            : `see its log: ${log}`,
     });
   }
   if (isOther) {
@@ -311,7 +381,7 @@ export function lookAtWord(
       severity: "error",
       path: socket,
       message,
-      hint: "mend the file that it names",
+      hint: chosen === undefined ? "mend the file that it names" : again,
     });
   }
   const loaded = word.networks?.[0];
@@ -320,13 +390,16 @@ export function lookAtWord(
     const hint = "restart it, or write that file again; a file that was moved in from another directory is not noticed";
     found.push({ code: "runtime-stale", severity: "warning", path: socket, message, hint });
   }
-  for (const { name, configDir: own, loadError } of word.handlers) {
-    if (loadError === undefined) continue;
-    const message = `${word.name} could not load the configurations of its runtime handler ${name} in ${own}: ${loadError}`;
+  return [...found, ...brokenHandlers(word, socket)];
+}
+
+function brokenHandlers({ name: runtime, handlers }: RuntimeStatus, socket: string): Finding[] {
+  return handlers.flatMap(({ name, configDir, loadError }): Finding[] => {
+    if (loadError === undefined) return [];
+    const message = `${runtime} could not load the configurations of its runtime handler ${name} in ${configDir}: ${loadError}`;
     const hint = "pods whose RuntimeClass has that handler do not start: mend the file that it names";
-    found.push({ code: "handler-load-failed", severity: "warning", path: socket, message, hint });
-  }
-  return found;
+    return [{ code: "handler-load-failed", severity: "warning", path: socket, message, hint }];
+  });
 }
 
 /** What becomes of one file, for the report. */

@@ -2,6 +2,7 @@
 import * as fs from "node:fs";
 import { join, relative } from "node:path";
 
+import { isConfigName } from "../cni/config.ts";
 import { seenBelow } from "../cni/invoke.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure } from "../errors.ts";
@@ -18,14 +19,63 @@ export interface TargetDirectory {
 /** Where a node is seen from here. */
 export interface FoundPlaces {
   hostRoot: string;
+  /** Where the runtime looks for plugins, as the node sees it; undefined: that is not known. */
+  runtimePluginDirs: readonly string[] | undefined;
   plugins: TargetDirectory | undefined;
   configs: TargetDirectory | undefined;
+}
+
+/** A distribution of Kubernetes whose runtime looks elsewhere than others. */
+interface Distribution {
+  name: string;
+  configDir?: string;
+  pluginDirs: readonly string[];
+}
+
+/** Nobody else makes these directories. */
+const DISTRIBUTIONS: readonly Distribution[] = [
+  {
+    name: "k3s",
+    configDir: "/var/lib/rancher/k3s/agent/etc/cni/net.d",
+    pluginDirs: ["/var/lib/rancher/k3s/data/cni", "/var/lib/rancher/k3s/data/current/bin"],
+  },
+  {
+    name: "MicroK8s",
+    configDir: "/var/snap/microk8s/current/args/cni-network",
+    pluginDirs: ["/var/snap/microk8s/current/opt/cni/bin"],
+  },
+  {
+    name: "OpenShift",
+    configDir: "/etc/kubernetes/cni/net.d",
+    pluginDirs: ["/var/lib/cni/bin", "/usr/libexec/cni"],
+  },
+  { name: "GKE", pluginDirs: ["/home/kubernetes/bin"] },
+];
+
+/** k3s without flannel and others that bring their own network may leave theirs empty, and use the usual ones. */
+function distributionOf(hostRoot: string): Distribution | undefined {
+  const hasPlugins = (path: string): boolean => namesIn(hostRoot, path).length > 0;
+  const found = DISTRIBUTIONS.find(({ configDir, pluginDirs }) =>
+    configDir === undefined ? pluginDirs.some(hasPlugins) : namesIn(hostRoot, configDir).some(isConfigName),
+  );
+  // Some have one or the other; where none can be seen, that is said of the first.
+  const there = found?.pluginDirs.filter(hasPlugins) ?? [];
+  return found === undefined || there.length === 0 ? found : { ...found, pluginDirs: there };
+}
+
+function namesIn(hostRoot: string, path: string): string[] {
+  try {
+    return fs.readdirSync(seenBelow(hostRoot, path) ?? "");
+  } catch {
+    return [];
+  }
 }
 
 /**
  * Finds the directories of a node.
  *
- * @param word what the runtime says: where it reads its configurations, unless another directory is asked for.
+ * @param word what the runtime says: where it reads its configurations, unless another directory is asked for. Where it
+ *   does not, its distribution may tell.
  * @param unseen is told what is not mounted.
  * @throws Failure `mount-missing` where there is nothing at all.
  */
@@ -45,10 +95,10 @@ export function findPlaces(
       return undefined;
     }
   };
-  const plugins = find(ofRuntime(directories.plugin, hostRoot, word?.pluginDirs));
-  const configs = find(
-    ofRuntime(directories.config, hostRoot, word?.configDir === undefined ? undefined : [word.configDir]),
-  );
+  const distribution = word?.configDir === undefined ? distributionOf(hostRoot) : undefined;
+  const { configDir, pluginDirs } = distribution ?? word ?? {};
+  const plugins = find(ofRuntime(directories.plugin, hostRoot, pluginDirs));
+  const configs = find(ofRuntime(directories.config, hostRoot, configDir === undefined ? undefined : [configDir]));
   if (plugins === undefined && configs === undefined) {
     throw new Failure({
       code: "mount-missing",
@@ -58,7 +108,11 @@ export function findPlaces(
     });
   }
   unseen.push(...failures);
-  return { hostRoot, plugins, configs };
+  const usual = shownAs(directories.config.path, hostRoot);
+  if (distribution?.configDir !== undefined && !directories.config.named && namesIn(hostRoot, usual).length > 0) {
+    unseen.push(`${usual}: ${distribution.name} reads ${distribution.configDir}; name the other with --config-dir`);
+  }
+  return { hostRoot, plugins, configs, runtimePluginDirs: pluginDirs };
 }
 
 /** A directory that a link leads to: the link is followed as the node does. */

@@ -22,6 +22,7 @@ import {
   askPlugins,
   choose,
   chosenNetworks,
+  comesFirst,
   filesOf,
   lookAtNetwork,
   lookAtWord,
@@ -93,38 +94,43 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
       hostRoot,
       pluginDirectory: existing(pluginDirectory),
       configDirectory: existing(configDirectory),
-      runtimePluginDirs: word?.pluginDirs,
+      runtimePluginDirs: places.runtimePluginDirs,
     },
     signal,
   );
   throwIfInterrupted(signal);
-  const { networks, ...network } =
-    configDirectory === undefined ? NOTHING : await lookAtPodNetwork(configDirectory, view, word, places, request);
-  throwIfInterrupted(signal);
   const targets = [pluginDirectory, configDirectory].filter((one) => one !== undefined);
   const assets = await lookAtAssets(targets, versionsOf(request.pluginSource), request.checksum);
+  throwIfInterrupted(signal);
+  const { networks, ...network } =
+    configDirectory === undefined
+      ? NOTHING
+      : await lookAtPodNetwork(configDirectory, view, word, places, request, assets);
+  throwIfInterrupted(signal);
   const attached = await attachmentsOf(networks, places, view, unseen);
   return {
     ...assets,
     ...network,
-    rules: rulesOf(word),
+    rules: rulesOf(word, hostRoot),
     word,
     attachments: attached.attachments,
     configDirectory: configDirectory?.shown,
     unseen,
-    findings: worstFirst([
-      ...findings,
-      ...network.findings,
-      ...assets.findings,
-      ...attached.findings,
-      ...withoutPlugins(pluginDirectory, hostRoot),
-      ...otherPlugins(pluginDirectory, hostRoot, word, request.criSocket),
-      ...targets.flatMap(({ path, shown }) => writableFindings(path, shown)),
-      ...network.plugins.flatMap(({ path }) =>
-        path === undefined ? [] : writableFindings(path, shownAs(path, hostRoot)),
-      ),
-      ...targets.flatMap((target) => linksOf(target, hostRoot).dangling),
-    ]),
+    findings: worstFirst(
+      [
+        ...findings,
+        ...network.findings,
+        ...assets.findings,
+        ...attached.findings,
+        ...withoutPlugins(pluginDirectory, hostRoot, network.plugins),
+        ...otherPlugins(pluginDirectory, hostRoot, word, request.criSocket),
+        ...targets.flatMap(({ path, shown }) => writableFindings(path, shown)),
+        ...network.plugins.flatMap(({ path }) =>
+          path === undefined ? [] : writableFindings(path, shownAs(path, hostRoot)),
+        ),
+        ...targets.flatMap((target) => linksOf(target, hostRoot).dangling),
+      ].map((finding) => curedHere(finding, pluginDirectory, request)),
+    ),
   };
 }
 
@@ -135,8 +141,14 @@ interface PodNetwork extends Pick<NodeStatus, "findings" | "choices" | "files" |
 
 const NOTHING: PodNetwork = { findings: [], choices: undefined, files: [], plugins: [], networks: [] };
 
-function withoutPlugins(directory: TargetDirectory | undefined, hostRoot: string): Finding[] {
+/** Where runtimes have other directories, too, and all that they need is in these, this one need not be there. */
+function withoutPlugins(
+  directory: TargetDirectory | undefined,
+  hostRoot: string,
+  plugins: readonly PluginStatus[],
+): Finding[] {
   if (directory === undefined || fs.existsSync(directory.path)) return [];
+  if (plugins.length > 0 && plugins.every(({ path }) => path !== undefined)) return [];
   return [
     {
       code: "plugin-directory-missing",
@@ -179,7 +191,7 @@ async function ask(socket: string, findings: Finding[], signal: AbortSignal): Pr
       code: "runtime-silent",
       severity: "error",
       path: socket,
-      message: `the container runtime did not answer: ${error.message}`,
+      message: `the container runtime did not answer: ${error.message.slice(error.message.indexOf(": ") + 2)}`,
       ...(error.hint === undefined ? {} : { hint: error.hint }),
     });
     return undefined;
@@ -193,26 +205,30 @@ async function lookAtPodNetwork(
   word: RuntimeStatus | undefined,
   places: FoundPlaces,
   { criSocket = "" }: StatusRequest,
+  { assets }: Assets,
 ): Promise<PodNetwork> {
   const { path, shown } = directory;
   refuseUnreadable(path);
   const links = linksOf(directory, places.hostRoot);
   const listing = readDirectoryListing(path, links.texts);
   const choices = await choose(listing, view, word);
-  const rules = rulesOf(word);
+  const rules = rulesOf(word, places.hostRoot);
+  const [rule = "containerd"] = rules;
   const chosen = chosenNetworks(choices, rules);
   const networks = [...chosen, ...networksBehind(chosen, listing)];
   const plugins = await askPlugins(networks, view);
   const isOther = isForeign(directory, places.hostRoot, word?.configDir === undefined ? undefined : [word.configDir]);
   const configured = [...configFiles(listing), ...dropInsOf(listing)];
+  const missing = new Set(assets.filter(({ state }) => state === "missing").map(({ name }) => name));
+  const isMissed = (name: string): boolean => missing.has(name) || comesFirst(name, choices, rules);
   return {
     findings: [
-      ...(word === undefined ? [] : lookAtWord(word, choices, { isOther, shown, socket: criSocket })),
+      ...(word === undefined ? [] : lookAtWord(word, choices, { rule, isOther, shown, socket: criSocket })),
       ...(await lookAtNetwork(listing, { choices, rules, plugins, shown }, view)).map((one) =>
         doubted(one, links, shown),
       ),
       ...kubeconfigFindings(networks, view),
-      ...lookAtNames(listing, directory),
+      ...lookAtNames(listing, directory, isMissed),
       ...lookAtModes(configured, directory),
     ],
     choices,
@@ -224,8 +240,8 @@ async function lookAtPodNetwork(
 
 /** Whoever may not read a file must not call it broken. @throws Failure */
 function refuseUnreadable(directory: string): void {
-  const names = fs.existsSync(directory) ? namesIn(directory).filter(isConfigName) : [];
-  for (const name of names) {
+  const entries = fs.existsSync(directory) ? entriesOf(directory) : [];
+  for (const { name } of entries.filter(mayBeRead)) {
     try {
       fs.accessSync(join(directory, name), fs.constants.R_OK);
     } catch (error) {
@@ -234,9 +250,14 @@ function refuseUnreadable(directory: string): void {
   }
 }
 
-function namesIn(directory: string): string[] {
+/** Directories may have plugins that are dropped in. */
+function mayBeRead(entry: fs.Dirent): boolean {
+  return isConfigName(entry.name) || (entry.isDirectory() && !entry.name.startsWith("."));
+}
+
+function entriesOf(directory: string): fs.Dirent[] {
   try {
-    return fs.readdirSync(directory);
+    return fs.readdirSync(directory, { withFileTypes: true });
   } catch (error) {
     throw systemFailure(directory, "cannot be looked into", error);
   }
@@ -307,6 +328,25 @@ async function attachmentsOf(
 
 function containersOf(attachments: readonly { containerId: string; plugins: string[] }[], plugin: string): number {
   return new Set(attachments.filter(({ plugins }) => plugins.includes(plugin)).map((one) => one.containerId)).size;
+}
+
+/** The cure is one that works when it is followed to the letter: from this image, into the directory that was looked at. */
+function curedHere(
+  finding: Finding,
+  directory: TargetDirectory | undefined,
+  { pluginSource, directories }: StatusRequest,
+): Finding {
+  const [command, plugin = "", owner] = /cni-node install --plugins=(\S+)( --owner=)?/u.exec(finding.hint ?? "") ?? [];
+  if (command === undefined) return finding;
+  // What has an owner came from an image that has it.
+  if (owner === undefined && !fs.existsSync(join(pluginSource, plugin))) {
+    const hint = `have whoever brings it install it again: restart its pod on this node; ${pluginSource} here does not have it`;
+    return { ...finding, hint };
+  }
+  const { path, named, hostRoot } = directories.plugin;
+  const isUsual = directory === undefined || (!named && directory.shown === shownAs(path, hostRoot));
+  if (isUsual) return finding;
+  return { ...finding, hint: finding.hint?.replace(`=${plugin}`, `=${plugin} --plugin-dir=${directory.path}`) ?? "" };
 }
 
 function worstFirst(findings: readonly Finding[]): Finding[] {

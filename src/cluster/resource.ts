@@ -62,8 +62,7 @@ export class Discovery {
   }
 
   async #ask(apiVersion: string): Promise<ServedResource[]> {
-    const path = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-    const response = await this.#api.request({ method: "GET", path });
+    const response = await this.#api.request({ method: "GET", path: pathOfVersion(apiVersion) });
     if (response.status === 404) return [];
     if (response.status !== 200) throw apiFailure(apiVersion, "cannot be looked up", response);
     const { resources = [] } = response.body as { resources?: ServedResource[] };
@@ -74,12 +73,30 @@ export class Discovery {
   }
 }
 
-/** The path of an object; `collection`: of all of its kind and namespace. */
+/**
+ * The path of an object; `collection`: of all of its kind and namespace.
+ *
+ * @throws Failure `manifest-invalid`: no object can have such a name.
+ */
 export function pathOf(identity: Identity, resource: Resource, collection = false): string {
-  const { apiVersion, namespace, name } = identity;
-  const base = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-  const within = resource.namespaced ? `/namespaces/${encodeURIComponent(namespace ?? "")}` : "";
-  return `${base}${within}/${resource.name}${collection ? "" : `/${encodeURIComponent(name)}`}`;
+  const { apiVersion, namespace = "", name } = identity;
+  const within = resource.namespaced ? `/namespaces/${segmentOf(namespace)}` : "";
+  return `${pathOfVersion(apiVersion)}${within}/${resource.name}${collection ? "" : `/${segmentOf(name)}`}`;
+}
+
+function pathOfVersion(apiVersion: string): string {
+  return [apiVersion.includes("/") ? "/apis" : "/api", ...apiVersion.split("/").map(segmentOf)].join("/");
+}
+
+/** Another place of the API must not be reached: `.` is all objects of a kind, `..` their namespace, `a/log` a part. */
+function segmentOf(name: string): string {
+  if (name !== "." && name !== ".." && !/[/%]/u.test(name)) return encodeURIComponent(name);
+  throw new Failure({
+    code: "manifest-invalid",
+    subject: JSON.stringify(name),
+    problem: "cannot be a name in Kubernetes: it is . or .., or has a / or %",
+    hint: "look at apiVersion, metadata.name and metadata.namespace of the objects, and at the namespace of the kubeconfig",
+  });
 }
 
 /** Something that the API said no to, in its own words, with what can be done about it. */

@@ -640,6 +640,26 @@ data:
       );
     });
 
+    for (const [name, namespace] of [
+      [".", "dots"],
+      ["..", "dots"],
+      ["others/x", "dots"],
+      ["others%2Fx", "dots"],
+      ["others", "."],
+      ["dots", ".."],
+    ] as const) {
+      test(`reaches nothing else by the name ${name} in the namespace ${namespace}`, async () => {
+        await cluster.request("POST", "/api/v1/namespaces", { metadata: { name: "dots" } });
+        await using at = new Scene("dots", await startProxy(cluster), cluster.adminKubeconfig);
+        await cluster.request("POST", "/api/v1/namespaces/dots/configmaps", { metadata: { name: "others" } });
+        const object = { apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace } };
+        at.node.manifest("a.yaml", JSON.stringify(object));
+        await at.failsUntouched(["uninstall", "--manifests=a.yaml", "--timeout=5s"], /cannot be a name in Kubernetes/u);
+        await at.failsUntouched(["install", "--manifests=a.yaml", "--timeout=5s"], /cannot be a name in Kubernetes/u);
+        assert.notEqual(await at.configMapIs("others"), undefined);
+      });
+    }
+
     test("names the finalizer that holds an object, and goes on when it is gone", async () => {
       await using at = await scene("finalizer");
       at.node.manifest("a.yaml", at.configMap("a", {}));

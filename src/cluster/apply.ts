@@ -3,6 +3,7 @@
  * What is equal is not written. Objects are sent and compared as plain data, nothing of them is lost.
  */
 import { Failure } from "../errors.ts";
+import { isSecret } from "../secrets.ts";
 import type { JsonObject, JsonValue } from "./json.ts";
 import { clientSideManagers, mergedFields, withoutDropped } from "./managed-fields.ts";
 import { conditionsOf, contains, isSame, metadataOf } from "./object.ts";
@@ -388,13 +389,22 @@ function bodyOf({ value, namespace }: DesiredObject, { namespaced }: Resource): 
 function accepted(desired: DesiredObject, response: ApiResponse): JsonObject {
   if (response.status === 200 || response.status === 201) return response.body as JsonObject;
   const conflicts = response.status === 409 ? conflictsOf(response.body) : [];
-  if (conflicts.length === 0) throw apiFailure(subjectOf(desired), "was refused", response);
+  if (conflicts.length === 0) throw refusal(desired, response);
   throw new Failure({
     code: "apply-conflict",
     subject: subjectOf(desired),
     problem: `others manage fields that it sets: ${conflicts.join("; ")}`,
     hint: "leave these fields to them, or take them over with --force-conflicts",
   });
+}
+
+/** The server quotes a value that is of another type than it should be, such as a password of digits only. */
+function refusal(desired: DesiredObject, response: ApiResponse): Failure {
+  const said = messageOf(response.body)?.replaceAll(/^(.*: expected .*, got ).*$/gmu, (line, path: string) =>
+    desired.kind === "Secret" || isSecret(path) ? `${path}***` : line,
+  );
+  const body = said === undefined ? response.body : { message: said };
+  return apiFailure(subjectOf(desired), "was refused", { ...response, body });
 }
 
 /** `.data.a is managed by kubectl-edit`: each cause names a manager and a field. */

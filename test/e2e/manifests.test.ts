@@ -883,5 +883,20 @@ data:
         }
       }
     });
+
+    test("never shows a secret that is of the wrong type", async () => {
+      await using at = await scene("plan-digits");
+      const metadata = { name: "s", namespace: "plan-digits" };
+      const data = { "a-password": 987654321, another: ["987654321", "987654321"] };
+      for (const object of [
+        { apiVersion: "v1", kind: "Secret", metadata, stringData: data },
+        { apiVersion: "v1", kind: "Secret", metadata, data: 987654321 },
+        { apiVersion: "v1", kind: "ConfigMap", metadata, data: { "a-password": 987654321 } },
+      ]) {
+        at.node.manifest("a.yaml", JSON.stringify(object));
+        const ran = await at.failsUntouched(["plan", "--manifests=a.yaml"], /data.*: expected /iu);
+        assert.doesNotMatch(`${ran.stdout}${ran.stderr}`, /987654321/u);
+      }
+    });
   });
 });

@@ -118,10 +118,10 @@ function isChange({ method, query }: ApiRequest): boolean {
   return method !== "GET" && query?.["dryRun"] === undefined;
 }
 
-/** A certificate that is not trusted, or is for another name, will not be another one with the next attempt. */
+/** A certificate that is not trusted or for another name, or a key that is none, will be the same the next time. */
 function isLasting(error: Error): boolean {
   const { code = "" } = error as NodeJS.ErrnoException;
-  return /CERT|UNABLE_TO_VERIFY|SELF_SIGNED/u.test(code);
+  return /CERT|UNABLE_TO_VERIFY|SELF_SIGNED|OSSL|INVALID_CHAR/u.test(code);
 }
 
 /** Is it worth another attempt? Server-side apply answers 500 also to fields that a kind does not have. */

@@ -103,18 +103,23 @@ function segmentOf(name: string): string {
 export function apiFailure(subject: string, attempt: string, response: ApiResponse, hint?: string): Failure {
   const { status, body } = response;
   const said = messageOf(body) ?? `HTTP status ${status}`;
-  const more = hint ?? HINTS[status];
+  // Admission says 403, too, of what no right would allow.
+  const isForbidden = status === 403 && /cannot \S+ (?:resource|path) |attempting to grant/u.test(said);
+  const more = hint ?? (status === 403 && !isForbidden ? ADMISSION_HINT : HINTS[status]);
   return new Failure({
-    code: status === 403 ? "api-forbidden" : status === 401 ? "api-unauthorized" : "api-refused",
+    code: isForbidden ? "api-forbidden" : status === 401 ? "api-unauthorized" : "api-refused",
     subject,
     problem: `${attempt}: ${said}`,
     ...(more === undefined ? {} : { hint: more }),
   });
 }
 
+const ADMISSION_HINT = "this is no matter of rights: change the object, or what in the cluster refuses it";
+
 const HINTS: Record<number, string> = {
   401: "the credentials are not valid or have expired: look at the kubeconfig or the service account",
   403: "grant it to the service account or user that cni-node runs as",
+  404: "apply what is not there first, or in the same run",
 };
 
 /** The rule that a Role or ClusterRole needs. */

@@ -96,14 +96,18 @@ function prepareInstall(
     sameAsHeld: held?.digest === digest,
     takeOver: options.takeOver,
   });
+  // With the namespace of this access: that of a later one may be another.
+  const { namespace } = findAccess(options);
+  const wanted = desired.map((object) => identityOf({ namespace, ...object }));
   // What an earlier version of the manifest applied stays known, so that an uninstall finds it.
-  const dropped = (held?.objects ?? []).filter((old) => !desired.some((object) => isSameIdentity(object, old)));
-  const objects = [...desired.map(identityOf), ...(prune ? [] : dropped.map(identityOf))];
+  const recorded = (held?.objects ?? []).map((old) => identityOf({ namespace, ...old }));
+  const dropped = recorded.filter((old) => !wanted.some((object) => isSameIdentity(object, old)));
+  const objects = [...wanted, ...(prune ? [] : dropped)];
   const asset: HeldAsset = { ...held, name: step.name, kind: "manifest", owners, digest, objects };
   return {
     step,
     desired,
-    obsolete: prune ? dropped.toReversed().map((object) => ({ ...identityOf(object), automatic: true })) : [],
+    obsolete: prune ? dropped.toReversed().map((object) => ({ ...object, automatic: true })) : [],
     held,
     asset: isUnchanged(held, asset) ? held : asset,
   };
@@ -124,7 +128,8 @@ function prepareUninstall(step: Step, held: HeldAsset | undefined, options: Mani
   }
   const recorded = held?.objects ?? [];
   const isGone = !fs.existsSync(join(options.source, step.name));
-  const named = step.pruned === true || (isGone && held !== undefined) ? [] : readManifest(step.name, options).desired;
+  const read = step.pruned === true || (isGone && held !== undefined) ? [] : readManifest(step.name, options).desired;
+  const named = read.map((object) => recorded.find((old) => isSameIdentity({ ...old, ...object }, old)) ?? object);
   const more = recorded.filter((old) => !named.some((object) => isSameIdentity(object, old)));
   const obsolete = [...more, ...named].toReversed();
   const automatic = step.pruned === true;
@@ -212,8 +217,8 @@ export class CheckedManifests implements OutsideChange {
     owner: string,
     signal: AbortSignal,
   ): Promise<CheckedManifests> {
-    const { kubeconfig, context, env, timeout, forceConflicts } = options;
-    const api = new Api(findAccess({ kubeconfig, context, env }), Date.now() + timeout, signal);
+    const { timeout, forceConflicts } = options;
+    const api = new Api(findAccess(options), Date.now() + timeout, signal);
     const fieldManager = owner === "cni-node" ? owner : `cni-node.${owner}`;
     const checked = new CheckedManifests(api, { fieldManager, forceConflicts });
     for (const manifest of manifests) await checked.#check(manifest);

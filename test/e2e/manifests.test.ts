@@ -818,6 +818,25 @@ data:
       assert.equal(fs.existsSync(join(at.node.netd, ".cni-node")), false);
     });
 
+    for (const isFileGone of [false, true]) {
+      const file = isFileGone ? "whose file is gone" : "whose file is there";
+      test(`a manifest ${file} is deleted where it was applied, whatever the kubeconfig's namespace is by then`, async () => {
+        const name = isFileGone ? "applied-gone" : "applied-there";
+        const rules = [{ verbs: ["get", "create", "patch", "delete"], apiGroups: [""], resources: ["configmaps"] }];
+        await using at = await scene(name, rules);
+        const elsewhere = at.proxy.kubeconfig(cluster.adminKubeconfig);
+        await create("/api/v1/namespaces/default/configmaps", { metadata: { name } });
+        at.node.manifest("a.yaml", JSON.stringify({ apiVersion: "v1", kind: "ConfigMap", metadata: { name } }));
+        await at.succeeds(["install", "--manifests=a.yaml"]);
+        assert.notEqual(await at.configMapIs(name), undefined);
+        if (isFileGone) fs.rmSync(join(at.node.manifests, "a.yaml"));
+        const ran = await at.node.run(["uninstall", "--manifests=a.yaml", `--kubeconfig=${elsewhere}`]);
+        assert.equal(ran.exitCode, 0, ran.stderr);
+        assert.equal(await at.configMapIs(name), undefined);
+        assert.equal((await get(`/api/v1/namespaces/default/configmaps/${name}`)).status, 200);
+      });
+    }
+
     test("also deletes what an earlier version of the manifest applied", async () => {
       await using at = await scene("earlier");
       at.node.manifest("a.yaml", `${at.configMap("a", {})}---\n${at.configMap("b", {})}`);

@@ -106,7 +106,7 @@ export class Cluster {
     const tried = await this.#try(path, bodyOf(desired, resource), live);
     if (isDenied(tried, "patch")) return this.#checkWithoutPatch(desired, resource, path, live, tried);
     if (!isAccepted(tried)) return refused(desired, resource, tried);
-    const result = withoutDropped(tried.body as JsonObject, clientSideManagers(live), this.#options.fieldManager);
+    const result = withoutDropped(tried.body as JsonObject, live, this.#options.fieldManager);
     const outcome = live === undefined ? "created" : isSame(live, result) ? "unchanged" : "configured";
     return { desired, resource, path, outcome, live, result, createOnly: false };
   }

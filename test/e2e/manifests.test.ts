@@ -645,6 +645,37 @@ data:
       assert.deepEqual((await get(path("ours"))).body.metadata?.["labels"], { x: "1", z: "theirs" });
     });
 
+    test("of kubectl apply that are defaults are no difference, and go with what they belong to", async () => {
+      await using at = await scene("migrated-defaults");
+      const set = (...containers: string[]): string => {
+        const labels = { app: "a" };
+        const ports = [{ containerPort: 80 }];
+        const spec = { containers: containers.map((name) => ({ name, image: "a", ports })) };
+        return JSON.stringify({
+          apiVersion: "apps/v1",
+          kind: "DaemonSet",
+          metadata: { name: "a", namespace: "migrated-defaults" },
+          spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec } },
+        });
+      };
+      const { exitCode, stderr } = await cluster.kubectl(["apply", "-f", "-"], set("one", "two"));
+      assert.equal(exitCode, 0, stderr);
+      at.node.manifest("a.yaml", set("one", "two"));
+      assert.match((await at.succeeds(["plan", "--manifests=a.yaml"])).stdout, /^unchanged/u);
+      at.node.manifest("a.yaml", set("one"));
+      const { stdout } = await at.succeeds(["plan", "--manifests=a.yaml"]);
+      assert.match(stdout, /^-.*"name": "two"/mu);
+      assert.doesNotMatch(stdout, /^-.*(?:restartPolicy|maxSurge)/mu);
+      await at.succeeds(["install", "--manifests=a.yaml"]);
+      const { body } = await get("/apis/apps/v1/namespaces/migrated-defaults/daemonsets/a");
+      const { template } = body["spec"] as { template: { spec: { containers: { name: string }[] } } };
+      assert.deepEqual(
+        template.spec.containers.map(({ name }) => name),
+        ["one"],
+      );
+      assert.match((await at.succeeds(["plan", "--manifests=a.yaml"])).stdout, /^unchanged/u);
+    });
+
     test("of kubectl apply stay kubectl's where the manifest says the same", async () => {
       await using at = await scene("migrated-equal");
       const labels = { a: "b" };

@@ -308,6 +308,18 @@ suite("manifests when something goes wrong", { skip: cannotStart }, () => {
         });
       }
 
+      test("admission that takes long is waited for, not asked again", async () => {
+        await using at = await scene("way-admission");
+        at.node.manifest("a.yaml", at.configMap("a", { a: "1" }));
+        at.proxy.onRequest({ method: "PATCH", path: /dryRun/u }, { kind: "slow", bytes: 100, pause: 4000 });
+        const ran = await at.run(["install", "--manifests=a.yaml", "--timeout=2m"]);
+        assert.equal(ran.exitCode, 0, ran.stderr);
+        const tried = at.proxy.requests.filter(
+          ({ method, query }) => method === "PATCH" && query.get("dryRun") !== null,
+        );
+        assert.equal(tried.length, 1);
+      });
+
       test("half-open", async () => {
         await using at = await scene("way-half-open");
         at.node.manifest("a.yaml", at.configMap("a", { a: "1" }));

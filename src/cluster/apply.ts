@@ -12,6 +12,7 @@ import {
   apiFailure,
   describeIdentity,
   Discovery,
+  isAbsent,
   isDefinition,
   isNamespace,
   messageOf,
@@ -113,7 +114,7 @@ export class Cluster {
 
   async #read(identity: Identity, resource: Resource, path: string): Promise<JsonObject | undefined> {
     const response = await this.#api.request({ method: "GET", path });
-    if (response.status === 404) return undefined;
+    if (isAbsent(response)) return undefined;
     if (response.status === 200) return response.body as JsonObject;
     throw apiFailure(
       describeIdentity(identity),
@@ -335,7 +336,7 @@ export class Cluster {
     refuseUnlessDeleted(found, await this.#delete(path, uid));
     for (let attempt = 0; ; attempt++) {
       const now = await this.#api.request({ method: "GET", path });
-      if (now.status === 404) return;
+      if (isAbsent(now)) return;
       if (now.status !== 200) throw apiFailure(describeIdentity(identity), "cannot be read, to see it gone", now);
       const left = now.body as JsonObject;
       if (metadataOf(left).uid !== uid) return;

@@ -37,6 +37,9 @@ function groupOf(apiVersion: string): string {
   return apiVersion.includes("/") ? (apiVersion.split("/")[0] ?? "") : "";
 }
 
+/** What every API server serves. */
+const CORE = "v1";
+
 /** An entry of an APIResourceList. */
 interface ServedResource {
   name: string;
@@ -63,7 +66,11 @@ export class Discovery {
 
   async #ask(apiVersion: string): Promise<ServedResource[]> {
     const response = await this.#api.request({ method: "GET", path: pathOfVersion(apiVersion) });
-    if (response.status === 404) return [];
+    if (response.status === 404 && apiVersion !== CORE) {
+      // Whatever stands in the API's place may know nothing at all; then nothing is said of the kind.
+      if (!this.#known.has(CORE)) await this.#ask(CORE);
+      return [];
+    }
     if (response.status !== 200) throw apiFailure(apiVersion, "cannot be looked up", response);
     const { resources = [] } = response.body as { resources?: ServedResource[] };
     // Those with a slash are subresources.
@@ -71,6 +78,11 @@ export class Discovery {
     this.#known.set(apiVersion, served);
     return served;
   }
+}
+
+/** Is this the API's word that an object is not there? A load balancer's 404 says nothing of it. */
+export function isAbsent({ status, body }: ApiResponse): boolean {
+  return status === 404 && messageOf(body) !== undefined;
 }
 
 /**
@@ -119,7 +131,7 @@ const ADMISSION_HINT = "this is no matter of rights: change the object, or what 
 const HINTS: Record<number, string> = {
   401: "the credentials are not valid or have expired: look at the kubeconfig or the service account",
   403: "grant it to the service account or user that cni-node runs as",
-  404: "apply what is not there first, or in the same run",
+  404: "apply what is not there first, or in the same run; if it is there, look at the address in the kubeconfig",
 };
 
 /** The rule that a Role or ClusterRole needs. */

@@ -398,6 +398,22 @@ suite("manifests when something goes wrong", { skip: cannotStart }, () => {
       );
     });
 
+    test("nothing is known where the address leads: what is to be deleted is not called absent", async () => {
+      await using at = await scene("nothing-known");
+      at.node.manifest("a.yaml", at.configMap("a", { a: "1" }));
+      assert.equal((await at.run(["install", "--manifests=a.yaml"])).exitCode, 0);
+      const text = "404 page not found\n";
+      for (const path of [/./u, /configmaps/u]) {
+        at.proxy.onRequest({ method: "GET", path }, { kind: "answer", status: 404, text, contentType: "text/plain" });
+        const ran = await at.run(["uninstall", "--manifests=a.yaml"]);
+        assert.equal(ran.exitCode, 1, ran.stdout);
+        assert.match(ran.stderr, /HTTP status 404\n {2}hint: .*address/u);
+      }
+      assert.deepEqual(await dataOf(at.path("a")), { a: "1" });
+      assert.equal((await at.run(["uninstall", "--manifests=a.yaml"])).exitCode, 0);
+      assert.equal(await stateOf(at.path("a")), undefined);
+    });
+
     test("there is no such kubeconfig", async () => {
       await fails("no-file", () => "/nowhere/kubeconfig", /\/nowhere\/kubeconfig: cannot be used as kubeconfig/u);
     });

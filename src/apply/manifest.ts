@@ -11,7 +11,7 @@ import {
   type ClusterOptions,
   type DesiredObject,
   type Found,
-  type Unchecked,
+  type Refused,
 } from "../cluster/apply.ts";
 import { LAST_APPLIED } from "../cluster/managed-fields.ts";
 import { withoutServerFields } from "../cluster/object.ts";
@@ -96,14 +96,18 @@ function prepareInstall(
     sameAsHeld: held?.digest === digest,
     takeOver: options.takeOver,
   });
+  // With the namespace of this access: that of a later one may be another.
+  const { namespace } = findAccess(options);
+  const wanted = desired.map((object) => identityOf({ namespace, ...object }));
   // What an earlier version of the manifest applied stays known, so that an uninstall finds it.
-  const dropped = (held?.objects ?? []).filter((old) => !desired.some((object) => isSameIdentity(object, old)));
-  const objects = [...desired.map(identityOf), ...(prune ? [] : dropped.map(identityOf))];
+  const recorded = (held?.objects ?? []).map((old) => identityOf({ namespace, ...old }));
+  const dropped = recorded.filter((old) => !wanted.some((object) => isSameIdentity(object, old)));
+  const objects = [...wanted, ...(prune ? [] : dropped)];
   const asset: HeldAsset = { ...held, name: step.name, kind: "manifest", owners, digest, objects };
   return {
     step,
     desired,
-    obsolete: prune ? dropped.toReversed().map((object) => ({ ...identityOf(object), automatic: true })) : [],
+    obsolete: prune ? dropped.toReversed().map((object) => ({ ...object, automatic: true })) : [],
     held,
     asset: isUnchanged(held, asset) ? held : asset,
   };
@@ -124,7 +128,8 @@ function prepareUninstall(step: Step, held: HeldAsset | undefined, options: Mani
   }
   const recorded = held?.objects ?? [];
   const isGone = !fs.existsSync(join(options.source, step.name));
-  const named = step.pruned === true || (isGone && held !== undefined) ? [] : readManifest(step.name, options).desired;
+  const read = step.pruned === true || (isGone && held !== undefined) ? [] : readManifest(step.name, options).desired;
+  const named = read.map((object) => recorded.find((old) => isSameIdentity({ ...old, ...object }, old)) ?? object);
   const more = recorded.filter((old) => !named.some((object) => isSameIdentity(object, old)));
   const obsolete = [...more, ...named].toReversed();
   const automatic = step.pruned === true;
@@ -189,18 +194,16 @@ type Obsolete = PreparedManifest["obsolete"][number];
 export class CheckedManifests implements OutsideChange {
   readonly #api: Api;
   readonly #cluster: Cluster;
-  readonly #manifests: readonly PreparedManifest[];
-  readonly #checked: (Checked | Unchecked)[] = [];
+  readonly #checked: (Checked | Refused)[] = [];
   readonly #applied: Applied[] = [];
   /** What is being applied. */
   #begun: Checked | undefined;
   readonly #obsolete: Found[] = [];
   readonly #results = new Map<PreparedManifest, StepResult[]>();
 
-  private constructor(api: Api, options: ClusterOptions, manifests: readonly PreparedManifest[]) {
+  private constructor(api: Api, options: ClusterOptions) {
     this.#api = api;
     this.#cluster = new Cluster(api, options);
-    this.#manifests = manifests;
   }
 
   /**
@@ -214,11 +217,12 @@ export class CheckedManifests implements OutsideChange {
     owner: string,
     signal: AbortSignal,
   ): Promise<CheckedManifests> {
-    const { kubeconfig, context, env, timeout, forceConflicts } = options;
-    const api = new Api(findAccess({ kubeconfig, context, env }), Date.now() + timeout, signal);
+    const { timeout, forceConflicts } = options;
+    const api = new Api(findAccess(options), Date.now() + timeout, signal);
     const fieldManager = owner === "cni-node" ? owner : `cni-node.${owner}`;
-    const checked = new CheckedManifests(api, { fieldManager, forceConflicts }, manifests);
+    const checked = new CheckedManifests(api, { fieldManager, forceConflicts });
     for (const manifest of manifests) await checked.#check(manifest);
+    for (const object of checked.#checked) refuseUnlessComing(object, checked.#checked);
     for (const manifest of manifests) await checked.#findObsolete(manifest, options.nodeName);
     return checked;
   }
@@ -243,9 +247,10 @@ export class CheckedManifests implements OutsideChange {
       results.push({ action, kind, name, outcome: action === "leave" ? "unchanged" : "kept", reason });
     for (const object of desired) {
       const checked = await this.#cluster.check(object);
-      if (!("outcome" in checked)) this.#refuseUnlessComing(checked);
-      this.#checked.push(checked);
-      results.push({ action, kind, name, ...resultOf(checked) });
+      const twin = this.#checked.find((other) => isSameIdentity(other.desired, checked.desired));
+      if (twin === undefined) this.#checked.push(checked);
+      else refuseUnlessEqual(checked.desired, twin.desired);
+      results.push({ action, kind, name, ...(twin === undefined ? resultOf(checked) : repeated(twin)) });
     }
   }
 
@@ -255,20 +260,6 @@ export class CheckedManifests implements OutsideChange {
       const result = await this.#find(object, nodeName);
       this.#results.get(manifest)?.push({ action: "uninstall", kind, name, ...result });
     }
-  }
-
-  /** What cannot be checked now must become so by this run: its kind or namespace is applied by it. */
-  #refuseUnlessComing({ desired, missing, reason }: Unchecked): void {
-    const all = this.#manifests.flatMap((manifest) => manifest.desired);
-    const isComing = (other: DesiredObject): boolean =>
-      missing === "kind" ? defines(other, desired) : isNamespace(other) && other.name === desired.namespace;
-    if (all.some(isComing)) return;
-    throw new Failure({
-      code: "api-refused",
-      subject: `${desired.file}: ${describeIdentity(desired)}`,
-      problem: `cannot be applied: ${reason}`,
-      hint: "apply the CustomResourceDefinition or the Namespace first, or in the same run",
-    });
   }
 
   async #find(object: Obsolete, nodeName: string | undefined): Promise<Omit<StepResult, "action" | "kind" | "name">> {
@@ -295,26 +286,22 @@ export class CheckedManifests implements OutsideChange {
     const first = this.#checked.filter((object) => isFoundation(object.desired));
     const rest = this.#checked.filter((object) => !isFoundation(object.desired));
     for (const object of first) await this.#apply(object);
-    const ready: (Checked | Unchecked)[] = [];
+    const ready: (Checked | Refused)[] = [];
     for (const object of rest) ready.push("outcome" in object ? object : await this.#cluster.check(object.desired));
+    for (const object of ready) refuseUnlessComing(object, ready);
     for (const object of ready) await this.#apply(object);
   }
 
-  async #apply(object: Checked | Unchecked): Promise<void> {
-    if (!("outcome" in object)) {
-      throw new Failure({
-        code: "api-refused",
-        subject: `${object.desired.file}: ${describeIdentity(object.desired)}`,
-        problem: `cannot be applied: ${object.reason}`,
-      });
-    }
-    if (object.outcome !== "unchanged") {
-      this.#begun = object;
-      const applied = await this.#cluster.apply(object);
+  async #apply(object: Checked | Refused): Promise<void> {
+    const checked = "outcome" in object ? object : await this.#cluster.check(object.desired);
+    if (!("outcome" in checked)) throw checked.failure;
+    if (checked.outcome !== "unchanged") {
+      this.#begun = checked;
+      const applied = await this.#cluster.apply(checked);
       this.#begun = undefined;
       if (applied !== undefined) this.#applied.push(applied);
     }
-    await this.#cluster.waitUntilServed(object);
+    await this.#cluster.waitUntilServed(checked);
   }
 
   async undo(): Promise<{ undone: number; stuck: string[] }> {
@@ -375,6 +362,30 @@ function isFoundation(identity: Identity): boolean {
   return isDefinition(identity) || isNamespace(identity);
 }
 
+/** What is refused now must be accepted once other objects of this run are there. */
+function refuseUnlessComing(object: Checked | Refused, all: readonly (Checked | Refused)[]): void {
+  if ("outcome" in object) return;
+  const { desired, isUnknownKind, reason, failure } = object;
+  const isAwaited = (other: Checked | Refused): boolean => {
+    if (other === object || ("outcome" in other && other.outcome === "unchanged")) return false;
+    if (defines(other.desired, desired)) return true;
+    return !isUnknownKind && /\bfound\b/u.test(reason) && reason.split(/[\s"/]/u).includes(other.desired.name);
+  };
+  const isDefined = isUnknownKind && all.some((other) => defines(other.desired, desired));
+  if (!isDefined && !all.some(isAwaited)) throw failure;
+}
+
+/** With every run they would take each other's fields away. */
+function refuseUnlessEqual(object: DesiredObject, twin: DesiredObject): void {
+  if (isEqualJson(object.value, twin.value)) return;
+  throw new Failure({
+    code: "manifest-invalid",
+    subject: `${object.file}: ${describeIdentity(object)}`,
+    problem: `is also in ${twin.file}, and not the same there`,
+    hint: "keep one of them",
+  });
+}
+
 /** Does this CustomResourceDefinition define that object's kind? */
 function defines(definition: DesiredObject, { apiVersion, kind }: Identity): boolean {
   if (!isDefinition(definition)) return false;
@@ -398,7 +409,11 @@ function objectionToRemoval(
   return `it is not of node ${nodeName}, others may use it`;
 }
 
-function resultOf(object: Checked | Unchecked): Pick<StepResult, "object" | "outcome" | "reason" | "texts"> {
+function repeated({ desired }: Checked | Refused): Pick<StepResult, "object" | "outcome" | "reason"> {
+  return { object: describeIdentity(desired), outcome: "unchanged", reason: `the same as in ${desired.file}` };
+}
+
+function resultOf(object: Checked | Refused): Pick<StepResult, "object" | "outcome" | "reason" | "texts"> {
   const described = describeIdentity(object.desired);
   if (!("outcome" in object)) {
     return { object: described, outcome: "created", reason: `not checked: ${object.reason}` };

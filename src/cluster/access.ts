@@ -1,12 +1,14 @@
 /** How the Kubernetes API is reached: a kubeconfig, or the service account of the pod. */
 import * as fs from "node:fs";
+import type * as http from "node:http";
 import * as https from "node:https";
 import { isIPv6 } from "node:net";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 
 import { KubeConfig } from "@kubernetes/client-node";
+import { parse } from "yaml";
 
-import { Failure, reasonOf, systemFailure } from "../errors.ts";
+import { Failure, reasonOf } from "../errors.ts";
 
 /** Where the API is, and who we are to it. */
 export interface Access {
@@ -34,23 +36,59 @@ const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
  * @throws Failure `kubeconfig-invalid`, `no-cluster`.
  */
 export function findAccess({ kubeconfig, context, env, serviceAccount = SERVICE_ACCOUNT }: AccessRequest): Access {
-  const config = kubeconfig === undefined ? inCluster(env, serviceAccount) : fromFiles(kubeconfig);
-  const tokenFile = kubeconfig === undefined ? join(serviceAccount, "token") : undefined;
+  const source = kubeconfig ?? serviceAccount;
+  const { config, tokenFiles } = kubeconfig === undefined ? inCluster(env, serviceAccount) : fromFiles(kubeconfig);
   if (context !== undefined) chooseContext(config, context);
   allowPlainHttp(config);
   const cluster = config.getCurrentCluster();
-  if (cluster === null) throw invalid(kubeconfig ?? "kubeconfig", "its current context names no cluster");
-  const namespace = config.getContextObject(config.getCurrentContext())?.namespace?.trim() ?? "";
+  if (cluster === null) throw invalid(source, "its current context names no cluster");
+  const server = URL.parse(cluster.server);
+  if (server === null || !/^https?:$/u.test(server.protocol)) {
+    throw invalid(source, `its server ${JSON.stringify(cluster.server)} is no address that begins with https://`);
+  }
+  const { user = "", namespace = "" } = config.getContextObject(config.getCurrentContext()) ?? {};
+  if (user !== "" && config.getCurrentUser() === null) {
+    throw invalid(source, `its current context names the user ${JSON.stringify(user)}, which it does not have`);
+  }
+  const tokenFile = tokenFiles.get(user);
   return {
-    server: new URL(cluster.server),
-    namespace: namespace === "" ? "default" : namespace,
+    server,
+    namespace: namespace.trim() || "default",
     async options() {
       const options: https.RequestOptions = {};
-      await config.applyToHTTPSOptions(options);
-      if (tokenFile !== undefined) options.headers = { Authorization: `Bearer ${readToken(tokenFile)}` };
+      try {
+        await config.applyToHTTPSOptions(options);
+        if (tokenFile !== undefined) options.headers = withToken(options.headers, tokenFile);
+      } catch (error) {
+        throw noCredentials(config, source, error);
+      }
       return { ...options, ...withProxy(options.agent, env) };
     },
   };
+}
+
+/** client-node knows no tokenFile of a kubeconfig, and keeps a pod's token for a minute, also one that was replaced. */
+function withToken(headers: https.RequestOptions["headers"], file: string): http.OutgoingHttpHeaders {
+  const token = fs.readFileSync(file, "utf8").trim();
+  return { ...(headers as http.OutgoingHttpHeaders), Authorization: `Bearer ${token}` };
+}
+
+/** A program's answer is not told: it holds the credentials. */
+function noCredentials(config: KubeConfig, source: string, error: unknown): Failure {
+  const { exec } = (config.getCurrentUser() ?? {}) as { exec?: { command?: string } };
+  const isAnswer = error instanceof SyntaxError || error instanceof TypeError;
+  const { path = "" } = error as NodeJS.ErrnoException;
+  const why = isAnswer ? "it printed no ExecCredential with a status" : reasonOf(error).trim();
+  return new Failure({
+    code: "kubeconfig-invalid",
+    subject: source,
+    problem:
+      exec === undefined
+        ? `the credentials cannot be read: ${path === "" ? "" : `${path}: `}${why}`
+        : `the program ${exec.command ?? ""} gives no credentials: ${why}`,
+    hint: "look at the user and the cluster in the kubeconfig, and at what they name",
+    cause: error,
+  });
 }
 
 function chooseContext(config: KubeConfig, name: string): void {
@@ -65,15 +103,6 @@ function chooseContext(config: KubeConfig, name: string): void {
     });
   }
   config.setCurrentContext(name);
-}
-
-/** client-node keeps a token for a minute, also one that has been replaced. */
-function readToken(file: string): string {
-  try {
-    return fs.readFileSync(file, "utf8").trim();
-  } catch (error) {
-    throw systemFailure(file, "the token of the service account cannot be read", error);
-  }
 }
 
 /** A server without TLS, such as that of `kubectl proxy`; never with credentials, which anybody could read. */
@@ -91,21 +120,49 @@ function withProxy(agent: https.RequestOptions["agent"], env: AccessRequest["env
   return { agent: new https.Agent({ ...agent.options, proxyEnv: { ...env } }) };
 }
 
-function fromFiles(paths: string): KubeConfig {
+/** A kubeconfig, and the files of tokens by their users. */
+interface Loaded {
+  config: KubeConfig;
+  tokenFiles: ReadonlyMap<string, string>;
+}
+
+/** Of several files those that are not there do not count, and of entries with one name the first, as with kubectl. */
+function fromFiles(paths: string): Loaded {
   const files = paths.split(delimiter).filter((path) => path !== "");
-  const configs = files.map((file) => {
-    const config = new KubeConfig();
-    try {
-      config.loadFromFile(file);
-    } catch (error) {
-      throw invalid(file, reasonOf(error), error);
-    }
-    return config;
-  });
-  const [first, ...more] = configs;
+  const present = files.filter((file) => fs.existsSync(file));
+  const [first, ...more] = (present.length === 0 ? files : present).map(fromFile);
   if (first === undefined) throw invalid("kubeconfig", "no file is named");
-  for (const config of more) first.mergeConfig(config, true);
-  return first;
+  const { config } = first;
+  const tokenFiles = new Map(first.tokenFiles);
+  for (const { config: other, tokenFiles: others } of more) {
+    config.currentContext ||= other.currentContext;
+    config.clusters.push(...other.clusters.filter(({ name }) => config.getCluster(name) === null));
+    for (const user of other.users.filter(({ name }) => config.getUser(name) === null)) {
+      config.users.push(user);
+      const file = others.get(user.name);
+      if (file !== undefined) tokenFiles.set(user.name, file);
+    }
+    config.contexts.push(...other.contexts.filter(({ name }) => config.getContextObject(name) === null));
+  }
+  return { config, tokenFiles };
+}
+
+function fromFile(file: string): Loaded {
+  const config = new KubeConfig();
+  try {
+    config.loadFromFile(file);
+    return { config, tokenFiles: tokenFilesOf(file) };
+  } catch (error) {
+    throw invalid(file, reasonOf(error), error);
+  }
+}
+
+function tokenFilesOf(file: string): ReadonlyMap<string, string> {
+  const { users } = parse(fs.readFileSync(file, "utf8")) as {
+    users?: { name: string; user?: { tokenFile?: string } }[];
+  };
+  const named = (users ?? []).flatMap(({ name, user }) => (user?.tokenFile ? [[name, user.tokenFile] as const] : []));
+  return new Map(named.map(([name, tokenFile]) => [name, resolve(dirname(file), tokenFile)]));
 }
 
 function invalid(subject: string, why: string, cause?: unknown): Failure {
@@ -118,7 +175,7 @@ function invalid(subject: string, why: string, cause?: unknown): Failure {
   });
 }
 
-function inCluster(env: AccessRequest["env"], serviceAccount: string): KubeConfig {
+function inCluster(env: AccessRequest["env"], serviceAccount: string): Loaded {
   const host = env["KUBERNETES_SERVICE_HOST"];
   const tokenFile = join(serviceAccount, "token");
   if (!host || !fs.existsSync(tokenFile)) {
@@ -145,5 +202,5 @@ function inCluster(env: AccessRequest["env"], serviceAccount: string): KubeConfi
     ],
     currentContext: "pod",
   });
-  return config;
+  return { config, tokenFiles: new Map([["pod", tokenFile]]) };
 }

@@ -3,6 +3,7 @@
  * What is equal is not written. Objects are sent and compared as plain data, nothing of them is lost.
  */
 import { Failure } from "../errors.ts";
+import { isSecret } from "../secrets.ts";
 import type { JsonObject, JsonValue } from "./json.ts";
 import { clientSideManagers, mergedFields, withoutDropped } from "./managed-fields.ts";
 import { conditionsOf, contains, isSame, metadataOf } from "./object.ts";
@@ -11,7 +12,9 @@ import {
   apiFailure,
   describeIdentity,
   Discovery,
+  isAbsent,
   isDefinition,
+  isNamespace,
   messageOf,
   pathOf,
   ruleFor,
@@ -40,12 +43,13 @@ export interface Checked {
   createOnly: boolean;
 }
 
-/** An object that cannot be checked before something of the same run is there. */
-export interface Unchecked {
+/** An object that the server refuses, perhaps only until something of the same run is there. */
+export interface Refused {
   desired: DesiredObject;
-  /** What must be there first. */
-  missing: "kind" | "namespace";
+  isUnknownKind: boolean;
+  /** In the server's words. */
   reason: string;
+  failure: Failure;
 }
 
 /** An object that was written, and as what. */
@@ -93,29 +97,24 @@ export class Cluster {
   /**
    * Reads an object and tries on the server what applying it would do. Writes nothing.
    *
-   * @throws Failure `api-forbidden`, `api-refused`, `apply-conflict`, `role-lacks-patch`.
+   * @throws Failure `api-forbidden`, `apply-conflict`, `not-gone`.
    */
-  async check(wanted: DesiredObject): Promise<Checked | Unchecked> {
+  async check(wanted: DesiredObject): Promise<Checked | Refused> {
     const { object: desired, resource } = await this.locate(wanted);
-    if (resource === undefined) {
-      const reason = `the server does not know ${wanted.kind} of ${wanted.apiVersion}`;
-      return { desired: wanted, missing: "kind", reason };
-    }
+    if (resource === undefined) return unknownKind(wanted);
     const path = pathOf(desired, resource);
-    const live = await this.#read(desired, resource, path);
+    const live = await this.#readLasting(desired, resource, path);
     const tried = await this.#try(path, bodyOf(desired, resource), live);
     if (isDenied(tried, "patch")) return this.#checkWithoutPatch(desired, resource, path, live, tried);
-    if (tried.status === 404 && live === undefined) {
-      return { desired, missing: "namespace", reason: messageOf(tried.body) ?? "its namespace is not there" };
-    }
-    const result = withoutDropped(accepted(desired, tried), clientSideManagers(live), this.#options.fieldManager);
+    if (!isAccepted(tried)) return refused(desired, resource, tried);
+    const result = withoutDropped(tried.body as JsonObject, live, this.#options.fieldManager);
     const outcome = live === undefined ? "created" : isSame(live, result) ? "unchanged" : "configured";
     return { desired, resource, path, outcome, live, result, createOnly: false };
   }
 
   async #read(identity: Identity, resource: Resource, path: string): Promise<JsonObject | undefined> {
     const response = await this.#api.request({ method: "GET", path });
-    if (response.status === 404) return undefined;
+    if (isAbsent(response)) return undefined;
     if (response.status === 200) return response.body as JsonObject;
     throw apiFailure(
       describeIdentity(identity),
@@ -123,6 +122,17 @@ export class Cluster {
       response,
       response.status === 403 ? ruleFor(["get"], resource) : undefined,
     );
+  }
+
+  /** Waits for the end of an object that is being deleted: it could only be applied to go. */
+  async #readLasting(identity: Identity, resource: Resource, path: string): Promise<JsonObject | undefined> {
+    for (let attempt = 0; ; attempt++) {
+      const live = await this.#read(identity, resource, path);
+      if (live === undefined) return undefined;
+      if (metadataOf(live)["deletionTimestamp"] === undefined) return live;
+      if (this.#api.expired) throw notGone(identity, live);
+      await this.#api.pause(attempt);
+    }
   }
 
   async #patch(
@@ -161,27 +171,22 @@ export class Cluster {
     resource: Resource,
     path: string,
     live: JsonObject | undefined,
-    refused: ApiResponse,
-  ): Promise<Checked | Unchecked> {
+    denied: ApiResponse,
+  ): Promise<Checked | Refused> {
     const common = { desired, resource, path, live, createOnly: true };
     if (live !== undefined) {
       if (contains(live, desired.value)) return { ...common, outcome: "unchanged", result: live };
       const hint = ruleFor(["patch"], resource, desired.name);
-      throw apiFailure(subjectOf(desired), "differs from what is there and cannot be changed", refused, hint);
+      throw apiFailure(subjectOf(desired), "differs from what is there and cannot be changed", denied, hint);
     }
     const tried = await this.#create(desired, resource, true);
-    if (tried.status === 404) {
-      return { desired, missing: "namespace", reason: messageOf(tried.body) ?? "its namespace is not there" };
-    }
     if (tried.status === 409) {
       // Somebody has made it in between.
       const made = await this.#read(desired, resource, path);
-      if (made !== undefined) return this.#checkWithoutPatch(desired, resource, path, made, refused);
+      if (made !== undefined) return this.#checkWithoutPatch(desired, resource, path, made, denied);
     }
-    if (isDenied(tried, "create")) {
-      throw apiFailure(subjectOf(desired), "cannot be created", tried, ruleFor(["create", "patch"], resource));
-    }
-    return { ...common, outcome: "created", result: accepted(desired, tried) };
+    if (!isAccepted(tried)) return refused(desired, resource, tried);
+    return { ...common, outcome: "created", result: tried.body as JsonObject };
   }
 
   async #create(desired: DesiredObject, resource: Resource, dryRun: boolean): Promise<ApiResponse> {
@@ -206,21 +211,23 @@ export class Cluster {
     const { desired, resource, path, live, createOnly } = checked;
     if (createOnly) {
       const made = await this.#create(desired, resource, false);
-      return made.status === 409 ? this.#existsNow(checked, made) : { checked, after: accepted(desired, made) };
+      return made.status === 409
+        ? this.#existsNow(checked, made)
+        : { checked, after: accepted(desired, resource, made) };
     }
     await this.#migrate(path, desired, live);
     const response = await this.#patch(path, bodyOf(desired, resource), {
       dryRun: false,
       force: this.#options.forceConflicts,
     });
-    return { checked, after: accepted(desired, response) };
+    return { checked, after: accepted(desired, resource, response) };
   }
 
   /** Made by another node, or by an attempt of ours whose answer was lost. */
-  async #existsNow({ desired, resource, path }: Checked, refused: ApiResponse): Promise<undefined> {
+  async #existsNow({ desired, resource, path }: Checked, conflict: ApiResponse): Promise<undefined> {
     const live = await this.#read(desired, resource, path);
     if (live !== undefined && contains(live, desired.value)) return undefined;
-    throw apiFailure(subjectOf(desired), "cannot be created", refused, ruleFor(["patch"], resource, desired.name));
+    throw apiFailure(subjectOf(desired), "cannot be created", conflict, ruleFor(["patch"], resource, desired.name));
   }
 
   /** Fields that `kubectl apply` manages on the client's side become ours, so that those we drop go, as with kubectl. */
@@ -329,11 +336,11 @@ export class Cluster {
     refuseUnlessDeleted(found, await this.#delete(path, uid));
     for (let attempt = 0; ; attempt++) {
       const now = await this.#api.request({ method: "GET", path });
-      if (now.status === 404) return;
+      if (isAbsent(now)) return;
       if (now.status !== 200) throw apiFailure(describeIdentity(identity), "cannot be read, to see it gone", now);
-      const metadata = metadataOf(now.body as JsonObject);
-      if (metadata.uid !== uid) return;
-      if (this.#api.expired) throw notGone(identity, metadata.finalizers);
+      const left = now.body as JsonObject;
+      if (metadataOf(left).uid !== uid) return;
+      if (this.#api.expired) throw notGone(identity, left);
       await this.#api.pause(attempt);
     }
   }
@@ -385,16 +392,50 @@ function bodyOf({ value, namespace }: DesiredObject, { namespaced }: Resource): 
   return { ...value, metadata: { ...(value["metadata"] as JsonObject), namespace: namespace ?? "" } };
 }
 
-function accepted(desired: DesiredObject, response: ApiResponse): JsonObject {
-  if (response.status === 200 || response.status === 201) return response.body as JsonObject;
+function isAccepted({ status }: ApiResponse): boolean {
+  return status === 200 || status === 201;
+}
+
+function accepted(desired: DesiredObject, resource: Resource, response: ApiResponse): JsonObject {
+  if (isAccepted(response)) return response.body as JsonObject;
+  throw refused(desired, resource, response).failure;
+}
+
+/** @throws Failure where it does not depend on what else is there. */
+function refused(desired: DesiredObject, resource: Resource, response: ApiResponse): Refused {
   const conflicts = response.status === 409 ? conflictsOf(response.body) : [];
-  if (conflicts.length === 0) throw apiFailure(subjectOf(desired), "was refused", response);
-  throw new Failure({
-    code: "apply-conflict",
+  if (conflicts.length > 0) {
+    throw new Failure({
+      code: "apply-conflict",
+      subject: subjectOf(desired),
+      problem: `others manage fields that it sets: ${conflicts.join("; ")}`,
+      hint: "leave these fields to them, or take them over with --force-conflicts",
+    });
+  }
+  const reason = withoutSecrets(desired, messageOf(response.body) ?? `HTTP status ${response.status}`);
+  const said = { status: response.status, body: { message: reason } };
+  if (isDenied(response, "create")) {
+    throw apiFailure(subjectOf(desired), "cannot be created", said, ruleFor(["create", "patch"], resource));
+  }
+  return { desired, isUnknownKind: false, reason, failure: apiFailure(subjectOf(desired), "was refused", said) };
+}
+
+/** The server quotes a value that is of another type than it should be, such as a password of digits only. */
+function withoutSecrets({ kind }: Identity, said: string): string {
+  return said.replaceAll(/^(.*: expected .*, got ).*$/gmu, (line, path: string) =>
+    kind === "Secret" || isSecret(path) ? `${path}***` : line,
+  );
+}
+
+function unknownKind(desired: DesiredObject): Refused {
+  const reason = `the server does not know ${desired.kind} of ${desired.apiVersion}`;
+  const failure = new Failure({
+    code: "api-refused",
     subject: subjectOf(desired),
-    problem: `others manage fields that it sets: ${conflicts.join("; ")}`,
-    hint: "leave these fields to them, or take them over with --force-conflicts",
+    problem: `cannot be applied: ${reason}`,
+    hint: "apply the CustomResourceDefinition first, or in the same run",
   });
+  return { desired, isUnknownKind: true, reason, failure };
 }
 
 /** `.data.a is managed by kubectl-edit`: each cause names a manager and a field. */
@@ -409,8 +450,12 @@ function subjectOf({ file, ...identity }: DesiredObject): string {
   return `${file}: ${describeIdentity(identity)}`;
 }
 
-function notGone(identity: Identity, finalizers: readonly string[] = []): Failure {
-  const why = finalizers.length === 0 ? "it is still there" : `it waits for its finalizers ${finalizers.join(", ")}`;
+function notGone(identity: Identity, live: JsonObject): Failure {
+  const { finalizers = [] } = metadataOf(live);
+  const own = finalizers.length === 0 ? [] : [`it waits for its finalizers ${finalizers.join(", ")}`];
+  // A namespace says so of what is in it.
+  const inside = isNamespace(identity) ? conditionsOf(live).filter(({ status }) => status === "True") : [];
+  const why = [...own, ...inside.map(({ message }) => message)].join("; ") || "it is still there";
   return new Failure({
     code: "not-gone",
     subject: describeIdentity(identity),

@@ -26,8 +26,9 @@ function mergeFields(a: JsonObject, b: JsonObject): JsonObject {
 }
 
 /** An object as tried, without the fields that go once those of kubectl's client-side apply have become ours. */
-export function withoutDropped(result: JsonObject, managers: readonly JsonObject[], fieldManager: string): JsonObject {
-  if (managers.length === 0) return result;
+export function withoutDropped(result: JsonObject, live: JsonObject | undefined, fieldManager: string): JsonObject {
+  const managers = clientSideManagers(live);
+  if (live === undefined || managers.length === 0) return result;
   const { managedFields = [] } = metadataOf(result);
   const isMigrated = ({ manager, operation }: JsonObject): boolean =>
     managers.some((other) => other["manager"] === manager && other["operation"] === operation);
@@ -35,23 +36,40 @@ export function withoutDropped(result: JsonObject, managers: readonly JsonObject
   const kept = managedFields
     .filter((entry) => !isMigrated(entry) || (entry["manager"] === fieldManager && entry["operation"] === "Apply"))
     .reduce<JsonObject>((union, entry) => mergeFields(union, entry["fieldsV1"] as JsonObject), {});
-  return withoutFields(result, given, kept) as JsonObject;
+  return withoutFields(result, given, kept, lastApplied(live) ?? result) as JsonObject;
 }
 
-/** Without what `dropped` names and `kept` does not; both as managedFields write them. */
-function withoutFields(value: JsonValue, dropped: JsonObject, kept: JsonObject): JsonValue {
+/** What `kubectl apply` was given. It also manages the defaults beside, but without it they are the same again. */
+function lastApplied(live: JsonObject): JsonObject | undefined {
+  const { annotations = {} } = metadataOf(live) as { annotations?: JsonObject };
+  try {
+    const applied = parseJson(annotations[LAST_APPLIED] as string) as JsonObject;
+    // In another version, the same field may have another place.
+    return applied["apiVersion"] === live["apiVersion"] ? applied : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Without what `dropped` names and `kept` does not, as managedFields write them, and `applied` has. */
+function withoutFields(value: JsonValue, dropped: JsonObject, kept: JsonObject, applied: JsonValue): JsonValue {
   if (typeof value !== "object" || value === null) return value;
   let left = value;
   for (const [field, below] of Object.entries(dropped)) {
-    const index = indexOf(left, field);
-    if (index === undefined) continue;
+    const index = indexOf(left, field, (item, keys) => contains(item, keys));
+    // A key that has a default need not have been given.
+    const given = indexOf(applied, field, (item, keys) => contains({ ...keys, ...(item as JsonObject) }, keys));
+    if (index === undefined || given === undefined) continue;
     // The annotation itself is no difference: an object that kubectl keeps as it is wanted stays as it is.
     if (field === `f:${LAST_APPLIED}`) continue;
     const present = (left as JsonObject)[index] as JsonValue;
     const keptBelow = kept[field] as JsonObject | undefined;
-    const rest = withoutFields(present, below as JsonObject, keptBelow ?? {});
-    // A dot says that the field itself is held, not only what is below it.
-    const isHeld = isLeaf(below) || (Object.hasOwn(below as JsonObject, ".") && isEmpty(rest));
+    const without = (what: JsonValue): JsonValue => withoutFields(present, below as JsonObject, keptBelow ?? {}, what);
+    const appliedBelow = (applied as JsonObject)[given] as JsonValue;
+    const rest = without(appliedBelow);
+    // A dot says that the field itself is held, not only what is below it: it goes with its defaults.
+    const isBare = (): boolean => isEmpty(appliedBelow === present ? rest : without(present));
+    const isHeld = isLeaf(below) || (Object.hasOwn(below as JsonObject, ".") && isBare());
     const isGone = keptBelow === undefined && isHeld;
     left = withField(left, index, isGone ? undefined : rest);
   }
@@ -75,12 +93,19 @@ function withField(value: JsonObject | JsonValue[], index: string, field: JsonVa
 }
 
 /** Where a field of managedFields is: `f:` a key, `k:` an item by its keys, `v:` an item by its value. */
-function indexOf(value: JsonObject | JsonValue[], field: string): string | undefined {
+function indexOf(
+  value: JsonValue,
+  field: string,
+  hasKeys: (item: JsonValue, keys: JsonObject) => boolean,
+): string | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
   const [, type, text = ""] = /^([fkv]):(.*)$/su.exec(field) ?? [];
   if (type === "f") return !Array.isArray(value) && Object.hasOwn(value, text) ? text : undefined;
   if (type === undefined || !Array.isArray(value)) return undefined;
   const wanted = parseJson(text);
-  const found = value.findIndex((item) => (type === "k" ? contains(item, wanted) : isEqualJson(item, wanted)));
+  const found = value.findIndex((item) =>
+    type === "k" ? hasKeys(item, wanted as JsonObject) : isEqualJson(item, wanted),
+  );
   return found < 0 ? undefined : String(found);
 }
 

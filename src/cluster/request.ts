@@ -22,7 +22,9 @@ export interface ApiResponse {
 }
 
 /** An attempt that is not answered is given up after this, so that a connection which is half open is noticed. */
-const ATTEMPT_MS = 15_000;
+const READ_MS = 15_000;
+/** The same for what goes by admission webhooks, one of which may take 30 seconds before it is ignored. */
+const WRITE_MS = 40_000;
 /** What every attempt may take, also when the run's time is over: undoing is tried at least once. */
 const SHORTEST_ATTEMPT_MS = 2_000;
 const FIRST_PAUSE_MS = 200;
@@ -93,7 +95,8 @@ export class Api {
   }
 
   async #attempt(request: ApiRequest, signal: AbortSignal): Promise<(ApiResponse & { retryAfter?: number }) | Error> {
-    const patience = Math.max(SHORTEST_ATTEMPT_MS, Math.min(ATTEMPT_MS, this.#deadline - Date.now()));
+    const longest = request.method === "GET" ? READ_MS : WRITE_MS;
+    const patience = Math.max(SHORTEST_ATTEMPT_MS, Math.min(longest, this.#deadline - Date.now()));
     try {
       return await send(this.access, request, AbortSignal.any([signal, AbortSignal.timeout(patience)]));
     } catch (error) {
@@ -118,10 +121,10 @@ function isChange({ method, query }: ApiRequest): boolean {
   return method !== "GET" && query?.["dryRun"] === undefined;
 }
 
-/** A certificate that is not trusted, or is for another name, will not be another one with the next attempt. */
+/** A certificate that is not trusted or for another name, or a key that is none, will be the same the next time. */
 function isLasting(error: Error): boolean {
   const { code = "" } = error as NodeJS.ErrnoException;
-  return /CERT|UNABLE_TO_VERIFY|SELF_SIGNED/u.test(code);
+  return /CERT|UNABLE_TO_VERIFY|SELF_SIGNED|OSSL|INVALID_CHAR/u.test(code);
 }
 
 /** Is it worth another attempt? Server-side apply answers 500 also to fields that a kind does not have. */

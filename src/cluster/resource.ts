@@ -37,6 +37,9 @@ function groupOf(apiVersion: string): string {
   return apiVersion.includes("/") ? (apiVersion.split("/")[0] ?? "") : "";
 }
 
+/** What every API server serves. */
+const CORE = "v1";
+
 /** An entry of an APIResourceList. */
 interface ServedResource {
   name: string;
@@ -62,9 +65,12 @@ export class Discovery {
   }
 
   async #ask(apiVersion: string): Promise<ServedResource[]> {
-    const path = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-    const response = await this.#api.request({ method: "GET", path });
-    if (response.status === 404) return [];
+    const response = await this.#api.request({ method: "GET", path: pathOfVersion(apiVersion) });
+    if (response.status === 404 && apiVersion !== CORE) {
+      // Whatever stands in the API's place may know nothing at all; then nothing is said of the kind.
+      if (!this.#known.has(CORE)) await this.#ask(CORE);
+      return [];
+    }
     if (response.status !== 200) throw apiFailure(apiVersion, "cannot be looked up", response);
     const { resources = [] } = response.body as { resources?: ServedResource[] };
     // Those with a slash are subresources.
@@ -74,30 +80,58 @@ export class Discovery {
   }
 }
 
-/** The path of an object; `collection`: of all of its kind and namespace. */
+/** Is this the API's word that an object is not there? A load balancer's 404 says nothing of it. */
+export function isAbsent({ status, body }: ApiResponse): boolean {
+  return status === 404 && messageOf(body) !== undefined;
+}
+
+/**
+ * The path of an object; `collection`: of all of its kind and namespace.
+ *
+ * @throws Failure `manifest-invalid`: no object can have such a name.
+ */
 export function pathOf(identity: Identity, resource: Resource, collection = false): string {
-  const { apiVersion, namespace, name } = identity;
-  const base = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-  const within = resource.namespaced ? `/namespaces/${encodeURIComponent(namespace ?? "")}` : "";
-  return `${base}${within}/${resource.name}${collection ? "" : `/${encodeURIComponent(name)}`}`;
+  const { apiVersion, namespace = "", name } = identity;
+  const within = resource.namespaced ? `/namespaces/${segmentOf(namespace)}` : "";
+  return `${pathOfVersion(apiVersion)}${within}/${resource.name}${collection ? "" : `/${segmentOf(name)}`}`;
+}
+
+function pathOfVersion(apiVersion: string): string {
+  return [apiVersion.includes("/") ? "/apis" : "/api", ...apiVersion.split("/").map(segmentOf)].join("/");
+}
+
+/** Another place of the API must not be reached: `.` is all objects of a kind, `..` their namespace, `a/log` a part. */
+function segmentOf(name: string): string {
+  if (name !== "." && name !== ".." && !/[/%]/u.test(name)) return encodeURIComponent(name);
+  throw new Failure({
+    code: "manifest-invalid",
+    subject: JSON.stringify(name),
+    problem: "cannot be a name in Kubernetes: it is . or .., or has a / or %",
+    hint: "look at apiVersion, metadata.name and metadata.namespace of the objects, and at the namespace of the kubeconfig",
+  });
 }
 
 /** Something that the API said no to, in its own words, with what can be done about it. */
 export function apiFailure(subject: string, attempt: string, response: ApiResponse, hint?: string): Failure {
   const { status, body } = response;
   const said = messageOf(body) ?? `HTTP status ${status}`;
-  const more = hint ?? HINTS[status];
+  // Admission says 403, too, of what no right would allow.
+  const isForbidden = status === 403 && /cannot \S+ (?:resource|path) |attempting to grant/u.test(said);
+  const more = hint ?? (status === 403 && !isForbidden ? ADMISSION_HINT : HINTS[status]);
   return new Failure({
-    code: status === 403 ? "api-forbidden" : status === 401 ? "api-unauthorized" : "api-refused",
+    code: isForbidden ? "api-forbidden" : status === 401 ? "api-unauthorized" : "api-refused",
     subject,
     problem: `${attempt}: ${said}`,
     ...(more === undefined ? {} : { hint: more }),
   });
 }
 
+const ADMISSION_HINT = "this is no matter of rights: change the object, or what in the cluster refuses it";
+
 const HINTS: Record<number, string> = {
   401: "the credentials are not valid or have expired: look at the kubeconfig or the service account",
   403: "grant it to the service account or user that cni-node runs as",
+  404: "apply what is not there first, or in the same run; if it is there, look at the address in the kubeconfig",
 };
 
 /** The rule that a Role or ClusterRole needs. */

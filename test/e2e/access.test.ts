@@ -95,6 +95,68 @@ suite("access", { skip: cannotStart }, () => {
     assert.ok(await isThere("by-merged"));
   });
 
+  test("of several files those that are not there do not count, and a name that is there twice is the first's", async () => {
+    const config = read(await cluster.kubeconfigFor({ name: "several", rules }));
+    const empty = write("empty.json", { apiVersion: "v1", kind: "Config" });
+    const whole = write("whole.json", config);
+    const clusters = [{ name: "test", cluster: { server: "https://127.0.0.1:1" } }];
+    const other = write("other.json", { ...config, clusters });
+    const ran = await install("by-several", [], { KUBECONFIG: `/nowhere/config:${empty}:${whole}:${other}` });
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    assert.ok(await isThere("by-several"));
+  });
+
+  test("a token in a file, by its path from the kubeconfig", async () => {
+    const config = read(await cluster.kubeconfigFor({ name: "filed", rules }));
+    fs.writeFileSync(join(cluster.directory, "filed.token"), String(config.users[0]?.user["token"]));
+    const kubeconfig = write("token-file.json", {
+      ...config,
+      users: [{ name: "test", user: { tokenFile: "filed.token" } }],
+    });
+    const ran = await install("by-token-file", [`--kubeconfig=${kubeconfig}`]);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    assert.ok(await isThere("by-token-file"));
+  });
+
+  const executed = (script: string): object => ({
+    exec: { apiVersion: "client.authentication.k8s.io/v1", command: "sh", args: ["-c", script] },
+  });
+  const unusable: [about: string, change: { server?: string; user?: object; named?: string }, message: RegExp][] = [
+    ["a server that is no address", { server: "10.0.0.1:6443" }, /its server "10\.0\.0\.1:6443" is no address/u],
+    ["a server of another kind", { server: "localhost:6443" }, /its server "localhost:6443" is no address/u],
+    ["a user that is not there", { named: "nobody" }, /names the user "nobody", which it does not have/u],
+    [
+      "a token file that is not there",
+      { user: { tokenFile: "/nowhere/t" } },
+      /credentials cannot be read: \/nowhere\/t: no such file/u,
+    ],
+    [
+      "a certificate that is not there",
+      { user: { "client-certificate": "/nowhere/c" } },
+      /the credentials cannot be read: \/nowhere\/c: no such file/u,
+    ],
+    ["a program that fails", { user: executed("echo sorry >&2; exit 1") }, /program sh gives no credentials: sorry\n/u],
+    ["a program that prints anything", { user: executed("echo S3CRET") }, /sh gives no credentials: it printed no/u],
+    ["a program that prints no status", { user: executed("echo {}") }, /sh gives no credentials: it printed no/u],
+  ];
+  for (const [about, { server = "https://127.0.0.1:1", user = { token: "t" }, named = "test" }, message] of unusable) {
+    test(`${about} is told at once`, async () => {
+      const kubeconfig = write("unusable.json", {
+        apiVersion: "v1",
+        kind: "Config",
+        clusters: [{ name: "test", cluster: { server, "insecure-skip-tls-verify": true } }],
+        users: [{ name: "test", user }],
+        contexts: [{ name: "test", context: { cluster: "test", user: named } }],
+        "current-context": "test",
+      });
+      const ran = await install("unusable", [`--kubeconfig=${kubeconfig}`, "--timeout=1h"]);
+      assert.equal(ran.exitCode, 1);
+      assert.match(ran.stderr, message);
+      assert.match(ran.stderr, /\n {2}hint: /u);
+      assert.doesNotMatch(ran.stderr, /S3CRET|please report/u);
+    });
+  }
+
   for (const [way, wayOptions] of [
     ["HTTPS_PROXY", (url: string) => ({ env: { HTTPS_PROXY: url }, cluster: {} })],
     ["proxy-url of the kubeconfig", (url: string) => ({ env: {}, cluster: { "proxy-url": url } })],

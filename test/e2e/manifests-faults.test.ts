@@ -308,6 +308,18 @@ suite("manifests when something goes wrong", { skip: cannotStart }, () => {
         });
       }
 
+      test("admission that takes long is waited for, not asked again", async () => {
+        await using at = await scene("way-admission");
+        at.node.manifest("a.yaml", at.configMap("a", { a: "1" }));
+        at.proxy.onRequest({ method: "PATCH", path: /dryRun/u }, { kind: "slow", bytes: 100, pause: 4000 });
+        const ran = await at.run(["install", "--manifests=a.yaml", "--timeout=2m"]);
+        assert.equal(ran.exitCode, 0, ran.stderr);
+        const tried = at.proxy.requests.filter(
+          ({ method, query }) => method === "PATCH" && query.get("dryRun") !== null,
+        );
+        assert.equal(tried.length, 1);
+      });
+
       test("half-open", async () => {
         await using at = await scene("way-half-open");
         at.node.manifest("a.yaml", at.configMap("a", { a: "1" }));
@@ -384,6 +396,22 @@ suite("manifests when something goes wrong", { skip: cannotStart }, () => {
           ),
         /https:\/\/127\.0\.0\.1:\d+: .*no Kubernetes object/u,
       );
+    });
+
+    test("nothing is known where the address leads: what is to be deleted is not called absent", async () => {
+      await using at = await scene("nothing-known");
+      at.node.manifest("a.yaml", at.configMap("a", { a: "1" }));
+      assert.equal((await at.run(["install", "--manifests=a.yaml"])).exitCode, 0);
+      const text = "404 page not found\n";
+      for (const path of [/./u, /configmaps/u]) {
+        at.proxy.onRequest({ method: "GET", path }, { kind: "answer", status: 404, text, contentType: "text/plain" });
+        const ran = await at.run(["uninstall", "--manifests=a.yaml"]);
+        assert.equal(ran.exitCode, 1, ran.stdout);
+        assert.match(ran.stderr, /HTTP status 404\n {2}hint: .*address/u);
+      }
+      assert.deepEqual(await dataOf(at.path("a")), { a: "1" });
+      assert.equal((await at.run(["uninstall", "--manifests=a.yaml"])).exitCode, 0);
+      assert.equal(await stateOf(at.path("a")), undefined);
     });
 
     test("there is no such kubeconfig", async () => {

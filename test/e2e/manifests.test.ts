@@ -321,6 +321,59 @@ spec:
       assert.equal((await get(definitionPath("ordereds"))).status, 404);
     });
 
+    test("what is only accepted once another object of the run is there", async () => {
+      const role = { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: "later-role" };
+      const rules = [
+        {
+          verbs: ["get", "create", "patch", "delete"],
+          apiGroups: [role.apiGroup],
+          resources: ["roles", "rolebindings"],
+        },
+        { verbs: ["get", "create", "patch"], apiGroups: [""], resources: ["serviceaccounts", "pods"] },
+      ];
+      await using at = await scene("later", rules);
+      const apiVersion = `${role.apiGroup}/v1`;
+      const pod = { containers: [{ name: "a", image: "a" }], serviceAccountName: "later-account" };
+      const objects = [
+        { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "later-account" } },
+        { apiVersion: "v1", kind: "Pod", metadata: { name: "later-pod" }, spec: pod },
+        { apiVersion, kind: "Role", metadata: { name: role.name }, rules: rules.slice(1) },
+        { apiVersion, kind: "RoleBinding", metadata: { name: "later-binding" }, roleRef: role, subjects: [] },
+      ];
+      at.node.manifest("a.yaml", objects.map((object) => JSON.stringify(object)).join("\n"));
+      const planned = await at.succeeds(["plan", "--manifests=a.yaml"]);
+      assert.match(planned.stdout, /^created .*Pod later\/later-pod: not checked: .*later-account/mu);
+      assert.match(planned.stdout, /^created .*RoleBinding later\/later-binding: not checked: .*later-role/mu);
+      await at.succeeds(["install", "--manifests=a.yaml"]);
+      const again = await at.succeeds(["plan", "--manifests=a.yaml", "--exit-code"]);
+      assert.match(again.stdout, /^unchanged .*RoleBinding later\/later-binding$/mu);
+    });
+
+    test("a field can be used at once where it is added to the definition in the same run", async () => {
+      await using at = await scene("growing");
+      const grown = (...fields: string[]): string => {
+        const properties = Object.fromEntries(fields.map((field) => [field, { type: "string" }]));
+        const metadata = { name: "g", namespace: "growing" };
+        const values = Object.fromEntries(fields.map((field) => [field, "x"]));
+        return [
+          definition("growings", "Growing", { properties: { spec: { type: "object", properties } } }),
+          { apiVersion: "e2e.cni-node.io/v1", kind: "Growing", metadata, spec: values },
+        ]
+          .map((object) => JSON.stringify(object))
+          .join("\n");
+      };
+      for (const fields of [["a"], ["a", "b"], ["a", "b", "c"]]) {
+        at.node.manifest("a.yaml", grown(...fields));
+        await at.succeeds(["install", "--manifests=a.yaml"]);
+        const { body } = await get("/apis/e2e.cni-node.io/v1/namespaces/growing/growings/g");
+        assert.deepEqual(Object.keys(body["spec"] as object), fields);
+      }
+      at.node.manifest("a.yaml", grown("a", "b", "c", "d").replace('"d":"x"', '"d":1'));
+      const refused = await at.run(["install", "--manifests=a.yaml"]);
+      assert.equal(refused.exitCode, 1);
+      assert.match(refused.stderr, /Growing growing\/g: was refused: .*; what had been done was undone/u);
+    });
+
     test("a kind can be used at once where its definition comes in the same run, again and again", async () => {
       await using at = await scene("at-once");
       for (let round = 0; round < 5; round++) {
@@ -390,6 +443,51 @@ metadata: {name: x, namespace: bad-kind-new}
     test("a namespace that is not there and that the run does not bring", async () => {
       const text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: nowhere}\n";
       await refused("bad-namespace", text, /ConfigMap nowhere\/x: .*namespaces "nowhere" not found/u);
+    });
+
+    test("an object that two manifests want to be different", async () => {
+      await using at = await scene("twice");
+      at.node.manifest("a.yaml", at.configMap("a", { text: "one" }));
+      at.node.manifest("b.yaml", at.configMap("a", { text: "two" }));
+      const manifests = "--manifests=a.yaml,b.yaml";
+      await at.failsUntouched(["install", manifests], /b\.yaml: ConfigMap twice\/a: is also in .*a\.yaml, and not/u);
+      at.node.manifest("b.yaml", at.configMap("a", { text: "one" }));
+      const ran = await at.succeeds(["install", manifests]);
+      assert.deepEqual(
+        outcomesOf(ran).map((line) => line.split(" ")[0]),
+        ["created", "unchanged"],
+      );
+    });
+
+    test("what admission refuses, which is no matter of rights", async () => {
+      const text =
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: x, namespace: bad-pod}\nspec: {containers: [{name: a, image: a}], serviceAccountName: nobody}\n";
+      await refused(
+        "bad-pod",
+        text,
+        /bad\.yaml: Pod bad-pod\/x: .*serviceaccount "nobody" not found\n {2}hint: this is no matter of rights/u,
+      );
+    });
+
+    test("a namespace that is being deleted, which is said with what holds it", async () => {
+      await using at = await scene("ending");
+      const path = "/api/v1/namespaces/ending-1";
+      await create("/api/v1/namespaces", { metadata: { name: "ending-1" } });
+      await create(`${path}/configmaps`, { metadata: { name: "held", finalizers: ["example.com/hold"] } });
+      await cluster.request("DELETE", path);
+      at.node.manifest(
+        "a.yaml",
+        JSON.stringify({ apiVersion: "v1", kind: "Namespace", metadata: { name: "ending-1" } }),
+      );
+      const argv = ["install", "--manifests=a.yaml", "--timeout=8s"];
+      await at.failsUntouched(
+        argv,
+        /Namespace ending-1: is being deleted, but not gone in time: .*example\.com\/hold/u,
+      );
+      await cluster.request("PATCH", `${path}/configmaps/held`, { metadata: { finalizers: null } });
+      await at.succeeds(["install", "--manifests=a.yaml"]);
+      const { body } = await get(path);
+      assert.equal(body.metadata?.["deletionTimestamp"], undefined);
     });
 
     test("a field that the kind does not have", async () => {
@@ -547,6 +645,37 @@ data:
       assert.deepEqual((await get(path("ours"))).body.metadata?.["labels"], { x: "1", z: "theirs" });
     });
 
+    test("of kubectl apply that are defaults are no difference, and go with what they belong to", async () => {
+      await using at = await scene("migrated-defaults");
+      const set = (...containers: string[]): string => {
+        const labels = { app: "a" };
+        const ports = [{ containerPort: 80 }];
+        const spec = { containers: containers.map((name) => ({ name, image: "a", ports })) };
+        return JSON.stringify({
+          apiVersion: "apps/v1",
+          kind: "DaemonSet",
+          metadata: { name: "a", namespace: "migrated-defaults" },
+          spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec } },
+        });
+      };
+      const { exitCode, stderr } = await cluster.kubectl(["apply", "-f", "-"], set("one", "two"));
+      assert.equal(exitCode, 0, stderr);
+      at.node.manifest("a.yaml", set("one", "two"));
+      assert.match((await at.succeeds(["plan", "--manifests=a.yaml"])).stdout, /^unchanged/u);
+      at.node.manifest("a.yaml", set("one"));
+      const { stdout } = await at.succeeds(["plan", "--manifests=a.yaml"]);
+      assert.match(stdout, /^-.*"name": "two"/mu);
+      assert.doesNotMatch(stdout, /^-.*(?:restartPolicy|maxSurge)/mu);
+      await at.succeeds(["install", "--manifests=a.yaml"]);
+      const { body } = await get("/apis/apps/v1/namespaces/migrated-defaults/daemonsets/a");
+      const { template } = body["spec"] as { template: { spec: { containers: { name: string }[] } } };
+      assert.deepEqual(
+        template.spec.containers.map(({ name }) => name),
+        ["one"],
+      );
+      assert.match((await at.succeeds(["plan", "--manifests=a.yaml"])).stdout, /^unchanged/u);
+    });
+
     test("of kubectl apply stay kubectl's where the manifest says the same", async () => {
       await using at = await scene("migrated-equal");
       const labels = { a: "b" };
@@ -640,6 +769,26 @@ data:
       );
     });
 
+    for (const [name, namespace] of [
+      [".", "dots"],
+      ["..", "dots"],
+      ["others/x", "dots"],
+      ["others%2Fx", "dots"],
+      ["others", "."],
+      ["dots", ".."],
+    ] as const) {
+      test(`reaches nothing else by the name ${name} in the namespace ${namespace}`, async () => {
+        await cluster.request("POST", "/api/v1/namespaces", { metadata: { name: "dots" } });
+        await using at = new Scene("dots", await startProxy(cluster), cluster.adminKubeconfig);
+        await cluster.request("POST", "/api/v1/namespaces/dots/configmaps", { metadata: { name: "others" } });
+        const object = { apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace } };
+        at.node.manifest("a.yaml", JSON.stringify(object));
+        await at.failsUntouched(["uninstall", "--manifests=a.yaml", "--timeout=5s"], /cannot be a name in Kubernetes/u);
+        await at.failsUntouched(["install", "--manifests=a.yaml", "--timeout=5s"], /cannot be a name in Kubernetes/u);
+        assert.notEqual(await at.configMapIs("others"), undefined);
+      });
+    }
+
     test("names the finalizer that holds an object, and goes on when it is gone", async () => {
       await using at = await scene("finalizer");
       at.node.manifest("a.yaml", at.configMap("a", {}));
@@ -699,6 +848,25 @@ data:
       assert.equal(await at.configMapIs("b"), undefined);
       assert.equal(fs.existsSync(join(at.node.netd, ".cni-node")), false);
     });
+
+    for (const isFileGone of [false, true]) {
+      const file = isFileGone ? "whose file is gone" : "whose file is there";
+      test(`a manifest ${file} is deleted where it was applied, whatever the kubeconfig's namespace is by then`, async () => {
+        const name = isFileGone ? "applied-gone" : "applied-there";
+        const rules = [{ verbs: ["get", "create", "patch", "delete"], apiGroups: [""], resources: ["configmaps"] }];
+        await using at = await scene(name, rules);
+        const elsewhere = at.proxy.kubeconfig(cluster.adminKubeconfig);
+        await create("/api/v1/namespaces/default/configmaps", { metadata: { name } });
+        at.node.manifest("a.yaml", JSON.stringify({ apiVersion: "v1", kind: "ConfigMap", metadata: { name } }));
+        await at.succeeds(["install", "--manifests=a.yaml"]);
+        assert.notEqual(await at.configMapIs(name), undefined);
+        if (isFileGone) fs.rmSync(join(at.node.manifests, "a.yaml"));
+        const ran = await at.node.run(["uninstall", "--manifests=a.yaml", `--kubeconfig=${elsewhere}`]);
+        assert.equal(ran.exitCode, 0, ran.stderr);
+        assert.equal(await at.configMapIs(name), undefined);
+        assert.equal((await get(`/api/v1/namespaces/default/configmaps/${name}`)).status, 200);
+      });
+    }
 
     test("also deletes what an earlier version of the manifest applied", async () => {
       await using at = await scene("earlier");
@@ -861,6 +1029,21 @@ data:
         for (const value of [first, second, third, Buffer.from(third).toString("base64")]) {
           assert.ok(!`${stdout}${stderr}`.includes(value), stdout);
         }
+      }
+    });
+
+    test("never shows a secret that is of the wrong type", async () => {
+      await using at = await scene("plan-digits");
+      const metadata = { name: "s", namespace: "plan-digits" };
+      const data = { "a-password": 987654321, another: ["987654321", "987654321"] };
+      for (const object of [
+        { apiVersion: "v1", kind: "Secret", metadata, stringData: data },
+        { apiVersion: "v1", kind: "Secret", metadata, data: 987654321 },
+        { apiVersion: "v1", kind: "ConfigMap", metadata, data: { "a-password": 987654321 } },
+      ]) {
+        at.node.manifest("a.yaml", JSON.stringify(object));
+        const ran = await at.failsUntouched(["plan", "--manifests=a.yaml"], /data.*: expected /iu);
+        assert.doesNotMatch(`${ran.stdout}${ran.stderr}`, /987654321/u);
       }
     });
   });

@@ -46,7 +46,8 @@ export async function lockDirectory(
   }
 }
 
-const TRIES_UNSAID = 50;
+/** Some seconds. */
+const TRIES_UNSAID = 200;
 
 /** Undefined: somebody else holds it, or it was removed under our hands. */
 function tryLock(directory: string): Lock | undefined {

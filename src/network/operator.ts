@@ -15,7 +15,7 @@ export interface Operator {
   onWait: (what: string) => void;
 }
 
-const UNSAID_MS = 1000;
+const UNSAID_MS = 3000;
 
 /** The lock of the cache, which is waited for so long and no longer. It throws `Interrupted` when a signal comes. */
 export function lockOf({ runtime, lockTimeoutMs, signal, onWait }: Operator): Lock {

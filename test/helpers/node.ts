@@ -174,3 +174,8 @@ export function contentsOf(directory: string): Record<string, string> {
 function textOf(path: string): string {
   return fs.lstatSync(path).isSymbolicLink() ? `-> ${fs.readlinkSync(path)}` : fs.readFileSync(path, "utf8");
 }
+
+/** What a run has said on stderr beside what it waits for, which depends on how busy the machine is. */
+export function withoutWaits(stderr: string): string {
+  return stderr.replaceAll(/^cni-node: waiting for .*\n/gmu, "");
+}

@@ -123,3 +123,11 @@ describe("a difference", () => {
     );
   });
 });
+
+test("texts that have hardly a line in common are said to differ, without looking for ever", () => {
+  const [before, after] = ["a", "b"].map((letter) => {
+    return Array.from({ length: 20_000 }, (_, index) => `${letter}${index}\n`).join("");
+  });
+  assert.equal(unifiedDiff("x", before ?? "", after ?? ""), "--- x\n+++ x\n(more differs than can be shown)\n");
+  assert.match(unifiedDiff("x", "", after ?? ""), /^\+b19999$/mu, "what is new is shown whole");
+});

@@ -1,4 +1,5 @@
 /** status: says what is on a node, and what is wrong with it. */
+import { isWrong } from "../finding.ts";
 import { isSet, textOf, type OptionTexts } from "../options.ts";
 import { printJson } from "../report.ts";
 import { lookAtNode, type NodeStatus } from "../status/status.ts";
@@ -18,7 +19,7 @@ export async function runStatus(texts: OptionTexts, world: World): Promise<Endin
     },
     world.signal,
   );
-  const exitCode = status.findings.length === 0 ? 0 : 3;
+  const exitCode = status.findings.some(isWrong) ? 3 : 0;
   if (texts.output === "json") {
     printJson(world, { command: "status", result: "done", exitCode, ...jsonOf(status) });
   } else {

@@ -57,7 +57,7 @@ export function lookAtKubeconfig(
 ): Finding[] {
   const stat = fs.statSync(here, { throwIfNoEntry: false });
   if (stat === undefined) return [];
-  const modes = modeFindings(stat, path, { isSecret: true });
+  const modes = modeFindings(stat, path, "credentials");
   try {
     const validities = validitiesOf(fs.readFileSync(here, "utf8"), seen);
     return [...modes, ...validities.flatMap((one) => objectionTo(one, path, now))];

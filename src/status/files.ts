@@ -7,6 +7,7 @@ import { isConfigName, parseNetworkList } from "../cni/config.ts";
 import { isObject } from "../cni/json.ts";
 import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
 import type { Finding } from "../finding.ts";
+import { mask } from "../secrets.ts";
 import type { TargetDirectory } from "./places.ts";
 
 /** What may be read to see whether it is a configuration; those have a few KiB. */
@@ -153,22 +154,33 @@ function readSmall(path: string): string | undefined {
 export function lookAtModes(files: readonly string[], { path, shown }: TargetDirectory): Finding[] {
   return files.flatMap((file) => {
     const stat = statOf(join(path, file));
-    return stat?.isFile() === true ? modeFindings(stat, join(shown, file), { isSecret: false }) : [];
+    if (stat?.isFile() !== true) return [];
+    const text = (stat.mode & READABLE) === 0 ? "" : (readSmall(join(path, file)) ?? "");
+    return modeFindings(stat, join(shown, file), mask(text) === text ? "nothing" : "secret");
   });
 }
 
-/** @param isSecret it holds credentials for sure. */
-export function modeFindings(stat: fs.Stats, path: string, { isSecret }: { isSecret: boolean }): Finding[] {
+/** By others than the owner. */
+const READABLE = 0o044;
+const CHANGEABLE = 0o022;
+
+/** @param holds what must not be read: nothing, what looks like a secret, or a kubeconfig's credentials. */
+export function modeFindings(stat: fs.Stats, path: string, holds: "nothing" | "secret" | "credentials"): Finding[] {
   const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
   const found: Finding[] = [];
   if ((stat.mode & 0o177) !== 0) {
+    const told = {
+      credentials: `has mode ${mode}: whoever reads it has the rights of the plugin in the cluster`,
+      secret: `has mode ${mode}, and holds what looks like a secret: whoever reads it has it (CIS Kubernetes Benchmark 1.1.9)`,
+      nothing: `has mode ${mode}, and not 0600 or stricter (CIS Kubernetes Benchmark 1.1.9): configurations may hold credentials`,
+    };
+    const isKubeconfig = holds === "credentials";
+    const isHarmless = holds === "nothing" && (stat.mode & CHANGEABLE) === 0;
     found.push({
-      code: isSecret ? "kubeconfig-mode" : "file-mode",
-      severity: "warning",
+      code: isKubeconfig ? "kubeconfig-mode" : "file-mode",
+      severity: isHarmless ? "note" : "warning",
       path,
-      message: isSecret
-        ? `has mode ${mode}: whoever reads it has the rights of the plugin in the cluster`
-        : `has mode ${mode}, and not 0600 or stricter (CIS Kubernetes Benchmark 1.1.9): configurations may hold credentials`,
+      message: told[holds],
       hint: "chmod 600, and tell its installer: it may write it again",
     });
   }

@@ -350,6 +350,6 @@ function curedHere(
 }
 
 function worstFirst(findings: readonly Finding[]): Finding[] {
-  const { error = [], warning = [] } = Object.groupBy(findings, ({ severity }) => severity);
-  return [...error, ...warning];
+  const { error = [], warning = [], note = [] } = Object.groupBy(findings, ({ severity }) => severity);
+  return [...error, ...warning, ...note];
 }

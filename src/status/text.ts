@@ -1,5 +1,5 @@
 /** What was found on a node, for somebody who has never seen it and is in a hurry: the worst first. Pure. */
-import type { Finding } from "../finding.ts";
+import { isWrong, type Finding } from "../finding.ts";
 import type { Network } from "../cni/listing.ts";
 import type { Selection } from "../cni/selection.ts";
 import type { FileStatus, PluginStatus, Rule } from "./network.ts";
@@ -47,9 +47,11 @@ function table(rows: readonly (readonly string[])[]): string[] {
 }
 
 function formatFindings(findings: readonly Finding[]): string {
-  if (findings.length === 0) return "healthy: nothing is wrong that can be seen from here\n";
-  const errors = findings.filter(({ severity }) => severity === "error").length;
-  const counts = [count(errors, "error"), count(findings.length - errors, "warning")].filter((text) => text !== "");
+  const counts = (["error", "warning", "note"] as const)
+    .map((kind) => count(findings.filter(({ severity }) => severity === kind).length, kind))
+    .filter((text) => text !== "");
+  if (!findings.some(isWrong)) counts.unshift("healthy: nothing is wrong that can be seen from here");
+  if (findings.length === 0) return `${counts.join(", ")}\n`;
   const alike = Map.groupBy(findings, ({ severity, code, message, hint }) =>
     JSON.stringify([severity, code, message, hint]),
   );

@@ -444,6 +444,34 @@ test("a source that may not be read is refused and changes nothing", { skip: can
   assert.equal(exitCode, 0, `${stderr}: directories that may be written to are enough`);
 });
 
+test("a source that nobody may write to is copied by a user who is not root", { skip: cannotMount }, async () => {
+  using node = makeNode();
+  giveToNobody(node.host);
+  fs.chmodSync(join(node.plugins, "tuning"), 0o444);
+  const { exitCode, stderr } = await asNobody(node, INSTALL);
+  assert.equal(exitCode, 0, stderr);
+});
+
+test("a file on the node that may not be read is named, not taken for a defect", { skip: cannotMount }, async () => {
+  using node = makeNode();
+  const path = join(node.bin, "tuning");
+  fs.copyFileSync(join(node.plugins, "tuning"), path);
+  giveToNobody(node.host);
+  fs.chownSync(path, 0, 0);
+  fs.chmodSync(path, 0o700);
+  assertRefused(await asNobody(node, INSTALL), [`cni-node: ${path}: cannot be read: permission denied`]);
+});
+
+test("a directory in net.d that may not be read: plugins that it may name stay", { skip: cannotMount }, async () => {
+  using node = makeNode();
+  await succeeds(node, INSTALL);
+  const path = join(node.netd, "multus.d");
+  fs.mkdirSync(path, { mode: 0o700 });
+  giveToNobody(node.host);
+  fs.chownSync(path, 0, 0);
+  assertRefused(await asNobody(node, UNINSTALL), [`cni-node: ${path}: cannot be listed: permission denied`]);
+});
+
 /** Why `chattr` cannot be tried here; false: it can. */
 const cannotChattr = ((): string | false => {
   using node = new TestNode();
@@ -936,6 +964,32 @@ test("what is right already keeps its inode and time, and a run that changes not
 
 const A = "--owner=a";
 const B = "--owner=b";
+
+test("what was there already and right stays when it is uninstalled, is said so, and nothing of it is kept", async () => {
+  using node = makeNode();
+  fs.writeFileSync(join(node.netd, "10-net.conflist"), configText("net", "1"), { mode: 0o600 });
+  const before = snapshotOf(node.netd)["./10-net.conflist"];
+  await succeeds(node, INSTALL);
+  const { stdout } = await succeeds(node, ["uninstall", "--configs=10-net.conflist"]);
+  assert.equal(stdout, "kept        config    10-net.conflist  it was there before cni-node\n");
+  await succeeds(node, UNINSTALL);
+  assert.equal(snapshotOf(node.netd)["./10-net.conflist"], before);
+  assert.deepEqual(problemsOf(node.netd), []);
+});
+
+test("what was there already and right and was changed since stays, and what it was is kept", async () => {
+  using node = makeNode();
+  const path = join(node.netd, "10-net.conflist");
+  fs.writeFileSync(path, configText("net", "1"), { mode: 0o600 });
+  await succeeds(node, INSTALL);
+  fs.rmSync(path);
+  fs.writeFileSync(path, configText("net", "3"));
+  const { stdout } = await succeeds(node, ["uninstall", "--configs=10-net.conflist"]);
+  assert.match(stdout, /^kept .* somebody has changed it since; what was there before is kept at /u);
+  const [kept = ""] = / is kept at (.*)\n/u.exec(stdout)?.slice(1) ?? [];
+  assert.equal(fs.readFileSync(kept, "utf8"), configText("net", "1"));
+  assert.equal(fs.readFileSync(path, "utf8"), configText("net", "3"));
+});
 
 test("what two owners hold is kept until the last one removes it, and what was there before comes back then", async () => {
   using node = makeNode();

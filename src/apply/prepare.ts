@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
-import { isSystemError } from "../errors.ts";
+import { isSystemError, systemFailure } from "../errors.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/transaction.ts";
@@ -316,7 +316,7 @@ async function decideStep(
     const path = join(directory.path, step.name);
     // It was there a moment ago.
     if (isSystemError(error, "ENOENT") && error.path === path) throw changedMeanwhile(path);
-    throw error;
+    throw systemFailure((error as NodeJS.ErrnoException).path ?? path, "cannot be read", error);
   }
 }
 
@@ -358,10 +358,10 @@ async function decideRemoval(
   view: NodeView,
 ): Promise<Decision> {
   const path = join(directory, name);
-  const digest =
-    held?.digest === undefined ? undefined : await digestOfLive(path, live, checksum ? undefined : held.seen);
-  const ours = digest !== undefined && digest === held?.digest;
-  const backup = held?.before === undefined ? undefined : join(statePaths(directory).objects, held.before);
+  const backup = objectOf(directory, held?.before);
+  const expected = held?.digest ?? (await digestOfBackup(directory, held?.before));
+  const ours =
+    expected !== undefined && expected === (await digestOfLive(path, live, checksum ? undefined : held?.seen));
   const isProved = kind === "config" && backup !== undefined && validate !== "off";
   const objection = isProved ? await objectionTo(name, backup, directory, view) : undefined;
   return decideUninstall({
@@ -373,6 +373,13 @@ async function decideRemoval(
     ours,
     ...(backup === undefined ? {} : { backup: { path: backup, ...(objection === undefined ? {} : { objection }) } }),
   });
+}
+
+/** Of a file that was there before and right: it is what is ours as long as it is what it was. */
+async function digestOfBackup(directory: string, object: string | undefined): Promise<string | undefined> {
+  if (object === undefined) return undefined;
+  const { objects } = statePaths(directory);
+  return digestOfLive(join(objects, object), inspect(objects, object), undefined);
 }
 
 /** Why a configuration that was there before must not come back: one broken file spoils the whole directory. */

@@ -5,6 +5,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { lockDirectory } from "../src/host/lock.ts";
@@ -627,6 +628,19 @@ test("a run that waits for another one is ended by the signal itself, and nothin
   } finally {
     lock.release();
   }
+});
+
+test("a run that waits for another one does not mind that the clock of the node is set", async (t) => {
+  using node = preparedNode();
+  const lock = await lockDirectory(node.netd, 0, new AbortController().signal);
+  t.mock.timers.enable({ apis: ["Date"], now: Date.now() });
+  const waiting = node.run(["install", "--configs=a.conflist", "--lock-timeout=1h"]);
+  await sleep(100);
+  t.mock.timers.setTime(Date.now() + 24 * 3_600_000);
+  await sleep(100);
+  lock.release();
+  const { exitCode, stderr } = await waiting;
+  assert.equal(exitCode, 0, stderr);
 });
 
 test("a run that waits says what for", async () => {

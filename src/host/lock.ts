@@ -17,7 +17,7 @@ export interface Lock {
  * The lock is SQLite's own on an empty file: an open file description lock would need native code. SQLite waits by
  * blocking, so that it is asked not to, and we wait, in order to notice signals.
  *
- * @param deadline milliseconds since the epoch.
+ * @param deadline as `performance.now()` counts: the clock of a node may jump.
  * @param onWait is called once, when another run is waited for.
  * @throws Failure `lock-timeout`; Interrupted.
  */
@@ -31,7 +31,7 @@ export async function lockDirectory(
     throwIfInterrupted(signal);
     const lock = tryLock(directory);
     if (lock !== undefined) return lock;
-    if (Date.now() >= deadline) {
+    if (performance.now() >= deadline) {
       throw new Failure({
         code: "lock-timeout",
         subject: directory,

@@ -397,7 +397,20 @@ function addOption(command: Command, name: OptionName): void {
   const text = preset === undefined ? help : `${help} (default: ${preset})`;
   // A list that is given twice is one list; of anything else the last one counts.
   command.option(`--${name} ${shown}`, text, (given: string, before: string | undefined) => {
-    return type === "list" && before !== undefined ? `${before},${given}` : given;
+    if (type !== "list" || before === undefined) return given;
+    if (`${before}${given}`.includes(":")) throw splitTwice(name);
+    return `${before},${given}`;
+  });
+}
+
+/** What is behind the colon of one is removed: it must not get there from the other. */
+function splitTwice(name: OptionName): Failure {
+  return new Failure({
+    code: "usage",
+    subject: `--${name}`,
+    problem: "is given twice, and one of the lists has a colon",
+    hint: `write --${name}=DESIRED:CURRENT once`,
+    exitCode: 2,
   });
 }
 

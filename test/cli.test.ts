@@ -377,6 +377,15 @@ describe("names that are no names are refused, whatever is done with them", () =
     assert.match(await refused(["plan", "--configs=::"]), /^cni-node: --configs: has two colons/u);
   });
 
+  test("a list that is given twice, once with a colon: nothing gets behind it unasked", async () => {
+    for (const words of [
+      ["--plugins=bridge:vlan", "--plugins=macvlan"],
+      ["--plugins", "macvlan", "--plugins", "bridge:vlan"],
+    ]) {
+      assert.match(await refused(["apply", ...words]), /^cni-node: --plugins: is given twice, and one .* a colon\n/u);
+    }
+  });
+
   test("a colon where there is one list only", async () => {
     for (const command of ["install", "uninstall"]) {
       const said = await refused([command, "--plugins=bridge:vlan"]);

@@ -1,6 +1,6 @@
 /** What can be wrong with a node, and what cni-node does about it: it says so, and leaves everything as it was. */
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { basename, dirname, join } from "node:path";
@@ -230,6 +230,22 @@ test("a target directory that is a link out of the host root is refused", async 
   await refuses(node, INSTALL, [`cni-node: ${node.netd}: `, outside, "host root", "--config-dir"]);
 });
 
+test("a directory above the target that is a link out of the host root is refused, and nothing is made there", async () => {
+  using node = makeNode();
+  const outside = join(node.root, "outside");
+  fs.mkdirSync(outside);
+  replaceBy(join(node.host, "etc/cni"), (path) => fs.symlinkSync(outside, path));
+  await refuses(node, INSTALL, [`cni-node: ${node.netd}: `, outside, "host root", "--config-dir"]);
+  assert.deepEqual(fs.readdirSync(outside), []);
+});
+
+test("a directory above the target that is a link to nowhere is refused, and the message names the link", async () => {
+  using node = makeNode();
+  const link = join(node.host, "etc/cni");
+  replaceBy(link, (path) => fs.symlinkSync("/nowhere/cni", path));
+  await refuses(node, INSTALL, [`cni-node: ${link}: is a link that leads nowhere (/nowhere/cni)`]);
+});
+
 for (const [what, target] of [
   ["dangling", "nowhere"],
   ["looping", "net.d"],
@@ -259,6 +275,15 @@ test("a directory where the temporary file belongs is refused, and the message n
   using node = makeNode();
   fs.mkdirSync(join(node.netd, ".cni-node.tmp"));
   await refuses(node, INSTALL, [join(node.netd, ".cni-node.tmp"), /directory/iu]);
+});
+
+test("a source that is named by its relative path is the one whose plugins are run, not what PATH has of that name", async () => {
+  using node = makeNode();
+  const words = ["plan", "--plugins=bridge", "--plugin-source=.", `--host-root=${node.host}`];
+  const { exitCode, stderr } = await endOf(
+    spawn(process.execPath, [BUNDLE, ...words], { cwd: node.plugins, env: { PATH: "/nowhere" } }),
+  );
+  assert.equal(exitCode, 0, stderr);
 });
 
 test("links at the source are followed, for plugins and for templates", async () => {

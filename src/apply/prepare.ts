@@ -36,7 +36,7 @@ export interface Wanted {
   /** Removals that nobody asked for by name may leave the node without a configuration. */
   allowNoNetwork: boolean;
   configMode?: number;
-  sources: Record<Kind, string>;
+  sources: Record<FileKind, string>;
   manifests: ManifestOptions;
 }
 

@@ -798,6 +798,31 @@ for (const verb of ["install", "uninstall"] as const) {
   }
 }
 
+for (const [what, pathIn, says] of [
+  ["record", recordOf, "is no record of cni-node: it is no regular file"],
+  ["backup", backupIn, "somebody has changed it since"],
+] as const) {
+  test(`a fifo in the place of a ${what} makes no run wait for its writer`, async () => {
+    using node = makeNode();
+    fs.writeFileSync(join(node.netd, "10-net.conflist"), conflist("before", "before"));
+    await succeeds(node, INSTALL);
+    replaceBy(pathIn(node.netd), makeFifo);
+    if (what === "backup") fs.writeFileSync(join(node.netd, "10-net.conflist"), conflist("other", "other"));
+    const child = node.start(["uninstall", "--configs=10-net.conflist"]);
+    const guard = setTimeout(() => child.kill("SIGKILL"), 10_000);
+    const { signal, stdout, stderr } = await endOf(child);
+    clearTimeout(guard);
+    assert.equal(signal, undefined);
+    assert.match(`${stdout}${stderr}`, new RegExp(says, "u"));
+  });
+}
+
+/** The one file that is kept there. */
+function backupIn(directory: string): string {
+  const objects = join(directory, ".cni-node/objects");
+  return join(objects, fs.readdirSync(objects)[0] ?? "");
+}
+
 test("fields of a record that this version does not know are kept through runs", async () => {
   using node = makeNode();
   await succeeds(node, INSTALL);

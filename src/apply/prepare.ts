@@ -1,11 +1,10 @@
 /** Looks at everything that a run needs, and decides each step. Nothing is changed. */
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { isSystemError, systemFailure } from "../errors.ts";
-import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
+import { digestOfLive, inspect, readText, type Live } from "../host/inspect.ts";
 import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/transaction.ts";
 import type { Kind, Lists } from "./asset.ts";
@@ -408,14 +407,6 @@ function textsOf(
   const before = live.type === "file" ? (readText(join(directory, name)) ?? "") : "";
   const restored = restores === undefined ? "" : (readText(join(statePaths(directory).objects, restores)) ?? "");
   return { texts: { before, after: content?.text ?? restored } };
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
 }
 
 function duplicateNames(decided: readonly Decided[], directory: string | undefined): string[] {

@@ -6,6 +6,7 @@ import { readAttachments, type Attachment } from "../cni/attachments.ts";
 import { isConfigName } from "../cni/config.ts";
 import { referencesOf } from "../cni/references.ts";
 import { isSystemError, systemFailure } from "../errors.ts";
+import { readText } from "../host/inspect.ts";
 
 /** Where attachments are remembered, as the host's processes see it: by container runtimes and by Multus. */
 const CACHES = ["/var/lib/cni", "/var/lib/cni/multus"];
@@ -146,14 +147,6 @@ function entriesOf(directory: string): fs.Dirent[] {
   } catch (error) {
     if (isSystemError(error, "ENOENT")) return [];
     throw systemFailure(directory, "cannot be listed", error);
-  }
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return fs.statSync(path).isFile() ? fs.readFileSync(path, "utf8") : undefined;
-  } catch {
-    return undefined;
   }
 }
 

@@ -294,6 +294,7 @@ function normalize(argv: readonly string[]): string[] {
   if (Object.hasOwn(GROUPS, command.trim())) throw commandFailure(`no command of ${first} given`);
   for (const option of options) refuseForeign(command, option);
   const areKnown = options.every((option) => isOptionName(nameOf(option)));
+  if (operands.length === 0 && areKnown) throw commandFailure("no command given");
   const { operands: { most } = NO_OPERANDS } = COMMANDS[command] ?? {};
   const stray = operands.slice(command.split(" ").length)[most];
   if (stray !== undefined && areKnown && Object.hasOwn(COMMANDS, command)) throw strayFailure(stray, most);

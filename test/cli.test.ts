@@ -229,6 +229,7 @@ describe("what does not exist is refused before anything is touched", () => {
 
   for (const [argv, message] of [
     [[], "no command given"],
+    [["--plugins=bridge", "--output", "text"], "no command given"],
     [["instal"], "unknown command 'instal'\n  hint: did you mean install?"],
     [["INSTALL", "--plugins=bridge"], "unknown command 'INSTALL'"],
     [["constructor"], "unknown command 'constructor'"],

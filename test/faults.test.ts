@@ -404,6 +404,17 @@ test("one of two mounts is enough for what needs no other", { skip: cannotMount 
   assertTidy(node);
 });
 
+test(
+  "one directory that is mounted in two places is refused for plugins and configs",
+  { skip: cannotMount },
+  async () => {
+    using node = makeNode();
+    await using namespace = await Namespace.make(`mount --bind ${node.netd} ${node.bin}`);
+    const ran = await namespace.bundle([...INSTALL, ...node.places]);
+    assertRefused(ran, [`cni-node: ${node.bin}: is named for plugins and for configs`], 2);
+  },
+);
+
 test("a directory that is named and missing is refused, also where the other one is there", async () => {
   using node = makeNode();
   const missing = join(node.host, "missing");
@@ -800,14 +811,13 @@ for (const verb of ["install", "uninstall"] as const) {
 
 for (const [what, pathIn, says] of [
   ["record", recordOf, "is no record of cni-node: it is no regular file"],
-  ["backup", backupIn, "somebody has changed it since"],
+  ["backup", backupIn, "cannot be put back: .* is no file any more"],
 ] as const) {
   test(`a fifo in the place of a ${what} makes no run wait for its writer`, async () => {
     using node = makeNode();
     fs.writeFileSync(join(node.netd, "10-net.conflist"), conflist("before", "before"));
     await succeeds(node, INSTALL);
     replaceBy(pathIn(node.netd), makeFifo);
-    if (what === "backup") fs.writeFileSync(join(node.netd, "10-net.conflist"), conflist("other", "other"));
     const child = node.start(["uninstall", "--configs=10-net.conflist"]);
     const guard = setTimeout(() => child.kill("SIGKILL"), 10_000);
     const { signal, stdout, stderr } = await endOf(child);
@@ -857,6 +867,8 @@ test("a backup that somebody has deleted: uninstall is refused, and says which f
     const [id = ""] = fs.readdirSync(objects);
     fs.renameSync(join(objects, id), join(node.root, id));
     await refuses(node, UNINSTALL, [directory, join(objects, id), "gone"]);
+    const lists = directory === node.bin ? "--plugins=:tuning" : "--configs=:20-more.conflist";
+    await refuses(node, ["plan", lists, "--force"], ["cannot be put back", join(objects, id), "gone"]);
     await succeeds(node, INSTALL);
     fs.renameSync(join(node.root, id), join(objects, id));
   }

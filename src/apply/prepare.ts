@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
-import { isSystemError, systemFailure } from "../errors.ts";
+import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { digestOfLive, inspect, readText, type Live } from "../host/inspect.ts";
 import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/transaction.ts";
@@ -100,6 +100,7 @@ export async function prepare(
   );
   const needed = keepNeeded(network.decided, wanted, surroundings);
   const files = needed.decided;
+  for (const { file } of files) refuseMissingBackup(file, directories);
   const records = [...manifests.values()].filter(({ asset, held: before }) => asset !== before);
   const [kept, dropped] = [
     records.filter(({ asset }) => asset !== undefined),
@@ -166,6 +167,22 @@ function keepNeeded(
 
 function keep({ result: { texts: _texts, ...result } }: Decided, reason: string): Decided {
   return { result: { ...result, outcome: "kept", reason } };
+}
+
+/** Before anything is tried: a plan, too, says what cannot be put back. @throws Failure `backup-missing`. */
+function refuseMissingBackup(file: FileStep | undefined, directories: Partial<Record<FileKind, Directory>>): void {
+  const { path = "" } = directories[file?.kind as FileKind] ?? {};
+  if (file?.restores === undefined) return;
+  const { objects } = statePaths(path);
+  const { type } = inspect(objects, file.restores);
+  if (type === "file" || type === "link") return;
+  const live = join(path, file.name);
+  throw new Failure({
+    code: "backup-missing",
+    subject: live,
+    problem: `what was there before cannot be put back: ${join(objects, file.restores)} is ${type === "absent" ? "gone" : "no file any more"}`,
+    hint: `remove ${live} by hand if it is to go, and run again`,
+  });
 }
 
 /** What becomes of plugins and configurations. */

@@ -265,6 +265,16 @@ test("a state directory that is a link is refused: nothing is written through it
   await refuses(node, INSTALL, [".cni-node"]);
 });
 
+test("something else in the place of the lock is refused, and the message names it", async () => {
+  for (const put of [makeFifo, (path: string) => fs.writeFileSync(path, "no lock ".repeat(1000))]) {
+    using node = makeNode();
+    await succeeds(node, INSTALL);
+    const lock = join(node.bin, ".cni-node/lock");
+    replaceBy(lock, put);
+    await refuses(node, UNINSTALL, [`cni-node: ${lock}: cannot be locked: `, "hint"]);
+  }
+});
+
 test("a file where the state directory belongs is refused, and the message names it", async () => {
   using node = makeNode();
   fs.writeFileSync(join(node.netd, ".cni-node"), "");

@@ -294,6 +294,7 @@ function normalize(argv: readonly string[]): string[] {
   if (Object.hasOwn(GROUPS, command.trim())) throw commandFailure(`no command of ${first} given`);
   for (const option of options) refuseForeign(command, option);
   const areKnown = options.every((option) => isOptionName(nameOf(option)));
+  if (operands.length === 0 && areKnown) throw commandFailure("no command given");
   const { operands: { most } = NO_OPERANDS } = COMMANDS[command] ?? {};
   const stray = operands.slice(command.split(" ").length)[most];
   if (stray !== undefined && areKnown && Object.hasOwn(COMMANDS, command)) throw strayFailure(stray, most);
@@ -397,7 +398,20 @@ function addOption(command: Command, name: OptionName): void {
   const text = preset === undefined ? help : `${help} (default: ${preset})`;
   // A list that is given twice is one list; of anything else the last one counts.
   command.option(`--${name} ${shown}`, text, (given: string, before: string | undefined) => {
-    return type === "list" && before !== undefined ? `${before},${given}` : given;
+    if (type !== "list" || before === undefined) return given;
+    if (`${before}${given}`.includes(":")) throw splitTwice(name);
+    return `${before},${given}`;
+  });
+}
+
+/** What is behind the colon of one is removed: it must not get there from the other. */
+function splitTwice(name: OptionName): Failure {
+  return new Failure({
+    code: "usage",
+    subject: `--${name}`,
+    problem: "is given twice, and one of the lists has a colon",
+    hint: `write --${name}=DESIRED:CURRENT once`,
+    exitCode: 2,
   });
 }
 

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { hash } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
-import { contentsOf, TestNode, VERSIONS, type Ran } from "./helpers/node.ts";
+import { BUNDLE, contentsOf, endOf, TestNode, VERSIONS, type Ran } from "./helpers/node.ts";
 
 interface Catalogue {
   plugins: Record<string, unknown>[];
@@ -51,6 +52,16 @@ describe("catalogue", () => {
     assert.equal(read(node)["version"], 1);
     assert.match(String(read(node)["platform"]), /^linux\/(?:amd64|arm64)$/u);
     assert.equal(fs.statSync(pathOf(node)).mode & 0o777, 0o644);
+  });
+
+  test("asks the plugins that lie there, also where their directory is the working one", async () => {
+    using node = new TestNode();
+    plugin(node, "bridge");
+    const env = { PATH: "/nowhere" };
+    const child = spawn(process.execPath, [BUNDLE, "catalogue", "--plugin-source=."], { cwd: node.plugins, env });
+    const { exitCode, stderr } = await endOf(child);
+    assert.deepEqual([exitCode, stderr], [0, ""]);
+    assert.deepEqual(read(node).plugins, [seen(node, "bridge")]);
   });
 
   test("keeps all that is known of what has not changed, asks what is new or other, drops what is gone", async () => {

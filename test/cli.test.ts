@@ -5,6 +5,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { lockDirectory } from "../src/host/lock.ts";
@@ -228,6 +229,7 @@ describe("what does not exist is refused before anything is touched", () => {
 
   for (const [argv, message] of [
     [[], "no command given"],
+    [["--plugins=bridge", "--output", "text"], "no command given"],
     [["instal"], "unknown command 'instal'\n  hint: did you mean install?"],
     [["INSTALL", "--plugins=bridge"], "unknown command 'INSTALL'"],
     [["constructor"], "unknown command 'constructor'"],
@@ -374,6 +376,15 @@ describe("names that are no names are refused, whatever is done with them", () =
   test("two colons", async () => {
     assert.match(await refused(["apply", "--plugins=a:b:c"]), /^cni-node: --plugins: has two colons/u);
     assert.match(await refused(["plan", "--configs=::"]), /^cni-node: --configs: has two colons/u);
+  });
+
+  test("a list that is given twice, once with a colon: nothing gets behind it unasked", async () => {
+    for (const words of [
+      ["--plugins=bridge:vlan", "--plugins=macvlan"],
+      ["--plugins", "macvlan", "--plugins", "bridge:vlan"],
+    ]) {
+      assert.match(await refused(["apply", ...words]), /^cni-node: --plugins: is given twice, and one .* a colon\n/u);
+    }
   });
 
   test("a colon where there is one list only", async () => {
@@ -627,6 +638,19 @@ test("a run that waits for another one is ended by the signal itself, and nothin
   } finally {
     lock.release();
   }
+});
+
+test("a run that waits for another one does not mind that the clock of the node is set", async (t) => {
+  using node = preparedNode();
+  const lock = await lockDirectory(node.netd, 0, new AbortController().signal);
+  t.mock.timers.enable({ apis: ["Date"], now: Date.now() });
+  const waiting = node.run(["install", "--configs=a.conflist", "--lock-timeout=1h"]);
+  await sleep(100);
+  t.mock.timers.setTime(Date.now() + 24 * 3_600_000);
+  await sleep(100);
+  lock.release();
+  const { exitCode, stderr } = await waiting;
+  assert.equal(exitCode, 0, stderr);
 });
 
 test("a run that waits says what for", async () => {

@@ -1,6 +1,6 @@
 /** What can be wrong with a node, and what cni-node does about it: it says so, and leaves everything as it was. */
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { basename, dirname, join } from "node:path";
@@ -230,6 +230,22 @@ test("a target directory that is a link out of the host root is refused", async 
   await refuses(node, INSTALL, [`cni-node: ${node.netd}: `, outside, "host root", "--config-dir"]);
 });
 
+test("a directory above the target that is a link out of the host root is refused, and nothing is made there", async () => {
+  using node = makeNode();
+  const outside = join(node.root, "outside");
+  fs.mkdirSync(outside);
+  replaceBy(join(node.host, "etc/cni"), (path) => fs.symlinkSync(outside, path));
+  await refuses(node, INSTALL, [`cni-node: ${node.netd}: `, outside, "host root", "--config-dir"]);
+  assert.deepEqual(fs.readdirSync(outside), []);
+});
+
+test("a directory above the target that is a link to nowhere is refused, and the message names the link", async () => {
+  using node = makeNode();
+  const link = join(node.host, "etc/cni");
+  replaceBy(link, (path) => fs.symlinkSync("/nowhere/cni", path));
+  await refuses(node, INSTALL, [`cni-node: ${link}: is a link that leads nowhere (/nowhere/cni)`]);
+});
+
 for (const [what, target] of [
   ["dangling", "nowhere"],
   ["looping", "net.d"],
@@ -249,6 +265,16 @@ test("a state directory that is a link is refused: nothing is written through it
   await refuses(node, INSTALL, [".cni-node"]);
 });
 
+test("something else in the place of the lock is refused, and the message names it", async () => {
+  for (const put of [makeFifo, (path: string) => fs.writeFileSync(path, "no lock ".repeat(1000))]) {
+    using node = makeNode();
+    await succeeds(node, INSTALL);
+    const lock = join(node.bin, ".cni-node/lock");
+    replaceBy(lock, put);
+    await refuses(node, UNINSTALL, [`cni-node: ${lock}: cannot be locked: `, "hint"]);
+  }
+});
+
 test("a file where the state directory belongs is refused, and the message names it", async () => {
   using node = makeNode();
   fs.writeFileSync(join(node.netd, ".cni-node"), "");
@@ -259,6 +285,15 @@ test("a directory where the temporary file belongs is refused, and the message n
   using node = makeNode();
   fs.mkdirSync(join(node.netd, ".cni-node.tmp"));
   await refuses(node, INSTALL, [join(node.netd, ".cni-node.tmp"), /directory/iu]);
+});
+
+test("a source that is named by its relative path is the one whose plugins are run, not what PATH has of that name", async () => {
+  using node = makeNode();
+  const words = ["plan", "--plugins=bridge", "--plugin-source=.", `--host-root=${node.host}`];
+  const { exitCode, stderr } = await endOf(
+    spawn(process.execPath, [BUNDLE, ...words], { cwd: node.plugins, env: { PATH: "/nowhere" } }),
+  );
+  assert.equal(exitCode, 0, stderr);
 });
 
 test("links at the source are followed, for plugins and for templates", async () => {
@@ -379,6 +414,17 @@ test("one of two mounts is enough for what needs no other", { skip: cannotMount 
   assertTidy(node);
 });
 
+test(
+  "one directory that is mounted in two places is refused for plugins and configs",
+  { skip: cannotMount },
+  async () => {
+    using node = makeNode();
+    await using namespace = await Namespace.make(`mount --bind ${node.netd} ${node.bin}`);
+    const ran = await namespace.bundle([...INSTALL, ...node.places]);
+    assertRefused(ran, [`cni-node: ${node.bin}: is named for plugins and for configs`], 2);
+  },
+);
+
 test("a directory that is named and missing is refused, also where the other one is there", async () => {
   using node = makeNode();
   const missing = join(node.host, "missing");
@@ -442,6 +488,34 @@ test("a source that may not be read is refused and changes nothing", { skip: can
   }
   const { exitCode, stderr } = await asNobody(node, INSTALL);
   assert.equal(exitCode, 0, `${stderr}: directories that may be written to are enough`);
+});
+
+test("a source that nobody may write to is copied by a user who is not root", { skip: cannotMount }, async () => {
+  using node = makeNode();
+  giveToNobody(node.host);
+  fs.chmodSync(join(node.plugins, "tuning"), 0o444);
+  const { exitCode, stderr } = await asNobody(node, INSTALL);
+  assert.equal(exitCode, 0, stderr);
+});
+
+test("a file on the node that may not be read is named, not taken for a defect", { skip: cannotMount }, async () => {
+  using node = makeNode();
+  const path = join(node.bin, "tuning");
+  fs.copyFileSync(join(node.plugins, "tuning"), path);
+  giveToNobody(node.host);
+  fs.chownSync(path, 0, 0);
+  fs.chmodSync(path, 0o700);
+  assertRefused(await asNobody(node, INSTALL), [`cni-node: ${path}: cannot be read: permission denied`]);
+});
+
+test("a directory in net.d that may not be read: plugins that it may name stay", { skip: cannotMount }, async () => {
+  using node = makeNode();
+  await succeeds(node, INSTALL);
+  const path = join(node.netd, "multus.d");
+  fs.mkdirSync(path, { mode: 0o700 });
+  giveToNobody(node.host);
+  fs.chownSync(path, 0, 0);
+  assertRefused(await asNobody(node, UNINSTALL), [`cni-node: ${path}: cannot be listed: permission denied`]);
 });
 
 /** Why `chattr` cannot be tried here; false: it can. */
@@ -745,6 +819,30 @@ for (const verb of ["install", "uninstall"] as const) {
   }
 }
 
+for (const [what, pathIn, says] of [
+  ["record", recordOf, "is no record of cni-node: it is no regular file"],
+  ["backup", backupIn, "cannot be put back: .* is no file any more"],
+] as const) {
+  test(`a fifo in the place of a ${what} makes no run wait for its writer`, async () => {
+    using node = makeNode();
+    fs.writeFileSync(join(node.netd, "10-net.conflist"), conflist("before", "before"));
+    await succeeds(node, INSTALL);
+    replaceBy(pathIn(node.netd), makeFifo);
+    const child = node.start(["uninstall", "--configs=10-net.conflist"]);
+    const guard = setTimeout(() => child.kill("SIGKILL"), 10_000);
+    const { signal, stdout, stderr } = await endOf(child);
+    clearTimeout(guard);
+    assert.equal(signal, undefined);
+    assert.match(`${stdout}${stderr}`, new RegExp(says, "u"));
+  });
+}
+
+/** The one file that is kept there. */
+function backupIn(directory: string): string {
+  const objects = join(directory, ".cni-node/objects");
+  return join(objects, fs.readdirSync(objects)[0] ?? "");
+}
+
 test("fields of a record that this version does not know are kept through runs", async () => {
   using node = makeNode();
   await succeeds(node, INSTALL);
@@ -779,6 +877,8 @@ test("a backup that somebody has deleted: uninstall is refused, and says which f
     const [id = ""] = fs.readdirSync(objects);
     fs.renameSync(join(objects, id), join(node.root, id));
     await refuses(node, UNINSTALL, [directory, join(objects, id), "gone"]);
+    const lists = directory === node.bin ? "--plugins=:tuning" : "--configs=:20-more.conflist";
+    await refuses(node, ["plan", lists, "--force"], ["cannot be put back", join(objects, id), "gone"]);
     await succeeds(node, INSTALL);
     fs.renameSync(join(node.root, id), join(objects, id));
   }
@@ -936,6 +1036,32 @@ test("what is right already keeps its inode and time, and a run that changes not
 
 const A = "--owner=a";
 const B = "--owner=b";
+
+test("what was there already and right stays when it is uninstalled, is said so, and nothing of it is kept", async () => {
+  using node = makeNode();
+  fs.writeFileSync(join(node.netd, "10-net.conflist"), configText("net", "1"), { mode: 0o600 });
+  const before = snapshotOf(node.netd)["./10-net.conflist"];
+  await succeeds(node, INSTALL);
+  const { stdout } = await succeeds(node, ["uninstall", "--configs=10-net.conflist"]);
+  assert.equal(stdout, "kept        config    10-net.conflist  it was there before cni-node\n");
+  await succeeds(node, UNINSTALL);
+  assert.equal(snapshotOf(node.netd)["./10-net.conflist"], before);
+  assert.deepEqual(problemsOf(node.netd), []);
+});
+
+test("what was there already and right and was changed since stays, and what it was is kept", async () => {
+  using node = makeNode();
+  const path = join(node.netd, "10-net.conflist");
+  fs.writeFileSync(path, configText("net", "1"), { mode: 0o600 });
+  await succeeds(node, INSTALL);
+  fs.rmSync(path);
+  fs.writeFileSync(path, configText("net", "3"));
+  const { stdout } = await succeeds(node, ["uninstall", "--configs=10-net.conflist"]);
+  assert.match(stdout, /^kept .* somebody has changed it since; what was there before is kept at /u);
+  const [kept = ""] = / is kept at (.*)\n/u.exec(stdout)?.slice(1) ?? [];
+  assert.equal(fs.readFileSync(kept, "utf8"), configText("net", "1"));
+  assert.equal(fs.readFileSync(path, "utf8"), configText("net", "3"));
+});
 
 test("what two owners hold is kept until the last one removes it, and what was there before comes back then", async () => {
   using node = makeNode();

@@ -157,7 +157,37 @@ describe("a plugin is kept while a container that was attached with it may be th
     const { stdout, stderr, exitCode } = await running;
     assert.equal(exitCode, 0);
     assert.match(stderr, /^cni-node: waiting for containers that need a plugin \(--drain\)$/mu);
+    assert.match(stderr, /^cni-node: warning: .*: no CNI configuration is left: /mu);
     assert.match(stdout, /^deleted +config +10-a\.conflist\ndeleted +plugin +bridge\n$/u);
+  });
+
+  test("a signal while --drain waits: what was removed is reported, and the run ends by the signal", async () => {
+    using node = await installed();
+    node.template("10-a.conflist", conflist("a", "bridge"));
+    await node.run(["install", "--configs=10-a.conflist"]);
+    attach(node, "", LIST);
+    const ending = new AbortController();
+    const words = ["uninstall", "--plugins=bridge", "--configs=10-a.conflist", "--drain=60s"];
+    const running = node.run(words, { signal: ending.signal });
+    while (fs.existsSync(join(node.netd, "10-a.conflist"))) await sleep(10);
+    ending.abort("SIGTERM");
+    const { stdout, signal } = await running;
+    assert.match(stdout, /^deleted +config +10-a\.conflist\nkept +plugin +bridge .*\n$/u);
+    assert.equal(signal, "SIGTERM");
+  });
+
+  test("a failure while --drain waits: what was removed is reported, and that nobody waits any more", async () => {
+    using node = await installed();
+    node.template("10-a.conflist", conflist("a", "bridge"));
+    await node.run(["install", "--configs=10-a.conflist"]);
+    attach(node, "", LIST);
+    const running = node.run(["uninstall", "--plugins=bridge", "--configs=10-a.conflist", "--drain=60s"]);
+    while (fs.existsSync(join(node.netd, ".cni-node"))) await sleep(10);
+    fs.writeFileSync(join(node.bin, ".cni-node/record.json"), "");
+    const { stdout, stderr, exitCode } = await running;
+    assert.match(stdout, /^deleted +config +10-a\.conflist\nkept +plugin +bridge .*\n$/u);
+    assert.match(stderr, /^cni-node: warning: the wait for containers \(--drain\) was given up: .*record\.json/mu);
+    assert.equal(exitCode, 0);
   });
 
   test("--drain gives up at its end, and keeps", async () => {

@@ -2,7 +2,7 @@
 import * as fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { Failure, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
+import { Failure, Interrupted, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { findDirectory, type DirectoryRequest } from "../host/directory.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../host/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
@@ -58,20 +58,37 @@ const DRAIN_INTERVAL = 1000;
  * @throws Failure: nothing has changed, unless its exit code is 4. Interrupted: nothing has changed.
  */
 export async function apply(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
-  const drainedBy = Date.now() + request.drain;
+  const drainedBy = performance.now() + request.drain;
   let { isDraining, ...result } = await applyOnce(request, signal);
   if (isDraining && !request.dryRun && request.drain > 0) request.onWait("containers that need a plugin (--drain)");
-  while (isDraining && !request.dryRun && Date.now() < drainedBy && !signal.aborted) {
-    await sleep(Math.min(DRAIN_INTERVAL, drainedBy - Date.now()));
-    const next = await applyOnce(request, signal);
+  while (isDraining && !request.dryRun && performance.now() < drainedBy && !signal.aborted) {
+    await sleep(Math.min(DRAIN_INTERVAL, drainedBy - performance.now()));
+    const next = await applyAgain(request, result.warnings, signal);
+    if (next === undefined) break;
     ({ isDraining } = next);
     result = {
       steps: merge(result.steps, next.steps),
       probes: [...result.probes, ...next.probes],
-      warnings: next.warnings,
+      warnings: [...new Set([...result.warnings, ...next.warnings])],
     };
   }
   return result;
+}
+
+/** What an earlier run has done is done and is told, whatever ends this one. Undefined: it has changed nothing. */
+async function applyAgain(
+  request: ApplyRequest,
+  warnings: string[],
+  signal: AbortSignal,
+): Promise<Awaited<ReturnType<typeof applyOnce>> | undefined> {
+  try {
+    return await applyOnce(request, signal);
+  } catch (error) {
+    const isHarmless = error instanceof Failure && error.exitCode === 1;
+    if (!isHarmless && !(error instanceof Interrupted)) throw error;
+    if (isHarmless) warnings.push(`the wait for containers (--drain) was given up: ${error.message}`);
+    return undefined;
+  }
 }
 
 function keyOf({ kind, name, object }: StepResult): string {
@@ -101,7 +118,7 @@ async function carryOut(
   request: ApplyRequest,
   signal: AbortSignal,
 ): Promise<ApplyResult & { isDraining: boolean }> {
-  const waitUntil = Date.now() + request.wait;
+  const waitUntil = performance.now() + request.wait;
   let awaited = "";
   for (let attempt = 1; ; attempt++) {
     throwIfInterrupted(signal);
@@ -128,7 +145,7 @@ async function carryOut(
     } catch (error) {
       if (!isPassing(error)) throw error;
       if (error.code === "changed-meanwhile" && attempt < ATTEMPTS) continue;
-      if (Date.now() >= waitUntil) throw error;
+      if (performance.now() >= waitUntil) throw error;
       if (error.message !== awaited) request.onWait(`the node to change (--wait): ${error.message}`);
       awaited = error.message;
       run.tidyUp();
@@ -273,7 +290,7 @@ class Run {
   async lock(directories: readonly string[]): Promise<void> {
     const wanted = this.#inKindOrder(new Set([...this.#locks.keys(), ...directories]));
     this.#release();
-    const deadline = Date.now() + this.#request.lockTimeout;
+    const deadline = performance.now() + this.#request.lockTimeout;
     for (const directory of wanted) {
       try {
         this.#made.push(...makeDirectory(directory, 0o755));
@@ -361,9 +378,15 @@ function isAsked({ lists, prune }: ApplyRequest, kind: Kind): boolean {
   return desired.length > 0 || current.length > 0 || (prune && lists[kind] !== undefined);
 }
 
+/** Also when it is mounted in two places. */
+function isSameDirectory(first: string, second: string): boolean {
+  const [one, other] = [first, second].map((path) => fs.statSync(path, { throwIfNoEntry: false }));
+  return first === second || (one !== undefined && one.ino === other?.ino && one.dev === other.dev);
+}
+
 /** Two records in one place would contradict each other, and its lock would wait for itself. */
 function refuseSameDirectory([first, second]: readonly string[]): void {
-  if (first === undefined || first !== second) return;
+  if (first === undefined || second === undefined || !isSameDirectory(first, second)) return;
   throw new Failure({
     code: "usage",
     subject: first,

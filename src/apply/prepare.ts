@@ -1,11 +1,10 @@
 /** Looks at everything that a run needs, and decides each step. Nothing is changed. */
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
-import { isSystemError } from "../errors.ts";
-import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
+import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { digestOfLive, inspect, readText, type Live } from "../host/inspect.ts";
 import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/transaction.ts";
 import type { Kind, Lists } from "./asset.ts";
@@ -36,7 +35,7 @@ export interface Wanted {
   /** Removals that nobody asked for by name may leave the node without a configuration. */
   allowNoNetwork: boolean;
   configMode?: number;
-  sources: Record<Kind, string>;
+  sources: Record<FileKind, string>;
   manifests: ManifestOptions;
 }
 
@@ -101,6 +100,7 @@ export async function prepare(
   );
   const needed = keepNeeded(network.decided, wanted, surroundings);
   const files = needed.decided;
+  for (const { file } of files) refuseMissingBackup(file, directories);
   const records = [...manifests.values()].filter(({ asset, held: before }) => asset !== before);
   const [kept, dropped] = [
     records.filter(({ asset }) => asset !== undefined),
@@ -167,6 +167,22 @@ function keepNeeded(
 
 function keep({ result: { texts: _texts, ...result } }: Decided, reason: string): Decided {
   return { result: { ...result, outcome: "kept", reason } };
+}
+
+/** Before anything is tried: a plan, too, says what cannot be put back. @throws Failure `backup-missing`. */
+function refuseMissingBackup(file: FileStep | undefined, directories: Partial<Record<FileKind, Directory>>): void {
+  const { path = "" } = directories[file?.kind as FileKind] ?? {};
+  if (file?.restores === undefined) return;
+  const { objects } = statePaths(path);
+  const { type } = inspect(objects, file.restores);
+  if (type === "file" || type === "link") return;
+  const live = join(path, file.name);
+  throw new Failure({
+    code: "backup-missing",
+    subject: live,
+    problem: `what was there before cannot be put back: ${join(objects, file.restores)} is ${type === "absent" ? "gone" : "no file any more"}`,
+    hint: `remove ${live} by hand if it is to go, and run again`,
+  });
 }
 
 /** What becomes of plugins and configurations. */
@@ -316,7 +332,7 @@ async function decideStep(
     const path = join(directory.path, step.name);
     // It was there a moment ago.
     if (isSystemError(error, "ENOENT") && error.path === path) throw changedMeanwhile(path);
-    throw error;
+    throw systemFailure((error as NodeJS.ErrnoException).path ?? path, "cannot be read", error);
   }
 }
 
@@ -358,10 +374,10 @@ async function decideRemoval(
   view: NodeView,
 ): Promise<Decision> {
   const path = join(directory, name);
-  const digest =
-    held?.digest === undefined ? undefined : await digestOfLive(path, live, checksum ? undefined : held.seen);
-  const ours = digest !== undefined && digest === held?.digest;
-  const backup = held?.before === undefined ? undefined : join(statePaths(directory).objects, held.before);
+  const backup = objectOf(directory, held?.before);
+  const expected = held?.digest ?? (await digestOfBackup(directory, held?.before));
+  const ours =
+    expected !== undefined && expected === (await digestOfLive(path, live, checksum ? undefined : held?.seen));
   const isProved = kind === "config" && backup !== undefined && validate !== "off";
   const objection = isProved ? await objectionTo(name, backup, directory, view) : undefined;
   return decideUninstall({
@@ -373,6 +389,13 @@ async function decideRemoval(
     ours,
     ...(backup === undefined ? {} : { backup: { path: backup, ...(objection === undefined ? {} : { objection }) } }),
   });
+}
+
+/** Of a file that was there before and right: it is what is ours as long as it is what it was. */
+async function digestOfBackup(directory: string, object: string | undefined): Promise<string | undefined> {
+  if (object === undefined) return undefined;
+  const { objects } = statePaths(directory);
+  return digestOfLive(join(objects, object), inspect(objects, object), undefined);
 }
 
 /** Why a configuration that was there before must not come back: one broken file spoils the whole directory. */
@@ -401,14 +424,6 @@ function textsOf(
   const before = live.type === "file" ? (readText(join(directory, name)) ?? "") : "";
   const restored = restores === undefined ? "" : (readText(join(statePaths(directory).objects, restores)) ?? "");
   return { texts: { before, after: content?.text ?? restored } };
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
 }
 
 function duplicateNames(decided: readonly Decided[], directory: string | undefined): string[] {

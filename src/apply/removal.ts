@@ -5,6 +5,8 @@ import { dirname, join } from "node:path";
 import { readAttachments, type Attachment } from "../cni/attachments.ts";
 import { isConfigName } from "../cni/config.ts";
 import { referencesOf } from "../cni/references.ts";
+import { isSystemError, systemFailure } from "../errors.ts";
+import { readText } from "../host/inspect.ts";
 
 /** Where attachments are remembered, as the host's processes see it: by container runtimes and by Multus. */
 const CACHES = ["/var/lib/cni", "/var/lib/cni/multus"];
@@ -114,7 +116,11 @@ function isLink(path: string): boolean {
   return fs.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? true;
 }
 
-/** The configurations of a directory as they will be: by file name, those of the networks' own directories as well. */
+/**
+ * The configurations of a directory as they will be: by file name, those of the networks' own directories as well.
+ *
+ * @throws Failure when a directory cannot be listed.
+ */
 export function configsAfter(
   directory: string,
   written: ReadonlyMap<string, string>,
@@ -127,19 +133,20 @@ export function configsAfter(
 }
 
 function configNames(directory: string): string[] {
-  const entries = fs.existsSync(directory) ? fs.readdirSync(directory, { withFileTypes: true }) : [];
+  const entries = entriesOf(directory);
   const dropIns = entries
     .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
-    .flatMap(({ name }) => fs.readdirSync(join(directory, name)).map((file) => join(name, file)))
+    .flatMap((entry) => entriesOf(join(directory, entry.name)).map(({ name }) => join(entry.name, name)))
     .filter((name) => name.endsWith(".conf"));
   return [...entries.map(({ name }) => name).filter(isConfigName), ...dropIns];
 }
 
-function readText(path: string): string | undefined {
+function entriesOf(directory: string): fs.Dirent[] {
   try {
-    return fs.statSync(path).isFile() ? fs.readFileSync(path, "utf8") : undefined;
-  } catch {
-    return undefined;
+    return fs.readdirSync(directory, { withFileTypes: true });
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return [];
+    throw systemFailure(directory, "cannot be listed", error);
   }
 }
 

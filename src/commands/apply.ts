@@ -9,7 +9,7 @@ import { Failure } from "../errors.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
 import { formatSteps, printJson, printWarnings, signalEnding } from "../report.ts";
 import type { Ending, World } from "../world.ts";
-import { directoryOf } from "./directories.ts";
+import { directoryOf, pathOf } from "./directories.ts";
 
 type Verb = "install" | "uninstall" | "apply" | "plan";
 
@@ -53,9 +53,8 @@ function requestOf(verb: Verb, texts: OptionTexts, world: World): ApplyRequest {
     validate: textOf(texts, "validate") as ApplyRequest["validate"],
     ...(mode === undefined ? {} : { configMode: Number.parseInt(mode, 8) }),
     sources: {
-      plugin: textOf(texts, "plugin-source"),
-      config: textOf(texts, "config-source"),
-      manifest: textOf(texts, "manifest-source"),
+      plugin: pathOf(texts, "plugin-source"),
+      config: pathOf(texts, "config-source"),
     },
     manifests: manifestOptions(texts, world.env),
     dryRun: verb === "plan" || isSet(texts, "dry-run"),
@@ -89,7 +88,7 @@ function wantsProbe(texts: OptionTexts): boolean {
 function manifestOptions(texts: OptionTexts, env: World["env"]): ApplyRequest["manifests"] {
   const { variables } = texts;
   return {
-    source: textOf(texts, "manifest-source"),
+    source: pathOf(texts, "manifest-source"),
     env,
     ...(variables === undefined ? {} : { variables }),
     allowUnset: isSet(texts, "allow-unset"),

@@ -3,13 +3,14 @@ import { join } from "node:path";
 
 import { entryOf, pluginNames, readCatalogue, type Catalogue } from "../apply/catalogue.ts";
 import { Failure } from "../errors.ts";
-import { textOf, type OptionTexts } from "../options.ts";
+import type { OptionTexts } from "../options.ts";
 import { printJson, printWarnings } from "../report.ts";
 import type { Ending, World } from "../world.ts";
+import { pathOf } from "./directories.ts";
 
 /** Prints the plugins that can be installed: one name a line, byte-sorted; as JSON, all that is known of them. */
 export async function runList(texts: OptionTexts, world: World): Promise<Ending> {
-  const source = textOf(texts, "plugin-source");
+  const source = pathOf(texts, "plugin-source");
   const names = pluginNames(source);
   if (texts.output !== "json") {
     world.stdout(names.map((name) => `${name}\n`).join(""));

@@ -1,11 +1,11 @@
 /** status: says what is on a node, and what is wrong with it. */
 import { isWrong } from "../finding.ts";
-import { isSet, textOf, type OptionTexts } from "../options.ts";
+import { isSet, type OptionTexts } from "../options.ts";
 import { printJson } from "../report.ts";
 import { lookAtNode, type NodeStatus } from "../status/status.ts";
 import { formatStatus } from "../status/text.ts";
 import type { Ending, World } from "../world.ts";
-import { directoryOf } from "./directories.ts";
+import { directoryOf, pathOf } from "./directories.ts";
 
 /** Looks at a node, prints what was found, and ends with 3 if something is wrong. */
 export async function runStatus(texts: OptionTexts, world: World): Promise<Ending> {
@@ -13,7 +13,7 @@ export async function runStatus(texts: OptionTexts, world: World): Promise<Endin
   const status = await lookAtNode(
     {
       directories: { plugin: directoryOf("plugin", texts), config: directoryOf("config", texts) },
-      pluginSource: textOf(texts, "plugin-source"),
+      pluginSource: pathOf(texts, "plugin-source"),
       checksum: isSet(texts, "checksum"),
       ...(criSocket === undefined ? {} : { criSocket }),
     },

@@ -1,6 +1,6 @@
 /** The directories on the node that cni-node writes to. */
 import * as fs from "node:fs";
-import { dirname, isAbsolute, relative, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 
@@ -26,21 +26,26 @@ export interface DirectoryRequest {
 export function findDirectory(request: DirectoryRequest): string {
   const { path, named, hostRoot } = request;
   const found = realDirectory(path);
-  if (found !== undefined) {
-    if (!named && !isBelow(found, realDirectory(hostRoot) ?? hostRoot)) {
-      throw new Failure({
-        code: "outside-host-root",
-        subject: path,
-        problem: `is a link that leads to ${found}, out of the host root ${hostRoot}`,
-        hint: `mount the directory that is meant and name it with ${request.option}`,
-      });
-    }
-    return found;
+  const root = realDirectory(hostRoot);
+  if (found === undefined) {
+    const isLost = root === undefined || (!request.hostRootNamed && isOnRootMount(hostRoot, path));
+    if (named || isLost) throw mountMissing(request);
   }
-  if (named || realDirectory(hostRoot) === undefined || (!request.hostRootNamed && isOnRootMount(hostRoot, path))) {
-    throw mountMissing(request);
+  const real = found ?? realPlace(path);
+  if (!named && !isBelow(real, root ?? hostRoot)) {
+    throw new Failure({
+      code: "outside-host-root",
+      subject: path,
+      problem: `is a link that leads to ${real}, out of the host root ${hostRoot}`,
+      hint: `mount the directory that is meant and name it with ${request.option}`,
+    });
   }
-  return path;
+  return real;
+}
+
+/** Where an absolute path would be made: the directories above it that are there may be links. */
+function realPlace(path: string): string {
+  return realDirectory(path) ?? join(realPlace(dirname(path)), basename(path));
 }
 
 function mountMissing({ holds, path, option, hostRoot }: DirectoryRequest): Failure {

@@ -43,7 +43,8 @@ export async function createFile(path: string, content: Uint8Array, attributes: 
 /** Copies a file, following links at the source, as `createFile`. Returns the copy's sha256 (`sha256:…`). */
 export async function createCopy(source: string, path: string, attributes: Attributes): Promise<string> {
   await fs.promises.copyFile(source, path, fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE);
-  const file = await fs.promises.open(path, "r+");
+  // The copy has the mode of the source, which need not be writable.
+  const file = await fs.promises.open(path, "r");
   try {
     const [digest] = await Promise.all([digestOf(path), finish(file, attributes)]);
     return digest;

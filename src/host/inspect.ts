@@ -58,6 +58,15 @@ export async function digestOfLive(path: string, live: Live, seen: SeenFile | un
   return digestOf(path);
 }
 
+/** The text of a regular file, or of the one that a link leads to; undefined: there is none that can be read. */
+export function readText(path: string): string | undefined {
+  try {
+    return fs.statSync(path).isFile() ? fs.readFileSync(path, "utf8") : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Is it the same file, not written to in between? A new link to it changes neither of these. */
 export function isSameFile(a: Live, b: Live): boolean {
   if (a.stat === undefined || b.stat === undefined) return a.type === b.type;

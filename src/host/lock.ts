@@ -2,7 +2,7 @@ import * as fs from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { Failure, isSystemError, systemFailure, throwIfInterrupted } from "../errors.ts";
+import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "./disk.ts";
 import { statePaths } from "./record.ts";
 
@@ -17,9 +17,9 @@ export interface Lock {
  * The lock is SQLite's own on an empty file: an open file description lock would need native code. SQLite waits by
  * blocking, so that it is asked not to, and we wait, in order to notice signals.
  *
- * @param deadline milliseconds since the epoch.
+ * @param deadline as `performance.now()` counts: the clock of a node may jump.
  * @param onWait is called once, when another run is waited for.
- * @throws Failure `lock-timeout`; Interrupted.
+ * @throws Failure `lock-timeout`, `lock-unusable`; Interrupted.
  */
 export async function lockDirectory(
   directory: string,
@@ -31,7 +31,7 @@ export async function lockDirectory(
     throwIfInterrupted(signal);
     const lock = tryLock(directory);
     if (lock !== undefined) return lock;
-    if (Date.now() >= deadline) {
+    if (performance.now() >= deadline) {
       throw new Failure({
         code: "lock-timeout",
         subject: directory,
@@ -70,6 +70,7 @@ function tryLock(directory: string): Lock | undefined {
   } catch (error) {
     free(database, descriptor);
     if (isBusy(error) || isSystemError(error, "ENOENT")) return undefined;
+    if (codeOf(error) !== undefined) throw unusable(path, error);
     if (fs.existsSync(path)) throw systemFailure(path, "cannot be locked", error);
     leaveNothing(state);
     throw systemFailure(path, "the lock cannot be made", error);
@@ -102,6 +103,20 @@ function free(database: DatabaseSync | undefined, descriptor: number | undefined
 
 /** SQLITE_BUSY, or SQLITE_CANTOPEN when the holder has just removed the file with its directory. */
 function isBusy(error: unknown): boolean {
-  const code = (error as { errcode?: number }).errcode;
-  return code === 5 || code === 14;
+  return [5, 14].includes(codeOf(error) ?? 0);
+}
+
+/** Of an error of SQLite's. */
+function codeOf(error: unknown): number | undefined {
+  return (error as { errcode?: number }).errcode;
+}
+
+function unusable(path: string, error: unknown): Failure {
+  return new Failure({
+    code: "lock-unusable",
+    subject: path,
+    problem: `cannot be locked: ${reasonOf(error)}`,
+    hint: "the lock is an empty file, on a file system with advisory locks: look at what it is, and remove it",
+    cause: error,
+  });
 }

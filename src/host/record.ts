@@ -115,6 +115,7 @@ export function readRecord(directory: string): HostRecord | undefined {
   const path = statePaths(directory).record;
   let text: string;
   try {
+    if (!fs.statSync(path).isFile()) throw unreadable(path, "it is no regular file");
     text = fs.readFileSync(path, "utf8");
   } catch (error) {
     if (isSystemError(error, "ENOENT", "ENOTDIR")) return undefined;

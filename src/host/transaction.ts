@@ -184,18 +184,7 @@ async function stageStep(directory: string, step: FileStep): Promise<{ change?: 
 }
 
 async function stageAfter(directory: string, step: FileStep): Promise<{ after: string | null; digest?: string }> {
-  if (step.effect === "restore" && step.restores !== undefined) {
-    const kept = join(statePaths(directory).objects, step.restores);
-    if (inspect(statePaths(directory).objects, step.restores).type === "absent") {
-      throw new Failure({
-        code: "backup-missing",
-        subject: join(directory, step.name),
-        problem: `what was there before cannot be put back: ${kept} is gone`,
-        hint: `remove ${join(directory, step.name)} by hand if it is to go, and run again`,
-      });
-    }
-    return { after: step.restores };
-  }
+  if (step.effect === "restore" && step.restores !== undefined) return { after: step.restores };
   if (step.effect !== "write" || step.stage === undefined) return { after: null };
   const after = newId();
   const path = join(statePaths(directory).objects, after);

@@ -14,7 +14,7 @@ const SETTLE_MS = 50;
 /** Tells when something has changed in a directory since the watch was made: make it, look, and only then wait. */
 export interface DirectoryWatch {
   /**
-   * Waits until something has changed, or until the deadline (milliseconds since the epoch).
+   * Waits until something has changed, or until the deadline (as `performance.now()` counts).
    *
    * @returns false when the deadline has passed. @throws Interrupted
    */
@@ -35,7 +35,7 @@ export function watchDirectory(directory: string): DirectoryWatch {
   return {
     async changed(deadline, signal) {
       const limit = new AbortController();
-      const left = Math.max(0, Math.min(deadline - Date.now(), watcher === undefined ? POLL_MS : RESYNC_MS));
+      const left = Math.max(0, Math.min(deadline - performance.now(), watcher === undefined ? POLL_MS : RESYNC_MS));
       try {
         const ended = Promise.withResolvers<void>();
         signal.addEventListener("abort", () => ended.resolve(), { once: true, signal: limit.signal });
@@ -45,7 +45,7 @@ export function watchDirectory(directory: string): DirectoryWatch {
         limit.abort();
       }
       throwIfInterrupted(signal);
-      if (Date.now() >= deadline) return false;
+      if (performance.now() >= deadline) return false;
       await sleep(SETTLE_MS);
       return true;
     },

@@ -188,6 +188,22 @@ describe("a configuration goes live only with what it names", () => {
     assertRefused(node, before, await node.run(["install", "--configs=10-a.conflist"]), /plugin gone/u);
   });
 
+  test("one whose type is a path is told to be given a name, not to be installed", async () => {
+    using node = nodeWith();
+    node.template("10-a.conf", '{"cniVersion":"1.0.0","name":"a","type":"../../tmp/x"}\n');
+    const { stderr } = await node.run(["install", "--configs=10-a.conf", "--validate=warn"]);
+    assert.match(stderr, /needs the plugin \.\.\/\.\.\/tmp\/x, .*; give the file name of the plugin only$/mu);
+  });
+
+  test("a configuration that is larger than what is read of a node is not one that was proved", async () => {
+    using node = nodeWith();
+    const large = { cniVersion: "1.0.0", name: "a", type: "bridge", text: "x".repeat(2 * 1024 * 1024) };
+    node.template("10-a.conf", JSON.stringify(large));
+    const before = contentsOf(node.host);
+    const ran = await node.run(["install", "--configs=10-a.conf"]);
+    assertRefused(node, before, ran, /10-a\.conf: .*is larger than 2 MiB/u);
+  });
+
   test("a plugin older than the command VERSION supports 0.1.0", async () => {
     using node = new TestNode();
     const answer = '{"code":4,"msg":"unknown CNI_COMMAND: VERSION"}';

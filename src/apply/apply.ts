@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Failure, Interrupted, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
-import { findDirectory, type DirectoryRequest } from "../host/directory.ts";
+import { findDirectory, isSameDirectory, type DirectoryRequest } from "../host/directory.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../host/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, sweep } from "../host/record.ts";
@@ -378,15 +378,10 @@ function isAsked({ lists, prune }: ApplyRequest, kind: Kind): boolean {
   return desired.length > 0 || current.length > 0 || (prune && lists[kind] !== undefined);
 }
 
-/** Also when it is mounted in two places. */
-function isSameDirectory(first: string, second: string): boolean {
-  const [one, other] = [first, second].map((path) => fs.statSync(path, { throwIfNoEntry: false }));
-  return first === second || (one !== undefined && one.ino === other?.ino && one.dev === other.dev);
-}
-
 /** Two records in one place would contradict each other, and its lock would wait for itself. */
 function refuseSameDirectory([first, second]: readonly string[]): void {
-  if (first === undefined || second === undefined || !isSameDirectory(first, second)) return;
+  if (first === undefined || second === undefined) return;
+  if (first !== second && !isSameDirectory(first, second)) return;
   throw new Failure({
     code: "usage",
     subject: first,

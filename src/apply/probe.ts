@@ -1,10 +1,10 @@
 /** The networks that a run changes are tried before it goes live: with the plugins as they will be. */
-import * as fs from "node:fs";
 import { join, relative } from "node:path";
 
 import { isConfigName, type NetworkList } from "../cni/config.ts";
 import { loadFile, sortBytes } from "../cni/listing.ts";
 import { Failure, systemFailure } from "../errors.ts";
+import { isSameDirectory } from "../host/directory.ts";
 import { makeLinks } from "../host/disk.ts";
 import { statePaths } from "../host/record.ts";
 import type { Operator } from "../network/operator.ts";
@@ -145,9 +145,4 @@ function operatorWith(operator: Operator, paths: readonly string[], hostRoot: st
     });
   });
   return { ...operator, runtime: { ...runtime, pluginDirs } };
-}
-
-function isSameDirectory(a: string, b: string): boolean {
-  const [first, second] = [a, b].map((path) => fs.statSync(path, { bigint: true, throwIfNoEntry: false }));
-  return first !== undefined && first.dev === second?.dev && first.ino === second.ino;
 }

@@ -131,7 +131,9 @@ async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): 
       code: "plugin-missing",
       severity: "error",
       message: `needs the plugin ${type}, which is not in ${plugin.missing}`,
-      hint: `install it before or together with the configuration: cni-node install --plugins=${type}`,
+      hint: type.includes("/")
+        ? "give the file name of the plugin only"
+        : `install it before or together with the configuration: cni-node install --plugins=${type}`,
       about: `missing ${type}`,
     };
   }

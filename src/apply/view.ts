@@ -1,6 +1,6 @@
 /** What of the node can be seen from here that configurations rely on: plugins, each run once, and files. */
 import * as fs from "node:fs";
-import { basename, dirname, join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 
 import { askVersion, PluginError, seenBelow } from "../cni/invoke.ts";
 import { throwIfInterrupted } from "../errors.ts";
@@ -200,7 +200,7 @@ function objectionOf(error: PluginError, isNative: boolean): PluginObjection {
     return broken("plugin-noexec", "cannot be run: its file system is mounted noexec", hint);
   }
   if (systemCode === "EACCES" && !isExecutable(path)) {
-    return broken("plugin-mode", "is not executable", `chmod 755 ${basename(path)}`);
+    return broken("plugin-mode", "is not executable", "chmod 755");
   }
   if (systemCode === "EACCES" || systemCode === "EPERM") {
     return {

@@ -30,7 +30,7 @@ export function readDirectoryListing(
   }
   for (const [name, text] of changes) {
     if (text === undefined) entries.delete(name);
-    else entries.set(name, isConfigName(name) ? { type: "file", text } : { type: "other" });
+    else entries.set(name, isConfigName(name) ? entryOf(text) : { type: "other" });
   }
   const dropIns = new Map<string, Map<string, Entry> | string>();
   for (const name of networksWithDropIns(entries)) {
@@ -107,12 +107,16 @@ function readEntries(directory: string, isRead: (name: string) => boolean): Map<
   );
 }
 
+function entryOf(text: string): Entry {
+  return Buffer.byteLength(text) > MAX_SIZE ? TOO_LARGE : { type: "file", text };
+}
+
 function readEntry(path: Buffer): Entry {
   try {
     const stat = fs.statSync(path);
     if (stat.isDirectory()) return unreadable("is a link to a directory");
     if (!stat.isFile()) return unreadable("is no regular file");
-    if (stat.size > MAX_SIZE) return unreadable(`is larger than ${MAX_SIZE / 1024 / 1024} MiB`);
+    if (stat.size > MAX_SIZE) return TOO_LARGE;
     // Go, too, puts U+FFFD in the place of what is no UTF-8, and does not take a byte order mark for nothing.
     return { type: "file", text: new TextDecoder("utf-8", { ignoreBOM: true }).decode(fs.readFileSync(path)) };
   } catch (error) {
@@ -126,3 +130,5 @@ function readEntry(path: Buffer): Entry {
 function unreadable(reason: string): Entry {
   return { type: "unreadable", reason };
 }
+
+const TOO_LARGE = unreadable(`is larger than ${MAX_SIZE / 1024 / 1024} MiB`);

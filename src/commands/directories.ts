@@ -22,6 +22,7 @@ export function directoryOf(kind: "plugin" | "config", texts: OptionTexts): Dire
     option: `--${name}`,
     named,
     hostRoot,
-    hostRootNamed: texts["host-root"] !== undefined,
+    // Who names the default says no more than who names nothing.
+    hostRootNamed: hostRoot !== pathOf({}, "host-root"),
   };
 }

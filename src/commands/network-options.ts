@@ -45,7 +45,7 @@ export function placesOf(texts: OptionTexts, env: World["env"], place: Place | u
     pluginDirs: pluginPath
       .split(":")
       .filter((directory) => directory !== "")
-      .map((directory) => (place === undefined ? directory : pathOnHost(place, hostRoot, resolve(directory)))),
+      .map((directory) => (place === undefined ? resolve(directory) : pathOnHost(place, hostRoot, resolve(directory)))),
   };
 }
 

@@ -111,3 +111,9 @@ export function isBelow(path: string, directory: string): boolean {
   const way = relative(directory, path);
   return way === "" || (!isAbsolute(way) && way !== ".." && !way.startsWith("../"));
 }
+
+/** Are both there and one, also when it is mounted in two places? */
+export function isSameDirectory(first: string, second: string): boolean {
+  const [one, other] = [first, second].map((path) => fs.statSync(path, { bigint: true, throwIfNoEntry: false }));
+  return one !== undefined && one.ino === other?.ino && one.dev === other.dev;
+}

@@ -10,7 +10,7 @@ import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
 import { Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
 import { leftBehind, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, readMark } from "./mark.ts";
-import { identityOf, identityOfHost, lookInto, netnsOfHost } from "./namespace.ts";
+import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
 import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { seen, type Place } from "./place.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
@@ -49,7 +49,7 @@ export async function attach(
   refuseHost(identity, target, place);
   requirePlugins(network, runtime);
   using _ = await lockContainer(target.containerId, network.name, operator);
-  const [inside, host] = await Promise.all([lookInto(seen(place, target.netns)), lookInto(netnsOfHost(place))]);
+  const [inside, host] = await lookAround(seen(place, target.netns), netnsOfHost(place), signal);
   const ifName = wanted.ifName ?? nextInterface(inside);
   const others = listAttachments(runtime.cacheDir).filter((one) => {
     return one.networkName === network.name && isReachable(one, place);
@@ -152,6 +152,16 @@ async function lockContainer(containerId: string, network: string, operator: Ope
     return await lockOf(operator).container(containerId);
   } catch (error) {
     throw asFailure(error, network, `container ${containerId} cannot be worked on`);
+  }
+}
+
+/** Ctrl-C may end what looks before it has a process group of its own. */
+async function lookAround(inside: string, host: string, signal: AbortSignal): Promise<[Interior, Interior]> {
+  try {
+    return await Promise.all([lookInto(inside), lookInto(host)]);
+  } catch (error) {
+    throwIfInterrupted(signal);
+    throw error;
   }
 }
 

@@ -236,10 +236,16 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
         [MOUNT_PLUGINS, "/etc/cni/net.d"],
         [MOUNT_CONFIGS, "/opt/cni/bin"],
       ] as const) {
-        const ran = await engine.run([...mounted, ...mountTemplates], ...both);
-        assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
-        assert.match(ran.stderr, new RegExp(`^cni-node: /host${missing}: .*no directory of the node is mounted`, "u"));
-        assert.match(ran.stderr, new RegExp(`hint: mount it, for example with docker run -v ${missing}:/host`, "u"));
+        for (const hostRoot of ["", "/host", "/host/"]) {
+          const options = [...mounted, ...mountTemplates, `--env=CNI_NODE_HOST_ROOT=${hostRoot}`];
+          const ran = await engine.run(options, ...both);
+          assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
+          assert.match(
+            ran.stderr,
+            new RegExp(`^cni-node: /host${missing}: .*no directory of the node is mounted`, "u"),
+          );
+          assert.match(ran.stderr, new RegExp(`hint: mount it, for example with docker run -v ${missing}:/host`, "u"));
+        }
       }
       assert.deepEqual(fs.readdirSync(bin), [".cni-node", "vlan"]);
     });

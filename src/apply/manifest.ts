@@ -56,8 +56,11 @@ export interface PreparedManifest {
   step: Step;
   /** To be applied. */
   desired: DesiredObject[];
-  /** To be deleted, in this order. `automatic`: nobody named it, so that it must be of this node. */
-  obsolete: (Identity & { automatic: boolean })[];
+  /**
+   * To be deleted, in this order. `automatic`: nobody named it, so that it must be of this node. `sharedWith`: the
+   * manifest that holds it as well, and stays.
+   */
+  obsolete: (Identity & { automatic: boolean; sharedWith?: string })[];
   /** Why nothing is done. */
   kept?: string;
   held: HeldAsset | undefined;
@@ -68,17 +71,27 @@ export interface PreparedManifest {
 /**
  * Reads, substitutes and parses the manifest of a step.
  *
+ * @param staying the manifests that are held and not uninstalled by this run.
  * @throws Failure `source-missing`, `variable-unset`, `manifest-invalid`, `held-by-other`.
  */
 export function prepareManifest(
   step: Step,
   held: HeldAsset | undefined,
-  prune: boolean,
-  wanted: Whose & { manifests: ManifestOptions },
+  staying: readonly HeldAsset[],
+  wanted: Whose & { prune: boolean; manifests: ManifestOptions },
 ): PreparedManifest {
   if (step.action === "leave") return { step, desired: [], obsolete: [], held, asset: held };
   const options = { ...wanted.manifests, owner: wanted.owner, takeOver: wanted.takeOver };
-  return step.action === "install" ? prepareInstall(step, held, prune, options) : prepareUninstall(step, held, options);
+  const prepared =
+    step.action === "install"
+      ? prepareInstall(step, held, wanted.prune, options)
+      : prepareUninstall(step, held, options);
+  const others = staying.filter(({ name }) => name !== step.name);
+  const obsolete = prepared.obsolete.map((object) => {
+    const sharedWith = others.find(({ objects = [] }) => objects.some((one) => isSameIdentity(one, object)))?.name;
+    return sharedWith === undefined ? object : { ...object, sharedWith };
+  });
+  return { ...prepared, obsolete };
 }
 
 function prepareInstall(
@@ -269,7 +282,8 @@ export class CheckedManifests implements OutsideChange {
     // By uid: the same object may be asked for under another version of its kind.
     const isDesired = this.#checked.some((checked) => "live" in checked && uidOf(checked.live) === uidOf(found.live));
     const objection = object.automatic ? objectionToRemoval(found, nodeName) : undefined;
-    const reason = isDesired ? "this run also installs it" : objection;
+    const shared = object.sharedWith === undefined ? undefined : `manifest ${object.sharedWith} has it as well`;
+    const reason = isDesired ? "this run also installs it" : (shared ?? objection);
     if (reason !== undefined) return { object: described, outcome: "kept", reason };
     await this.#cluster.tryRemove(found);
     this.#obsolete.push(found);

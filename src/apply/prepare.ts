@@ -246,7 +246,11 @@ async function prepareManifests(
   const own = steps.filter(({ kind }) => kind === "manifest");
   if (own.length === 0) return new Map();
   const { prepareManifest } = await import("./manifest.ts");
-  return new Map(own.map((step) => [step, prepareManifest(step, heldAs(held, step), wanted.prune, wanted)] as const));
+  const isRemoved = ({ name }: HeldAsset): boolean => {
+    return own.some((step) => step.action === "uninstall" && step.name === name);
+  };
+  const staying = held.filter((asset) => asset.kind === "manifest" && !isRemoved(asset));
+  return new Map(own.map((step) => [step, prepareManifest(step, heldAs(held, step), staying, wanted)] as const));
 }
 
 function heldAs(held: readonly HeldAsset[], { kind, name }: Step): HeldAsset | undefined {

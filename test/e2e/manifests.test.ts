@@ -756,6 +756,23 @@ data:
       assert.equal(fs.existsSync(join(at.node.netd, ".cni-node")), false);
     });
 
+    test("an object that another installed manifest has as well stays until that one goes", async () => {
+      await using at = await scene("twice");
+      const shared = at.configMap("shared", { a: "1" });
+      at.node.manifest("1.yaml", `${shared}---\n${at.configMap("a", {})}`);
+      at.node.manifest("2.yaml", `${shared}---\n${at.configMap("b", {})}`);
+      await at.succeeds(["install", "--manifests=1.yaml"]);
+      await at.succeeds(["install", "--manifests=2.yaml", "--owner=other"]);
+      const first = await at.succeeds(["uninstall", "--manifests=1.yaml"]);
+      assert.match(first.stdout, /^deleted .*\/a$\nkept .*\/shared: manifest 2\.yaml has it as well$/mu);
+      assert.deepEqual(await at.configMapIs("shared"), { a: "1" });
+      await at.succeeds(["uninstall", "--manifests=2.yaml", "--owner=other"]);
+      assert.equal(await at.configMapIs("shared"), undefined);
+      await at.succeeds(["install", "--manifests=1.yaml,2.yaml"]);
+      await at.succeeds(["uninstall", "--manifests=1.yaml,2.yaml"]);
+      assert.equal(await at.configMapIs("shared"), undefined, "with both of them at once it goes, too");
+    });
+
     test("a kind or namespace that is not there is fine", async () => {
       await using at = await scene("absent");
       at.node.manifest(

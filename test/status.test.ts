@@ -365,7 +365,9 @@ describe("the network of the pods", () => {
   });
 
   test("flannel calls bridge and host-local without being told: they are needed, too (flannel#1721)", async () => {
-    using node = new Node(["flannel", "loopback", "portmap"]);
+    using node = new Node(["loopback", "portmap"]);
+    // What is asked of it here, any plugin answers.
+    fs.copyFileSync(join(built, "portmap"), join(node.bin, "flannel"));
     const flannel = { type: "flannel", delegate: { isDefaultGateway: true } };
     node.write("10-flannel.conflist", { cniVersion: "0.3.1", name: "cbr0", plugins: [flannel, PORTMAP] });
     const report = await node.status();

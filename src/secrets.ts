@@ -28,13 +28,22 @@ export function mask(text: string): string {
 function maskJson(text: string): string {
   const ranges: { from: number; to: number }[] = [];
   const visit = (node: Node | undefined): void => {
-    const [key, value] = node?.children ?? [];
-    if (node?.type === "property" && value !== undefined && SECRET.test(String(key?.value))) {
-      ranges.push({ from: value.offset, to: value.offset + value.length });
-    } else node?.children?.forEach(visit);
+    const value = secretIn(node);
+    if (value !== undefined) ranges.push({ from: value.offset, to: value.offset + value.length });
+    else node?.children?.forEach(visit);
   };
   visit(parseTree(text));
   return ranges.reduceRight((masked, { from, to }) => `${masked.slice(0, from)}"***"${masked.slice(to)}`, text);
+}
+
+/** The value of a property whose key says what it is; also of `{"name": "DB_PASSWORD", "value": …}`, as Kubernetes has it. */
+function secretIn(node: Node | undefined): Node | undefined {
+  const [key, value] = node?.children ?? [];
+  if (node?.type !== "property") return undefined;
+  if (SECRET.test(String(key?.value))) return value;
+  if (key?.value !== "value") return undefined;
+  const name = node.parent?.children?.find(({ children }) => children?.[0]?.value === "name")?.children?.[1];
+  return SECRET.test(String(name?.value ?? "")) ? value : undefined;
 }
 
 /** A key in a text in JSON, and its value, also where that is cut off; of a list or an object all that follows. */
@@ -48,8 +57,12 @@ const ESCAPED = new RegExp(
   "giu",
 );
 
+/** More than anybody reads of a message. */
+const MOST = 64 * 1024;
+
 /** Masks what looks like a secret in the JSON that a message quotes. */
-export function maskQuoted(text: string): string {
+export function maskQuoted(message: string): string {
+  const text = message.length > MOST ? `${message.slice(0, MOST)}…` : message;
   return text
     .replace(QUOTED, '$1"***"')
     .replace(ESCAPED, String.raw`$1\"***\"`)

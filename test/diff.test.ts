@@ -15,6 +15,8 @@ describe("the value is masked", () => {
     ["with escapes", '{"password": "a\\"S3CRET\\\\"}'],
     ["on the next line", '{"secret"\n:\n  "S3CRET"}'],
     ["that is a number", '{"password": 53412}'],
+    ["of a variable in a pod", '{"env": [{"name": "DB_PASSWORD", "value": "S3CRET"}]}'],
+    ["of a variable whose name comes last", '{"value": "S3CRET", "name": "API_TOKEN"}'],
     ["that is a list", '{"tokens": ["S3CRET",\n "S3CRET"]}'],
     ["that is a list of lists", '{"keys": [["a"], ["S3CRET"]]}'],
     ["that is a list with a bracket in a text", '{"tokens": ["a]S3CRET", "S3CRET"]}'],

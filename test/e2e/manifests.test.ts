@@ -757,7 +757,7 @@ data:
     });
 
     test("an object that another installed manifest has as well stays until that one goes", async () => {
-      await using at = await scene("twice");
+      await using at = await scene("in-two");
       const shared = at.configMap("shared", { a: "1" });
       at.node.manifest("1.yaml", `${shared}---\n${at.configMap("a", {})}`);
       at.node.manifest("2.yaml", `${shared}---\n${at.configMap("b", {})}`);

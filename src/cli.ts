@@ -23,7 +23,8 @@ const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
 const PROBE = ["probe", "probe-add", "trace"] as const;
 const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "context", "timeout"] as const;
 const REMOVAL = ["force", "drain"] as const;
-const DRY = ["dry-run", "exit-code"] as const;
+const ADDITION = [...RENDER, ...PROBE, ...OBJECTS, "force-conflicts"] as const;
+const CHANGE = ["dry-run", "exit-code", "pause", "no-confirm", ...RUN] as const;
 
 /** What commands of two words begin with. */
 const GROUPS: Record<string, string> = {
@@ -39,43 +40,17 @@ const NETWORK = { shown: "NETWORK", most: 1 };
 const COMMANDS: Record<string, CommandSpec> = {
   install: {
     summary: "install plugins, configs and manifests; what is right already is left alone",
-    options: [
-      ...LISTS,
-      ...PLACES,
-      ...RENDER,
-      ...PROBE,
-      ...OBJECTS,
-      "force-conflicts",
-      ...DRY,
-      "pause",
-      "no-confirm",
-      ...RUN,
-    ],
+    options: [...LISTS, ...PLACES, ...ADDITION, ...CHANGE],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("install", texts, world),
   },
   uninstall: {
     summary: "remove them, in reverse order; what was there before comes back",
-    options: [...LISTS, ...PLACES, ...REMOVAL, "validate", ...OBJECTS, ...DRY, "pause", "no-confirm", ...RUN],
+    options: [...LISTS, ...PLACES, ...REMOVAL, "validate", ...OBJECTS, ...CHANGE],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("uninstall", texts, world),
   },
   apply: {
     summary: "go from the current to the desired set: lists are DESIRED or DESIRED:CURRENT",
-    options: [
-      ...LISTS,
-      ...PLACES,
-      "refresh",
-      "prune",
-      "allow-no-network",
-      ...REMOVAL,
-      ...RENDER,
-      ...PROBE,
-      ...OBJECTS,
-      "force-conflicts",
-      ...DRY,
-      "pause",
-      "no-confirm",
-      ...RUN,
-    ],
+    options: [...LISTS, ...PLACES, "refresh", "prune", "allow-no-network", ...REMOVAL, ...ADDITION, ...CHANGE],
     run: async (texts, world) => (await import("./commands/apply.ts")).runApply("apply", texts, world),
   },
   plan: {

@@ -280,15 +280,8 @@ const AT_ONCE = 4;
 
 async function examinePlugins(plugins: Changes["plugins"], view: NodeView): Promise<Finding[]> {
   const names = [...plugins].flatMap(([name, path]) => (path === undefined ? [] : [name]));
-  const found: Finding[] = [];
-  for (let first = 0; first < names.length; first += AT_ONCE) {
-    const some = names.slice(first, first + AT_ONCE);
-    const views = await Promise.all(some.map(async (name) => [name, await view.plugin(name)] as const));
-    for (const [name, plugin] of views) {
-      if ("objection" in plugin) found.push({ path: name, ...plugin.objection });
-    }
-  }
-  return found;
+  const asked = await view.plugins(names, AT_ONCE);
+  return asked.flatMap(([name, plugin]) => ("objection" in plugin ? [{ path: name, ...plugin.objection }] : []));
 }
 
 /** The files of configurations that stay as they are, and whose plugins do not. */

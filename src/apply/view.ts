@@ -89,6 +89,21 @@ export class NodeView {
     return this.#nowhere();
   }
 
+  /**
+   * The same of several, so many at a time: each is a process with memory of its own, and may take 5 seconds.
+   *
+   * @throws Interrupted
+   */
+  async plugins(types: readonly string[], atOnce: number): Promise<[type: string, plugin: PluginView][]> {
+    const answers: [string, PluginView][] = [];
+    for (let first = 0; first < types.length; first += atOnce) {
+      const some = types.slice(first, first + atOnce);
+      const views = await Promise.all(some.map(async (type) => this.plugin(type)));
+      answers.push(...views.map((view, index): [string, PluginView] => [some[index] ?? "", view]));
+    }
+    return answers;
+  }
+
   /** Is there such a file on the node? Undefined: its directory cannot be seen from here. */
   hasFile(path: string): boolean | undefined {
     const { hostRoot } = this.places;

@@ -53,7 +53,7 @@ export async function choose(
     return "network" in loaded ? loaded.network.list.plugins : [];
   });
   const types = new Set(networks.map(({ type }) => type).filter((type) => !type.includes("/")));
-  const answers = new Map((await ask([...types], view)).map(([type, plugin]) => [type, answerOf(plugin)]));
+  const answers = new Map((await view.plugins([...types], AT_ONCE)).map(([type, plugin]) => [type, answerOf(plugin)]));
   return {
     containerd: selectForContainerd(listing, word?.maxConfigs === undefined ? {} : { maxConfNum: word.maxConfigs }),
     "CRI-O": selectForCrio(listing, (type) => answers.get(type), { defaultNetwork: word?.defaultNetwork ?? "" }),
@@ -62,17 +62,6 @@ export async function choose(
 
 /** So many plugins are asked at a time: one that hangs has 5 seconds to answer. */
 const AT_ONCE = 8;
-
-async function ask(names: readonly string[], view: NodeView): Promise<[name: string, plugin: PluginView][]> {
-  const answers: [string, PluginView][] = [];
-  for (let first = 0; first < names.length; first += AT_ONCE) {
-    const some = names.slice(first, first + AT_ONCE);
-    answers.push(
-      ...(await Promise.all(some.map(async (name): Promise<[string, PluginView]> => [name, await view.plugin(name)]))),
-    );
-  }
-  return answers;
-}
 
 /** What cannot be seen from here is taken to support everything: nothing is held against it. */
 function answerOf(plugin: PluginView): PluginAnswer | undefined {
@@ -125,9 +114,9 @@ export function comesFirst(name: string, choices: Choices, rules: readonly Rule[
 /** Every plugin that these networks need, and `loopback`, which runtimes call for each pod. */
 export async function askPlugins(networks: readonly Network[], view: NodeView): Promise<PluginStatus[]> {
   const names = [...new Set([...networks.flatMap(({ list }) => referencesOf({ plugins: list.plugins })), "loopback"])];
-  const asked = await ask(
+  const asked = await view.plugins(
     names.filter((one) => !one.includes("/")),
-    view,
+    AT_ONCE,
   );
   return asked.map(([name, plugin]) => statusOf(name, plugin));
 }

@@ -200,8 +200,9 @@ async function change(
         warnings.push(...(await prove(staged, view, request)));
         if (request.probe !== undefined) {
           const { probeNetworks } = await import("./probe.ts");
-          const isStrict = request.validate === "strict";
-          probes = await probeNetworks(staged, view, request.probe, isStrict, (warning) => warnings.push(warning));
+          const tried = await probeNetworks(staged, view, request.probe, request.validate === "strict");
+          ({ probes } = tried);
+          warnings.push(...tried.warnings);
         }
       },
       outside: manifests,

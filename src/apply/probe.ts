@@ -33,7 +33,7 @@ export interface Probed {
  * latter before as well is not this run's affair.
  *
  * @param changes with the plugins where they are staged.
- * @param warn is told what was not tried and, unless `isStrict`, what has failed.
+ * @param isStrict what fails ends it; else it is a warning.
  * @throws Failure `probe-failed`, `host-unreachable`; with exit code 4 when something of the probe is left. Interrupted.
  */
 export async function probeNetworks(
@@ -41,30 +41,32 @@ export async function probeNetworks(
   view: NodeView,
   { operator, addAnyway }: ProbeOptions,
   isStrict: boolean,
-  warn: (warning: string) => void,
-): Promise<Probed[]> {
+): Promise<{ probes: Probed[]; warnings: string[] }> {
   const networks = networksOf(changes);
-  if (networks.length === 0) return [];
+  const probes: Probed[] = [];
+  const warnings: string[] = [];
+  if (networks.length === 0) return { probes, warnings };
   const before = operatorWith(operator, view.pluginPaths(), view.places.hostRoot);
   const after = operatorWith(operator, [...linkStaged(changes), ...view.pluginPaths()], view.places.hostRoot);
-  const probed: Probed[] = [];
   for (const { network, file, isWritten } of networks) {
     const steps = await tryNetwork(network, addAnyway, after);
-    probed.push({ network: network.name, file, steps });
+    probes.push({ network: network.name, file, steps });
     const subject = join(changes.configs?.directory ?? "", file);
     const failed = failureIn(steps);
     if (failed !== undefined) {
       const isOld = !isWritten && failureIn(await tryNetwork(network, addAnyway, before))?.step === failed.step;
       const failure = failureOf(subject, network, failed, isOld);
       if (isStrict && !isOld) throw failure;
-      warn(`${failure.message}; ${failure.hint ?? ""}`);
+      warnings.push(`${failure.message}; ${failure.hint ?? ""}`);
     }
     const skipped = steps.find(({ step, outcome }) => step === "add" && outcome === "skipped");
     if (skipped !== undefined) {
-      warn(`${subject}: no container was added to network ${network.name}: ${skipped.reason}; --probe-add tries it`);
+      warnings.push(
+        `${subject}: no container was added to network ${network.name}: ${skipped.reason}; --probe-add tries it`,
+      );
     }
   }
-  return probed;
+  return { probes, warnings };
 }
 
 /** In the order in which runtimes read them. */

@@ -150,19 +150,21 @@ function fromFiles(paths: string): Loaded {
 function fromFile(file: string): Loaded {
   const config = new KubeConfig();
   try {
-    config.loadFromFile(file);
-    return { config, tokenFiles: tokenFilesOf(file) };
+    const text = fs.readFileSync(file, "utf8");
+    config.loadFromString(text);
+    config.makePathsAbsolute(dirname(file));
+    return { config, tokenFiles: tokenFilesOf(text, dirname(file)) };
   } catch (error) {
     throw invalid(file, reasonOf(error), error);
   }
 }
 
-function tokenFilesOf(file: string): ReadonlyMap<string, string> {
-  const { users } = parse(fs.readFileSync(file, "utf8")) as {
+function tokenFilesOf(text: string, directory: string): ReadonlyMap<string, string> {
+  const { users } = parse(text) as {
     users?: { name: string; user?: { tokenFile?: string } }[];
   };
   const named = (users ?? []).flatMap(({ name, user }) => (user?.tokenFile ? [[name, user.tokenFile] as const] : []));
-  return new Map(named.map(([name, tokenFile]) => [name, resolve(dirname(file), tokenFile)]));
+  return new Map(named.map(([name, tokenFile]) => [name, resolve(directory, tokenFile)]));
 }
 
 function invalid(subject: string, why: string, cause?: unknown): Failure {

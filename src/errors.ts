@@ -73,6 +73,11 @@ export function isSystemError(error: unknown, ...codes: string[]): error is Node
   return error instanceof Error && "code" in error && codes.includes(String(error.code));
 }
 
+/** Does the error of the system mean that there is no such file? None has a name that is too long or has a NUL. */
+export function isAbsence(error: unknown): boolean {
+  return isSystemError(error, "ENOENT", "ENOTDIR", "ENAMETOOLONG", "ERR_INVALID_ARG_VALUE");
+}
+
 /** The reason in the system's own words (`no space left on device`), else the error's message. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
@@ -88,6 +93,9 @@ const HINTS: Record<string, string> = {
   ENOSPC: "free some space on that file system and run again",
   EDQUOT: "free some space on that file system and run again",
   EIO: "the disk reported an error: look at the kernel's log (dmesg)",
+  EMFILE: "this process may not open enough files: raise its limit (ulimit -n, docker run --ulimit nofile=1024)",
+  ENFILE: "the node has no file descriptors left: look at which process holds them (lsof), and at fs.file-max",
+  ENOMEM: "the memory is used up: give the container more, or look at what else uses it",
 };
 
 /** What the user can do about an error of the system; undefined when there is nothing to be said in general. */

@@ -2,14 +2,12 @@
 import { constants } from "node:os";
 import { basename } from "node:path";
 
+import { visibleLines } from "./system/text.ts";
 import type { World } from "./world.ts";
 
 const controller = new AbortController();
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 for (const name of SIGNALS) process.on(name, () => controller.abort(name));
-
-/** What a file or a plugin has in it must not steer the terminal of who reads about it; JSON has them no other way. */
-const CONTROLS = /(?![\n\t])\p{Cc}/gu;
 
 const output = { isLost: false };
 for (const stream of [process.stdout, process.stderr]) stream.on("error", onOutputError);
@@ -34,7 +32,7 @@ else process.exitCode = output.isLost && exitCode === 0 ? 1 : exitCode;
 /** Files report their errors by throwing, pipes by an event. */
 function write(stream: NodeJS.WriteStream, text: string): void {
   try {
-    stream.write(text.replace(CONTROLS, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`));
+    stream.write(visibleLines(text));
   } catch (error) {
     onOutputError(error as NodeJS.ErrnoException);
   }

@@ -4,6 +4,7 @@ import { constants } from "node:os";
 import type { StepResult } from "./apply/plan.ts";
 import { CniError } from "./cni/error.ts";
 import { Failure, Interrupted } from "./errors.ts";
+import { visible } from "./system/text.ts";
 import type { Ending, World } from "./world.ts";
 
 /** What `--output=json` prints, one object a run (docs/schemas/report.json). */
@@ -29,7 +30,7 @@ export function formatSteps(
   return steps
     .map(({ outcome, kind, name, object, reason }) => {
       const more = [object, reason].filter((text) => text !== undefined).join(": ");
-      return `${outcome.padEnd(10)}  ${kind.padEnd(8)}  ${name.padEnd(width)}  ${more}`.trimEnd();
+      return visible(`${outcome.padEnd(10)}  ${kind.padEnd(8)}  ${name.padEnd(width)}  ${more}`.trimEnd());
     })
     .map((line) => `${line}\n`)
     .join("");

@@ -3,9 +3,10 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
-import { Failure, isSystemError, notRegular, systemFailure } from "../errors.ts";
+import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { createFile } from "../host/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
+import { readFile, SIZE_LIMITS } from "../system/read.ts";
 import { findPointers, placeOf, substitute, type Place, type Pointer, type Rendered } from "../template/pointer.ts";
 import type { Content } from "./plugin.ts";
 
@@ -133,9 +134,7 @@ function readTarget({ name, line, column }: Pointer, template: string, directory
 
 /** @param attempt what does not work if it cannot be read, for the message. */
 function readTextFile(path: string, attempt: string): string {
-  const stat = fs.statSync(path);
-  if (!stat.isFile()) throw notRegular(path, attempt, stat);
-  const bytes = fs.readFileSync(path);
+  const bytes = readFile(path, SIZE_LIMITS.config, { attempt });
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {

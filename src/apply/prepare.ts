@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { isConfigName, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
-import { digestOfLive, inspect, readText, type Live } from "../host/inspect.ts";
+import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/transaction.ts";
+import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { Kind, Lists } from "./asset.ts";
 import { chainOf } from "./chain.ts";
 import { prepareConfigs, warnOfDuplicateNames, type Validation } from "./config.ts";
@@ -409,12 +410,16 @@ async function objectionTo(
   directory: string,
   view: NodeView,
 ): Promise<string | undefined> {
-  const text = readText(backup);
+  const text = readConfigText(backup);
   if (!isConfigName(name) || text === undefined) return undefined;
   const read = readConfig(name, text);
   if ("objection" in read) return read.objection.message;
   const found = await examineConfigs(readDirectoryListing(directory, new Map([[name, text]])), view, [name]);
   return found.find(({ severity }) => severity === "error")?.message;
+}
+
+function readConfigText(path: string): string | undefined {
+  return readTextIfPossible(path, SIZE_LIMITS.config);
 }
 
 function textsOf(
@@ -425,8 +430,8 @@ function textsOf(
   content: Content | undefined,
 ): Pick<StepResult, "texts"> {
   if (effect === "none") return {};
-  const before = live.type === "file" ? (readText(join(directory, name)) ?? "") : "";
-  const restored = restores === undefined ? "" : (readText(join(statePaths(directory).objects, restores)) ?? "");
+  const before = live.type === "file" ? (readConfigText(join(directory, name)) ?? "") : "";
+  const restored = restores === undefined ? "" : (readConfigText(join(statePaths(directory).objects, restores)) ?? "");
   return { texts: { before, after: content?.text ?? restored } };
 }
 

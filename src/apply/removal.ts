@@ -6,7 +6,7 @@ import { readAttachments, type Attachment } from "../cni/attachments.ts";
 import { isConfigName } from "../cni/config.ts";
 import { referencesOf } from "../cni/references.ts";
 import { isSystemError, systemFailure } from "../errors.ts";
-import { readText } from "../host/inspect.ts";
+import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 
 /** Where attachments are remembered, as the host's processes see it: by container runtimes and by Multus. */
 const CACHES = ["/var/lib/cni", "/var/lib/cni/multus"];
@@ -127,7 +127,7 @@ export function configsAfter(
   removed: ReadonlySet<string>,
 ): Map<string, string> {
   const left = configNames(directory).filter((name) => !removed.has(name));
-  const texts = left.map((name) => [name, readText(join(directory, name))] as const);
+  const texts = left.map((name) => [name, readTextIfPossible(join(directory, name), SIZE_LIMITS.config)] as const);
   const own = Array.from(written).filter(([name]) => isConfigName(name));
   return new Map([...texts.filter((entry): entry is [string, string] => entry[1] !== undefined), ...own]);
 }

@@ -1,5 +1,4 @@
-import { parse as parseTolerantly, printParseErrorCode, type ParseError } from "jsonc-parser";
-
+import { findJsonError } from "../system/json.ts";
 import { parseJson, type JsonValue } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 import { numberOf } from "./yaml-scalar.ts";
@@ -119,20 +118,9 @@ function problemOfJson(source: string): { offset: number; message: string } | un
     JSON.parse(source);
     return undefined;
   } catch {
-    const { offset, error } = firstErrorIn(source) ?? { offset: 0, error: 1 };
-    const words = printParseErrorCode(error).replaceAll(/([a-z])([A-Z])/gu, "$1 $2");
-    return { offset, message: `this is no JSON: ${words.toLowerCase()}` };
+    const { offset, problem } = findJsonError(source) ?? { offset: 0, problem: "it is nested too deeply" };
+    return { offset, message: `this is no JSON: ${problem}` };
   }
-}
-
-function firstErrorIn(source: string): ParseError | undefined {
-  const errors: ParseError[] = [];
-  try {
-    parseTolerantly(source, errors, { disallowComments: true });
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error; // the nesting is deeper than the stack
-  }
-  return errors[0];
 }
 
 function asKubernetesHolds(value: JsonValue): JsonValue {

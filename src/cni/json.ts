@@ -1,5 +1,5 @@
 /** JSON as Go's encoding/json reads and writes it, which is how runtimes and plugins do. */
-import { parse as parseTolerantly, printParseErrorCode, type ParseError } from "jsonc-parser";
+import { findJsonError } from "../system/json.ts";
 
 /** Something in a network configuration that a runtime or plugin will object to. */
 export interface Objection {
@@ -17,12 +17,11 @@ export function parseJson(text: string): { value: unknown } | { objection: Objec
     const value = JSON.parse(text) as unknown;
     if (isTooDeep(value)) return { objection: { message: `is nested deeper than ${MAX_DEPTH} levels` } };
     return { value: /\d{16}/u.test(text) ? parseExactly(text) : value };
-  } catch (error) {
+  } catch {
     if (text.trim() === "") return { objection: { message: "is empty" } };
-    const first = firstError(text);
-    if (first === undefined) return { objection: { message: `is no JSON: ${(error as Error).message}` } };
-    const words = printParseErrorCode(first.error).replace(/([a-z])([A-Z])/gu, "$1 $2");
-    const message = `is no JSON: ${words.toLowerCase()}${invisibleAt(text, first.offset)}`;
+    const first = findJsonError(text);
+    if (first === undefined) return { objection: { message: "is no JSON" } };
+    const message = `is no JSON: ${first.problem}${invisibleAt(text, first.offset)}`;
     return { objection: { message, offset: first.offset } };
   }
 }
@@ -40,17 +39,6 @@ function parseExactly(text: string): unknown {
     const isKept = typeof value === "number" && Number.isFinite(value) && !Number.isSafeInteger(value);
     return isKept && /^-?\d+$/u.test(source) ? rawJSON(source) : value;
   });
-}
-
-/** Undefined: the tolerant parser has no objection, or the text is nested too deep for it. */
-function firstError(text: string): ParseError | undefined {
-  const errors: ParseError[] = [];
-  try {
-    parseTolerantly(text, errors, { disallowComments: true });
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-  }
-  return errors[0];
 }
 
 /** Names a character that people would not see: a byte order mark, a no-break space. */

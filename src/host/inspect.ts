@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 
-import { isSystemError, systemFailure } from "../errors.ts";
+import { isAbsence, systemFailure } from "../errors.ts";
 import { digestOf } from "./disk.ts";
 import type { SeenFile } from "./record.ts";
 
@@ -21,7 +21,7 @@ export function inspect(directory: string, name: string): Live {
     const stat = fs.lstatSync(path, { bigint: true });
     return { type: typeOf(stat), stat };
   } catch (error) {
-    if (isSystemError(error, "ENOENT", "ENOTDIR")) return { type: "absent" };
+    if (isAbsence(error)) return { type: "absent" };
     throw systemFailure(path, "cannot be looked at", error);
   }
 }
@@ -56,15 +56,6 @@ export async function digestOfLive(path: string, live: Live, seen: SeenFile | un
   if (live.type !== "file") return undefined;
   if (seen !== undefined && isDeepStrictEqual(seenAs(live, seen.digest), { ...seen })) return seen.digest;
   return digestOf(path);
-}
-
-/** The text of a regular file, or of the one that a link leads to; undefined: there is none that can be read. */
-export function readText(path: string): string | undefined {
-  try {
-    return fs.statSync(path).isFile() ? fs.readFileSync(path, "utf8") : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Is it the same file, not written to in between? A new link to it changes neither of these. */

@@ -3,7 +3,9 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 
-import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
+import { describeJsonError } from "../system/json.ts";
+import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { remove, removeDirectoryIfEmpty, removeLinks, replaceDurably, TEMPORARY } from "./disk.ts";
 
 const HeldObject = v.looseObject({
@@ -115,10 +117,10 @@ export function readRecord(directory: string): HostRecord | undefined {
   const path = statePaths(directory).record;
   let text: string;
   try {
-    if (!fs.statSync(path).isFile()) throw unreadable(path, "it is no regular file");
-    text = fs.readFileSync(path, "utf8");
+    text = readText(path, SIZE_LIMITS.record, { attempt: "the record cannot be read", follow: false });
   } catch (error) {
-    if (isSystemError(error, "ENOENT", "ENOTDIR")) return undefined;
+    if (isAbsence(error)) return undefined;
+    if (isSystemError(error, "ELOOP")) throw unreadable(path, "it is a link");
     throw systemFailure(path, "the record cannot be read", error);
   }
   return parseRecord(path, text);
@@ -128,8 +130,8 @@ function parseRecord(path: string, text: string): HostRecord {
   let value: unknown;
   try {
     value = JSON.parse(text);
-  } catch (error) {
-    throw unreadable(path, (error as Error).message);
+  } catch {
+    throw unreadable(path, `it ${describeJsonError(text)}`);
   }
   const version = (value as { version?: unknown } | null)?.version;
   if (typeof version === "number" && version > 1) {

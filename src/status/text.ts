@@ -1,5 +1,6 @@
 /** What was found on a node, for somebody who has never seen it and is in a hurry: the worst first. Pure. */
 import { isWrong, type Finding } from "../finding.ts";
+import { visibleLines } from "../system/text.ts";
 import type { Network } from "../cni/listing.ts";
 import type { Selection } from "../cni/selection.ts";
 import type { FileStatus, PluginStatus, Rule } from "./network.ts";
@@ -21,14 +22,7 @@ export function formatStatus(status: NodeStatus): string {
     section("containers that were attached", table(status.attachments.map(attachmentRow))),
     section("not looked at", status.unseen),
   ];
-  return withoutControls(sections.filter((text) => text !== "").join("\n"));
-}
-
-/** Names and configurations are others': what is in them must not steer the terminal. */
-function withoutControls(text: string): string {
-  return text.replaceAll(/(?!\n)\p{Cc}/gu, (character) => {
-    return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
-  });
+  return visibleLines(sections.filter((text) => text !== "").join("\n"));
 }
 
 function section(title: string, lines: readonly string[]): string {

@@ -1,5 +1,6 @@
 /** The options of all commands, as data, and how their texts are read. */
 import { Failure } from "./errors.ts";
+import { OWNER } from "./system/name.ts";
 
 /** How the text of an option is read. */
 type Type = "list" | "text" | "flag" | "duration" | "mode" | "owner" | readonly string[];
@@ -178,7 +179,7 @@ function objectionTo(type: Type, text: string): string | undefined {
     case "mode":
       return /^0?[0-7]{3}$/u.test(text) ? undefined : "is no file mode such as 0600";
     case "owner":
-      return /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/u.test(text)
+      return OWNER.test(text)
         ? undefined
         : "is no owner: up to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit";
     case "text":

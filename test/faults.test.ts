@@ -266,19 +266,23 @@ test("a state directory that is a link is refused: nothing is written through it
 });
 
 test("something else in the place of the lock is refused, and the message names it", async () => {
-  for (const put of [makeFifo, (path: string) => fs.writeFileSync(path, "no lock ".repeat(1000))]) {
+  const writeText = (path: string): void => fs.writeFileSync(path, "no lock ".repeat(1000));
+  for (const [put, problem] of [
+    [makeFifo, "is not a regular file"],
+    [writeText, "cannot be locked: "],
+  ] as const) {
     using node = makeNode();
     await succeeds(node, INSTALL);
     const lock = join(node.bin, ".cni-node/lock");
     replaceBy(lock, put);
-    await refuses(node, UNINSTALL, [`cni-node: ${lock}: cannot be locked: `, "hint"]);
+    await refuses(node, UNINSTALL, [`cni-node: ${lock}: ${problem}`, "hint"]);
   }
 });
 
 test("a file where the state directory belongs is refused, and the message names it", async () => {
   using node = makeNode();
   fs.writeFileSync(join(node.netd, ".cni-node"), "");
-  await refuses(node, [...INSTALL, "--lock-timeout=300ms"], [join(node.netd, ".cni-node"), /no directory/u]);
+  await refuses(node, [...INSTALL, "--lock-timeout=300ms"], [join(node.netd, ".cni-node"), /is not a directory/u]);
 });
 
 test("a directory where the temporary file belongs is refused, and the message names it", async () => {

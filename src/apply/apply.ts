@@ -2,18 +2,19 @@
 import * as fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { Failure, Interrupted, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
+import { Failure, Interrupted, isAbsence, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { findDirectory, isSameDirectory, type DirectoryRequest } from "../host/directory.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../host/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
-import { isLeftUntidy, readRecord, sweep } from "../host/record.ts";
-import { recover, transact } from "../host/transaction.ts";
+import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
+import { statePaths, Target } from "../host/target.ts";
+import { recover, transact, type DirectorySteps, type TargetSteps } from "../host/transaction.ts";
 import { watchDirectory } from "../host/watch.ts";
 import type { Kind } from "./asset.ts";
 import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
-import type { ProbeOptions, Probed } from "./probe.ts";
-import { prepare, type FileKind, type Prepared, type Surroundings, type Wanted } from "./prepare.ts";
+import type { Probed, ProbeLinks, ProbeOptions } from "./probe.ts";
+import { prepare, type Directory, type FileKind, type Prepared, type Surroundings, type Wanted } from "./prepare.ts";
 import { prove } from "./proof.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
 import { NodeView, type Places } from "./view.ts";
@@ -140,7 +141,7 @@ async function carryOut(
         const warnings = await prove(prepared.changes, view, request);
         return { steps, probes: [], warnings: [...run.unfinished(), ...prepared.warnings, ...warnings], isDraining };
       }
-      const { probes, warnings } = await change(prepared, { manifests, request, view, runtime }, signal);
+      const { probes, warnings } = await change(prepared, { manifests, request, view, runtime, run }, signal);
       return { steps, probes, warnings: [...prepared.warnings, ...warnings], isDraining };
     } catch (error) {
       if (!isPassing(error)) throw error;
@@ -184,23 +185,27 @@ async function change(
     request: ApplyRequest;
     view: NodeView;
     runtime: Runtime | undefined;
+    run: Run;
   },
   signal: AbortSignal,
 ): Promise<Pick<ApplyResult, "probes" | "warnings">> {
   const { parts, afterwards, changes } = prepared;
-  const { manifests, request, view, runtime } = around;
+  const { manifests, request, view, runtime, run } = around;
   const warnings: string[] = [];
   let probes: Probed[] = [];
   if (parts.length === 0 && manifests === undefined) return { probes, warnings };
   try {
-    const transacted = await transact(parts, signal, {
+    const transacted = await transact(run.opened(parts), signal, {
       prove: async (stagedAs) => {
         const plugins = Array.from(changes.plugins.keys(), (name) => [name, stagedAs("plugin", name)] as const);
         const staged = { ...changes, plugins: new Map(plugins) };
         warnings.push(...(await prove(staged, view, request)));
         if (request.probe !== undefined) {
           const { probeNetworks } = await import("./probe.ts");
-          const tried = await probeNetworks(staged, view, request.probe, request.validate === "strict");
+          const tried = await probeNetworks(staged, view, request.probe, {
+            isStrict: request.validate === "strict",
+            links: run.probeLinks(),
+          });
           ({ probes } = tried);
           warnings.push(...tried.warnings);
         }
@@ -217,7 +222,7 @@ async function change(
     throw error;
   }
   await manifests?.remove(parts.length > 0 || manifests.hasApplied);
-  if (afterwards.length > 0) warnings.push(...(await transact(afterwards, new AbortController().signal)));
+  if (afterwards.length > 0) warnings.push(...(await transact(run.opened(afterwards), new AbortController().signal)));
   return { probes, warnings };
 }
 
@@ -234,6 +239,8 @@ class Run {
   /** The directories that are asked for. */
   #targets: Partial<Record<FileKind, string>>;
   readonly #locks = new Map<string, Lock>();
+  /** Directories that were looked at without a lock, held open as long as what was seen counts. */
+  readonly #looked: Target[] = [];
   readonly #made: string[] = [];
 
   constructor(request: ApplyRequest, signal: AbortSignal) {
@@ -256,9 +263,39 @@ class Run {
   }
 
   look(): Parameters<typeof prepare>[1] {
-    return Object.fromEntries(
-      Object.entries(this.#targets).map(([kind, path]) => [kind, { path, record: readRecord(path) }]),
-    );
+    this.#closeLooked();
+    return Object.fromEntries(Object.entries(this.#targets).map(([kind, path]) => [kind, this.#lookAt(path)]));
+  }
+
+  /** @throws Failure `state-untrusted`. */
+  #lookAt(path: string): Directory {
+    const target = this.#locks.get(path)?.target ?? this.#open(path);
+    return { path, record: target && recordOf(target), objects: target?.state?.objects ?? statePaths(path).objects };
+  }
+
+  /** Undefined: it is not there yet. */
+  #open(path: string): Target | undefined {
+    try {
+      const target = Target.open(path);
+      this.#looked.push(target);
+      return target;
+    } catch (error) {
+      if (isAbsence(error)) return undefined;
+      throw systemFailure(path, "cannot be opened", error);
+    }
+  }
+
+  #closeLooked(): void {
+    for (const target of this.#looked.splice(0)) target[Symbol.dispose]();
+  }
+
+  /** What is to be written, with its directories, which are locked. */
+  opened(parts: readonly DirectorySteps[]): TargetSteps[] {
+    return parts.map(({ directory, steps }) => {
+      const lock = this.#locks.get(directory);
+      if (lock === undefined) throw new Error(`${directory} is to be written and not locked`);
+      return { target: lock.target, steps };
+    });
   }
 
   places(): Places {
@@ -275,7 +312,7 @@ class Run {
   /** The directories that must be locked, in kind order: those to be written, and those of runs to be finished. */
   needed(prepared: Prepared): string[] {
     const asked = Object.values(this.#targets);
-    const untidy = asked.filter((path) => isLeftUntidy(path, readRecord(path)));
+    const untidy = asked.filter((path) => isLeftUntidy(path));
     const ids = new Set(untidy.flatMap((path) => readRecord(path)?.pending?.directories.map(({ id }) => id) ?? []));
     const members = this.#visible().filter((path) => ids.has(readRecord(path)?.directory ?? ""));
     const written = [...prepared.parts, ...prepared.afterwards].map(({ directory }) => directory);
@@ -305,7 +342,14 @@ class Run {
         }),
       );
     }
-    this.notes.push(...(await recover([...this.#locks.keys()], this.#visible())));
+    const targets = Array.from(this.#locks.values(), ({ target }) => target);
+    this.notes.push(...(await recover(targets, this.#visible())));
+  }
+
+  /** Undefined: no plugin is written. */
+  probeLinks(): ProbeLinks | undefined {
+    const target = this.#locks.get(this.#targets.plugin ?? "")?.target;
+    return target && { here: target.lockedState.probe, path: statePaths(target.path).probe };
   }
 
   /** What an earlier run left to be finished, for a run that finishes nothing. */
@@ -320,9 +364,9 @@ class Run {
   /** Removes what is no longer needed, and frees the locks. Returns warnings. */
   tidyUp(): string[] {
     const warnings: string[] = [];
-    for (const directory of this.#locks.keys()) {
+    for (const [directory, { target }] of this.#locks) {
       try {
-        sweep(directory, this.#visible());
+        sweep(target, this.#visible());
       } catch (error) {
         warnings.push(
           `${directory}: left-over files of this run could not be removed: ${reasonOf(error)}; the next run does it`,
@@ -330,6 +374,7 @@ class Run {
       }
     }
     this.#release();
+    this.#closeLooked();
     return warnings;
   }
 

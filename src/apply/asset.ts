@@ -1,4 +1,5 @@
 import { Failure } from "../errors.ts";
+import { objectionToName } from "../system/name.ts";
 
 /** What cni-node installs. */
 export type Kind = "plugin" | "config" | "manifest";
@@ -45,19 +46,10 @@ export function parseNames(option: string, text: string): string[] {
 
 /** Asset names are one path component, so that no list can reach outside the target directories. */
 function checkName(option: string, name: string): void {
-  const objection = objectionTo(name);
+  const objection = objectionToName(name);
   if (objection !== undefined) {
     throw usage(option, `${JSON.stringify(name)} is no asset name: ${objection}`, "give file names, not paths");
   }
-}
-
-function objectionTo(name: string): string | undefined {
-  if (name.includes("/")) return "it contains a slash";
-  if (name.startsWith(".")) return "it begins with a dot";
-  // \ufffd stands for bytes that were no text.
-  if (/[\p{Cc}\ufffd]/u.test(name)) return "it contains a control or undecodable character";
-  if (Buffer.byteLength(name) > 255) return "it is longer than 255 bytes";
-  return undefined;
 }
 
 function usage(option: string, problem: string, hint: string): Failure {

@@ -29,7 +29,8 @@ const CONFIG_MODE = 0o600;
 /**
  * Renders the templates of these names, and checks the results.
  *
- * @throws Failure `source-missing`, `pointer-missing`, `pointer-in-string`, `pointer-cycle`, `config-invalid`.
+ * @throws Failure `source-missing`, `pointer-missing`, `pointer-in-string`, `pointer-cycle`,
+ * `pointer-depth`, `config-too-large`, `config-invalid`.
  */
 export function prepareConfigs(
   names: readonly string[],
@@ -64,6 +65,7 @@ function renderAll(
     if (known !== undefined) return known;
     const path = join(options.source, name);
     if (chain.includes(name)) throw pointerCycle(path, [...chain.slice(chain.indexOf(name)), name]);
+    if (chain.length === MAX_DEPTH) throw tooDeep(path);
     chain.push(name);
     const template = readTemplate(path);
     const pointers = findPointers(template);
@@ -73,6 +75,7 @@ function renderAll(
     chain.pop();
     const [broken] = [...contents].find(([, content]) => !isJson(content)) ?? [];
     if (broken !== undefined) unreadable.set(name, broken);
+    refuseTooLarge(path, template, pointers, contents);
     const result = substitute(template, contents);
     rendered.set(name, result);
     return result;
@@ -86,6 +89,34 @@ function renderAll(
   return { rendered, unreadable };
 }
 
+/** Templates that point to templates: nobody needs more, and each level may be ten times as large as the one before. */
+const MAX_DEPTH = 16;
+
+function tooDeep(path: string): Failure {
+  return new Failure({
+    code: "pointer-depth",
+    subject: path,
+    problem: `its template is reached through more than ${MAX_DEPTH} others`,
+    hint: "let the templates point to the files that they need, not to each other in a chain",
+  });
+}
+
+function refuseTooLarge(
+  path: string,
+  template: string,
+  pointers: readonly Pointer[],
+  contents: ReadonlyMap<string, string>,
+): void {
+  const size = pointers.reduce((sum, { name }) => sum + (contents.get(name)?.length ?? 0), template.length);
+  if (size <= SIZE_LIMITS.template) return;
+  throw new Failure({
+    code: "config-too-large",
+    subject: path,
+    problem: `the rendered configuration would be larger than ${SIZE_LIMITS.template / 1024 / 1024} MiB`,
+    hint: "look at which files its pointers name, and how often",
+  });
+}
+
 function isJson(text: string): boolean {
   try {
     JSON.parse(text);
@@ -97,7 +128,7 @@ function isJson(text: string): boolean {
 
 function readTemplate(path: string): string {
   try {
-    return readTextFile(path, "the template cannot be read");
+    return readTextFile(path, SIZE_LIMITS.template, "the template cannot be read");
   } catch (error) {
     if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
       throw new Failure({
@@ -116,7 +147,7 @@ function readTarget({ name, line, column }: Pointer, template: string, directory
   const path = join(directory, name);
   const attempt = `cannot be read for the pointer in ${template}, line ${line}`;
   try {
-    const text = readTextFile(path, attempt);
+    const text = readTextFile(path, SIZE_LIMITS.config, attempt);
     if (text.trim() !== "") return text;
   } catch (error) {
     if (!isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
@@ -133,8 +164,8 @@ function readTarget({ name, line, column }: Pointer, template: string, directory
 }
 
 /** @param attempt what does not work if it cannot be read, for the message. */
-function readTextFile(path: string, attempt: string): string {
-  const bytes = readFile(path, SIZE_LIMITS.config, { attempt });
+function readTextFile(path: string, limit: number, attempt: string): string {
+  const bytes = readFile(path, limit, { attempt });
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
@@ -241,7 +272,7 @@ function readConfigs(directory: string, except: ReadonlySet<string>): [string, s
   for (const name of fs.existsSync(directory) ? fs.readdirSync(directory) : []) {
     if (!isConfigName(name) || except.has(name)) continue;
     try {
-      found.push([name, readTextFile(join(directory, name), "cannot be read")]);
+      found.push([name, readTextFile(join(directory, name), SIZE_LIMITS.config, "cannot be read")]);
     } catch {
       // What cannot be read, or has a name that is no text, is no configuration that a runtime takes.
     }

@@ -5,7 +5,8 @@ import { isConfigName, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
-import { statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
+import type { HeldAsset, HostRecord } from "../host/record.ts";
+import { statePaths } from "../host/target.ts";
 import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/transaction.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { Kind, Lists } from "./asset.ts";
@@ -44,6 +45,8 @@ export interface Wanted {
 export interface Directory {
   path: string;
   record: HostRecord | undefined;
+  /** Where what was there before is kept, by the descriptor of a directory that nobody else can have written to. */
+  objects: string;
 }
 
 /** What of the node can be seen, asked for or not. */
@@ -75,7 +78,7 @@ export async function prepare(
   surroundings: Surroundings,
   view: NodeView,
 ): Promise<Prepared> {
-  const held = [...(directories.plugin?.record?.assets ?? []), ...(directories.config?.record?.assets ?? [])];
+  const held = heldIn(directories);
   const steps = planSteps(wanted.lists, held, wanted);
   const names = (kind: Kind): string[] =>
     steps.filter((step) => step.kind === kind && step.action === "install").map((step) => step.name);
@@ -121,6 +124,15 @@ export async function prepare(
     ],
     isDraining: needed.isDraining,
   };
+}
+
+/** A record tells of its own directory only: whoever can write one must not decide about another. */
+function heldIn({ plugin, config }: Partial<Record<FileKind, Directory>>): HeldAsset[] {
+  const isPlugin = ({ kind }: HeldAsset): boolean => kind === "plugin";
+  return [
+    ...(plugin?.record?.assets ?? []).filter(isPlugin),
+    ...(config?.record?.assets ?? []).filter((asset) => !isPlugin(asset)),
+  ];
 }
 
 /** Removals that nobody asked for by name do not take the last configuration; the others say what it means. */
@@ -172,16 +184,15 @@ function keep({ result: { texts: _texts, ...result } }: Decided, reason: string)
 
 /** Before anything is tried: a plan, too, says what cannot be put back. @throws Failure `backup-missing`. */
 function refuseMissingBackup(file: FileStep | undefined, directories: Partial<Record<FileKind, Directory>>): void {
-  const { path = "" } = directories[file?.kind as FileKind] ?? {};
+  const { path = "", objects = "" } = directories[file?.kind as FileKind] ?? {};
   if (file?.restores === undefined) return;
-  const { objects } = statePaths(path);
   const { type } = inspect(objects, file.restores);
   if (type === "file" || type === "link") return;
   const live = join(path, file.name);
   throw new Failure({
     code: "backup-missing",
     subject: live,
-    problem: `what was there before cannot be put back: ${join(objects, file.restores)} is ${type === "absent" ? "gone" : "no file any more"}`,
+    problem: `what was there before cannot be put back: ${join(statePaths(path).objects, file.restores)} is ${type === "absent" ? "gone" : "no file any more"}`,
     hint: `remove ${live} by hand if it is to go, and run again`,
   });
 }
@@ -204,7 +215,7 @@ function changesOf(
     // A link that comes back cannot be followed from where it is kept.
     if (kind === "config") texts.set(name, effect === "write" ? result.texts?.after : result.texts?.after || undefined);
     else if (effect === "write") plugins.set(name, join(sources.plugin, name));
-    else plugins.set(name, objectOf(directories.plugin?.path ?? "", file?.restores));
+    else plugins.set(name, objectOf(directories.plugin, file?.restores));
   }
   const isSeen = configDirectory !== undefined && (plugins.size > 0 || texts.size > 0);
   return {
@@ -224,8 +235,8 @@ function changesOf(
   };
 }
 
-function objectOf(directory: string, object: string | undefined): string | undefined {
-  return object === undefined ? undefined : join(statePaths(directory).objects, object);
+function objectOf(directory: Directory | undefined, object: string | undefined): string | undefined {
+  return object === undefined || directory === undefined ? undefined : join(directory.objects, object);
 }
 
 /** The configurations as they will be after this run. */
@@ -298,7 +309,7 @@ async function decide(
   const decision = await decideStep(step, wanted, directory, live, content, view);
   const { outcome, reason, effect, keepLive, restores, seen, asset } = decision;
   const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
-  if (kind === "config") Object.assign(result, textsOf(decision, directory.path, name, live, content));
+  if (kind === "config") Object.assign(result, textsOf(decision, directory, name, live, content));
   if (effect === "none" && !keepLive && asset === held) return { result };
   const file: FileStep = {
     kind,
@@ -373,18 +384,18 @@ async function decideAddition(
 async function decideRemoval(
   { kind, name, pruned = false }: Step,
   { owner, validate, checksum }: Wanted,
-  { path: directory }: Directory,
+  directory: Directory,
   held: HeldAsset | undefined,
   live: Live,
   view: NodeView,
 ): Promise<Decision> {
-  const path = join(directory, name);
+  const path = join(directory.path, name);
   const backup = objectOf(directory, held?.before);
   const expected = held?.digest ?? (await digestOfBackup(directory, held?.before));
   const ours =
     expected !== undefined && expected === (await digestOfLive(path, live, checksum ? undefined : held?.seen));
   const isProved = kind === "config" && backup !== undefined && validate !== "off";
-  const objection = isProved ? await objectionTo(name, backup, directory, view) : undefined;
+  const objection = isProved ? await objectionTo(name, backup, directory.path, view) : undefined;
   return decideUninstall({
     path,
     owner,
@@ -392,14 +403,20 @@ async function decideRemoval(
     held,
     live,
     ours,
-    ...(backup === undefined ? {} : { backup: { path: backup, ...(objection === undefined ? {} : { objection }) } }),
+    ...(held?.before === undefined
+      ? {}
+      : {
+          backup: {
+            path: join(statePaths(directory.path).objects, held.before),
+            ...(objection === undefined ? {} : { objection }),
+          },
+        }),
   });
 }
 
 /** Of a file that was there before and right: it is what is ours as long as it is what it was. */
-async function digestOfBackup(directory: string, object: string | undefined): Promise<string | undefined> {
+async function digestOfBackup({ objects }: Directory, object: string | undefined): Promise<string | undefined> {
   if (object === undefined) return undefined;
-  const { objects } = statePaths(directory);
   return digestOfLive(join(objects, object), inspect(objects, object), undefined);
 }
 
@@ -424,14 +441,14 @@ function readConfigText(path: string): string | undefined {
 
 function textsOf(
   { effect, restores }: Decision,
-  directory: string,
+  directory: Directory,
   name: string,
   live: Live,
   content: Content | undefined,
 ): Pick<StepResult, "texts"> {
   if (effect === "none") return {};
-  const before = live.type === "file" ? (readConfigText(join(directory, name)) ?? "") : "";
-  const restored = restores === undefined ? "" : (readConfigText(join(statePaths(directory).objects, restores)) ?? "");
+  const before = live.type === "file" ? (readConfigText(join(directory.path, name)) ?? "") : "";
+  const restored = restores === undefined ? "" : (readConfigText(join(directory.objects, restores)) ?? "");
   return { texts: { before, after: content?.text ?? restored } };
 }
 

@@ -1,12 +1,11 @@
 /** The networks that a run changes are tried before it goes live: with the plugins as they will be. */
-import { join, relative } from "node:path";
+import { basename, join } from "node:path";
 
 import { isConfigName, type NetworkList } from "../cni/config.ts";
 import { loadFile, sortBytes } from "../cni/listing.ts";
 import { Failure, systemFailure } from "../errors.ts";
 import { isSameDirectory } from "../host/directory.ts";
 import { makeLinks } from "../host/disk.ts";
-import { statePaths } from "../host/record.ts";
 import type { Operator } from "../network/operator.ts";
 import { pathOnHost, seen } from "../network/place.ts";
 import { probe, type ProbeStep } from "../network/probe.ts";
@@ -18,6 +17,12 @@ export interface ProbeOptions {
   operator: Operator;
   /** Add a container also where it is not known to be harmless. */
   addAnyway: boolean;
+}
+
+/** The directory of links by which staged plugins are found: by descriptor, and as the host's processes find it. */
+export interface ProbeLinks {
+  here: string;
+  path: string;
 }
 
 /** What came of one network. */
@@ -33,21 +38,21 @@ export interface Probed {
  * latter before as well is not this run's affair.
  *
  * @param changes with the plugins where they are staged.
- * @param isStrict what fails ends it; else it is a warning.
+ * @param isStrict what fails ends it; else it is a warning. `links`: needed if a plugin is staged.
  * @throws Failure `probe-failed`, `host-unreachable`; with exit code 4 when something of the probe is left. Interrupted.
  */
 export async function probeNetworks(
   changes: Changes,
   view: NodeView,
   { operator, addAnyway }: ProbeOptions,
-  isStrict: boolean,
+  { isStrict, links }: { isStrict: boolean; links: ProbeLinks | undefined },
 ): Promise<{ probes: Probed[]; warnings: string[] }> {
   const networks = networksOf(changes);
   const probes: Probed[] = [];
   const warnings: string[] = [];
   if (networks.length === 0) return { probes, warnings };
   const before = operatorWith(operator, view.pluginPaths(), view.places.hostRoot);
-  const after = operatorWith(operator, [...linkStaged(changes), ...view.pluginPaths()], view.places.hostRoot);
+  const after = operatorWith(operator, [...linkStaged(changes, links), ...view.pluginPaths()], view.places.hostRoot);
   for (const { network, file, isWritten } of networks) {
     const steps = await tryNetwork(network, addAnyway, after);
     probes.push({ network: network.name, file, steps });
@@ -120,16 +125,15 @@ function failureOf(subject: string, { name }: NetworkList, failed: ProbeStep, is
  *
  * @returns the directory of the links, if there are any.
  */
-function linkStaged({ plugins, pluginDirectory }: Changes): string[] {
-  const { probe: directory } = statePaths(pluginDirectory);
+function linkStaged({ plugins }: Changes, links: ProbeLinks | undefined): string[] {
   const staged = [...plugins].filter((one): one is [string, string] => one[1] !== undefined);
-  if (staged.length === 0) return [];
+  if (staged.length === 0 || links === undefined) return [];
   try {
-    makeLinks(directory, new Map(staged.map(([name, path]) => [name, relative(directory, path)])));
+    makeLinks(links.here, new Map(staged.map(([name, path]) => [name, join("../objects", basename(path))])));
   } catch (error) {
-    throw systemFailure(directory, "the links to the new plugins cannot be made", error);
+    throw systemFailure(links.path, "the links to the new plugins cannot be made", error);
   }
-  return [directory];
+  return [links.path];
 }
 
 /** @param paths the directories of plugins, as this process sees them; none: those of the operator. */

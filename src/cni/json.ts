@@ -1,5 +1,5 @@
 /** JSON as Go's encoding/json reads and writes it, which is how runtimes and plugins do. */
-import { findJsonError } from "../system/json.ts";
+import { findJsonError, isDeeperThan } from "../system/json.ts";
 
 /** Something in a network configuration that a runtime or plugin will object to. */
 export interface Objection {
@@ -15,7 +15,7 @@ const MAX_DEPTH = 1000;
 export function parseJson(text: string): { value: unknown } | { objection: Objection } {
   try {
     const value = JSON.parse(text) as unknown;
-    if (isTooDeep(value)) return { objection: { message: `is nested deeper than ${MAX_DEPTH} levels` } };
+    if (isDeeperThan(value, MAX_DEPTH)) return { objection: { message: `is nested deeper than ${MAX_DEPTH} levels` } };
     return { value: /\d{16}/u.test(text) ? parseExactly(text) : value };
   } catch {
     if (text.trim() === "") return { objection: { message: "is empty" } };
@@ -46,15 +46,6 @@ function invisibleAt(text: string, offset: number): string {
   const code = text.codePointAt(offset) ?? 0x20;
   const isSeen = (code >= 0x20 && code < 0x7f) || code === 0x0a || code === 0x0d || code === 0x09;
   return isSeen ? "" : ` U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
-}
-
-function isTooDeep(value: unknown): boolean {
-  let level = [value];
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > MAX_DEPTH) return true;
-    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
-  }
-  return false;
 }
 
 /** Has the value a number that is too large for a double? Go refuses it, JavaScript makes it infinite. */

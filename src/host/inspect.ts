@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 
 import { isAbsence, systemFailure } from "../errors.ts";
+import { SIZE_LIMITS } from "../system/read.ts";
 import { digestOf } from "./disk.ts";
 import type { SeenFile } from "./record.ts";
 
@@ -50,10 +51,10 @@ function texts<K extends string>(numbers: Record<K, bigint>): Record<K, string> 
 
 /**
  * The digest of a regular file, without reading it where it is the very file that was seen, not written to or renamed
- * since.
+ * since. Undefined: it is something else, or larger than any file of ours.
  */
 export async function digestOfLive(path: string, live: Live, seen: SeenFile | undefined): Promise<string | undefined> {
-  if (live.type !== "file") return undefined;
+  if (live.type !== "file" || (live.stat?.size ?? 0n) > BigInt(SIZE_LIMITS.plugin)) return undefined;
   if (seen !== undefined && isDeepStrictEqual(seenAs(live, seen.digest), { ...seen })) return seen.digest;
   return digestOf(path);
 }

@@ -1,13 +1,16 @@
 import * as fs from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
 
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
-import { makeDirectory, removeDirectoryIfEmpty } from "./disk.ts";
-import { statePaths } from "./record.ts";
+import { removeDirectoryIfEmpty } from "./disk.ts";
+import { statePaths, Target } from "./target.ts";
 
 /** A lock that is held; the kernel frees it with its process. */
 export interface Lock {
+  /** The directory, held open as long as it is locked. */
+  readonly target: Target;
   release(): void;
 }
 
@@ -19,7 +22,7 @@ export interface Lock {
  *
  * @param deadline as `performance.now()` counts: the clock of a node may jump.
  * @param onWait is called once, when another run is waited for.
- * @throws Failure `lock-timeout`, `lock-unusable`; Interrupted.
+ * @throws Failure `lock-timeout`, `lock-unusable`, `state-untrusted`; Interrupted.
  */
 export async function lockDirectory(
   directory: string,
@@ -51,54 +54,84 @@ const TRIES_UNSAID = 200;
 
 /** Undefined: somebody else holds it, or it was removed under our hands. */
 function tryLock(directory: string): Lock | undefined {
-  const { state, lock: path } = statePaths(directory);
+  const path = statePaths(directory).lock;
+  let target: Target | undefined;
   let descriptor: number | undefined;
   let database: DatabaseSync | undefined;
   try {
-    makeDirectory(state, 0o700);
-    refuseUnlessDirectory(state);
+    target = Target.open(directory);
+    const { lock } = target.makeState();
     // Kept open so that its inode is not used again: it tells whether the file that was locked is still the lock.
     // Closed after the database: closing any descriptor of a file drops the process's locks on it.
-    descriptor = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW, 0o600);
-    database = new DatabaseSync(path, { timeout: 0 });
-    database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
-    const locked = fs.fstatSync(descriptor);
-    const present = fs.statSync(path);
-    if (locked.ino !== present.ino || locked.dev !== present.dev) return free(database, descriptor);
-    const held = { database, descriptor };
-    return { release: () => void free(held.database, held.descriptor) };
+    descriptor = fs.openSync(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
+    database = openDatabase(path, descriptor);
+    database?.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
+    if (database === undefined || !target.hasState() || !isSameFile(fs.fstatSync(descriptor), fs.statSync(lock))) {
+      return free(target, database, descriptor);
+    }
+    const held = { target, database, descriptor };
+    return { target, release: () => void free(held.target, held.database, held.descriptor) };
   } catch (error) {
-    free(database, descriptor);
+    const isMade = descriptor !== undefined;
+    if (!isMade && target !== undefined) leaveNothing(target);
+    free(target, database, descriptor);
     if (isBusy(error) || isSystemError(error, "ENOENT")) return undefined;
     if (codeOf(error) !== undefined) throw unusable(path, error);
-    if (fs.existsSync(path)) throw systemFailure(path, "cannot be locked", error);
-    leaveNothing(state);
-    throw systemFailure(path, "the lock cannot be made", error);
+    throw systemFailure(path, isMade ? "cannot be locked" : "the lock cannot be made", error);
   }
 }
 
-/** Nothing is written outside the target directory, also where somebody has put a link. */
-function refuseUnlessDirectory(state: string): void {
-  if (fs.lstatSync(state).isDirectory()) return;
-  throw new Failure({
-    code: "not-a-directory",
-    subject: state,
-    problem: "is no directory, but cni-node keeps its state there",
-    hint: "look at what it is, and remove it",
-  });
+const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
+
+/**
+ * SQLite opens files by their paths and follows links: it makes none, and what it has opened must be the file of this
+ * descriptor. Undefined: it is another, for somebody has put one in its place.
+ */
+function openDatabase(path: string, descriptor: number): DatabaseSync | undefined {
+  const before = countDescriptors(descriptor);
+  const url = pathToFileURL(path);
+  url.searchParams.set("mode", "rw");
+  const database = new DatabaseSync(url, { timeout: 0 });
+  if (countDescriptors(descriptor) > before) return database;
+  database.close();
+  return undefined;
 }
 
-function leaveNothing(state: string): void {
+/** How many descriptors of this process are of the same file. */
+function countDescriptors(descriptor: number): number {
+  const file = fs.fstatSync(descriptor);
+  return fs.readdirSync("/proc/self/fd").filter((name) => isSameFile(statDescriptor(Number(name)), file)).length;
+}
+
+/** Undefined: it was that of the directory that has just been read. */
+function statDescriptor(descriptor: number): fs.Stats | undefined {
   try {
-    removeDirectoryIfEmpty(state);
+    return fs.fstatSync(descriptor);
+  } catch {
+    return undefined;
+  }
+}
+
+function isSameFile(a: fs.Stats | undefined, b: fs.Stats): boolean {
+  return a?.ino === b.ino && a.dev === b.dev;
+}
+
+function leaveNothing(target: Target): void {
+  try {
+    if (target.hasState()) removeDirectoryIfEmpty(statePaths(target.here).state);
   } catch {
     // The failure to lock is what is told.
   }
 }
 
-function free(database: DatabaseSync | undefined, descriptor: number | undefined): undefined {
+function free(
+  target: Target | undefined,
+  database: DatabaseSync | undefined,
+  descriptor: number | undefined,
+): undefined {
   database?.close();
   if (descriptor !== undefined) fs.closeSync(descriptor);
+  target?.[Symbol.dispose]();
 }
 
 /** SQLITE_BUSY, or SQLITE_CANTOPEN when the holder has just removed the file with its directory. */

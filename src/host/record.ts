@@ -4,42 +4,55 @@ import { join } from "node:path";
 import * as v from "valibot";
 
 import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
-import { describeJsonError } from "../system/json.ts";
+import { describeJsonError, isDeeperThan } from "../system/json.ts";
+import { objectionToName, OWNER } from "../system/name.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { remove, removeDirectoryIfEmpty, removeLinks, replaceDurably, TEMPORARY } from "./disk.ts";
+import { statePaths, Target } from "./target.ts";
+
+/** A record may have been written by somebody else: what becomes a part of a path or of a decision is checked. */
+const Name = v.pipe(
+  v.string(),
+  v.check((name) => objectionToName(name) === undefined, "it is not a file name"),
+);
+const Id = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/u, "it is not an id"));
+const Digest = v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/u, "it is not a digest"));
+const Integer = v.pipe(v.string(), v.regex(/^-?\d{1,20}$/u, "it is not a number"));
+const Owner = v.pipe(v.string(), v.regex(OWNER, "it is not an owner"));
+const Text = v.pipe(v.string(), v.maxLength(4096), v.regex(/^\P{Cc}*$/u, "it has control characters"));
 
 const HeldObject = v.looseObject({
-  apiVersion: v.string(),
-  kind: v.string(),
-  namespace: v.exactOptional(v.string()),
-  name: v.string(),
+  apiVersion: Text,
+  kind: Text,
+  namespace: v.exactOptional(Text),
+  name: Text,
 });
 
 /** A file that was looked at, and its content then. As long as nothing of it differs, the content need not be read. */
 const SeenFile = v.looseObject({
-  digest: v.string(),
-  size: v.string(),
+  digest: Digest,
+  size: Integer,
   /** Both in nanoseconds. */
-  mtime: v.string(),
-  ctime: v.string(),
-  inode: v.string(),
-  device: v.string(),
+  mtime: Integer,
+  ctime: Integer,
+  inode: Integer,
+  device: Integer,
 });
 
 const HeldAsset = v.looseObject({
   /** With the kind, what it is known by. */
-  name: v.string(),
-  kind: v.string(),
+  name: Name,
+  kind: v.picklist(["manifest", "plugin", "config"]),
   /** Who wants it there. Nobody: it was given back, or `before` could not be restored. */
-  owners: v.array(v.string()),
+  owners: v.array(Owner),
   /** Of a configuration list that we wrote, the digests of its parts: others may chain their plugins into it. */
   chain: v.exactOptional(v.object({ rest: v.string(), plugins: v.array(v.string()) })),
   /** What we wrote; absent where nothing of ours was ever written. */
-  digest: v.optional(v.string()),
+  digest: v.optional(Digest),
   /** The live file, as it was when it was last found right. */
   seen: v.optional(SeenFile),
   /** The object that keeps the foreign file which was there before. */
-  before: v.optional(v.string()),
+  before: v.optional(Id),
   /** The file that is there was given back by an uninstall: it is no longer ours to remove. */
   givenBack: v.optional(v.boolean()),
   /** Of a manifest: the objects in the cluster that were applied from it. */
@@ -47,17 +60,17 @@ const HeldAsset = v.looseObject({
 });
 
 const Change = v.looseObject({
-  name: v.string(),
+  name: Name,
   phase: v.picklist(["add", "remove"]),
   /** The objects that are live before and after; null: no file. */
-  before: v.nullable(v.string()),
-  after: v.nullable(v.string()),
+  before: v.nullable(Id),
+  after: v.nullable(Id),
 });
 
 const Pending = v.looseObject({
-  run: v.string(),
+  run: Id,
   /** All directories of the run in kind order; the record of the last one decides whether it was committed. */
-  directories: v.pipe(v.array(v.looseObject({ id: v.string(), path: v.string() })), v.minLength(1)),
+  directories: v.pipe(v.array(v.looseObject({ id: Id, path: Text })), v.minLength(1)),
   changes: v.array(Change),
   /** What the record holds once the changes are live. */
   assets: v.array(HeldAsset),
@@ -66,14 +79,14 @@ const Pending = v.looseObject({
 const Record = v.looseObject({
   version: v.literal(1),
   /** Random: paths differ between containers, and an unmounted directory must not pass for this one. */
-  directory: v.string(),
+  directory: Id,
   assets: v.array(HeldAsset),
   pending: v.optional(Pending),
   /**
    * The journals of other directories may name this one: until they do not, its id must not go with its last asset, or
    * nobody could tell this directory from one that is not mounted.
    */
-  awaited: v.optional(v.looseObject({ run: v.string(), by: v.array(v.string()) })),
+  awaited: v.optional(v.looseObject({ run: Id, by: v.array(Id) })),
 });
 
 /** A file that was looked at, and its content then. */
@@ -87,43 +100,41 @@ export type Pending = v.InferOutput<typeof Pending>;
 /** The content of `record.json`. Fields of later versions are kept. */
 export type HostRecord = v.InferOutput<typeof Record>;
 
-/** The paths of cni-node's own state in a target directory. */
-export function statePaths(directory: string): {
-  state: string;
-  record: string;
-  objects: string;
-  lock: string;
-  spare: string;
-  probe: string;
-} {
-  const state = join(directory, ".cni-node");
-  return {
-    state,
-    record: join(state, "record.json"),
-    objects: join(state, "objects"),
-    lock: join(state, "lock"),
-    spare: join(state, "spare.tmp"),
-    // The links by which plugins are tried.
-    probe: join(state, "probe.tmp"),
-  };
-}
-
 /**
- * Reads a directory's record; undefined where there is none.
+ * Reads the record of a directory that need not exist; undefined where there is none.
  *
- * @throws Failure `record-unreadable`, `record-newer`.
+ * @throws Failure `state-untrusted`, `record-unreadable`, `record-newer`.
  */
 export function readRecord(directory: string): HostRecord | undefined {
-  const path = statePaths(directory).record;
+  return withTarget(directory, recordOf);
+}
+
+/** The same of a directory that is held open. */
+export function recordOf({ path, state }: Target): HostRecord | undefined {
+  if (state === undefined) return undefined;
+  const shown = statePaths(path).record;
   let text: string;
   try {
-    text = readText(path, SIZE_LIMITS.record, { attempt: "the record cannot be read", follow: false });
+    text = readText(state.record, SIZE_LIMITS.record, { follow: false });
   } catch (error) {
     if (isAbsence(error)) return undefined;
-    if (isSystemError(error, "ELOOP")) throw unreadable(path, "it is a link");
-    throw systemFailure(path, "the record cannot be read", error);
+    if (error instanceof Failure) throw unreadable(shown, `it is larger than ${SIZE_LIMITS.record} bytes`);
+    throw systemFailure(shown, "the record cannot be read", error);
   }
-  return parseRecord(path, text);
+  return parseRecord(shown, text);
+}
+
+/** Undefined where there is no such directory. */
+function withTarget<T>(directory: string, look: (target: Target) => T): T | undefined {
+  let target: Target;
+  try {
+    target = Target.open(directory);
+  } catch (error) {
+    if (isAbsence(error)) return undefined;
+    throw systemFailure(directory, "cannot be opened", error);
+  }
+  using _ = target;
+  return look(target);
 }
 
 function parseRecord(path: string, text: string): HostRecord {
@@ -142,24 +153,36 @@ function parseRecord(path: string, text: string): HostRecord {
       hint: "use the newer cni-node on this node",
     });
   }
+  if (isDeeperThan(value, MAX_DEPTH)) throw unreadable(path, `it is nested deeper than ${MAX_DEPTH} levels`);
   const parsed = v.safeParse(Record, value);
-  if (!parsed.success) throw unreadable(path, v.summarize(parsed.issues).replaceAll("\n", " "));
+  if (!parsed.success) throw unreadable(path, whyInvalid(parsed.issues[0]));
   return parsed.output;
 }
+
+/** Where, and what is expected there; not what there is. */
+function whyInvalid(issue: v.BaseIssue<unknown>): string {
+  const place = v.getDotPath(issue) ?? "";
+  return issue.type === "check" || issue.type === "regex"
+    ? `${place}: ${issue.message}`
+    : `${place}: expected ${issue.expected ?? issue.type}`;
+}
+
+/** Unknown fields of later versions are kept, and written by recursion. */
+const MAX_DEPTH = 64;
 
 function unreadable(path: string, why: string): Failure {
   return new Failure({
     code: "record-unreadable",
     subject: path,
-    problem: `is no record of cni-node: ${why}`,
+    problem: `is not a record of cni-node: ${why}`,
     hint: "cni-node writes this file whole or not at all: find out what else wrote it; moving the .cni-node directory away makes cni-node forget what it installed here and what was there before",
   });
 }
 
 /** Writes a directory's record, durably. Assets are sorted by name, so that equal records are equal files. */
-export function writeRecord(directory: string, record: HostRecord): void {
+export function writeRecord(target: Target, record: HostRecord): void {
   const text = `${JSON.stringify({ ...record, assets: sorted(record.assets) }, undefined, 2)}\n`;
-  replaceDurably(statePaths(directory).record, text, 0o600);
+  replaceDurably(target.lockedState.record, text, 0o600);
 }
 
 function sorted(assets: readonly HeldAsset[]): HeldAsset[] {
@@ -189,24 +212,30 @@ function neededObjects(record: HostRecord | undefined): Set<string> {
 }
 
 /** Did a run that was killed leave something in this directory: a journal, or files that no record needs? */
-export function isLeftUntidy(directory: string, record: HostRecord | undefined): boolean {
-  if (record?.pending !== undefined || leftovers(directory, record).length > 0) return true;
-  return (record === undefined || record.assets.length === 0) && fs.existsSync(statePaths(directory).state);
+export function isLeftUntidy(directory: string): boolean {
+  const isUntidy = (target: Target): boolean => {
+    const record = recordOf(target);
+    if (record?.pending !== undefined || leftovers(target, record).length > 0) return true;
+    return (record === undefined || record.assets.length === 0) && target.state !== undefined;
+  };
+  return withTarget(directory, isUntidy) ?? false;
 }
 
 /** The paths of what lies in a directory and its state, of ours, that no record needs. */
-function leftovers(directory: string, record: HostRecord | undefined): string[] {
-  const { state, objects } = statePaths(directory);
+function leftovers({ here, state: paths }: Target, record: HostRecord | undefined): string[] {
+  const temporary = join(here, TEMPORARY);
+  const isInTheWay = fs.lstatSync(temporary, { throwIfNoEntry: false }) !== undefined;
+  const own = isInTheWay ? [temporary] : [];
+  if (paths === undefined) return own;
   const needed = neededObjects(record);
-  const temporary = join(directory, TEMPORARY);
   return [
-    ...entries(state)
+    ...entries(paths.state)
       .filter((name) => name.endsWith(".tmp"))
-      .map((name) => join(state, name)),
-    ...entries(objects)
+      .map((name) => join(paths.state, name)),
+    ...entries(paths.objects)
       .filter((name) => !needed.has(name))
-      .map((name) => join(objects, name)),
-    ...(fs.existsSync(temporary) ? [temporary] : []),
+      .map((name) => join(paths.objects, name)),
+    ...own,
   ];
 }
 
@@ -215,18 +244,19 @@ function leftovers(directory: string, record: HostRecord | undefined): string[] 
  *
  * @param visible the directories of the node that the caller knows, whose journals may name this one.
  */
-export function sweep(directory: string, visible: readonly string[]): void {
-  const { state, record: recordPath, objects, lock, probe } = statePaths(directory);
-  const record = readRecord(directory);
-  const errors = leftovers(directory, record).flatMap((path) => {
-    return errorOf(() => (path === probe ? removeLinks : remove)(path));
+export function sweep(target: Target, visible: readonly string[]): void {
+  const { here, path } = target;
+  const { record: recordPath, objects, lock, probe } = target.lockedState;
+  const record = recordOf(target);
+  const errors = leftovers(target, record).flatMap((left) => {
+    return errorOf(() => (left === probe ? removeLinks : remove)(left));
   });
   const isNeeded = record !== undefined && (record.assets.length > 0 || record.pending !== undefined);
-  if (!isNeeded && isReleased(directory, record, visible)) {
+  if (!isNeeded && isReleased(path, record, visible)) {
     removeDirectoryIfEmpty(objects);
     remove(recordPath);
     remove(lock);
-    removeDirectoryIfEmpty(state);
+    if (target.hasState()) removeDirectoryIfEmpty(statePaths(here).state);
   }
   if (errors[0] !== undefined) throw errors[0];
 }

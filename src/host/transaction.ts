@@ -5,14 +5,15 @@
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "./disk.ts";
-import { inspect, isSameFile, seenAs, type Live } from "./inspect.ts";
+import { digestOfLive, inspect, isSameFile, seenAs, type Live } from "./inspect.ts";
 import {
   isReleased,
-  readRecord,
-  statePaths,
+  recordOf,
   withoutAwaited,
   withoutPending,
   writeRecord,
@@ -21,6 +22,7 @@ import {
   type HostRecord,
   type Pending,
 } from "./record.ts";
+import { statePaths, type Target } from "./target.ts";
 
 /** What is to become of one asset of a directory: of its file, where it has one there, and of its record. */
 export interface FileStep {
@@ -70,14 +72,22 @@ export interface DirectorySteps {
   steps: FileStep[];
 }
 
+/** The same, with the directory held open. */
+export interface TargetSteps {
+  target: Target;
+  steps: FileStep[];
+}
+
 /** One directory of a run that is to be committed, carried out or undone. */
 interface Member {
-  directory: string;
+  target: Target;
   /** As it was before the run; undefined: there was none. */
   record: HostRecord | undefined;
   id: string;
   changes: Change[];
   assets: HeldAsset[];
+  /** The objects that go live, as they were when their content was known. */
+  staged: Map<string, Live>;
 }
 
 /**
@@ -88,7 +98,7 @@ interface Member {
  * @throws Interrupted before the commit point. After it, signals are not looked at.
  */
 export async function transact(
-  parts: readonly DirectorySteps[],
+  parts: readonly TargetSteps[],
   signal: AbortSignal,
   { prove, outside, confirm }: Surrounding = {},
 ): Promise<string[]> {
@@ -97,7 +107,9 @@ export async function transact(
     throwIfInterrupted(signal);
     members.push(await stage(part));
   }
+  await untilNextTick(members);
   await prove?.((kind, name) => stagedAs(parts, members, kind, name));
+  for (const member of members) refuseReplaced(member);
   throwIfInterrupted(signal);
   const run = newId();
   try {
@@ -111,15 +123,43 @@ export async function transact(
   return settle(run, members);
 }
 
+/** A write within the tick of the kernel's clock in which a file was made changes none of its times. */
+async function untilNextTick(members: readonly Member[]): Promise<void> {
+  const isNew = ({ stat }: Live): boolean => stat !== undefined && Date.now() - Number(stat.ctimeMs) < TICK_MS;
+  if (members.some(({ staged }) => [...staged.values()].some(isNew))) await sleep(TICK_MS);
+}
+
+/** The slowest clock that Linux is built with ticks 100 times a second. */
+const TICK_MS = 10;
+
+/**
+ * What goes live is what was proved: the proof runs plugins, and one that changes its own file must not go live changed.
+ *
+ * @throws Failure `changed-while-proved`.
+ */
+function refuseReplaced({ target, changes, staged }: Member): void {
+  for (const { name, after } of changes) {
+    if (after === null) continue;
+    const [now, then] = [inspect(target.lockedState.objects, after), staged.get(after)];
+    if (then !== undefined && isDeepStrictEqual(seenAs(now, ""), seenAs(then, ""))) continue;
+    throw new Failure({
+      code: "changed-while-proved",
+      subject: join(target.path, name),
+      problem: "its new file was changed while it was being tried; nothing was done",
+      hint: "a plugin that changes its own file when it is run cannot be installed: ask who made it; else find out what else writes to .cni-node",
+    });
+  }
+}
+
 function stagedAs(
-  parts: readonly DirectorySteps[],
+  parts: readonly TargetSteps[],
   members: readonly Member[],
   kind: string,
   name: string,
 ): string | undefined {
   const index = parts.findIndex(({ steps }) => steps.some((step) => step.kind === kind && step.name === name));
   const object = members[index]?.changes.find((change) => change.name === name)?.after ?? undefined;
-  return object === undefined ? undefined : join(statePaths(parts[index]?.directory ?? "").objects, object);
+  return object === undefined ? undefined : join(parts[index]?.target.lockedState.objects ?? "", object);
 }
 
 async function actOrUndo(
@@ -145,18 +185,21 @@ async function undoOutside(outside: OutsideChange, error: unknown): Promise<unkn
 }
 
 /** Puts the new contents and a second name of everything that will be replaced into `objects/`, durably. */
-async function stage({ directory, steps }: DirectorySteps): Promise<Member> {
-  const { objects, spare } = statePaths(directory);
-  const record = readRecord(directory);
-  attempt(objects, "cannot be made", () => makeDirectory(objects, 0o700));
-  attempt(spare, "cannot be written", () => reserve(spare, SPARE_BYTES));
-  const staged = await settled(steps.map((step) => stageStep(directory, step)));
-  attempt(objects, "cannot be written", () => syncDirectory(objects));
+async function stage({ target, steps }: TargetSteps): Promise<Member> {
+  const { objects, spare } = target.lockedState;
+  const shown = statePaths(target.path);
+  const record = recordOf(target);
+  attempt(shown.objects, "cannot be made", () => makeDirectory(objects, 0o700));
+  attempt(shown.spare, "cannot be written", () => reserve(spare, SPARE_BYTES));
+  const staged = await settled(steps.map((step) => stageStep(target, step)));
+  attempt(shown.objects, "cannot be written", () => syncDirectory(objects));
   const touched = new Set(steps.map(({ kind, name }) => `${kind}/${name}`));
+  const after = staged.flatMap(({ change }) => change?.after ?? []);
   return {
-    directory,
+    target,
     record,
     id: record?.directory ?? newId(),
+    staged: new Map(after.map((id) => [id, inspect(objects, id)])),
     changes: staged.flatMap(({ change }) => (change === undefined ? [] : [change])),
     assets: [
       ...(record?.assets ?? []).filter(({ kind, name }) => !touched.has(`${kind}/${name}`)),
@@ -165,12 +208,12 @@ async function stage({ directory, steps }: DirectorySteps): Promise<Member> {
   };
 }
 
-async function stageStep(directory: string, step: FileStep): Promise<{ change?: Change; asset?: HeldAsset }> {
+async function stageStep(target: Target, step: FileStep): Promise<{ change?: Change; asset?: HeldAsset }> {
   const { name, phase, effect, live } = step;
-  const before = effect === "none" && !step.keepLive ? null : keepLiveFile(directory, name, live);
-  const { after, digest } = await stageAfter(directory, step);
+  const before = effect === "none" && !step.keepLive ? null : keepLiveFile(target, name, live);
+  const { after, digest } = await stageAfter(target, step);
   // Looked at again, for a new link changes the time of its last change.
-  const seen = step.seen === undefined ? undefined : seenAs(inspect(directory, name), step.seen);
+  const seen = step.seen === undefined ? undefined : seenAs(inspect(target.here, name), step.seen);
   const asset = step.asset && {
     ...step.asset,
     ...(digest === undefined ? {} : { digest }),
@@ -183,30 +226,31 @@ async function stageStep(directory: string, step: FileStep): Promise<{ change?: 
   };
 }
 
-async function stageAfter(directory: string, step: FileStep): Promise<{ after: string | null; digest?: string }> {
+async function stageAfter(target: Target, step: FileStep): Promise<{ after: string | null; digest?: string }> {
   if (step.effect === "restore" && step.restores !== undefined) return { after: step.restores };
   if (step.effect !== "write" || step.stage === undefined) return { after: null };
   const after = newId();
-  const path = join(statePaths(directory).objects, after);
+  const path = join(target.lockedState.objects, after);
   try {
     return { after, digest: await step.stage(path) };
   } catch (error) {
-    throw systemFailure(join(directory, step.name), "the new file cannot be written", error);
+    throw systemFailure(join(target.path, step.name), "the new file cannot be written", error);
   }
 }
 
 /** Undo copy and backup in one: a second link to the live file. Returns its object id, null where nothing is live. */
-function keepLiveFile(directory: string, name: string, live: Live): string | null {
-  const path = join(directory, name);
-  if (!isSameFile(inspect(directory, name), live)) throw changedMeanwhile(path);
+function keepLiveFile(target: Target, name: string, live: Live): string | null {
+  const path = join(target.path, name);
+  const { objects } = target.lockedState;
+  if (!isSameFile(inspect(target.here, name), live)) throw changedMeanwhile(path);
   if (live.type === "absent") return null;
   const id = newId();
   try {
-    link(path, join(statePaths(directory).objects, id));
+    link(join(target.here, name), join(objects, id));
   } catch (error) {
     throw cannotKeep(path, error);
   }
-  if (!isSameFile(inspect(statePaths(directory).objects, id), live)) throw changedMeanwhile(path);
+  if (!isSameFile(inspect(objects, id), live)) throw changedMeanwhile(path);
   return id;
 }
 
@@ -247,45 +291,46 @@ export function changedMeanwhile(path: string): Failure {
 /** After the last record has been written the run will happen, whatever comes. */
 function commit(run: string, members: readonly Member[]): void {
   if (members.length === 0) return;
-  const directories = members.map(({ id, directory }) => ({ id, path: directory }));
+  const directories = members.map(({ id, target }) => ({ id, path: target.path }));
   try {
     const decider = members.at(-1);
     if (members.length > 1 && decider !== undefined && decider.record === undefined) {
-      write(decider.directory, awaitedRecord(run, decider, members));
+      write(decider.target, awaitedRecord(run, decider, members));
     }
     for (const member of members) {
       const pending: Pending = { run, directories, changes: member.changes, assets: member.assets };
-      write(member.directory, { ...recordOf(member), pending });
+      write(member.target, { ...recordBeside(member), pending });
     }
   } catch (error) {
     // A full disk has room for the records again once the new files are gone; a run that counts as committed needs them.
-    const decided = readRecord(members.at(-1)?.directory ?? "")?.pending?.run === run;
+    const last = members.at(-1)?.target;
+    const decided = last !== undefined && recordOf(last)?.pending?.run === run;
     if (!decided) for (const member of members) discardStaged(member);
     forget(run, members, error);
     throw error;
   }
 }
 
-function discardStaged({ directory, changes, record }: Member): void {
+function discardStaged({ target, changes, record }: Member): void {
   const kept = new Set(record?.assets.map((asset) => asset.before));
   for (const { after } of changes) {
-    if (after !== null && !kept.has(after)) remove(join(statePaths(directory).objects, after));
+    if (after !== null && !kept.has(after)) remove(join(target.lockedState.objects, after));
   }
 }
 
-function write(directory: string, record: HostRecord): void {
-  attempt(statePaths(directory).record, "cannot be written", () => writeRecord(directory, record));
+function write(target: Target, record: HostRecord): void {
+  attempt(statePaths(target.path).record, "cannot be written", () => writeRecord(target, record));
 }
 
 /** A member's record outside the run. */
-function recordOf({ record, id }: Member): HostRecord {
+function recordBeside({ record, id }: Member): HostRecord {
   return record === undefined ? { version: 1, directory: id, assets: [] } : withoutPending(record);
 }
 
 /** The same, kept for the journals of the other members to be recognised by. */
 function awaitedRecord(run: string, member: Member, members: readonly Member[]): HostRecord {
   const by = members.map(({ id }) => id).filter((id) => id !== member.id);
-  return by.length === 0 ? recordOf(member) : { ...recordOf(member), awaited: { run, by } };
+  return by.length === 0 ? recordBeside(member) : { ...recordBeside(member), awaited: { run, by } };
 }
 
 /**
@@ -295,10 +340,10 @@ function awaitedRecord(run: string, member: Member, members: readonly Member[]):
  */
 function act(members: readonly Member[], acted: Set<Change>, onForeign: (path: string) => void = refuseForeign): void {
   for (const phase of ["add", "remove"] as const) {
-    for (const { directory, changes } of phase === "add" ? members : members.toReversed()) {
+    for (const { target, changes } of phase === "add" ? members : members.toReversed()) {
       const own = changes.filter((change) => change.phase === phase);
-      for (const change of own) changeFile(directory, change, onForeign, acted);
-      if (own.length > 0) attempt(directory, "cannot be made durable", () => syncDirectory(directory));
+      for (const change of own) changeFile(target, change, onForeign, acted);
+      if (own.length > 0) attempt(target.path, "cannot be made durable", () => syncDirectory(target.here));
     }
   }
 }
@@ -308,29 +353,30 @@ function refuseForeign(path: string): void {
 }
 
 /** Makes what is wanted live, and notes that it is; a file that is neither before nor after is somebody else's. */
-function changeFile(directory: string, change: Change, onForeign: (path: string) => void, acted: Set<Change>): void {
+function changeFile(target: Target, change: Change, onForeign: (path: string) => void, acted: Set<Change>): void {
   const { name, before, after } = change;
-  const path = join(directory, name);
-  if (!isLive(directory, name, after)) {
-    if (!isLive(directory, name, before)) return onForeign(path);
-    if (after === null) attempt(path, "cannot be removed", () => remove(path));
-    else putInPlace(directory, name, after);
+  const path = join(target.path, name);
+  if (!isLive(target, name, after)) {
+    if (!isLive(target, name, before)) return onForeign(path);
+    if (after === null) attempt(path, "cannot be removed", () => remove(join(target.here, name)));
+    else putInPlace(target, name, after);
   }
   acted.add(change);
 }
 
-function putInPlace(directory: string, name: string, object: string): void {
-  const temporary = join(directory, TEMPORARY);
-  attempt(temporary, "is in the way of cni-node's temporary file and cannot be removed", () => remove(temporary));
-  const from = join(statePaths(directory).objects, object);
-  attempt(join(directory, name), "cannot be put in place", () => replace(from, directory, name));
+function putInPlace({ path, here, lockedState }: Target, name: string, object: string): void {
+  attempt(join(path, TEMPORARY), "is in the way of cni-node's temporary file and cannot be removed", () =>
+    remove(join(here, TEMPORARY)),
+  );
+  const from = join(lockedState.objects, object);
+  attempt(join(path, name), "cannot be put in place", () => replace(from, here, name));
 }
 
 /** The inode decides: contents may be equal by chance. */
-function isLive(directory: string, name: string, object: string | null): boolean {
-  const live = inspect(directory, name);
+function isLive({ here, lockedState }: Target, name: string, object: string | null): boolean {
+  const live = inspect(here, name);
   if (object === null) return live.type === "absent";
-  const kept = inspect(statePaths(directory).objects, object);
+  const kept = inspect(lockedState.objects, object);
   return live.stat !== undefined && live.stat.ino === kept.stat?.ino && live.stat.dev === kept.stat.dev;
 }
 
@@ -350,20 +396,20 @@ function undo(run: string, members: readonly Member[], acted: ReadonlySet<Change
 }
 
 /** Goes on after an error: as much as can be is put back. Returns what could not. */
-function undoPhase({ directory, changes }: Member, phase: Change["phase"], acted: ReadonlySet<Change>): string[] {
+function undoPhase({ target, changes }: Member, phase: Change["phase"], acted: ReadonlySet<Change>): string[] {
   const stuck: string[] = [];
   const undoing = changes.filter((change) => change.phase === phase && acted.has(change)).toReversed();
   for (const { before, after, ...change } of undoing) {
     try {
-      changeFile(directory, { ...change, before: after, after: before }, refuseForeign, new Set());
+      changeFile(target, { ...change, before: after, after: before }, refuseForeign, new Set());
     } catch (error) {
-      stuck.push(`${join(directory, change.name)} (${reasonOf(error)})`);
+      stuck.push(`${join(target.path, change.name)} (${reasonOf(error)})`);
     }
   }
   try {
-    if (undoing.length > 0) syncDirectory(directory);
+    if (undoing.length > 0) syncDirectory(target.here);
   } catch (error) {
-    stuck.push(`${directory} (${reasonOf(error)})`);
+    stuck.push(`${target.path} (${reasonOf(error)})`);
   }
   return stuck;
 }
@@ -389,15 +435,15 @@ const SPARE_BYTES = 1 << 16;
 /** Removes the journals, the deciding one first, so that a run killed here is never taken for committed. */
 function forget(run: string, members: readonly Member[], cause: unknown): void {
   try {
-    for (const { directory } of members) remove(statePaths(directory).spare);
+    for (const { target } of members) remove(target.lockedState.spare);
     for (const member of members.toReversed()) {
-      if (readRecord(member.directory)?.pending?.run === run) {
-        writeRecord(member.directory, awaitedRecord(run, member, members));
+      if (recordOf(member.target)?.pending?.run === run) {
+        writeRecord(member.target, awaitedRecord(run, member, members));
       }
     }
     for (const member of members) {
-      if (member.record === undefined) remove(statePaths(member.directory).record);
-      else if (readRecord(member.directory)?.awaited?.run === run) writeRecord(member.directory, recordOf(member));
+      if (member.record === undefined) remove(member.target.lockedState.record);
+      else if (recordOf(member.target)?.awaited?.run === run) writeRecord(member.target, recordBeside(member));
     }
   } catch (error) {
     throw notUndone(cause, [`the journal (${reasonOf(error)})`]);
@@ -408,13 +454,13 @@ function forget(run: string, members: readonly Member[], cause: unknown): void {
 function settle(run: string, members: readonly Member[]): string[] {
   for (const member of members) letGo(member);
   for (const member of members) {
-    const record = member === members.at(-1) ? recordOf(member) : awaitedRecord(run, member, members);
-    const base = member.assets.length > 0 ? recordOf(member) : record;
+    const record = member === members.at(-1) ? recordBeside(member) : awaitedRecord(run, member, members);
+    const base = member.assets.length > 0 ? recordBeside(member) : record;
     try {
-      writeRecord(member.directory, { ...base, assets: member.assets.map((asset) => lookedAt(asset, member)) });
+      writeRecord(member.target, { ...base, assets: member.assets.map((asset) => lookedAt(asset, member)) });
     } catch (error) {
       return [
-        `${statePaths(member.directory).record}: cannot be written: ${reasonOf(error)}; everything is done, the next run finishes the book-keeping`,
+        `${statePaths(member.target.path).record}: cannot be written: ${reasonOf(error)}; everything is done, the next run finishes the book-keeping`,
       ];
     }
   }
@@ -430,37 +476,39 @@ function letGo(member: Member): void {
   }
 }
 
-/** The asset, with what its file is like if this run has written it. */
-function lookedAt(asset: HeldAsset, { directory, changes }: Member): HeldAsset {
-  const isWritten = changes.some(({ name, after }) => name === asset.name && after !== null);
-  if (!isWritten || asset.digest === undefined || asset.owners.length === 0) return asset;
-  const seen = seenAs(inspect(directory, asset.name), asset.digest);
+/** The asset, with what its file is like if this run has written it and nobody has touched its content since. */
+function lookedAt(asset: HeldAsset, { target, changes, staged }: Member): HeldAsset {
+  const change = changes.find(({ name, after }) => name === asset.name && after !== null);
+  const known = staged.get(change?.after ?? "");
+  if (known === undefined || asset.digest === undefined || asset.owners.length === 0) return asset;
+  const live = inspect(target.here, asset.name);
+  const seen = isSameFile(live, known) ? seenAs(live, asset.digest) : undefined;
   return seen === undefined ? asset : { ...asset, seen };
 }
 
 /**
  * Finishes or undoes what an earlier run left in these directories.
  *
- * @param directories locked, in kind order.
+ * @param targets locked, in kind order.
  * @param visible as for `sweep`.
  * @returns what was done, a sentence each.
  * @throws Failure `recovery-incomplete` when a directory of that run is not here.
  */
-export async function recover(directories: readonly string[], visible: readonly string[]): Promise<string[]> {
-  const notes = await finishRuns(directories);
-  for (const directory of directories) {
-    const record = readRecord(directory);
-    if (record?.awaited !== undefined && isReleased(directory, record, visible)) {
-      writeRecord(directory, withoutAwaited(record));
+export async function recover(targets: readonly Target[], visible: readonly string[]): Promise<string[]> {
+  const notes = await finishRuns(targets);
+  for (const target of targets) {
+    const record = recordOf(target);
+    if (record?.awaited !== undefined && isReleased(target.path, record, visible)) {
+      writeRecord(target, withoutAwaited(record));
     }
   }
   return notes;
 }
 
-async function finishRuns(directories: readonly string[]): Promise<string[]> {
+async function finishRuns(targets: readonly Target[]): Promise<string[]> {
   const notes: string[] = [];
   for (;;) {
-    const found = directories.map((directory) => ({ directory, record: readRecord(directory) }));
+    const found = targets.map((target) => ({ target, record: recordOf(target) }));
     const pending = found.find(({ record }) => record?.pending !== undefined)?.record?.pending;
     if (pending === undefined) return notes;
     notes.push(...(await recoverRun(pending, found)));
@@ -469,21 +517,22 @@ async function finishRuns(directories: readonly string[]): Promise<string[]> {
 
 async function recoverRun(
   { run, directories }: Pending,
-  found: readonly { directory: string; record: HostRecord | undefined }[],
+  found: readonly { target: Target; record: HostRecord | undefined }[],
 ): Promise<string[]> {
   const present = directories.map(({ id, path }) => {
     const member = found.find(({ record }) => record?.directory === id);
     if (member?.record === undefined) throw recoveryIncomplete(found, run, path);
-    return { directory: member.directory, record: member.record };
+    return { target: member.target, record: member.record };
   });
   const begun = present.filter(({ record }) => record.pending?.run === run);
   if (present.at(-1)?.record.pending?.run !== run) {
-    for (const { directory, record } of begun) writeRecord(directory, withoutPending(record));
+    for (const { target, record } of begun) writeRecord(target, withoutPending(record));
     return ["forgot a run that had been ended before it changed anything"];
   }
-  const members = begun.map(({ directory, record }) => memberOf(directory, record));
+  const members = begun.map(({ target, record }) => memberOf(target, record));
   const foreign: string[] = [];
   if (!members.some(isLetGo)) await actOrUndo(run, members, { onForeign: (path) => foreign.push(path) });
+  for (const member of members) await recogniseLive(member);
   for (const warning of settle(run, members)) {
     throw new Failure({ code: "recovery-failed", subject: "an earlier run", problem: warning });
   }
@@ -494,15 +543,26 @@ async function recoverRun(
 }
 
 /** The second names of new files are taken away when everything is live, and not before. */
-function isLetGo({ directory, changes }: Member): boolean {
-  const { objects } = statePaths(directory);
+function isLetGo({ target, changes }: Member): boolean {
+  const { objects } = target.lockedState;
   return changes.some(({ after }) => after !== null && inspect(objects, after).type === "absent");
 }
 
-function memberOf(directory: string, record: HostRecord): Member {
+/** Of a run that was killed, only the contents tell whether what is live is what it had staged. */
+async function recogniseLive({ target, changes, assets, staged }: Member): Promise<void> {
+  for (const { name, after } of changes) {
+    const live = inspect(target.here, name);
+    const digest = assets.find((asset) => asset.name === name)?.digest;
+    if (after === null || digest === undefined) continue;
+    if ((await digestOfLive(join(target.here, name), live, undefined)) === digest) staged.set(after, live);
+  }
+}
+
+function memberOf(target: Target, record: HostRecord): Member {
   const { pending } = record;
   return {
-    directory,
+    target,
+    staged: new Map(),
     record: withoutPending(record),
     id: record.directory,
     changes: pending?.changes ?? [],
@@ -510,10 +570,10 @@ function memberOf(directory: string, record: HostRecord): Member {
   };
 }
 
-function recoveryIncomplete(found: readonly { directory: string }[], run: string, path: string): Failure {
+function recoveryIncomplete(found: readonly { target: Target }[], run: string, path: string): Failure {
   return new Failure({
     code: "recovery-incomplete",
-    subject: found.map(({ directory }) => directory).join(", "),
+    subject: found.map(({ target }) => target.path).join(", "),
     problem: `an earlier run (${run}) was ended half way and cannot be finished: it also wrote to a directory that was at ${path} and is not here`,
     hint: "mount or name both directories (--plugin-dir, --config-dir) and run again; if the other one is gone for good, move the .cni-node directory of this one away: cni-node then forgets what it installed here",
   });

@@ -8,7 +8,8 @@ import { Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { digestOf } from "../host/disk.ts";
 import { digestOfLive, inspect } from "../host/inspect.ts";
-import { isLeftUntidy, readRecord, statePaths, type HeldAsset, type HostRecord } from "../host/record.ts";
+import { isLeftUntidy, readRecord, type HeldAsset, type HostRecord } from "../host/record.ts";
+import { statePaths } from "../host/target.ts";
 import type { TargetDirectory } from "./places.ts";
 
 /** How an asset compares with the record. */
@@ -108,7 +109,7 @@ function lookAtRun(
   { unfinished, findings }: Assets,
 ): void {
   if (record?.pending === undefined) {
-    if (isLeftUntidy(path, record)) unfinished.push({ directory: shown, next: "remove left-over files" });
+    if (isLeftUntidy(path)) unfinished.push({ directory: shown, next: "remove left-over files" });
     return;
   }
   const { run, directories } = record.pending;

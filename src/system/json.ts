@@ -35,3 +35,13 @@ export function describeJsonError(text: string): string {
   const line = before.split("\n").length;
   return `is not JSON: ${error.problem} at line ${line}, column ${error.offset - before.lastIndexOf("\n")}`;
 }
+
+/** Is a value nested deeper than so many levels? What walks through it by recursion would overflow the stack. */
+export function isDeeperThan(value: unknown, levels: number): boolean {
+  let level = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > levels) return true;
+    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
+  }
+  return false;
+}

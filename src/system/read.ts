@@ -8,8 +8,10 @@ const MIB = 1024 * KIB;
 
 /** How large a file of each kind may be, in bytes; the largest of each known from the field is a small part of it. */
 export const SIZE_LIMITS = {
-  /** A CNI configuration or template. */
+  /** A CNI configuration. */
   config: 2 * MIB,
+  /** A template of one, or what it is rendered to. */
+  template: 16 * MIB,
   /** A Kubernetes manifest. */
   manifest: 16 * MIB,
   /** cni-node's own record of a directory. */
@@ -20,6 +22,8 @@ export const SIZE_LIMITS = {
   state: 8 * MIB,
   /** The addresses of a host-local store: one file each, with two short lines. */
   lease: 4 * KIB,
+  /** A plugin binary: more is not hashed, for nothing of ours is that large. */
+  plugin: 1024 * MIB,
   /** What the kernel says in /proc. */
   proc: 16 * MIB,
 } as const;

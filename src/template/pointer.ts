@@ -26,6 +26,7 @@ const POINTER = /(?<![A-Za-z0-9_])__([A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+
 
 /** Finds the pointers of a template, leftmost first. One that is alone on its line stands for the whole line. */
 export function findPointers(template: string): Pointer[] {
+  const place = placesOf(template);
   return Array.from(template.matchAll(POINTER), (match) => {
     const start = match.index;
     const end = start + match[0].length;
@@ -35,7 +36,7 @@ export function findPointers(template: string): Pointer[] {
     const alone = before.trim() === "" && template.slice(end, lineEnd).trim() === "";
     return {
       name: match[1] as string,
-      ...placeOf(template, start),
+      ...place(start),
       start: alone ? lineStart : start,
       end: alone ? lineEnd : end,
       inString: endsInString(before),
@@ -87,4 +88,17 @@ export function placeOf(text: string, offset: number): Place {
 /** JSON strings do not span lines: the part of the line before the pointer decides. */
 function endsInString(line: string): boolean {
   return (line.replace(/\\./gsu, "").match(/"/gu)?.length ?? 0) % 2 === 1;
+}
+
+/** Tells the places of offsets that only grow, each line end being looked for once. */
+export function placesOf(text: string): (offset: number) => Place {
+  let line = 1;
+  let lineStart = 0;
+  return (offset) => {
+    for (let end = text.indexOf("\n", lineStart); end !== -1 && end < offset; end = text.indexOf("\n", lineStart)) {
+      line++;
+      lineStart = end + 1;
+    }
+    return { line, column: offset - lineStart + 1 };
+  };
 }

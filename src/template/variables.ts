@@ -1,4 +1,4 @@
-import type { Place } from "./pointer.ts";
+import { placesOf, type Place } from "./pointer.ts";
 
 /** A text whose variables have been replaced by their values. */
 export interface Substituted {
@@ -34,17 +34,4 @@ export function substituteVariables(
 /** The variables that a SHELL-FORMAT of GNU envsubst mentions: `$A ${B}`. */
 export function parseShellFormat(format: string): Set<string> {
   return new Set(Array.from(format.matchAll(VARIABLE), ([, plain, braced]) => plain ?? braced ?? ""));
-}
-
-/** Tells the places of offsets that only grow, each line end being looked for once. */
-function placesOf(text: string): (offset: number) => Place {
-  let line = 1;
-  let lineStart = 0;
-  return (offset) => {
-    for (let end = text.indexOf("\n", lineStart); end !== -1 && end < offset; end = text.indexOf("\n", lineStart)) {
-      line++;
-      lineStart = end + 1;
-    }
-    return { line, column: offset - lineStart + 1 };
-  };
 }

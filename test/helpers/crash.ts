@@ -4,7 +4,8 @@ import * as fs from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { readRecord, statePaths } from "../../src/host/record.ts";
+import { readRecord } from "../../src/host/record.ts";
+import { statePaths } from "../../src/host/target.ts";
 import { conflist, endOf, TestNode, type Ran } from "./node.ts";
 import { problemsOf } from "./state.ts";
 

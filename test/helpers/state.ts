@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
 
-import { readRecord, statePaths } from "../../src/host/record.ts";
+import { readRecord } from "../../src/host/record.ts";
+import { statePaths } from "../../src/host/target.ts";
 
 /**
  * Everything below a directory, `.cni-node` included, one line a file by its name: type, mode, owner, inode, mtime,
@@ -47,7 +48,8 @@ export function digestOf(content: Uint8Array | string): string {
  * What is wrong with a directory when no run is at work there: left-over files, journals, a state that should be gone,
  * backups that are not there, files that are not what the record says. Empty: all is well.
  */
-export function problemsOf(directory: string): string[] {
+export function problemsOf(path: string): string[] {
+  const directory = fs.realpathSync(path);
   const { state, objects } = statePaths(directory);
   const stray = fs.readdirSync(directory).filter((name) => name.startsWith(".") && name !== ".cni-node");
   const problems = stray.map((name) => `${name} is left over`);

@@ -1,0 +1,18 @@
+/** File names of others that become a part of a path. Pure. */
+
+/**
+ * Why a text must not be taken for a file name below a directory of ours: it is one path component, not hidden, and
+ * nobody can hide characters in it. Undefined: it may.
+ */
+export function objectionToName(name: string): string | undefined {
+  if (name === "") return "it is empty";
+  if (name.includes("/")) return "it contains a slash";
+  if (name.startsWith(".")) return "it begins with a dot";
+  // \ufffd stands for bytes that were no text.
+  if (/[\p{Cc}\ufffd]/u.test(name)) return "it contains a control or undecodable character";
+  if (Buffer.byteLength(name) > 255) return "it is longer than 255 bytes";
+  return undefined;
+}
+
+/** Who holds assets: `--owner`. */
+export const OWNER = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/u;

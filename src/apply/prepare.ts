@@ -128,10 +128,9 @@ export async function prepare(
 
 /** A record tells of its own directory only: whoever can write one must not decide about another. */
 function heldIn({ plugin, config }: Partial<Record<FileKind, Directory>>): HeldAsset[] {
-  const isPlugin = ({ kind }: HeldAsset): boolean => kind === "plugin";
   return [
-    ...(plugin?.record?.assets ?? []).filter(isPlugin),
-    ...(config?.record?.assets ?? []).filter((asset) => !isPlugin(asset)),
+    ...(plugin?.record?.assets ?? []).filter(({ kind }) => kind === "plugin"),
+    ...(config?.record?.assets ?? []).filter(({ kind }) => kind !== "plugin"),
   ];
 }
 

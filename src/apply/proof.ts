@@ -10,6 +10,7 @@ import { configFiles, loadFile, type DirectoryListing } from "../cni/listing.ts"
 import { usesOf, type PluginUse } from "../cni/references.ts";
 import { compareVersions, isVersion, NEWEST_VERSION } from "../cni/version.ts";
 import { Failure } from "../errors.ts";
+import { directoryFindings } from "../host/trust.ts";
 import type { Finding } from "../finding.ts";
 import type { Validation } from "./config.ts";
 import type { NodeView } from "./view.ts";
@@ -261,6 +262,9 @@ export async function prove(
       .map((one) => (isTolerated(one) ? { ...one, severity: "warning" as const } : one));
     found.push(...judged.map((one) => ({ ...one, path: join(directory, one.path) })));
   }
+  if (plugins.size > 0) found.push(...directoryFindings(pluginDirectory, pluginDirectory));
+  const configDirectory = configs?.directory ?? "";
+  if (configs?.written.length) found.push(...directoryFindings(configDirectory, configDirectory));
   // A source gets its mode when it is copied.
   const isUnasked = ({ code }: Finding): boolean => dryRun && code === "plugin-mode";
   return weigh(

@@ -15,7 +15,10 @@ export interface Attributes {
   gid?: number;
 }
 
-/** Makes a directory and the missing ones above it, durably. Returns those it made, the outermost first. */
+/**
+ * Makes a directory and the missing ones above it, durably, with this mode whatever the umask. Returns those it made,
+ * the outermost first.
+ */
 export function makeDirectory(path: string, mode: number): string[] {
   if (fs.existsSync(path)) return [];
   const above = makeDirectory(dirname(path), 0o755);
@@ -24,6 +27,13 @@ export function makeDirectory(path: string, mode: number): string[] {
   } catch (error) {
     if (isSystemError(error, "EEXIST")) return above;
     throw error;
+  }
+  const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = fs.constants;
+  const descriptor = fs.openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  try {
+    fs.fchmodSync(descriptor, mode);
+  } finally {
+    fs.closeSync(descriptor);
   }
   syncDirectory(dirname(path));
   return [...above, path];

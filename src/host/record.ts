@@ -213,12 +213,13 @@ function neededObjects(record: HostRecord | undefined): Set<string> {
 
 /** Did a run that was killed leave something in this directory: a journal, or files that no record needs? */
 export function isLeftUntidy(directory: string): boolean {
-  const isUntidy = (target: Target): boolean => {
-    const record = recordOf(target);
-    if (record?.pending !== undefined || leftovers(target, record).length > 0) return true;
-    return (record === undefined || record.assets.length === 0) && target.state !== undefined;
-  };
   return withTarget(directory, isUntidy) ?? false;
+}
+
+function isUntidy(target: Target): boolean {
+  const record = recordOf(target);
+  if (record?.pending !== undefined || leftovers(target, record).length > 0) return true;
+  return (record === undefined || record.assets.length === 0) && target.state !== undefined;
 }
 
 /** The paths of what lies in a directory and its state, of ours, that no record needs. */

@@ -8,6 +8,7 @@ import { join } from "node:path";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { syncDirectory } from "./disk.ts";
+import { objectionToOwner } from "./trust.ts";
 
 const STATE = ".cni-node";
 
@@ -47,7 +48,7 @@ export class Target implements Disposable {
   /** The same directory by its descriptor, for this process and those that it starts. */
   readonly here: string;
   readonly #descriptor: number;
-  #state: number | undefined;
+  #state: { descriptor: number; paths: StatePaths } | undefined;
 
   private constructor(path: string) {
     this.path = path;
@@ -74,7 +75,7 @@ export class Target implements Disposable {
 
   /** By descriptor; undefined where there is no state. */
   get state(): StatePaths | undefined {
-    return this.#state === undefined ? undefined : pathsIn(byDescriptor(this.#state));
+    return this.#state?.paths;
   }
 
   /** The state of a directory that is locked: there is one. */
@@ -99,15 +100,16 @@ export class Target implements Disposable {
   hasState(): boolean {
     if (this.#state === undefined) return false;
     const present = fs.lstatSync(join(this.here, STATE), { bigint: true, throwIfNoEntry: false });
-    const held = fs.fstatSync(this.#state, { bigint: true });
+    const held = fs.fstatSync(this.#state.descriptor, { bigint: true });
     return present?.ino === held.ino && present.dev === held.dev;
   }
 
   #openState(): void {
     const shown = statePaths(this.path);
-    this.#state = openOwnDirectory(join(this.here, STATE), shown.state);
-    if (this.state === undefined) return;
-    const { objects, probe, record, lock } = this.state;
+    const opened = openOwnDirectory(join(this.here, STATE), shown.state);
+    if (opened === undefined) return;
+    this.#state = { descriptor: opened, paths: pathsIn(byDescriptor(opened)) };
+    const { objects, probe, record, lock } = this.#state.paths;
     for (const [path, name] of [[objects, shown.objects] as const, [probe, shown.probe] as const]) {
       const descriptor = openOwnDirectory(path, name);
       if (descriptor !== undefined) fs.closeSync(descriptor);
@@ -117,15 +119,30 @@ export class Target implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#state !== undefined) fs.closeSync(this.#state);
+    if (this.#state !== undefined) fs.closeSync(this.#state.descriptor);
     this.#state = undefined;
     fs.closeSync(this.#descriptor);
   }
 }
 
-/** Children find it, too, and so do the host's processes that share our process numbers. */
+/**
+ * For this process and those that it starts. /proc may be that of another PID namespace, in which our number belongs to
+ * somebody else: what it says of itself counts, and it must be what was opened.
+ */
 function byDescriptor(descriptor: number): string {
-  return `/proc/${process.pid}/fd/${descriptor}`;
+  try {
+    const path = `/proc/${fs.readlinkSync("/proc/self")}/fd/${descriptor}`;
+    const [seen, opened] = [fs.statSync(path, { bigint: true }), fs.fstatSync(descriptor, { bigint: true })];
+    if (seen.ino === opened.ino && seen.dev === opened.dev) return path;
+  } catch {
+    // There is no /proc, or it does not know this process.
+  }
+  throw new Failure({
+    code: "proc-missing",
+    subject: "/proc",
+    problem: "does not show this process, and cni-node opens what it changes by its descriptors there",
+    hint: "mount /proc (containers have it unless it is taken away)",
+  });
 }
 
 function makeOwnDirectory(path: string): void {
@@ -161,12 +178,6 @@ function refuseForeignFile(path: string, shown: string): void {
   if (!stat.isFile()) throw untrusted(shown, stat.isSymbolicLink() ? "is a symbolic link" : "is not a regular file");
   const objection = objectionToOwner(stat);
   if (objection !== undefined) throw untrusted(shown, objection);
-}
-
-function objectionToOwner({ uid, mode }: fs.Stats): string | undefined {
-  if (uid !== 0 && uid !== process.geteuid?.()) return `belongs to user ${uid}`;
-  if ((mode & 0o022) !== 0) return `can be written to by others (mode ${(mode & 0o7777).toString(8).padStart(4, "0")})`;
-  return undefined;
 }
 
 function untrusted(path: string, why: string): Failure {

@@ -72,7 +72,7 @@ export async function lookAtAssets(
       const { state, reason } = await compare(directory.path, asset, record, checksum);
       const version = versions.get(asset.digest ?? "");
       all.assets.push({
-        kind: asset.kind as Kind,
+        kind: asset.kind,
         name: asset.name,
         owners: asset.owners,
         ...(version === undefined ? {} : { version }),

@@ -297,3 +297,40 @@ test("pointers of pointers of pointers end in a refusal, not in a stack or a mem
   const deep = await node.run(["install", `--configs=${chain.join()}`]);
   assert.match(deep.stderr, /its template is reached through more than 16 others/u);
 });
+
+describe("a directory from which others can become root is told, and the run goes on", { skip }, () => {
+  for (const [mode, owner, message] of [
+    [0o777, 0, /opt\/cni\/bin: has mode 0777: everybody may write there, .*; chmod go-w/u],
+    [0o1777, 0, /opt\/cni\/bin: has mode 1777: everybody may write there/u],
+    [0o775, 0, /opt\/cni\/bin: has mode 0775: group 0 may write there/u],
+    [0o755, 65534, /opt\/cni\/bin: belongs to user 65534, who may write there, .*; chown root:root/u],
+  ] as const) {
+    test(`mode ${mode.toString(8)}, owner ${owner}`, async () => {
+      using attacked = new Attacked();
+      const { node } = attacked;
+      fs.chmodSync(node.bin, mode);
+      fs.chownSync(node.bin, owner, owner);
+      const ran = await node.run([...INSTALL]);
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      assert.match(ran.stderr, message);
+      const again = await node.run([...INSTALL]);
+      assert.deepEqual([again.exitCode, again.stderr], [0, ""], "a run that writes nothing is quiet");
+    });
+  }
+});
+
+test("directories that a run makes have mode 0755 whatever the umask (A22)", async () => {
+  using node = new TestNode();
+  for (const directory of [node.bin, node.netd]) fs.rmSync(directory, { recursive: true });
+  node.plugin("bridge");
+  node.template("10-net.conflist", conflist("net", "bridge"));
+  const before = process.umask(0o077);
+  try {
+    const ran = await node.run([...INSTALL]);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+  } finally {
+    process.umask(before);
+  }
+  const modes = [node.bin, node.netd, join(node.netd, ".cni-node")].map((path) => fs.statSync(path).mode & 0o7777);
+  assert.deepEqual(modes, [0o755, 0o755, 0o700]);
+});

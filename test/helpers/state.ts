@@ -48,8 +48,8 @@ export function digestOf(content: Uint8Array | string): string {
  * What is wrong with a directory when no run is at work there: left-over files, journals, a state that should be gone,
  * backups that are not there, files that are not what the record says. Empty: all is well.
  */
-export function problemsOf(path: string): string[] {
-  const directory = fs.realpathSync(path);
+export function problemsOf(target: string): string[] {
+  const directory = fs.realpathSync(target);
   const { state, objects } = statePaths(directory);
   const stray = fs.readdirSync(directory).filter((name) => name.startsWith(".") && name !== ".cni-node");
   const problems = stray.map((name) => `${name} is left over`);

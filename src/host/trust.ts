@@ -1,0 +1,35 @@
+/** Whom files and directories on a node may belong to, and who may change them (docs/security.md). */
+import * as fs from "node:fs";
+
+import type { Finding } from "../finding.ts";
+
+/** Why somebody else than root and this user can have written a file; undefined: nobody can. */
+export function objectionToOwner({ uid, mode }: fs.Stats): string | undefined {
+  if (uid !== 0 && uid !== process.geteuid?.()) return `belongs to user ${uid}`;
+  if ((mode & 0o022) !== 0) return `can be written to by others (mode ${(mode & 0o7777).toString(8).padStart(4, "0")})`;
+  return undefined;
+}
+
+/**
+ * Who else than root may put files into a directory from which root runs programs: they can become root. Told by a run
+ * that writes there and by `status`.
+ *
+ * @param here where it is seen from here. @param path as the message names it.
+ */
+export function directoryFindings(here: string, path: string): Finding[] {
+  const stat = fs.statSync(here, { throwIfNoEntry: false });
+  if (stat === undefined) return [];
+  const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
+  const found: Finding[] = [];
+  const why = "and the container runtime runs as root what lies there";
+  if ((stat.mode & 0o022) !== 0) {
+    const who = (stat.mode & 0o002) !== 0 ? "everybody" : `group ${stat.gid}`;
+    const message = `has mode ${mode}: ${who} may write there, ${why}`;
+    found.push({ code: "writable-by-others", severity: "warning", path, message, hint: "chmod go-w" });
+  }
+  if (stat.uid !== 0 && stat.uid !== process.geteuid?.()) {
+    const message = `belongs to user ${stat.uid}, who may write there, ${why}`;
+    found.push({ code: "directory-owner", severity: "warning", path, message, hint: "chown root:root" });
+  }
+  return found;
+}

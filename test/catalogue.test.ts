@@ -142,7 +142,7 @@ describe("catalogue", () => {
     fs.writeFileSync(pathOf(node), "{");
     const { exitCode, stderr } = await catalogue(node);
     assert.equal(exitCode, 0);
-    assert.ok(stderr.startsWith(`cni-node: warning: ${pathOf(node)}: is no catalogue of plugins: `));
+    assert.ok(stderr.startsWith(`cni-node: warning: ${pathOf(node)}: is not a catalogue of plugins: `));
     assert.deepEqual(read(node).plugins, [seen(node, "a")]);
   });
 
@@ -198,5 +198,5 @@ test("plugins are not installed by a catalogue that cannot be read: whether they
   fs.writeFileSync(pathOf(node), "{");
   const { exitCode, stderr } = await node.run(["install", "--plugins=a"]);
   assert.equal(exitCode, 1);
-  assert.match(stderr, /\.catalogue\.json: is no catalogue of plugins: .*\n {2}hint: cni-node catalogue/u);
+  assert.match(stderr, /\.catalogue\.json: is not a catalogue of plugins: .*\n {2}hint: cni-node catalogue/u);
 });

@@ -128,7 +128,7 @@ describe("list --output=json", () => {
       fs.writeFileSync(path, text);
       assert.deepEqual(await pluginsOf(node), [{ name: "bridge", size: 500 }]);
       const { stdout, stderr } = await list(node, "--output=json");
-      assert.ok(stderr.startsWith(`cni-node: warning: ${path}: is no catalogue of plugins: `));
+      assert.ok(stderr.startsWith(`cni-node: warning: ${path}: is not a catalogue of plugins: `));
       assert.equal((JSON.parse(stdout) as { warnings: string[] }).warnings.length, 1);
       assert.deepEqual(await list(node), { exitCode: 0, stdout: "bridge\n", stderr: "" });
     });

@@ -4,8 +4,10 @@ import { join } from "node:path";
 import * as v from "valibot";
 
 import { askVersion, PluginError } from "../cni/invoke.ts";
-import { Failure, isSystemError, reasonOf, systemFailure } from "../errors.ts";
+import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
 import { digestOf, replaceDurably } from "../host/disk.ts";
+import { describeJsonError } from "../system/json.ts";
+import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 
 const Entry = v.looseObject({
   name: v.string(),
@@ -14,9 +16,9 @@ const Entry = v.looseObject({
   version: v.optional(v.string()),
   licence: v.optional(v.string()),
   /** Bytes. */
-  size: v.number(),
+  size: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   /** 64 hexadecimal digits. */
-  sha256: v.string(),
+  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/u)),
   /** The versions of the CNI specification that it speaks; absent: it could not be asked. */
   cniVersions: v.optional(v.array(v.string())),
 });
@@ -44,14 +46,22 @@ export interface EntryUpdate {
  */
 export function readCatalogue(source: string): Catalogue | undefined {
   const path = catalogueOf(source);
+  let text: string;
   try {
-    return v.parse(Catalogue, JSON.parse(fs.readFileSync(path, "utf8")));
+    text = readText(path, SIZE_LIMITS.state);
   } catch (error) {
-    if (isSystemError(error, "ENOENT", "ENOTDIR")) return undefined;
+    if (isAbsence(error)) return undefined;
+    throw systemFailure(path, "the catalogue of plugins cannot be read", error);
+  }
+  try {
+    return v.parse(Catalogue, JSON.parse(text));
+  } catch (error) {
+    // The message of a parser quotes the text.
+    const why = error instanceof v.ValiError ? "has entries that are not of a plugin" : describeJsonError(text);
     throw new Failure({
       code: "catalogue-invalid",
       subject: path,
-      problem: `is no catalogue of plugins: ${reasonOf(error)}`,
+      problem: `is not a catalogue of plugins: it ${why}`,
       hint: `cni-node catalogue --plugin-source=${source} writes it anew`,
       cause: error,
     });
@@ -167,7 +177,7 @@ function write(source: string, catalogue: Catalogue): void {
   const path = catalogueOf(source);
   const text = `${JSON.stringify(catalogue, null, 2)}\n`;
   try {
-    if (fs.existsSync(path) && fs.readFileSync(path, "utf8") === text) return;
+    if (readTextIfPossible(path, SIZE_LIMITS.state) === text) return;
     replaceDurably(path, text, 0o644);
   } catch (error) {
     throw systemFailure(path, "cannot be written", error);

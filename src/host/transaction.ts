@@ -305,7 +305,7 @@ function commit(run: string, members: readonly Member[]): void {
     // A full disk has room for the records again once the new files are gone; a run that counts as committed needs them.
     const last = members.at(-1)?.target;
     const decided = last !== undefined && recordOf(last)?.pending?.run === run;
-    if (!decided) for (const member of members) discardStaged(member);
+    if (!decided) for (const member of members) letGo(member);
     forget(run, members, error);
     throw error;
   }
@@ -467,12 +467,12 @@ function settle(run: string, members: readonly Member[]): string[] {
   return [];
 }
 
-/** Takes the second name of each new file away, so that the file is from now on as it will be found again. */
+/** Takes the staged names of new files away; those that are live are from now on as they will be found again. */
 function letGo(member: Member): void {
   try {
     discardStaged(member);
   } catch {
-    // What is left is swept; until then the file is read when it is compared.
+    // What is left is swept by the next run; until then the file is read when it is compared.
   }
 }
 

@@ -231,7 +231,7 @@ export class CheckedManifests implements OutsideChange {
     signal: AbortSignal,
   ): Promise<CheckedManifests> {
     const { timeout, forceConflicts } = options;
-    const api = new Api(findAccess(options), Date.now() + timeout, signal);
+    const api = new Api(findAccess(options), performance.now() + timeout, signal);
     const fieldManager = owner === "cni-node" ? owner : `cni-node.${owner}`;
     const checked = new CheckedManifests(api, { fieldManager, forceConflicts });
     for (const manifest of manifests) await checked.#check(manifest);

@@ -2,6 +2,8 @@
  * Server-side apply of single objects: looked at, tried on the server without effect, applied, undone, deleted.
  * What is equal is not written. Objects are sent and compared as plain data, nothing of them is lost.
  */
+import * as v from "valibot";
+
 import { Failure } from "../errors.ts";
 import { isSecret } from "../secrets.ts";
 import type { JsonObject, JsonValue } from "./json.ts";
@@ -16,6 +18,7 @@ import {
   isDefinition,
   isNamespace,
   messageOf,
+  objectIn,
   pathOf,
   ruleFor,
   type Identity,
@@ -107,7 +110,7 @@ export class Cluster {
     const tried = await this.#try(path, bodyOf(desired, resource), live);
     if (isDenied(tried, "patch")) return this.#checkWithoutPatch(desired, resource, path, live, tried);
     if (!isAccepted(tried)) return refused(desired, resource, tried);
-    const result = withoutDropped(tried.body as JsonObject, live, this.#options.fieldManager);
+    const result = withoutDropped(objectIn(tried, subjectOf(desired)), live, this.#options.fieldManager);
     const outcome = live === undefined ? "created" : isSame(live, result) ? "unchanged" : "configured";
     return { desired, resource, path, outcome, live, result, createOnly: false };
   }
@@ -115,7 +118,7 @@ export class Cluster {
   async #read(identity: Identity, resource: Resource, path: string): Promise<JsonObject | undefined> {
     const response = await this.#api.request({ method: "GET", path });
     if (isAbsent(response)) return undefined;
-    if (response.status === 200) return response.body as JsonObject;
+    if (response.status === 200) return objectIn(response, describeIdentity(identity));
     throw apiFailure(
       describeIdentity(identity),
       "cannot be read",
@@ -130,7 +133,7 @@ export class Cluster {
       const live = await this.#read(identity, resource, path);
       if (live === undefined) return undefined;
       if (metadataOf(live)["deletionTimestamp"] === undefined) return live;
-      if (this.#api.expired) throw notGone(identity, live);
+      if (this.#api.expired) throw this.#notGone(identity, live);
       await this.#api.pause(attempt);
     }
   }
@@ -186,7 +189,7 @@ export class Cluster {
       if (made !== undefined) return this.#checkWithoutPatch(desired, resource, path, made, denied);
     }
     if (!isAccepted(tried)) return refused(desired, resource, tried);
-    return { ...common, outcome: "created", result: tried.body as JsonObject };
+    return { ...common, outcome: "created", result: objectIn(tried, subjectOf(desired)) };
   }
 
   async #create(desired: DesiredObject, resource: Resource, dryRun: boolean): Promise<ApiResponse> {
@@ -278,7 +281,7 @@ export class Cluster {
     const contentType = "application/json-patch+json";
     const response = await this.#api.request({ method: "PATCH", path, body, contentType, query });
     if (response.status !== 200) throw apiFailure(describeIdentity(desired), "cannot be put back", response);
-    return response.body as JsonObject;
+    return objectIn(response, describeIdentity(desired));
   }
 
   /** The same for an apply that failed: parts of it may have been done, or all where the answer was lost. */
@@ -304,11 +307,11 @@ export class Cluster {
         throw new Failure({
           code: "not-established",
           subject: describeIdentity(desired),
-          problem: `is not established in time: ${
+          problem: `is not established in time: ${this.#api.redact(
             conditionsOf(live)
               .map(({ message }) => message)
-              .join(", ") || "no condition says why"
-          }`,
+              .join(", ") || "no condition says why",
+          )}`,
           hint: "look at it with kubectl describe; --timeout gives it more time",
         });
       }
@@ -338,9 +341,9 @@ export class Cluster {
       const now = await this.#api.request({ method: "GET", path });
       if (isAbsent(now)) return;
       if (now.status !== 200) throw apiFailure(describeIdentity(identity), "cannot be read, to see it gone", now);
-      const left = now.body as JsonObject;
+      const left = objectIn(now, describeIdentity(identity));
       if (metadataOf(left).uid !== uid) return;
-      if (this.#api.expired) throw notGone(identity, left);
+      if (this.#api.expired) throw this.#notGone(identity, left);
       await this.#api.pause(attempt);
     }
   }
@@ -348,6 +351,20 @@ export class Cluster {
   /** Would it be deleted? Asked before anything is touched. */
   async tryRemove(found: Found): Promise<void> {
     refuseUnlessDeleted(found, await this.#delete(found.path, metadataOf(found.live).uid, true));
+  }
+
+  #notGone(identity: Identity, live: JsonObject): Failure {
+    const { finalizers = [] } = metadataOf(live);
+    const own = finalizers.length === 0 ? [] : [`it waits for its finalizers ${finalizers.join(", ")}`];
+    // A namespace says so of what is in it.
+    const inside = isNamespace(identity) ? conditionsOf(live).filter(({ status }) => status === "True") : [];
+    const why = [...own, ...inside.map(({ message }) => message)].join("; ") || "it is still there";
+    return new Failure({
+      code: "not-gone",
+      subject: describeIdentity(identity),
+      problem: `is being deleted, but not gone in time: ${this.#api.redact(why)}`,
+      hint: "whoever set the finalizer must remove it; --timeout waits longer",
+    });
   }
 
   async #delete(path: string, uid: string, dryRun = false): Promise<ApiResponse> {
@@ -397,7 +414,7 @@ function isAccepted({ status }: ApiResponse): boolean {
 }
 
 function accepted(desired: DesiredObject, resource: Resource, response: ApiResponse): JsonObject {
-  if (isAccepted(response)) return response.body as JsonObject;
+  if (isAccepted(response)) return objectIn(response, subjectOf(desired));
   throw refused(desired, resource, response).failure;
 }
 
@@ -438,28 +455,23 @@ function unknownKind(desired: DesiredObject): Refused {
   return { desired, isUnknownKind: true, reason, failure };
 }
 
+const Conflict = v.object({
+  details: v.object({
+    causes: v.array(
+      v.object({ reason: v.optional(v.string()), field: v.optional(v.string()), message: v.optional(v.string()) }),
+    ),
+  }),
+});
+
 /** `.data.a is managed by kubectl-edit`: each cause names a manager and a field. */
 function conflictsOf(body: JsonValue): string[] {
-  const { details } = body as { details?: { causes?: { reason: string; field: string; message: string }[] } };
-  return (details?.causes ?? [])
+  const parsed = v.safeParse(Conflict, body);
+  const causes = parsed.success ? parsed.output.details.causes : [];
+  return causes
     .filter(({ reason }) => reason === "FieldManagerConflict")
     .map(({ field, message }) => `${field}: ${message}`);
 }
 
 function subjectOf({ file, ...identity }: DesiredObject): string {
   return `${file}: ${describeIdentity(identity)}`;
-}
-
-function notGone(identity: Identity, live: JsonObject): Failure {
-  const { finalizers = [] } = metadataOf(live);
-  const own = finalizers.length === 0 ? [] : [`it waits for its finalizers ${finalizers.join(", ")}`];
-  // A namespace says so of what is in it.
-  const inside = isNamespace(identity) ? conditionsOf(live).filter(({ status }) => status === "True") : [];
-  const why = [...own, ...inside.map(({ message }) => message)].join("; ") || "it is still there";
-  return new Failure({
-    code: "not-gone",
-    subject: describeIdentity(identity),
-    problem: `is being deleted, but not gone in time: ${why}`,
-    hint: "whoever set the finalizer must remove it; --timeout waits longer",
-  });
 }

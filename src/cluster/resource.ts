@@ -1,7 +1,10 @@
 /** What the server calls a kind, and where its objects are. */
+import * as v from "valibot";
+
 import { Failure } from "../errors.ts";
-import type { JsonValue } from "./json.ts";
-import type { Api, ApiResponse } from "./request.ts";
+import type { JsonObject, JsonValue } from "./json.ts";
+import { isServerObject } from "./object.ts";
+import { ANSWER_LIMITS, type Api, type ApiResponse } from "./request.ts";
 
 /** An object by what it is, not by what it holds. */
 export type Identity = {
@@ -40,12 +43,18 @@ function groupOf(apiVersion: string): string {
 /** What every API server serves. */
 const CORE = "v1";
 
-/** An entry of an APIResourceList. */
-interface ServedResource {
-  name: string;
-  kind: string;
-  namespaced: boolean;
-}
+/** What is relied upon of an APIResourceList; names with a slash are subresources. */
+const ServedResources = v.object({
+  resources: v.array(
+    v.object({
+      name: v.pipe(v.string(), v.regex(/^[\w.-]+(?:\/[\w./-]+)?$/u)),
+      kind: v.string(),
+      namespaced: v.boolean(),
+    }),
+  ),
+});
+
+type ServedResource = v.InferOutput<typeof ServedResources>["resources"][number];
 
 /** The kinds of a server, asked for by group and version as they are needed. */
 export class Discovery {
@@ -65,16 +74,20 @@ export class Discovery {
   }
 
   async #ask(apiVersion: string): Promise<ServedResource[]> {
-    const response = await this.#api.request({ method: "GET", path: pathOfVersion(apiVersion) });
+    const response = await this.#api.request({
+      method: "GET",
+      path: pathOfVersion(apiVersion),
+      limit: ANSWER_LIMITS.discovery,
+    });
     if (response.status === 404 && apiVersion !== CORE) {
       // Whatever stands in the API's place may know nothing at all; then nothing is said of the kind.
       if (!this.#known.has(CORE)) await this.#ask(CORE);
       return [];
     }
     if (response.status !== 200) throw apiFailure(apiVersion, "cannot be looked up", response);
-    const { resources = [] } = response.body as { resources?: ServedResource[] };
-    // Those with a slash are subresources.
-    const served = resources.filter((resource) => !resource.name.includes("/"));
+    const parsed = v.safeParse(ServedResources, response.body);
+    if (!parsed.success) throw wrongShape(apiVersion, "a list of kinds");
+    const served = parsed.output.resources.filter(({ name }) => !name.includes("/"));
     this.#known.set(apiVersion, served);
     return served;
   }
@@ -108,6 +121,25 @@ function segmentOf(name: string): string {
     subject: JSON.stringify(name),
     problem: "cannot be a name in Kubernetes: it is . or .., or has a / or %",
     hint: "look at apiVersion, metadata.name and metadata.namespace of the objects, and at the namespace of the kubeconfig",
+  });
+}
+
+/**
+ * The object that the API has answered with.
+ *
+ * @throws Failure `answer-invalid`.
+ */
+export function objectIn({ body }: ApiResponse, subject: string): JsonObject {
+  if (isServerObject(body)) return body;
+  throw wrongShape(subject, "an object of Kubernetes");
+}
+
+function wrongShape(subject: string, what: string): Failure {
+  return new Failure({
+    code: "answer-invalid",
+    subject,
+    problem: `the answer of the API is not ${what}`,
+    hint: "look at what stands at the address of the API: a server of Kubernetes does not answer so",
   });
 }
 

@@ -32,6 +32,7 @@ const PURE = [
   "cluster/yaml.ts",
   "cluster/object.ts",
   "cluster/managed-fields.ts",
+  "cluster/proxy.ts",
   "cni/command.ts",
   "cni/config.ts",
   "cni/references.ts",

@@ -9,7 +9,7 @@ import { Failure, Interrupted, isAbsence, reasonOf } from "../errors.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { visible } from "../system/text.ts";
 import type { Route } from "./connection.ts";
-import { CredentialProgram } from "./exec.ts";
+import { CredentialProgram, type ExecCredentials } from "./exec.ts";
 import {
   Kubeconfig,
   kubeconfigFailure,
@@ -19,7 +19,7 @@ import {
   type UserEntry,
 } from "./kubeconfig.ts";
 import { parseProxy, proxyFromEnvironment } from "./proxy.ts";
-import { systemAuthorities } from "./trust.ts";
+import { hasCertificate, systemAuthorities } from "./trust.ts";
 
 /** Where the API is, and who we are to it. */
 export interface Access {
@@ -215,44 +215,29 @@ class FileAccess implements Access {
     };
   }
 
-  #tls({ certificate, key }: { certificate?: string | undefined; key?: string | undefined }): Route["tls"] {
+  #tls({ certificate, key }: ExecCredentials): Route["tls"] {
     if (this.server.protocol === "http:") return undefined;
     const { "tls-server-name": name, "insecure-skip-tls-verify": insecure } = this.#cluster.value;
-    const ca = this.#authority() ?? (insecure ? [] : systemAuthorities(this.#env));
+    const authority = this.#authority();
+    if (authority !== undefined && !hasCertificate(authority)) {
+      throw this.#unusable(this.#cluster, "certificate-authority", "this holds no certificate as PEM");
+    }
     const own = {
       cert: certificate ?? this.#read(this.#user, "client-certificate"),
       key: key ?? this.#read(this.#user, "client-key"),
     };
-    const context = this.#contextOf({ ca }, this.#cluster, "certificate-authority", "the certificate authority");
-    return {
-      context:
-        own.cert === undefined
-          ? context
-          : this.#contextOf({ ca, ...own }, this.#user, "client-certificate", "the client certificate or its key"),
-      insecure,
-      name: name || undefined,
-    };
+    const ca = authority ?? (insecure ? [] : systemAuthorities(this.#env));
+    try {
+      return { context: tls.createSecureContext({ ca, ...own }), insecure, name: name || undefined };
+    } catch {
+      const problem = "the client certificate and its key are not PEM, or do not belong together";
+      throw this.#unusable(this.#user, "client-certificate", problem);
+    }
   }
 
-  /** What OpenSSL says of what it cannot use names no place that people know. */
-  #contextOf(
-    options: tls.SecureContextOptions,
-    entry: Entry<ClusterEntry | UserEntry> | undefined,
-    key: string,
-    what: string,
-  ): tls.SecureContext {
-    try {
-      return tls.createSecureContext(options);
-    } catch {
-      const at = entry ?? this.#cluster;
-      const field =
-        Object.hasOwn(at.value, `${key}-data`) && at.value[`${key}-data` as never] !== "" ? `${key}-data` : key;
-      throw at.from.objection(
-        `${what} cannot be used: it is not PEM, or the parts do not belong together`,
-        [...at.path, field],
-        HINT,
-      );
-    }
+  #unusable(entry: Entry<ClusterEntry> | Entry<UserEntry> = this.#cluster, key: string, problem: string): Failure {
+    const hasData = ((entry.value as Record<string, unknown>)[`${key}-data`] ?? "") !== "";
+    return entry.from.objection(problem, [...entry.path, hasData ? `${key}-data` : key], HINT);
   }
 
   #authority(): string | undefined {
@@ -380,11 +365,8 @@ function inCluster(env: AccessRequest["env"], serviceAccount: string): Access {
 }
 
 function podContext(ca: string, file: string): tls.SecureContext {
-  try {
-    return tls.createSecureContext({ ca });
-  } catch {
-    throw kubeconfigFailure(file, "is not a certificate as PEM", "look at what is mounted there");
-  }
+  if (hasCertificate(ca)) return tls.createSecureContext({ ca });
+  throw kubeconfigFailure(file, "holds no certificate as PEM", "look at what is mounted there");
 }
 
 function readNamespace(file: string): string {

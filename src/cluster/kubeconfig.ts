@@ -89,7 +89,7 @@ export class Kubeconfig {
     } catch {
       throw this.#invalid("is nested too deeply", 0);
     }
-    const [error] = this.#document.errors;
+    const [error] = [...this.#document.errors, ...this.#document.warnings];
     if (error !== undefined) {
       throw this.#invalid(error.code === "DUPLICATE_KEY" ? "this key is there already" : "is not YAML", error.pos[0]);
     }

@@ -1,4 +1,5 @@
 /** The certificate authorities of the system, where Go, and so kubectl, looks for them. */
+import { X509Certificate } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
 
@@ -25,6 +26,17 @@ export function systemAuthorities(env: Readonly<Record<string, string | undefine
   const [bundle] = files.map(read).filter((text) => text !== undefined);
   const texts = [bundle ?? "", ...directories.flatMap(filesIn).map((path) => read(path) ?? "")];
   return [...new Set(texts.flatMap((text) => text.match(CERTIFICATE) ?? []))];
+}
+
+/** Does a text hold a certificate as PEM? Node takes one that holds none without a word, and trusts nobody. */
+export function hasCertificate(text: string): boolean {
+  return (text.match(CERTIFICATE) ?? []).some((certificate) => {
+    try {
+      return new X509Certificate(certificate).subject !== undefined;
+    } catch {
+      return false;
+    }
+  });
 }
 
 function read(path: string): string | undefined {

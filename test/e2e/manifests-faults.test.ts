@@ -422,7 +422,7 @@ suite("manifests when something goes wrong", { skip: cannotStart }, () => {
       await fails(
         "broken-file",
         () => changed("broken", (text) => text.slice(0, 100)),
-        /cannot be used as kubeconfig/u,
+        /broken\.kubeconfig: line \d+, column \d+: is not YAML/u,
       );
     });
   });

@@ -149,7 +149,7 @@ const NOTHING = new Set<unknown>(["", "~", "null"]);
 function withoutNothing(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutNothing);
   if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value as object).filter(([, part]) => !NOTHING.has(part));
+  const entries = Object.entries(value).filter(([, part]) => !NOTHING.has(part));
   return Object.fromEntries(entries.map(([key, part]) => [key, withoutNothing(part)]));
 }
 

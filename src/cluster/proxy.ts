@@ -1,4 +1,4 @@
-/** By which proxy a server is reached: the rules of Go's net/http, and so of kubectl. Pure. */
+/** By which proxy a server is reached: the rules of Go's net/http, and so of kubectl. */
 import { BlockList, isIP, isIPv6 } from "node:net";
 
 type Env = Readonly<Record<string, string | undefined>>;

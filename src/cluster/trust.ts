@@ -23,7 +23,7 @@ const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 export function systemAuthorities(env: Readonly<Record<string, string | undefined>>): string[] {
   const files = env["SSL_CERT_FILE"] ? [env["SSL_CERT_FILE"]] : FILES;
   const directories = env["SSL_CERT_DIR"] ? env["SSL_CERT_DIR"].split(":") : DIRECTORIES;
-  const [bundle] = files.map(read).filter((text) => text !== undefined);
+  const bundle = files.map(read).find((text) => text !== undefined);
   const texts = [bundle ?? "", ...directories.flatMap(filesIn).map((path) => read(path) ?? "")];
   return [...new Set(texts.flatMap((text) => text.match(CERTIFICATE) ?? []))];
 }
@@ -32,7 +32,7 @@ export function systemAuthorities(env: Readonly<Record<string, string | undefine
 export function hasCertificate(text: string): boolean {
   return (text.match(CERTIFICATE) ?? []).some((certificate) => {
     try {
-      return new X509Certificate(certificate).subject !== undefined;
+      return new X509Certificate(certificate).raw.length > 0;
     } catch {
       return false;
     }

@@ -1,17 +1,16 @@
 /** What stands in the API's place may answer anything: the run ends with a reason, and what was begun is undone. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import type { ServerResponse } from "node:http";
 import { suite, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { cannotSign } from "../cluster/pki.ts";
 import { HostileApi, statusOf } from "../cluster/hostile.ts";
 import type { Seen } from "../cluster/seen.ts";
 import { conflist, contentsOf, TestNode, type Ran } from "../helpers/node.ts";
 
 const NAME = "/api/v1/namespaces/default/configmaps/a";
 const TOKEN = "S3CRET-token-of-the-run";
-const skip = spawnSync("openssl", ["version"]).error && process.env["CI"] !== "true" ? "openssl is missing" : false;
 
 function preparedNode(): TestNode {
   const node = new TestNode();
@@ -51,7 +50,7 @@ async function endless(answer: ServerResponse, beginning: string): Promise<boole
   return true;
 }
 
-suite("an API that answers anything", { skip, concurrency: 2 }, () => {
+suite("an API that answers anything", { skip: cannotSign, concurrency: 2 }, () => {
   for (const [stage, isStage] of Object.entries(STAGES)) {
     test(`an answer without end to the ${stage} is given up, said, and what was begun is undone`, async () => {
       await using api = await HostileApi.start();
@@ -195,28 +194,26 @@ suite("an API that answers anything", { skip, concurrency: 2 }, () => {
     }
   });
 
-  test("an API that repeats our token or password does not get it into the output", async () => {
-    await using api = await HostileApi.start();
-    const pair = Buffer.from("somebody:S3CRET-password").toString("base64");
-    for (const user of [{ token: TOKEN }, { username: "somebody", password: "S3CRET-password" }]) {
-      for (const [stage, isStage] of Object.entries(STAGES)) {
-        for (const status of [403, 409, 422]) {
+  for (const user of [{ token: TOKEN }, { username: "somebody", password: TOKEN }]) {
+    const [what = ""] = Object.keys(user);
+    const cases = Object.keys(STAGES).flatMap((stage) => [403, 409, 422].map((status) => ({ stage, status })));
+    for (const { stage, status } of cases) {
+      test(`an API that answers ${status} to the ${stage} and repeats our ${what} does not get it into the output`, async () => {
+        await using api = await HostileApi.start();
+        api.hostility = (seen, answer) => {
+          if (STAGES[stage]?.(seen) !== true) return false;
+          const message = `you said ${seen.headers.authorization}, cannot patch resource "${TOKEN}"`;
+          const causes = [{ reason: "FieldManagerConflict", field: ".data", message: `by ${TOKEN}` }];
+          answer.writeHead(status).end(JSON.stringify({ ...statusOf(status, message), details: { causes } }));
+          return true;
+        };
+        for (const more of [[], ["--output=json"], ["--dry-run"]]) {
           using node = preparedNode();
-          api.hostility = (seen, answer) => {
-            if (!isStage(seen)) return false;
-            const message = `you said ${seen.headers.authorization}, S3CRET-password, cannot patch resource "${TOKEN}"`;
-            const causes = [{ reason: "FieldManagerConflict", field: ".data", message: `by ${TOKEN} S3CRET-password` }];
-            answer.writeHead(status).end(JSON.stringify({ ...statusOf(status, message), details: { causes } }));
-            return true;
-          };
-          for (const more of [[], ["--output=json"], ["--dry-run"]]) {
-            const ran = await install(node, api, ["--timeout=1ms", ...more], user);
-            const shown = ran.stdout + ran.stderr;
-            const secret = "token" in user ? TOKEN : "S3CRET-password";
-            assert.ok(!shown.includes(secret) && !shown.includes(pair), `${stage} ${status}: ${shown}`);
-          }
+          const ran = await install(node, api, more, user);
+          const shown = ran.stdout + ran.stderr;
+          assert.doesNotMatch(shown, new RegExp(`S3CRET|${Buffer.from(`somebody:${TOKEN}`).toString("base64")}`, "u"));
         }
-      }
+      });
     }
-  });
+  }
 });

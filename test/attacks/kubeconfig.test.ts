@@ -1,6 +1,6 @@
 /** Kubeconfigs and what they name: nothing of them is shown, whatever they are, and nothing of them keeps a run. */
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -8,12 +8,12 @@ import { join } from "node:path";
 import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import { cannotSign } from "../cluster/pki.ts";
 import { HostileApi } from "../cluster/hostile.ts";
 import { endOf, TestNode, until, type Ran } from "../helpers/node.ts";
 
 const SECRET = "S3CRET";
 const ACCESS = fileURLToPath(new URL("../../src/cluster/access.ts", import.meta.url));
-const skip = spawnSync("openssl", ["version"]).error && process.env["CI"] !== "true" ? "openssl is missing" : false;
 /** Only a run that hangs takes so long. */
 const PATIENCE = 60_000;
 
@@ -35,9 +35,9 @@ function kubeconfigOf({ cluster = {}, user = {} }: Config): string {
 }
 
 /** An install of one manifest by a process of its own, which is killed if it hangs. */
-function start(node: TestNode, kubeconfig: string, more: string[] = [], env: NodeJS.ProcessEnv = {}) {
+function start(node: TestNode, kubeconfig: string, more: string[] = []): { child: ChildProcess; ended: Promise<Ran> } {
   node.manifest("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n");
-  const child = node.start(["install", "--manifests=a.yaml", `--kubeconfig=${kubeconfig}`, ...more], env);
+  const child = node.start(["install", "--manifests=a.yaml", `--kubeconfig=${kubeconfig}`, ...more]);
   const killer = setTimeout(() => child.kill("SIGKILL"), PATIENCE);
   const ended = endOf(child).finally(() => clearTimeout(killer));
   return { child, ended };
@@ -205,7 +205,7 @@ suite("what is named in a kubeconfig is read with a bound, and is a file:", { co
   }
 });
 
-suite("what a kubeconfig waits for can be ended:", { skip, concurrency: 2 }, () => {
+suite("what a kubeconfig waits for can be ended:", { skip: cannotSign, concurrency: 2 }, () => {
   /** A program that hangs, and a child of it; their process numbers are in a file. */
   function hanging(node: TestNode): { kubeconfig: string; pids: () => number[] } {
     const file = join(node.root, "pids");

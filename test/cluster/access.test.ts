@@ -9,14 +9,13 @@ import { after, before, suite, test } from "node:test";
 
 import { findAccess, type Access } from "../../src/cluster/access.ts";
 import { Api } from "../../src/cluster/request.ts";
-import { CertificateAuthority } from "./pki.ts";
+import { cannotSign, CertificateAuthority } from "./pki.ts";
 import { HostileApi } from "./hostile.ts";
 
 const V1 = "client.authentication.k8s.io/v1";
-const skip = spawnSync("openssl", ["version"]).error && process.env["CI"] !== "true" ? "openssl is missing" : false;
 const never = new AbortController().signal;
 
-suite("access by a kubeconfig", { skip }, () => {
+suite("access by a kubeconfig", { skip: cannotSign }, () => {
   let directory: string;
   before(() => {
     directory = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "cni-node-access-"));

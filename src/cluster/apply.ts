@@ -6,9 +6,10 @@ import * as v from "valibot";
 
 import { Failure } from "../errors.ts";
 import { isSecret } from "../secrets.ts";
+import { shellWord } from "../system/text.ts";
 import type { JsonObject, JsonValue } from "./json.ts";
 import { clientSideManagers, mergedFields, withoutDropped } from "./managed-fields.ts";
-import { conditionsOf, contains, isSame, metadataOf } from "./object.ts";
+import { asSent, conditionsOf, contains, exportedFields, isSame, metadataOf } from "./object.ts";
 import type { Api, ApiResponse } from "./request.ts";
 import {
   apiFailure,
@@ -30,6 +31,8 @@ export interface DesiredObject extends Identity {
   value: JsonObject;
   /** Where it comes from, for messages. */
   file: string;
+  /** Variables of the file that stand without quotes and became something else than a text, and their lines. */
+  unquoted: readonly { name: string; line: number }[];
 }
 
 /** An object that the server has been asked about. */
@@ -42,6 +45,8 @@ export interface Checked {
   live: JsonObject | undefined;
   /** As it would be. */
   result: JsonObject;
+  /** What the server warns of. */
+  warnings: string[];
   /** The role lacks `patch`: it can only be created. */
   createOnly: boolean;
 }
@@ -103,8 +108,9 @@ export class Cluster {
    * @throws Failure `api-forbidden`, `apply-conflict`, `not-gone`.
    */
   async check(wanted: DesiredObject): Promise<Checked | Refused> {
-    const { object: desired, resource } = await this.locate(wanted);
-    if (resource === undefined) return unknownKind(wanted);
+    const { object, resource } = await this.locate(wanted);
+    if (resource === undefined) return unknownKind(wanted, await this.#discovery.findVersion(wanted));
+    const desired = { ...object, value: asSent(object.value) };
     const path = pathOf(desired, resource);
     const live = await this.#readLasting(desired, resource, path);
     const tried = await this.#try(path, bodyOf(desired, resource), live);
@@ -112,7 +118,7 @@ export class Cluster {
     if (!isAccepted(tried)) return refused(desired, resource, tried);
     const result = withoutDropped(objectIn(tried, subjectOf(desired)), live, this.#options.fieldManager);
     const outcome = live === undefined ? "created" : isSame(live, result) ? "unchanged" : "configured";
-    return { desired, resource, path, outcome, live, result, createOnly: false };
+    return { desired, resource, path, outcome, live, result, warnings: tried.warnings, createOnly: false };
   }
 
   async #read(identity: Identity, resource: Resource, path: string): Promise<JsonObject | undefined> {
@@ -176,7 +182,7 @@ export class Cluster {
     live: JsonObject | undefined,
     denied: ApiResponse,
   ): Promise<Checked | Refused> {
-    const common = { desired, resource, path, live, createOnly: true };
+    const common = { desired, resource, path, live, warnings: [], createOnly: true };
     if (live !== undefined) {
       if (contains(live, desired.value)) return { ...common, outcome: "unchanged", result: live };
       const hint = ruleFor(["patch"], resource, desired.name);
@@ -189,7 +195,8 @@ export class Cluster {
       if (made !== undefined) return this.#checkWithoutPatch(desired, resource, path, made, denied);
     }
     if (!isAccepted(tried)) return refused(desired, resource, tried);
-    return { ...common, outcome: "created", result: objectIn(tried, subjectOf(desired)) };
+    const { warnings } = tried;
+    return { ...common, outcome: "created", result: objectIn(tried, subjectOf(desired)), warnings };
   }
 
   async #create(desired: DesiredObject, resource: Resource, dryRun: boolean): Promise<ApiResponse> {
@@ -322,7 +329,11 @@ export class Cluster {
   /** Reads an object that is to be deleted; undefined: it, or its kind, is not there. */
   async find(identity: Identity): Promise<Found | undefined> {
     const { object, resource } = await this.locate(identity);
-    if (resource === undefined) return undefined;
+    if (resource === undefined) {
+      // What was applied in a version that is no longer served lives on in those that are.
+      const apiVersion = await this.#discovery.findVersion(identity);
+      return apiVersion === undefined ? undefined : this.find({ ...identity, apiVersion });
+    }
     const path = pathOf(object, resource);
     const live = await this.#read(object, resource, path);
     return live === undefined ? undefined : { identity: object, resource, path, live };
@@ -363,7 +374,9 @@ export class Cluster {
       code: "not-gone",
       subject: describeIdentity(identity),
       problem: `is being deleted, but not gone in time: ${this.#api.redact(why)}`,
-      hint: "whoever set the finalizer must remove it; --timeout waits longer",
+      hint: isDefinition(identity)
+        ? `its objects hold it: look at kubectl get ${shellWord(identity.name)} --all-namespaces for finalizers, which whoever set them must remove; --timeout waits longer`
+        : "whoever set the finalizer must remove it; --timeout waits longer",
     });
   }
 
@@ -430,11 +443,40 @@ function refused(desired: DesiredObject, resource: Resource, response: ApiRespon
     });
   }
   const reason = withoutSecrets(desired, messageOf(response.body) ?? `HTTP status ${response.status}`);
-  const said = { status: response.status, body: { message: reason } };
+  const said = { ...response, body: { message: reason } };
   if (isDenied(response, "create")) {
     throw apiFailure(subjectOf(desired), "cannot be created", said, ruleFor(["create", "patch"], resource));
   }
-  return { desired, isUnknownKind: false, reason, failure: apiFailure(subjectOf(desired), "was refused", said) };
+  const failure = apiFailure(subjectOf(desired), "was refused", said, hintFor(desired, reason));
+  return { desired, isUnknownKind: false, reason, failure };
+}
+
+/** What deleting an object and making it again interrupts. */
+const INTERRUPTIONS: Record<string, string> = {
+  ClusterRoleBinding: "its subjects have no rights in between",
+  RoleBinding: "its subjects have no rights in between",
+  DaemonSet: "its pods are stopped on every node",
+  Deployment: "all its pods are stopped",
+  StatefulSet: "all its pods are stopped",
+  Job: "its pods are ended, and it runs once more",
+  Service: "nothing reaches it in between, and it may get another address",
+};
+
+/** What can be done about a refusal, where the server's words do not say. */
+function hintFor({ kind, value, unquoted }: DesiredObject, reason: string): string | undefined {
+  const exported = exportedFields(value);
+  if (exported.length > 0)
+    return `leave out ${exported.join(", ")}: the object was exported, and only the server sets them`;
+  if (/immutable|cannot change roleRef|may not change once set/u.test(reason)) {
+    const interrupted = INTERRUPTIONS[kind];
+    const warning = interrupted === undefined ? "" : ` (this interrupts: ${interrupted})`;
+    return `such a field cannot be changed: uninstall the manifest, then install it${warning}`;
+  }
+  if (unquoted.length > 0 && /expected string|cannot unmarshal|[Ii]nvalid type|must be of type string/u.test(reason)) {
+    const places = unquoted.map(({ name, line }) => `$${name} (line ${line})`).join(", ");
+    return `the value of ${places} is read as a number or a boolean: write it in double quotes in the manifest`;
+  }
+  return undefined;
 }
 
 /** The server quotes a value that is of another type than it should be, such as a password of digits only. */
@@ -444,13 +486,17 @@ function withoutSecrets({ kind }: Identity, said: string): string {
   );
 }
 
-function unknownKind(desired: DesiredObject): Refused {
+/** @param served a version of the kind that the server knows. */
+function unknownKind(desired: DesiredObject, served: string | undefined): Refused {
   const reason = `the server does not know ${desired.kind} of ${desired.apiVersion}`;
   const failure = new Failure({
     code: "api-refused",
     subject: subjectOf(desired),
     problem: `cannot be applied: ${reason}`,
-    hint: "apply the CustomResourceDefinition first, or in the same run",
+    hint:
+      served === undefined
+        ? "apply the CustomResourceDefinition first, or in the same run"
+        : `the server serves it as ${served}: write the object in that version`,
   });
   return { desired, isUnknownKind: true, reason, failure };
 }

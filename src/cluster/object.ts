@@ -55,6 +55,33 @@ export function conditionsOf(object: JsonObject | undefined): { type: string; st
   return parsed.success ? parsed.output.status.conditions : [];
 }
 
+/** What an export of an object holds, and only the server may set. */
+const EXPORTED = ["managedFields", "uid", "resourceVersion", "deletionTimestamp"];
+
+/** The fields of an object that come from an export, as paths. */
+export function exportedFields(object: JsonObject): string[] {
+  const metadata = (object["metadata"] ?? {}) as JsonObject;
+  return EXPORTED.filter((key) => Object.hasOwn(metadata, key)).map((key) => `metadata.${key}`);
+}
+
+/**
+ * An object as it is sent: without `selfLink`, which servers ignore and would be a difference for ever, and the texts of
+ * a Secret as data, for the server does not remember that they were ours.
+ */
+export function asSent(object: JsonObject): JsonObject {
+  const { selfLink: _, ...metadata } = (object["metadata"] ?? {}) as JsonObject;
+  const sent = { ...object, metadata };
+  const { stringData, data, ...others } = sent as JsonObject & { stringData?: JsonValue; data?: JsonValue };
+  const isSecret = object["apiVersion"] === "v1" && object["kind"] === "Secret";
+  if (!isSecret || !isTexts(stringData) || !(data === undefined || data === null || isTexts(data))) return sent;
+  const encoded = Object.entries(stringData).map(([key, text]) => [key, Buffer.from(text).toString("base64")] as const);
+  return { ...others, data: { ...data, ...Object.fromEntries(encoded) } };
+}
+
+function isTexts(value: JsonValue | undefined): value is Record<string, string> {
+  return v.is(v.record(v.string(), v.string()), value);
+}
+
 /** Without what only the server writes. */
 export function withoutServerFields(object: JsonObject): JsonObject {
   const {

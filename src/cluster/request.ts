@@ -21,6 +21,8 @@ export interface ApiResponse {
   status: number;
   /** A Status object where it failed; text that is no JSON as it is. */
   body: JsonValue;
+  /** What the server warns of: deprecations, Pod Security. */
+  warnings: string[];
 }
 
 interface Answer extends ApiResponse {
@@ -48,6 +50,9 @@ const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5_000;
 /** The longest time that a timer takes; beyond it would end at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** More warnings, and longer ones, nobody reads. */
+const MOST_WARNINGS = 10;
+const LONGEST_WARNING = 1000;
 /** What is shorter than any secret stands in every message. */
 const SHORTEST_SECRET = 4;
 
@@ -135,7 +140,8 @@ export class Api {
       for (const secret of credentials.secrets) if (secret.length >= SHORTEST_SECRET) this.#secrets.add(secret);
       using attempt = deadlineIn(Math.min(longest, Math.max(SHORTEST_ATTEMPT_MS, this.#left)), signal);
       const answer = await send(this.access.server, credentials, request, attempt.signal);
-      return answer.status < 300 ? answer : { ...answer, body: this.#redacted(answer.body) };
+      const warnings = answer.warnings.map((warning) => this.redact(warning));
+      return { ...answer, warnings, body: answer.status < 300 ? answer.body : this.#redacted(answer.body) };
     } catch (error) {
       if (error instanceof Failure || error instanceof Interrupted) throw error;
       // The reason of the run's signal is a name.
@@ -242,7 +248,8 @@ async function send(
     if (status < 300 && (typeof answer !== "object" || answer === null)) {
       throw new Error("the answer is no Kubernetes object");
     }
-    return { status, body: answer, retryAfter: secondsOf(response.headers["retry-after"]) };
+    const { "retry-after": retryAfter, warning = "" } = response.headers;
+    return { status, body: answer, warnings: warningsIn(String(warning)), retryAfter: secondsOf(retryAfter) };
   } catch (error) {
     throw signal.aborted ? signal.reason : error;
   } finally {
@@ -292,6 +299,15 @@ function tooLarge(subject: string, limit: number): Failure {
     problem: `the answer is larger than ${limit / MIB} MiB`,
     hint: "no API server of Kubernetes answers so: look at what stands at this address, and at the object with kubectl",
   });
+}
+
+/** The texts of `299 - "text"`, of which there may be several with commas between. */
+function warningsIn(header: string): string[] {
+  return Array.from(header.matchAll(/\b299 \S+ "((?:[^"\\]|\\.)*)"/gu), ([, text = ""]) =>
+    text.replaceAll(/\\(.)/gu, "$1"),
+  )
+    .slice(0, MOST_WARNINGS)
+    .map((text) => text.slice(0, LONGEST_WARNING));
 }
 
 /** Whole seconds, as the API server says it; anything else is as good as nothing. */

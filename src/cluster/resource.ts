@@ -54,6 +54,19 @@ const ServedResources = v.object({
   ),
 });
 
+const ServedGroup = v.object({ versions: v.array(v.object({ groupVersion: v.string() })) });
+
+/** Kinds that have left their group. */
+const MOVED: Record<string, Record<string, string>> = {
+  extensions: {
+    DaemonSet: "apps",
+    Deployment: "apps",
+    ReplicaSet: "apps",
+    Ingress: "networking.k8s.io",
+    NetworkPolicy: "networking.k8s.io",
+  },
+};
+
 type ServedResource = v.InferOutput<typeof ServedResources>["resources"][number];
 
 /** The kinds of a server, asked for by group and version as they are needed. */
@@ -71,6 +84,26 @@ export class Discovery {
     const resource = served ?? (await this.#ask(apiVersion)).find((candidate) => candidate.kind === kind);
     if (resource === undefined) return undefined;
     return { group: groupOf(apiVersion), name: resource.name, namespaced: resource.namespaced };
+  }
+
+  /** A version that is served of a kind that `find` does not find; undefined: the kind is not served at all. */
+  async findVersion({ apiVersion, kind }: Identity): Promise<string | undefined> {
+    const own = groupOf(apiVersion);
+    const group = MOVED[own]?.[kind] ?? own;
+    for (const version of group === "" ? [] : await this.#versionsOf(group)) {
+      if ((await this.find({ apiVersion: version, kind, name: "" })) !== undefined) return version;
+    }
+    return undefined;
+  }
+
+  async #versionsOf(group: string): Promise<string[]> {
+    const path = pathOfVersion(`${group}/`).replace(/\/$/u, "");
+    const response = await this.#api.request({ method: "GET", path, limit: ANSWER_LIMITS.discovery });
+    if (response.status === 404) return [];
+    if (response.status !== 200) throw apiFailure(group, "cannot be looked up", response);
+    const parsed = v.safeParse(ServedGroup, response.body);
+    if (!parsed.success) throw wrongShape(group, "a group of kinds");
+    return parsed.output.versions.map(({ groupVersion }) => groupVersion);
   }
 
   async #ask(apiVersion: string): Promise<ServedResource[]> {
@@ -164,6 +197,7 @@ const HINTS: Record<number, string> = {
   401: "the credentials are not valid or have expired: look at the kubeconfig or the service account",
   403: "grant it to the service account or user that cni-node runs as",
   404: "apply what is not there first, or in the same run; if it is there, look at the address in the kubeconfig",
+  503: "look at kubectl get apiservices for one that is not available, and at the server that it names; --timeout gives it more time",
 };
 
 /** The rule that a Role or ClusterRole needs. */

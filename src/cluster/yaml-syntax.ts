@@ -89,6 +89,23 @@ function findCutQuote(text: string): { start: number; end: number | undefined } 
   return undefined;
 }
 
+/** Is this offset of a text in a comment? A text that is no YAML has none. */
+export function commentsIn(text: string): (offset: number) => boolean {
+  const ranges: { start: number; end: number }[] = [];
+  let start = 0;
+  let isText = false;
+  for (const lexeme of new Lexer().lex(text)) {
+    if (MARKS.has(lexeme)) {
+      isText = lexeme === TEXT_MARK;
+      continue;
+    }
+    if (!isText && lexeme.startsWith("#")) ranges.push({ start, end: start + lexeme.length });
+    start += lexeme.length;
+    isText = false;
+  }
+  return (offset) => ranges.some((range) => range.start <= offset && offset < range.end);
+}
+
 /** Where the quotes that begin here end. */
 export function endOfQuotes(text: string, start: number): number | undefined {
   const quote = text.charAt(start);

@@ -83,7 +83,10 @@ suite("access", { skip: cannotStart }, () => {
     assert.ok(await isThere("by-context"));
     const refused = await install("by-context", [`--kubeconfig=${kubeconfig}`, "--context=other"]);
     assert.equal(refused.exitCode, 1);
-    assert.match(refused.stderr, /--context: the kubeconfig has no context "other", but wrong, test/u);
+    assert.match(
+      refused.stderr,
+      /--context: the kubeconfig has no context "other"\n {2}hint: those there are: wrong, test\n/u,
+    );
   });
 
   test("several files in KUBECONFIG are one kubeconfig, the first wins", async () => {

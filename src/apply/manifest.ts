@@ -17,7 +17,7 @@ import { LAST_APPLIED } from "../cluster/managed-fields.ts";
 import { withoutServerFields } from "../cluster/object.ts";
 import { isEqualJson, stringifyJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
 import { decodeManifest, parseManifest } from "../cluster/manifest.ts";
-import { offsetOf, placeIn } from "../cluster/documents.ts";
+import { Lines } from "../cluster/documents.ts";
 import { Api } from "../cluster/request.ts";
 import { describeIdentity, isDefinition, isNamespace, type Identity } from "../cluster/resource.ts";
 import { commentsIn } from "../cluster/yaml-syntax.ts";
@@ -179,8 +179,9 @@ function readManifest(name: string, options: ManifestOptions): { text: string; d
   const template = readText(path);
   const substituted = substituteVariables(template, (variable) => options.env[variable], variablesOf(options));
   const { text, missing } = substituted;
+  const lines = new Lines(template);
   const isComment = commentsIn(template);
-  const unset = missing.find((place) => !isComment(offsetOf(template, place)));
+  const unset = missing.find((place) => !isComment(lines.offsetOf(place)));
   if (unset !== undefined && !options.allowUnset) {
     throw new Failure({
       code: "variable-unset",
@@ -189,8 +190,9 @@ function readManifest(name: string, options: ManifestOptions): { text: string; d
       hint: `set it, put empty text in its place with --allow-unset, or substitute only some with --variables='$A $B'`,
     });
   }
+  const newLines = new Lines(text);
   const objects = parseManifest(path, text, (place) =>
-    placeIn(template, substituted.originalOffset(offsetOf(text, place))),
+    lines.placeOf(substituted.originalOffset(newLines.offsetOf(place))),
   );
   const unquoted = unquotedVariables(template, options);
   return { text, desired: objects.map((object) => ({ ...object, file: path, unquoted })) };

@@ -1,4 +1,5 @@
 import { findJsonError } from "../system/json.ts";
+import { lastAtMost } from "../system/search.ts";
 import { parseJson, type JsonValue } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 import { numberOf } from "./yaml-scalar.ts";
@@ -67,12 +68,12 @@ function readJsonDocuments(text: string): { documents: Document[]; end: number; 
     const source = text.slice(start, scanned.end);
     const problem = problemOfJson(source);
     if (problem !== undefined) {
-      return { documents, end, problem: new DocumentProblem(placeIn(text, start + problem.offset), problem.message) };
+      return { documents, end, problem: new DocumentProblem(placeOf(text, start + problem.offset), problem.message) };
     }
     if (scanned.duplicate !== undefined) {
-      throw new DocumentProblem(placeIn(text, scanned.duplicate), "this key is there already");
+      throw new DocumentProblem(placeOf(text, scanned.duplicate), "this key is there already");
     }
-    const { line, column } = placeIn(text, start);
+    const { line, column } = placeOf(text, start);
     try {
       documents.push({ value: asKubernetesHolds(parseJson(source)), line });
     } catch (error) {
@@ -139,7 +140,7 @@ function wellFormed(text: string): string {
 }
 
 function readYamlDocuments(text: string, start: number): Document[] {
-  const base = placeIn(text, start).line;
+  const base = placeOf(text, start).line;
   return splitDocuments(text.slice(start)).map(({ lines, index }) => {
     const source = `${lines.join("\n")}\n`.replaceAll(/\r\n?/gu, "\n");
     const content = lines.findIndex((line) => !/^(?:---|\s*(?:#|$))/u.test(line));
@@ -148,7 +149,7 @@ function readYamlDocuments(text: string, start: number): Document[] {
       return { value: readYaml(source), line: base + index + Math.max(0, content) };
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      const { line, column } = placeIn(source, error.offset);
+      const { line, column } = placeOf(source, error.offset);
       throw new DocumentProblem({ line: base + index + line - 1, column }, error.message);
     }
   });
@@ -170,19 +171,29 @@ function refuseSeparator(line = ""): void {
   }
 }
 
-/** Where a place is in a text, in UTF-16 units. */
-export function offsetOf(text: string, { line, column }: Place): number {
-  let start = 0;
-  for (let at = 1; at < line; at++) {
-    const end = text.indexOf("\n", start);
-    if (end < 0) break;
-    start = end + 1;
+/** The lines of a text, for many places in it. */
+export class Lines {
+  readonly #length: number;
+  /** Where each begins. */
+  readonly #starts = [0];
+
+  constructor(text: string) {
+    this.#length = text.length;
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", end + 1)) this.#starts.push(end + 1);
   }
-  return Math.min(text.length, start + column - 1);
+
+  /** In UTF-16 units. */
+  offsetOf({ line, column }: Place): number {
+    return Math.min(this.#length, (this.#starts[line - 1] ?? this.#length) + column - 1);
+  }
+
+  placeOf(offset: number): Place {
+    const index = lastAtMost(this.#starts, offset);
+    return { line: index + 1, column: offset - (this.#starts[index] ?? 0) + 1 };
+  }
 }
 
-/** The line and column of an offset. */
-export function placeIn(text: string, offset: number): Place {
+function placeOf(text: string, offset: number): Place {
   const before = text.slice(0, offset);
   return { line: before.split("\n").length, column: offset - before.lastIndexOf("\n") };
 }

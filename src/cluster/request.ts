@@ -249,7 +249,7 @@ async function send(
       throw new Error("the answer is no Kubernetes object");
     }
     const { "retry-after": retryAfter, warning = "" } = response.headers;
-    return { status, body: answer, warnings: warningsIn(String(warning)), retryAfter: secondsOf(retryAfter) };
+    return { status, body: answer, warnings: warningsIn(warning), retryAfter: secondsOf(retryAfter) };
   } catch (error) {
     throw signal.aborted ? signal.reason : error;
   } finally {

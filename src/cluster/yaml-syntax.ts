@@ -1,5 +1,6 @@
 import { Composer, Lexer, Parser, type CST, type ParsedNode } from "yaml";
 
+import { lastAtMost } from "../system/search.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Null: there is nothing, which means null. */
@@ -91,7 +92,8 @@ function findCutQuote(text: string): { start: number; end: number | undefined } 
 
 /** Is this offset of a text in a comment? A text that is no YAML has none. */
 export function commentsIn(text: string): (offset: number) => boolean {
-  const ranges: { start: number; end: number }[] = [];
+  const starts: number[] = [];
+  const ends: number[] = [];
   let start = 0;
   let isText = false;
   for (const lexeme of new Lexer().lex(text)) {
@@ -99,11 +101,14 @@ export function commentsIn(text: string): (offset: number) => boolean {
       isText = lexeme === TEXT_MARK;
       continue;
     }
-    if (!isText && lexeme.startsWith("#")) ranges.push({ start, end: start + lexeme.length });
+    if (!isText && lexeme.startsWith("#")) {
+      starts.push(start);
+      ends.push(start + lexeme.length);
+    }
     start += lexeme.length;
     isText = false;
   }
-  return (offset) => ranges.some((range) => range.start <= offset && offset < range.end);
+  return (offset) => offset < (ends[lastAtMost(starts, offset)] ?? 0);
 }
 
 /** Where the quotes that begin here end. */

@@ -1,3 +1,4 @@
+import { lastAtMost } from "../system/search.ts";
 import type { Place } from "./pointer.ts";
 
 /** A text whose variables have been replaced by their values. */
@@ -22,7 +23,9 @@ export function substituteVariables(
   only?: ReadonlySet<string>,
 ): Substituted {
   const missing: Substituted["missing"] = [];
-  /** Where each value begins in the new text, and its reference and what follows it in the old one. */
+  /** Where each value begins in the new text. */
+  const starts: number[] = [];
+  /** The same, and its reference and what follows it in the old one. */
   const values: { start: number; length: number; reference: number; after: number }[] = [];
   let growth = 0;
   const placeOf = placesOf(text);
@@ -32,12 +35,13 @@ export function substituteVariables(
     const value = valueOf(name);
     if (value === undefined) missing.push({ name, ...placeOf(offset) });
     const { length } = value ?? "";
+    starts.push(offset + growth);
     values.push({ start: offset + growth, length, reference: offset, after: offset + reference.length });
     growth += length - reference.length;
     return value ?? "";
   });
   const originalOffset = (offset: number): number => {
-    const last = values.findLast(({ start }) => start <= offset);
+    const last = values[lastAtMost(starts, offset)];
     if (last === undefined) return offset;
     return offset < last.start + last.length ? last.reference : last.after + offset - last.start - last.length;
   };

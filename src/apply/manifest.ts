@@ -272,7 +272,8 @@ export class CheckedManifests implements OutsideChange {
     const { timeout, forceConflicts } = options;
     const api = new Api(findAccess(options), performance.now() + timeout, signal);
     const fieldManager = owner === "cni-node" ? owner : `cni-node.${owner}`;
-    const checked = new CheckedManifests(api, { fieldManager, forceConflicts });
+    const isShared = (object: DesiredObject): boolean => !isOfNode(object, object.value, options.nodeName);
+    const checked = new CheckedManifests(api, { fieldManager, forceConflicts, isShared });
     for (const manifest of manifests) await checked.#check(manifest);
     for (const object of checked.#checked) refuseUnlessComing(object, checked.#checked);
     for (const manifest of manifests) await checked.#findObsolete(manifest, options.nodeName);
@@ -366,6 +367,15 @@ export class CheckedManifests implements OutsideChange {
     await this.#cluster.waitUntilServed(checked);
   }
 
+  /** All is done: what was made is there to stay. Whatever fails here is made good by the next run. */
+  async #settle(): Promise<void> {
+    try {
+      for (const applied of this.#applied) await this.#cluster.settle(applied);
+    } catch {
+      // The API is gone, or its answers are of no use; all that was asked for is done.
+    }
+  }
+
   async undo(): Promise<{ undone: number; stuck: string[] }> {
     this.#api.ignoreSignal();
     const stuck: string[] = [];
@@ -393,6 +403,7 @@ export class CheckedManifests implements OutsideChange {
   async remove(changedBefore: boolean): Promise<void> {
     if (!changedBefore) this.#api.throwIfInterrupted();
     this.#api.ignoreSignal();
+    await this.#settle();
     const last = this.#obsolete.filter(({ identity }) => isFoundation(identity));
     const ordered = [...this.#obsolete.filter((found) => !last.includes(found)), ...last];
     for (const [index, found] of ordered.entries()) {
@@ -466,9 +477,14 @@ function objectionToRemoval(
 ): string | undefined {
   if (isFoundation(identity)) return `a ${identity.kind} is only deleted by an explicit uninstall`;
   if (nodeName === undefined) return "whose object it is cannot be told without --node-name";
-  const labels = ((live["metadata"] as JsonObject)["labels"] ?? {}) as JsonObject;
-  if (identity.name.includes(nodeName) || labels[NODE_LABEL] === nodeName) return undefined;
-  return `it is not of node ${nodeName}, others may use it`;
+  return isOfNode(identity, live, nodeName) ? undefined : `it is not of node ${nodeName}, others may use it`;
+}
+
+/** Is the object of this node, by its name or its label? */
+function isOfNode(identity: Identity, object: JsonObject, nodeName: string | undefined): boolean {
+  if (nodeName === undefined || isFoundation(identity)) return false;
+  const { labels } = object["metadata"] as { labels?: JsonObject | null };
+  return identity.name.includes(nodeName) || labels?.[NODE_LABEL] === nodeName;
 }
 
 function repeated({ desired }: Checked | Refused): Pick<StepResult, "object" | "outcome" | "reason"> {

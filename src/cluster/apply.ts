@@ -2,12 +2,15 @@
  * Server-side apply of single objects: looked at, tried on the server without effect, applied, undone, deleted.
  * What is equal is not written. Objects are sent and compared as plain data, nothing of them is lost.
  */
+import { randomBytes } from "node:crypto";
+
 import * as v from "valibot";
 
-import { Failure } from "../errors.ts";
+import { Failure, reasonOf } from "../errors.ts";
 import { isSecret } from "../secrets.ts";
 import { shellWord } from "../system/text.ts";
 import type { JsonObject, JsonValue } from "./json.ts";
+import { findContent } from "./contents.ts";
 import { clientSideManagers, mergedFields, withoutDropped } from "./managed-fields.ts";
 import { asSent, conditionsOf, contains, exportedFields, isSame, metadataOf } from "./object.ts";
 import type { Api, ApiResponse } from "./request.ts";
@@ -25,6 +28,7 @@ import {
   type Identity,
   type Resource,
 } from "./resource.ts";
+import { isAppliedBy, marksOf, objectionToUndo, withMark } from "./unsettled.ts";
 
 /** What is to be applied. */
 export interface DesiredObject extends Identity {
@@ -64,6 +68,8 @@ export interface Refused {
 export interface Applied {
   checked: Checked;
   after: JsonObject;
+  /** It carries the mark of this run, until that is done. */
+  isMarked: boolean;
 }
 
 /** An object that is there and is to be deleted. */
@@ -79,6 +85,8 @@ export interface ClusterOptions {
   fieldManager: string;
   /** Take over fields that others manage. */
   forceConflicts: boolean;
+  /** May others rely on the object as well, or is it of this node only? */
+  isShared: (desired: DesiredObject) => boolean;
 }
 
 /** The Kubernetes API as a place where objects are applied and deleted. */
@@ -86,6 +94,8 @@ export class Cluster {
   readonly #api: Api;
   readonly #options: ClusterOptions;
   readonly #discovery: Discovery;
+  /** Whose the objects are that are not settled yet. */
+  readonly #run = randomBytes(8).toString("hex");
 
   constructor(api: Api, options: ClusterOptions) {
     this.#api = api;
@@ -117,8 +127,14 @@ export class Cluster {
     if (isDenied(tried, "patch")) return this.#checkWithoutPatch(desired, resource, path, live, tried);
     if (!isAccepted(tried)) return refused(desired, resource, tried);
     const result = withoutDropped(objectIn(tried, subjectOf(desired)), live, this.#options.fieldManager);
-    const outcome = live === undefined ? "created" : isSame(live, result) ? "unchanged" : "configured";
+    const isEqual = live !== undefined && isSame(live, result) && !this.#mustBeSeen(live);
+    const outcome = live === undefined ? "created" : isEqual ? "unchanged" : "configured";
     return { desired, resource, path, outcome, live, result, warnings: tried.warnings, createOnly: false };
+  }
+
+  /** Whoever has made it may yet take it back, unless it says that we rely on it, too. */
+  #mustBeSeen(live: JsonObject): boolean {
+    return marksOf(live).length > 0 && !isAppliedBy(live, this.#options.fieldManager);
   }
 
   async #read(identity: Identity, resource: Resource, path: string): Promise<JsonObject | undefined> {
@@ -184,7 +200,10 @@ export class Cluster {
   ): Promise<Checked | Refused> {
     const common = { desired, resource, path, live, warnings: [], createOnly: true };
     if (live !== undefined) {
-      if (contains(live, desired.value)) return { ...common, outcome: "unchanged", result: live };
+      if (contains(live, desired.value)) {
+        await this.#waitUntilSettled(desired, resource, path);
+        return { ...common, outcome: "unchanged", result: live };
+      }
       const hint = ruleFor(["patch"], resource, desired.name);
       throw apiFailure(subjectOf(desired), "differs from what is there and cannot be changed", denied, hint);
     }
@@ -197,6 +216,15 @@ export class Cluster {
     if (!isAccepted(tried)) return refused(desired, resource, tried);
     const { warnings } = tried;
     return { ...common, outcome: "created", result: objectIn(tried, subjectOf(desired)), warnings };
+  }
+
+  /** Whoever has made an object and may take it back cannot be told that we rely on it: that takes moments. */
+  async #waitUntilSettled(desired: DesiredObject, resource: Resource, path: string): Promise<void> {
+    for (let attempt = 0; attempt < PAUSES_TO_SETTLE && !this.#api.expired; attempt++) {
+      const now = await this.#read(desired, resource, path);
+      if (now === undefined || marksOf(now).length === 0) return;
+      await this.#api.pause(attempt);
+    }
   }
 
   async #create(desired: DesiredObject, resource: Resource, dryRun: boolean): Promise<ApiResponse> {
@@ -223,14 +251,24 @@ export class Cluster {
       const made = await this.#create(desired, resource, false);
       return made.status === 409
         ? this.#existsNow(checked, made)
-        : { checked, after: accepted(desired, resource, made) };
+        : { checked, after: accepted(desired, resource, made), isMarked: false };
     }
     await this.#migrate(path, desired, live);
-    const response = await this.#patch(path, bodyOf(desired, resource), {
-      dryRun: false,
-      force: this.#options.forceConflicts,
-    });
-    return { checked, after: accepted(desired, resource, response) };
+    const isMarked = live === undefined && this.#options.isShared(desired);
+    const body = bodyOf(desired, resource);
+    const options = { dryRun: false, force: this.#options.forceConflicts };
+    const response = await this.#patch(path, isMarked ? withMark(body, this.#run) : body, options);
+    const after = accepted(desired, resource, response);
+    if (!isMarked || response.status === 201) return { checked, after, isMarked };
+    // Somebody else has made it in between, or we have and the answer was lost: it is not ours to take back.
+    await this.#patch(path, body, options);
+    return { checked, after, isMarked: false };
+  }
+
+  /** The run is done: what it has made is no longer taken back. A mark that stays is removed by the next apply. */
+  async settle({ checked: { desired, resource, path }, isMarked }: Applied): Promise<void> {
+    if (!isMarked) return;
+    await this.#patch(path, bodyOf(desired, resource), { dryRun: false, force: this.#options.forceConflicts });
   }
 
   /** Made by another node, or by an attempt of ours whose answer was lost. */
@@ -263,14 +301,10 @@ export class Cluster {
    *
    * @throws Failure when somebody has changed it since.
    */
-  async undo({ checked: { desired, path, live }, after }: Applied): Promise<void> {
+  async undo({ checked, after }: Applied): Promise<void> {
+    const { desired, path, live } = checked;
     const metadata = metadataOf(after);
-    if (live === undefined) {
-      const gone = await this.#delete(path, metadata.uid);
-      if (![200, 202, 404].includes(gone.status))
-        throw apiFailure(describeIdentity(desired), "cannot be deleted", gone);
-      return;
-    }
+    if (live === undefined) return this.#undoCreated(checked, metadata.uid);
     const fields = { ...live, metadata: { ...metadataOf(live), resourceVersion: metadata.resourceVersion } };
     // A patch, for which the role has the verb; `add` replaces what is there.
     const changes = Object.entries(fields).map(([key, value]) => ({ op: "add", path: pointerTo(key), value }));
@@ -281,6 +315,34 @@ export class Cluster {
     if (managedFields === undefined) return;
     // The server has given us the fields that were put back: they are whose they were.
     await this.#patchBack(desired, path, fieldsOf(managedFields, metadataOf(back).resourceVersion));
+  }
+
+  /** Deletes what was made, unless somebody else relies on it by now. */
+  async #undoCreated({ desired, resource, path, createOnly }: Checked, uid: string): Promise<void> {
+    const subject = describeIdentity(desired);
+    for (let attempt = 0; ; attempt++) {
+      const now = await this.#read(desired, resource, path);
+      if (now === undefined || metadataOf(now).uid !== uid) return;
+      const objection = await this.#objectionToUndo(desired, now, createOnly);
+      if (objection !== undefined) throw keptShared(subject, objection);
+      const gone = await this.#delete(path, uid, false, metadataOf(now).resourceVersion);
+      if ([200, 202, 404].includes(gone.status)) return;
+      // It has changed since it was looked at.
+      if (gone.status !== 409 || attempt === ATTEMPTS_TO_UNDO) throw apiFailure(subject, "cannot be deleted", gone);
+    }
+  }
+
+  async #objectionToUndo(desired: DesiredObject, now: JsonObject, createOnly: boolean): Promise<string | undefined> {
+    if (!this.#options.isShared(desired)) return undefined;
+    if (createOnly) return "without the right to patch it cannot be seen who else relies on it";
+    const objection = objectionToUndo(now, this.#run, this.#options.fieldManager);
+    if (objection !== undefined || !(isNamespace(desired) || isDefinition(desired))) return objection;
+    try {
+      const content = await findContent(this.#api, desired, now);
+      return content === undefined ? undefined : `${content} is in it, which this run has not made`;
+    } catch (error) {
+      return `it cannot be seen whether it is empty (${reasonOf(error)})`;
+    }
   }
 
   async #patchBack(desired: DesiredObject, path: string, body: JsonValue): Promise<JsonObject> {
@@ -297,11 +359,14 @@ export class Cluster {
     const now = await this.#read(desired, resource, path);
     if (now === undefined) return;
     const { managedFields = [], resourceVersion } = metadataOf(now);
+    const isShared = this.#options.isShared(desired) && !checked.createOnly;
+    // Without our mark somebody else has made it.
+    if (live === undefined && isShared && !marksOf(now).includes(this.#run)) return;
     const isOurs =
       live === undefined
         ? managedFields.some(({ manager }) => manager === this.#options.fieldManager) && contains(now, desired.value)
         : resourceVersion !== metadataOf(live).resourceVersion && (isSame(now, result) || isSame(now, live));
-    if (isOurs) await this.undo({ checked, after: now });
+    if (isOurs) await this.undo({ checked, after: now, isMarked: isShared });
   }
 
   /** Waits until the server serves what a CustomResourceDefinition defines. */
@@ -380,17 +445,26 @@ export class Cluster {
     });
   }
 
-  async #delete(path: string, uid: string, dryRun = false): Promise<ApiResponse> {
+  async #delete(path: string, uid: string, dryRun = false, resourceVersion?: string): Promise<ApiResponse> {
     // The server reads the body and, where there is one, not the query, which is for those who watch requests.
     const body = {
       apiVersion: "v1",
       kind: "DeleteOptions",
-      preconditions: { uid },
+      preconditions: { uid, ...(resourceVersion === undefined ? {} : { resourceVersion }) },
       propagationPolicy: "Background",
       ...(dryRun ? { dryRun: ["All"] } : {}),
     };
     return this.#api.request({ method: "DELETE", path, body, ...(dryRun ? { query: { dryRun: "All" } } : {}) });
   }
+}
+
+/** Some ten seconds; a mark may also be left by a run that was killed. */
+const PAUSES_TO_SETTLE = 5;
+/** Controllers write their status at any time. */
+const ATTEMPTS_TO_UNDO = 10;
+
+function keptShared(subject: string, why: string): Failure {
+  return new Failure({ code: "kept-shared", subject, problem: `made by this run, it stays: ${why}` });
 }
 
 /** 404, 409: it is gone, or another object of that name is there now. */

@@ -3,7 +3,7 @@ import { Failure } from "./errors.ts";
 import { OWNER } from "./system/name.ts";
 
 /** How the text of an option is read. */
-type Type = "list" | "text" | "flag" | "duration" | "mode" | "owner" | readonly string[];
+type Type = "list" | "text" | "variables" | "flag" | "duration" | "mode" | "owner" | readonly string[];
 
 interface OptionSpec {
   type: Type;
@@ -73,7 +73,11 @@ export const OPTIONS = {
     value: "MODE",
     help: "mode of configurations (default: 0600, existing files keep theirs)",
   },
-  variables: { type: "text", value: "NAMES", help: "substitute only the variables that '$A $B' names, in manifests" },
+  variables: {
+    type: "variables",
+    value: "NAMES",
+    help: "substitute only the variables that '$A $B' names, in manifests; with an empty text none",
+  },
   "allow-unset": { type: "flag", help: "put empty text in the place of variables that are not set" },
   "node-name": { type: "text", value: "NAME", help: "this node's name (default: NODE_NAME, NODE_HOSTNAME)" },
   kubeconfig: {
@@ -182,6 +186,10 @@ function objectionTo(type: Type, text: string): string | undefined {
       return OWNER.test(text)
         ? undefined
         : "is no owner: up to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit";
+    case "variables":
+      return text.trim() === "" || /\$\{?[A-Za-z_]/u.test(text)
+        ? undefined
+        : "names no variable: each begins with $, as in '$A $B'";
     case "text":
       return text === "" ? "is empty" : undefined;
     case "list":

@@ -17,8 +17,11 @@ import { LAST_APPLIED } from "../cluster/managed-fields.ts";
 import { withoutServerFields } from "../cluster/object.ts";
 import { isEqualJson, stringifyJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
 import { decodeManifest, parseManifest } from "../cluster/manifest.ts";
+import { Lines } from "../cluster/documents.ts";
 import { Api } from "../cluster/request.ts";
 import { describeIdentity, isDefinition, isNamespace, type Identity } from "../cluster/resource.ts";
+import { commentsIn } from "../cluster/yaml-syntax.ts";
+import { readYaml } from "../cluster/yaml.ts";
 import { Failure, isSystemError, notRegular, systemFailure } from "../errors.ts";
 import type { HeldAsset } from "../host/record.ts";
 import type { OutsideChange } from "../host/transaction.ts";
@@ -109,6 +112,14 @@ function prepareInstall(
     sameAsHeld: held?.digest === digest,
     takeOver: options.takeOver,
   });
+  if (desired.length === 0 && prune && (held?.objects ?? []).length > 0) {
+    throw new Failure({
+      code: "manifest-empty",
+      subject: join(options.source, step.name),
+      problem: "holds no objects any more, and --prune would delete all that were applied from it",
+      hint: "uninstall the manifest if that is meant; else look at what has emptied the file",
+    });
+  }
   // With the namespace of this access: that of a later one may be another.
   const { namespace } = findAccess(options);
   const wanted = desired.map((object) => identityOf({ namespace, ...object }));
@@ -165,12 +176,12 @@ function isSameIdentity(a: Identity, b: Identity): boolean {
 
 function readManifest(name: string, options: ManifestOptions): { text: string; desired: DesiredObject[] } {
   const path = join(options.source, name);
-  const { text, missing } = substituteVariables(
-    readText(path),
-    (variable) => options.env[variable],
-    options.variables === undefined ? undefined : parseShellFormat(options.variables),
-  );
-  const [unset] = missing;
+  const template = readText(path);
+  const substituted = substituteVariables(template, (variable) => options.env[variable], variablesOf(options));
+  const { text, missing } = substituted;
+  const lines = new Lines(template);
+  const isComment = commentsIn(template);
+  const unset = missing.find((place) => !isComment(lines.offsetOf(place)));
   if (unset !== undefined && !options.allowUnset) {
     throw new Failure({
       code: "variable-unset",
@@ -179,7 +190,35 @@ function readManifest(name: string, options: ManifestOptions): { text: string; d
       hint: `set it, put empty text in its place with --allow-unset, or substitute only some with --variables='$A $B'`,
     });
   }
-  return { text, desired: parseManifest(path, text).map((object) => ({ ...object, file: path })) };
+  const newLines = new Lines(text);
+  const objects = parseManifest(path, text, (place) =>
+    lines.placeOf(substituted.originalOffset(newLines.offsetOf(place))),
+  );
+  const unquoted = unquotedVariables(template, options);
+  return { text, desired: objects.map((object) => ({ ...object, file: path, unquoted })) };
+}
+
+/** Variables that are a whole value without quotes, and that YAML reads as a number, a boolean or nothing. */
+function unquotedVariables(template: string, { env, ...options }: ManifestOptions): DesiredObject["unquoted"] {
+  const only = variablesOf({ ...options, env });
+  return template.split("\n").flatMap((text, index) => {
+    const [, plain, braced] = /(?::|-)\s+\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})\s*(?:#.*)?$/u.exec(text) ?? [];
+    const name = plain ?? braced ?? "";
+    if (name === "" || only?.has(name) === false) return [];
+    return isText(env[name] ?? "") ? [] : [{ name, line: index + 1 }];
+  });
+}
+
+function isText(value: string): boolean {
+  try {
+    return typeof readYaml(`${value}\n`) === "string";
+  } catch {
+    return true;
+  }
+}
+
+function variablesOf({ variables }: ManifestOptions): ReadonlySet<string> | undefined {
+  return variables === undefined ? undefined : parseShellFormat(variables);
 }
 
 function readText(path: string): string {
@@ -231,9 +270,10 @@ export class CheckedManifests implements OutsideChange {
     signal: AbortSignal,
   ): Promise<CheckedManifests> {
     const { timeout, forceConflicts } = options;
-    const api = new Api(findAccess(options), Date.now() + timeout, signal);
+    const api = new Api(findAccess(options), performance.now() + timeout, signal);
     const fieldManager = owner === "cni-node" ? owner : `cni-node.${owner}`;
-    const checked = new CheckedManifests(api, { fieldManager, forceConflicts });
+    const isShared = (object: DesiredObject): boolean => !isOfNode(object, object.value, options.nodeName);
+    const checked = new CheckedManifests(api, { fieldManager, forceConflicts, isShared });
     for (const manifest of manifests) await checked.#check(manifest);
     for (const object of checked.#checked) refuseUnlessComing(object, checked.#checked);
     for (const manifest of manifests) await checked.#findObsolete(manifest, options.nodeName);
@@ -258,6 +298,15 @@ export class CheckedManifests implements OutsideChange {
     const reason = action === "leave" ? "in both lists, not compared" : kept;
     if (reason !== undefined)
       results.push({ action, kind, name, outcome: action === "leave" ? "unchanged" : "kept", reason });
+    if (action === "install" && desired.length === 0 && reason === undefined) {
+      results.push({
+        action,
+        kind,
+        name,
+        outcome: "unchanged",
+        reason: "it holds no objects: it is empty, or comments only",
+      });
+    }
     for (const object of desired) {
       const checked = await this.#cluster.check(object);
       const twin = this.#checked.find((other) => isSameIdentity(other.desired, checked.desired));
@@ -318,6 +367,15 @@ export class CheckedManifests implements OutsideChange {
     await this.#cluster.waitUntilServed(checked);
   }
 
+  /** All is done: what was made is there to stay. Whatever fails here is made good by the next run. */
+  async #settle(): Promise<void> {
+    try {
+      for (const applied of this.#applied) await this.#cluster.settle(applied);
+    } catch {
+      // The API is gone, or its answers are of no use; all that was asked for is done.
+    }
+  }
+
   async undo(): Promise<{ undone: number; stuck: string[] }> {
     this.#api.ignoreSignal();
     const stuck: string[] = [];
@@ -345,6 +403,7 @@ export class CheckedManifests implements OutsideChange {
   async remove(changedBefore: boolean): Promise<void> {
     if (!changedBefore) this.#api.throwIfInterrupted();
     this.#api.ignoreSignal();
+    await this.#settle();
     const last = this.#obsolete.filter(({ identity }) => isFoundation(identity));
     const ordered = [...this.#obsolete.filter((found) => !last.includes(found)), ...last];
     for (const [index, found] of ordered.entries()) {
@@ -363,7 +422,7 @@ export class CheckedManifests implements OutsideChange {
 
 /** What could not be undone, and why; that the API is unreachable says nothing of the object. */
 function stuckAt(checked: Checked | undefined, error: unknown): string {
-  const { message } = error as Error;
+  const message = error instanceof Error ? error.message : String(error);
   const described = checked === undefined ? "" : describeIdentity(checked.desired);
   return message.includes(described) ? message : `${described} (${message})`;
 }
@@ -418,9 +477,14 @@ function objectionToRemoval(
 ): string | undefined {
   if (isFoundation(identity)) return `a ${identity.kind} is only deleted by an explicit uninstall`;
   if (nodeName === undefined) return "whose object it is cannot be told without --node-name";
-  const labels = ((live["metadata"] as JsonObject)["labels"] ?? {}) as JsonObject;
-  if (identity.name.includes(nodeName) || labels[NODE_LABEL] === nodeName) return undefined;
-  return `it is not of node ${nodeName}, others may use it`;
+  return isOfNode(identity, live, nodeName) ? undefined : `it is not of node ${nodeName}, others may use it`;
+}
+
+/** Is the object of this node, by its name or its label? */
+function isOfNode(identity: Identity, object: JsonObject, nodeName: string | undefined): boolean {
+  if (nodeName === undefined || isFoundation(identity)) return false;
+  const { labels } = object["metadata"] as { labels?: JsonObject | null };
+  return identity.name.includes(nodeName) || labels?.[NODE_LABEL] === nodeName;
 }
 
 function repeated({ desired }: Checked | Refused): Pick<StepResult, "object" | "outcome" | "reason"> {
@@ -432,9 +496,13 @@ function resultOf(object: Checked | Refused): Pick<StepResult, "object" | "outco
   if (!("outcome" in object)) {
     return { object: described, outcome: "created", reason: `not checked: ${object.reason}` };
   }
-  const { outcome, live, result } = object;
-  if (outcome === "unchanged") return { object: described, outcome };
-  return { object: described, outcome, texts: textsOf(live, result) };
+  const { outcome, live, result, warnings } = object;
+  const common = {
+    object: described,
+    outcome,
+    ...(warnings.length > 0 && { reason: `the server warns: ${warnings.join("; ")}` }),
+  };
+  return outcome === "unchanged" ? common : { ...common, texts: textsOf(live, result) };
 }
 
 function textsOf(live: JsonObject | undefined, result: JsonObject): { before: string; after: string } {

@@ -1,22 +1,48 @@
 /** How the Kubernetes API is reached: a kubeconfig, or the service account of the pod. */
 import * as fs from "node:fs";
-import type * as http from "node:http";
-import * as https from "node:https";
+import type { OutgoingHttpHeaders } from "node:http";
 import { isIPv6 } from "node:net";
-import { delimiter, dirname, join, resolve } from "node:path";
+import { delimiter, join } from "node:path";
+import * as tls from "node:tls";
 
-import { KubeConfig } from "@kubernetes/client-node";
-import { parse } from "yaml";
-
-import { Failure, reasonOf } from "../errors.ts";
+import { Failure, Interrupted, isAbsence, reasonOf } from "../errors.ts";
+import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { visible } from "../system/text.ts";
+import type { Route } from "./connection.ts";
+import { CredentialProgram, type ExecCredentials } from "./exec.ts";
+import {
+  Kubeconfig,
+  kubeconfigFailure,
+  Kubeconfigs,
+  type ClusterEntry,
+  type Entry,
+  type UserEntry,
+} from "./kubeconfig.ts";
+import { parseProxy, proxyFromEnvironment } from "./proxy.ts";
+import { hasCertificate, systemAuthorities } from "./trust.ts";
 
 /** Where the API is, and who we are to it. */
 export interface Access {
   server: URL;
   /** Of objects that name none, as with kubectl. */
   namespace: string;
-  /** TLS and credentials of one request; read anew, so that a token that has been replaced is noticed. */
-  options(): Promise<https.RequestOptions>;
+  /**
+   * TLS and credentials of one request; read anew, so that a token that has been replaced is noticed.
+   *
+   * @param signal ends a program that gives credentials.
+   * @throws Failure `kubeconfig-invalid`, `credentials-failed`; Interrupted.
+   */
+  credentials(signal: AbortSignal): Promise<Credentials>;
+  /** The API does not accept the credentials: a program that gave them is asked again. */
+  refused(): void;
+}
+
+/** How and as whom one request is sent. */
+export interface Credentials {
+  route: Route;
+  headers: OutgoingHttpHeaders;
+  /** What must not be shown, even if the API says it. */
+  secrets: string[];
 }
 
 export interface AccessRequest {
@@ -29,155 +55,276 @@ export interface AccessRequest {
 }
 
 const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
+const HINT = "look at the user and the cluster in the kubeconfig, and at the files that they name";
 
 /**
  * Finds the API: the kubeconfig that is named, else the one of the pod.
  *
- * @throws Failure `kubeconfig-invalid`, `no-cluster`.
+ * @throws Failure `kubeconfig-invalid`, `no-cluster`; `not-a-file`, `file-too-large`.
  */
 export function findAccess({ kubeconfig, context, env, serviceAccount = SERVICE_ACCOUNT }: AccessRequest): Access {
-  const source = kubeconfig ?? serviceAccount;
-  const { config, tokenFiles } = kubeconfig === undefined ? inCluster(env, serviceAccount) : fromFiles(kubeconfig);
-  if (context !== undefined) chooseContext(config, context);
-  allowPlainHttp(config);
-  const cluster = config.getCurrentCluster();
-  if (cluster === null) throw invalid(source, "its current context names no cluster");
-  const server = URL.parse(cluster.server);
-  if (server === null || !/^https?:$/u.test(server.protocol)) {
-    throw invalid(source, `its server ${JSON.stringify(cluster.server)} is no address that begins with https://`);
-  }
-  const { user = "", namespace = "" } = config.getContextObject(config.getCurrentContext()) ?? {};
-  if (user !== "" && config.getCurrentUser() === null) {
-    throw invalid(source, `its current context names the user ${JSON.stringify(user)}, which it does not have`);
-  }
-  const tokenFile = tokenFiles.get(user);
-  return {
-    server,
-    namespace: namespace.trim() || "default",
-    async options() {
-      const options: https.RequestOptions = {};
-      try {
-        await config.applyToHTTPSOptions(options);
-        if (tokenFile !== undefined) options.headers = withToken(options.headers, tokenFile);
-      } catch (error) {
-        throw noCredentials(config, source, error);
-      }
-      return { ...options, ...withProxy(options.agent, env) };
-    },
-  };
+  return kubeconfig === undefined ? inCluster(env, serviceAccount) : fromFiles(kubeconfig, context, env);
 }
 
-/** client-node knows no tokenFile of a kubeconfig, and keeps a pod's token for a minute, also one that was replaced. */
-function withToken(headers: https.RequestOptions["headers"], file: string): http.OutgoingHttpHeaders {
-  const token = fs.readFileSync(file, "utf8").trim();
-  return { ...(headers as http.OutgoingHttpHeaders), Authorization: `Bearer ${token}` };
-}
-
-/** A program's answer is not told: it holds the credentials. */
-function noCredentials(config: KubeConfig, source: string, error: unknown): Failure {
-  const { exec } = (config.getCurrentUser() ?? {}) as { exec?: { command?: string } };
-  const isAnswer = error instanceof SyntaxError || error instanceof TypeError;
-  const { path = "" } = error as NodeJS.ErrnoException;
-  const why = isAnswer ? "it printed no ExecCredential with a status" : reasonOf(error).trim();
-  return new Failure({
-    code: "kubeconfig-invalid",
-    subject: source,
-    problem:
-      exec === undefined
-        ? `the credentials cannot be read: ${path === "" ? "" : `${path}: `}${why}`
-        : `the program ${exec.command ?? ""} gives no credentials: ${why}`,
-    hint: "look at the user and the cluster in the kubeconfig, and at what they name",
-    cause: error,
-  });
-}
-
-function chooseContext(config: KubeConfig, name: string): void {
-  if (config.getContextObject(name) === null) {
-    throw new Failure({
-      code: "kubeconfig-invalid",
-      subject: "--context",
-      problem: `the kubeconfig has no context ${JSON.stringify(name)}, but ${config
-        .getContexts()
-        .map((context) => context.name)
-        .join(", ")}`,
-    });
-  }
-  config.setCurrentContext(name);
-}
-
-/** A server without TLS, such as that of `kubectl proxy`; never with credentials, which anybody could read. */
-function allowPlainHttp(config: KubeConfig): void {
-  if (config.getCurrentUser() !== null) return;
-  config.clusters = config.clusters.map((cluster) =>
-    cluster.server.startsWith("http:") ? { ...cluster, skipTLSVerify: true } : cluster,
-  );
-}
-
-/** The standard proxy variables count where the kubeconfig names no proxy of its own. */
-function withProxy(agent: https.RequestOptions["agent"], env: AccessRequest["env"]): https.RequestOptions {
-  if (!(agent instanceof https.Agent) || agent.constructor !== https.Agent) return {};
-  if (env["HTTPS_PROXY"] === undefined && env["https_proxy"] === undefined) return {};
-  return { agent: new https.Agent({ ...agent.options, proxyEnv: { ...env } }) };
-}
-
-/** A kubeconfig, and the files of tokens by their users. */
-interface Loaded {
-  config: KubeConfig;
-  tokenFiles: ReadonlyMap<string, string>;
-}
-
-/** Of several files those that are not there do not count, and of entries with one name the first, as with kubectl. */
-function fromFiles(paths: string): Loaded {
+/** Of several files those that are not there do not count. */
+function fromFiles(paths: string, context: string | undefined, env: AccessRequest["env"]): Access {
   const files = paths.split(delimiter).filter((path) => path !== "");
   const present = files.filter((file) => fs.existsSync(file));
-  const [first, ...more] = (present.length === 0 ? files : present).map(fromFile);
-  if (first === undefined) throw invalid("kubeconfig", "no file is named");
-  const { config } = first;
-  const tokenFiles = new Map(first.tokenFiles);
-  for (const { config: other, tokenFiles: others } of more) {
-    config.currentContext ||= other.currentContext;
-    config.clusters.push(...other.clusters.filter(({ name }) => config.getCluster(name) === null));
-    for (const user of other.users.filter(({ name }) => config.getUser(name) === null)) {
-      config.users.push(user);
-      const file = others.get(user.name);
-      if (file !== undefined) tokenFiles.set(user.name, file);
+  const configs = new Kubeconfigs((present.length === 0 ? files : present).map((file) => new Kubeconfig(file)));
+  const [first] = configs.files;
+  if (first === undefined) throw kubeconfigFailure("kubeconfig", "no file is named");
+  const chosen = chooseContext(configs, first, context);
+  const cluster = configs.cluster(chosen.value.cluster);
+  const hint = "name a context that has a cluster and a user with --context, or correct the kubeconfig";
+  if (cluster === undefined)
+    throw chosen.from.objection("the context names a cluster that is not there", [...chosen.path, "cluster"], hint);
+  const user = chosen.value.user === "" ? undefined : configs.user(chosen.value.user);
+  if (user === undefined && chosen.value.user !== "") {
+    throw chosen.from.objection("the context names a user that is not there", [...chosen.path, "user"], hint);
+  }
+  return new FileAccess(cluster, user, chosen.value.namespace, env);
+}
+
+function chooseContext(
+  configs: Kubeconfigs,
+  first: Kubeconfig,
+  name: string | undefined,
+): NonNullable<ReturnType<Kubeconfigs["context"]>> {
+  const known = `those there are: ${configs.contextNames.map(visible).join(", ") || "none"}`;
+  if (name !== undefined) {
+    const found = configs.context(name);
+    if (found !== undefined) return found;
+    throw kubeconfigFailure("--context", `the kubeconfig has no context ${JSON.stringify(name)}`, known);
+  }
+  const { currentContext: current } = configs;
+  if (current === undefined)
+    throw first.objection("the current-context is missing", [], `name one with --context; ${known}`);
+  const found = configs.context(current.value);
+  if (found === undefined) throw current.from.objection("the current-context is not there", current.path, known);
+  return found;
+}
+
+/** The access by a kubeconfig. */
+class FileAccess implements Access {
+  readonly server: URL;
+  readonly namespace: string;
+  readonly #cluster: Entry<ClusterEntry>;
+  readonly #user: Entry<UserEntry> | undefined;
+  readonly #env: AccessRequest["env"];
+  readonly #proxy: URL | undefined;
+  readonly #program: CredentialProgram | undefined;
+
+  constructor(
+    cluster: Entry<ClusterEntry>,
+    user: Entry<UserEntry> | undefined,
+    namespace: string,
+    env: AccessRequest["env"],
+  ) {
+    this.#cluster = cluster;
+    this.#user = user;
+    this.#env = env;
+    this.namespace = namespace.trim() || "default";
+    this.server = this.#findServer();
+    this.#proxy = this.#findProxy();
+    this.#program = this.#findProgram();
+    this.#refuseOldProvider();
+  }
+
+  refused(): void {
+    this.#program?.forget();
+  }
+
+  async credentials(signal: AbortSignal): Promise<Credentials> {
+    const given = (await this.#program?.credentials(signal)) ?? {};
+    const token = given.token ?? this.#token();
+    const { username = "", password = "" } = this.#user?.value ?? {};
+    const pair = Buffer.from(`${username}:${password}`).toString("base64");
+    const authorization = token ? `Bearer ${token}` : username === "" ? undefined : `Basic ${pair}`;
+    return {
+      route: { proxy: this.#proxy, tls: this.#tls(given) },
+      headers: { ...(authorization && { Authorization: authorization }), ...this.#impersonation() },
+      secrets: [token ?? "", password, username === "" ? "" : pair],
+    };
+  }
+
+  #findServer(): URL {
+    const refuse = (problem: string): never => {
+      throw this.#objection(problem, "server", "write it as https://HOST:PORT");
+    };
+    const text = this.#cluster.value.server;
+    if (text === "") return refuse("the cluster has no server");
+    const authority = /^https?:\/\/(?:[^/@]*@)?([^/?#]*)/u.exec(text)?.[1] ?? "";
+    if (/^[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*$/iu.test(authority))
+      return refuse("the IPv6 address of the server needs brackets");
+    const server = URL.parse(text);
+    if (server === null || !/^https?:$/u.test(server.protocol) || server.hostname === "") {
+      return refuse("the server is not an address that begins with https://");
     }
-    config.contexts.push(...other.contexts.filter(({ name }) => config.getContextObject(name) === null));
+    if (server.protocol === "http:" && this.#hasCredentials()) {
+      return refuse("the server has no TLS, and credentials are not sent without");
+    }
+    server.username = "";
+    server.password = "";
+    return server;
   }
-  return { config, tokenFiles };
+
+  #hasCredentials(): boolean {
+    const { as: _, "as-uid": _uid, "as-groups": _groups, "as-user-extra": _extra, ...given } = this.#user?.value ?? {};
+    return Object.values(given).some((value) => value !== undefined && value !== "");
+  }
+
+  #findProxy(): URL | undefined {
+    const { "proxy-url": text } = this.#cluster.value;
+    if (text === "") return proxyFromEnvironment(this.server, this.#env);
+    const proxy = parseProxy(text);
+    if (proxy !== undefined) return proxy;
+    throw this.#objection("the proxy is not an address that begins with http://, https:// or socks5://", "proxy-url");
+  }
+
+  #findProgram(): CredentialProgram | undefined {
+    const exec = this.#user?.value.exec;
+    if (this.#user === undefined || exec === undefined) return undefined;
+    const entry = { ...this.#user, value: exec, path: [...this.#user.path, "exec"] };
+    return new CredentialProgram(entry, () => this.#described(), this.#env);
+  }
+
+  /** kubectl has no other providers than programs any more, but for OpenID Connect. */
+  #refuseOldProvider(): void {
+    const { name } = this.#user?.value["auth-provider"] ?? {};
+    if (name === undefined || name === "oidc") return;
+    const hint = "kubectl does not support it any more either: have the kubeconfig written with exec";
+    throw this.#userObjection("this auth-provider is not supported", ["auth-provider", "name"], hint);
+  }
+
+  /** The cluster, as a program is told of it (provideClusterInfo). */
+  #described(): object {
+    const { value, from, path } = this.#cluster;
+    const authority = this.#authority();
+    const extensions = from.dataAt([...path, "extensions"]);
+    const config = (Array.isArray(extensions) ? extensions : []).find(
+      (one: { name?: unknown } | null) => one?.name === "client.authentication.k8s.io/exec",
+    ) as { extension?: unknown } | undefined;
+    return {
+      server: value.server,
+      ...(value["tls-server-name"] && { "tls-server-name": value["tls-server-name"] }),
+      ...(value["insecure-skip-tls-verify"] && { "insecure-skip-tls-verify": true }),
+      ...(authority !== undefined && { "certificate-authority-data": Buffer.from(authority).toString("base64") }),
+      ...(value["proxy-url"] && { "proxy-url": value["proxy-url"] }),
+      ...(value["disable-compression"] && { "disable-compression": true }),
+      ...(config?.extension !== undefined && { config: config.extension }),
+    };
+  }
+
+  #tls({ certificate, key }: ExecCredentials): Route["tls"] {
+    if (this.server.protocol === "http:") return undefined;
+    const { "tls-server-name": name, "insecure-skip-tls-verify": insecure } = this.#cluster.value;
+    const authority = this.#authority();
+    if (authority !== undefined && !hasCertificate(authority)) {
+      throw this.#unusable(this.#cluster, "certificate-authority", "this holds no certificate as PEM");
+    }
+    const own = {
+      cert: certificate ?? this.#read(this.#user, "client-certificate"),
+      key: key ?? this.#read(this.#user, "client-key"),
+    };
+    const ca = authority ?? (insecure ? [] : systemAuthorities(this.#env));
+    try {
+      return { context: tls.createSecureContext({ ca, ...own }), insecure, name: name || undefined };
+    } catch {
+      const problem = "the client certificate and its key are not PEM, or do not belong together";
+      throw this.#unusable(this.#user, "client-certificate", problem);
+    }
+  }
+
+  #unusable(entry: Entry<ClusterEntry> | Entry<UserEntry> = this.#cluster, key: string, problem: string): Failure {
+    const hasData = ((entry.value as Record<string, unknown>)[`${key}-data`] ?? "") !== "";
+    return entry.from.objection(problem, [...entry.path, hasData ? `${key}-data` : key], HINT);
+  }
+
+  #authority(): string | undefined {
+    return this.#read(this.#cluster, "certificate-authority");
+  }
+
+  #token(): string | undefined {
+    const { token = "", tokenFile = "", "auth-provider": provider } = this.#user?.value ?? {};
+    if (this.#user !== undefined && tokenFile !== "") {
+      return readCredential(this.#user.from.resolve(tokenFile)).trim();
+    }
+    return token.trim() || (provider === undefined ? undefined : this.#idToken(provider.config["id-token"] ?? ""));
+  }
+
+  /** Of OpenID Connect, which is not renewed: the new refresh token would have to be written to the kubeconfig. */
+  #idToken(token: string): string {
+    const hint = "run kubectl, which renews it, or use exec";
+    const path = ["auth-provider", "config", "id-token"];
+    if (token === "") throw this.#userObjection("the id-token is missing", path, hint);
+    if (expiryOf(token) <= Date.now()) throw this.#userObjection("the id-token has expired", path, hint);
+    return token;
+  }
+
+  /** The data in the kubeconfig, which counts more, or the file. */
+  #read(entry: Entry<ClusterEntry> | Entry<UserEntry> | undefined, key: string): string | undefined {
+    const value = (entry?.value ?? {}) as Record<string, string | undefined>;
+    const data = value[`${key}-data`] ?? "";
+    const file = value[key] ?? "";
+    if (entry === undefined || (data === "" && file === "")) return undefined;
+    if (data === "") return readCredential(entry.from.resolve(file));
+    if (!/^[A-Za-z0-9+/\s]+={0,2}\s*$/u.test(data))
+      throw entry.from.objection("this is not base64", [...entry.path, `${key}-data`], HINT);
+    return Buffer.from(data, "base64").toString("utf8");
+  }
+
+  #impersonation(): OutgoingHttpHeaders {
+    const {
+      as = "",
+      "as-uid": uid = "",
+      "as-groups": groups = [],
+      "as-user-extra": extra = {},
+    } = this.#user?.value ?? {};
+    if (as === "") return {};
+    const more = Object.entries(extra).map(
+      ([key, values]) => [`Impersonate-Extra-${encodeURIComponent(key)}`, values] as const,
+    );
+    return {
+      "Impersonate-User": as,
+      ...(uid === "" ? {} : { "Impersonate-Uid": uid }),
+      ...(groups.length === 0 ? {} : { "Impersonate-Group": groups }),
+      ...Object.fromEntries(more),
+    };
+  }
+
+  #objection(problem: string, key: string, hint?: string): Failure {
+    const { from, path } = this.#cluster;
+    return from.objection(problem, [...path, key], hint);
+  }
+
+  #userObjection(problem: string, below: readonly string[], hint: string): Failure {
+    const { from, path } = this.#user as Entry<UserEntry>;
+    return from.objection(problem, [...path, ...below], hint);
+  }
 }
 
-function fromFile(file: string): Loaded {
-  const config = new KubeConfig();
+/** When a token says that it expires, milliseconds since the epoch; one that does not say never does. */
+function expiryOf(token: string): number {
   try {
-    const text = fs.readFileSync(file, "utf8");
-    config.loadFromString(text);
-    config.makePathsAbsolute(dirname(file));
-    return { config, tokenFiles: tokenFilesOf(text, dirname(file)) };
-  } catch (error) {
-    throw invalid(file, reasonOf(error), error);
+    const { exp } = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()) as { exp?: unknown };
+    return typeof exp === "number" ? exp * 1000 : Number.POSITIVE_INFINITY;
+  } catch {
+    return Number.POSITIVE_INFINITY;
   }
 }
 
-function tokenFilesOf(text: string, directory: string): ReadonlyMap<string, string> {
-  const { users } = parse(text) as {
-    users?: { name: string; user?: { tokenFile?: string } }[];
-  };
-  const named = (users ?? []).flatMap(({ name, user }) => (user?.tokenFile ? [[name, user.tokenFile] as const] : []));
-  return new Map(named.map(([name, tokenFile]) => [name, resolve(directory, tokenFile)]));
+function readCredential(file: string): string {
+  const attempt = "the credentials cannot be read";
+  try {
+    return readText(file, SIZE_LIMITS.credentials, { attempt });
+  } catch (error) {
+    if (error instanceof Failure || error instanceof Interrupted) throw error;
+    throw kubeconfigFailure(file, `${attempt}: ${reasonOf(error)}`, HINT);
+  }
 }
 
-function invalid(subject: string, why: string, cause?: unknown): Failure {
-  return new Failure({
-    code: "kubeconfig-invalid",
-    subject,
-    problem: `cannot be used as kubeconfig: ${why}`,
-    hint: "name a kubeconfig with --kubeconfig or KUBECONFIG",
-    cause,
-  });
-}
-
-function inCluster(env: AccessRequest["env"], serviceAccount: string): Loaded {
+/** The service account of a pod. */
+function inCluster(env: AccessRequest["env"], serviceAccount: string): Access {
   const host = env["KUBERNETES_SERVICE_HOST"];
   const tokenFile = join(serviceAccount, "token");
   if (!host || !fs.existsSync(tokenFile)) {
@@ -188,21 +335,45 @@ function inCluster(env: AccessRequest["env"], serviceAccount: string): Loaded {
       hint: "run in a pod with a service account, or name a kubeconfig with --kubeconfig or KUBECONFIG",
     });
   }
-  const namespaceFile = join(serviceAccount, "namespace");
-  const server = `https://${isIPv6(host) ? `[${host}]` : host}:${env["KUBERNETES_SERVICE_PORT"] || "443"}`;
-  const config = new KubeConfig();
-  config.loadFromOptions({
-    clusters: [{ name: "pod", server, caFile: join(serviceAccount, "ca.crt"), skipTLSVerify: false }],
-    users: [{ name: "pod" }],
-    contexts: [
-      {
-        name: "pod",
-        cluster: "pod",
-        user: "pod",
-        ...(fs.existsSync(namespaceFile) ? { namespace: fs.readFileSync(namespaceFile, "utf8") } : {}),
-      },
-    ],
-    currentContext: "pod",
-  });
-  return { config, tokenFiles: new Map([["pod", tokenFile]]) };
+  const server = URL.parse(`https://${isIPv6(host) ? `[${host}]` : host}:${env["KUBERNETES_SERVICE_PORT"] || "443"}`);
+  if (server === null) {
+    const problem = "do not name an address of the Kubernetes API";
+    throw kubeconfigFailure(
+      "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT",
+      problem,
+      "leave them as the kubelet sets them",
+    );
+  }
+  const authority = join(serviceAccount, "ca.crt");
+  return {
+    server,
+    namespace: readNamespace(join(serviceAccount, "namespace")),
+    refused: () => undefined,
+    credentials: async () => {
+      const token = readCredential(tokenFile).trim();
+      const ca = readCredential(authority);
+      return Promise.resolve({
+        route: {
+          proxy: proxyFromEnvironment(server, env),
+          tls: { context: podContext(ca, authority), insecure: false, name: undefined },
+        },
+        headers: { Authorization: `Bearer ${token}` },
+        secrets: [token],
+      });
+    },
+  };
+}
+
+function podContext(ca: string, file: string): tls.SecureContext {
+  if (hasCertificate(ca)) return tls.createSecureContext({ ca });
+  throw kubeconfigFailure(file, "holds no certificate as PEM", "look at what is mounted there");
+}
+
+function readNamespace(file: string): string {
+  try {
+    return readText(file, SIZE_LIMITS.credentials).trim() || "default";
+  } catch (error) {
+    if (isAbsence(error)) return "default";
+    throw error instanceof Failure ? error : kubeconfigFailure(file, `cannot be read: ${reasonOf(error)}`);
+  }
 }

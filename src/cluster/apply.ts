@@ -2,11 +2,17 @@
  * Server-side apply of single objects: looked at, tried on the server without effect, applied, undone, deleted.
  * What is equal is not written. Objects are sent and compared as plain data, nothing of them is lost.
  */
-import { Failure } from "../errors.ts";
+import { randomBytes } from "node:crypto";
+
+import * as v from "valibot";
+
+import { Failure, reasonOf } from "../errors.ts";
 import { isSecret } from "../secrets.ts";
+import { shellWord } from "../system/text.ts";
 import type { JsonObject, JsonValue } from "./json.ts";
+import { findContent } from "./contents.ts";
 import { clientSideManagers, mergedFields, withoutDropped } from "./managed-fields.ts";
-import { conditionsOf, contains, isSame, metadataOf } from "./object.ts";
+import { asSent, conditionsOf, contains, exportedFields, isSame, metadataOf } from "./object.ts";
 import type { Api, ApiResponse } from "./request.ts";
 import {
   apiFailure,
@@ -16,17 +22,21 @@ import {
   isDefinition,
   isNamespace,
   messageOf,
+  objectIn,
   pathOf,
   ruleFor,
   type Identity,
   type Resource,
 } from "./resource.ts";
+import { isAppliedBy, marksOf, objectionToUndo, withMark } from "./unsettled.ts";
 
 /** What is to be applied. */
 export interface DesiredObject extends Identity {
   value: JsonObject;
   /** Where it comes from, for messages. */
   file: string;
+  /** Variables of the file that stand without quotes and became something else than a text, and their lines. */
+  unquoted: readonly { name: string; line: number }[];
 }
 
 /** An object that the server has been asked about. */
@@ -39,6 +49,8 @@ export interface Checked {
   live: JsonObject | undefined;
   /** As it would be. */
   result: JsonObject;
+  /** What the server warns of. */
+  warnings: string[];
   /** The role lacks `patch`: it can only be created. */
   createOnly: boolean;
 }
@@ -56,6 +68,8 @@ export interface Refused {
 export interface Applied {
   checked: Checked;
   after: JsonObject;
+  /** It carries the mark of this run, until that is done. */
+  isMarked: boolean;
 }
 
 /** An object that is there and is to be deleted. */
@@ -71,6 +85,8 @@ export interface ClusterOptions {
   fieldManager: string;
   /** Take over fields that others manage. */
   forceConflicts: boolean;
+  /** May others rely on the object as well, or is it of this node only? */
+  isShared: (desired: DesiredObject) => boolean;
 }
 
 /** The Kubernetes API as a place where objects are applied and deleted. */
@@ -78,6 +94,8 @@ export class Cluster {
   readonly #api: Api;
   readonly #options: ClusterOptions;
   readonly #discovery: Discovery;
+  /** Whose the objects are that are not settled yet. */
+  readonly #run = randomBytes(8).toString("hex");
 
   constructor(api: Api, options: ClusterOptions) {
     this.#api = api;
@@ -100,22 +118,29 @@ export class Cluster {
    * @throws Failure `api-forbidden`, `apply-conflict`, `not-gone`.
    */
   async check(wanted: DesiredObject): Promise<Checked | Refused> {
-    const { object: desired, resource } = await this.locate(wanted);
-    if (resource === undefined) return unknownKind(wanted);
+    const { object, resource } = await this.locate(wanted);
+    if (resource === undefined) return unknownKind(wanted, await this.#discovery.findVersion(wanted));
+    const desired = { ...object, value: asSent(object.value) };
     const path = pathOf(desired, resource);
     const live = await this.#readLasting(desired, resource, path);
     const tried = await this.#try(path, bodyOf(desired, resource), live);
     if (isDenied(tried, "patch")) return this.#checkWithoutPatch(desired, resource, path, live, tried);
     if (!isAccepted(tried)) return refused(desired, resource, tried);
-    const result = withoutDropped(tried.body as JsonObject, live, this.#options.fieldManager);
-    const outcome = live === undefined ? "created" : isSame(live, result) ? "unchanged" : "configured";
-    return { desired, resource, path, outcome, live, result, createOnly: false };
+    const result = withoutDropped(objectIn(tried, subjectOf(desired)), live, this.#options.fieldManager);
+    const isEqual = live !== undefined && isSame(live, result) && !this.#mustBeSeen(live);
+    const outcome = live === undefined ? "created" : isEqual ? "unchanged" : "configured";
+    return { desired, resource, path, outcome, live, result, warnings: tried.warnings, createOnly: false };
+  }
+
+  /** Whoever has made it may yet take it back, unless it says that we rely on it, too. */
+  #mustBeSeen(live: JsonObject): boolean {
+    return marksOf(live).length > 0 && !isAppliedBy(live, this.#options.fieldManager);
   }
 
   async #read(identity: Identity, resource: Resource, path: string): Promise<JsonObject | undefined> {
     const response = await this.#api.request({ method: "GET", path });
     if (isAbsent(response)) return undefined;
-    if (response.status === 200) return response.body as JsonObject;
+    if (response.status === 200) return objectIn(response, describeIdentity(identity));
     throw apiFailure(
       describeIdentity(identity),
       "cannot be read",
@@ -130,7 +155,7 @@ export class Cluster {
       const live = await this.#read(identity, resource, path);
       if (live === undefined) return undefined;
       if (metadataOf(live)["deletionTimestamp"] === undefined) return live;
-      if (this.#api.expired) throw notGone(identity, live);
+      if (this.#api.expired) throw this.#notGone(identity, live);
       await this.#api.pause(attempt);
     }
   }
@@ -173,9 +198,12 @@ export class Cluster {
     live: JsonObject | undefined,
     denied: ApiResponse,
   ): Promise<Checked | Refused> {
-    const common = { desired, resource, path, live, createOnly: true };
+    const common = { desired, resource, path, live, warnings: [], createOnly: true };
     if (live !== undefined) {
-      if (contains(live, desired.value)) return { ...common, outcome: "unchanged", result: live };
+      if (contains(live, desired.value)) {
+        await this.#waitUntilSettled(desired, resource, path);
+        return { ...common, outcome: "unchanged", result: live };
+      }
       const hint = ruleFor(["patch"], resource, desired.name);
       throw apiFailure(subjectOf(desired), "differs from what is there and cannot be changed", denied, hint);
     }
@@ -186,7 +214,17 @@ export class Cluster {
       if (made !== undefined) return this.#checkWithoutPatch(desired, resource, path, made, denied);
     }
     if (!isAccepted(tried)) return refused(desired, resource, tried);
-    return { ...common, outcome: "created", result: tried.body as JsonObject };
+    const { warnings } = tried;
+    return { ...common, outcome: "created", result: objectIn(tried, subjectOf(desired)), warnings };
+  }
+
+  /** Whoever has made an object and may take it back cannot be told that we rely on it: that takes moments. */
+  async #waitUntilSettled(desired: DesiredObject, resource: Resource, path: string): Promise<void> {
+    for (let attempt = 0; attempt < PAUSES_TO_SETTLE && !this.#api.expired; attempt++) {
+      const now = await this.#read(desired, resource, path);
+      if (now === undefined || marksOf(now).length === 0) return;
+      await this.#api.pause(attempt);
+    }
   }
 
   async #create(desired: DesiredObject, resource: Resource, dryRun: boolean): Promise<ApiResponse> {
@@ -213,14 +251,24 @@ export class Cluster {
       const made = await this.#create(desired, resource, false);
       return made.status === 409
         ? this.#existsNow(checked, made)
-        : { checked, after: accepted(desired, resource, made) };
+        : { checked, after: accepted(desired, resource, made), isMarked: false };
     }
     await this.#migrate(path, desired, live);
-    const response = await this.#patch(path, bodyOf(desired, resource), {
-      dryRun: false,
-      force: this.#options.forceConflicts,
-    });
-    return { checked, after: accepted(desired, resource, response) };
+    const isMarked = live === undefined && this.#options.isShared(desired);
+    const body = bodyOf(desired, resource);
+    const options = { dryRun: false, force: this.#options.forceConflicts };
+    const response = await this.#patch(path, isMarked ? withMark(body, this.#run) : body, options);
+    const after = accepted(desired, resource, response);
+    if (!isMarked || response.status === 201) return { checked, after, isMarked };
+    // Somebody else has made it in between, or we have and the answer was lost: it is not ours to take back.
+    await this.#patch(path, body, options);
+    return { checked, after, isMarked: false };
+  }
+
+  /** The run is done: what it has made is no longer taken back. A mark that stays is removed by the next apply. */
+  async settle({ checked: { desired, resource, path }, isMarked }: Applied): Promise<void> {
+    if (!isMarked) return;
+    await this.#patch(path, bodyOf(desired, resource), { dryRun: false, force: this.#options.forceConflicts });
   }
 
   /** Made by another node, or by an attempt of ours whose answer was lost. */
@@ -253,14 +301,10 @@ export class Cluster {
    *
    * @throws Failure when somebody has changed it since.
    */
-  async undo({ checked: { desired, path, live }, after }: Applied): Promise<void> {
+  async undo({ checked, after }: Applied): Promise<void> {
+    const { desired, path, live } = checked;
     const metadata = metadataOf(after);
-    if (live === undefined) {
-      const gone = await this.#delete(path, metadata.uid);
-      if (![200, 202, 404].includes(gone.status))
-        throw apiFailure(describeIdentity(desired), "cannot be deleted", gone);
-      return;
-    }
+    if (live === undefined) return this.#undoCreated(checked, metadata.uid);
     const fields = { ...live, metadata: { ...metadataOf(live), resourceVersion: metadata.resourceVersion } };
     // A patch, for which the role has the verb; `add` replaces what is there.
     const changes = Object.entries(fields).map(([key, value]) => ({ op: "add", path: pointerTo(key), value }));
@@ -273,12 +317,40 @@ export class Cluster {
     await this.#patchBack(desired, path, fieldsOf(managedFields, metadataOf(back).resourceVersion));
   }
 
+  /** Deletes what was made, unless somebody else relies on it by now. */
+  async #undoCreated({ desired, resource, path, createOnly }: Checked, uid: string): Promise<void> {
+    const subject = describeIdentity(desired);
+    for (let attempt = 0; ; attempt++) {
+      const now = await this.#read(desired, resource, path);
+      if (now === undefined || metadataOf(now).uid !== uid) return;
+      const objection = await this.#objectionToUndo(desired, now, createOnly);
+      if (objection !== undefined) throw keptShared(subject, objection);
+      const gone = await this.#delete(path, uid, false, metadataOf(now).resourceVersion);
+      if ([200, 202, 404].includes(gone.status)) return;
+      // It has changed since it was looked at.
+      if (gone.status !== 409 || attempt === ATTEMPTS_TO_UNDO) throw apiFailure(subject, "cannot be deleted", gone);
+    }
+  }
+
+  async #objectionToUndo(desired: DesiredObject, now: JsonObject, createOnly: boolean): Promise<string | undefined> {
+    if (!this.#options.isShared(desired)) return undefined;
+    if (createOnly) return "without the right to patch it cannot be seen who else relies on it";
+    const objection = objectionToUndo(now, this.#run, this.#options.fieldManager);
+    if (objection !== undefined || !(isNamespace(desired) || isDefinition(desired))) return objection;
+    try {
+      const content = await findContent(this.#api, desired, now);
+      return content === undefined ? undefined : `${content} is in it, which this run has not made`;
+    } catch (error) {
+      return `it cannot be seen whether it is empty (${reasonOf(error)})`;
+    }
+  }
+
   async #patchBack(desired: DesiredObject, path: string, body: JsonValue): Promise<JsonObject> {
     const query = { fieldManager: this.#options.fieldManager };
     const contentType = "application/json-patch+json";
     const response = await this.#api.request({ method: "PATCH", path, body, contentType, query });
     if (response.status !== 200) throw apiFailure(describeIdentity(desired), "cannot be put back", response);
-    return response.body as JsonObject;
+    return objectIn(response, describeIdentity(desired));
   }
 
   /** The same for an apply that failed: parts of it may have been done, or all where the answer was lost. */
@@ -287,11 +359,14 @@ export class Cluster {
     const now = await this.#read(desired, resource, path);
     if (now === undefined) return;
     const { managedFields = [], resourceVersion } = metadataOf(now);
+    const isShared = this.#options.isShared(desired) && !checked.createOnly;
+    // Without our mark somebody else has made it.
+    if (live === undefined && isShared && !marksOf(now).includes(this.#run)) return;
     const isOurs =
       live === undefined
         ? managedFields.some(({ manager }) => manager === this.#options.fieldManager) && contains(now, desired.value)
         : resourceVersion !== metadataOf(live).resourceVersion && (isSame(now, result) || isSame(now, live));
-    if (isOurs) await this.undo({ checked, after: now });
+    if (isOurs) await this.undo({ checked, after: now, isMarked: isShared });
   }
 
   /** Waits until the server serves what a CustomResourceDefinition defines. */
@@ -304,11 +379,11 @@ export class Cluster {
         throw new Failure({
           code: "not-established",
           subject: describeIdentity(desired),
-          problem: `is not established in time: ${
+          problem: `is not established in time: ${this.#api.redact(
             conditionsOf(live)
               .map(({ message }) => message)
-              .join(", ") || "no condition says why"
-          }`,
+              .join(", ") || "no condition says why",
+          )}`,
           hint: "look at it with kubectl describe; --timeout gives it more time",
         });
       }
@@ -319,7 +394,11 @@ export class Cluster {
   /** Reads an object that is to be deleted; undefined: it, or its kind, is not there. */
   async find(identity: Identity): Promise<Found | undefined> {
     const { object, resource } = await this.locate(identity);
-    if (resource === undefined) return undefined;
+    if (resource === undefined) {
+      // What was applied in a version that is no longer served lives on in those that are.
+      const apiVersion = await this.#discovery.findVersion(identity);
+      return apiVersion === undefined ? undefined : this.find({ ...identity, apiVersion });
+    }
     const path = pathOf(object, resource);
     const live = await this.#read(object, resource, path);
     return live === undefined ? undefined : { identity: object, resource, path, live };
@@ -338,9 +417,9 @@ export class Cluster {
       const now = await this.#api.request({ method: "GET", path });
       if (isAbsent(now)) return;
       if (now.status !== 200) throw apiFailure(describeIdentity(identity), "cannot be read, to see it gone", now);
-      const left = now.body as JsonObject;
+      const left = objectIn(now, describeIdentity(identity));
       if (metadataOf(left).uid !== uid) return;
-      if (this.#api.expired) throw notGone(identity, left);
+      if (this.#api.expired) throw this.#notGone(identity, left);
       await this.#api.pause(attempt);
     }
   }
@@ -350,17 +429,42 @@ export class Cluster {
     refuseUnlessDeleted(found, await this.#delete(found.path, metadataOf(found.live).uid, true));
   }
 
-  async #delete(path: string, uid: string, dryRun = false): Promise<ApiResponse> {
+  #notGone(identity: Identity, live: JsonObject): Failure {
+    const { finalizers = [] } = metadataOf(live);
+    const own = finalizers.length === 0 ? [] : [`it waits for its finalizers ${finalizers.join(", ")}`];
+    // A namespace says so of what is in it.
+    const inside = isNamespace(identity) ? conditionsOf(live).filter(({ status }) => status === "True") : [];
+    const why = [...own, ...inside.map(({ message }) => message)].join("; ") || "it is still there";
+    return new Failure({
+      code: "not-gone",
+      subject: describeIdentity(identity),
+      problem: `is being deleted, but not gone in time: ${this.#api.redact(why)}`,
+      hint: isDefinition(identity)
+        ? `its objects hold it: look at kubectl get ${shellWord(identity.name)} --all-namespaces for finalizers, which whoever set them must remove; --timeout waits longer`
+        : "whoever set the finalizer must remove it; --timeout waits longer",
+    });
+  }
+
+  async #delete(path: string, uid: string, dryRun = false, resourceVersion?: string): Promise<ApiResponse> {
     // The server reads the body and, where there is one, not the query, which is for those who watch requests.
     const body = {
       apiVersion: "v1",
       kind: "DeleteOptions",
-      preconditions: { uid },
+      preconditions: { uid, ...(resourceVersion === undefined ? {} : { resourceVersion }) },
       propagationPolicy: "Background",
       ...(dryRun ? { dryRun: ["All"] } : {}),
     };
     return this.#api.request({ method: "DELETE", path, body, ...(dryRun ? { query: { dryRun: "All" } } : {}) });
   }
+}
+
+/** Some ten seconds; a mark may also be left by a run that was killed. */
+const PAUSES_TO_SETTLE = 5;
+/** Controllers write their status at any time. */
+const ATTEMPTS_TO_UNDO = 10;
+
+function keptShared(subject: string, why: string): Failure {
+  return new Failure({ code: "kept-shared", subject, problem: `made by this run, it stays: ${why}` });
 }
 
 /** 404, 409: it is gone, or another object of that name is there now. */
@@ -397,7 +501,7 @@ function isAccepted({ status }: ApiResponse): boolean {
 }
 
 function accepted(desired: DesiredObject, resource: Resource, response: ApiResponse): JsonObject {
-  if (isAccepted(response)) return response.body as JsonObject;
+  if (isAccepted(response)) return objectIn(response, subjectOf(desired));
   throw refused(desired, resource, response).failure;
 }
 
@@ -413,11 +517,40 @@ function refused(desired: DesiredObject, resource: Resource, response: ApiRespon
     });
   }
   const reason = withoutSecrets(desired, messageOf(response.body) ?? `HTTP status ${response.status}`);
-  const said = { status: response.status, body: { message: reason } };
+  const said = { ...response, body: { message: reason } };
   if (isDenied(response, "create")) {
     throw apiFailure(subjectOf(desired), "cannot be created", said, ruleFor(["create", "patch"], resource));
   }
-  return { desired, isUnknownKind: false, reason, failure: apiFailure(subjectOf(desired), "was refused", said) };
+  const failure = apiFailure(subjectOf(desired), "was refused", said, hintFor(desired, reason));
+  return { desired, isUnknownKind: false, reason, failure };
+}
+
+/** What deleting an object and making it again interrupts. */
+const INTERRUPTIONS: Record<string, string> = {
+  ClusterRoleBinding: "its subjects have no rights in between",
+  RoleBinding: "its subjects have no rights in between",
+  DaemonSet: "its pods are stopped on every node",
+  Deployment: "all its pods are stopped",
+  StatefulSet: "all its pods are stopped",
+  Job: "its pods are ended, and it runs once more",
+  Service: "nothing reaches it in between, and it may get another address",
+};
+
+/** What can be done about a refusal, where the server's words do not say. */
+function hintFor({ kind, value, unquoted }: DesiredObject, reason: string): string | undefined {
+  const exported = exportedFields(value);
+  if (exported.length > 0)
+    return `leave out ${exported.join(", ")}: the object was exported, and only the server sets them`;
+  if (/immutable|cannot change roleRef|may not change once set/u.test(reason)) {
+    const interrupted = INTERRUPTIONS[kind];
+    const warning = interrupted === undefined ? "" : ` (this interrupts: ${interrupted})`;
+    return `such a field cannot be changed: uninstall the manifest, then install it${warning}`;
+  }
+  if (unquoted.length > 0 && /expected string|cannot unmarshal|[Ii]nvalid type|must be of type string/u.test(reason)) {
+    const places = unquoted.map(({ name, line }) => `$${name} (line ${line})`).join(", ");
+    return `the value of ${places} is read as a number or a boolean: write it in double quotes in the manifest`;
+  }
+  return undefined;
 }
 
 /** The server quotes a value that is of another type than it should be, such as a password of digits only. */
@@ -427,39 +560,38 @@ function withoutSecrets({ kind }: Identity, said: string): string {
   );
 }
 
-function unknownKind(desired: DesiredObject): Refused {
+/** @param served a version of the kind that the server knows. */
+function unknownKind(desired: DesiredObject, served: string | undefined): Refused {
   const reason = `the server does not know ${desired.kind} of ${desired.apiVersion}`;
   const failure = new Failure({
     code: "api-refused",
     subject: subjectOf(desired),
     problem: `cannot be applied: ${reason}`,
-    hint: "apply the CustomResourceDefinition first, or in the same run",
+    hint:
+      served === undefined
+        ? "apply the CustomResourceDefinition first, or in the same run"
+        : `the server serves it as ${served}: write the object in that version`,
   });
   return { desired, isUnknownKind: true, reason, failure };
 }
 
+const Conflict = v.object({
+  details: v.object({
+    causes: v.array(
+      v.object({ reason: v.optional(v.string()), field: v.optional(v.string()), message: v.optional(v.string()) }),
+    ),
+  }),
+});
+
 /** `.data.a is managed by kubectl-edit`: each cause names a manager and a field. */
 function conflictsOf(body: JsonValue): string[] {
-  const { details } = body as { details?: { causes?: { reason: string; field: string; message: string }[] } };
-  return (details?.causes ?? [])
+  const parsed = v.safeParse(Conflict, body);
+  const causes = parsed.success ? parsed.output.details.causes : [];
+  return causes
     .filter(({ reason }) => reason === "FieldManagerConflict")
     .map(({ field, message }) => `${field}: ${message}`);
 }
 
 function subjectOf({ file, ...identity }: DesiredObject): string {
   return `${file}: ${describeIdentity(identity)}`;
-}
-
-function notGone(identity: Identity, live: JsonObject): Failure {
-  const { finalizers = [] } = metadataOf(live);
-  const own = finalizers.length === 0 ? [] : [`it waits for its finalizers ${finalizers.join(", ")}`];
-  // A namespace says so of what is in it.
-  const inside = isNamespace(identity) ? conditionsOf(live).filter(({ status }) => status === "True") : [];
-  const why = [...own, ...inside.map(({ message }) => message)].join("; ") || "it is still there";
-  return new Failure({
-    code: "not-gone",
-    subject: describeIdentity(identity),
-    problem: `is being deleted, but not gone in time: ${why}`,
-    hint: "whoever set the finalizer must remove it; --timeout waits longer",
-  });
 }

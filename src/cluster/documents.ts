@@ -1,4 +1,5 @@
 import { findJsonError } from "../system/json.ts";
+import { lastAtMost } from "../system/search.ts";
 import { parseJson, type JsonValue } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 import { numberOf } from "./yaml-scalar.ts";
@@ -167,6 +168,28 @@ function splitDocuments(text: string): { lines: string[]; index: number }[] {
 function refuseSeparator(line = ""): void {
   if (line.startsWith("---") && !/^---(?:[ \t]+#[^\r]*|[ \t]*)$/u.test(line)) {
     throw new Refusal(3, "nothing but a comment can stand behind ---");
+  }
+}
+
+/** The lines of a text, for many places in it. */
+export class Lines {
+  readonly #length: number;
+  /** Where each begins. */
+  readonly #starts = [0];
+
+  constructor(text: string) {
+    this.#length = text.length;
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", end + 1)) this.#starts.push(end + 1);
+  }
+
+  /** In UTF-16 units. */
+  offsetOf({ line, column }: Place): number {
+    return Math.min(this.#length, (this.#starts[line - 1] ?? this.#length) + column - 1);
+  }
+
+  placeOf(offset: number): Place {
+    const index = lastAtMost(this.#starts, offset);
+    return { line: index + 1, column: offset - (this.#starts[index] ?? 0) + 1 };
   }
 }
 

@@ -55,3 +55,28 @@ function isEqualNumber(a: number | bigint, b: number | bigint): boolean {
   // oxlint-disable-next-line eslint/eqeqeq -- compares what a number and a bigint mean
   return a == b || String(a) === String(b);
 }
+
+/** What is compared, written and merged level by level must not use up the stack; manifests have 50 levels at most. */
+const MOST_LEVELS = 500;
+
+/** Is a text in JSON nested deeper than any object of Kubernetes? Asked before it is read. */
+export function isTooDeep(text: string): boolean {
+  let depth = 0;
+  for (let index = 0; index < text.length; index++) {
+    const character = text[index];
+    if (character === '"') index = endOfString(text, index);
+    else if (character === "{" || character === "[") depth++;
+    else if (character === "}" || character === "]") depth--;
+    if (depth > MOST_LEVELS) return true;
+  }
+  return false;
+}
+
+/** Where the string that begins here ends. */
+function endOfString(text: string, start: number): number {
+  for (let index = start + 1; index < text.length; index++) {
+    if (text[index] === "\\") index++;
+    else if (text[index] === '"') return index;
+  }
+  return text.length;
+}

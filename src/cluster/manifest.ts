@@ -1,5 +1,5 @@
 import { Failure } from "../errors.ts";
-import { DocumentProblem, readDocuments, type Document } from "./documents.ts";
+import { DocumentProblem, readDocuments, type Document, type Place } from "./documents.ts";
 import type { JsonObject, JsonValue } from "./json.ts";
 
 /** A Kubernetes object of a manifest. */
@@ -30,15 +30,22 @@ export function decodeManifest(file: string, bytes: Uint8Array): string {
 /**
  * The objects of a manifest, YAML or JSON, read as kubectl reads them, in order and out of their lists. What kubectl
  * would read only in part or change is refused, and so are keys that are given twice.
+ *
+ * @param originOf where a place of the text is in the file, for messages.
  */
-export function parseManifest(file: string, text: string): ManifestObject[] {
+export function parseManifest(
+  file: string,
+  text: string,
+  originOf: (place: Place) => Place = (place) => place,
+): ManifestObject[] {
   try {
-    return readDocuments(text.replace(/^\uFEFF/u, "")).flatMap((document) =>
-      objectsOf(file, document).map((value) => toManifestObject(file, value, document.line)),
-    );
+    return readDocuments(text.replace(/^\uFEFF/u, "")).flatMap(({ value, line: at }) => {
+      const { line } = originOf({ line: at, column: 1 });
+      return objectsOf(file, { value, line }).map((object) => toManifestObject(file, object, line));
+    });
   } catch (error) {
     if (!(error instanceof DocumentProblem)) throw error;
-    const { line, column } = error.place;
+    const { line, column } = originOf(error.place);
     throw invalid(
       file,
       `line ${line}, column ${column}: ${error.message}`,

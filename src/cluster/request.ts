@@ -1,11 +1,11 @@
 /** One request to the Kubernetes API, raw: nothing of an object is lost or reshaped on our side. */
 import * as http from "node:http";
-import * as https from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Failure, Interrupted, reasonOf, throwIfInterrupted } from "../errors.ts";
-import type { Access } from "./access.ts";
-import { parseJson, stringifyJson, type JsonValue } from "./json.ts";
+import type { Access, Credentials } from "./access.ts";
+import { connect } from "./connection.ts";
+import { isTooDeep, parseJson, stringifyJson, type JsonValue } from "./json.ts";
 
 export interface ApiRequest {
   method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -13,30 +13,57 @@ export interface ApiRequest {
   query?: Record<string, string>;
   body?: JsonValue;
   contentType?: string;
+  /** How large the answer may be, bytes; that of an object if not given. */
+  limit?: number;
 }
 
 export interface ApiResponse {
   status: number;
   /** A Status object where it failed; text that is no JSON as it is. */
   body: JsonValue;
+  /** What the server warns of: deprecations, Pod Security. */
+  warnings: string[];
 }
+
+interface Answer extends ApiResponse {
+  /** Seconds. */
+  retryAfter?: number | undefined;
+}
+
+const MIB = 1024 * 1024;
+
+/** How large an answer may be, in bytes. */
+export const ANSWER_LIMITS = {
+  /** etcd takes 1.5 MiB, most of which may be characters that are six times as long in JSON. */
+  object: 8 * MIB,
+  /** The kinds of a group: those of Kubernetes have 20 KiB, ten thousand have 4 MiB. */
+  discovery: 16 * MIB,
+} as const;
 
 /** An attempt that is not answered is given up after this, so that a connection which is half open is noticed. */
 const READ_MS = 15_000;
 /** The same for what goes by admission webhooks, one of which may take 30 seconds before it is ignored. */
 const WRITE_MS = 40_000;
-/** What every attempt may take, also when the run's time is over: undoing is tried at least once. */
+/** What every attempt may take, even if the run's time is over: undoing is tried at least once. */
 const SHORTEST_ATTEMPT_MS = 2_000;
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5_000;
+/** The longest time that a timer takes; beyond it would end at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** More warnings, and longer ones, nobody reads. */
+const MOST_WARNINGS = 10;
+const LONGEST_WARNING = 1000;
+/** What is shorter than any secret stands in every message. */
+const SHORTEST_SECRET = 4;
 
 /** The API for the time of one run. */
 export class Api {
   readonly access: Access;
   readonly #deadline: number;
   #signal: AbortSignal;
+  #secrets = new Set<string>();
 
-  /** @param deadline milliseconds since the epoch; until then, what may pass is tried again. */
+  /** @param deadline by the clock of `performance.now()`; until then, what may pass is tried again. */
   constructor(access: Access, deadline: number, signal: AbortSignal) {
     this.access = access;
     this.#deadline = deadline;
@@ -45,7 +72,11 @@ export class Api {
 
   /** Is there no time left? */
   get expired(): boolean {
-    return Date.now() >= this.#deadline;
+    return this.#left <= 0;
+  }
+
+  get #left(): number {
+    return Math.max(0, this.#deadline - performance.now());
   }
 
   throwIfInterrupted(): void {
@@ -57,12 +88,17 @@ export class Api {
     this.#signal = new AbortController().signal;
   }
 
+  /** What the API says, without the credentials that it may repeat. */
+  redact(text: string): string {
+    return Array.from(this.#secrets).reduce((shown, secret) => shown.replaceAll(secret, "***"), text);
+  }
+
   /**
    * Sends a request until it is answered. Connection errors, 429 and 5xx are tried again, at growing and jittered
    * intervals or when the server says; every request of ours may be repeated. One that changes something is not
    * interrupted once it has been sent: what became of it must be known.
    *
-   * @throws Failure `api-unreachable`; Interrupted.
+   * @throws Failure `api-unreachable`, `answer-too-large`, `kubeconfig-invalid`, `credentials-failed`; Interrupted.
    */
   async request(request: ApiRequest): Promise<ApiResponse> {
     this.throwIfInterrupted();
@@ -76,6 +112,7 @@ export class Api {
       } else if (answer.status === 401 && !refreshed) {
         // The token may just have been replaced; credentials are read for each attempt.
         refreshed = true;
+        this.access.refused();
       } else if (!isPassing(answer) || this.expired) return answer;
       await this.#pause(signal, attempt, answer instanceof Error ? undefined : answer.retryAfter);
     }
@@ -86,36 +123,87 @@ export class Api {
     await this.#pause(this.#signal, attempt);
   }
 
-  async #pause(signal: AbortSignal, attempt: number, seconds?: number): Promise<void> {
+  /** @param seconds what the server asks for: it may ask for more patience, not for less. */
+  async #pause(signal: AbortSignal, attempt: number, seconds = 0): Promise<void> {
     const backoff = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt) * (0.5 + Math.random());
-    const wanted = seconds === undefined ? backoff : seconds * 1000 + Math.random() * FIRST_PAUSE_MS;
-    const left = Math.max(0, this.#deadline - Date.now());
-    await sleep(Math.min(wanted, left), undefined, { signal }).catch(() => undefined);
+    const wanted = Math.max(backoff, seconds * 1000 + Math.random() * FIRST_PAUSE_MS);
+    await sleep(Math.min(wanted, this.#left, LONGEST_TIMER_MS), undefined, { signal }).catch(() => undefined);
     throwIfInterrupted(signal);
   }
 
-  async #attempt(request: ApiRequest, signal: AbortSignal): Promise<(ApiResponse & { retryAfter?: number }) | Error> {
+  async #attempt(request: ApiRequest, signal: AbortSignal): Promise<Answer | Error> {
     const longest = request.method === "GET" ? READ_MS : WRITE_MS;
-    const patience = Math.max(SHORTEST_ATTEMPT_MS, Math.min(longest, this.#deadline - Date.now()));
+    const left = Math.min(LONGEST_TIMER_MS, Math.max(SHORTEST_ATTEMPT_MS, this.#left));
     try {
-      return await send(this.access, request, AbortSignal.any([signal, AbortSignal.timeout(patience)]));
+      using patience = deadlineIn(left, this.#signal);
+      const credentials = await this.access.credentials(patience.signal);
+      for (const secret of credentials.secrets) if (secret.length >= SHORTEST_SECRET) this.#secrets.add(secret);
+      using attempt = deadlineIn(Math.min(longest, Math.max(SHORTEST_ATTEMPT_MS, this.#left)), signal);
+      const answer = await send(this.access.server, credentials, request, attempt.signal);
+      const warnings = answer.warnings.map((warning) => this.redact(warning));
+      return { ...answer, warnings, body: answer.status < 300 ? answer.body : this.#redacted(answer.body) };
     } catch (error) {
       if (error instanceof Failure || error instanceof Interrupted) throw error;
-      return error as Error;
+      // The reason of the run's signal is a name.
+      if (!(error instanceof Error)) throwIfInterrupted(this.#signal);
+      return error instanceof Error ? error : new Error(String(error));
     }
   }
 
+  #redacted(value: JsonValue): JsonValue {
+    if (typeof value === "string") return this.redact(value);
+    if (typeof value !== "object" || value === null) return value;
+    if (Array.isArray(value)) return value.map((item) => this.#redacted(item));
+    return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, this.#redacted(part)]));
+  }
+
   #unreachable(error: Error): Failure {
-    const why = error.name === "TimeoutError" ? "no answer in time" : reasonOf(error);
     return new Failure({
       code: "api-unreachable",
       subject: this.access.server.origin,
-      problem: `the Kubernetes API cannot be reached: ${why}`,
+      problem: `the Kubernetes API cannot be reached: ${this.redact(reasonOfConnection(error))}`,
       hint: "look at the address and the certificate in the kubeconfig, and at the network between here and there; --timeout gives it more time",
       cause: error,
     });
   }
 }
+
+/** A signal that is aborted after a time, or with another; its timer ends with the block. */
+function deadlineIn(milliseconds: number, signal: AbortSignal): Disposable & { signal: AbortSignal } {
+  const controller = new AbortController();
+  const timer = setTimeout(() => {
+    controller.abort(new DOMException("no answer in time", "TimeoutError"));
+  }, milliseconds);
+  const onAbort = (): void => {
+    controller.abort(signal.reason);
+  };
+  signal.addEventListener("abort", onAbort);
+  if (signal.aborted) onAbort();
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
+    },
+  };
+}
+
+/** Node's own words for a certificate that is not trusted end with advice for Node.js. */
+function reasonOfConnection(error: Error): string {
+  const [first] = error instanceof AggregateError ? (error.errors as Error[]) : [error];
+  const { code = "" } = first as NodeJS.ErrnoException;
+  const known = TLS_REASONS.find(([codes]) => codes.test(code))?.[1];
+  return known ?? reasonOf(first ?? error);
+}
+
+const TLS_REASONS: readonly [codes: RegExp, reason: string][] = [
+  [
+    /^(?:UNABLE_TO_(?:VERIFY|GET_ISSUER)|SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED)/u,
+    "its certificate is signed by an authority that is not trusted: the kubeconfig's certificate-authority, or the system's where it names none",
+  ],
+  [/^CERT_HAS_EXPIRED$/u, "its certificate has expired"],
+  [/^CERT_NOT_YET_VALID$/u, "its certificate is not valid yet: look at the clock"],
+];
 
 function isChange({ method, query }: ApiRequest): boolean {
   return method !== "GET" && query?.["dryRun"] === undefined;
@@ -134,50 +222,103 @@ function isPassing({ status, body }: ApiResponse): boolean {
 }
 
 async function send(
-  access: Access,
-  { method, path, query = {}, body, contentType = "application/json" }: ApiRequest,
+  server: URL,
+  credentials: Credentials,
+  { method, path, query = {}, body, contentType = "application/json", limit = ANSWER_LIMITS.object }: ApiRequest,
   signal: AbortSignal,
-): Promise<ApiResponse & { retryAfter?: number }> {
-  const url = new URL(access.server);
+): Promise<Answer> {
+  const url = new URL(server);
   url.pathname = `${url.pathname.replace(/\/$/u, "")}${path}`;
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
-  const options = await access.options();
   const payload = body === undefined ? undefined : stringifyJson(body);
   const headers = {
-    ...(options.headers as http.OutgoingHttpHeaders),
+    ...credentials.headers,
     Accept: "application/json",
     "User-Agent": "cni-node",
     ...(payload === undefined ? {} : { "Content-Type": contentType, "Content-Length": Buffer.byteLength(payload) }),
   };
+  const socket = await connect(server, credentials.route, signal);
+  try {
+    const options = { host: url.hostname, path: `${url.pathname}${url.search}`, method };
+    const sent = http.request({ ...options, headers: { Host: url.host, ...headers }, createConnection: () => socket });
+    const response = await responseTo(sent, payload, signal);
+    const text = await readBody(response, limit, `${method} ${url.origin}${url.pathname}`);
+    const status = response.statusCode ?? 0;
+    const answer = parsed(text);
+    if (status < 300 && (typeof answer !== "object" || answer === null)) {
+      throw new Error("the answer is no Kubernetes object");
+    }
+    const { "retry-after": retryAfter, warning = "" } = response.headers;
+    return { status, body: answer, warnings: warningsIn(warning), retryAfter: secondsOf(retryAfter) };
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** The connection ends with the signal, and with it the answer that comes on it. */
+async function responseTo(
+  sent: http.ClientRequest,
+  payload: string | undefined,
+  signal: AbortSignal,
+): Promise<http.IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const client = url.protocol === "http:" ? http : https;
-    const sent = client.request(url, { ...options, method, headers, signal }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on("data", (chunk: Buffer) => chunks.push(chunk));
-      response.on("error", reject);
-      response.on("end", () => {
-        if (!response.complete) return reject(new Error("the answer was cut off"));
-        const retryAfter = Number(response.headers["retry-after"]);
-        const status = response.statusCode ?? 0;
-        const answer = parsed(Buffer.concat(chunks).toString("utf8"));
-        if (status < 300 && (typeof answer !== "object" || answer === null)) {
-          return reject(new Error("the answer is no Kubernetes object"));
-        }
-        resolve({
-          status,
-          body: answer,
-          ...(Number.isFinite(retryAfter) && response.headers["retry-after"] !== undefined ? { retryAfter } : {}),
-        });
-      });
+    signal.addEventListener("abort", () => sent.destroy(new Error("given up")), { once: true });
+    if (signal.aborted) sent.destroy();
+    sent.on("error", reject);
+    sent.on("upgrade", (_, socket) => {
+      socket.destroy();
+      reject(new Error("the answer is no Kubernetes object"));
     });
-    sent.on("error", (error) => reject(signal.aborted ? (signal.reason as Error) : error));
+    sent.on("response", (response) => {
+      response.on("error", reject);
+      resolve(response);
+    });
     sent.end(payload);
   });
 }
 
+/** The whole answer, unless it is larger than it may be. */
+async function readBody(response: http.IncomingMessage, limit: number, subject: string): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > limit) throw tooLarge(subject, limit);
+    chunks.push(chunk);
+  }
+  if (!response.complete) throw new Error("the answer was cut off");
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function tooLarge(subject: string, limit: number): Failure {
+  return new Failure({
+    code: "answer-too-large",
+    subject,
+    problem: `the answer is larger than ${limit / MIB} MiB`,
+    hint: "no API server of Kubernetes answers so: look at what stands at this address, and at the object with kubectl",
+  });
+}
+
+/** The texts of `299 - "text"`, of which there may be several with commas between. */
+function warningsIn(header: string): string[] {
+  return Array.from(header.matchAll(/\b299 \S+ "((?:[^"\\]|\\.)*)"/gu), ([, text = ""]) =>
+    text.replaceAll(/\\(.)/gu, "$1"),
+  )
+    .slice(0, MOST_WARNINGS)
+    .map((text) => text.slice(0, LONGEST_WARNING));
+}
+
+/** Whole seconds, as the API server says it; anything else is as good as nothing. */
+function secondsOf(retryAfter: string | undefined): number | undefined {
+  return retryAfter !== undefined && /^\d{1,9}$/u.test(retryAfter) ? Number(retryAfter) : undefined;
+}
+
+/** Text that is no JSON, or nested deeper than anything of Kubernetes, as it is. */
 function parsed(text: string): JsonValue {
   try {
-    return parseJson(text);
+    return isTooDeep(text) ? text : parseJson(text);
   } catch {
     return text;
   }

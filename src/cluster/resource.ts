@@ -1,7 +1,10 @@
 /** What the server calls a kind, and where its objects are. */
+import * as v from "valibot";
+
 import { Failure } from "../errors.ts";
-import type { JsonValue } from "./json.ts";
-import type { Api, ApiResponse } from "./request.ts";
+import type { JsonObject, JsonValue } from "./json.ts";
+import { isServerObject } from "./object.ts";
+import { ANSWER_LIMITS, type Api, type ApiResponse } from "./request.ts";
 
 /** An object by what it is, not by what it holds. */
 export type Identity = {
@@ -40,12 +43,31 @@ function groupOf(apiVersion: string): string {
 /** What every API server serves. */
 const CORE = "v1";
 
-/** An entry of an APIResourceList. */
-interface ServedResource {
-  name: string;
-  kind: string;
-  namespaced: boolean;
-}
+/** What is relied upon of an APIResourceList; names with a slash are subresources. */
+const ServedResources = v.object({
+  resources: v.array(
+    v.object({
+      name: v.pipe(v.string(), v.regex(/^[\w.-]+(?:\/[\w./-]+)?$/u)),
+      kind: v.string(),
+      namespaced: v.boolean(),
+    }),
+  ),
+});
+
+const ServedGroup = v.object({ versions: v.array(v.object({ groupVersion: v.string() })) });
+
+/** Kinds that have left their group. */
+const MOVED: Record<string, Record<string, string>> = {
+  extensions: {
+    DaemonSet: "apps",
+    Deployment: "apps",
+    ReplicaSet: "apps",
+    Ingress: "networking.k8s.io",
+    NetworkPolicy: "networking.k8s.io",
+  },
+};
+
+type ServedResource = v.InferOutput<typeof ServedResources>["resources"][number];
 
 /** The kinds of a server, asked for by group and version as they are needed. */
 export class Discovery {
@@ -64,17 +86,41 @@ export class Discovery {
     return { group: groupOf(apiVersion), name: resource.name, namespaced: resource.namespaced };
   }
 
+  /** A version that is served of a kind that `find` does not find; undefined: the kind is not served at all. */
+  async findVersion({ apiVersion, kind }: Identity): Promise<string | undefined> {
+    const own = groupOf(apiVersion);
+    const group = MOVED[own]?.[kind] ?? own;
+    for (const version of group === "" ? [] : await this.#versionsOf(group)) {
+      if ((await this.find({ apiVersion: version, kind, name: "" })) !== undefined) return version;
+    }
+    return undefined;
+  }
+
+  async #versionsOf(group: string): Promise<string[]> {
+    const path = pathOfVersion(`${group}/`).replace(/\/$/u, "");
+    const response = await this.#api.request({ method: "GET", path, limit: ANSWER_LIMITS.discovery });
+    if (response.status === 404) return [];
+    if (response.status !== 200) throw apiFailure(group, "cannot be looked up", response);
+    const parsed = v.safeParse(ServedGroup, response.body);
+    if (!parsed.success) throw wrongShape(group, "a group of kinds");
+    return parsed.output.versions.map(({ groupVersion }) => groupVersion);
+  }
+
   async #ask(apiVersion: string): Promise<ServedResource[]> {
-    const response = await this.#api.request({ method: "GET", path: pathOfVersion(apiVersion) });
+    const response = await this.#api.request({
+      method: "GET",
+      path: pathOfVersion(apiVersion),
+      limit: ANSWER_LIMITS.discovery,
+    });
     if (response.status === 404 && apiVersion !== CORE) {
       // Whatever stands in the API's place may know nothing at all; then nothing is said of the kind.
       if (!this.#known.has(CORE)) await this.#ask(CORE);
       return [];
     }
     if (response.status !== 200) throw apiFailure(apiVersion, "cannot be looked up", response);
-    const { resources = [] } = response.body as { resources?: ServedResource[] };
-    // Those with a slash are subresources.
-    const served = resources.filter((resource) => !resource.name.includes("/"));
+    const parsed = v.safeParse(ServedResources, response.body);
+    if (!parsed.success) throw wrongShape(apiVersion, "a list of kinds");
+    const served = parsed.output.resources.filter(({ name }) => !name.includes("/"));
     this.#known.set(apiVersion, served);
     return served;
   }
@@ -111,6 +157,25 @@ function segmentOf(name: string): string {
   });
 }
 
+/**
+ * The object that the API has answered with.
+ *
+ * @throws Failure `answer-invalid`.
+ */
+export function objectIn({ body }: ApiResponse, subject: string): JsonObject {
+  if (isServerObject(body)) return body;
+  throw wrongShape(subject, "an object of Kubernetes");
+}
+
+function wrongShape(subject: string, what: string): Failure {
+  return new Failure({
+    code: "answer-invalid",
+    subject,
+    problem: `the answer of the API is not ${what}`,
+    hint: "look at what stands at the address of the API: a server of Kubernetes does not answer so",
+  });
+}
+
 /** Something that the API said no to, in its own words, with what can be done about it. */
 export function apiFailure(subject: string, attempt: string, response: ApiResponse, hint?: string): Failure {
   const { status, body } = response;
@@ -132,6 +197,7 @@ const HINTS: Record<number, string> = {
   401: "the credentials are not valid or have expired: look at the kubeconfig or the service account",
   403: "grant it to the service account or user that cni-node runs as",
   404: "apply what is not there first, or in the same run; if it is there, look at the address in the kubeconfig",
+  503: "look at kubectl get apiservices for one that is not available, and at the server that it names; --timeout gives it more time",
 };
 
 /** The rule that a Role or ClusterRole needs. */

@@ -1,5 +1,6 @@
 import { Composer, Lexer, Parser, type CST, type ParsedNode } from "yaml";
 
+import { lastAtMost } from "../system/search.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Null: there is nothing, which means null. */
@@ -87,6 +88,27 @@ function findCutQuote(text: string): { start: number; end: number | undefined } 
     if (!MARKS.has(lexeme)) start += lexeme.length;
   }
   return undefined;
+}
+
+/** Is this offset of a text in a comment? A text that is no YAML has none. */
+export function commentsIn(text: string): (offset: number) => boolean {
+  const starts: number[] = [];
+  const ends: number[] = [];
+  let start = 0;
+  let isText = false;
+  for (const lexeme of new Lexer().lex(text)) {
+    if (MARKS.has(lexeme)) {
+      isText = lexeme === TEXT_MARK;
+      continue;
+    }
+    if (!isText && lexeme.startsWith("#")) {
+      starts.push(start);
+      ends.push(start + lexeme.length);
+    }
+    start += lexeme.length;
+    isText = false;
+  }
+  return (offset) => offset < (ends[lastAtMost(starts, offset)] ?? 0);
 }
 
 /** Where the quotes that begin here end. */

@@ -1,3 +1,4 @@
+import { lastAtMost } from "../system/search.ts";
 import { placesOf, type Place } from "./pointer.ts";
 
 /** A text whose variables have been replaced by their values. */
@@ -5,6 +6,8 @@ export interface Substituted {
   text: string;
   /** The variables without a value, which became nothing, in order of appearance. */
   missing: (Place & { name: string })[];
+  /** Where an offset in `text` comes from; of a value: where the variable stands. */
+  originalOffset: (offset: number) => number;
 }
 
 /** GNU envsubst: `$NAME` and `${NAME}`, and nothing else of the shell. */
@@ -20,15 +23,29 @@ export function substituteVariables(
   only?: ReadonlySet<string>,
 ): Substituted {
   const missing: Substituted["missing"] = [];
+  /** Where each value begins in the new text. */
+  const starts: number[] = [];
+  /** The same, and its reference and what follows it in the old one. */
+  const values: { start: number; length: number; reference: number; after: number }[] = [];
+  let growth = 0;
   const placeOf = placesOf(text);
   const substituted = text.replaceAll(VARIABLE, (reference, plain?: string, braced?: string, offset = 0) => {
     const name = plain ?? braced ?? "";
     if (only?.has(name) === false) return reference;
     const value = valueOf(name);
     if (value === undefined) missing.push({ name, ...placeOf(offset) });
+    const { length } = value ?? "";
+    starts.push(offset + growth);
+    values.push({ start: offset + growth, length, reference: offset, after: offset + reference.length });
+    growth += length - reference.length;
     return value ?? "";
   });
-  return { text: substituted, missing };
+  const originalOffset = (offset: number): number => {
+    const last = values[lastAtMost(starts, offset)];
+    if (last === undefined) return offset;
+    return offset < last.start + last.length ? last.reference : last.after + offset - last.start - last.length;
+  };
+  return { text: substituted, missing, originalOffset };
 }
 
 /** The variables that a SHELL-FORMAT of GNU envsubst mentions: `$A ${B}`. */

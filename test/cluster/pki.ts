@@ -1,11 +1,17 @@
 /** A certificate authority and what it signs, with openssl. */
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
 const execute = promisify(execFile);
+
+const PROGRAM = "openssl";
+
+/** Why nothing can be signed here; false: it can. Never a reason in CI. */
+export const cannotSign: string | false =
+  process.env["CI"] !== "true" && spawnSync(PROGRAM, ["version"]).error ? `${PROGRAM} is missing` : false;
 
 /** The paths of a certificate and of its key. */
 export interface Identity {
@@ -73,7 +79,7 @@ export class CertificateAuthority {
     const paths = this.#paths(name);
     const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
     const files = ["-keyout", paths.key, "-out", paths.certificate];
-    await execute("openssl", ["req", "-x509", ...newKey, ...files, "-days", "1", "-subj", subject, ...words]);
+    await execute(PROGRAM, ["req", "-x509", ...newKey, ...files, "-days", "1", "-subj", subject, ...words]);
     return paths;
   }
 

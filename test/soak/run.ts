@@ -1,10 +1,20 @@
 /** The long forms of the reliability tests (`make soak`): what was tried, and what was seen. */
 import { randomKills, randomTerminations, type SignalFigures } from "../helpers/crash.ts";
 import { COUNTS } from "./counts.ts";
+import { fuzzAnswers, fuzzFiles } from "./fuzz.ts";
 import { executors, readers, watchers } from "./observers.ts";
 import { races } from "./races.ts";
 
-const { kills, terminations, races: rounds, readReinstalls, executeReinstalls, watchedRuns } = COUNTS.long;
+const {
+  kills,
+  terminations,
+  races: rounds,
+  readReinstalls,
+  executeReinstalls,
+  watchedRuns,
+  fuzzedFiles,
+  fuzzedAnswers,
+} = COUNTS.long;
 
 /** A trial: its name, what it does, and its figures in words. */
 const TRIALS: Record<string, () => Promise<{ words: string; violations: string[] }>> = {
@@ -19,6 +29,8 @@ const TRIALS: Record<string, () => Promise<{ words: string; violations: string[]
   },
   readers: async () => describeObservers("reads", await readers(readReinstalls)),
   executors: async () => describeObservers("executions", await executors(executeReinstalls)),
+  "made-up files": async () => fuzzed(fuzzedFiles, fuzzFiles),
+  "made-up API answers": async () => fuzzed(fuzzedAnswers, fuzzAnswers),
   watchers: async () => describeObservers("events", await watchers(watchedRuns)),
 };
 
@@ -30,6 +42,18 @@ for (const [name, trial] of Object.entries(TRIALS)) {
   broken += violations.length;
 }
 process.exitCode = broken === 0 ? 0 : 1;
+
+async function fuzzed(
+  runs: number,
+  fuzz: (runs: number) => Promise<void>,
+): Promise<{ words: string; violations: string[] }> {
+  try {
+    await fuzz(runs);
+    return { words: `${shown(runs)} trials`, violations: [] };
+  } catch (error) {
+    return { words: `${shown(runs)} trials at most`, violations: [(error as Error).message] };
+  }
+}
 
 function describeSignals(figures: SignalFigures): { words: string; violations: string[] } {
   const { trials, killed, untouched, halfway, complete, finished, violations } = figures;

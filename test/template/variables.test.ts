@@ -23,6 +23,11 @@ function valueOf(name: string): string | undefined {
   return Object.hasOwn(VALUES, name) ? VALUES[name] : undefined;
 }
 
+function substituted(...given: Parameters<typeof substituteVariables>): object {
+  const { text, missing } = substituteVariables(...given);
+  return { text, missing };
+}
+
 describe("variables are substituted as GNU envsubst does", () => {
   const cases: [text: string, substituted: string][] = [
     ["$A", "a value"],
@@ -79,17 +84,17 @@ describe("a SHELL-FORMAT", () => {
   });
 
   test("leaves the other variables as they are, and does not miss them", () => {
-    assert.deepEqual(substituteVariables("$A ${A} $HOME ${X}", valueOf, new Set(["A"])), {
+    assert.deepEqual(substituted("$A ${A} $HOME ${X}", valueOf, new Set(["A"])), {
       text: "a value a value $HOME ${X}",
       missing: [],
     });
-    assert.deepEqual(substituteVariables("$A $X", valueOf, new Set()), { text: "$A $X", missing: [] });
+    assert.deepEqual(substituted("$A $X", valueOf, new Set()), { text: "$A $X", missing: [] });
   });
 });
 
 describe("a variable without a value", () => {
   test("becomes nothing, and is told with its place, each time", () => {
-    assert.deepEqual(substituteVariables("a: $X\n$A ${Y}\r\n\n  é\u{1f600}$X$Y", valueOf), {
+    assert.deepEqual(substituted("a: $X\n$A ${Y}\r\n\n  é\u{1f600}$X$Y", valueOf), {
       text: "a: \na value \r\n\n  é\u{1f600}",
       missing: [
         { name: "X", line: 1, column: 4 },
@@ -132,7 +137,7 @@ test("a text without variables stays as it is, and no value is asked for", () =>
     fc.property(fc.string({ unit: "binary" }), (text) => {
       fc.pre(!/\$[{A-Za-z_]/u.test(text));
       assert.deepEqual(
-        substituteVariables(text, () => assert.fail()),
+        substituted(text, () => assert.fail()),
         { text, missing: [] },
       );
     }),
@@ -178,3 +183,10 @@ function gnuEnvsubst(texts: readonly string[], ...format: string[]): string[] {
   assert.equal(status, 0, error?.message ?? stderr);
   return stdout.split(between);
 }
+
+test("M7: every place of the new text is known in the old one, a value by its variable", () => {
+  const { text, originalOffset } = substituteVariables("a $LINES b\n${A}$X c", valueOf);
+  assert.equal(text, "a 1\n 2\n b\na value c");
+  const origins = Array.from(text, (_, offset) => originalOffset(offset));
+  assert.deepEqual(origins, [0, 1, 2, 2, 2, 2, 2, 8, 9, 10, 11, 11, 11, 11, 11, 11, 11, 17, 18]);
+});

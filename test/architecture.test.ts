@@ -19,6 +19,7 @@ const LAYERS = [
   ["host/", "template/", "cni/", "cluster/", "cri/"],
   ["system/"],
   ["errors.ts", "world.ts", "finding.ts", "secrets.ts"],
+  ["secrets/"],
 ];
 
 /** Modules that decide and never touch a file: pure core, effects at the edge. */
@@ -49,6 +50,9 @@ const PURE = [
   "diff.ts",
   "trace.ts",
   "secrets.ts",
+  "secrets/names.ts",
+  "secrets/prose.ts",
+  "secrets/tree.ts",
   "options.ts",
   "system/json.ts",
   "system/text.ts",

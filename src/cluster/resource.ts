@@ -1,5 +1,6 @@
 /** What the server calls a kind, and where its objects are. */
 import { Failure } from "../errors.ts";
+import { mask } from "../secrets.ts";
 import type { JsonValue } from "./json.ts";
 import type { Api, ApiResponse } from "./request.ts";
 
@@ -143,5 +144,5 @@ export function ruleFor(verbs: readonly string[], { group, name }: Resource, obj
 /** The message of a Status object. */
 export function messageOf(body: JsonValue): string | undefined {
   const message = typeof body === "object" && body !== null && !Array.isArray(body) ? body["message"] : undefined;
-  return typeof message === "string" && message !== "" ? message : undefined;
+  return typeof message === "string" && message !== "" ? mask(message) : undefined;
 }

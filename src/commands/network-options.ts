@@ -13,6 +13,7 @@ import { findPlace, pathOnHost, seen, type Place } from "../network/place.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { Target } from "../network/target.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
+import { printMessage } from "../report.ts";
 import { formatCall } from "../trace.ts";
 import type { World } from "../world.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
@@ -111,7 +112,7 @@ export function operatorOf(texts: OptionTexts, world: World): Operator & Places 
     lockTimeoutMs: durationOf(texts, "lock-timeout"),
     signal: world.signal,
     onWait: (what) => {
-      world.stderr(`cni-node: waiting for ${what}\n`);
+      printMessage(world, `waiting for ${what}`);
     },
   };
 }
@@ -160,7 +161,7 @@ export async function networkOf(
     if (!(error instanceof Failure)) throw error;
     const its = recallNetwork(remembered(network));
     if (its === undefined) throw error;
-    world.stderr(`cni-node: warning: ${error.message}: it is used as it was when the container was added\n`);
+    printMessage(world, `warning: ${error.message}: it is used as it was when the container was added`);
     return its;
   }
 }

@@ -235,8 +235,10 @@ function parse(argv: readonly string[], env: World["env"]): Parsed {
 
 /** Commander's own message, in the form of ours. */
 function usageFailure(error: CommanderError): Failure {
-  const [problem = "", suggestion] = error.message.replace(/^error: /u, "").split("\n");
-  const hint = suggestion?.replace(/^\(Did you mean (.*)\?\)$/u, "did you mean $1?");
+  const message = error.message.replace(/^error: /u, "");
+  const [suggestion, nearest] = /\n\(Did you mean (.*)\?\)$/u.exec(message) ?? [];
+  const problem = message.slice(0, message.length - (suggestion?.length ?? 0));
+  const hint = nearest === undefined ? undefined : `did you mean ${nearest}?`;
   if (error.code === "commander.unknownCommand") return commandFailure(problem, hint);
   return new Failure({
     code: "usage",

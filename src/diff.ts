@@ -32,8 +32,9 @@ function spread(text: string): string {
 function spreadLine(line: string): string | undefined {
   const member = line.trim().replace(/,$/u, "");
   if (!member.startsWith('"') || !member.endsWith('"') || !member.includes(String.raw`\n`)) return undefined;
-  const [[key = "", content] = []] = membersOf(`{${member}}`) ?? membersOf(`{"": ${member}}`) ?? [];
-  if (content?.includes("\n") !== true) return undefined;
+  const [found] = membersOf(`{${member}}`) ?? membersOf(`{"": ${member}}`) ?? [];
+  if (found?.[1].includes("\n") !== true) return undefined;
+  const [key, content] = found;
   const indent = line.slice(0, line.indexOf('"'));
   const endsLine = content.endsWith("\n");
   const lines = (endsLine ? content.slice(0, -1) : content).split("\n");

@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 
 import { lockDirectory } from "../src/host/lock.ts";
 import { durationOf, environmentName, OPTIONS, type OptionName } from "../src/options.ts";
+import { visible } from "../src/system/text.ts";
 import { BUNDLE, conflist, contentsOf, endOf, TestNode, until, type Ran } from "./helpers/node.ts";
 
 /** A node with plugins and a configuration in the image. */
@@ -365,7 +366,7 @@ describe("names that are no names are refused, whatever is done with them", () =
       ]) {
         const said = await refused([argv[0] as string, `--${argv[1] as string}=bridge,${name}`]);
         assert.ok(
-          said.startsWith(`cni-node: --${argv[1] as string}: ${JSON.stringify(name)} is no asset name: it `),
+          said.startsWith(`cni-node: --${argv[1] as string}: ${visible(JSON.stringify(name))} is no asset name: it `),
           said,
         );
       }

@@ -6,6 +6,7 @@ import * as v from "valibot";
 import { askVersion, PluginError } from "../cni/invoke.ts";
 import { Failure, isSystemError, reasonOf, systemFailure } from "../errors.ts";
 import { digestOf, replaceDurably } from "../host/disk.ts";
+import { shellWord } from "../system/text.ts";
 
 const Entry = v.looseObject({
   name: v.string(),
@@ -52,7 +53,7 @@ export function readCatalogue(source: string): Catalogue | undefined {
       code: "catalogue-invalid",
       subject: path,
       problem: `is no catalogue of plugins: ${reasonOf(error)}`,
-      hint: `cni-node catalogue --plugin-source=${source} writes it anew`,
+      hint: `cni-node catalogue --plugin-source=${shellWord(source)} writes it anew`,
       cause: error,
     });
   }

@@ -17,6 +17,7 @@ import { printMessage } from "../report.ts";
 import { formatCall } from "../trace.ts";
 import type { World } from "../world.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
+import { shellWord } from "../system/text.ts";
 
 /** Where plugins find iptables and the like, whatever PATH this process has. */
 const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -85,7 +86,7 @@ export function operatorOf(texts: OptionTexts, world: World): Operator & Places 
       code: "mount-missing",
       subject: "/var/lib/cni",
       problem: "the host's directory of attachments is not mounted in this container",
-      hint: `mount it: docker run -v /var/lib/cni:${join(resolve(textOf(texts, "host-root")), "var/lib/cni")}`,
+      hint: `mount it: docker run -v ${shellWord(`/var/lib/cni:${join(resolve(textOf(texts, "host-root")), "var/lib/cni")}`)}`,
     });
   }
   const { PATH = "", ...env } = world.env;

@@ -4,7 +4,7 @@ import { constants } from "node:os";
 import type { StepResult } from "./apply/plan.ts";
 import { CniError } from "./cni/error.ts";
 import { Failure, Interrupted } from "./errors.ts";
-import { maskTokens } from "./secrets.ts";
+import { maskTokens } from "./secrets/prose.ts";
 import { visible, visibleLines } from "./system/text.ts";
 import type { Ending, World } from "./world.ts";
 

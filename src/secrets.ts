@@ -13,7 +13,6 @@ import { HIDDEN, isShownShortValue, maskProse, quotedJson } from "./secrets/pros
 import { jsonTree, yamlTrees, type Tree } from "./secrets/tree.ts";
 
 export { isSecret } from "./secrets/names.ts";
-export { maskTokens } from "./secrets/prose.ts";
 
 /** More than anybody reads, and than a configuration or object may have. */
 const MOST_LENGTH = 4 * 1024 * 1024;

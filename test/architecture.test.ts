@@ -8,6 +8,7 @@ const source = fileURLToPath(new URL("../src", import.meta.url));
 
 /** From the edge to the core (docs/architecture.md). A file imports from its own folder and from later layers only. */
 const LAYERS = [
+  ["launch.ts"],
   ["main.ts"],
   ["cli.ts"],
   ["commands/", "cnitool.ts"],

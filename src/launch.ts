@@ -1,26 +1,20 @@
 /**
  * What is started: loads the program, by the Node.js that it needs. This file is read by any Node.js, so that it has no
- * words which an old one does not know.
+ * words which an old one does not know; and it imports nothing before it must, for signals are not handled yet.
  */
-import { spawn } from "node:child_process";
-import { existsSync, realpathSync } from "node:fs";
-import { constants } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-
 /** Put in by the bundler: `engines` of package.json, `24.15.0`. */
 declare const CNI_NODE_ENGINE: string;
 
 if (isEnough(process.versions.node)) await import("./main.ts");
 else {
-  const own = findNode();
+  const own = await findNode();
   if (own === undefined) {
     const [major, minor] = CNI_NODE_ENGINE.split(".");
     process.stderr.write(
       `cni-node: Node.js ${process.versions.node} is too old: version ${major}.${minor} or newer is needed\n`,
     );
     process.exitCode = 1;
-  } else runBy(own);
+  } else await runBy(own);
 }
 
 function isEnough(version: string): boolean {
@@ -30,14 +24,17 @@ function isEnough(version: string): boolean {
 }
 
 /** The project's own: beside the program, or where npm puts it. */
-function findNode(): string | undefined {
-  const here = dirname(fileURLToPath(import.meta.url));
-  const paths = ["node", "../node_modules/.bin/node", "../../.bin/node"].map((path) => join(here, path));
+async function findNode(): Promise<string | undefined> {
+  const [{ existsSync, realpathSync }, { fileURLToPath }] = await Promise.all([import("node:fs"), import("node:url")]);
+  const paths = ["./node", "../node_modules/.bin/node", "../../.bin/node"].map((path) => {
+    return fileURLToPath(new URL(path, import.meta.url));
+  });
   return paths.find((path) => existsSync(path) && realpathSync(path) !== realpathSync(process.execPath));
 }
 
 /** As if it had been started by that one. */
-function runBy(node: string): void {
+async function runBy(node: string): Promise<void> {
+  const [{ spawn }, { constants }] = await Promise.all([import("node:child_process"), import("node:os")]);
   const [, program = "", ...words] = process.argv;
   const child = spawn(node, [program, ...words], { stdio: "inherit" });
   const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;

@@ -156,9 +156,9 @@ export function objectionsToEnvironment(env: Readonly<Record<string, string | un
 /** How many characters must be put in, taken out or replaced. */
 function distanceOf(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index);
-  for (const [index, character] of [...from].entries()) {
+  for (const [index, character] of from.split("").entries()) {
     const next = [index + 1];
-    for (const [column, other] of [...to].entries()) {
+    for (const [column, other] of to.split("").entries()) {
       const replaced = (row[column] ?? 0) + (character === other ? 0 : 1);
       next.push(Math.min(replaced, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1));
     }

@@ -1,5 +1,5 @@
 /**
- * Bundles src/main.ts to dist/cni-node.js, split so that a command loads only what it needs, and the library
+ * Bundles src/launch.ts to dist/cni-node.js, split so that a command loads only what it needs, and the library
  * src/cni/index.ts to dist/cni.js, with the licences of what is in them. Tests give another program and another
  * directory. Where there is no repository (an image build),
  * CNI_NODE_VERSION and GIT_SHA say what is bundled.
@@ -12,11 +12,14 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+const { version, engines } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+  version: string;
+  engines: { node: string };
+};
 const [program, directory = "dist"] = process.argv.slice(2);
 const entryPoints =
   program === undefined
-    ? { "cni-node": "src/main.ts", cni: "src/cni/index.ts" }
+    ? { "cni-node": "src/launch.ts", cni: "src/cni/index.ts" }
     : { [basename(program, ".ts")]: program };
 const outdir = resolve(root, directory);
 
@@ -39,6 +42,7 @@ const { metafile } = await build({
   define: {
     CNI_NODE_VERSION: JSON.stringify(process.env["CNI_NODE_VERSION"] || version),
     CNI_NODE_REVISION: JSON.stringify(revision()),
+    CNI_NODE_ENGINE: JSON.stringify(engines.node.replace(/^>=/u, "")),
   },
   banner: {
     js: '#!/usr/bin/env node\nimport { createRequire as cniNodeRequire } from "node:module"; const require = cniNodeRequire(import.meta.url);',

@@ -3,8 +3,16 @@ import { Command, CommanderError } from "commander";
 
 import { networkArguments } from "./cnitool.ts";
 import { Failure } from "./errors.ts";
-import { checkOption, environmentName, isOptionName, specOf, type OptionName, type OptionTexts } from "./options.ts";
-import { reportFailure } from "./report.ts";
+import {
+  checkOption,
+  environmentName,
+  isOptionName,
+  objectionsToEnvironment,
+  specOf,
+  type OptionName,
+  type OptionTexts,
+} from "./options.ts";
+import { formatRows, printWarnings, reportFailure } from "./report.ts";
 import type { Ending, World } from "./world.ts";
 
 /** One command. Its code is loaded when it is run. */
@@ -165,11 +173,12 @@ export async function run(given: readonly string[], world: World, program = "cni
     const words = command === "version" && argv[0] === "--version" ? ["version"] : argv;
     const { operands, options, ...parsed } = parse(words, world.env);
     ({ command } = parsed);
+    printWarnings(world, objectionsToEnvironment(world.env));
     return await (COMMANDS[command] as CommandSpec).run(options, world, operands);
   } catch (error) {
     const ending = reportFailure(error, command, wantsJson(argv, world.env), world);
     if (error instanceof Failure && error.code === "usage-command") {
-      world.stderr(`\n${commandNamed(commandTree(), command).helpInformation()}`);
+      world.stderr(`\n${usageOf(commandNamed(commandTree(), command))}`);
     }
     return ending;
   }
@@ -196,10 +205,26 @@ function printHelp(command: string, world: World): Ending {
   const shown = commandNamed(commandTree(), command);
   world.stdout(
     shown.commands.length > 0
-      ? `${shown.helpInformation()}\ncni-node ${`${command} `.trimStart()}COMMAND --help shows the options of a command.\n`
+      ? `${usageOf(shown)}\ncni-node ${`${command} `.trimStart()}COMMAND --help shows the options of a command.\n`
       : `${shown.helpInformation()}\nEvery option can be given as an environment variable, CNI_NODE_OPTION_NAME; the option wins.\n`,
   );
   return { exitCode: 0 };
+}
+
+/** What most runs need of the program: whoever sees its usage for the first time sees how it is used. */
+const ESSENTIALS = [...LISTS, "pause"] as const;
+const EXAMPLES = `
+Examples:
+  cni-node install --plugins=bridge,host-local,portmap --configs=10-bridge.conflist
+  cni-node apply --plugins=bridge,vlan:macvlan --pause
+`;
+
+/** Ends in a newline. */
+function usageOf(shown: Command): string {
+  const usage = shown.helpInformation();
+  if (shown.parent !== null) return usage;
+  const options = formatRows(ESSENTIALS.map((name) => [`  --${name} ${shownValue(name)}`, helpOf(name)]));
+  return `${usage}\nOptions of install, uninstall and apply:\n${options}${EXAMPLES}`;
 }
 
 interface Parsed {
@@ -235,8 +260,10 @@ function parse(argv: readonly string[], env: World["env"]): Parsed {
 
 /** Commander's own message, in the form of ours. */
 function usageFailure(error: CommanderError): Failure {
-  const [problem = "", suggestion] = error.message.replace(/^error: /u, "").split("\n");
-  const hint = suggestion?.replace(/^\(Did you mean (.*)\?\)$/u, "did you mean $1?");
+  const message = error.message.replace(/^error: /u, "");
+  const [suggestion, nearest] = /\n\(Did you mean (.*)\?\)$/u.exec(message) ?? [];
+  const problem = message.slice(0, message.length - (suggestion?.length ?? 0));
+  const hint = nearest === undefined ? undefined : `did you mean ${nearest}?`;
   if (error.code === "commander.unknownCommand") return commandFailure(problem, hint);
   return new Failure({
     code: "usage",
@@ -368,15 +395,24 @@ function configured(command: Command): Command {
 }
 
 function addOption(command: Command, name: OptionName): void {
-  const { type, value, default: preset, help } = specOf(name);
-  const shown = typeof type === "string" ? (type === "flag" ? "[BOOL]" : `<${value}>`) : `<${type.join("|")}>`;
-  const text = preset === undefined ? help : `${help} (default: ${preset})`;
+  const { type } = specOf(name);
   // A list that is given twice is one list; of anything else the last one counts.
-  command.option(`--${name} ${shown}`, text, (given: string, before: string | undefined) => {
+  command.option(`--${name} ${shownValue(name)}`, helpOf(name), (given: string, before: string | undefined) => {
     if (type !== "list" || before === undefined) return given;
     if (`${before}${given}`.includes(":")) throw splitTwice(name);
     return `${before},${given}`;
   });
+}
+
+function shownValue(name: OptionName): string {
+  const { type, value } = specOf(name);
+  if (typeof type !== "string") return `<${type.join("|")}>`;
+  return type === "flag" ? "[BOOL]" : `<${value}>`;
+}
+
+function helpOf(name: OptionName): string {
+  const { default: preset, help } = specOf(name);
+  return preset === undefined ? help : `${help} (default: ${preset})`;
 }
 
 /** What is behind the colon of one is removed: it must not get there from the other. */

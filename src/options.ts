@@ -140,6 +140,38 @@ export function environmentName(name: OptionName): string {
   return `CNI_NODE_${name.toUpperCase().replaceAll("-", "_")}`;
 }
 
+/** Kubernetes sets these for a Service whose name begins with `cni-node`. */
+const OF_SERVICE =
+  /^CNI_NODE_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/u;
+
+/** What is wrong with the variables of an environment that look like those of options. */
+export function objectionsToEnvironment(env: Readonly<Record<string, string | undefined>>): string[] {
+  const known = Object.keys(OPTIONS).map((name) => environmentName(name as OptionName));
+  return Object.keys(env)
+    .filter((name) => name.startsWith("CNI_NODE_") && !known.includes(name) && !OF_SERVICE.test(name))
+    .map((name) => {
+      const [nearest] = known
+        .map((one) => ({ one, distance: distanceOf(name.slice(0, 100), one) }))
+        .filter(({ one, distance }) => distance <= 3 || name.startsWith(one))
+        .toSorted((a, b) => a.distance - b.distance);
+      return `${name}: no option has this variable${nearest === undefined ? "" : `: did you mean ${nearest.one}?`}`;
+    });
+}
+
+/** How many characters must be put in, taken out or replaced. */
+function distanceOf(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (const [index, character] of from.split("").entries()) {
+    const next = [index + 1];
+    for (const [column, other] of to.split("").entries()) {
+      const replaced = (row[column] ?? 0) + (character === other ? 0 : 1);
+      next.push(Math.min(replaced, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row.at(-1) ?? 0;
+}
+
 /** The text of an option, or its default. */
 export function textOf(texts: OptionTexts, name: OptionName): string {
   return texts[name] ?? specOf(name).default ?? "";

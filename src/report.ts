@@ -4,7 +4,8 @@ import { constants } from "node:os";
 import type { StepResult } from "./apply/plan.ts";
 import { CniError } from "./cni/error.ts";
 import { Failure, Interrupted } from "./errors.ts";
-import { visible } from "./system/text.ts";
+import { maskTokens } from "./secrets/prose.ts";
+import { visible, visibleLines } from "./system/text.ts";
 import type { Ending, World } from "./world.ts";
 
 /** What `--output=json` prints, one object a run (docs/schemas/report.json). */
@@ -18,7 +19,36 @@ export interface JsonReport {
 
 /** Prints one object. */
 export function printJson(world: World, report: Omit<JsonReport, "version">): void {
-  world.stdout(`${JSON.stringify({ version: 1, ...report })}\n`);
+  world.stdout(`${jsonText({ version: 1, ...report })}\n`);
+}
+
+/** The same value, with what cannot be seen as `\u202e`: what steers a terminal would do it from JSON, too. */
+export function jsonText(value: unknown, indent?: number): string {
+  return JSON.stringify(value, undefined, indent).replaceAll(/[\p{Cf}\p{Zl}\p{Zp}\u007F-\u009F]/gu, (character) =>
+    Array.from({ length: character.length }, (_, index) => {
+      return `\\u${character.charCodeAt(index).toString(16).padStart(4, "0")}`;
+    }).join(""),
+  );
+}
+
+/** A message, which may have several lines and quote others: only its first line begins as ours do. */
+function formatMessage(text: string): string {
+  return visibleLines(maskTokens(text)).trimEnd().replaceAll("\n", "\n    ");
+}
+
+/** Says something on stderr, as `cni-node: …`. */
+export function printMessage(world: World, text: string, hint?: string): void {
+  world.stderr(`cni-node: ${formatMessage(text)}\n${hint === undefined ? "" : `  hint: ${formatMessage(hint)}\n`}`);
+}
+
+/** Lines of cells in columns of equal width; the last cell is as long as it is. */
+export function formatRows(rows: readonly (readonly string[])[]): string {
+  const cells = rows.map((row) => row.map(visible));
+  const widths = (cells[0] ?? []).map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
+  return cells
+    .map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))))
+    .map((row) => `${row.join("  ").trimEnd()}\n`)
+    .join("");
 }
 
 /** One aligned line a step. */
@@ -26,26 +56,24 @@ export function formatSteps(
   steps: readonly (Pick<StepResult, "name" | "object" | "reason"> & { outcome: string; kind: string })[],
 ): string {
   if (steps.length === 0) return "nothing to do\n";
-  const width = Math.max(...steps.map(({ name }) => name.length));
-  return steps
-    .map(({ outcome, kind, name, object, reason }) => {
+  return formatRows(
+    steps.map(({ outcome, kind, name, object, reason }) => {
       const more = [object, reason].filter((text) => text !== undefined).join(": ");
-      return visible(`${outcome.padEnd(10)}  ${kind.padEnd(8)}  ${name.padEnd(width)}  ${more}`.trimEnd());
-    })
-    .map((line) => `${line}\n`)
-    .join("");
+      return [outcome.padEnd(10), kind.padEnd(8), name, more];
+    }),
+  );
 }
 
 /** Warnings are for people; in JSON they are part of the object. */
 export function printWarnings(world: World, warnings: readonly string[]): void {
-  for (const warning of warnings) world.stderr(`cni-node: warning: ${warning}\n`);
+  for (const warning of warnings) printMessage(world, `warning: ${warning}`);
 }
 
 /** Says what failed and why, and gives the exit code. */
 export function reportFailure(error: unknown, command: string, json: boolean, world: World): Ending {
   const ending = endingOf(error);
   const [code, message, hint] = describe(error);
-  world.stderr(`cni-node: ${message}\n${hint === undefined ? "" : `  hint: ${hint}\n`}`);
+  printMessage(world, message, hint);
   if (json) {
     const { exitCode } = ending;
     const result = exitCode === 4 ? "partial" : error instanceof Failure && error.undone ? "undone" : "failed";

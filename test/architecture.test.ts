@@ -8,6 +8,7 @@ const source = fileURLToPath(new URL("../src", import.meta.url));
 
 /** From the edge to the core (docs/architecture.md). A file imports from its own folder and from later layers only. */
 const LAYERS = [
+  ["launch.ts"],
   ["main.ts"],
   ["cli.ts"],
   ["commands/", "cnitool.ts"],
@@ -19,6 +20,7 @@ const LAYERS = [
   ["host/", "template/", "cni/", "cluster/", "cri/"],
   ["system/"],
   ["errors.ts", "world.ts", "finding.ts", "secrets.ts"],
+  ["secrets/"],
 ];
 
 /** Modules that decide and never touch a file: pure core, effects at the edge. */
@@ -49,6 +51,9 @@ const PURE = [
   "diff.ts",
   "trace.ts",
   "secrets.ts",
+  "secrets/names.ts",
+  "secrets/prose.ts",
+  "secrets/tree.ts",
   "options.ts",
   "system/json.ts",
   "system/text.ts",

@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 
 import { lockDirectory } from "../src/host/lock.ts";
 import { durationOf, environmentName, OPTIONS, type OptionName } from "../src/options.ts";
+import { visible } from "../src/system/text.ts";
 import { BUNDLE, conflist, contentsOf, endOf, TestNode, until, type Ran } from "./helpers/node.ts";
 
 /** A node with plugins and a configuration in the image. */
@@ -173,6 +174,33 @@ describe("environment variables", () => {
     assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
   });
 
+  for (const [given, nearest] of [
+    ["CNI_NODE_PLUGINZ", "CNI_NODE_PLUGINS"],
+    ["CNI_NODE_PLUGIN", "CNI_NODE_PLUGINS"],
+    ["CNI_NODE_HOSTROOT", "CNI_NODE_HOST_ROOT"],
+    ["CNI_NODE_CONFIG_DIRECTORY", "CNI_NODE_CONFIG_DIR"],
+    ["CNI_NODE_COLOUR", undefined],
+  ] as const) {
+    test(`R6: ${given}, which no option has, is a warning${nearest === undefined ? "" : " with the nearest name"}`, async () => {
+      using node = preparedNode();
+      const { exitCode, stderr } = await node.run(["install", "--plugins=vlan"], { env: { [given]: "bridge" } });
+      const hint = nearest === undefined ? "" : `: did you mean ${nearest}?`;
+      assert.deepEqual([exitCode, stderr], [0, `cni-node: warning: ${given}: no option has this variable${hint}\n`]);
+    });
+  }
+
+  test("R6: what Kubernetes sets for a Service whose name begins with cni-node is no warning", async () => {
+    using node = preparedNode();
+    const env = {
+      CNI_NODE_METRICS_SERVICE_HOST: "10.0.0.1",
+      CNI_NODE_METRICS_SERVICE_PORT_HTTP: "80",
+      CNI_NODE_METRICS_PORT: "tcp://10.0.0.1:80",
+      CNI_NODE_METRICS_PORT_80_TCP_ADDR: "10.0.0.1",
+      CNI_NODE_SERVICE_PORT_HTTPS: "443",
+    };
+    assert.equal((await node.run(["install", "--plugins=vlan"], { env })).stderr, "");
+  });
+
   test("never clash with those that a Service injects", () => {
     for (const name of Object.keys(OPTIONS)) assert.doesNotMatch(name, /^(?:port|service-)/u);
   });
@@ -241,6 +269,25 @@ describe("what does not exist is refused before anything is touched", () => {
       assert.match(said, /\n\nUsage: cni-node COMMAND \[OPTIONS\]\n/u);
       for (const command of ["install", "uninstall", "apply", "plan", "list", "catalogue", "version"]) {
         assert.match(said, new RegExp(`^  ${command} `, "mu"));
+      }
+    });
+  }
+
+  for (const argv of [[], ["--help"], ["help"]]) {
+    test(`U1: ${argv.join(" ") || "no command"}: the usage shows the lists, --pause, and examples that work`, async () => {
+      using node = preparedNode();
+      const ran = await node.run(argv);
+      const usage = argv.length === 0 ? ran.stderr : ran.stdout;
+      for (const option of ["--plugins <LIST>", "--configs <LIST>", "--manifests <LIST>", "--pause [BOOL]"]) {
+        assert.match(usage, new RegExp(`^  ${RegExp.escape(option)} +\\S`, "mu"));
+      }
+      const examples = Array.from(usage.matchAll(/^ {2}cni-node (.*)$/gmu), ([, words = ""]) => words.split(" "));
+      assert.equal(examples.length, 2);
+      for (const name of ["host-local", "portmap"]) node.plugin(name);
+      node.template("10-bridge.conflist", conflist("bridge", "bridge", "portmap"));
+      for (const words of examples) {
+        const { exitCode, stderr } = await node.run(words.filter((word) => word !== "--pause"));
+        assert.deepEqual([exitCode, stderr], [0, ""]);
       }
     });
   }
@@ -365,7 +412,7 @@ describe("names that are no names are refused, whatever is done with them", () =
       ]) {
         const said = await refused([argv[0] as string, `--${argv[1] as string}=bridge,${name}`]);
         assert.ok(
-          said.startsWith(`cni-node: --${argv[1] as string}: ${JSON.stringify(name)} is no asset name: it `),
+          said.startsWith(`cni-node: --${argv[1] as string}: ${visible(JSON.stringify(name))} is no asset name: it `),
           said,
         );
       }

@@ -47,3 +47,51 @@ test("texts that have hardly a line in common are said to differ, without lookin
   assert.equal(unifiedDiff("x", before ?? "", after ?? ""), "--- x\n+++ x\n(more differs than can be shown)\n");
   assert.match(unifiedDiff("x", "", after ?? ""), /^\+b19999$/mu, "what is new is shown whole");
 });
+
+describe("small: the texts of an object are shown line by line", () => {
+  const shown = (data: Record<string, string>): string =>
+    `${JSON.stringify({ kind: "ConfigMap", data }, undefined, 2)}\n`;
+
+  test("and only those that differ", () => {
+    const text = (mtu: number): string => `{\n  "type": "a",\n  "mtu": ${mtu},\n  "token": "S3CRET"\n}\n`;
+    assert.equal(
+      unifiedDiff("a", shown({ file: text(1400), other: "b" }), shown({ file: text(1500), other: "b" })),
+      [
+        "--- a\tnow",
+        "+++ a\tplanned",
+        "@@ -4,7 +4,7 @@",
+        '     "file": |',
+        "       {",
+        '         "type": "a",',
+        '-        "mtu": 1400,',
+        '+        "mtu": 1500,',
+        '         "token": "***"',
+        "       }",
+        '     "other": "b"',
+        "",
+      ].join("\n"),
+    );
+  });
+
+  test("with what ends without a newline told apart, and backslashes as they are", () => {
+    const diff = unifiedDiff("a", "", shown({ a: "x\ny\n", b: "x\ny", c: String.raw`x\ny`, d: "x\n\ny\n" }));
+    assert.match(diff, /^\+ {4}"a": \|\n\+ {6}x\n\+ {6}y$/mu);
+    assert.match(diff, /^\+ {4}"b": \|-\n\+ {6}x\n\+ {6}y$/mu);
+    assert.match(diff, /^\+ {4}"c": "x\\\\ny",$/mu);
+    assert.match(diff, /^\+ {4}"d": \|\n\+ {6}x\n\+\n\+ {6}y$/mu);
+  });
+
+  test("of any object, without loss of what differs", () => {
+    const texts = fc.dictionary(
+      fc.constantFrom("a", "b", "c"),
+      fc.constantFrom("x", "x\n", "x\ny", "x\n\ny\n", "\n", "\n\n", '"x\n', "\\n"),
+    );
+    fc.assert(
+      fc.property(texts, texts, (before, after) => {
+        const isSame = shown(before) === shown(after);
+        assert.equal(unifiedDiff("a", shown(before), shown(after)) === "", isSame);
+        assert.doesNotMatch(unifiedDiff("a", shown(before), shown(after)), /only masked/u);
+      }),
+    );
+  });
+});

@@ -8,6 +8,7 @@ import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
 import { digestOf, replaceDurably } from "../host/disk.ts";
 import { describeJsonError } from "../system/json.ts";
 import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
+import { shellWord } from "../system/text.ts";
 
 const Entry = v.looseObject({
   name: v.string(),
@@ -62,7 +63,7 @@ export function readCatalogue(source: string): Catalogue | undefined {
       code: "catalogue-invalid",
       subject: path,
       problem: `is not a catalogue of plugins: it ${why}`,
-      hint: `cni-node catalogue --plugin-source=${source} writes it anew`,
+      hint: `cni-node catalogue --plugin-source=${shellWord(source)} writes it anew`,
       cause: error,
     });
   }

@@ -14,6 +14,7 @@ import { directoryFindings } from "../host/trust.ts";
 import type { Finding } from "../finding.ts";
 import type { Validation } from "./config.ts";
 import type { NodeView } from "./view.ts";
+import { isVisible, shellWord } from "../system/text.ts";
 
 /** What is found of one configuration. `about` is the same for what is wrong for the same reason elsewhere. */
 type Found = Omit<Finding, "path"> & { about: string };
@@ -132,9 +133,10 @@ async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): 
       code: "plugin-missing",
       severity: "error",
       message: `needs the plugin ${type}, which is not in ${plugin.missing}`,
-      hint: type.includes("/")
-        ? "give the file name of the plugin only"
-        : `install it before or together with the configuration: cni-node install --plugins=${type}`,
+      hint:
+        type.includes("/") || !isVisible(type)
+          ? "give the file name of the plugin only"
+          : `install it before or together with the configuration: cni-node install --plugins=${shellWord(type)}`,
       about: `missing ${type}`,
     };
   }

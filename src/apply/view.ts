@@ -6,6 +6,7 @@ import { askVersion, PluginError, seenBelow } from "../cni/invoke.ts";
 import { throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { isBelow, isMountedNoexec } from "../host/directory.ts";
+import { mask } from "../secrets.ts";
 
 /** Where configurations are on every node. */
 const HOST_CONFIG_PATH = "/etc/cni/net.d";
@@ -239,7 +240,7 @@ function objectionOf(error: PluginError, isNative: boolean): PluginObjection {
   const how = signal === "SIGILL" ? ", so that it is built for a newer processor" : "";
   return broken(
     "plugin-broken",
-    `does not answer VERSION: ${error.msg.replaceAll(/\s+/gu, " ").trim()}${how}`,
+    `does not answer VERSION: ${mask(error.msg.replaceAll(/\s+/gu, " ").trim())}${how}`,
     "install a binary that works",
   );
 }

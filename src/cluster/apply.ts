@@ -555,9 +555,13 @@ function hintFor({ kind, value, unquoted }: DesiredObject, reason: string): stri
 
 /** The server quotes a value that is of another type than it should be, such as a password of digits only. */
 function withoutSecrets({ kind }: Identity, said: string): string {
-  return said.replaceAll(/^(.*: expected .*, got ).*$/gmu, (line, path: string) =>
-    kind === "Secret" || isSecret(path) ? `${path}***` : line,
-  );
+  return said
+    .replaceAll(/^(.*: expected .*, got ).*$/gmu, (line, path: string) =>
+      kind === "Secret" || isSecret(path) ? `${path}***` : line,
+    )
+    .replaceAll(/((?:Invalid|Unsupported|Duplicate) value: )(?:"(?:[^"\\]|\\.)*"|[^\s:"]+)/gu, (line, before: string) =>
+      kind === "Secret" ? `${before}"***"` : line,
+    );
 }
 
 /** @param served a version of the kind that the server knows. */

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 
 import { Failure } from "../errors.ts";
+import { mask } from "../secrets.ts";
 import type { JsonObject, JsonValue } from "./json.ts";
 import { isServerObject } from "./object.ts";
 import { ANSWER_LIMITS, type Api, type ApiResponse } from "./request.ts";
@@ -209,5 +210,5 @@ export function ruleFor(verbs: readonly string[], { group, name }: Resource, obj
 /** The message of a Status object. */
 export function messageOf(body: JsonValue): string | undefined {
   const message = typeof body === "object" && body !== null && !Array.isArray(body) ? body["message"] : undefined;
-  return typeof message === "string" && message !== "" ? message : undefined;
+  return typeof message === "string" && message !== "" ? mask(message) : undefined;
 }

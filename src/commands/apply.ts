@@ -7,7 +7,8 @@ import type { StepResult } from "../apply/plan.ts";
 import type { Probed } from "../apply/probe.ts";
 import { Failure } from "../errors.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
-import { formatSteps, printJson, printWarnings, signalEnding } from "../report.ts";
+import { formatSteps, printJson, printMessage, printWarnings, signalEnding } from "../report.ts";
+import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import { directoryOf, pathOf } from "./directories.ts";
 
@@ -60,7 +61,7 @@ function requestOf(verb: Verb, texts: OptionTexts, world: World): ApplyRequest {
     dryRun: verb === "plan" || isSet(texts, "dry-run"),
     wait: durationOf(texts, "wait"),
     onWait: (what) => {
-      world.stderr(`cni-node: waiting for ${what}\n`);
+      printMessage(world, `waiting for ${what}`);
     },
     lockTimeout: durationOf(texts, "lock-timeout"),
     ...(socket === undefined || socket === "" ? {} : { runtime: { socket, confirm: !isSet(texts, "no-confirm") } }),
@@ -141,7 +142,7 @@ async function print(
   const diffs = dryRun ? await diffsOf(steps) : [];
   if (!json) {
     world.stdout(
-      `${formatSteps([...steps, ...probes.map(probedRow)])}${diffs.map((diff) => (diff === "" ? "" : `\n${diff}`)).join("")}`,
+      `${formatSteps([...steps, ...probes.map(probedRow)])}${diffs.map((diff) => (diff === "" ? "" : `\n${visibleLines(diff)}`)).join("")}`,
     );
     if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
     return;

@@ -5,6 +5,7 @@ import { entryOf, pluginNames, readCatalogue, type Catalogue } from "../apply/ca
 import { Failure } from "../errors.ts";
 import type { OptionTexts } from "../options.ts";
 import { printJson, printWarnings } from "../report.ts";
+import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import { pathOf } from "./directories.ts";
 
@@ -13,7 +14,7 @@ export async function runList(texts: OptionTexts, world: World): Promise<Ending>
   const source = pathOf(texts, "plugin-source");
   const names = pluginNames(source);
   if (texts.output !== "json") {
-    world.stdout(names.map((name) => `${name}\n`).join(""));
+    world.stdout(names.map((name) => `${visible(name)}\n`).join(""));
     return Promise.resolve({ exitCode: 0 });
   }
   const warnings: string[] = [];

@@ -3,7 +3,7 @@ import type { ValidAttachment } from "../cni/request.ts";
 import { Failure } from "../errors.ts";
 import { collectGone, collectInvalid, type Collected } from "../network/collect.ts";
 import { isSet, type OptionTexts } from "../options.ts";
-import { printJson } from "../report.ts";
+import { formatRows, printJson, printMessage } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 import { networkOf, operatorOf, usage } from "./network-options.ts";
 
@@ -44,7 +44,7 @@ function parseValid(text: string): ValidAttachment[] {
 }
 
 function print(collected: readonly Collected[], failures: readonly Failure[], json: boolean, world: World): void {
-  for (const { message, hint = "" } of failures) world.stderr(`cni-node: ${message}\n  hint: ${hint}\n`);
+  for (const { message, hint } of failures) printMessage(world, message, hint);
   const attachments = collected.map(({ attachment: { networkName, containerId, ifName }, outcome, reason }) => {
     return { network: networkName, containerId, ifName, outcome, ...(reason === undefined ? {} : { reason }) };
   });
@@ -58,8 +58,8 @@ function print(collected: readonly Collected[], failures: readonly Failure[], js
     });
     return;
   }
-  const lines = attachments.map(({ network, containerId, ifName, outcome, reason = "" }) => {
-    return [outcome.padEnd(9), network, containerId, ifName, reason].join("  ").trimEnd();
+  const rows = attachments.map(({ network, containerId, ifName, outcome, reason = "" }) => {
+    return [outcome.padEnd(9), network, containerId, ifName, reason];
   });
-  world.stdout(lines.length === 0 ? "nothing to do\n" : lines.map((line) => `${line}\n`).join(""));
+  world.stdout(rows.length === 0 ? "nothing to do\n" : formatRows(rows));
 }

@@ -13,9 +13,11 @@ import { findPlace, pathOnHost, seen, type Place } from "../network/place.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { Target } from "../network/target.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
+import { printMessage } from "../report.ts";
 import { formatCall } from "../trace.ts";
 import type { World } from "../world.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
+import { shellWord } from "../system/text.ts";
 
 /** Where plugins find iptables and the like, whatever PATH this process has. */
 const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -84,7 +86,7 @@ export function operatorOf(texts: OptionTexts, world: World): Operator & Places 
       code: "mount-missing",
       subject: "/var/lib/cni",
       problem: "the host's directory of attachments is not mounted in this container",
-      hint: `mount it: docker run -v /var/lib/cni:${join(resolve(textOf(texts, "host-root")), "var/lib/cni")}`,
+      hint: `mount it: docker run -v ${shellWord(`/var/lib/cni:${join(resolve(textOf(texts, "host-root")), "var/lib/cni")}`)}`,
     });
   }
   const { PATH = "", ...env } = world.env;
@@ -111,7 +113,7 @@ export function operatorOf(texts: OptionTexts, world: World): Operator & Places 
     lockTimeoutMs: durationOf(texts, "lock-timeout"),
     signal: world.signal,
     onWait: (what) => {
-      world.stderr(`cni-node: waiting for ${what}\n`);
+      printMessage(world, `waiting for ${what}`);
     },
   };
 }
@@ -160,7 +162,7 @@ export async function networkOf(
     if (!(error instanceof Failure)) throw error;
     const its = recallNetwork(remembered(network));
     if (its === undefined) throw error;
-    world.stderr(`cni-node: warning: ${error.message}: it is used as it was when the container was added\n`);
+    printMessage(world, `warning: ${error.message}: it is used as it was when the container was added`);
     return its;
   }
 }

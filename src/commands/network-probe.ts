@@ -5,7 +5,8 @@ import { selectForContainerd } from "../cni/selection.ts";
 import { Failure } from "../errors.ts";
 import { probe, type ProbeStep } from "../network/probe.ts";
 import { isSet, type OptionTexts } from "../options.ts";
-import { printJson } from "../report.ts";
+import { formatRows, printJson } from "../report.ts";
+import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import { networkOf, operatorOf, wordsOf } from "./network-options.ts";
 
@@ -23,7 +24,7 @@ export async function runProbe(texts: OptionTexts, world: World, operands: reado
     const result = exitCode === 4 ? "partial" : "done";
     printJson(world, { command: "network probe", result, exitCode, network: network.name, steps });
   } else {
-    world.stdout(`${network.name}\n${steps.map(lineOf).join("")}`);
+    world.stdout(`${visible(network.name)}\n${formatRows(steps.map(rowOf))}`);
   }
   return { exitCode };
 }
@@ -39,7 +40,7 @@ function primaryOf(configDir: string): NetworkList {
   });
 }
 
-function lineOf({ step, outcome, plugin, reason }: ProbeStep): string {
+function rowOf({ step, outcome, plugin, reason }: ProbeStep): string[] {
   const more = step === "add" && outcome === "skipped" ? "; --add tries it" : "";
-  return `${outcome.padEnd(7)}  ${step.padEnd(7)}  ${[plugin ?? [], reason].flat().join(": ")}${more}\n`;
+  return [outcome.padEnd(7), step.padEnd(7), `${[plugin ?? [], reason].flat().join(": ")}${more}`];
 }

@@ -7,12 +7,13 @@ import { listNetworks } from "../cni/load.ts";
 import { status, version, type PluginVersions } from "../cni/network.ts";
 import { mask } from "../secrets.ts";
 import { Interrupted } from "../errors.ts";
-import { operationFailure } from "../network/failure.ts";
+import { explain, operationFailure } from "../network/failure.ts";
 import { netnsOf, presenceOf, readMark } from "../network/mark.ts";
 import { interruptionOf } from "../network/operator.ts";
 import { addressesOf } from "../network/precheck.ts";
 import { isSet, type OptionTexts } from "../options.ts";
-import { printJson } from "../report.ts";
+import { formatRows, jsonText, printJson } from "../report.ts";
+import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import { findHost, findHostIfSeen, networkOf, operatorOf, placesOf, wordsOf } from "./network-options.ts";
 
@@ -37,7 +38,7 @@ export async function runStatus(texts: OptionTexts, world: World, operands: read
       const outcome = asked
         ? `ready      ${network.name}  ${plugins.join(", ")}`
         : `not asked  ${network.name}  STATUS is of CNI 1.1.0, and this network has ${network.cniVersion}`;
-      world.stdout(`${outcome}\n`);
+      world.stdout(`${visible(outcome)}\n`);
     }
     return { exitCode: 0 };
   } catch (error) {
@@ -63,26 +64,27 @@ export async function runNetworkVersion(
   if (texts.output === "json") {
     const plugins = answers.map(({ error, ...answer }) => ({
       ...answer,
-      ...(error === undefined ? {} : { error: error.message }),
+      ...(error === undefined ? {} : { error: explain(error, error.message) }),
     }));
     const { name, cniVersion } = network;
     printJson(world, { command: "network version", result: "done", exitCode, network: name, cniVersion, plugins });
   } else {
     world.stdout(
-      `${network.name}  ${network.cniVersion}\n${answers.map((answer) => versionLine(answer, network)).join("")}`,
+      `${visible(`${network.name}  ${network.cniVersion}`)}\n${formatRows(answers.map((answer) => versionRow(answer, network)))}`,
     );
   }
   return { exitCode };
 }
 
-function versionLine(
+function versionRow(
   { plugin, supportedVersions, supportsNetwork, error }: PluginVersions,
   network: NetworkList,
-): string {
+): string[] {
   const outcome = supportsNetwork ? "supported" : error === undefined ? "unsupported" : "no answer";
   const more =
-    error?.message ?? `${supportedVersions.join(", ")}${supportsNetwork ? "" : `, not ${network.cniVersion}`}`;
-  return `${outcome.padEnd(11)}  ${plugin}  ${more}\n`;
+    (error === undefined ? undefined : explain(error, error.message)) ??
+    `${supportedVersions.join(", ")}${supportsNetwork ? "" : `, not ${network.cniVersion}`}`;
+  return [outcome.padEnd(11), plugin, more];
 }
 
 /** Lists the networks of the node, or the attachments to them. */
@@ -139,20 +141,6 @@ async function listAttached(texts: OptionTexts, world: World): Promise<Ending> {
   return { exitCode: 0 };
 }
 
-/** Columns of equal width, the last one as it is. */
-function formatRows(rows: readonly string[][]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows
-    .map(
-      (row) =>
-        `${row
-          .map((text, column) => text.padEnd(widths[column] ?? 0))
-          .join("  ")
-          .trimEnd()}\n`,
-    )
-    .join("");
-}
-
 /** Prints the configuration of a network as it is used. */
 export async function runShow(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
   const words = wordsOf(texts, operands, false);
@@ -165,7 +153,7 @@ export async function runShow(texts: OptionTexts, world: World, operands: readon
     const configuration = "value" in shown ? shown.value : undefined;
     printJson(world, { command: "network show", result: "done", exitCode: 0, configuration });
   } else {
-    world.stdout(`${mask(JSON.stringify(used, null, 2))}\n`);
+    world.stdout(`${mask(jsonText(used, 2))}\n`);
   }
   return { exitCode: 0 };
 }

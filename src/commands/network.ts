@@ -17,7 +17,7 @@ import { listAttachments, type CachedAttachment } from "../cni/cache.ts";
 import { deleteNamed, makeNamed } from "../network/namespace.ts";
 import { resolveTarget, type Target } from "../network/target.ts";
 import { isSet, type OptionTexts } from "../options.ts";
-import { printJson, signalEnding } from "../report.ts";
+import { formatRows, jsonText, printJson, signalEnding } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 import { networkOf, operatorOf, usage, wantedOf, wordsOf, type Places, type Words } from "./network-options.ts";
 
@@ -41,7 +41,7 @@ export async function runAdd(texts: OptionTexts, world: World, operands: readonl
     throw error;
   }
   const { result } = done;
-  if (texts.output === undefined) world.stdout(`${JSON.stringify(result, null, 4)}\n`);
+  if (texts.output === undefined) world.stdout(`${jsonText(result, 4)}\n`);
   else if (texts.output === "text") world.stdout(`${lineOf("added", done)}${formatResult(result)}`);
   else printDone(world, "network add", done, { cniResult: result });
   return endingAfter(world);
@@ -125,7 +125,7 @@ function printDone(world: World, command: string, done: Done, more: Record<strin
 }
 
 function lineOf(outcome: string, { network, target, ifName }: Done, note = ""): string {
-  return `${[outcome.padEnd(9), network, target.text, ifName, note].join("  ").trimEnd()}\n`;
+  return formatRows([[outcome.padEnd(9), network, target.text, ifName, note]]);
 }
 
 function describe({ network, target, ifName }: Done): Record<string, string> {
@@ -148,7 +148,7 @@ function formatResult(result: AnyResult): string {
     ...routes.map(({ dst, gw }): [string, string] => ["route", gw === undefined ? dst : `${dst} by ${gw}`]),
     ...(dns.nameservers ?? []).map((server): [string, string] => ["nameserver", server]),
   ];
-  return rows.map(([name, text]) => `  ${name.padEnd(10)}  ${text}\n`).join("");
+  return formatRows(rows.map(([name, text]) => [`  ${name.padEnd(10)}`, text]));
 }
 
 /** A signal that came too late to stop it ends the process all the same. */

@@ -4,6 +4,7 @@ import { isAbsolute, resolve } from "node:path";
 import protobuf from "protobufjs/light.js";
 import * as v from "valibot";
 
+import { mask } from "../secrets.ts";
 import { readCrioConfig } from "./crio.ts";
 import { RuntimeService, type CallLimits } from "./service.ts";
 
@@ -143,7 +144,7 @@ export async function askRuntime(socket: string, limits: CallLimits): Promise<Ru
     version: version.runtimeVersion,
     networkReady: condition?.status ?? false,
     reason: condition?.reason ?? "",
-    message: condition?.message ?? "",
+    message: mask(condition?.message ?? ""),
     ...readContainerdInfo(info),
     ...(version.runtimeName === "cri-o" ? await readCrioConfig(socket, limits) : {}),
   };
@@ -196,7 +197,7 @@ function readHandlers(info: Record<string, string>): HandlerStatus[] {
 }
 
 function loadErrorOf(status: string | undefined): string | undefined {
-  return status === LOADED ? undefined : status;
+  return status === LOADED || status === undefined ? undefined : mask(status);
 }
 
 /** A text that is JSON of this form. */

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { shellWord } from "../system/text.ts";
 
 /** Where a directory of the node is looked for. */
 export interface DirectoryRequest {
@@ -54,7 +55,7 @@ function mountMissing({ holds, path, option, hostRoot }: DirectoryRequest): Fail
     code: "mount-missing",
     subject: path,
     problem: `${holds} cannot be looked up or written there: no directory of the node is mounted at this path`,
-    hint: `mount it, for example with docker run -v ${onNode}:${resolve(path)} or a hostPath volume, or name another with ${option}`,
+    hint: `mount it, for example with docker run -v ${shellWord(`${onNode}:${resolve(path)}`)} or a hostPath volume, or name another with ${option}`,
   });
 }
 

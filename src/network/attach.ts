@@ -15,6 +15,7 @@ import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { seen, type Place } from "./place.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
 import { requireNamespace, type Target } from "./target.ts";
+import { isVisible, shellWord } from "../system/text.ts";
 
 /** What is to be attached. */
 export interface Wanted {
@@ -234,7 +235,7 @@ export function requirePlugins({ name, plugins }: NetworkList, { pluginDirs, plu
     code: "plugin-missing",
     subject: `network ${name}`,
     problem: `${pluginDirs.join(", ") || "an empty --plugin-dir"} has no ${missing.join(", ")}`,
-    hint: `cni-node install --plugins=${missing.join(",")} installs what the image has; --plugin-dir names other directories`,
+    hint: `${missing.every(isVisible) ? `cni-node install --plugins=${shellWord(missing.join(","))} installs what the image has; ` : ""}--plugin-dir names other directories`,
   });
 }
 

@@ -2,7 +2,7 @@
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { PluginError } from "../cni/invoke.ts";
 import { Failure, hintFor, type FailureExitCode } from "../errors.ts";
-import { maskQuoted } from "../secrets.ts";
+import { mask } from "../secrets.ts";
 
 /** By the code of the specification, what `error.code` of a report says. */
 const CODES: Record<number, string> = {
@@ -47,8 +47,8 @@ export function operationFailure(
     exitCode: left ? 4 : (exitCode ?? 1),
     cni: {
       code,
-      msg: maskQuoted(msg),
-      ...(details ? { details: maskQuoted(details) } : {}),
+      msg: said(msg),
+      ...(details ? { details: said(details) } : {}),
       ...(isPlugin ? { plugin: error.plugin, command: error.command } : {}),
     },
     cause: error,
@@ -59,7 +59,14 @@ export function operationFailure(
 export function explain(error: CniError, text: string): string {
   const cleanup = leftBehind(error).map(({ message }) => message);
   const rest = cleanup.length > 0 ? `; and it could not be taken back: ${cleanup.join("; ")}` : "";
-  return maskQuoted(`${text}${error.code === 0 ? "" : ` (code ${error.code})`}${rest}`);
+  return said(`${text}${error.code === 0 ? "" : ` (code ${error.code})`}${rest}`);
+}
+
+/** More than anybody reads of a message. */
+const LONGEST = 64 * 1024;
+
+function said(text: string): string {
+  return mask(text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
 }
 
 /**

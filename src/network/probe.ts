@@ -65,7 +65,8 @@ async function probePlugins(network: NetworkList, { runtime }: Operator, steps: 
   for (const { plugin, supportsNetwork, supportedVersions, error } of await version(network, runtime)) {
     if (supportsNetwork) continue;
     const reason =
-      error?.message ?? `it supports ${supportedVersions.join(", ")}, and the network is of ${network.cniVersion}`;
+      (error === undefined ? undefined : explain(error, error.message)) ??
+      `it supports ${supportedVersions.join(", ")}, and the network is of ${network.cniVersion}`;
     steps.push({ step: "version", outcome: "failed", plugin, reason });
   }
   if (steps.length > 0) return false;
@@ -191,7 +192,7 @@ async function attempt(
     const told =
       its instanceof PluginError
         ? { plugin: its.plugin, reason: explain(its, [its.msg, its.details ?? []].flat().join("; ")) }
-        : { reason: error.message };
+        : { reason: error instanceof CniError ? explain(error, error.message) : error.message };
     const isLeft = name === "del" || (error instanceof Failure && error.exitCode === 4);
     steps.push({ step: name, outcome: "failed", ...told, ...(isLeft ? { isLeft } : {}) });
     return false;

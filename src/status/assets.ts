@@ -11,6 +11,7 @@ import { digestOfLive, inspect } from "../host/inspect.ts";
 import { isLeftUntidy, readRecord, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
 import type { TargetDirectory } from "./places.ts";
+import { isVisible, shellWord } from "../system/text.ts";
 
 /** How an asset compares with the record. */
 export type AssetState =
@@ -166,7 +167,8 @@ async function compare(
 function driftOf({ shown }: TargetDirectory, { name, kind, owners }: HeldAsset, state: AssetState): Finding[] {
   const path = join(shown, name);
   const owner = owners.join(", ");
-  const hint = `install it again: cni-node install --${kind}s=${name} --owner=${owners[0] ?? ""}`;
+  const command = `cni-node install --${kind}s=${shellWord(name)} --owner=${shellWord(owners[0] ?? "")}`;
+  const hint = `install it again${isVisible(command) ? `: ${command}` : ""}`;
   const effect = kind === "config" ? "pods get another network, or none" : "pods that need it do not start, nor end";
   if (state === "missing") {
     const message = `was installed by ${owner} and is gone: ${effect}`;

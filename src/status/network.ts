@@ -17,6 +17,7 @@ import {
 } from "../cni/selection.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import type { Finding } from "../finding.ts";
+import { isVisible, shellWord } from "../system/text.ts";
 
 /** The rules by which runtimes choose. */
 export const RULES = ["containerd", "CRI-O"] as const;
@@ -341,7 +342,9 @@ export function lookAtWord(
   const { chosen } = choices[rule];
   const log = `journalctl -u ${word.name === "cri-o" ? "crio" : "containerd"}`;
   const file = join(shown, chosen?.file ?? "");
-  const again = `by its files it has one: restart it, or write the file again (cp -p ${file} ${file}.new && mv ${file}.new ${file}); if it still says so, see its log: ${log}`;
+  const [quoted, copy] = [shellWord(file), shellWord(`${file}.new`)];
+  const command = isVisible(file) ? ` (cp -p ${quoted} ${copy} && mv ${copy} ${quoted})` : "";
+  const again = `by its files it has one: restart it, or write the file again${command}; if it still says so, see its log: ${log}`;
   if (!word.networkReady) {
     const why = word.message === "" ? word.reason : word.message;
     found.push({

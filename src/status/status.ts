@@ -34,6 +34,7 @@ import {
   type Rule,
 } from "./network.ts";
 import { existing, findPlaces, isForeign, shownAs, type FoundPlaces, type TargetDirectory } from "./places.ts";
+import { isVisible, shellWord } from "../system/text.ts";
 
 /** What is to be looked at. */
 export interface StatusRequest {
@@ -317,7 +318,7 @@ async function attachmentsOf(
       severity: "warning",
       path: plugin,
       message: `is gone, and ${who} with it may still be there: CRI-O and Multus call it to remove them, and the pods stay Terminating`,
-      hint: `install it until these pods are gone: cni-node install --plugins=${plugin}`,
+      hint: `install it until these pods are gone${isVisible(plugin) ? `: cni-node install --plugins=${shellWord(plugin)}` : ""}`,
     });
   }
   const remaining = new Set(living.map(({ containerId }) => containerId));
@@ -346,7 +347,10 @@ function curedHere(
   const { path, named, hostRoot } = directories.plugin;
   const isUsual = directory === undefined || (!named && directory.shown === shownAs(path, hostRoot));
   if (isUsual) return finding;
-  return { ...finding, hint: finding.hint?.replace(`=${plugin}`, `=${plugin} --plugin-dir=${directory.path}`) ?? "" };
+  return {
+    ...finding,
+    hint: finding.hint?.replace(`=${plugin}`, () => `=${plugin} --plugin-dir=${shellWord(directory.path)}`) ?? "",
+  };
 }
 
 function worstFirst(findings: readonly Finding[]): Finding[] {

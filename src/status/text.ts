@@ -1,6 +1,6 @@
 /** What was found on a node, for somebody who has never seen it and is in a hurry: the worst first. Pure. */
 import { isWrong, type Finding } from "../finding.ts";
-import { visibleLines } from "../system/text.ts";
+import { visible, visibleLines } from "../system/text.ts";
 import type { Network } from "../cni/listing.ts";
 import type { Selection } from "../cni/selection.ts";
 import type { FileStatus, PluginStatus, Rule } from "./network.ts";
@@ -22,17 +22,18 @@ export function formatStatus(status: NodeStatus): string {
     section("containers that were attached", table(status.attachments.map(attachmentRow))),
     section("not looked at", status.unseen),
   ];
-  return visibleLines(sections.filter((text) => text !== "").join("\n"));
+  return sections.filter((text) => text !== "").join("\n");
 }
 
 function section(title: string, lines: readonly string[]): string {
-  return lines.length === 0 ? "" : `${title}\n${lines.map((line) => `  ${line}\n`).join("")}`;
+  return lines.length === 0 ? "" : `${visible(title)}\n${lines.map((line) => `  ${visible(line)}\n`).join("")}`;
 }
 
 /** Rows of cells, aligned. */
 function table(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) =>
+  const cells = rows.map((row) => row.map(visible));
+  const widths = (cells[0] ?? []).map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
+  return cells.map((row) =>
     row
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))
       .join("  ")
@@ -51,11 +52,18 @@ function formatFindings(findings: readonly Finding[]): string {
   );
   const blocks = [...alike.values()].map((group) => {
     const [{ severity, code, message, hint }] = group as [Finding];
-    const paths = group.map(({ path }, index) => (index === 0 ? path : `         ${path}`)).join("\n");
-    const cure = hint === undefined ? "" : `         → ${hint}\n`;
-    return `${severity.padEnd(7)}  ${paths}\n         ${message} [${code}]\n${cure}`;
+    const paths = group
+      .map(({ path }, index) => (index === 0 ? visible(path) : `         ${visible(path)}`))
+      .join("\n");
+    const cure = hint === undefined ? "" : `         → ${inside(hint)}\n`;
+    return `${severity.padEnd(7)}  ${paths}\n         ${inside(message)} [${code}]\n${cure}`;
   });
   return `${counts.join(", ")}\n\n${blocks.join("\n")}`;
+}
+
+/** Lines of others stay further inside than ours. */
+function inside(text: string): string {
+  return visibleLines(text).trimEnd().replaceAll("\n", "\n             ");
 }
 
 function count(number: number, what: string): string {

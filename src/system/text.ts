@@ -11,6 +11,11 @@ export function visible(text: string): string {
   return text.replace(INVISIBLE, escaped);
 }
 
+/** Has a text nothing that cannot be seen? What has is part of no command that people are told to paste. */
+export function isVisible(text: string): boolean {
+  return visible(text) === text;
+}
+
 /** The same of a text that may have several lines and tabs. */
 export function visibleLines(text: string): string {
   return text.replace(INVISIBLE, (character) =>

@@ -309,6 +309,62 @@ describe("from valid to invalid is refused, also for configurations of others", 
     assert.match(ran.stderr, /^cni-node: warning: .*00-multus\.conf: needs the plugin not-yet, which is not in /u);
   });
 
+  const reasons: [what: string, config: object][] = [
+    ["a plugin that is missing", { type: "absent" }],
+    ["a kubeconfig that is missing", { type: "good", kubeconfig: "/etc/cni/net.d/absent.kubeconfig" }],
+    ["a delegation to itself", { type: "multus", delegates: [{ type: "multus" }] }],
+    ["a version that its plugin does not support", { type: "good", cniVersion: "1.1.0" }],
+  ];
+  for (const [what, config] of reasons) {
+    const broken = JSON.stringify({ cniVersion: "1.0.0", name: "b", ...config });
+    test(`A1: ${what} in a file that nobody uses does not excuse a new file that would be used`, async () => {
+      using node = nodeWith();
+      await node.run(["install", "--plugins=good"]);
+      fs.writeFileSync(join(node.netd, "10-good.conflist"), conflist("good", "good"));
+      fs.writeFileSync(join(node.netd, "99-old.conf"), broken);
+      node.template("05-new.conf", broken);
+      const before = contentsOf(node.host);
+      assertRefused(node, before, await node.run(["install", "--configs=05-new.conf"]), /05-new\.conf: /u);
+    });
+
+    test(`A1: nor an update of a file that works to one with ${what}`, async () => {
+      using node = nodeWith();
+      await node.run(["install", "--plugins=good"]);
+      fs.writeFileSync(join(node.netd, "05-good.conf"), '{"cniVersion":"1.0.0","name":"b","type":"good"}');
+      fs.writeFileSync(join(node.netd, "99-old.conf"), broken);
+      node.template("05-good.conf", broken);
+      const before = contentsOf(node.host);
+      assertRefused(node, before, await node.run(["install", "--configs=05-good.conf"]), /05-good\.conf: /u);
+    });
+
+    test(`A1: ${what} is a warning where the file that is replaced had it, or the one that pods get`, async () => {
+      using node = nodeWith();
+      await node.run(["install", "--plugins=good"]);
+      fs.writeFileSync(join(node.netd, "10-old.conf"), broken);
+      node.template("10-old.conf", broken.replace("{", '{"x":1,'));
+      node.template("05-new.conf", broken);
+      const ran = await node.run(["install", "--configs=10-old.conf,05-new.conf"]);
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      assert.match(ran.stderr, /warning: .*05-new\.conf: /u);
+    });
+  }
+
+  for (const version of ["1.0", "1", "0.5.0", "v1.0.0", "+1.0.0", "01.0.0", "latest"]) {
+    test(`A2: cniVersion ${version} is refused with the versions that there are, and status says the same`, async () => {
+      using node = nodeWith();
+      node.template("10-a.conf", JSON.stringify({ cniVersion: version, name: "a", type: "good" }));
+      const before = contentsOf(node.host);
+      const ran = await node.run(["install", "--plugins=good", "--configs=10-a.conf"]);
+      assert.deepEqual([ran.exitCode, contentsOf(node.host)], [1, before], ran.stderr);
+      assert.match(ran.stderr, /10-a\.conf: .*cniVersion.*(?:0\.1\.0, 0\.2\.0, .*1\.1\.0|is no|not a)/su);
+      assert.equal((await node.run(["install", "--plugins=good"])).exitCode, 0);
+      fs.writeFileSync(join(node.netd, "10-a.conf"), JSON.stringify({ cniVersion: version, name: "a", type: "good" }));
+      const status = await node.run(["status", `--host-root=${node.host}`]);
+      assert.equal(status.exitCode, 3);
+      assert.match(status.stdout, /\[(?:version-unknown|config-invalid)\]/u);
+    });
+  }
+
   test("a foreign file that is broken already is not this run's affair", async () => {
     using node = nodeWith();
     fs.writeFileSync(join(node.netd, "99-broken.conflist"), "{");

@@ -8,7 +8,8 @@ import { isConfigName, type NetworkList } from "../cni/config.ts";
 import { isObject } from "../cni/json.ts";
 import { configFiles, loadFile, type DirectoryListing } from "../cni/listing.ts";
 import { usesOf, type PluginUse } from "../cni/references.ts";
-import { compareVersions, isVersion, NEWEST_VERSION } from "../cni/version.ts";
+import { selectForContainerd } from "../cni/selection.ts";
+import { compareVersions, isVersion, NEWEST_VERSION, VERSIONS } from "../cni/version.ts";
 import { Failure } from "../errors.ts";
 import { directoryFindings } from "../host/trust.ts";
 import type { Finding } from "../finding.ts";
@@ -29,6 +30,7 @@ const CHECKS: readonly Check[] = [
   { name: "every pointer is replaced", run: (_list, text) => leftPointers(text) },
   { name: "no key is one of the runtime's", run: (list) => reservedKeys(list) },
   { name: "no plugin delegates to itself", run: (list) => selfDelegation(list) },
+  { name: "its version is one of the specification", run: (list) => unknownVersion(list) },
   { name: "its plugins are there, run, and support its version", run: async (list, _text, view) => uses(list, view) },
   { name: "the kubeconfigs that it names are there", run: (list, _text, view) => kubeconfigs(list, view) },
   { name: "runtimes know its version", run: (list) => newVersion(list) },
@@ -44,8 +46,8 @@ export async function examineConfigs(
   listing: DirectoryListing,
   view: NodeView,
   files: readonly string[] = configFiles(listing),
-): Promise<(Finding & { about: string })[]> {
-  const found: (Finding & { about: string })[] = [];
+): Promise<About[]> {
+  const found: About[] = [];
   for (const file of files) {
     for (const one of await examineConfig(file, listing, view)) found.push({ ...one, path: file });
   }
@@ -213,6 +215,15 @@ function newVersion({ cniVersion }: NetworkList): Found[] {
   return [{ code: "version-too-new", severity: "warning", message, hint, about: `too new ${cniVersion}` }];
 }
 
+/** Plugins compare it with those that they support, letter by letter. */
+function unknownVersion({ cniVersion }: NetworkList): Found[] {
+  if (VERSIONS.includes(cniVersion)) return [];
+  if (isVersion(cniVersion) && compareVersions(cniVersion, NEWEST_VERSION) > 0) return [];
+  const message = `has cniVersion ${JSON.stringify(cniVersion)}, which is not a version of the CNI specification`;
+  const hint = `use one of ${VERSIONS.join(", ")}`;
+  return [{ code: "version-unknown", severity: "error", message, hint, about: `unknown ${cniVersion}` }];
+}
+
 /** What a run is about to change, as the proof sees it. */
 export interface Changes {
   /** The node's directory of configurations; undefined: it cannot be seen. */
@@ -256,11 +267,11 @@ export async function prove(
     const own = await examineConfigs(configs.after, after, written.filter(isConfigName));
     const others = await examineConfigs(configs.after, after, changedPluginsOf(configs.after, written, plugins));
     const wrong = [...own, ...others.filter(({ severity }) => severity === "error")];
-    const known = wrong.some(isError) ? await aboutOf(configs.before, view) : new Set<string>();
-    const isTolerated = ({ about, path }: Finding & { about: string }): boolean =>
-      known.has(about) || restored.has(path) || (force && isGone(about, plugins));
+    const wasWrong = wrong.some(isError) ? await wrongBefore(configs.before, view) : () => false;
+    const isTolerated = (one: About): boolean =>
+      wasWrong(one) || restored.has(one.path) || (force && isGone(one.about, plugins));
     const judged = wrong
-      .filter((one) => own.includes(one) || !known.has(one.about))
+      .filter((one) => own.includes(one) || !wasWrong(one))
       .map((one) => (isTolerated(one) ? { ...one, severity: "warning" as const } : one));
     found.push(...judged.map((one) => ({ ...one, path: join(directory, one.path) })));
   }
@@ -304,9 +315,16 @@ export function changedPluginsOf(
   });
 }
 
-/** What is wrong on the node already. */
-async function aboutOf(listing: DirectoryListing, view: NodeView): Promise<Set<string>> {
-  return new Set((await examineConfigs(listing, view)).filter(isError).map(({ about }) => about));
+type About = Finding & { about: string };
+
+/**
+ * What is wrong already, in the very file or in the one that pods get now, is no worse for being wrong again. What is
+ * wrong in a file that nobody uses excuses nothing: the new one may be used (issue 14, A1).
+ */
+async function wrongBefore(listing: DirectoryListing, view: NodeView): Promise<(one: About) => boolean> {
+  const used = selectForContainerd(listing).chosen?.file;
+  const before = (await examineConfigs(listing, view)).filter(isError);
+  return ({ about, path }) => before.some((one) => one.about === about && (one.path === path || one.path === used));
 }
 
 function isError({ severity }: Finding): boolean {

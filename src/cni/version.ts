@@ -3,6 +3,9 @@
 /** The newest version of the specification that libcni 1.3 and cni-node know. */
 export const NEWEST_VERSION = "1.1.0";
 
+/** All versions of the specification that there are, the oldest first. */
+export const VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", NEWEST_VERSION];
+
 /** What a configuration conforms to that does not say (CNI specification, section 1). */
 const OLDEST_VERSION = "0.1.0";
 

@@ -3,12 +3,12 @@ import { hash } from "node:crypto";
 import * as fs from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 
-import { listAttachments } from "../cni/cache.ts";
 import { isObject } from "../cni/json.ts";
 import { Failure } from "../errors.ts";
 import { netnsOf } from "./mark.ts";
 import { identityOf, NAMED, sinceWhen } from "./namespace.ts";
 import { seen, type Place } from "./place.ts";
+import { remembered } from "./remembered.ts";
 
 /** A network namespace that is there, or was. */
 export interface Target {
@@ -130,11 +130,10 @@ function ofPodman(text: string, id: string, place: Place): Target {
 function ofPod(text: string, id: string, place: Place, cacheDir: string): Target {
   const [, namespace, name] = /^([^/]+)\/([^/]+)$/u.exec(id) ?? [];
   if (namespace === undefined) throw usage(text, "is no pod:NAMESPACE/NAME");
-  const sandboxes = listAttachments(cacheDir)
-    .filter(({ args }) => {
-      const given = Object.fromEntries(args);
-      return given["K8S_POD_NAMESPACE"] === namespace && given["K8S_POD_NAME"] === name;
-    })
+  const sandboxes = remembered(cacheDir, ({ args }) => {
+    const given = new Map(args);
+    return given.get("K8S_POD_NAMESPACE") === namespace && given.get("K8S_POD_NAME") === name;
+  })
     .map((attachment) => ({ containerId: attachment.containerId, netns: netnsOf(attachment) }))
     .filter(({ netns }) => netns !== "" && identityOf(seen(place, netns)) !== undefined);
   const [sandbox, another] = [...new Map(sandboxes.map((one) => [one.netns, one])).values()];

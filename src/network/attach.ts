@@ -8,6 +8,7 @@ import { referencesOf } from "../cni/references.ts";
 import type { AnyResult } from "../cni/result.ts";
 import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
 import { Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
+import { shellWord } from "../system/text.ts";
 import { leftBehind, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
@@ -259,9 +260,20 @@ export function requirePlugins({ name, plugins }: NetworkList, { pluginDirs, plu
   throw new Failure({
     code: "plugin-missing",
     subject: `network ${name}`,
-    problem: `${pluginDirs.join(", ") || "an empty --plugin-dir"} has no ${missing.join(", ")}`,
-    hint: `cni-node install --plugins=${missing.join(",")} installs what the image has; --plugin-dir names other directories`,
+    problem: `${pluginDirs.join(", ") || "an empty --plugin-dir"} has no ${few(missing)}`,
+    hint: `cni-node install --plugins=${shellWord(missing.slice(0, FEW).join(","))} installs what the image has; --plugin-dir names other directories`,
   });
+}
+
+const FEW = 10;
+
+/** As many as anybody reads, quoted where that could be something else. */
+function few(types: readonly string[]): string {
+  const shown = types.slice(0, FEW).map((type) => {
+    const start = type.length > 100 ? `${type.slice(0, 100)}…` : type;
+    return /^[\w.+-]+…?$/u.test(start) ? start : JSON.stringify(start);
+  });
+  return types.length > FEW ? `${shown.join(", ")} and ${types.length - FEW} more` : shown.join(", ");
 }
 
 function asFailure(error: unknown, network: string, attempt: string, isFinding = false): unknown {

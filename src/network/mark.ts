@@ -123,9 +123,7 @@ export function lookForNamespaces(): Namespaces {
   let isWhole = true;
   for (const pid of fs.readdirSync("/proc").filter((name) => /^\d+$/u.test(name))) {
     try {
-      for (const [identity, path] of namespacesOf(`/proc/${pid}`)) {
-        if (!paths.has(identity)) paths.set(identity, path);
-      }
+      for (const [identity, path] of namespacesOf(`/proc/${pid}`)) paths.set(identity, path);
     } catch (error) {
       isWhole &&= hasEnded(error);
     }

@@ -44,7 +44,7 @@ export function printMessage(world: World, text: string, hint?: string): void {
 /** Lines of cells in columns of equal width; the last cell is as long as it is. */
 export function formatRows(rows: readonly (readonly string[])[]): string {
   const cells = rows.map((row) => row.map(visible));
-  const widths = (cells[0] ?? []).map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
+  const widths = (cells[0] ?? []).map((_, column) => widest(cells.map((row) => row[column] ?? "")));
   return cells
     .map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))))
     .map((row) => `${row.join("  ").trimEnd()}\n`)
@@ -105,4 +105,9 @@ function describe(error: unknown): [code: string, message: string, hint?: string
     return ["cni-failed", error.message, "run as root; --cache-dir says where attachments are"];
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return ["internal", `this is a defect of cni-node: ${stack}`, "please report it with this text"];
+}
+
+/** The length of the longest text; there may be more of them than a function takes arguments. */
+function widest(texts: readonly string[]): number {
+  return texts.reduce((length, text) => Math.max(length, text.length), 0);
 }

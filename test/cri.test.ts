@@ -181,7 +181,7 @@ describe("simulated CRI-O", () => {
   test("that it has got a network is confirmed; later it always says yes, which confirms nothing", async () => {
     await using runtime = await SimulatedRuntime.start(directory, { ...CRIO, network: CRIO_HAS_NONE });
     const without = await ask(runtime.socket);
-    const limits = (): { deadline: number; signal: AbortSignal } => ({ deadline: Date.now() + 60_000, signal: NEVER });
+    const limits = (): { deadline: number; signal: AbortSignal } => ({ deadline: performance.now() + 60_000, signal: NEVER });
     const confirmed = confirmNetwork(runtime.socket, without, { name: "a", plugins: [] }, limits());
     await sleep(300);
     runtime.answers = CRIO;
@@ -255,7 +255,7 @@ describe("simulated containerd", { concurrency: true }, () => {
     test(name, async () => {
       await using runtime = await SimulatedRuntime.start(fs.mkdtempSync(join(directory, "own-")), from);
       const said = await ask(runtime.socket);
-      const limits = { deadline: Date.now() + 60_000, signal: NEVER };
+      const limits = { deadline: performance.now() + 60_000, signal: NEVER };
       runtime.answers = changes[0] ?? from;
       const confirmation = confirmNetwork(runtime.socket, said, expected, limits);
       await sleep(150);
@@ -281,7 +281,7 @@ describe("waiting for a runtime", () => {
     await using runtime = await SimulatedRuntime.start(directory, { ...CRIO, network: CRIO_HAS_NONE });
     const said = await ask(runtime.socket);
     await runtime.stop();
-    const limits = { deadline: Date.now() + 60_000, signal: NEVER };
+    const limits = { deadline: performance.now() + 60_000, signal: NEVER };
     const confirmed = confirmNetwork(runtime.socket, said, undefined, limits);
     await sleep(300);
     runtime.answers = CRIO;
@@ -293,14 +293,14 @@ describe("waiting for a runtime", () => {
     const runtime = await SimulatedRuntime.start(directory, CRIO);
     const said = await ask(runtime.socket);
     await runtime.stop();
-    const confirmation = await confirmNetwork(runtime.socket, said, undefined, { deadline: Date.now(), signal: NEVER });
+    const confirmation = await confirmNetwork(runtime.socket, said, undefined, { deadline: performance.now(), signal: NEVER });
     assert.deepEqual(confirmation, { verdict: "unconfirmed", why: `${runtime.socket}: there is no such socket` });
   });
 
   test("a signal ends it", { timeout: 30_000 }, async () => {
     await using runtime = await SimulatedRuntime.start(directory, { ...CRIO, network: CRIO_HAS_NONE });
     const controller = new AbortController();
-    const limits = { deadline: Date.now() + 60_000, signal: controller.signal };
+    const limits = { deadline: performance.now() + 60_000, signal: controller.signal };
     const confirmed = confirmNetwork(runtime.socket, await ask(runtime.socket), undefined, limits);
     await sleep(100);
     controller.abort("SIGINT");

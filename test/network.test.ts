@@ -226,7 +226,7 @@ describe("network add", { skip }, () => {
     assert.equal(host.sh("ip netns list | wc -l").trim(), "2");
     done(await host.run("del", "net", "b", "--delete-netns"));
     assert.equal(host.sh("ip netns list | wc -l").trim(), "1");
-    assert.match(done(await host.run("del", "net", "b", "--delete-netns")), /^deleted/u);
+    assert.match(done(await host.run("del", "net", "b", "--delete-netns")), /^absent/u);
   });
 
   test("reads a network from standard input and from a file of any name", async () => {

@@ -11,6 +11,7 @@ import { parseNetworkList, type NetworkList } from "./config.ts";
 import { CniError, ERROR_CODES } from "./error.ts";
 import { convertResult, type AnyResult } from "./result.ts";
 import { cacheDirOf, type RuntimeConf } from "./runtime.ts";
+import { isUntrusted } from "./trust.ts";
 import { compareVersions, isVersion } from "./version.ts";
 
 /** An attachment as it was added; as it is given, where nothing is remembered. */
@@ -53,8 +54,8 @@ export function recall(network: NetworkList, conf: RuntimeConf, key: AttachmentK
 }
 
 /**
- * For DEL: what is remembered and cannot be read is forgotten, as libcni does. The result is in the version of the network; before
- * 0.4.0 there is none.
+ * For DEL: what is remembered and cannot be read is forgotten, as libcni does; but not what others may have written. The
+ * result is in the version of the network; before 0.4.0 there is none.
  */
 export function recallForDelete(network: NetworkList, conf: RuntimeConf, key: AttachmentKey): Recalled {
   try {
@@ -63,7 +64,7 @@ export function recallForDelete(network: NetworkList, conf: RuntimeConf, key: At
     const isGiven = result !== undefined && isGivenResult(its);
     return { ...recalled, result: isGiven ? convertResult(result, its.cniVersion) : undefined };
   } catch (error) {
-    if (!(error instanceof CniError)) throw error;
+    if (!(error instanceof CniError) || isUntrusted(error)) throw error;
     if (isGivenResult(network)) forget(conf, key);
     return { network, conf };
   }

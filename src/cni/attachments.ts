@@ -1,10 +1,11 @@
 /** What container runtimes and Multus keep of the containers that they attached (libcni's cache, Multus' `cniDir`). */
-import * as fs from "node:fs";
 import { join } from "node:path";
 
-import { listAttachments, type CachedAttachment } from "./cache.ts";
+import { readTextIfPossible } from "../system/read.ts";
+import { pickAttachments, type CachedAttachment } from "./cache.ts";
 import { CniError } from "./error.ts";
-import { isObject } from "./json.ts";
+import { hasTooManyValues, isObject } from "./json.ts";
+import { namesIn } from "./names-in.ts";
 import { referencesOf } from "./references.ts";
 
 /** One network on one container, as it was remembered when it was added. */
@@ -16,34 +17,36 @@ export interface Attachment {
   plugins: string[];
 }
 
+/** So many files of Multus are read. */
+const MAX_FILES = 20_000;
+/** So large each may be, in bytes: it has the configurations of the delegates. */
+const MAX_SIZE = 1024 * 1024;
+
 /**
  * Reads the attachments below a cache directory: what libcni has remembered, and one file a container as Multus writes
- * them, which tells no namespace. What cannot be read is left out: nobody can be asked to delete by it either.
+ * them, which tells no namespace. What cannot be read is left out: nobody can be asked to delete by it either. What
+ * others may have written is not: it keeps plugins, and nothing is done by it.
  */
 export function readAttachments(directory: string): Attachment[] {
-  const delegated = entries(directory).flatMap((name) => multusAttachment(name, readJson(join(directory, name))));
+  const delegated = filesIn(directory).flatMap((name) => multusAttachment(name, readJson(join(directory, name))));
   return [...cachedAttachments(directory), ...delegated];
 }
 
-function entries(directory: string): string[] {
+function filesIn(directory: string): string[] {
   try {
-    return fs.readdirSync(directory, { withFileTypes: true }).flatMap((entry) => (entry.isFile() ? entry.name : []));
+    return namesIn(directory, MAX_FILES, (entry) => entry.isFile()) ?? [];
   } catch {
     return [];
   }
 }
 
 function readJson(path: string): unknown {
-  try {
-    return JSON.parse(fs.readFileSync(path, "utf8"));
-  } catch {
-    return undefined;
-  }
+  return parse(readTextIfPossible(path, MAX_SIZE) ?? "");
 }
 
 function cachedAttachments(directory: string): Attachment[] {
   try {
-    return listAttachments(directory).map(attachmentOf);
+    return pickAttachments(directory, attachmentOf, { trustAll: true });
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
     return [];
@@ -65,6 +68,7 @@ function multusAttachment(containerId: string, value: unknown): Attachment[] {
 }
 
 function parse(json: string): unknown {
+  if (hasTooManyValues(json)) return undefined;
   try {
     return JSON.parse(json);
   } catch {

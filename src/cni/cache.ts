@@ -2,11 +2,16 @@
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
-import { isSystemError } from "../errors.ts";
+import { Failure, isAbsence, isSystemError } from "../errors.ts";
+import { describeJsonError } from "../system/json.ts";
+import { readText } from "../system/read.ts";
 import { CniError, ERROR_CODES, ioFailure } from "./error.ts";
 import type { Args } from "./invoke.ts";
-import { isObject } from "./json.ts";
+import { hasTooManyValues, isObject } from "./json.ts";
+import { namesIn } from "./names-in.ts";
+import { fileNameOf, isIfName, isName } from "./names.ts";
 import { parseResult, type AnyResult } from "./result.ts";
+import { isUntrusted, requireTrustedCache, requireTrustedFile, resultsDir, stateDir } from "./trust.ts";
 
 /** libcni's. */
 export const DEFAULT_CACHE_DIR = "/var/lib/cni";
@@ -45,28 +50,25 @@ export function isWhole(attachment: CachedAttachment | BareResult): attachment i
 const KIND = "cniCacheV1";
 /** The key of `note`. */
 const NOTE = "cni-node.io/note";
-
-/** Where libcni keeps attachments in its cache directory. */
-const RESULTS = "results";
-/** What is ours alone in the directory of the attachments; libcni passes over directories. */
-const STATE = ".cni-node";
-
-/** The directory of our own files, temporary ones and locks. */
-export function stateDir(cacheDir: string): string {
-  return join(cacheDir, RESULTS, STATE);
-}
+/** How large the file of an attachment may be, in bytes; those of long chains have some 10 KiB. */
+const MAX_SIZE = 1024 * 1024;
+/** So much is kept of a cache at a time, in bytes of its files: thousands of attachments. */
+const MAX_KEPT = 16 * 1024 * 1024;
+/** So many files a cache may have: a node has hundreds, and one whose runtime forgets them some thousands. */
+const MAX_FILES = 20_000;
 
 /**
  * Reads what is remembered of an attachment; undefined when nothing is.
  *
- * @throws CniError when the file cannot be read, or is none of the cache's.
+ * @throws CniError when the file cannot be read, is none of the cache's, or others may have written it.
  */
 export function readAttachment(cacheDir: string, key: AttachmentKey): CachedAttachment | BareResult | undefined {
+  requireTrustedCache(cacheDir);
   const path = pathOf(cacheDir, key);
-  const text = readText(path);
-  if (text === undefined) return undefined;
-  const attachment = parseAttachment(path, text, parseResult);
-  return !isWhole(attachment) || isSame(attachment, key) ? attachment : undefined;
+  requireTrustedFile(path);
+  const read = readEntry(path, parseResult);
+  if (read === undefined) return undefined;
+  return !isWhole(read.attachment) || isSame(read.attachment, key) ? read.attachment : undefined;
 }
 
 /**
@@ -75,6 +77,7 @@ export function readAttachment(cacheDir: string, key: AttachmentKey): CachedAtta
  * @throws CniError when it cannot be written.
  */
 export function writeAttachment(cacheDir: string, attachment: CachedAttachment): void {
+  requireTrustedCache(cacheDir);
   const path = pathOf(cacheDir, attachment);
   const { containerId, config, ifName, networkName, netns, args, capabilityArgs, result, note } = attachment;
   const content = {
@@ -89,8 +92,13 @@ export function writeAttachment(cacheDir: string, attachment: CachedAttachment):
     result,
     ...(note === undefined ? {} : { [NOTE]: note }),
   };
+  const text = JSON.stringify(content);
+  if (Buffer.byteLength(text) > MAX_SIZE) {
+    const msg = `${path} cannot be written: it would be larger than ${MAX_SIZE / 1024 / 1024} MiB`;
+    throw new CniError({ code: ERROR_CODES.ioFailure, msg });
+  }
   try {
-    replaceFile(path, JSON.stringify(content));
+    replaceFile(path, text);
   } catch (error) {
     throw ioFailure(`${path} cannot be written`, error);
   }
@@ -98,8 +106,9 @@ export function writeAttachment(cacheDir: string, attachment: CachedAttachment):
 
 /** Forgets an attachment, if it is remembered. Throws `CniError` when the file cannot be removed. */
 export function removeAttachment(cacheDir: string, key: AttachmentKey): void {
+  requireTrustedCache(cacheDir);
   const path = pathOf(cacheDir, key);
-  const present = tryParse(path);
+  const present = tryRead(path);
   if (present !== undefined && isWhole(present) && !isSame(present, key)) return;
   try {
     removeFile(path);
@@ -109,19 +118,96 @@ export function removeAttachment(cacheDir: string, key: AttachmentKey): void {
   }
 }
 
+/** How a cache is read. */
+interface ReadOptions {
+  /** Is told of every file that is damaged (`cache-damaged`), or that others may have written (`cache-untrusted`). */
+  onProblem?: (problem: Failure) => void;
+  /** Also what others may have written: for questions that nothing is done by, but that something is left. */
+  trustAll?: boolean;
+  /** What the names of their files begin with, where that is known: others are not read. */
+  prefix?: string;
+}
+
 /**
- * All attachments in the cache, whoever has added them, in the order of their file names; also one whose result cannot
+ * The attachments in the cache, whoever has added them, in the order of their file names; also one whose result cannot
  * be read, for it has to be deleted some day. Other files are left out, and bare results, which do not say whose they
  * are.
  *
- * @throws CniError when the directory is there and cannot be read.
+ * @param isMeant only those; others are not kept, for a cache may be large.
+ * @throws CniError when the directory is there and cannot be read, holds too much, or others may write to it.
  */
-export function listAttachments(cacheDir: string): CachedAttachment[] {
-  const directory = join(cacheDir, RESULTS);
-  return namesIn(directory).flatMap((name) => {
+export function listAttachments(
+  cacheDir: string,
+  { isMeant = () => true, ...options }: ReadOptions & { isMeant?: (attachment: CachedAttachment) => boolean } = {},
+): CachedAttachment[] {
+  let kept = 0;
+  return pickAttachments(
+    cacheDir,
+    (attachment, size) => {
+      if (!isMeant(attachment)) return undefined;
+      if ((kept += size) > MAX_KEPT) throw tooMuch(cacheDir, `more than ${MAX_KEPT / 1024 / 1024} MiB of attachments`);
+      return attachment;
+    },
+    options,
+  );
+}
+
+/**
+ * What `pick` makes of each of these attachments, but for undefined.
+ *
+ * @throws CniError as `listAttachments`.
+ */
+export function pickAttachments<T>(
+  cacheDir: string,
+  pick: (attachment: CachedAttachment, size: number) => T | undefined,
+  { onProblem = () => undefined, trustAll = false, prefix = "" }: ReadOptions = {},
+): T[] {
+  if (!trustAll) requireTrustedCache(cacheDir);
+  const picked: T[] = [];
+  const names = filesIn(cacheDir).filter((name) => name.startsWith(prefix));
+  for (const entry of readEntries(cacheDir, names, trustAll ? () => undefined : requireTrustedFile)) {
+    if (entry instanceof Failure) {
+      onProblem(entry);
+      continue;
+    }
+    const one = pick(entry.attachment, entry.size);
+    if (one !== undefined) picked.push(one);
+  }
+  return picked;
+}
+
+/** One at a time, in this order; of those that are none, why. */
+function* readEntries(
+  cacheDir: string,
+  names: readonly string[],
+  requireFile: (path: string) => void,
+): Generator<{ attachment: CachedAttachment; size: number } | Failure> {
+  const directory = resultsDir(cacheDir);
+  for (const name of names) {
     const path = join(directory, name);
-    const attachment = tryParse(path);
-    return attachment !== undefined && isWhole(attachment) && pathOf(cacheDir, attachment) === path ? [attachment] : [];
+    let entry: ReturnType<typeof readEntry>;
+    try {
+      requireFile(path);
+      entry = readEntry(path, tryParseResult);
+    } catch (error) {
+      if (!(error instanceof CniError)) throw error;
+      yield isUntrusted(error) ? (error.cause as Failure) : damaged(path, error);
+      continue;
+    }
+    if (entry === undefined || !isWhole(entry.attachment)) continue;
+    const { attachment, size } = entry;
+    if (pathOf(cacheDir, attachment) === path) yield { attachment, size };
+  }
+}
+
+function damaged(path: string, { msg, cause }: CniError): Failure {
+  const prefix = `${path}: `;
+  return new Failure({
+    code: "cache-damaged",
+    subject: path,
+    problem: msg.startsWith(prefix) ? msg.slice(prefix.length) : msg.replace(`${path} `, ""),
+    hint: "nobody can delete an attachment by it: its addresses stay taken; look at what it was, and remove it",
+    cause,
   });
 }
 
@@ -129,35 +215,50 @@ export function listAttachments(cacheDir: string): CachedAttachment[] {
  * The file of an attachment that stands in the way of a new one: the same container has that interface already, from
  * whatever network; or it would be overwritten, for "a-b" of "c" and "a" of "b-c" have the same file.
  *
- * @throws CniError when the directory is there and cannot be read.
+ * @throws CniError when the directory is there and cannot be read, or others may have written the file.
  */
 export function findOccupant(cacheDir: string, key: AttachmentKey): string | undefined {
+  requireTrustedCache(cacheDir);
   const own = pathOf(cacheDir, key);
-  return namesIn(dirname(own))
+  requireTrustedFile(own);
+  return filesIn(cacheDir)
     .filter((name) => name.endsWith(`-${key.containerId}-${key.ifName}`))
     .map((name) => join(dirname(own), name))
     .find((path) => {
-      const present = tryParse(path);
+      const present = tryRead(path);
       if (present === undefined) return false;
       return path === own || (isWhole(present) && isSame({ ...present, networkName: key.networkName }, key));
     });
 }
 
 /** In their order; none when there is no such directory. */
-function namesIn(directory: string): string[] {
+function filesIn(cacheDir: string): string[] {
+  const directory = resultsDir(cacheDir);
   try {
-    return fs.readdirSync(directory).sort();
+    const names = namesIn(directory, MAX_FILES, (entry) => !entry.isDirectory());
+    if (names === undefined) throw tooMuch(cacheDir, `more than ${MAX_FILES} files`);
+    return names.sort();
   } catch (error) {
-    if (isSystemError(error, "ENOENT")) return [];
+    if (isAbsence(error) && !isSystemError(error, "ENOTDIR")) return [];
+    if (error instanceof CniError) throw error;
     throw ioFailure(`${directory} cannot be read`, error);
   }
 }
 
-function tryParse(path: string): CachedAttachment | BareResult | undefined {
+function tooMuch(cacheDir: string, what: string): CniError {
+  const cause = new Failure({
+    code: "cache-too-large",
+    subject: resultsDir(cacheDir),
+    problem: `holds ${what}: it is not read`,
+    hint: "no node has so many containers: look at who writes there, and move the files of those that are gone away",
+  });
+  return new CniError({ code: ERROR_CODES.ioFailure, msg: cause.message }, { cause });
+}
+
+function tryRead(path: string): CachedAttachment | BareResult | undefined {
   try {
-    // What is no file could make its reader wait for ever.
-    if (!fs.statSync(path).isFile()) return undefined;
-    return parseAttachment(path, fs.readFileSync(path, "utf8"), tryParseResult);
+    requireTrustedFile(path);
+    return readEntry(path, tryParseResult)?.attachment;
   } catch {
     return undefined;
   }
@@ -175,58 +276,91 @@ function isSame(a: AttachmentKey, b: AttachmentKey): boolean {
   return a.networkName === b.networkName && a.containerId === b.containerId && a.ifName === b.ifName;
 }
 
-function pathOf(cacheDir: string, { networkName, containerId, ifName }: AttachmentKey): string {
-  return join(cacheDir, RESULTS, `${networkName}-${containerId}-${ifName}`);
+function pathOf(cacheDir: string, key: AttachmentKey): string {
+  return join(resultsDir(cacheDir), fileNameOf(key));
 }
 
-function readText(path: string): string | undefined {
+/** @throws CniError. Its messages say nothing of what is in the file: it may be anybody's. */
+function readEntry(
+  path: string,
+  resultOf: (value: unknown) => AnyResult | undefined,
+): { attachment: CachedAttachment | BareResult; size: number } | undefined {
+  const text = readIfThere(path);
+  if (text === undefined) return undefined;
+  const refuse = (why: string): CniError => {
+    return new CniError({ code: ERROR_CODES.decodingFailure, msg: `${path} is not an attachment: ${why}` });
+  };
+  const value = parseEntry(text, refuse);
+  if (!isObject(value)) throw refuse("it is not a JSON object");
+  const { kind } = value as { kind?: unknown };
+  const attachment = kind === undefined ? bareResult(value) : kind === KIND ? parseV1(value, resultOf) : undefined;
+  if (attachment === undefined) throw refuse(`its kind is not ${JSON.stringify(KIND)}`);
+  if (typeof attachment === "string") throw refuse(attachment);
+  return { attachment, size: text.length };
+}
+
+function readIfThere(path: string): string | undefined {
   try {
-    return fs.readFileSync(path, "utf8");
+    return readText(path, MAX_SIZE);
   } catch (error) {
-    if (isSystemError(error, "ENOENT", "ENOTDIR")) return undefined;
+    if (isAbsence(error)) return undefined;
+    if (error instanceof Failure) {
+      throw new CniError({ code: ERROR_CODES.ioFailure, msg: error.message }, { cause: error });
+    }
     throw ioFailure(`${path} cannot be read`, error);
   }
 }
 
-function parseAttachment(
-  path: string,
-  text: string,
-  resultOf: (value: unknown) => AnyResult | undefined,
-): CachedAttachment | BareResult {
+function parseEntry(text: string, refuse: (why: string) => CniError): unknown {
+  if (hasTooManyValues(text)) throw refuse("it has too many values");
   try {
-    const value = JSON.parse(text) as unknown;
-    if (!isObject(value)) throw new TypeError("it is no JSON object");
-    const { kind } = value as { kind?: unknown };
-    if (kind === undefined) return { result: parseResult(value) };
-    if (kind !== KIND) throw new TypeError(`its kind is ${JSON.stringify(kind)}, not ${JSON.stringify(KIND)}`);
-    return parseV1(value, resultOf);
-  } catch (error) {
-    const msg = `${path} is no attachment: ${(error as Error).message}`;
-    throw new CniError({ code: ERROR_CODES.decodingFailure, msg }, { cause: error });
+    return JSON.parse(text) as unknown;
+  } catch {
+    throw refuse(`it ${describeJsonError(text)}`);
   }
 }
 
+/** What is wrong with it, if it is none. */
+function bareResult(value: Record<string, unknown>): BareResult | string {
+  const result = tryParseResult(value);
+  return result === undefined ? NO_RESULT : { result };
+}
+
+const NO_RESULT = "its result is not one of the CNI specification";
+
+/** What is wrong with it, if it is none. */
 function parseV1(
   value: Record<string, unknown>,
   resultOf: (value: unknown) => AnyResult | undefined,
-): CachedAttachment {
-  const text = (key: string): string => {
-    const { [key]: one = "" } = value;
-    if (typeof one !== "string") throw new TypeError(`${key} is no string`);
-    return one;
-  };
+): CachedAttachment | string {
+  const texts = ["networkName", "containerId", "ifName", "config", "netns"] as const;
+  const wrong = texts.find((key) => typeof (value[key] ?? "") !== "string");
+  if (wrong !== undefined) return `${wrong} is not a string`;
+  const [networkName, containerId, ifName, config, netns] = texts.map((key) => value[key] ?? "") as [
+    ...[string, string, string, string, string],
+  ];
+  if (!isName(networkName) || !isName(containerId) || !isIfName(ifName)) {
+    return "its networkName, containerId or ifName is not one of the CNI specification";
+  }
+  if (netns.includes("\0")) return "netns is not a path";
   const { cniArgs, capabilityArgs, result, [NOTE]: note } = value as Partial<Record<string, unknown>>;
-  if (!isArgs(cniArgs ?? [])) throw new TypeError("cniArgs is no list of pairs");
-  if (!isObject(capabilityArgs ?? {})) throw new TypeError("capabilityArgs is no JSON object");
+  if (!isArgs(cniArgs ?? [])) return "cniArgs is not a list of pairs";
+  if (!isObject(capabilityArgs ?? {})) return "capabilityArgs is not a JSON object";
+  let parsed: AnyResult | undefined;
+  try {
+    parsed = resultOf(result);
+  } catch {
+    return NO_RESULT;
+  }
   return {
-    networkName: text("networkName"),
-    containerId: text("containerId"),
-    ifName: text("ifName"),
-    config: Buffer.from(text("config"), "base64").toString("utf8"),
-    netns: text("netns"),
+    networkName,
+    containerId,
+    ifName,
+    config: Buffer.from(config, "base64").toString("utf8"),
+    netns,
     args: (cniArgs ?? []) as Args,
     capabilityArgs: (capabilityArgs ?? {}) as Record<string, unknown>,
-    result: resultOf(result),
+    result: parsed,
     ...(isObject(note) ? { note } : {}),
   };
 }
@@ -243,7 +377,7 @@ function isArgs(value: unknown): boolean {
  * not elsewhere, for the directory may be a file system of its own.
  */
 function temporaryOf(path: string): string {
-  return join(dirname(path), STATE, basename(path));
+  return join(stateDir(dirname(dirname(path))), basename(path));
 }
 
 function replaceFile(path: string, content: string): void {
@@ -265,7 +399,8 @@ function replaceFile(path: string, content: string): void {
 }
 
 function writeFile(path: string, content: string): void {
-  const descriptor = fs.openSync(path, "w", 0o600);
+  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = fs.constants;
+  const descriptor = fs.openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
   try {
     fs.writeFileSync(descriptor, content);
     fs.fchmodSync(descriptor, 0o600);

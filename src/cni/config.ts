@@ -157,10 +157,19 @@ function objectionToBoolean(value: Record<string, unknown>, key: string): string
   return given === undefined || isBoolean ? undefined : `has a key ${key} that is neither true nor false`;
 }
 
+/** So many plugins a list may have: each is a process for every pod, and the longest that are known have ten. */
+export const MAX_PLUGINS = 256;
+
+/** What is wrong with so many. */
+export function tooManyPlugins(count: number): string {
+  return `has ${count} plugins, more than ${MAX_PLUGINS}`;
+}
+
 function objectionToPlugins(plugins: unknown): string | undefined {
   if (plugins === undefined) return "is a network configuration list (.conflist) without plugins";
   if (!Array.isArray(plugins)) return "has a key plugins that is no list";
   if (plugins.length === 0) return "has an empty list of plugins";
+  if (plugins.length > MAX_PLUGINS) return tooManyPlugins(plugins.length);
   return plugins
     .map((plugin, index) => objectionToPlugin(plugin, `plugins[${index}]`))
     .find((objection) => objection !== undefined);

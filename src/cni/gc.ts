@@ -34,7 +34,9 @@ export async function gc(network: NetworkList, valid: Iterable<ValidAttachment>,
   const union = new Map(
     Array.from(valid, ({ containerID, ifname }) => [`${containerID}/${ifname}`, { containerID, ifname }]),
   );
-  const cached = listAttachments(cacheDirOf(runtime)).filter(({ networkName }) => networkName === network.name);
+  const cached = listAttachments(cacheDirOf(runtime), {
+    isMeant: ({ networkName }) => networkName === network.name,
+  });
   for (const attachment of cached) {
     const { containerId, ifName, netns, args, capabilityArgs } = attachment;
     if (union.has(`${containerId}/${ifName}`)) continue;

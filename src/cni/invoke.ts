@@ -165,13 +165,16 @@ export function seenBelow(root: string, path: string): string | undefined {
   }
 }
 
-/** Follows links as a process does whose root it is: an absolute target begins there. */
+/** What the links of a process lead to has no path: `/proc/7/ns/net` is `net:[4026531840]`. */
+const OF_PROCESS = /^\/proc\/\d+(?:\/|$)/u;
+
+/** Follows links as a process does whose root it is: an absolute target begins there. Those of processes stay. */
 function resolveBelow(root: string, path: string): string {
   let resolved = "/";
   const names = path.split("/");
   for (let links = 0; names.length > 0;) {
     const next = join(resolved, names.shift() ?? "");
-    const target = readLink(join(root, next));
+    const target = OF_PROCESS.test(resolved) ? undefined : readLink(join(root, next));
     if (target === undefined) {
       resolved = next;
     } else {
@@ -199,9 +202,10 @@ function readLink(path: string): string | undefined {
  * Runs a plugin once, to its end.
  *
  * @returns what it printed.
- * @throws PluginError when it did not succeed.
+ * @throws PluginError when it did not succeed; CniError when no process can be given such parameters.
  */
 export async function invoke(invocation: Invocation, options: InvokeOptions = {}): Promise<string> {
+  refuseNul(invocation);
   for (let tries = 1; ; tries++) {
     const call = await run(invocation, options);
     options.trace?.(call);
@@ -290,6 +294,14 @@ function parametersAsEnv({ command, parameters }: Invocation): Record<string, st
     CNI_ARGS: args.map(([key, value]) => `${key}=${value}`).join(";"),
     CNI_PATH: pluginDirs.join(":"),
   };
+}
+
+/** No environment can hold it. */
+function refuseNul(invocation: Invocation): void {
+  for (const [variable, value] of Object.entries({ path: invocation.path, ...parametersAsEnv(invocation) })) {
+    if (!value.includes("\0")) continue;
+    throw new CniError({ code: ERROR_CODES.invalidEnvironment, msg: `${variable} has a NUL in it` });
+  }
 }
 
 function errorOf(call: PluginCall, options: InvokeOptions): PluginError | undefined {

@@ -11,8 +11,22 @@ export interface Objection {
 /** libcni stops at 10,000; no configuration comes near, and our own stack ends before that. */
 const MAX_DEPTH = 1000;
 
+/** So many values a text may have: each takes some ten times its length in memory. */
+const MAX_VALUES = 500_000;
+
+/** Would a text of JSON take more memory than any is worth? Commas and opening brackets are counted; nothing is parsed. */
+export function hasTooManyValues(text: string): boolean {
+  let count = 0;
+  for (let index = 0; index < text.length && count <= MAX_VALUES; index++) {
+    const code = text.charCodeAt(index);
+    if (code === 0x2c || code === 0x5b || code === 0x7b) count++;
+  }
+  return count > MAX_VALUES;
+}
+
 /** `JSON.parse` decides; it does not always say where, so that the tolerant parser finds the place. */
 export function parseJson(text: string): { value: unknown } | { objection: Objection } {
+  if (hasTooManyValues(text)) return { objection: { message: `has more than ${MAX_VALUES} values` } };
   try {
     const value = JSON.parse(text) as unknown;
     if (isDeeperThan(value, MAX_DEPTH)) return { objection: { message: `is nested deeper than ${MAX_DEPTH} levels` } };

@@ -2,8 +2,10 @@
 import {
   isConfigName,
   isListName,
+  MAX_PLUGINS,
   parsePlugin,
   parseNetworkList,
+  tooManyPlugins,
   type NetworkList,
   type Objection,
   type PluginConfig,
@@ -66,6 +68,7 @@ export function loadFile(file: string, listing: DirectoryListing): Loaded {
   const found = isListName(file) && !list.loadOnlyInlinedPlugins ? loadDropIns(list.name, listing) : [];
   if ("objection" in found) return found;
   const plugins = [...list.plugins, ...found.map(({ plugin }) => plugin)];
+  if (plugins.length > MAX_PLUGINS) return { objection: { message: tooManyPlugins(plugins.length) } };
   return plugins.length === 0
     ? {
         objection: {

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { makeDirectory, stateDir } from "./cache.ts";
+import { makeDirectory } from "./cache.ts";
 import { CniError, ERROR_CODES, ioFailure } from "./error.ts";
+import { requireTrustedCache, requireTrustedFile, stateDir } from "./trust.ts";
 
 /** Waits for its turn. What it returns gives the turn to the next one. */
 export interface Lock {
@@ -27,12 +28,17 @@ const STRIPES = 64;
 export function kernelLock(cacheDir: string): Lock {
   const directory = stateDir(cacheDir);
   const lock = async (name: string, mode: Mode, signal?: AbortSignal): Promise<Disposable> => {
+    requireTrustedCache(cacheDir);
     try {
       makeDirectory(directory);
     } catch (error) {
       throw ioFailure(`${directory} cannot be locked`, error);
     }
-    return waitFor(join(directory, `lock-${name}`), mode, signal);
+    const path = join(directory, `lock-${name}`);
+    // SQLite follows links, and writes where they lead.
+    requireTrustedCache(cacheDir);
+    requireTrustedFile(path);
+    return waitFor(path, mode, signal);
   };
   return {
     container: async (containerId, signal) => {

@@ -1,12 +1,13 @@
 /** Runs a program as Go's os/exec would, which is what plugins are used to: real pipes, no help from a shell. */
 import { spawn, type ChildProcess } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { isSystemError } from "../errors.ts";
+import { endWhole, marked } from "./leftovers.ts";
 
 /** A program to run. */
 export interface Program {
@@ -38,8 +39,8 @@ export const MAX_OUTPUT = 8 * 1024 * 1024;
 const LATE_OUTPUT_MS = 2000;
 
 /**
- * Runs a program to its end. It is in a process group of its own: what it has started is ended with it when it takes
- * too long, prints too much, or the signal is aborted.
+ * Runs a program to its end. What it has started is ended with it when it takes too long, prints too much, or the signal
+ * is aborted. When it ends by itself, what it has left lives on: plugins start daemons, which their DEL ends.
  */
 export async function runProgram(
   program: Program,
@@ -47,13 +48,15 @@ export async function runProgram(
 ): Promise<End> {
   if (isAborted(signal)) return { stdout: "", stderr: "", stopped: "aborted" };
   if (!isExecutableFormat(program.file)) return { stdout: "", stderr: "", systemCode: "ENOEXEC" };
-  const started = await start(program);
+  const id = randomUUID();
+  const started = await start({ ...program, env: marked(program.env, id) });
   if ("systemCode" in started) return { stdout: "", stderr: "", ...started };
   const { child } = started;
   let stopped: Stop | undefined;
+  let ending: Promise<void> | undefined;
   const stop = (why: Stop): void => {
     stopped ??= why;
-    killGroup(child);
+    if (isThere(child)) ending ??= endWhole(child.pid, id);
   };
   const onAbort = (): void => {
     stop("aborted");
@@ -69,6 +72,7 @@ export async function runProgram(
     if (isAborted(signal)) onAbort();
     const end = await started.end;
     clearTimeout(timer);
+    await ending;
     await Promise.race([
       Promise.all(outputs.map(async ({ ended }) => ended)),
       sleep(LATE_OUTPUT_MS, undefined, { ref: false }),
@@ -195,14 +199,8 @@ async function openPipes(): Promise<Pipes | undefined> {
   }
 }
 
-function killGroup({ pid, exitCode, signalCode }: ChildProcess): void {
-  if (pid === undefined || exitCode !== null || signalCode !== null) return;
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch (error) {
-    // It has just ended.
-    if (!isSystemError(error, "ESRCH")) throw error;
-  }
+function isThere(child: ChildProcess): child is ChildProcess & { pid: number } {
+  return child.pid !== undefined && child.exitCode === null && child.signalCode === null;
 }
 
 async function endOf(child: ChildProcess): Promise<Omit<End, "stdout" | "stderr">> {

@@ -4,6 +4,7 @@
  * There are three forms: that of 0.1.0 and 0.2.0, that of 0.3.0 to 0.4.0, and that of 1.0.0 and 1.1.0. What a form
  * does not have is dropped, as libcni does: plugins have always been given their predecessor's result so.
  */
+import { describeJsonError } from "../system/json.ts";
 import { CniError, ERROR_CODES } from "./error.ts";
 import { parseCidr, parseIp, type Address } from "./ip.ts";
 import { isObject } from "./json.ts";
@@ -105,8 +106,8 @@ export function readResult(stdout: string, cniVersion: string): AnyResult {
   let value: unknown;
   try {
     value = JSON.parse(stdout);
-  } catch (error) {
-    throw notDecoded(stdout.trim() === "" ? "it is empty" : (error as Error).message);
+  } catch {
+    throw notDecoded(`it ${describeJsonError(stdout)}`);
   }
   const given = value ?? {};
   if (!isObject(given)) throw notDecoded("it is no JSON object");

@@ -4,6 +4,7 @@ import type { NetworkList } from "./config.ts";
 import { CniError, ERROR_CODES } from "./error.ts";
 import type { Args, InvokeOptions } from "./invoke.ts";
 import { kernelLock, type Lock } from "./lock.ts";
+import { excessOf, fileNameOf, IF_NAME_RULE, isIfName, isName, NAME_RULE } from "./names.ts";
 import { isVersion } from "./version.ts";
 
 /** How networks are operated on here. `timeoutMs` is the time of each call of a plugin. */
@@ -38,7 +39,9 @@ export function keyOf(network: NetworkList, { containerId, ifName }: Attachment)
   checkNetwork(network);
   checkContainerId(containerId);
   checkIfName(ifName);
-  return { networkName: network.name, containerId, ifName };
+  const key = { networkName: network.name, containerId, ifName };
+  checkLength(key);
+  return key;
 }
 
 export function cacheDirOf({ cacheDir = DEFAULT_CACHE_DIR }: Runtime): string {
@@ -49,15 +52,11 @@ export function lockOf(runtime: Runtime): Lock {
   return runtime.lock ?? kernelLock(cacheDirOf(runtime));
 }
 
-const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
-const NAME_RULE = "letters, digits, _ . - only, and a letter or digit first";
-const MAX_IF_NAME = 15;
-
 /** Throws `CniError` when runtimes may not use the network: configurations are read more laxly. */
 export function checkNetwork({ name, cniVersion, plugins }: NetworkList): void {
   const code = ERROR_CODES.invalidNetworkConfig;
   if (name === "") throw new CniError({ code, msg: "the network has no name" });
-  if (!NAME.test(name)) {
+  if (!isName(name)) {
     throw new CniError({ code, msg: `the network has the name ${JSON.stringify(name)}`, details: NAME_RULE });
   }
   if (!isVersion(cniVersion)) throw new CniError({ code, msg: `network ${name} has the cniVersion ${cniVersion}` });
@@ -66,14 +65,20 @@ export function checkNetwork({ name, cniVersion, plugins }: NetworkList): void {
 
 function checkContainerId(containerId: string): void {
   if (containerId === "") throw new CniError({ code: ERROR_CODES.unknownContainer, msg: "CNI_CONTAINERID is empty" });
-  if (!NAME.test(containerId)) throw invalidVariable("CNI_CONTAINERID", containerId, NAME_RULE);
+  if (!isName(containerId)) throw invalidVariable("CNI_CONTAINERID", containerId, NAME_RULE);
 }
 
-/** The kernel's rules. */
 function checkIfName(ifName: string): void {
-  const isValid = !["", ".", ".."].includes(ifName) && Buffer.byteLength(ifName) <= MAX_IF_NAME;
-  if (isValid && !/[/:\s\u0085\0]/u.test(ifName)) return;
-  throw invalidVariable("CNI_IFNAME", ifName, `1 to ${MAX_IF_NAME} bytes, not . or .., no / : or blanks`);
+  if (!isIfName(ifName)) throw invalidVariable("CNI_IFNAME", ifName, IF_NAME_RULE);
+}
+
+/** What cannot be remembered could not be deleted either. */
+function checkLength(key: AttachmentKey): void {
+  const excess = excessOf(fileNameOf(key));
+  if (excess === undefined) return;
+  const msg = `CNI_CONTAINERID has ${key.containerId.length} characters, and the network's name ${key.networkName.length}`;
+  const details = `with the interface's name they are to be the name of a file in the cache, of ${excess}`;
+  throw new CniError({ code: ERROR_CODES.invalidEnvironment, msg, details });
 }
 
 /** Throws `CniError` when the network namespace is not given where an operation needs it. */

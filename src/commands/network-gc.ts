@@ -5,7 +5,7 @@ import { collectGone, collectInvalid, type Collected } from "../network/collect.
 import { isSet, type OptionTexts } from "../options.ts";
 import { formatRows, printJson, printMessage } from "../report.ts";
 import type { Ending, World } from "../world.ts";
-import { networkOf, operatorOf, usage } from "./network-options.ts";
+import { describeProblem, networkOf, operatorOf, usage, warnOfProblem } from "./network-options.ts";
 
 /** Releases attachments that nobody needs any more. */
 export async function runGc(texts: OptionTexts, world: World, [name]: readonly string[]): Promise<Ending> {
@@ -13,7 +13,13 @@ export async function runGc(texts: OptionTexts, world: World, [name]: readonly s
   if (valid === undefined && isSet(texts, "all"))
     throw usage("--all", "goes with --valid", "--valid= says that none is valid");
   if (valid !== undefined && name === undefined) throw usage("NETWORK", "is missing", "--valid is for one network");
-  const operator = operatorOf(texts, world);
+  const problems: Failure[] = [];
+  const operator = {
+    ...operatorOf(texts, world),
+    onProblem: (problem: Failure) => {
+      problems.push(problem);
+    },
+  };
   const collected =
     valid === undefined || name === undefined
       ? await collectGone(({ networkName }) => name === undefined || networkName === name, operator)
@@ -24,7 +30,8 @@ export async function runGc(texts: OptionTexts, world: World, [name]: readonly s
           operator,
         );
   const failures = collected.flatMap(({ failure }) => failure ?? []);
-  print(collected, failures, texts.output === "json", world);
+  for (const problem of problems) warnOfProblem(problem, world);
+  print({ collected, failures, problems }, texts.output === "json", world);
   return { exitCode: failures.length === 0 ? 0 : 1 };
 }
 
@@ -43,7 +50,13 @@ function parseValid(text: string): ValidAttachment[] {
     });
 }
 
-function print(collected: readonly Collected[], failures: readonly Failure[], json: boolean, world: World): void {
+interface Printed {
+  collected: readonly Collected[];
+  failures: readonly Failure[];
+  problems: readonly Failure[];
+}
+
+function print({ collected, failures, problems }: Printed, json: boolean, world: World): void {
   for (const { message, hint } of failures) printMessage(world, message, hint);
   const attachments = collected.map(({ attachment: { networkName, containerId, ifName }, outcome, reason }) => {
     return { network: networkName, containerId, ifName, outcome, ...(reason === undefined ? {} : { reason }) };
@@ -55,6 +68,7 @@ function print(collected: readonly Collected[], failures: readonly Failure[], js
       result: isDone ? "done" : "failed",
       exitCode: isDone ? 0 : 1,
       attachments,
+      problems: problems.map(describeProblem),
     });
     return;
   }

@@ -115,7 +115,20 @@ export function operatorOf(texts: OptionTexts, world: World): Operator & Places 
     onWait: (what) => {
       printMessage(world, `waiting for ${what}`);
     },
+    onProblem: (problem) => {
+      warnOfProblem(problem, world);
+    },
   };
+}
+
+/** Says what is remembered and cannot be used. */
+export function warnOfProblem({ message, hint = "" }: Failure, world: World): void {
+  world.stderr(`cni-node: warning: ${message}\n  hint: ${hint}\n`);
+}
+
+/** The same for programs. */
+export function describeProblem({ code, message, hint }: Failure): object {
+  return { code, message, ...(hint === undefined ? {} : { hint }) };
 }
 
 /** The words of a command line: NETWORK is left out where `--file` is given. */
@@ -177,6 +190,7 @@ export function wantedOf(texts: OptionTexts, env: World["env"], target: Target):
     args: parseArgs(texts.args, env["CNI_ARGS"] ?? ""),
     capabilityArgs: parseCapabilityArgs(texts["capability-args"], env["CAP_ARGS"] ?? ""),
     allowDefaultRoute: isSet(texts, "allow-default-route"),
+    isIdGiven: texts["container-id"] !== undefined,
   };
 }
 

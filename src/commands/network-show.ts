@@ -1,21 +1,33 @@
 /** network status, version, list and show: they look, and change nothing. */
-import { listAttachments } from "../cni/cache.ts";
+import { setImmediate } from "node:timers/promises";
+
+import type { CachedAttachment } from "../cni/cache.ts";
 import type { NetworkList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
 import { parseJson } from "../cni/json.ts";
 import { listNetworks } from "../cni/load.ts";
 import { status, version, type PluginVersions } from "../cni/network.ts";
 import { mask } from "../secrets.ts";
-import { Interrupted } from "../errors.ts";
+import { Interrupted, throwIfInterrupted, type Failure } from "../errors.ts";
 import { explain, operationFailure } from "../network/failure.ts";
-import { netnsOf, presenceOf, readMark } from "../network/mark.ts";
+import { abridge, lookForNamespaces, netnsOf, presenceOf, readMark } from "../network/mark.ts";
 import { interruptionOf } from "../network/operator.ts";
 import { addressesOf } from "../network/precheck.ts";
+import { pickRemembered } from "../network/remembered.ts";
 import { isSet, type OptionTexts } from "../options.ts";
 import { formatRows, jsonText, printJson } from "../report.ts";
 import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
-import { findHost, findHostIfSeen, networkOf, operatorOf, placesOf, wordsOf } from "./network-options.ts";
+import {
+  describeProblem,
+  findHost,
+  findHostIfSeen,
+  networkOf,
+  operatorOf,
+  placesOf,
+  warnOfProblem,
+  wordsOf,
+} from "./network-options.ts";
 
 /** Asks the plugins of a network whether they are ready. */
 export async function runStatus(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
@@ -114,24 +126,32 @@ function listConfigured(texts: OptionTexts, world: World): Ending {
 async function listAttached(texts: OptionTexts, world: World): Promise<Ending> {
   const place = findHost(texts);
   const { cacheDir } = placesOf(texts, world.env, place);
-  const attachments = await Promise.all(
-    listAttachments(cacheDir).map(async (one) => {
-      const { networkName, containerId, ifName, result } = one;
-      const mark = readMark(one);
-      return {
-        network: networkName,
-        containerId,
-        ifName,
-        netns: netnsOf(one),
-        addresses: addressesOf(result),
-        addedBy: mark === undefined ? "others" : "cni-node",
-        ...(mark === undefined ? {} : { target: mark.target }),
-        presence: await presenceOf(one, place),
-      };
-    }),
+  const problems: Failure[] = [];
+  const there = lookForNamespaces();
+  const found = pickRemembered(
+    cacheDir,
+    (one) => ({ row: rowOf(one), one: abridge(one) }),
+    (problem) => {
+      problems.push(problem);
+      warnOfProblem(problem, world);
+    },
   );
+  const attachments = [];
+  for (const { row, one } of found) {
+    // Signals are heard of in between only.
+    await setImmediate();
+    throwIfInterrupted(world.signal);
+    attachments.push({ ...row, presence: await presenceOf(one, place, () => there) });
+  }
   if (texts.output === "json") {
-    printJson(world, { command: "network list", result: "done", exitCode: 0, directory: cacheDir, attachments });
+    printJson(world, {
+      command: "network list",
+      result: "done",
+      exitCode: 0,
+      directory: cacheDir,
+      attachments,
+      problems: problems.map(describeProblem),
+    });
   } else {
     const rows = attachments.map(({ network, containerId, ifName, addresses, addedBy, target = "", presence }) => {
       return [network, ifName, presence, addresses.join(" ") || "-", addedBy, containerId, target];
@@ -139,6 +159,30 @@ async function listAttached(texts: OptionTexts, world: World): Promise<Ending> {
     world.stdout(rows.length === 0 ? `${cacheDir} has no attachment\n` : formatRows(rows));
   }
   return { exitCode: 0 };
+}
+
+interface Row {
+  network: string;
+  containerId: string;
+  ifName: string;
+  netns: string;
+  addresses: string[];
+  addedBy: "cni-node" | "others";
+  target?: string;
+}
+
+function rowOf(one: CachedAttachment): Row {
+  const { networkName, containerId, ifName, result } = one;
+  const mark = readMark(one);
+  return {
+    network: networkName,
+    containerId,
+    ifName,
+    netns: netnsOf(one),
+    addresses: addressesOf(result),
+    addedBy: mark === undefined ? "others" : "cni-node",
+    ...(mark === undefined ? {} : { target: mark.target }),
+  };
 }
 
 /** Prints the configuration of a network as it is used. */

@@ -3,18 +3,11 @@ import { setImmediate } from "node:timers/promises";
 
 import { upgradeResult, type AnyResult } from "../cni/result.ts";
 import { Failure, reasonOf } from "../errors.ts";
-import {
-  attach,
-  attachmentsOf,
-  checkAttached,
-  detach,
-  recallTarget,
-  type Done,
-  type Wanted,
-} from "../network/attach.ts";
+import { attach, checkAttached, detach, recallTarget, type Done, type Wanted } from "../network/attach.ts";
 import type { Operator } from "../network/operator.ts";
-import { listAttachments, type CachedAttachment } from "../cni/cache.ts";
+import type { CachedAttachment } from "../cni/cache.ts";
 import { deleteNamed, makeNamed } from "../network/namespace.ts";
+import { attachmentsOf, remembered } from "../network/remembered.ts";
 import { resolveTarget, type Target } from "../network/target.ts";
 import { isSet, type OptionTexts } from "../options.ts";
 import { formatRows, jsonText, printJson, signalEnding } from "../report.ts";
@@ -61,10 +54,12 @@ export async function runCheck(texts: OptionTexts, world: World, operands: reado
 export async function runDel(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
   const { network, wanted, operator } = await knownOf(texts, world, operands);
   const name = isSet(texts, "delete-netns") ? requireName(wanted.target, "--delete-netns") : undefined;
-  const done = await detach(network, wanted, operator);
+  const { wasThere, ...done } = await detach(network, wanted, operator);
   if (name !== undefined) await deleteNamed(name, operator.place);
-  if (texts.output === "json") printDone(world, "network del", done);
-  else world.stdout(lineOf("deleted", done));
+  const outcome = wasThere ? "deleted" : "absent";
+  if (texts.output === "json") printDone(world, "network del", done, { outcome });
+  else
+    world.stdout(lineOf(outcome, done, wasThere ? "" : "it is not remembered; the plugins were called all the same"));
   return endingAfter(world);
 }
 
@@ -98,7 +93,7 @@ async function knownOf(
 
 function rememberedAs({ target }: Words, network: string, { cacheDir }: Places): CachedAttachment | undefined {
   const known = recallTarget(network, target ?? "", cacheDir);
-  return listAttachments(cacheDir).find((one) => one.networkName === network && one.containerId === known?.containerId);
+  return remembered(cacheDir, (one) => one.networkName === network && one.containerId === known?.containerId)[0];
 }
 
 /** The failure itself where its runtime does not know the container: it may be remembered. */

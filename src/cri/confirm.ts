@@ -24,7 +24,7 @@ export type Confirmation =
   | { verdict: "lost"; why: string };
 
 export interface ConfirmLimits {
-  /** Milliseconds since the epoch; a second is taken in any case. Only a runtime that does not say yes takes so long. */
+  /** As `performance.now()` counts: the clock of a node may jump. A second is taken in any case. Only a runtime that does not say yes takes so long. */
   deadline: number;
   signal: AbortSignal;
 }
@@ -60,13 +60,13 @@ export async function confirmNetwork(
   expected: ExpectedNetwork | undefined,
   { deadline, signal }: ConfirmLimits,
 ): Promise<Confirmation> {
-  const end = Math.max(deadline, Date.now() + SETTLE_MS);
+  const end = Math.max(deadline, performance.now() + SETTLE_MS);
   let last: { opinion: Opinion; since: number } | undefined;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(LONGEST_PAUSE_MS, pause * 2)) {
     const answer = await ask(socket, end, signal);
     const opinion = answer instanceof Failure ? unanswered(answer) : judge(before, answer, expected);
-    if (last === undefined || !isDeepStrictEqual(opinion, last.opinion)) last = { opinion, since: Date.now() };
-    const now = Date.now();
+    if (last === undefined || !isDeepStrictEqual(opinion, last.opinion)) last = { opinion, since: performance.now() };
+    const now = performance.now();
     if (now - last.since >= opinion.patience || now >= end) return opinion.confirmation;
     await sleep(Math.min(pause, end - now), undefined, { signal }).catch(() => undefined);
     throwIfInterrupted(signal);
@@ -81,7 +81,7 @@ interface Opinion {
 
 async function ask(socket: string, deadline: number, signal: AbortSignal): Promise<RuntimeStatus | Failure> {
   // At the deadline it is asked once more, with time to answer.
-  const timeout = Math.min(ANSWER_MS, Math.max(1_000, deadline - Date.now()));
+  const timeout = Math.min(ANSWER_MS, Math.max(1_000, deadline - performance.now()));
   try {
     return await askRuntime(socket, { timeout, signal });
   } catch (error) {

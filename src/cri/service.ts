@@ -46,9 +46,11 @@ export class RuntimeService implements Disposable {
    */
   async call<Response>(method: string, request: object, limits: CallLimits): Promise<Response> {
     throwIfInterrupted(limits.signal);
-    const deadline = Date.now() + limits.timeout;
+    // Not gRPC's own deadline: it is a time of the clock, which may jump.
+    const timeout = AbortSignal.timeout(limits.timeout);
     await reach(this.#socket, limits);
     throwIfInterrupted(limits.signal);
+    const over = AbortSignal.any([limits.signal, timeout]);
     return new Promise((fulfil, reject) => {
       const call = this.#client.makeUnaryRequest(
         `/runtime.v1.RuntimeService/${method}`,
@@ -56,16 +58,17 @@ export class RuntimeService implements Disposable {
         (bytes: Buffer) => this.#messages.lookupType(`${method}Response`).decode(bytes) as Response,
         request,
         new Metadata(),
-        { deadline },
         (error, response) => {
-          limits.signal.removeEventListener("abort", cancel);
+          over.removeEventListener("abort", cancel);
           if (error === null) return fulfil(response as Response);
           const { aborted, reason } = limits.signal;
-          reject(aborted ? new Interrupted(reason as NodeJS.Signals) : callFailure(this.#socket, error));
+          if (aborted) return reject(new Interrupted(reason as NodeJS.Signals));
+          reject(timeout.aborted ? timedOut(this.#socket) : callFailure(this.#socket, error));
         },
       );
       const cancel = (): void => call.cancel();
-      limits.signal.addEventListener("abort", cancel, { once: true });
+      over.addEventListener("abort", cancel, { once: true });
+      if (over.aborted) cancel();
     });
   }
 

@@ -1,21 +1,22 @@
 /** Adds, checks and deletes attachments for people: with a look at what is there before. */
-import { listAttachments, type CachedAttachment } from "../cni/cache.ts";
+import type { CachedAttachment } from "../cni/cache.ts";
 import { parseNetworkList, type NetworkList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
-import { findPlugin, type Args } from "../cni/invoke.ts";
+import { findPlugin, seenBelow, type Args } from "../cni/invoke.ts";
 import { add, check, del } from "../cni/network.ts";
 import { referencesOf } from "../cni/references.ts";
 import type { AnyResult } from "../cni/result.ts";
 import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
 import { Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
+import { isVisible, shellWord } from "../system/text.ts";
 import { leftBehind, operationFailure } from "./failure.ts";
-import { isReachable, markOf, netnsOf, readMark } from "./mark.ts";
+import { isReachable, markOf, netnsOf, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
 import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { seen, type Place } from "./place.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
+import { attachmentsOf, remembered } from "./remembered.ts";
 import { requireNamespace, type Target } from "./target.ts";
-import { isVisible, shellWord } from "../system/text.ts";
 
 /** What is to be attached. */
 export interface Wanted {
@@ -25,6 +26,8 @@ export interface Wanted {
   args: Args;
   capabilityArgs: Readonly<Record<string, unknown>>;
   allowDefaultRoute?: boolean;
+  /** The container ID was given beside TARGET: nothing else is meant. */
+  isIdGiven?: boolean;
 }
 
 /** What an operation was about. */
@@ -52,7 +55,7 @@ export async function attach(
   using _ = await lockContainer(target.containerId, network.name, operator);
   const [inside, host] = await lookAround(seen(place, target.netns), netnsOfHost(place), signal);
   const ifName = wanted.ifName ?? nextInterface(inside);
-  const others = listAttachments(runtime.cacheDir).filter((one) => {
+  const others = remembered(runtime.cacheDir, (one) => {
     return one.networkName === network.name && isReachable(one, place);
   });
   refuseConflicts({ network, ifName, args, capabilityArgs, allowDefaultRoute, target: inside, host, others });
@@ -83,9 +86,9 @@ export async function checkAttached(
   operator: Operator,
 ): Promise<Done & { isChecked: boolean }> {
   const { place, signal } = operator;
-  const { target } = wanted;
+  const target = attachedTarget(network.name, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
-  const { ifName, conf } = confOf(network, wanted, operator);
+  const { ifName, conf } = await confOf(network, { ...wanted, target }, operator);
   if (conf.netns === "") requireOwnNamespace(target, place);
   try {
     return { network: network.name, target, ifName, isChecked: await check(network, conf) };
@@ -99,25 +102,25 @@ export async function checkAttached(
  * Deletes an attachment; one that is gone already is no error. The plugins are not told a network namespace that is
  * another than the one that it was added to.
  *
+ * @returns `wasThere` is false when nothing of it was remembered; the plugins have been called all the same.
  * @throws Failure, Interrupted.
  */
-export async function detach(network: NetworkList, wanted: Wanted, operator: Operator): Promise<Done> {
+export async function detach(
+  network: NetworkList,
+  wanted: Wanted,
+  operator: Operator,
+): Promise<Done & { wasThere: boolean }> {
   const { signal } = operator;
-  const { target } = wanted;
+  const target = attachedTarget(network.name, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
-  const { ifName, conf } = confOf(network, wanted, operator);
+  const { ifName, conf, wasThere } = await confOf(network, { ...wanted, target }, operator);
   try {
     await del(network, conf);
-    return { network: network.name, target, ifName };
+    return { network: network.name, target, ifName, wasThere };
   } catch (error) {
     if (signal.aborted) throw new Interrupted(interruptionOf(signal), " while it was being deleted: delete it again");
     throw asFailure(error, network.name, `container ${target.containerId} cannot be deleted`);
   }
-}
-
-/** The attachments of a container to a network, as they are remembered. */
-export function attachmentsOf(network: string, containerId: string, cacheDir: string): CachedAttachment[] {
-  return listAttachments(cacheDir).filter((one) => one.networkName === network && one.containerId === containerId);
 }
 
 /**
@@ -126,9 +129,7 @@ export function attachmentsOf(network: string, containerId: string, cacheDir: st
  * @throws Failure `target-ambiguous`.
  */
 export function recallTarget(network: string, text: string, cacheDir: string): Target | undefined {
-  const found = listAttachments(cacheDir).filter((one) => {
-    return one.networkName === network && readMark(one)?.target === text;
-  });
+  const found = remembered(cacheDir, (one) => one.networkName === network && readMark(one)?.target === text);
   const ids = [...new Set(found.map(({ containerId }) => containerId))];
   if (ids.length > 1) {
     throw new Failure({
@@ -166,14 +167,40 @@ async function lookAround(inside: string, host: string, signal: AbortSignal): Pr
   }
 }
 
+/**
+ * For check and del: the container that was attached. Its namespace may have been called by another name then, or by
+ * another program, which makes another container ID of it.
+ *
+ * @throws Failure `attachment-ambiguous`.
+ */
+function attachedTarget(network: string, { target, isIdGiven = false }: Wanted, { place, runtime }: Operator): Target {
+  if (isIdGiven || attachmentsOf(network, target.containerId, runtime.cacheDir).length > 0) return target;
+  const identity = identityOf(seen(place, target.netns));
+  const found = remembered(runtime.cacheDir, (one) => {
+    if (one.networkName !== network) return false;
+    const netns = netnsOf(one);
+    if (identity === undefined)
+      return netns !== "" && seenBelow(place.root, netns) === seenBelow(place.root, target.netns);
+    return isReachable(one, place) && identityOf(seen(place, netns)) === identity;
+  });
+  const [containerId = target.containerId, another] = new Set(found.map((one) => one.containerId));
+  if (another === undefined) return { ...target, containerId };
+  throw new Failure({
+    code: "attachment-ambiguous",
+    subject: target.text,
+    problem: `it is attached to network ${network} as more than one container: ${found.map((one) => `${one.containerId} (${one.ifName})`).join(", ")}`,
+    hint: "choose one with --container-id",
+  });
+}
+
 /** For check and del: which attachment it is, and how it is told to the plugins. */
-function confOf(
+async function confOf(
   network: NetworkList,
   { target, args, capabilityArgs, ifName }: Wanted,
-  { place, runtime, signal }: Operator,
-): { ifName: string; conf: RuntimeConf } {
+  { place, runtime, signal, onProblem }: Operator,
+): Promise<{ ifName: string; conf: RuntimeConf; wasThere: boolean }> {
   const { containerId } = target;
-  const known = attachmentsOf(network.name, containerId, runtime.cacheDir);
+  const known = attachmentsOf(network.name, containerId, runtime.cacheDir, onProblem);
   const [only, another] = known;
   if (ifName === undefined && another !== undefined) {
     throw new Failure({
@@ -185,23 +212,22 @@ function confOf(
   }
   const name = ifName ?? only?.ifName ?? "eth0";
   const attachment = known.find((one) => one.ifName === name);
-  const netns = presentNetns(attachment, target, place);
+  const netns = await presentNetns(attachment, target, place);
   if (netns !== "") refuseHost(identityOf(seen(place, netns)), target, place);
   return {
     ifName: name,
     conf: { ...runtime, containerId, netns, ifName: name, args, capabilityArgs, lock: HELD, signal },
+    wasThere: attachment !== undefined,
   };
 }
 
 /** Empty when it is gone, or another has its place. Others need not have noted where it was. */
-function presentNetns(
+async function presentNetns(
   attachment: CachedAttachment | undefined,
   { netns }: Pick<Target, "netns">,
   place: Place,
-): string {
-  if (attachment !== undefined && netnsOf(attachment) !== "") {
-    return isReachable(attachment, place) ? netnsOf(attachment) : "";
-  }
+): Promise<string> {
+  if (attachment !== undefined && netnsOf(attachment) !== "") return (await presentPath(attachment, place)) ?? "";
   return identityOf(seen(place, netns)) === undefined ? "" : netns;
 }
 
@@ -234,9 +260,20 @@ export function requirePlugins({ name, plugins }: NetworkList, { pluginDirs, plu
   throw new Failure({
     code: "plugin-missing",
     subject: `network ${name}`,
-    problem: `${pluginDirs.join(", ") || "an empty --plugin-dir"} has no ${missing.join(", ")}`,
-    hint: `${missing.every(isVisible) ? `cni-node install --plugins=${shellWord(missing.join(","))} installs what the image has; ` : ""}--plugin-dir names other directories`,
+    problem: `${pluginDirs.join(", ") || "an empty --plugin-dir"} has no ${few(missing)}`,
+    hint: `${missing.every(isVisible) ? `cni-node install --plugins=${shellWord(missing.slice(0, FEW).join(","))} installs what the image has; ` : ""}--plugin-dir names other directories`,
   });
+}
+
+const FEW = 10;
+
+/** As many as anybody reads, quoted where that could be something else. */
+function few(types: readonly string[]): string {
+  const shown = types.slice(0, FEW).map((type) => {
+    const start = type.length > 100 ? `${type.slice(0, 100)}…` : type;
+    return /^[\w.+-]+…?$/u.test(start) ? start : JSON.stringify(start);
+  });
+  return types.length > FEW ? `${shown.join(", ")} and ${types.length - FEW} more` : shown.join(", ");
 }
 
 function asFailure(error: unknown, network: string, attempt: string, isFinding = false): unknown {

@@ -1,5 +1,7 @@
 /** Garbage collection for people: of what we have added, and by the word of the specification. */
-import { listAttachments, type CachedAttachment } from "../cni/cache.ts";
+import { setImmediate } from "node:timers/promises";
+
+import type { CachedAttachment } from "../cni/cache.ts";
 import type { NetworkList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
 import { gc, type GcReport } from "../cni/gc.ts";
@@ -7,11 +9,21 @@ import { del } from "../cni/network.ts";
 import type { ValidAttachment } from "../cni/request.ts";
 import type { Runtime } from "../cni/runtime.ts";
 import { Failure, Interrupted } from "../errors.ts";
-import { attachmentsOf, recallNetwork } from "./attach.ts";
+import { recallNetwork } from "./attach.ts";
 import { explain, operationFailure } from "./failure.ts";
-import { isReachable, presenceOf, readMark, type Presence } from "./mark.ts";
+import {
+  isReachable,
+  lookForNamespaces,
+  netnsOf,
+  presenceOf,
+  readMark,
+  type Namespaces,
+  type Presence,
+} from "./mark.ts";
 import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
-import type { Place } from "./place.ts";
+import { identityOf } from "./namespace.ts";
+import { seen, type Place } from "./place.ts";
+import { remembered, rememberedAgain } from "./remembered.ts";
 
 /** What became of an attachment. */
 export interface Collected {
@@ -37,12 +49,15 @@ export async function collectGone(
   isMeant: (attachment: CachedAttachment) => boolean,
   operator: Operator,
 ): Promise<Collected[]> {
-  const { runtime, signal } = operator;
-  const ours = listAttachments(runtime.cacheDir).filter((one) => readMark(one) !== undefined && isMeant(one));
+  const { runtime, signal, onProblem } = operator;
+  const ours = remembered(runtime.cacheDir, (one) => readMark(one) !== undefined && isMeant(one), onProblem);
   const collected: Collected[] = [];
+  const there = lookForNamespaces();
   for (const attachment of ours) {
+    // Signals are heard of in between only.
+    await setImmediate();
     if (signal.aborted) throw new Interrupted(interruptionOf(signal), NOT_EVERYTHING);
-    collected.push(...(await collect(attachment, operator)));
+    collected.push(...(await collect(attachment, there, operator)));
   }
   return collected;
 }
@@ -50,15 +65,14 @@ export async function collectGone(
 const NOT_EVERYTHING = " before everything had been released";
 
 /** Nothing: others have deleted it meanwhile. */
-async function collect(found: CachedAttachment, operator: Operator): Promise<Collected[]> {
+async function collect(found: CachedAttachment, there: Namespaces, operator: Operator): Promise<Collected[]> {
   const { place, runtime, signal } = operator;
   const { networkName, containerId, ifName } = found;
-  const kept = await keptIfThere(found, place);
+  const kept = await keptIfThere(found, place, () => there);
   if (kept !== undefined) return [kept];
   try {
     using _ = await lockOf(operator).container(containerId);
-    const known = attachmentsOf(networkName, containerId, runtime.cacheDir);
-    const attachment = known.find((one) => one.ifName === ifName);
+    const attachment = rememberedAgain({ networkName, containerId, ifName }, runtime.cacheDir);
     if (attachment === undefined) return [];
     return [(await keptIfThere(attachment, place)) ?? (await release(attachment, operator))];
   } catch (error) {
@@ -69,8 +83,12 @@ async function collect(found: CachedAttachment, operator: Operator): Promise<Col
   }
 }
 
-async function keptIfThere(attachment: CachedAttachment, place: Place): Promise<Collected | undefined> {
-  const presence = await presenceOf(attachment, place);
+async function keptIfThere(
+  attachment: CachedAttachment,
+  place: Place,
+  there?: () => Namespaces,
+): Promise<Collected | undefined> {
+  const presence = await presenceOf(attachment, place, there);
   return presence === "gone" ? undefined : { attachment, outcome: "kept", reason: REASONS[presence] };
 }
 
@@ -110,12 +128,12 @@ async function collectLocked(
   network: NetworkList,
   valid: readonly ValidAttachment[],
   all: boolean,
-  { place, runtime }: Operator,
+  { place, runtime, onProblem }: Operator,
 ): Promise<Collected[]> {
   const isValid = ({ containerId, ifName }: CachedAttachment): boolean => {
     return valid.some(({ containerID, ifname }) => containerID === containerId && ifname === ifName);
   };
-  const invalid = listAttachments(runtime.cacheDir).filter((one) => one.networkName === network.name && !isValid(one));
+  const invalid = remembered(runtime.cacheDir, (one) => one.networkName === network.name && !isValid(one), onProblem);
   const foreign = invalid.filter((one) => readMark(one) === undefined);
   if (foreign.length > 0 && !all) {
     const names = foreign.map(({ containerId, ifName }) => `${containerId}/${ifName}`).join(", ");
@@ -126,9 +144,7 @@ async function collectLocked(
       hint: "name those that are to stay with --valid; --all deletes them all the same, and their containers lose the network",
     });
   }
-  const lost = network.disableGC
-    ? []
-    : invalid.filter((one) => readMark(one) !== undefined && !isReachable(one, place));
+  const lost = network.disableGC ? [] : invalid.filter((one) => isLost(one, place));
   const held = { ...runtime, lock: HELD };
   const released = await releaseLost(network, lost, held);
   // What could not be released, GC would delete where it was.
@@ -140,6 +156,12 @@ async function collectLocked(
   const failure = operationFailure(network.name, `${names} was deleted, and not everything was collected`, first, 4);
   for (const other of others) failure.message += `; ${explain(other, other.message)}`;
   throw failure;
+}
+
+/** Its path leads to another namespace than its own; of others' attachments: to the host's. */
+function isLost(attachment: CachedAttachment, place: Place): boolean {
+  if (isReachable(attachment, place)) return false;
+  return readMark(attachment) !== undefined || identityOf(seen(place, netnsOf(attachment))) !== undefined;
 }
 
 const NOTHING: GcReport = { deleted: [], errors: [] };

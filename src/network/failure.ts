@@ -40,7 +40,7 @@ export function operationFailure(
   const isPlugin = error instanceof PluginError;
   const left = leftBehind(error).length > 0;
   return new Failure({
-    code: CODES[code] ?? (isPlugin ? "cni-plugin-failed" : "cni-failed"),
+    code: itsCode(error) ?? CODES[code] ?? (isPlugin ? "cni-plugin-failed" : "cni-failed"),
     subject: `network ${network}`,
     problem: `${attempt}: ${explain(error, error.message)}`,
     hint: left ? "mend it, then delete the attachment with cni-node network del" : hintOf(error),
@@ -53,6 +53,11 @@ export function operationFailure(
     },
     cause: error,
   });
+}
+
+/** What we refuse ourselves has a code of its own. */
+function itsCode({ cause }: CniError): string | undefined {
+  return cause instanceof Failure ? cause.code : undefined;
 }
 
 /** What went wrong, in all. A plugin may repeat what it was given. @param text the error's own. */
@@ -87,6 +92,7 @@ function isUnstarted(error: CniError, cleanup: CniError): boolean {
 }
 
 function hintOf(error: CniError): string {
+  if (error.cause instanceof Failure && error.cause.hint !== undefined) return error.cause.hint;
   if (!(error instanceof PluginError)) {
     // What a plugin has against its environment is its own business; this is about ours.
     if (error.code === ERROR_CODES.invalidEnvironment) {

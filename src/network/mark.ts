@@ -4,7 +4,8 @@ import * as fs from "node:fs";
 import type { CachedAttachment } from "../cni/cache.ts";
 import type { Result } from "../cni/result.ts";
 import { isSystemError } from "../errors.ts";
-import { hardwareIn, identityOf, sinceWhen } from "./namespace.ts";
+import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { hardwareIn, identityOf, identityOfHost, sinceWhen } from "./namespace.ts";
 import { seen, type Place } from "./place.ts";
 import type { Target } from "./target.ts";
 
@@ -44,68 +45,117 @@ export function netnsOf({ netns, result }: CachedAttachment): string {
 /**
  * Is the namespace of an attachment there? Only of those that we have added it can be known that it is not: an equal
  * path may lead to another namespace by now, and one without a path may be held by processes.
+ *
+ * @param there the namespaces that are there; where several are asked about, they are looked for once.
  */
-export async function presenceOf(attachment: CachedAttachment, place: Place): Promise<Presence> {
-  const mark = readMark(attachment);
+export async function presenceOf(
+  attachment: CachedAttachment,
+  place: Place,
+  there: () => Namespaces = lookForNamespaces,
+): Promise<Presence> {
   if (isReachable(attachment, place)) return "alive";
+  const mark = readMark(attachment);
   if (mark === undefined) return "unknown";
   if (mark.boot !== bootId()) return "gone";
-  const { path, isWhole } = findNamespace(mark.identity);
-  if (path !== undefined) return (await lacksInterface(path, attachment)) ? "gone" : "alive";
+  const { paths, isWhole } = there();
+  const path = paths.get(mark.identity);
+  if (path !== undefined) return (await hasInterface(path, attachment)) === false ? "gone" : "alive";
   return isWhole ? "gone" : "unknown";
 }
 
-/** Does the path of an attachment lead to the namespace that it was added to? Of others' attachments: to any. */
+/** An attachment with no more than what `presenceOf` asks for: a cache may be large. */
+export function abridge(attachment: CachedAttachment): CachedAttachment {
+  const { ifName, result } = attachment;
+  const { interfaces = [] } = (result ?? {}) as Partial<Result>;
+  const its = interfaces.filter(({ name, sandbox }) => name === ifName && sandbox !== undefined).slice(0, 1);
+  const brief = { netns: netnsOf(attachment), config: "", args: [], capabilityArgs: {} };
+  return { ...attachment, ...brief, result: result && { cniVersion: result.cniVersion, interfaces: its } };
+}
+
+/**
+ * A path to the network namespace that an attachment was added to; undefined: there is none that surely is the same.
+ * The one that was given need not lead there any more: its process has ended, and others are in the namespace.
+ */
+export async function presentPath(attachment: CachedAttachment, place: Place): Promise<string | undefined> {
+  if (isReachable(attachment, place)) return netnsOf(attachment);
+  const mark = readMark(attachment);
+  if (mark === undefined || mark.boot !== bootId()) return undefined;
+  const path = lookForNamespaces().paths.get(mark.identity);
+  return path !== undefined && (await hasInterface(path, attachment)) === true ? path : undefined;
+}
+
+/**
+ * Does the path of an attachment lead to the namespace that it was added to? Of others' attachments: to any but the
+ * host's, which is no container's.
+ */
 export function isReachable(attachment: CachedAttachment, place: Place): boolean {
   const mark = readMark(attachment);
   const netns = netnsOf(attachment);
   const path = seen(place, netns);
   const present = netns === "" ? undefined : identityOf(path);
-  if (present === undefined || mark === undefined) return present !== undefined;
+  if (present === undefined || present === identityOfHost(place)) return false;
+  if (mark === undefined) return true;
   return mark.boot === bootId() && mark.identity === present && mark.since === sinceWhen(path);
 }
 
 /**
  * Another namespace may have got the number of one that is gone: it does not have the interface with the hardware
- * address that the result tells. False where that cannot be told.
+ * address that the result tells. Undefined where that cannot be told.
  */
-async function lacksInterface(path: string, { ifName, result }: CachedAttachment): Promise<boolean> {
+async function hasInterface(path: string, { ifName, result }: CachedAttachment): Promise<boolean | undefined> {
   const { interfaces = [] } = (result ?? {}) as Partial<Result>;
   const mac = interfaces.find(({ name, sandbox }) => name === ifName && sandbox !== undefined)?.mac;
   const hardware = mac === undefined ? undefined : await hardwareIn(path);
-  return hardware !== undefined && hardware.get(ifName)?.toLowerCase() !== mac?.toLowerCase();
+  return hardware === undefined ? undefined : hardware.get(ifName)?.toLowerCase() === mac?.toLowerCase();
+}
+
+/** The network namespaces that processes are in, hold open or have mounted. */
+export interface Namespaces {
+  /** By their numbers, a path to each. */
+  paths: ReadonlyMap<string, string>;
+  /** Could all processes be looked at? */
+  isWhole: boolean;
 }
 
 /** A namespace lives as long as a thread is in it, a process has it open, or it is mounted somewhere. */
-function findNamespace(identity: string): { path?: string; isWhole: boolean } {
+export function lookForNamespaces(): Namespaces {
+  const paths = new Map<string, string>();
   let isWhole = true;
   for (const pid of fs.readdirSync("/proc").filter((name) => /^\d+$/u.test(name))) {
     try {
-      const path = pathOfProcess(`/proc/${pid}`, identity);
-      if (path !== undefined) return { path, isWhole };
+      for (const [identity, path] of namespacesOf(`/proc/${pid}`)) paths.set(identity, path);
     } catch (error) {
       isWhole &&= hasEnded(error);
     }
   }
-  return { isWhole };
+  return { paths, isWhole };
 }
 
-/** How a process has the namespace; undefined: not at all. Throws when that may not be known. */
-function pathOfProcess(process: string, identity: string): string | undefined {
-  const link = `net:[${identity}]`;
+/** How a process has namespaces, by their numbers. Throws when that may not be known. */
+function* namespacesOf(process: string): Generator<[identity: string, path: string]> {
   // A thread may be in another one than its process, and outlive the first one, which stands for the process.
-  const threads = fs.readdirSync(`${process}/task`).map((id) => `${process}/task/${id}/ns/net`);
-  const thread = threads.find((path) => readLinkOfThread(path) === link);
-  if (thread !== undefined) return thread;
-  const mounts = fs.readFileSync(`${process}/mountinfo`, "utf8").split("\n");
-  const mountPoint = mounts.map((line) => line.split(" ")).find(([, , , root]) => root === link)?.[4];
-  if (mountPoint !== undefined) return `${process}/root${mountPoint}`;
-  // What was opened by a path that is not mounted any more is called "/".
-  const fd = fs.readdirSync(`${process}/fd`).find((name) => {
+  for (const id of fs.readdirSync(`${process}/task`)) {
+    const path = `${process}/task/${id}/ns/net`;
+    const identity = numberIn(readLinkOfThread(path));
+    if (identity !== undefined) yield [identity, path];
+  }
+  for (const line of readText(`${process}/mountinfo`, SIZE_LIMITS.proc).split("\n")) {
+    const [, , , root = "", mountPoint = ""] = line.split(" ");
+    const identity = numberIn(root);
+    if (identity !== undefined) yield [identity, `${process}/root${mountPoint}`];
+  }
+  for (const name of fs.readdirSync(`${process}/fd`)) {
     const path = `${process}/fd/${name}`;
-    return [link, "/"].includes(readLink(path)) && identityOf(path) === identity;
-  });
-  return fd === undefined ? undefined : `${process}/fd/${fd}`;
+    const link = readLink(path);
+    // What was opened by a path that is not mounted any more is called "/".
+    const identity = link === "/" ? identityOf(path) : numberIn(link);
+    if (identity !== undefined) yield [identity, path];
+  }
+}
+
+/** The number of the network namespace that a link of a process leads to; undefined: it leads elsewhere. */
+function numberIn(link: string): string | undefined {
+  return /^net:\[(\d+)\]$/u.exec(link)?.[1];
 }
 
 /** Empty when it has ended. */
@@ -132,5 +182,5 @@ function readLink(path: string): string {
 }
 
 function bootId(): string {
-  return fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  return readText("/proc/sys/kernel/random/boot_id", SIZE_LIMITS.proc).trim();
 }

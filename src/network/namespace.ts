@@ -5,8 +5,10 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { parseIp } from "../cni/ip.ts";
+import { seenBelow } from "../cni/invoke.ts";
 import { runProgram, type End } from "../cni/process.ts";
 import { Failure, reasonOf } from "../errors.ts";
+import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { seen, type Place } from "./place.ts";
 
 /** Where named network namespaces are, as ip-netns(8) has it. */
@@ -27,19 +29,28 @@ export function identityOf(path: string): string | undefined {
   }
 }
 
+/** A process's way, or a thread's, to its network namespace. */
+const OF_TASK = /^(\/proc\/\d+(?:\/task\/\d+)?)\/ns\/net$/u;
+
 /**
  * What tells the namespace behind a path from a later one of the same number behind the same path: since when the
- * process runs, or the namespace is mounted there. Undefined when the path leads to none.
+ * process or thread runs, or the namespace is mounted or held open there. It stays the same as long as the path leads
+ * there. Undefined when the path leads to none.
  */
 export function sinceWhen(path: string): string | undefined {
   try {
-    const [, pid] = /^\/proc\/(\d+)\/ns\/net$/u.exec(path) ?? [];
-    if (pid === undefined) return String(fs.statSync(path, { bigint: true }).ctimeNs);
-    // The 22nd field; the second one is a name in brackets, which may have anything in it.
-    return fs.readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ")[19];
+    const [, task] = OF_TASK.exec(seenBelow("", path) ?? path) ?? [];
+    // Nothing pins the inode of a process's link: it is a new one whenever it is looked at.
+    return task === undefined ? String(fs.statSync(path, { bigint: true }).ctimeNs) : startOf(task);
   } catch {
     return undefined;
   }
+}
+
+/** When a process or thread was started, in ticks since the boot: the 22nd field of its `stat`. */
+function startOf(task: string): string | undefined {
+  // The second one is a name in brackets, which may have anything in it.
+  return readText(`${task}/stat`, SIZE_LIMITS.proc).split(") ").at(-1)?.split(" ")[19];
 }
 
 /** The network namespace in which plugins act: that of this process where it is on the host. */

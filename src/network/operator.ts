@@ -1,7 +1,7 @@
 /** How networks are operated on for people: where, with what, and how long others are waited for. */
 import { kernelLock, type Lock } from "../cni/lock.ts";
 import type { Runtime } from "../cni/runtime.ts";
-import { Interrupted } from "../errors.ts";
+import { Interrupted, type Failure } from "../errors.ts";
 import type { Place } from "./place.ts";
 
 export interface Operator {
@@ -13,6 +13,8 @@ export interface Operator {
   signal: AbortSignal;
   /** Is told what is waited for, when that takes long. */
   onWait: (what: string) => void;
+  /** Is told of what is remembered and cannot be used. */
+  onProblem: (problem: Failure) => void;
 }
 
 const UNSAID_MS = 3000;

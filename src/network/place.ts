@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 
 import { seenBelow } from "../cni/invoke.ts";
 import { Failure, reasonOf } from "../errors.ts";
+import { readText, SIZE_LIMITS } from "../system/read.ts";
 
 /** The host as this process reaches it. */
 export interface Place {
@@ -63,8 +64,10 @@ export function findPlace(hostRoot: string, named: boolean): Place {
 
 /** Where this process sees a file of the host; links are followed as on the host. */
 export function seen({ root }: Place, path: string): string {
+  if (root === "") return path;
+  const found = seenBelow(root, path) ?? join(root, path);
   // The links of processes lead to no path, and whoever sees the host's processes sees them here.
-  return root === "" || path.startsWith("/proc/") ? path : (seenBelow(root, path) ?? join(root, path));
+  return found.startsWith(`${root}/proc/`) ? found.slice(root.length) : found;
 }
 
 /** The host's path of a file, from how it is called in a container with the host's files at `hostRoot`. */
@@ -88,7 +91,7 @@ function linkOf(path: string): string | undefined {
 function lackingCapabilities(): string {
   let status: string;
   try {
-    status = fs.readFileSync("/proc/self/status", "utf8");
+    status = readText("/proc/self/status", SIZE_LIMITS.proc);
   } catch (error) {
     return reasonOf(error);
   }

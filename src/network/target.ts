@@ -1,14 +1,15 @@
 /** What a network is added to: a network namespace, and what its container is known by. */
 import { hash } from "node:crypto";
-import * as fs from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 
-import { listAttachments } from "../cni/cache.ts";
-import { isObject } from "../cni/json.ts";
+import { hasTooManyValues, isObject } from "../cni/json.ts";
+import { namesIn } from "../cni/names-in.ts";
 import { Failure } from "../errors.ts";
+import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { netnsOf } from "./mark.ts";
 import { identityOf, NAMED, sinceWhen } from "./namespace.ts";
 import { seen, type Place } from "./place.ts";
+import { remembered } from "./remembered.ts";
 
 /** A network namespace that is there, or was. */
 export interface Target {
@@ -32,6 +33,7 @@ const FORMS =
  * @throws Failure `usage`; `target-missing` when there is no such container, or it is not running.
  */
 export function resolveTarget(text: string, place: Place, cacheDir: string): Target {
+  if (text.includes("\0")) throw usage(text, "has a NUL in it");
   if (/^\.{0,2}\//u.test(text)) return ofPath(text, resolve(text));
   const [, kind = "", id = ""] = /^([a-z]+):(.*)$/u.exec(text) ?? [];
   switch (kind) {
@@ -96,45 +98,59 @@ function pidSince(value: unknown, since: unknown): number | undefined {
 
 function ofDocker(text: string, id: string, place: Place): Target {
   const { "data-root": root } = readObject(place, "/etc/docker/daemon.json") ?? {};
-  const directory = join(typeof root === "string" ? root : "/var/lib/docker", "containers");
-  const known = namesIn(place, directory).map((name) => {
+  const directory = join(isPath(root) ? root : "/var/lib/docker", "containers");
+  const known = filesIn(place, directory).map((name) => {
     const state = readObject(place, join(directory, name, "config.v2.json")) ?? {};
-    const { Name, State } = state as { Name?: unknown; State?: { Running?: unknown; Pid?: unknown } };
-    return {
-      id: name,
-      names: [String(Name).replace(/^\//u, "")],
-      pid: State?.Running === true ? pidOf(State.Pid) : undefined,
-    };
+    const { Name, State } = state as { Name?: unknown; State?: unknown };
+    const { Running, Pid } = (isObject(State) ? State : {}) as { Running?: unknown; Pid?: unknown };
+    const names = typeof Name === "string" ? [Name.replace(/^\//u, "")] : [];
+    return { id: name, names, pid: Running === true ? pidOf(Pid) : undefined };
   });
   const found = choose(text, id, known);
-  return ofProcess(text, found.id, found.pid);
+  return ofProcess(text, found.id, pidIn(found.pid, found.id));
 }
 
+/** An entry of another form is passed over: the others are found all the same. */
 function ofPodman(text: string, id: string, place: Place): Target {
   const stores = "/var/lib/containers/storage";
-  const known = namesIn(place, stores)
+  const known = filesIn(place, stores)
     .filter((name) => name.endsWith("-containers"))
     .flatMap((store) => {
       const listed = readJson(place, join(stores, store, "containers.json"));
-      return (Array.isArray(listed) ? listed.filter(isObject) : []).map((one) => {
+      return (Array.isArray(listed) ? listed.filter(isObject) : []).flatMap((one) => {
         const { id: its, names } = one as { id?: unknown; names?: unknown };
-        return { id: String(its), names: Array.isArray(names) ? names.map(String) : [], store };
+        if (typeof its !== "string" || !isName(its)) return [];
+        return [
+          { id: its, names: Array.isArray(names) ? names.filter((name) => typeof name === "string") : [], store },
+        ];
       });
     });
   const { id: containerId, store } = choose(text, id, known);
   const pidFile = `/run/containers/storage/${store}/${containerId}/userdata/pidfile`;
-  return ofProcess(text, containerId, pidOf(Number(readText(place, pidFile))));
+  return ofProcess(text, containerId, pidIn(pidOf(Number(readText(place, pidFile) ?? "")), containerId));
+}
+
+/**
+ * The process, if it is one of that container: what a runtime has written of one that was killed with it stays, and
+ * another process gets the number. Its group names the container, or its parent was started for it.
+ */
+function pidIn(pid: number | undefined, id: string): number | undefined {
+  if (pid === undefined) return undefined;
+  const read = (path: string): string => readTextIfPossible(path, SIZE_LIMITS.proc) ?? "";
+  // The 4th field; the second one is a name in brackets, which may have anything in it.
+  const [, parent = ""] = read(`/proc/${pid}/stat`).split(") ").at(-1)?.split(" ") ?? [];
+  const told = `${read(`/proc/${pid}/cgroup`)}\n${read(`/proc/${parent}/cmdline`)}`;
+  return told.includes(id) ? pid : undefined;
 }
 
 /** Every runtime that uses libcni notes the pod's name among the arguments of its attachments. */
 function ofPod(text: string, id: string, place: Place, cacheDir: string): Target {
   const [, namespace, name] = /^([^/]+)\/([^/]+)$/u.exec(id) ?? [];
   if (namespace === undefined) throw usage(text, "is no pod:NAMESPACE/NAME");
-  const sandboxes = listAttachments(cacheDir)
-    .filter(({ args }) => {
-      const given = Object.fromEntries(args);
-      return given["K8S_POD_NAMESPACE"] === namespace && given["K8S_POD_NAME"] === name;
-    })
+  const sandboxes = remembered(cacheDir, ({ args }) => {
+    const given = new Map(args);
+    return given.get("K8S_POD_NAMESPACE") === namespace && given.get("K8S_POD_NAME") === name;
+  })
     .map((attachment) => ({ containerId: attachment.containerId, netns: netnsOf(attachment) }))
     .filter(({ netns }) => netns !== "" && identityOf(seen(place, netns)) !== undefined);
   const [sandbox, another] = [...new Map(sandboxes.map((one) => [one.netns, one])).values()];
@@ -160,25 +176,30 @@ function choose<T extends { id: string; names: string[] }>(text: string, id: str
   return found;
 }
 
+/** Is it the name of a file? */
 function isName(id: string): boolean {
-  return id !== "" && basename(id) === id && dirname(id) === "." && id !== "." && id !== "..";
+  const isWord = id !== "" && id !== "." && id !== "..";
+  return isWord && Buffer.byteLength(id) <= 255 && !/[/\0]/u.test(id);
+}
+
+function isPath(value: unknown): value is string {
+  return typeof value === "string" && value.startsWith("/") && !value.includes("\0");
 }
 
 function pidOf(value: unknown): number | undefined {
   return Number.isSafeInteger(value) && Number(value) > 0 ? Number(value) : undefined;
 }
 
+/** What cannot be read, and what might never end, is as good as absent. */
 function readText(place: Place, path: string): string | undefined {
-  try {
-    return fs.readFileSync(seen(place, path), "utf8");
-  } catch {
-    return undefined;
-  }
+  return readTextIfPossible(seen(place, path), SIZE_LIMITS.state);
 }
 
 function readJson(place: Place, path: string): unknown {
+  const text = readText(place, path) ?? "";
+  if (hasTooManyValues(text)) return undefined;
   try {
-    return JSON.parse(readText(place, path) ?? "");
+    return JSON.parse(text);
   } catch {
     return undefined;
   }
@@ -189,9 +210,13 @@ function readObject(place: Place, path: string): Record<string, unknown> | undef
   return isObject(value) ? value : undefined;
 }
 
-function namesIn(place: Place, directory: string): string[] {
+/** So many containers are looked at. */
+const MAX_CONTAINERS = 10_000;
+
+/** None where there is no such directory, and where there are too many to be of containers. */
+function filesIn(place: Place, directory: string): string[] {
   try {
-    return fs.readdirSync(seen(place, directory)).sort();
+    return namesIn(seen(place, directory), MAX_CONTAINERS)?.sort() ?? [];
   } catch {
     return [];
   }

@@ -154,17 +154,17 @@ test("an attachment stands in the way of the same interface of the same containe
   assert.ok(isFree("x", "c4", "eth0"));
 });
 
-describe("what is no attachment is refused with a reason", () => {
+describe("what is not an attachment is refused with a reason", () => {
   const cases: [text: string, reason: RegExp][] = [
-    ["", /is no attachment: Unexpected end/u],
-    ["[]", /it is no JSON object/u],
-    ['{"kind":"cniCacheV2"}', /its kind is "cniCacheV2", not "cniCacheV1"/u],
-    [OF_LIBCNI.replace('"c1"', "1"), /containerId is no string/u],
-    [OF_LIBCNI.replace('[["K","v"]]', '[["K"]]'), /cniArgs is no list of pairs/u],
-    [OF_LIBCNI.replace('[["K","v"]]', "{}"), /cniArgs is no list of pairs/u],
-    [OF_LIBCNI.replace('{"portMappings":[]}', "[]"), /capabilityArgs is no JSON object/u],
-    [OF_LIBCNI.replace("10.1.0.5/16", "10.1.0.5"), /ips\[0\]\.address is "10\.1\.0\.5"/u],
-    [OF_LIBCNI.replace('"result"', '"other"'), /it is no JSON object/u],
+    ["", /is not an attachment: it is empty$/u],
+    ["[]", /it is not a JSON object$/u],
+    ['{"kind":"cniCacheV2"}', /its kind is not "cniCacheV1"$/u],
+    [OF_LIBCNI.replace('"c1"', "1"), /containerId is not a string$/u],
+    [OF_LIBCNI.replace('[["K","v"]]', '[["K"]]'), /cniArgs is not a list of pairs$/u],
+    [OF_LIBCNI.replace('[["K","v"]]', "{}"), /cniArgs is not a list of pairs$/u],
+    [OF_LIBCNI.replace('{"portMappings":[]}', "[]"), /capabilityArgs is not a JSON object$/u],
+    [OF_LIBCNI.replace("10.1.0.5/16", "10.1.0.5"), /its result is not one of the CNI specification$/u],
+    [OF_LIBCNI.replace('"result"', '"other"'), /its result is not one of the CNI specification$/u],
   ];
   for (const [text, reason] of cases) {
     test(text, () => {

@@ -381,7 +381,7 @@ describe("askVersion", () => {
 
   test("asks with a clean environment, and the parameters on which old plugins insist", async () => {
     process.env["CNI_NODE_TEST_SECRET"] = "1";
-    const answer = `printf '{"cniVersion":"1.0.0","supportedVersions":["%s"]}' "$(env | grep -v -e ^PWD -e ^_= -e ^SHLVL | sort | tr '\\n' ' ')$(cat | tr -d '"')"`;
+    const answer = `printf '{"cniVersion":"1.0.0","supportedVersions":["%s"]}' "$(env | grep -v -e ^CNINODE_CALL -e ^PWD -e ^_= -e ^SHLVL | sort | tr '\\n' ' ')$(cat | tr -d '"')"`;
     assert.deepEqual(await versionsOf(answer), [
       `CNI_ARGS= CNI_COMMAND=VERSION CNI_CONTAINERID= CNI_IFNAME=dummy CNI_NETNS=dummy CNI_PATH=dummy PATH=${process.env["PATH"] ?? ""} {cniVersion:1.1.0}`,
     ]);

@@ -482,7 +482,7 @@ describe("check", () => {
       fs.writeFileSync(plugin.cached("net-c1-eth0"), text);
       const error = await errorOf(check(NET, confOf(plugin)));
       assert.equal(error.code, 6, text);
-      assert.match(error.message, /net-c1-eth0 is no attachment: /u);
+      assert.match(error.message, /net-c1-eth0 is not an attachment: /u);
     }
     assert.deepEqual(plugin.take(), []);
     assert.ok(isCached(plugin));

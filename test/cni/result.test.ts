@@ -125,7 +125,7 @@ describe("a result is read", () => {
   const wrong: [text: string, why: string][] = [
     ["", "it is empty"],
     [" \n", "it is empty"],
-    ["eth0", "Unexpected token"],
+    ["eth0", "it is not JSON: invalid symbol"],
     ["[]", "it is no JSON object"],
     ["1", "it is no JSON object"],
     ['{"interfaces":{}}', "interfaces is no list"],

@@ -1,0 +1,190 @@
+/** What plugins leave behind, and names and arguments that no plugin can have. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { parseNetworkList } from "../../src/cni/config.ts";
+import { CniError } from "../../src/cni/error.ts";
+import { invoke, PluginError } from "../../src/cni/invoke.ts";
+import { add, check, del } from "../../src/cni/network.ts";
+import { cannotMount } from "../helpers/namespace.ts";
+import { NetworkHost } from "../helpers/network.ts";
+import { until } from "../helpers/node.ts";
+import { isAlive, PluginDir } from "../helpers/plugin.ts";
+import { Recorder } from "../helpers/recorder.ts";
+
+const skip = cannotMount;
+
+/** What is in the file of a process that a plugin has started. */
+async function pidIn(file: string): Promise<number> {
+  await until(() => fs.existsSync(file) && fs.readFileSync(file, "utf8").endsWith("\n"));
+  return Number(fs.readFileSync(file, "utf8"));
+}
+
+describe("what a plugin has started does not go on after the call was given up", () => {
+  for (const [what, start] of [
+    ["in the background", "sh -c 'echo $$ > FILE; exec sleep 1000' &"],
+    ["in a session of its own", "setsid sh -c 'echo $$ > FILE; exec sleep 1000' &"],
+    ["as an orphan in a session of its own", "(setsid sh -c 'echo $$ > FILE; exec sleep 1000' &) ; :"],
+    ["without its environment", "env -i setsid sh -c 'echo $$ > FILE; exec sleep 1000' &"],
+    [
+      "as one of many that start others",
+      "(setsid sh -c 'while :; do (setsid sleep 1000 &); echo $$ > FILE; sleep 0.01; done' &)",
+    ],
+  ] as const) {
+    for (const why of ["timeout", "aborted"] as const) {
+      test(`${what}, after ${why}`, async () => {
+        using plugins = new PluginDir();
+        const file = join(plugins.path, "pid");
+        const path = plugins.write("slow", `export SLOW=${file}\n${start.replaceAll("FILE", file)}\nsleep 1000`);
+        const controller = new AbortController();
+        const options = why === "timeout" ? { timeoutMs: 1000 } : { signal: controller.signal };
+        const call = invoke({ plugin: "slow", path, command: "ADD", parameters: {}, stdin: "{}" }, options);
+        const failure = call.catch((error: unknown) => error);
+        const pid = await pidIn(file);
+        if (why === "aborted") controller.abort("SIGTERM");
+        assert.equal(((await failure) as PluginError).reason, why);
+        assert.ok(!isAlive(pid), "it goes on");
+        const { stdout } = spawnSync("sh", ["-c", `grep -lz 'SLOW=${file}' /proc/[0-9]*/environ 2>/dev/null`]);
+        assert.equal(String(stdout), "");
+      });
+    }
+  }
+
+  test("a daemon that an earlier call has left lives on, and so does one of a call that ended by itself", async () => {
+    using plugins = new PluginDir();
+    const file = join(plugins.path, "pid");
+    const daemon = `[ -e ${file} ] || setsid sh -c 'echo $$ > ${file}; exec sleep 1000' >/dev/null 2>&1 &`;
+    const path = plugins.write("dns", `${daemon}\n[ "$CNI_COMMAND" = ADD ] || sleep 1000`);
+    const call = { plugin: "dns", path, parameters: {}, stdin: "{}" } as const;
+    await invoke({ ...call, command: "ADD" });
+    const pid = await pidIn(file);
+    try {
+      await assert.rejects(invoke({ ...call, command: "CHECK" }, { timeoutMs: 300 }), { reason: "timeout" });
+      await sleep(50);
+      assert.ok(isAlive(pid));
+    } finally {
+      process.kill(pid, "SIGKILL");
+    }
+  });
+});
+
+describe("names and arguments that no plugin can have are errors of the specification, not defects", () => {
+  const NETWORK = '{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"first"}]}';
+
+  function networkOf(text: string): Parameters<typeof add>[0] {
+    const parsed = parseNetworkList("x.conflist", text);
+    assert.ok("list" in parsed, JSON.stringify(parsed));
+    return parsed.list;
+  }
+
+  for (const [what, type] of [
+    ["of more than 255 bytes", "x".repeat(300)],
+    ["of more than 4096 bytes", "x".repeat(5000)],
+    ["with a NUL", String.raw`first\u0000`],
+    ["with a slash", "../bin/first"],
+    ["of dots", ".."],
+  ] as const) {
+    test(`a type ${what}`, async () => {
+      using place = new Recorder(["first"]);
+      const network = networkOf(NETWORK.replace('"first"', `"${type}"`));
+      const conf = {
+        pluginDirs: [place.bin],
+        cacheDir: place.cacheDir,
+        containerId: "c1",
+        netns: "/x",
+        ifName: "eth0",
+      };
+      for (const operate of [add, del]) {
+        await assert.rejects(operate(network, conf), (error) => error instanceof CniError && error.code === 7);
+      }
+    });
+  }
+
+  for (const [what, wrong] of [
+    ["a container ID with a NUL", { containerId: "c1\0" }],
+    ["a container ID with a slash", { containerId: "../c1" }],
+    ["a container ID of 300 characters", { containerId: "c".repeat(300) }],
+    ["an interface with a NUL", { ifName: "eth0\0" }],
+    ["a network namespace with a NUL", { netns: "/run/netns/a\0" }],
+    ["an argument with a NUL", { args: [["K", "v\0"]] as const }],
+    ["a directory of plugins with a NUL", { pluginDirs: ["/x\0", "/y"] }],
+  ] as const) {
+    test(what, async () => {
+      using place = new Recorder(["first"]);
+      const conf = {
+        pluginDirs: [place.bin],
+        cacheDir: place.cacheDir,
+        containerId: "c1",
+        netns: "/run/netns/a",
+        ifName: "eth0",
+        ...wrong,
+      };
+      for (const operate of [add, check, del]) {
+        await assert.rejects(operate(networkOf(NETWORK), conf), (error) => error instanceof CniError);
+      }
+      assert.deepEqual(place.takeNames(), []);
+    });
+  }
+
+  test("a container ID is refused for its length before ADD", async () => {
+    using place = new Recorder(["first"]);
+    const conf = { pluginDirs: [place.bin], cacheDir: place.cacheDir, netns: "/x", ifName: "eth0" };
+    await assert.rejects(add(networkOf(NETWORK), { ...conf, containerId: "c".repeat(300) }), {
+      code: 4,
+      message: /^CNI_CONTAINERID has 300 characters.* of 309 bytes, more than 255$/u,
+    });
+    assert.deepEqual(place.takeNames(), []);
+  });
+});
+
+describe("configurations of any size and number", { skip }, () => {
+  test("a list of 100,000 plugins is refused with their number", async () => {
+    await using host = await NetworkHost.make("first");
+    host.network("net", ...Array.from({ length: 100_000 }, (_, index) => ({ type: `p${index}` })));
+    for (const words of [
+      ["add", "net", "a"],
+      ["show", "net"],
+      ["status", "net"],
+      ["version", "net"],
+    ]) {
+      const { exitCode, stderr } = await host.run(...words);
+      assert.equal(exitCode, 1);
+      assert.match(stderr, /has 100000 plugins, more than 256\n/u);
+    }
+    assert.match((await host.run("list")).stdout, /has 100000 plugins, more than 256\n/u);
+  });
+
+  test("a directory with more names than any has is refused, and one with too much in it is not read to its end", async () => {
+    await using host = await NetworkHost.make("first");
+    host.network("net", { type: "first" });
+    for (let index = 0; index < 4; index++) {
+      const large = { cniVersion: "1.0.0", name: `n${index}`, type: "first", more: "x".repeat(1_500_000) };
+      host.configure(`20-${index}.conf`, large);
+    }
+    assert.match((await host.run("list")).stdout, /20-3\.conf +is not read: the files have more than 4 MiB in all\n/u);
+    assert.equal((await host.run("show", "net")).exitCode, 0);
+    for (let index = 0; index < 5000; index++) fs.writeFileSync(join(host.netd, `x${index}`), "");
+    const { exitCode, stderr } = await host.run("list");
+    assert.equal(exitCode, 1);
+    assert.match(stderr, /net\.d: has more than 5000 files\n/u);
+  });
+
+  test("a configuration of many values, or of levels without end, is refused", async () => {
+    await using host = await NetworkHost.make("first");
+    fs.writeFileSync(join(host.netd, "10-a.conf"), `[${"{},".repeat(600_000)}{}]`);
+    fs.writeFileSync(join(host.netd, "20-b.conf"), "[".repeat(1_000_000));
+    fs.writeFileSync(
+      join(host.netd, "30-c.conf"),
+      `{"name":"c","type":"first","x":${"[".repeat(5000)}${"]".repeat(5000)}}`,
+    );
+    const { stdout, stderr } = await host.run("list");
+    assert.equal(stderr, "");
+    assert.match(stdout, /10-a\.conf +has more than 500000 values\n/u);
+    assert.match(stdout, /20-b\.conf +(?:has more than|is no JSON)/u);
+    assert.match(stdout, /30-c\.conf +is nested deeper than 1000 levels\n/u);
+  });
+});

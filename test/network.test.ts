@@ -756,9 +756,9 @@ describe("network status, version, list and show", { skip }, () => {
     host.plugins.prints("second", "VERSION", { cniVersion: "1.1.0", supportedVersions: ["0.4.0"] });
     const { exitCode, stdout } = await host.run("version", "net");
     assert.equal(exitCode, 3);
-    assert.equal(stdout, "net  1.1.0\nsupported    first  1.0.0, 1.1.0\nunsupported  second  0.4.0, not 1.1.0\n");
+    assert.equal(stdout, "net  1.1.0\nsupported    first   1.0.0, 1.1.0\nunsupported  second  0.4.0, not 1.1.0\n");
     host.network("net", { type: "first" }, { type: "none" });
-    assert.match((await host.run("version", "net")).stdout, /^no answer {4}none {2}plugin none: there is none in /mu);
+    assert.match((await host.run("version", "net")).stdout, /^no answer {4}none {3}plugin none: there is none in /mu);
   });
 
   test("list tells the networks, and what is wrong with a file", async () => {

@@ -34,6 +34,7 @@ const PURE = [
   "cluster/yaml.ts",
   "cluster/object.ts",
   "cluster/managed-fields.ts",
+  "cluster/unsettled.ts",
   "cni/command.ts",
   "cni/config.ts",
   "cni/references.ts",
@@ -57,6 +58,7 @@ const PURE = [
   "options.ts",
   "system/json.ts",
   "system/text.ts",
+  "system/search.ts",
 ];
 
 const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".ts"));

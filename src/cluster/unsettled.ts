@@ -36,5 +36,7 @@ export function objectionToUndo(object: JsonObject, run: string, manager: string
 
 function appliersOf(object: JsonObject): string[] {
   const entries = metadataOf(object).managedFields ?? [];
-  return entries.flatMap(({ manager, operation }) => (operation === "Apply" ? [String(manager)] : []));
+  return entries.flatMap(({ manager, operation }) =>
+    operation === "Apply" ? [typeof manager === "string" ? manager : ""] : [],
+  );
 }

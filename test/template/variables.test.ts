@@ -23,7 +23,7 @@ function valueOf(name: string): string | undefined {
   return Object.hasOwn(VALUES, name) ? VALUES[name] : undefined;
 }
 
-function substituted(...given: Parameters<typeof substituteVariables>): object {
+function textAndMissing(...given: Parameters<typeof substituteVariables>): object {
   const { text, missing } = substituteVariables(...given);
   return { text, missing };
 }
@@ -84,17 +84,17 @@ describe("a SHELL-FORMAT", () => {
   });
 
   test("leaves the other variables as they are, and does not miss them", () => {
-    assert.deepEqual(substituted("$A ${A} $HOME ${X}", valueOf, new Set(["A"])), {
+    assert.deepEqual(textAndMissing("$A ${A} $HOME ${X}", valueOf, new Set(["A"])), {
       text: "a value a value $HOME ${X}",
       missing: [],
     });
-    assert.deepEqual(substituted("$A $X", valueOf, new Set()), { text: "$A $X", missing: [] });
+    assert.deepEqual(textAndMissing("$A $X", valueOf, new Set()), { text: "$A $X", missing: [] });
   });
 });
 
 describe("a variable without a value", () => {
   test("becomes nothing, and is told with its place, each time", () => {
-    assert.deepEqual(substituted("a: $X\n$A ${Y}\r\n\n  é\u{1f600}$X$Y", valueOf), {
+    assert.deepEqual(textAndMissing("a: $X\n$A ${Y}\r\n\n  é\u{1f600}$X$Y", valueOf), {
       text: "a: \na value \r\n\n  é\u{1f600}",
       missing: [
         { name: "X", line: 1, column: 4 },
@@ -137,7 +137,7 @@ test("a text without variables stays as it is, and no value is asked for", () =>
     fc.property(fc.string({ unit: "binary" }), (text) => {
       fc.pre(!/\$[{A-Za-z_]/u.test(text));
       assert.deepEqual(
-        substituted(text, () => assert.fail()),
+        textAndMissing(text, () => assert.fail()),
         { text, missing: [] },
       );
     }),

@@ -181,7 +181,10 @@ describe("simulated CRI-O", () => {
   test("that it has got a network is confirmed; later it always says yes, which confirms nothing", async () => {
     await using runtime = await SimulatedRuntime.start(directory, { ...CRIO, network: CRIO_HAS_NONE });
     const without = await ask(runtime.socket);
-    const limits = (): { deadline: number; signal: AbortSignal } => ({ deadline: performance.now() + 60_000, signal: NEVER });
+    const limits = (): { deadline: number; signal: AbortSignal } => ({
+      deadline: performance.now() + 60_000,
+      signal: NEVER,
+    });
     const confirmed = confirmNetwork(runtime.socket, without, { name: "a", plugins: [] }, limits());
     await sleep(300);
     runtime.answers = CRIO;
@@ -293,7 +296,10 @@ describe("waiting for a runtime", () => {
     const runtime = await SimulatedRuntime.start(directory, CRIO);
     const said = await ask(runtime.socket);
     await runtime.stop();
-    const confirmation = await confirmNetwork(runtime.socket, said, undefined, { deadline: performance.now(), signal: NEVER });
+    const confirmation = await confirmNetwork(runtime.socket, said, undefined, {
+      deadline: performance.now(),
+      signal: NEVER,
+    });
     assert.deepEqual(confirmation, { verdict: "unconfirmed", why: `${runtime.socket}: there is no such socket` });
   });
 

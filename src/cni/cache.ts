@@ -2,10 +2,10 @@
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
-import { Failure, isAbsence, isSystemError } from "../errors.ts";
+import { Failure, hintFor, isAbsence, isSystemError } from "../errors.ts";
 import { describeJsonError } from "../system/json.ts";
 import { readText } from "../system/read.ts";
-import { CniError, ERROR_CODES, ioFailure } from "./error.ts";
+import { CniError, ERROR_CODES, ioFailure, isExhaustion } from "./error.ts";
 import type { Args } from "./invoke.ts";
 import { hasTooManyValues, isObject } from "./json.ts";
 import { namesIn } from "./names-in.ts";
@@ -190,7 +190,7 @@ function* readEntries(
       requireFile(path);
       entry = readEntry(path, tryParseResult);
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
+      if (!(error instanceof CniError) || isExhaustion(error.cause)) throw error;
       yield isUntrusted(error) ? (error.cause as Failure) : damaged(path, error);
       continue;
     }
@@ -201,12 +201,13 @@ function* readEntries(
 }
 
 function damaged(path: string, { msg, cause }: CniError): Failure {
-  const prefix = `${path}: `;
   return new Failure({
     code: "cache-damaged",
     subject: path,
-    problem: msg.startsWith(prefix) ? msg.slice(prefix.length) : msg.replace(`${path} `, ""),
-    hint: "nobody can delete an attachment by it: its addresses stay taken; look at what it was, and remove it",
+    problem: msg.slice(path.length).replace(/^:? /u, ""),
+    hint:
+      hintFor(cause) ??
+      "nobody can delete an attachment by it: its addresses stay taken; look at what it was, and remove it",
     cause,
   });
 }
@@ -259,7 +260,8 @@ function tryRead(path: string): CachedAttachment | BareResult | undefined {
   try {
     requireTrustedFile(path);
     return readEntry(path, tryParseResult)?.attachment;
-  } catch {
+  } catch (error) {
+    if (!(error instanceof CniError) || isExhaustion(error.cause)) throw error;
     return undefined;
   }
 }

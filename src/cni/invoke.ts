@@ -320,13 +320,18 @@ function errorOf(call: PluginCall, options: InvokeOptions): PluginError | undefi
 
 function startError({ path }: PluginCall, systemCode: string, { wrapper = [] }: InvokeOptions): ErrorObject {
   const [file = path] = wrapper;
-  const { [systemCode]: number = 0 } = constants.errno as Record<string, number>;
   const isThere = systemCode === "ENOENT" && file === path && fs.existsSync(path);
   return {
     code: ERROR_CODES.unknown,
-    msg: `${file} cannot be run: ${getSystemErrorMessage(-number)}`,
+    msg: `${file} cannot be run: ${systemMessage(systemCode)}`,
     ...(isThere ? { details: "the file is there; the interpreter or loader that it names is not" } : {}),
   };
+}
+
+/** What the system says of its code: `no such file or directory`. */
+export function systemMessage(systemCode: string): string {
+  const { [systemCode]: number = 0 } = constants.errno as Record<string, number>;
+  return getSystemErrorMessage(-number);
 }
 
 /** Section 5, Error; where a plugin does not keep to it, what it printed, or else how it ended. */

@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { Failure, isSystemError, reasonOf, systemFailure } from "../errors.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { isExhaustion } from "./error.ts";
 import { isConfigName, isListName, parseNetworkList, type NetworkList } from "./config.ts";
 import { configFiles, loadFile, type DirectoryListing, type Entry, type Loaded } from "./listing.ts";
 import { selectByName } from "./selection.ts";
@@ -45,6 +46,7 @@ export function readDirectoryListing(
         readEntries(join(directory, name), (file) => file.endsWith(".conf"), read),
       );
     } catch (error) {
+      if (isExhaustion(error)) throw systemFailure(directory, "the network configurations cannot be read", error);
       if (error instanceof Failure) dropIns.set(name, TOO_MANY);
       else if (!isSystemError(error, "ENOENT")) dropIns.set(name, `cannot be read: ${reasonOf(error)}`);
     }
@@ -149,6 +151,7 @@ function readEntry(path: Buffer): Entry {
     // Go, too, puts U+FFFD in the place of what is no UTF-8, and does not take a byte order mark for nothing.
     return { type: "file", text: readText(path, MAX_SIZE) };
   } catch (error) {
+    if (isExhaustion(error)) throw error;
     if (error instanceof Failure) return error.code === "file-too-large" ? TOO_LARGE : unreadable(whyNoFile(path));
     if (isSystemError(error, "ENOENT") && fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
       return unreadable("is a link that leads nowhere");

@@ -1,5 +1,6 @@
 /** Section 3, Lifecycle & Ordering: no two operations on one container at a time, and none at all during GC. */
 import { hash } from "node:crypto";
+import * as fs from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -82,9 +83,21 @@ function tryLock(path: string, mode: Mode): Disposable | undefined {
     return database;
   } catch (error) {
     database?.close();
-    if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return undefined;
-    throw ioFailure(`${path} cannot be locked`, error);
+    const { errcode } = error as { errcode?: number };
+    if (errcode === SQLITE_BUSY) return undefined;
+    throw ioFailure(`${path} cannot be locked`, errcode === SQLITE_CANTOPEN ? (reasonAgainst(path) ?? error) : error);
   }
 }
 
 const SQLITE_BUSY = 5;
+const SQLITE_CANTOPEN = 14;
+
+/** SQLite does not tell why a file cannot be opened; the system does. */
+function reasonAgainst(path: string): unknown {
+  try {
+    fs.closeSync(fs.openSync(path, "a"));
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}

@@ -3,6 +3,7 @@ import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { PluginError } from "../cni/invoke.ts";
 import { Failure, hintFor, type FailureExitCode } from "../errors.ts";
 import { mask } from "../secrets.ts";
+import { shellWord } from "../system/text.ts";
 
 /** By the code of the specification, what `error.code` of a report says. */
 const CODES: Record<number, string> = {
@@ -105,6 +106,12 @@ function hintOf(error: CniError): string {
     );
   }
   if (error.reason === "timeout") return "--plugin-timeout gives plugins more time; --trace shows what they were given";
+  const exhausted = ["EMFILE", "ENFILE", "ENOMEM"].includes(error.systemCode ?? "");
+  if (exhausted) return hintFor({ code: error.systemCode }) ?? "";
+  if (error.systemCode === "EACCES") {
+    const mode = `chmod 755 ${shellWord(error.path)}`;
+    return `make it executable: ${mode}; where it is, its file system is mounted noexec, or SELinux or AppArmor denies it`;
+  }
   if (error.reason === "start") return "is it a plugin for this machine? cni-node network version asks all of them";
   return HINTS[error.code] ?? "--trace shows what the plugin was given and what it answered";
 }

@@ -5,10 +5,11 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { parseIp } from "../cni/ip.ts";
-import { seenBelow } from "../cni/invoke.ts";
+import { seenBelow, systemMessage } from "../cni/invoke.ts";
 import { runProgram, type End } from "../cni/process.ts";
-import { Failure, reasonOf } from "../errors.ts";
+import { Failure, hintFor, reasonOf } from "../errors.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { shellWord } from "../system/text.ts";
 import { seen, type Place } from "./place.ts";
 
 /** Where named network namespaces are, as ip-netns(8) has it. */
@@ -94,7 +95,7 @@ export async function lookInto(path: string): Promise<Interior> {
       code: "netns-unreadable",
       subject: path,
       problem: `the network namespace cannot be looked into: ${reasonOf(error)}`,
-      hint: "run as root, with nsenter (util-linux) and sh in PATH",
+      hint: hintFor(error) ?? "run as root, with nsenter (util-linux) and sh in PATH",
     });
   }
 }
@@ -182,19 +183,26 @@ export async function deleteNamed(name: string, place: Place): Promise<void> {
   await ipNetns("delete", name, place);
 }
 
-async function ipNetns(verb: "add" | "delete", name: string, { wrapper }: Place): Promise<void> {
+/** A plain file of that name is in the way, too. */
+function isStray(name: string, place: Place): boolean {
+  return identityOf(seen(place, join(NAMED, name))) === undefined;
+}
+
+async function ipNetns(verb: "add" | "delete", name: string, place: Place): Promise<void> {
+  const { wrapper } = place;
   try {
     await outputOf([...wrapper, "ip", "netns", verb, name]);
   } catch (error) {
     const saying = reasonOf(error);
     const exists = saying.includes("File exists");
+    const [inTheWay, cure] = isStray(name, place)
+      ? ["there is a file of that name, which is no namespace", `remove it: ip netns delete ${shellWord(name)}`]
+      : ["there is such a network namespace already", "leave out --new to use it, or choose another name"];
     throw new Failure({
       code: exists ? "netns-exists" : "netns-failed",
       subject: `${NAMED}/${name}`,
-      problem: exists ? "there is such a network namespace already" : `ip netns ${verb} failed: ${saying}`,
-      hint: exists
-        ? "leave out --new to use it, or choose another name"
-        : "run as root, with ip (iproute2) on the host",
+      problem: exists ? inTheWay : `ip netns ${verb} failed: ${saying}`,
+      hint: exists ? cure : (hintFor(error) ?? "run as root, with ip (iproute2) on the host"),
     });
   }
 }
@@ -209,12 +217,13 @@ export async function runQuietly([file = "", ...words]: readonly string[], signa
 async function outputOf(words: readonly string[]): Promise<string> {
   const end = await runQuietly(words);
   if (end.exitCode === 0) return end.stdout;
-  throw new Error(explainEnd(words[0] ?? "", end));
+  throw Object.assign(new Error(explainEnd(words[0] ?? "", end)), { code: end.systemCode });
 }
 
 /** Why a program did not succeed: in its own words, if it said something. */
 export function explainEnd(file: string, { stderr, exitCode, signal, systemCode, stopped }: End): string {
-  return stderr.trim() || `${file} ended: ${stopped ?? signal ?? systemCode ?? `exit code ${exitCode ?? 0}`}`;
+  if (systemCode !== undefined) return `${file} cannot be run: ${systemMessage(systemCode)}`;
+  return stderr.trim() || `${file} ended: ${stopped ?? signal ?? `exit code ${exitCode ?? 0}`}`;
 }
 
 /** A network namespace that ends with this process, whatever ends that. */

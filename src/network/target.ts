@@ -1,11 +1,14 @@
 /** What a network is added to: a network namespace, and what its container is known by. */
 import { hash } from "node:crypto";
+import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 
+import { isExhaustion } from "../cni/error.ts";
 import { hasTooManyValues, isObject } from "../cni/json.ts";
 import { namesIn } from "../cni/names-in.ts";
-import { Failure } from "../errors.ts";
-import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
+import { Failure, systemFailure } from "../errors.ts";
+import { readText as read, SIZE_LIMITS } from "../system/read.ts";
+import { shellWord } from "../system/text.ts";
 import { netnsOf } from "./mark.ts";
 import { identityOf, NAMED, sinceWhen } from "./namespace.ts";
 import { seen, type Place } from "./place.ts";
@@ -61,8 +64,20 @@ export function resolveTarget(text: string, place: Place, cacheDir: string): Tar
 export function requireNamespace({ text, netns, name }: Target, place: Place): string {
   const identity = identityOf(seen(place, netns));
   if (identity !== undefined) return identity;
-  const hint = name === undefined ? FORMS : "--new makes it; ip netns list shows those that are there";
-  throw new Failure({ code: "netns-missing", subject: text, problem: `${netns} is no network namespace`, hint });
+  throw new Failure({
+    code: "netns-missing",
+    subject: text,
+    problem: `${netns} is no network namespace`,
+    hint: hintFor(name, seen(place, netns)),
+  });
+}
+
+/** A file of that name, which ip-netns(8) mounts the namespace on, may be all that a reboot has left of it. */
+function hintFor(name: string | undefined, path: string): string {
+  if (name === undefined) return FORMS;
+  return fs.existsSync(path)
+    ? `it is a file, not a namespace: remove it with ip netns delete ${shellWord(name)}, then --new makes one`
+    : "--new makes it; ip netns list shows those that are there";
 }
 
 /** libcni's cnitool makes the same of it, so that each of the two finds what the other has added. */
@@ -136,11 +151,11 @@ function ofPodman(text: string, id: string, place: Place): Target {
  */
 function pidIn(pid: number | undefined, id: string): number | undefined {
   if (pid === undefined) return undefined;
-  const read = (path: string): string => readTextIfPossible(path, SIZE_LIMITS.proc) ?? "";
+  const told = (path: string): string => unlessExhausted(path, () => read(path, SIZE_LIMITS.proc)) ?? "";
   // The 4th field; the second one is a name in brackets, which may have anything in it.
-  const [, parent = ""] = read(`/proc/${pid}/stat`).split(") ").at(-1)?.split(" ") ?? [];
-  const told = `${read(`/proc/${pid}/cgroup`)}\n${read(`/proc/${parent}/cmdline`)}`;
-  return told.includes(id) ? pid : undefined;
+  const [, parent = ""] = told(`/proc/${pid}/stat`).split(") ").at(-1)?.split(" ") ?? [];
+  const names = told(`/proc/${pid}/cgroup`).includes(id) || told(`/proc/${parent}/cmdline`).includes(id);
+  return names ? pid : undefined;
 }
 
 /** Every runtime that uses libcni notes the pod's name among the arguments of its attachments. */
@@ -192,7 +207,17 @@ function pidOf(value: unknown): number | undefined {
 
 /** What cannot be read, and what might never end, is as good as absent. */
 function readText(place: Place, path: string): string | undefined {
-  return readTextIfPossible(seen(place, path), SIZE_LIMITS.state);
+  return unlessExhausted(path, () => read(seen(place, path), SIZE_LIMITS.state));
+}
+
+/** Undefined: it does not work. Throws `Failure` where nothing would, for want of descriptors. */
+function unlessExhausted<T>(path: string, attempt: () => T): T | undefined {
+  try {
+    return attempt();
+  } catch (error) {
+    if (isExhaustion(error)) throw systemFailure(path, "cannot be read", error);
+    return undefined;
+  }
 }
 
 function readJson(place: Place, path: string): unknown {
@@ -215,11 +240,7 @@ const MAX_CONTAINERS = 10_000;
 
 /** None where there is no such directory, and where there are too many to be of containers. */
 function filesIn(place: Place, directory: string): string[] {
-  try {
-    return namesIn(seen(place, directory), MAX_CONTAINERS)?.sort() ?? [];
-  } catch {
-    return [];
-  }
+  return unlessExhausted(directory, () => namesIn(seen(place, directory), MAX_CONTAINERS))?.sort() ?? [];
 }
 
 function usage(text: string, problem: string): Failure {

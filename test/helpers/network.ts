@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { Namespace } from "./namespace.ts";
-import { endOf, type Ran } from "./node.ts";
+import { BUNDLE, endOf, type Ran } from "./node.ts";
 import { Recorder } from "./recorder.ts";
 
 /** Where the reference plugins are built. */
@@ -60,9 +60,9 @@ export class NetworkHost implements AsyncDisposable {
     return stdout;
   }
 
-  /** Starts `cni-node network` there. */
-  start(words: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
-    return this.namespace.start(["network", ...words], {
+  /** Starts `cni-node network` there. @param wrapper the words before it. */
+  start(words: readonly string[], env: NodeJS.ProcessEnv = {}, wrapper: readonly string[] = []): ChildProcess {
+    return this.namespace.spawn([...wrapper, process.execPath, BUNDLE, "network", ...words], {
       CNI_NODE_HOST_ROOT: "/",
       CNI_NODE_CONFIG_DIR: this.netd,
       CNI_NODE_CACHE_DIR: this.cacheDir,

@@ -61,7 +61,7 @@ suite("an API that answers anything", { skip: cannotSign, concurrency: 2 }, () =
         isDone = true;
         return endless(answer, '{"data":"');
       };
-      const ran = await install(node, api);
+      const ran = await install(node, api, ["--timeout=1m"]);
       assert.equal(ran.exitCode, 1, ran.stderr);
       assert.match(ran.stderr, /the answer is larger than (?:8|16) MiB/u);
       assert.doesNotMatch(ran.stderr, /defect/u);

@@ -294,13 +294,4 @@ suite("manifests as people have them", { skip: cannotStart }, () => {
     node.manifest("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: small}\ndata:\n  a: |\n    # $UNSET\n");
     await fails(node, INSTALL, /line 6, column 7: the variable UNSET is not set/u);
   });
-
-  test("small: a value that begins with * is named as it stands", async () => {
-    using node = new TestNode();
-    node.manifest(
-      "a.yaml",
-      "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: a}\nrules:\n- resources: [*]\n",
-    );
-    await fails(node, INSTALL, /a\.yaml: line 5, column 15: .*(?:quotes|alias)/u);
-  });
 });

@@ -60,10 +60,11 @@ export interface PreparedManifest {
   /** To be applied. */
   desired: DesiredObject[];
   /**
-   * To be deleted, in this order. `automatic`: nobody named it, so that it must be of this node. `sharedWith`: the
-   * manifest that holds it as well, and stays.
+   * To be deleted, in this order. `automatic`: nobody named it, so that it must be of this node. `isRecorded`: only the
+   * record says that it is ours, so that the API must say it too. `sharedWith`: the manifest that holds it as well, and
+   * stays.
    */
-  obsolete: (Identity & { automatic: boolean; sharedWith?: string })[];
+  obsolete: (Identity & { automatic: boolean; isRecorded: boolean; sharedWith?: string })[];
   /** Why nothing is done. */
   kept?: string;
   held: HeldAsset | undefined;
@@ -131,7 +132,7 @@ function prepareInstall(
   return {
     step,
     desired,
-    obsolete: prune ? dropped.toReversed().map((object) => ({ ...object, automatic: true })) : [],
+    obsolete: prune ? dropped.toReversed().map((object) => ({ ...object, automatic: true, isRecorded: true })) : [],
     held,
     asset: isUnchanged(held, asset) ? held : asset,
   };
@@ -155,12 +156,15 @@ function prepareUninstall(step: Step, held: HeldAsset | undefined, options: Mani
   const read = step.pruned === true || (isGone && held !== undefined) ? [] : readManifest(step.name, options).desired;
   const named = read.map((object) => recorded.find((old) => isSameIdentity({ ...old, ...object }, old)) ?? object);
   const more = recorded.filter((old) => !named.some((object) => isSameIdentity(object, old)));
-  const obsolete = [...more, ...named].toReversed();
   const automatic = step.pruned === true;
+  const obsolete = [
+    ...more.map((object) => ({ ...identityOf(object), automatic, isRecorded: true })),
+    ...named.map((object) => ({ ...identityOf(object), automatic, isRecorded: false })),
+  ];
   return {
     step,
     desired: [],
-    obsolete: obsolete.map((object) => ({ ...identityOf(object), automatic })),
+    obsolete: obsolete.toReversed(),
     held,
     asset: undefined,
   };
@@ -331,8 +335,12 @@ export class CheckedManifests implements OutsideChange {
     // By uid: the same object may be asked for under another version of its kind.
     const isDesired = this.#checked.some((checked) => "live" in checked && uidOf(checked.live) === uidOf(found.live));
     const objection = object.automatic ? objectionToRemoval(found, nodeName) : undefined;
+    const isForeign = object.isRecorded && !this.#cluster.mayHaveWritten(found.live);
+    const foreign = isForeign
+      ? "only the record on the node says that cni-node has written it, not the API"
+      : undefined;
     const shared = object.sharedWith === undefined ? undefined : `manifest ${object.sharedWith} has it as well`;
-    const reason = isDesired ? "this run also installs it" : (shared ?? objection);
+    const reason = isDesired ? "this run also installs it" : (shared ?? objection ?? foreign);
     if (reason !== undefined) return { object: described, outcome: "kept", reason };
     await this.#cluster.tryRemove(found);
     this.#obsolete.push(found);

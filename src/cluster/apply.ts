@@ -28,7 +28,7 @@ import {
   type Identity,
   type Resource,
 } from "./resource.ts";
-import { isAppliedBy, marksOf, objectionToUndo, withMark } from "./unsettled.ts";
+import { isAppliedBy, mayBeWrittenBy, marksOf, objectionToUndo, withMark } from "./unsettled.ts";
 
 /** What is to be applied. */
 export interface DesiredObject extends Identity {
@@ -130,6 +130,11 @@ export class Cluster {
     const isEqual = live !== undefined && isSame(live, result) && !this.#mustBeSeen(live);
     const outcome = live === undefined ? "created" : isEqual ? "unchanged" : "configured";
     return { desired, resource, path, outcome, live, result, warnings: tried.warnings, createOnly: false };
+  }
+
+  /** Does the API say that we have written this object, or of nobody that they have? */
+  mayHaveWritten(live: JsonObject): boolean {
+    return mayBeWrittenBy(live, this.#options.fieldManager);
   }
 
   /** Whoever has made it may yet take it back, unless it says that we rely on it, too. */

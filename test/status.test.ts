@@ -203,8 +203,12 @@ test(
     fs.chmodSync(node.root, 0o755);
     const child = spawn(process.execPath, [BUNDLE, "status", `--host-root=${node.host}`], { uid: 65_534, gid: 65_534 });
     const { exitCode, stdout, stderr } = await endOf(child);
-    assert.deepEqual([exitCode, stdout], [1, ""]);
-    assert.match(stderr, /10-primary\.conflist: cannot be read: permission denied\n {2}hint: run as root/u);
+    assert.deepEqual([exitCode, stderr], [3, ""]);
+    assert.match(stdout, /^1 warning\n\nwarning {2}\/etc\/cni\/net\.d\n.*\[network-unseen\]\n/u);
+    assert.match(
+      stdout,
+      /^not looked at\n {2}\S*10-primary\.conflist: cannot be read: permission denied; run as root/mu,
+    );
   },
 );
 
@@ -216,10 +220,16 @@ test(
     fs.chmodSync(node.root, 0o755);
     fs.chmodSync(join(node.netd, "10-primary.conflist"), 0o644);
     fs.mkdirSync(join(node.netd, "multus.d"), { mode: 0o700 });
-    const child = spawn(process.execPath, [BUNDLE, "status", `--host-root=${node.host}`], { uid: 65_534, gid: 65_534 });
-    const { exitCode, stderr } = await endOf(child);
-    assert.equal(exitCode, 1);
-    assert.match(stderr, /multus\.d: cannot be read: permission denied\n {2}hint: run as root/u);
+    const look = async (): Promise<Ran> => {
+      const words = [BUNDLE, "status", `--host-root=${node.host}`];
+      return endOf(spawn(process.execPath, words, { uid: 65_534, gid: 65_534 }));
+    };
+    assert.equal((await look()).exitCode, 0, "nobody reads it");
+    fs.mkdirSync(join(node.netd, "primary"), { mode: 0o700 });
+    const { exitCode, stdout } = await look();
+    assert.equal(exitCode, 3);
+    assert.match(stdout, /\[network-unseen\]/u);
+    assert.match(stdout, /10-primary\.conflist: has more plugins in the directory primary\/, .*permission denied/u);
   },
 );
 
@@ -675,7 +685,7 @@ describe("files in net.d", () => {
     using node = healthy();
     const name = Buffer.from([0xff, 0xfe]);
     fs.symlinkSync("/nowhere", Buffer.concat([Buffer.from(`${node.netd}/`), name]));
-    fs.writeFileSync(join(node.host, "large"), "");
+    fs.writeFileSync(join(node.host, "large"), "", { mode: 0o600 });
     fs.truncateSync(join(node.host, "large"), 3 * 1024 ** 3);
     fs.symlinkSync("/large", join(node.netd, "99-large.conf"));
     assert.deepEqual(told(await node.status()), ["warning config-broken-unused 99-large.conf"]);
@@ -758,7 +768,7 @@ describe("the credentials of plugins", () => {
     assert.deepEqual(told(await node.status()), []);
     const { lookAtKubeconfig } = await import("../src/status/credentials.ts");
     const path = join(node.netd, "primary.d/primary.kubeconfig");
-    const found = lookAtKubeconfig(path, "/k", () => undefined, Date.now() + 25 * hour * 1000);
+    const { findings: found } = lookAtKubeconfig(path, "/k", () => undefined, Date.now() + 25 * hour * 1000);
     assert.deepEqual(
       found.map(({ code }) => code).filter((code) => code !== "file-owner"),
       ["credentials-expired"],
@@ -969,9 +979,17 @@ test("what is no file where files are expected keeps nobody waiting", async () =
   const child = spawn(process.execPath, [BUNDLE, "status", `--host-root=${node.host}`, "--output=json"]);
   // A reader that waits in the kernel hears no other signal.
   const limit = setTimeout(() => child.kill("SIGKILL"), 30_000);
-  const { exitCode } = await endOf(child);
+  const { exitCode, stdout } = await endOf(child);
   clearTimeout(limit);
-  assert.equal(exitCode, process.getuid?.() === 0 ? 0 : 3);
+  assert.equal(exitCode, 3);
+  assert.deepEqual(
+    told(JSON.parse(stdout) as Report).filter((one) => !one.includes("file-owner")),
+    [
+      "error addresses-unreadable 10.22.0.2",
+      "warning addresses-stale primary",
+      "warning attachment-damaged primary-c1-eth0",
+    ],
+  );
 });
 
 test("addresses that host-local keeps for containers that are gone are counted, those of living ones are not", async () => {

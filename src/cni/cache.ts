@@ -2,7 +2,10 @@
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
-import { isSystemError } from "../errors.ts";
+import { Failure, isSystemError } from "../errors.ts";
+import { entriesIn } from "../system/entries.ts";
+import { countValues, describeJsonError } from "../system/json.ts";
+import { readText as readRegularText } from "../system/read.ts";
 import { CniError, ERROR_CODES, ioFailure } from "./error.ts";
 import type { Args } from "./invoke.ts";
 import { isObject } from "./json.ts";
@@ -123,6 +126,67 @@ export function listAttachments(cacheDir: string): CachedAttachment[] {
     const attachment = tryParse(path);
     return attachment !== undefined && isWhole(attachment) && pathOf(cacheDir, attachment) === path ? [attachment] : [];
   });
+}
+
+/** What one file of the cache holds. */
+export type CacheFile = { path: string } & (
+  | { attachment: CachedAttachment }
+  /** It is damaged. */
+  | { problem: string }
+  /** The system does not let it be read. */
+  | { error: unknown }
+);
+
+/**
+ * The attachments in the cache as `listAttachments` has them, one at a time, and the files that are damaged: nobody
+ * will ever delete by them.
+ *
+ * @throws errors of the system as they are, when the directory is not there or cannot be read.
+ */
+export function* scanCache(cacheDir: string): Generator<CacheFile> {
+  const directory = join(cacheDir, RESULTS);
+  for (const entry of entriesIn(directory)) {
+    if (entry.isDirectory()) continue;
+    const path = join(directory, entry.name.toString());
+    const read = readCacheFile(path);
+    if (read === "bare") continue;
+    if ("containerId" in read) {
+      if (pathOf(cacheDir, read) === path) yield { path, attachment: read };
+    } else {
+      yield { path, ...read };
+    }
+  }
+}
+
+/** An attachment has a few KiB, and some hundred values. */
+const MAX_SIZE = 512 * 1024;
+const MAX_VALUES = 10_000;
+
+/** What is wrong is told without a character of it. */
+function readCacheFile(path: string): CachedAttachment | "bare" | { problem: string } | { error: unknown } {
+  let text: string;
+  try {
+    text = readRegularText(path, MAX_SIZE, { follow: false });
+  } catch (error) {
+    if (error instanceof Failure) return { problem: error.problem };
+    return isSystemError(error, "ELOOP") ? { problem: "is a link" } : { error };
+  }
+  if (countValues(text) > MAX_VALUES) return { problem: `has more than ${MAX_VALUES} values` };
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { problem: describeJsonError(text) };
+  }
+  if (!isObject(value)) return { problem: "is not a JSON object" };
+  const { kind } = value as { kind?: unknown };
+  if (kind === undefined) return "bare";
+  if (kind !== KIND) return { problem: `is not of the kind ${KIND}` };
+  try {
+    return parseV1(value, tryParseResult);
+  } catch (error) {
+    return { problem: `is not whole: ${(error as Error).message}` };
+  }
 }
 
 /**

@@ -4,11 +4,27 @@ import { join } from "node:path";
 
 import { Failure, isSystemError, reasonOf, systemFailure } from "../errors.ts";
 import { isConfigName, isListName, parseNetworkList, type NetworkList } from "./config.ts";
+import { firstEntriesIn, type Entry as Found } from "../system/entries.ts";
+import { countValues } from "../system/json.ts";
+import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { configFiles, loadFile, type DirectoryListing, type Entry, type Loaded } from "./listing.ts";
 import { selectByName } from "./selection.ts";
 
 /** A configuration has a few KiB. What is larger is not read: it would fill the memory. */
-export const MAX_SIZE = 2 * 1024 * 1024;
+export const MAX_SIZE = SIZE_LIMITS.config;
+
+/** A configuration has some dozens. */
+const MAX_VALUES = 10_000;
+
+/** So many names of a directory are looked at: of those that runtimes read, and of others. */
+const MAX_NAMES = 2000;
+
+/** What may be read of one directory and those in it before the rest is left: it would fill the memory. */
+interface Budget {
+  bytes: number;
+  files: number;
+  values: number;
+}
 
 /**
  * Reads all of a directory that decides which network a runtime takes. One that does not exist is empty.
@@ -21,8 +37,10 @@ export function readDirectoryListing(
   changes: ReadonlyMap<string, string | undefined> = new Map(),
 ): DirectoryListing {
   const entries = new Map<string, Entry>();
+  const budget: Budget = { bytes: 16 * 1024 * 1024, files: MAX_NAMES, values: 5 * MAX_VALUES };
+  let isCut = false;
   try {
-    for (const [name, entry] of readEntries(directory, isConfigName)) entries.set(name, entry);
+    isCut = readEntries(directory, isConfigName, entries, budget);
   } catch (error) {
     if (!isSystemError(error, "ENOENT")) {
       throw systemFailure(directory, "the network configurations cannot be read", error);
@@ -35,15 +53,14 @@ export function readDirectoryListing(
   const dropIns = new Map<string, Map<string, Entry> | string>();
   for (const name of networksWithDropIns(entries)) {
     try {
-      dropIns.set(
-        name,
-        readEntries(join(directory, name), (file) => file.endsWith(".conf")),
-      );
+      const found = new Map<string, Entry>();
+      isCut = readEntries(join(directory, name), (file) => file.endsWith(".conf"), found, budget) || isCut;
+      dropIns.set(name, found);
     } catch (error) {
       if (!isSystemError(error, "ENOENT")) dropIns.set(name, `cannot be read: ${reasonOf(error)}`);
     }
   }
-  return { entries, dropIns };
+  return { entries, dropIns, ...(isCut ? { isCut } : {}) };
 }
 
 /**
@@ -92,23 +109,39 @@ function networksWithDropIns(entries: ReadonlyMap<string, Entry>): Set<string> {
   return new Set(names.filter((name) => name !== undefined));
 }
 
-function readEntries(directory: string, isRead: (name: string) => boolean): Map<string, Entry> {
-  // A name need not be text: it is opened by its bytes.
-  const found = fs.readdirSync(directory, { withFileTypes: true, encoding: "buffer" });
-  return new Map(
-    found.map((entry) => {
-      const name = entry.name.toString();
-      if (entry.isDirectory()) return [name, { type: "directory" }];
-      return [
-        name,
-        isRead(name) ? readEntry(Buffer.concat([Buffer.from(`${directory}/`), entry.name])) : { type: "other" },
-      ];
-    }),
-  );
+/** @returns whether there is more than was looked at. */
+function readEntries(
+  directory: string,
+  isRead: (name: string) => boolean,
+  into: Map<string, Entry>,
+  budget: Budget,
+): boolean {
+  const isConfig = ({ name }: Found): boolean => isRead(name.toString());
+  const configs = firstEntriesIn(directory, MAX_NAMES, isConfig);
+  const others = firstEntriesIn(directory, MAX_NAMES, (entry) => !isConfig(entry));
+  for (const entry of [...configs.entries, ...others.entries]) {
+    const name = entry.name.toString();
+    // A name need not be text: it is opened by its bytes.
+    const path = Buffer.concat([Buffer.from(`${directory}/`), entry.name]);
+    if (entry.isDirectory()) into.set(name, { type: "directory" });
+    else into.set(name, isRead(name) ? readWithin(budget, path) : { type: "other" });
+  }
+  return configs.isCut || others.isCut;
+}
+
+function readWithin(budget: Budget, path: Buffer): Entry {
+  if (Math.min(budget.bytes, budget.files, budget.values) <= 0) return LEFT;
+  const entry = readEntry(path);
+  budget.files--;
+  if (entry.type !== "file") return entry;
+  budget.bytes -= entry.text.length;
+  budget.values -= countValues(entry.text);
+  return entry;
 }
 
 function entryOf(text: string): Entry {
-  return Buffer.byteLength(text) > MAX_SIZE ? TOO_LARGE : { type: "file", text };
+  if (Buffer.byteLength(text) > MAX_SIZE) return TOO_LARGE;
+  return countValues(text) > MAX_VALUES ? TOO_MANY : { type: "file", text };
 }
 
 function readEntry(path: Buffer): Entry {
@@ -116,10 +149,10 @@ function readEntry(path: Buffer): Entry {
     const stat = fs.statSync(path);
     if (stat.isDirectory()) return unreadable("is a link to a directory");
     if (!stat.isFile()) return unreadable("is no regular file");
-    if (stat.size > MAX_SIZE) return TOO_LARGE;
     // Go, too, puts U+FFFD in the place of what is no UTF-8, and does not take a byte order mark for nothing.
-    return { type: "file", text: new TextDecoder("utf-8", { ignoreBOM: true }).decode(fs.readFileSync(path)) };
+    return entryOf(readText(path, MAX_SIZE));
   } catch (error) {
+    if (error instanceof Failure) return error.code === "file-too-large" ? TOO_LARGE : unreadable("is no regular file");
     if (isSystemError(error, "ENOENT") && fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
       return unreadable("is a link that leads nowhere");
     }
@@ -132,3 +165,5 @@ function unreadable(reason: string): Entry {
 }
 
 const TOO_LARGE = unreadable(`is larger than ${MAX_SIZE / 1024 / 1024} MiB`);
+const TOO_MANY = unreadable(`has more than ${MAX_VALUES} values`);
+const LEFT = unreadable("was not read: this directory has more than any node needs");

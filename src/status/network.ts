@@ -17,6 +17,8 @@ import {
 } from "../cni/selection.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import type { Finding } from "../finding.ts";
+import { shellWord } from "../system/text.ts";
+import { MOST_NOTES } from "./notes.ts";
 
 /** The rules by which runtimes choose. */
 export const RULES = ["containerd", "CRI-O"] as const;
@@ -147,7 +149,10 @@ export async function lookAtNetwork(
   const networks = chosenNetworks(choices, rules);
   const used = [...new Set([...inUse, ...networks.flatMap((one) => behind(one, listing))])];
   const waiting = configFiles(listing).filter((file) => !used.includes(file) && "objection" in loadFile(file, listing));
-  const examined = await examineConfigs(listing, view, used);
+  const examined = [];
+  for (const file of used) {
+    if (examined.length < MOST_NOTES) examined.push(...(await examineConfigs(listing, view, [file])));
+  }
   return [
     ...withoutNetwork(choices, rules, shown),
     ...examined
@@ -341,7 +346,8 @@ export function lookAtWord(
   const { chosen } = choices[rule];
   const log = `journalctl -u ${word.name === "cri-o" ? "crio" : "containerd"}`;
   const file = join(shown, chosen?.file ?? "");
-  const again = `by its files it has one: restart it, or write the file again (cp -p ${file} ${file}.new && mv ${file}.new ${file}); if it still says so, see its log: ${log}`;
+  const [from, to] = [shellWord(file), shellWord(`${file}.new`)];
+  const again = `by its files it has one: restart it, or write the file again (cp -p ${from} ${to} && mv ${to} ${from}); if it still says so, see its log: ${log}`;
   if (!word.networkReady) {
     const why = word.message === "" ? word.reason : word.message;
     found.push({

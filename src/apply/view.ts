@@ -14,8 +14,9 @@ const HOST_CONFIG_PATH = "/etc/cni/net.d";
 /** Where container runtimes of all kinds look for plugins. */
 const PLUGIN_PATHS = ["/opt/cni/bin", "/usr/libexec/cni", "/usr/lib/cni"];
 
-/** What file systems take, in bytes. */
+/** What file systems take of a name, and the system of a path, in bytes. */
 const LONGEST_NAME = 255;
+const LONGEST_PATH = 4096;
 
 /** What is wrong with a plugin, without its path. */
 export type PluginObjection = Omit<Finding, "path">;
@@ -131,6 +132,7 @@ export class NodeView {
   /** Is there such a file on the node? Undefined: that cannot be seen from here. */
   hasFile(path: string): boolean | undefined {
     const { files: known } = this.#looks;
+    if (path.length > LONGEST_PATH) return false;
     if (known.has(path)) return known.get(path);
     if (known.size >= MOST_NAMES) return undefined;
     const isThere = this.#lookForFile(path);
@@ -155,6 +157,7 @@ export class NodeView {
   }
 
   #seen(path: string): string | undefined {
+    if (path.length > LONGEST_PATH) return undefined;
     const { hostRoot, configDirectory = "" } = this.places;
     if (!this.#isConfig(path)) return seenBelow(hostRoot, path);
     const here = join(configDirectory, relative(HOST_CONFIG_PATH, path));

@@ -14,7 +14,7 @@ import { selectByName } from "./selection.ts";
 export const MAX_SIZE = SIZE_LIMITS.config;
 
 /** A configuration has some dozens. */
-const MAX_VALUES = 10_000;
+const MAX_VALUES = 5000;
 
 /** So many names of a directory are looked at: of those that runtimes read, and of others. */
 const MAX_NAMES = 2000;
@@ -37,7 +37,7 @@ export function readDirectoryListing(
   changes: ReadonlyMap<string, string | undefined> = new Map(),
 ): DirectoryListing {
   const entries = new Map<string, Entry>();
-  const budget: Budget = { bytes: 16 * 1024 * 1024, files: MAX_NAMES, values: 5 * MAX_VALUES };
+  const budget: Budget = { bytes: 4 * MAX_SIZE, files: MAX_NAMES, values: 4 * MAX_VALUES };
   let isCut = false;
   try {
     isCut = readEntries(directory, isConfigName, entries, budget);
@@ -131,12 +131,8 @@ function readEntries(
 
 function readWithin(budget: Budget, path: Buffer): Entry {
   if (Math.min(budget.bytes, budget.files, budget.values) <= 0) return LEFT;
-  const entry = readEntry(path);
   budget.files--;
-  if (entry.type !== "file") return entry;
-  budget.bytes -= entry.text.length;
-  budget.values -= countValues(entry.text);
-  return entry;
+  return readEntry(path, budget);
 }
 
 function entryOf(text: string): Entry {
@@ -144,13 +140,17 @@ function entryOf(text: string): Entry {
   return countValues(text) > MAX_VALUES ? TOO_MANY : { type: "file", text };
 }
 
-function readEntry(path: Buffer): Entry {
+function readEntry(path: Buffer, budget: Budget): Entry {
   try {
     const stat = fs.statSync(path);
     if (stat.isDirectory()) return unreadable("is a link to a directory");
     if (!stat.isFile()) return unreadable("is no regular file");
     // Go, too, puts U+FFFD in the place of what is no UTF-8, and does not take a byte order mark for nothing.
-    return entryOf(readText(path, MAX_SIZE));
+    const text = readText(path, MAX_SIZE);
+    budget.bytes -= text.length;
+    const entry = entryOf(text);
+    if (entry.type === "file") budget.values -= countValues(text);
+    return entry;
   } catch (error) {
     if (error instanceof Failure) return error.code === "file-too-large" ? TOO_LARGE : unreadable("is no regular file");
     if (isSystemError(error, "ENOENT") && fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined) {

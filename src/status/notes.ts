@@ -10,7 +10,7 @@ export interface Notes {
 }
 
 /** Nobody reads more. */
-export const MOST_NOTES = 1000;
+export const MOST_NOTES = 500;
 
 /** Is it that this user may not? */
 function isDenied(error: unknown): boolean {

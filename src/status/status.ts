@@ -438,6 +438,11 @@ function curedHere(
 }
 
 function worstFirst(findings: readonly Finding[]): Finding[] {
-  const { error = [], warning = [], note = [] } = Object.groupBy(findings, ({ severity }) => severity);
-  return [...error, ...warning, ...note];
+  const { error = [], warning = [], note: notes = [] } = Object.groupBy(findings, ({ severity }) => severity);
+  const all = [...error, ...warning, ...notes];
+  const rest = all.length - MOST_NOTES;
+  if (rest <= 0) return all;
+  const message = `has ${rest} more findings than are told here`;
+  const hint = "cure those that are told, and look again";
+  return [...all.slice(0, MOST_NOTES), { code: "more-findings", severity: "warning", path: "the node", message, hint }];
 }

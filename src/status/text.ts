@@ -1,6 +1,6 @@
 /** What was found on a node, for somebody who has never seen it and is in a hurry: the worst first. Pure. */
 import { isWrong, type Finding } from "../finding.ts";
-import { visibleLines } from "../system/text.ts";
+import { shorten, visibleLines } from "../system/text.ts";
 import type { Network } from "../cni/listing.ts";
 import type { Selection } from "../cni/selection.ts";
 import type { FileStatus, PluginStatus, Rule } from "./network.ts";
@@ -26,11 +26,12 @@ export function formatStatus(status: NodeStatus): string {
 }
 
 function section(title: string, lines: readonly string[]): string {
-  return lines.length === 0 ? "" : `${title}\n${lines.map((line) => `  ${line}\n`).join("")}`;
+  return lines.length === 0 ? "" : `${title}\n${lines.map((line) => `  ${shorten(line)}\n`).join("")}`;
 }
 
 /** Rows of cells, aligned. */
-function table(rows: readonly (readonly string[])[]): string[] {
+function table(whole: readonly (readonly string[])[]): string[] {
+  const rows = whole.map((row) => row.map((cell) => shorten(cell)));
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows.map((row) =>
     row
@@ -51,9 +52,9 @@ function formatFindings(findings: readonly Finding[]): string {
   );
   const blocks = [...alike.values()].map((group) => {
     const [{ severity, code, message, hint }] = group as [Finding];
-    const paths = group.map(({ path }, index) => (index === 0 ? path : `         ${path}`)).join("\n");
-    const cure = hint === undefined ? "" : `         → ${hint}\n`;
-    return `${severity.padEnd(7)}  ${paths}\n         ${message} [${code}]\n${cure}`;
+    const paths = group.map(({ path }, index) => `${index === 0 ? "" : "         "}${shorten(path)}`).join("\n");
+    const cure = hint === undefined ? "" : `         → ${shorten(hint)}\n`;
+    return `${severity.padEnd(7)}  ${paths}\n         ${shorten(message)} [${code}]\n${cure}`;
   });
   return `${counts.join(", ")}\n\n${blocks.join("\n")}`;
 }

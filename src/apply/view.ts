@@ -6,6 +6,7 @@ import { askVersion, PluginError, seenBelow } from "../cni/invoke.ts";
 import { isSystemError, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { isBelow, isMountedNoexec } from "../host/directory.ts";
+import { shellWord } from "../system/text.ts";
 import { Turns } from "../system/turns.ts";
 
 /** Where configurations are on every node. */
@@ -92,7 +93,7 @@ export class NodeView {
   async plugin(type: string): Promise<PluginView> {
     await this.#turns.pause();
     // libcni looks for no such name, and the system knows none.
-    if (/[/\0]/u.test(type) || Buffer.byteLength(type) > LONGEST_NAME) return this.#nowhere();
+    if (/[/\0]/u.test(type) || Buffer.byteLength(type) > LONGEST_NAME) return this.#nowhere(type);
     const changed = this.#changes.get(type);
     if (changed !== undefined) return this.#ask(type, changed);
     const { plugins: known } = this.#looks;
@@ -100,18 +101,22 @@ export class NodeView {
     known.add(type);
     const { pluginDirectory } = this.places;
     const without = this.#changes.has(type) ? pluginDirectory : undefined;
+    // Runtimes look on in the other directories.
+    let first: PluginView | undefined;
     for (const { directory, root } of this.#pluginDirectories()) {
       if (join(root, directory) === without) continue;
       const path = seenBelow(root, join(directory, type));
       if (path !== undefined && isFile(path)) return this.#ask(type, path);
       if (isDenied(join(root, directory, type)))
         return { unseen: `${directory} may not be looked into: permission denied` };
-      if (isHiddenLink(join(root, directory, type), root)) {
-        const target = fs.readlinkSync(join(root, directory, type));
+      const unfit = unfitFor(join(root, directory, type), path, root);
+      if (unfit === "hidden") {
+        const target = readLink(join(root, directory, type));
         return { unseen: `${join(directory, type)} is a link to ${target}, which is not mounted` };
       }
+      if (unfit !== undefined) first ??= { path: join(root, directory, type), objection: unfit };
     }
-    return this.#nowhere();
+    return first ?? this.#nowhere(type);
   }
 
   /**
@@ -183,13 +188,16 @@ export class NodeView {
     return [own, ...others];
   }
 
-  #nowhere(): PluginView {
+  #nowhere(type: string): PluginView {
     const { hostRoot, runtimePluginDirs = [] } = this.places;
     const seen = this.#pluginDirectories().map(({ directory }) => directory);
     const hidden = runtimePluginDirs.filter((path) => !isDirectory(seenBelow(hostRoot, path)));
     if (hostRoot !== "/" && hidden.length > 0) return { unseen: `${hidden.join(", ")} is not mounted` };
     if (seen.length === 0 && hostRoot !== "/") return { unseen: "no directory of plugins is mounted" };
-    return { missing: seen.join(" or ") || "/opt/cni/bin" };
+    const others = this.places.runtimePluginDirs === undefined ? [] : PLUGIN_PATHS;
+    const elsewhere = others.filter((path) => !seen.includes(path) && isIn(seenBelow(hostRoot, join(path, type))));
+    const but = elsewhere.length === 0 ? "" : `, but in ${elsewhere.join(" and ")}, where the runtime does not look`;
+    return { missing: `${seen.join(" or ") || "/opt/cni/bin"}${but}` };
   }
 
   async #ask(type: string, path: string): Promise<PluginView> {
@@ -348,11 +356,41 @@ function isDenied(path: string): boolean {
   }
 }
 
-/** A link whose target could be on the node all the same. */
-function isHiddenLink(path: string, root: string): boolean {
-  try {
-    return root !== "/" && fs.lstatSync(path).isSymbolicLink();
-  } catch {
-    return false;
+/**
+ * Why what has the name of a plugin is none. Undefined: nothing has it; hidden: it is a link whose target could be on
+ * the node all the same.
+ */
+function unfitFor(path: string, target: string | undefined, root: string): PluginObjection | "hidden" | undefined {
+  const stat = statOf(path);
+  const end = target === undefined ? undefined : statOf(target);
+  if (stat === undefined) return undefined;
+  if (end !== undefined) {
+    const message = end.isDirectory() ? "is a directory" : "is not a file";
+    const hint = `look at ${shellWord(path)}, and remove it: a mount of a file that was not there makes a directory (docker run -v, hostPath); then have whoever brings the plugin install it again`;
+    return broken("plugin-no-file", message, hint);
   }
+  if (root !== "/" && target !== undefined && !fs.existsSync(dirname(target))) return "hidden";
+  const message = `is a link to ${readLink(path)}, which is not there`;
+  return broken("plugin-missing", message, "have whoever made the link install what it leads to, or remove the link");
+}
+
+function statOf(path: string): fs.Stats | undefined {
+  try {
+    return fs.lstatSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** It may have been replaced a moment ago. */
+function readLink(path: string): string {
+  try {
+    return fs.readlinkSync(path);
+  } catch {
+    return "nowhere";
+  }
+}
+
+function isIn(path: string | undefined): boolean {
+  return path !== undefined && isFile(path);
 }

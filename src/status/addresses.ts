@@ -192,7 +192,6 @@ function cureOf({ path, network }: Store, { counts, examples }: Tally, { ours }:
   if (counts.nobody > 0) {
     cures.push(`remove the empty files: find ${shellWord(path)} -type f -name '*[.:]*' -empty -delete`);
   }
-  if (ours.size > 0) cures.push(`release what cni-node has attached: cni-node network gc ${shellWord(network)}`);
   const { address } = examples.gone ?? examples.unknown ?? {};
   if (address !== undefined) {
     const file = shellWord(join(path, address));
@@ -200,6 +199,7 @@ function cureOf({ path, network }: Store, { counts, examples }: Tally, { ours }:
       `of containers that are surely gone remove the files, such as ${file}, whose first line is the container's ID; a runtime that deletes its sandboxes does it itself`,
     );
   }
+  if (ours.size > 0) cures.push(`release what cni-node has attached: cni-node network gc ${shellWord(network)}`);
   return cures.join("; ");
 }
 

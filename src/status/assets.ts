@@ -256,6 +256,10 @@ async function compare(
   const live = inspect(directory, asset.name);
   if (live.type === "absent") return { state: "missing" };
   if (live.type !== "file") return { state: "changed", reason: `is a ${live.type} now` };
+  return compareContent(directory, asset, live, checksum);
+}
+
+async function compareContent(directory: string, asset: HeldAsset, live: Live, checksum: boolean): Promise<Comparison> {
   const path = join(directory, asset.name);
   const before = backupOf(directory, asset);
   const size = asset.digest === undefined ? before?.stat?.size : sizeOf(asset);

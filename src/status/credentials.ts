@@ -88,7 +88,7 @@ export function lookAtKubeconfig(
 function read(here: string): string {
   const text = readText(here, MAX_SIZE);
   if (countValues(text) <= MAX_VALUES) return text;
-  throw new Failure({ code: "file-too-large", subject: here, problem: `has more than ${MAX_VALUES} values` });
+  throw new Failure({ code: "kubeconfig-invalid", subject: here, problem: `has more than ${MAX_VALUES} values` });
 }
 
 function validitiesOf(text: string, seen: (path: string) => string | undefined): Validity[] {

@@ -9,6 +9,8 @@ import type { Finding } from "../finding.ts";
 import { Failure, isAbsence } from "../errors.ts";
 import { findDirectory, isBelow, type DirectoryRequest } from "../host/directory.ts";
 import { firstEntriesIn } from "../system/entries.ts";
+import { configuredDirectories } from "./configured.ts";
+import { rulesOf } from "./network.ts";
 import { note, type Notes } from "./notes.ts";
 
 /** More entries than these say nothing more. */
@@ -115,7 +117,9 @@ export function findPlaces(
     }
   };
   const distribution = word?.configDir === undefined ? distributionOf(hostRoot) : undefined;
-  const { configDir, pluginDirs } = distribution ?? word ?? {};
+  const configured =
+    word?.pluginDirs === undefined ? configuredDirectories(hostRoot, rulesOf(word, hostRoot)) : undefined;
+  const { configDir, pluginDirs } = distribution ?? configured ?? word ?? {};
   const plugins = find(ofRuntime(directories.plugin, hostRoot, pluginDirs));
   const configs = find(ofRuntime(directories.config, hostRoot, configDir === undefined ? undefined : [configDir]));
   if (plugins === undefined && configs === undefined && broken.length === 0) {
@@ -127,6 +131,11 @@ export function findPlaces(
     });
   }
   unseen.push(...failures);
+  if (plugins !== undefined && pluginDirs === undefined && !directories.plugin.named) {
+    unseen.push(
+      "where the runtime looks for plugins: neither its configuration can be read nor was it asked (--cri-socket); plugins in any of the usual directories count",
+    );
+  }
   const usual = shownAs(directories.config.path, hostRoot);
   if (distribution?.configDir !== undefined && !directories.config.named && namesIn(hostRoot, usual).length > 0) {
     unseen.push(`${usual}: ${distribution.name} reads ${distribution.configDir}; name the other with --config-dir`);

@@ -108,7 +108,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
   const { networks, texts, ...network } =
     configDirectory === undefined
       ? NOTHING
-      : await lookAtPodNetwork(configDirectory, view, word, places, request, assets, turns);
+      : await lookAtPodNetwork(configDirectory, view, { word, places, turns }, request, assets);
   const attached = await attachmentsOf(networks, texts, hostRoot, view, turns);
   for (const target of targets) await turns.pause().then(() => notes.findings.push(...crowdOf(target)));
   throwIfInterrupted(signal);
@@ -233,11 +233,9 @@ async function ask(socket: string, findings: Finding[], signal: AbortSignal): Pr
 async function lookAtPodNetwork(
   directory: TargetDirectory,
   view: NodeView,
-  word: RuntimeStatus | undefined,
-  places: FoundPlaces,
+  { word, places, turns }: { word: RuntimeStatus | undefined; places: FoundPlaces; turns: Turns },
   { criSocket = "" }: StatusRequest,
   { assets }: Assets,
-  turns: Turns,
 ): Promise<PodNetwork> {
   const { shown } = directory;
   const notes: Notes = { findings: [], unseen: [] };
@@ -419,7 +417,21 @@ function containersByPlugin(attachments: readonly Attachment[]): Map<string, Set
 }
 
 /** The cure is one that works when it is followed to the letter: from this image, into the directory that was looked at. */
-function curedHere(
+function curedHere(finding: Finding, directory: TargetDirectory | undefined, request: StatusRequest): Finding {
+  return inContainer(curedFromHere(finding, directory, request), request);
+}
+
+/** The same command as people in a container run it. */
+function inContainer(finding: Finding, { directories }: StatusRequest): Finding {
+  const [command] = /cni-node (?:install|network gc) [^;]*$/u.exec(finding.hint ?? "") ?? [];
+  if (command === undefined || directories.plugin.hostRoot === "/") return finding;
+  const words = command.startsWith("cni-node network")
+    ? "--privileged --pid=host -v /var/lib/cni:/host/var/lib/cni"
+    : "-v /:/host";
+  return { ...finding, hint: `${finding.hint ?? ""} (docker run --rm ${words} ${command})` };
+}
+
+function curedFromHere(
   finding: Finding,
   directory: TargetDirectory | undefined,
   { pluginSource, directories }: StatusRequest,

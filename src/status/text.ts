@@ -91,8 +91,8 @@ function formatWord({ word }: NodeStatus): string[] {
   return [`${word.name} ${word.version} itself says: ${state}${told}`];
 }
 
-function pluginRow({ name, state, cniVersions, reason }: PluginStatus): string[] {
-  return [name, state, cniVersions === undefined ? (reason ?? "") : `CNI ${rangeOf(cniVersions)}`];
+function pluginRow({ name, state, directory = "", cniVersions, reason }: PluginStatus): string[] {
+  return [name, state, directory, cniVersions === undefined ? (reason ?? "") : `CNI ${rangeOf(cniVersions)}`];
 }
 
 function rangeOf(versions: readonly string[]): string {

@@ -528,7 +528,7 @@ describe(
     for (const [what, path, unseen] of others) {
       test(what, async () => {
         using node = opened();
-        const kubeconfigs = ["/etc/cni/k.kubeconfig", "/etc/kube/k"].map((path) => ({ ...BRIDGE, kubeconfig: path }));
+        const kubeconfigs = ["/etc/cni/k.kubeconfig", "/etc/kube/k"].map((one) => ({ ...BRIDGE, kubeconfig: one }));
         node.write("etc/cni/net.d/10-primary.conflist", { ...PRIMARY, plugins: kubeconfigs }, 0o644);
         node.write("etc/cni/net.d/primary/a.conf", { type: "bridge", x: 1 }, 0o644);
         node.write("var/lib/cni/results/primary-c1-eth0", { ...ATTACHMENT, netns: "/run/netns/n" }, 0o644);

@@ -407,11 +407,24 @@ describe("12.10 nothing keeps it waiting, and a signal ends it", () => {
     }
   });
 
-  test("SIGTERM ends it while it reads very much", async () => {
+  test("SIGTERM ends it while it reads very many files", async () => {
+    using node = healthy();
+    const store = join(node.host, "var/lib/cni/networks/primary");
+    fs.mkdirSync(store, { recursive: true });
+    for (let one = 0; one < 50_000; one++) fs.writeFileSync(join(store, `10.22.${one >> 8}.${one & 255}`), "c1\n");
+    const child = node.begin();
+    const running = endOf(child);
+    while (!opens(child, store) && child.exitCode === null) await sleep(1);
+    child.kill("SIGTERM");
+    const { signal, stdout } = await running;
+    assert.deepEqual([signal, stdout], ["SIGTERM", ""]);
+  });
+
+  test("what became too large to be read is told so, also where its record says that size", async () => {
     using node = healthy();
     node.plugin("vlan");
     assert.equal((await node.run(["install", "--plugins=vlan"])).exitCode, 0);
-    // As large as its record says, and as large as nothing is: with --checksum it would have to be read.
+    // With --checksum it would have to be read.
     const path = join(node.bin, ".cni-node/record.json");
     const size = 64 * 1024 * MIB;
     fs.writeFileSync(path, fs.readFileSync(path, "utf8").replace(/"size": "\d+"/u, `"size": "${size}"`));
@@ -420,6 +433,16 @@ describe("12.10 nothing keeps it waiting, and a signal ends it", () => {
     assert.ok(looked.stdout.includes('"state":"unproved"'), looked.stdout);
   });
 });
+
+/** Has a process this file or directory open? */
+function opens({ pid }: ChildProcess, path: string): boolean {
+  try {
+    const fds = `/proc/${pid}/fd`;
+    return fs.readdirSync(fds).some((fd) => fs.readlinkSync(join(fds, fd)) === path);
+  } catch {
+    return false;
+  }
+}
 
 /** Listens, and says nothing. */
 async function listen(path: string): Promise<Disposable & { accepted(): number }> {

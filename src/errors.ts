@@ -35,6 +35,8 @@ export interface CniDetails {
 export class Failure extends Error {
   override readonly name = "Failure";
   readonly code: string;
+  /** The message without the subject. */
+  readonly problem: string;
   readonly hint: string | undefined;
   readonly exitCode: FailureExitCode;
   readonly passing: boolean;
@@ -45,6 +47,7 @@ export class Failure extends Error {
   constructor(details: FailureDetails) {
     super(`${details.subject}: ${details.problem}`, { cause: details.cause });
     this.code = details.code;
+    this.problem = details.problem;
     this.hint = details.hint;
     this.exitCode = details.exitCode ?? 1;
     this.passing = details.passing ?? false;

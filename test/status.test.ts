@@ -29,7 +29,7 @@ interface Report {
   findings: Finding[];
   networks?: { rule: string; file?: string; name?: string; plugins?: string[]; reason?: string }[];
   files: { name: string; containerd: { verdict: string }; crio: { verdict: string } }[];
-  plugins: { name: string; state: string; cniVersions?: string[]; reason?: string }[];
+  plugins: { name: string; state: string; directory?: string; cniVersions?: string[]; reason?: string }[];
   assets: { kind: string; name: string; owners: string[]; version?: string; state: string; reason?: string }[];
   backups: { name: string; path: string }[];
   unfinished: { directory: string; next: string }[];
@@ -203,8 +203,12 @@ test(
     fs.chmodSync(node.root, 0o755);
     const child = spawn(process.execPath, [BUNDLE, "status", `--host-root=${node.host}`], { uid: 65_534, gid: 65_534 });
     const { exitCode, stdout, stderr } = await endOf(child);
-    assert.deepEqual([exitCode, stdout], [1, ""]);
-    assert.match(stderr, /10-primary\.conflist: cannot be read: permission denied\n {2}hint: run as root/u);
+    assert.deepEqual([exitCode, stderr], [3, ""]);
+    assert.match(stdout, /^1 warning\n\nwarning {2}\/etc\/cni\/net\.d\n.*\[network-unseen\]\n/u);
+    assert.match(
+      stdout,
+      /^not looked at\n(?: {2}.*\n)* {2}\S*10-primary\.conflist: cannot be read: permission denied; run as root/mu,
+    );
   },
 );
 
@@ -216,10 +220,16 @@ test(
     fs.chmodSync(node.root, 0o755);
     fs.chmodSync(join(node.netd, "10-primary.conflist"), 0o644);
     fs.mkdirSync(join(node.netd, "multus.d"), { mode: 0o700 });
-    const child = spawn(process.execPath, [BUNDLE, "status", `--host-root=${node.host}`], { uid: 65_534, gid: 65_534 });
-    const { exitCode, stderr } = await endOf(child);
-    assert.equal(exitCode, 1);
-    assert.match(stderr, /multus\.d: cannot be read: permission denied\n {2}hint: run as root/u);
+    const look = async (): Promise<Ran> => {
+      const words = [BUNDLE, "status", `--host-root=${node.host}`];
+      return endOf(spawn(process.execPath, words, { uid: 65_534, gid: 65_534 }));
+    };
+    assert.equal((await look()).exitCode, 0, "nobody reads it");
+    fs.mkdirSync(join(node.netd, "primary"), { mode: 0o700 });
+    const { exitCode, stdout } = await look();
+    assert.equal(exitCode, 3);
+    assert.match(stdout, /\[network-unseen\]/u);
+    assert.match(stdout, /10-primary\.conflist: has more plugins in the directory primary\/, .*permission denied/u);
   },
 );
 
@@ -472,7 +482,7 @@ describe("a distribution whose runtime has directories of its own, without askin
     ]);
     assert.match(
       findingOf(report, "plugin-missing").hint ?? "",
-      new RegExp(`--plugins=portmap --plugin-dir=${bin}$`, "u"),
+      new RegExp(`--plugins=portmap --plugin-dir=${bin} \\(docker run .*--plugin-dir=${bin}\\)$`, "u"),
     );
     const named = await node.status(`--config-dir=${node.netd}`);
     assert.equal(named.networks?.[0]?.name, "primary");
@@ -487,7 +497,10 @@ test("a plugin that this image has is to be installed from it, another by whoeve
     findingOf(await node.status(`--plugin-source=${node.plugins}`), "plugin-missing").hint ?? "";
   assert.match(await hint(), /restart its pod on this node/u);
   node.plugin("portmap");
-  assert.match(await hint(), /cni-node install --plugins=portmap$/u);
+  assert.match(
+    await hint(),
+    /: cni-node install --plugins=portmap \(docker run --rm -v \/:\/host cni-node install --plugins=portmap\)$/u,
+  );
 });
 
 describe("files in net.d", () => {
@@ -643,7 +656,7 @@ describe("files in net.d", () => {
       assert.ok(report.includes(expected), report.join());
     }
     const { stdout } = await node.text();
-    assert.match(stdout, /needs the plugin a\\u001b\[31m\\u0000b, which is not in/u);
+    assert.match(stdout, /needs the plugin "a\\u001b\[31m\\u0000b", which is not in/u);
     assert.doesNotMatch(stdout, /(?!\n)\p{Cc}/u);
   });
 
@@ -675,7 +688,7 @@ describe("files in net.d", () => {
     using node = healthy();
     const name = Buffer.from([0xff, 0xfe]);
     fs.symlinkSync("/nowhere", Buffer.concat([Buffer.from(`${node.netd}/`), name]));
-    fs.writeFileSync(join(node.host, "large"), "");
+    fs.writeFileSync(join(node.host, "large"), "", { mode: 0o600 });
     fs.truncateSync(join(node.host, "large"), 3 * 1024 ** 3);
     fs.symlinkSync("/large", join(node.netd, "99-large.conf"));
     assert.deepEqual(told(await node.status()), ["warning config-broken-unused 99-large.conf"]);
@@ -758,7 +771,7 @@ describe("the credentials of plugins", () => {
     assert.deepEqual(told(await node.status()), []);
     const { lookAtKubeconfig } = await import("../src/status/credentials.ts");
     const path = join(node.netd, "primary.d/primary.kubeconfig");
-    const found = lookAtKubeconfig(path, "/k", () => undefined, Date.now() + 25 * hour * 1000);
+    const { findings: found } = lookAtKubeconfig(path, "/k", () => undefined, Date.now() + 25 * hour * 1000);
     assert.deepEqual(
       found.map(({ code }) => code).filter((code) => code !== "file-owner"),
       ["credentials-expired"],
@@ -969,9 +982,17 @@ test("what is no file where files are expected keeps nobody waiting", async () =
   const child = spawn(process.execPath, [BUNDLE, "status", `--host-root=${node.host}`, "--output=json"]);
   // A reader that waits in the kernel hears no other signal.
   const limit = setTimeout(() => child.kill("SIGKILL"), 30_000);
-  const { exitCode } = await endOf(child);
+  const { exitCode, stdout } = await endOf(child);
   clearTimeout(limit);
-  assert.equal(exitCode, process.getuid?.() === 0 ? 0 : 3);
+  assert.equal(exitCode, 3);
+  assert.deepEqual(
+    told(JSON.parse(stdout) as Report).filter((one) => !one.includes("file-owner")),
+    [
+      "error addresses-unreadable 10.22.0.2",
+      "warning addresses-stale primary",
+      "warning attachment-damaged primary-c1-eth0",
+    ],
+  );
 });
 
 test("addresses that host-local keeps for containers that are gone are counted, those of living ones are not", async () => {
@@ -1105,9 +1126,236 @@ describe("the runtime's own word", () => {
   });
 });
 
+describe("issue 14", () => {
+  const STORE = "var/lib/cni/networks/primary";
+
+  /** A network with the addresses from 10.22.0.2 to 10.22.0.6: the first is the gateway's. */
+  function small(): Node {
+    const node = healthy();
+    const bridge = { ...BRIDGE, ipam: { type: "host-local", subnet: "10.22.0.0/29" } };
+    node.write("10-primary.conflist", { ...PRIMARY, plugins: [bridge, PORTMAP] });
+    fs.mkdirSync(join(node.host, STORE), { recursive: true });
+    fs.mkdirSync(join(node.host, "run/netns"), { recursive: true });
+    return node;
+  }
+
+  function lease(node: Node, address: string, id: string): void {
+    fs.writeFileSync(join(node.host, STORE, address), id === "" ? "" : `${id}\r\neth0`);
+  }
+
+  function attach(node: Node, id: string, isAlive: boolean, more: object = {}): void {
+    const results = join(node.host, "var/lib/cni/results");
+    fs.mkdirSync(results, { recursive: true });
+    const config = Buffer.from(JSON.stringify(PRIMARY)).toString("base64");
+    const key = { containerId: id, ifName: "eth0", networkName: "primary", netns: `/run/netns/${id}` };
+    fs.writeFileSync(
+      join(results, `primary-${id}-eth0`),
+      JSON.stringify({ kind: "cniCacheV1", config, ...key, ...more }),
+    );
+    if (isAlive) fs.writeFileSync(join(node.host, "run/netns", id), "");
+  }
+
+  test("A3: a range that is used up is an error, with how many of how many, whose they are, and the cure", async () => {
+    using node = small();
+    for (const [number, id] of ["", "", "gone", "lost", "alive"].entries()) lease(node, `10.22.0.${number + 2}`, id);
+    lease(node, "10.23.0.1", "elsewhere");
+    attach(node, "gone", false, { "cni-node.io/note": { target: "x" } });
+    attach(node, "alive", true);
+    const report = await node.status();
+    assert.deepEqual(told(report), ["error addresses-stale primary"]);
+    const { message, hint = "" } = findingOf(report, "addresses-stale");
+    assert.match(
+      message,
+      /all 5 of the range are taken, 2 by empty files.*, 1 by containers that are gone \(gone\), 1 by containers that no runtime remembers \(lost\)/u,
+    );
+    // R8: the command that exists, also as people in a container run it.
+    assert.match(
+      hint,
+      /cni-node network gc primary \(docker run --rm --privileged --pid=host -v \S+ cni-node network gc primary\)$/u,
+    );
+    const find = /find \S+ -type f -name '\S+' -empty -delete/u.exec(hint)?.[0] ?? "";
+    fs.writeFileSync(join(node.host, STORE, "lock"), "");
+    execFileSync("sh", ["-c", find.replace("/var/lib", `${node.host}/var/lib`)]);
+    assert.deepEqual(fs.readdirSync(join(node.host, STORE)).toSorted(), [
+      "10.22.0.4",
+      "10.22.0.5",
+      "10.22.0.6",
+      "10.23.0.1",
+      "lock",
+    ]);
+    assert.equal(findingOf(await node.status(), "addresses-stale").severity, "warning");
+  });
+
+  test("A3: by containers that are there: the range is too small", async () => {
+    using node = small();
+    for (let number = 2; number < 7; number++) {
+      lease(node, `10.22.0.${number}`, `c${number}`);
+      attach(node, `c${number}`, true);
+    }
+    assert.deepEqual(told(await node.status()), ["error addresses-used-up primary"]);
+    fs.rmSync(join(node.host, STORE, "10.22.0.4"));
+    assert.deepEqual(told(await node.status()), []);
+  });
+
+  test("A3: each set of ranges by itself, of IPv6, and of whatever form", async () => {
+    using node = small();
+    const ranges = [
+      [
+        { subnet: "10.30.0.0/24", rangeStart: "10.30.0.10", rangeEnd: "10.30.0.11" },
+        { subnet: "10.31.0.0/30", gateway: "10.31.0.2" },
+      ],
+      [{ subnet: "fd00::/126" }],
+    ];
+    const write = (): void => {
+      node.write("10-primary.conflist", {
+        ...PRIMARY,
+        plugins: [{ ...BRIDGE, ipam: { type: "host-local", ranges } }, PORTMAP],
+      });
+    };
+    write();
+    for (const address of ["10.30.0.10", "10.30.0.11"]) lease(node, address, "x");
+    assert.deepEqual(told(await node.status()), []);
+    // All of the second range but the gateway.
+    lease(node, "10.31.0.1", "x");
+    assert.deepEqual(told(await node.status()), ["error addresses-stale primary"]);
+    fs.rmSync(join(node.host, STORE, "10.31.0.1"));
+    for (const address of ["fd00::2", "fd00::3"]) lease(node, address, "x");
+    assert.deepEqual(told(await node.status()), ["error addresses-stale primary"]);
+  });
+
+  for (const [what, text] of [
+    ["empty", ""],
+    ["cut", '{"kind":"cniCacheV1","containerId":"c1","con'],
+    ["of another form", "[1]"],
+  ] as const) {
+    test(`A9, N8: a file of the cache that is ${what} is damaged: its path, and the cure`, async () => {
+      using node = healthy();
+      const path = join(node.host, "var/lib/cni/results/primary-c1-eth0");
+      fs.mkdirSync(join(path, ".."));
+      fs.writeFileSync(path, text);
+      const report = await node.status();
+      assert.deepEqual(told(report), ["warning attachment-damaged primary-c1-eth0"]);
+      assert.match(
+        findingOf(report, "attachment-damaged").hint ?? "",
+        /rm \/var\/lib\/cni\/results\/primary-c1-eth0$/u,
+      );
+    });
+  }
+
+  test("A21: the directory of plugins is a file: a finding, and the rest of the report", async () => {
+    using node = healthy();
+    fs.rmSync(node.bin, { recursive: true });
+    fs.writeFileSync(node.bin, "");
+    const report = await node.status();
+    assert.ok(told(report).includes("error directory-unusable bin"), told(report).join());
+    assert.equal(report.networks?.[0]?.file, "10-primary.conflist");
+    assert.match((await node.text()).stdout, /files in \/etc\/cni\/net\.d/u);
+  });
+
+  test("A13: a directory in the place of a plugin or of a configuration: look at it, remove it", async () => {
+    using node = healthy();
+    fs.rmSync(join(node.bin, "portmap"));
+    fs.mkdirSync(join(node.bin, "portmap"));
+    fs.mkdirSync(join(node.netd, "05-a.conflist"));
+    const report = await node.status();
+    for (const expected of ["error plugin-no-file 10-primary.conflist", "warning config-directory 05-a.conflist"]) {
+      assert.ok(told(report).includes(expected), told(report).join());
+    }
+    assert.match(findingOf(report, "plugin-no-file").hint ?? "", /look at \S+portmap, and remove it/u);
+  });
+
+  test("A4: a link that leads nowhere, whose target's directory can be seen, is a plugin that is missing", async () => {
+    using node = healthy();
+    fs.rmSync(join(node.bin, "portmap"));
+    fs.symlinkSync("/opt/cni/portmap-1.0", join(node.bin, "portmap"));
+    const report = await node.status();
+    assert.deepEqual(told(report), [
+      "error plugin-missing 10-primary.conflist",
+      "warning link-dangling portmap",
+      "warning no-network net.d",
+    ]);
+    assert.match(
+      findingOf(report, "plugin-missing").message,
+      /portmap, which is a link to \/opt\/cni\/portmap-1\.0, which is not there$/u,
+    );
+    fs.mkdirSync(join(node.host, "usr/lib/cni"), { recursive: true });
+    fs.copyFileSync(join(built, "portmap"), join(node.host, "usr/lib/cni/portmap"));
+    assert.ok(
+      !told(await node.status()).some((one) => one.startsWith("error")),
+      "runtimes look on in the next directory",
+    );
+  });
+
+  test("A14: no cniVersion, and one under another key, is told as such", async () => {
+    using node = healthy();
+    const { cniVersion, ...without } = PRIMARY;
+    for (const [list, message] of [
+      [without, /^has no cniVersion: runtimes take it for 0\.1\.0/u],
+      [{ ...without, cniversion: cniVersion }, /^has no cniVersion \(it has "cniversion", which is another key\)/u],
+    ] as const) {
+      node.write("10-primary.conflist", list);
+      assert.match(findingOf(await node.status(), "version-missing").message, message);
+    }
+  });
+
+  test("A10: a syntax error has its line and column, in a file that is used and in one that is not", async () => {
+    using node = healthy();
+    node.write("05-a.conflist", '{\n  "name": "a",\n  "plugins": [x]\n}');
+    node.write("99-b.conf", "{\n\n");
+    const report = await node.status();
+    assert.match(findingOf(report, "config-invalid").message, / at line 3, column 15\b/u);
+    assert.match(findingOf(report, "config-broken-unused").message, / at line 3, column 1\b/u);
+  });
+
+  test("A18: a type with a blank is quoted, and not to be installed", async () => {
+    using node = healthy();
+    node.plugin("bridge");
+    node.write("10-primary.conflist", { ...PRIMARY, plugins: [{ ...BRIDGE, type: "bridge " }] });
+    const { message, hint = "" } = findingOf(await node.status(`--plugin-source=${node.plugins}`), "plugin-missing");
+    assert.match(message, /needs the plugin "bridge ", which/u);
+    assert.match(hint, /^correct the type in the configuration, "bridge "/u);
+  });
+
+  const runtimes: [what: string, path: string, text: string][] = [
+    [
+      "containerd 2",
+      "etc/containerd/config.toml",
+      '[plugins."io.containerd.cri.v1.runtime".cni]\nbin_dirs = ["DIR"]\n',
+    ],
+    ["containerd 1", "etc/containerd/config.toml", '[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "DIR"\n'],
+    ["CRI-O", "etc/crio/crio.conf.d/10-crio.conf", '[crio.network]\nplugin_dirs = ["DIR"]\n'],
+  ];
+  for (const [what, path, text] of runtimes) {
+    test(`R1: plugins only where ${what} does not look, by its own configuration, are an error`, async () => {
+      const write = (node: Node, directory: string): void => {
+        fs.mkdirSync(join(node.host, path, ".."), { recursive: true });
+        fs.writeFileSync(join(node.host, path), text.replace("DIR", directory));
+      };
+      using node = healthy();
+      write(node, "/opt/cni/bin/");
+      const good = await node.status();
+      assert.deepEqual([told(good), good.unseen], [[], []]);
+      assert.ok(good.plugins.every(({ directory }) => directory === "/opt/cni/bin"));
+      assert.match((await node.text()).stdout, /bridge +runs +\/opt\/cni\/bin +CNI/u);
+      fs.mkdirSync(join(node.host, "usr/libexec/cni"), { recursive: true });
+      write(node, "/usr/libexec/cni");
+      const report = await node.status();
+      assert.match(
+        findingOf(report, "plugin-missing").message,
+        /which is not in \/usr\/libexec\/cni, but in \/opt\/cni\/bin, where the runtime does not look$/u,
+      );
+    });
+  }
+
+  test("R1: where neither the configuration nor the runtime says it, that is told", async () => {
+    using node = healthy();
+    assert.match((await node.status()).unseen.join(), /where the runtime looks for plugins: .*--cri-socket/u);
+  });
+});
+
 test("the text has the worst first, says each thing once, and is the same in words as the JSON", async () => {
   using node = healthy();
-  node.write("20-a.conf", { name: "a", type: "bridge" }, 0o644);
+  node.write("20-a.conf", { cniVersion: "1.0.0", name: "a", type: "bridge" }, 0o644);
   node.write("21-b.conf", { name: "b", type: "bridge" }, 0o644);
   fs.rmSync(join(node.bin, "portmap"));
   const { stdout, exitCode } = await node.text();

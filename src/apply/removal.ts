@@ -1,12 +1,17 @@
 /** Who still needs a plugin that is to be removed: configurations, and containers that were attached with it. */
 import * as fs from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 
-import { readAttachments, type Attachment } from "../cni/attachments.ts";
+import { readAttachments, type Attachment, type Remembered } from "../cni/attachments.ts";
 import { isConfigName } from "../cni/config.ts";
+import { seenBelow } from "../cni/invoke.ts";
+import { isObject, parseJson } from "../cni/json.ts";
 import { referencesOf } from "../cni/references.ts";
-import { isSystemError, systemFailure } from "../errors.ts";
-import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
+import { Failure, isAbsence, isSystemError, reasonOf, systemFailure } from "../errors.ts";
+import { firstEntriesIn, type Entry } from "../system/entries.ts";
+import { countValues } from "../system/json.ts";
+import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { finish, type Steps } from "../system/turns.ts";
 
 /** Where attachments are remembered, as the host's processes see it: by container runtimes and by Multus. */
 const CACHES = ["/var/lib/cni", "/var/lib/cni/multus"];
@@ -34,12 +39,19 @@ export interface Needs {
  */
 export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, hostRoot: string): Needs {
   const values = Array.from(configs ?? [], ([file, text]) => ({ file, text, value: parse(text) }));
-  const { living, directories } = lookAtAttachments(configs, hostRoot);
+  const attachments = finish(lookAtAttachments(configs?.values() ?? [], hostRoot));
+  const { living, directories, crowded, unseen } = attachments;
   return {
     of(plugin) {
       if (plugin === "loopback") return { reason: "container runtimes need it for every pod", passing: false };
-      const naming = values.find((config) => names(config, plugin))?.file;
-      if (naming !== undefined) return { reason: `${naming} names it`, passing: false };
+      const naming = values.find((config) => mayName(config, plugin));
+      if (naming !== undefined) {
+        const how = naming.text === UNREAD ? "is too large or cannot be read, and may name it" : "names it";
+        return { reason: `${naming.file} ${how}`, passing: false };
+      }
+      const [most] = crowded;
+      if (most !== undefined)
+        return { reason: `${most} is too full to see whether a container needs it`, passing: false };
       const users = new Set(
         living.filter(({ plugins }) => plugins.includes(plugin)).map(({ containerId }) => containerId),
       );
@@ -52,12 +64,15 @@ export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, ho
       ...(directories.length > 0 || hostRoot === "/"
         ? []
         : [`whether containers still need them: ${join(hostRoot, "var/lib/cni")} is not there`]),
+      ...unseen.map(
+        ({ path, error }) => `whether containers still need them: ${path} cannot be read: ${reasonOf(error)}`,
+      ),
     ],
   };
 }
 
-/** The containers that were attached, as far as they are remembered. */
-export interface Attachments {
+/** The containers that were attached, as far as they are remembered; paths are the node's. */
+export interface Attachments extends Omit<Remembered, "attachments"> {
   /** Those that may still be there. */
   living: Attachment[];
   /** Those that are surely gone, and that nobody has deleted. */
@@ -66,58 +81,124 @@ export interface Attachments {
   directories: string[];
 }
 
+/** More places than these no configuration of a node names. */
+const MOST_CACHES = 16;
+
 /**
  * Looks at the containers that were attached.
  *
- * @param configs by file name: Multus says in its configuration where it remembers its own.
+ * @param configs the texts of configurations: Multus says in its own where it remembers its attachments.
  * @param hostRoot where the node's file system is.
  */
-export function lookAtAttachments(configs: ReadonlyMap<string, string> | undefined, hostRoot: string): Attachments {
-  const caches = [...CACHES, ...Array.from(configs?.values() ?? [], parse).flatMap(cacheOf)];
-  const directories = [...new Set(caches)].map((path) => join(hostRoot, path)).filter((path) => fs.existsSync(path));
-  const attachments = directories.flatMap(readAttachments);
-  const { living = [], gone = [] } = Object.groupBy(attachments, (one) =>
-    isGone(one, attachments, hostRoot) ? "gone" : "living",
-  );
-  return { living, gone, directories };
+export function* lookAtAttachments(configs: Iterable<string>, hostRoot: string): Steps<Attachments> {
+  const named = Array.from(configs, (text) => cacheOf(parse(text))).flat();
+  const places = [...new Set([...CACHES, ...named])];
+  const found: Remembered = { attachments: [], damaged: [], crowded: places.slice(MOST_CACHES), unseen: [] };
+  const directories: string[] = [];
+  for (const place of places.slice(0, MOST_CACHES)) {
+    const directory = seenBelow(hostRoot, place);
+    if (directory === undefined || !mayBeThere(directory)) continue;
+    directories.push(place);
+    const { attachments, damaged, crowded, unseen } = yield* readAttachments(directory);
+    const onNode = (path: string): string => join(place, relative(directory, path));
+    for (const attachment of attachments) found.attachments.push(attachment);
+    found.damaged.push(...damaged.map(({ path, problem }) => ({ path: onNode(path), problem })));
+    found.crowded.push(...crowded.map(onNode));
+    found.unseen.push(...unseen.map(({ path, error }) => ({ path: onNode(path), error })));
+  }
+  const { attachments, ...rest } = found;
+  const namespaces = new Namespaces(attachments, hostRoot);
+  const [living, gone]: [Attachment[], Attachment[]] = [[], []];
+  for (const attachment of attachments) {
+    (namespaces.isGone(attachment) ? gone : living).push(attachment);
+    yield;
+  }
+  return { living, gone, directories, ...rest };
 }
 
-/** What cannot be read may name it, if it has the word. */
-function names({ text, value }: { text: string; value: unknown }, plugin: string): boolean {
+function mayBeThere(path: string): boolean {
+  try {
+    fs.statSync(path);
+    return true;
+  } catch (error) {
+    return !isAbsence(error);
+  }
+}
+
+/** What could not be read may name it, and what is not JSON, if it has the word. */
+function mayName({ text, value }: { text: string; value: unknown }, plugin: string): boolean {
+  if (text === UNREAD) return true;
   return value === undefined ? text.includes(`"${plugin}"`) : referencesOf(value).includes(plugin);
 }
 
 /** Multus' `cniDir`, at the top or in a plugin of a list. */
 function cacheOf(value: unknown): string[] {
-  const { cniDir, plugins } = (value ?? {}) as { cniDir?: unknown; plugins?: unknown };
+  if (!isObject(value)) return [];
+  const { cniDir, plugins } = value;
   const nested = Array.isArray(plugins) ? plugins.flatMap(cacheOf) : [];
   return typeof cniDir === "string" && cniDir.startsWith("/") ? [cniDir, ...nested] : nested;
 }
 
-/** Only what is surely gone counts as gone. */
-function isGone({ containerId, netns }: Attachment, all: readonly Attachment[], hostRoot: string): boolean {
-  if (netns !== undefined) return isNamespaceGone(netns, hostRoot);
-  const known = all.filter((other) => other.containerId === containerId).flatMap((other) => other.netns ?? []);
-  return known.length > 0 && known.every((path) => isNamespaceGone(path, hostRoot));
+/** The network namespaces of attachments. Only what is surely gone counts as gone. */
+class Namespaces {
+  readonly #hostRoot: string;
+  readonly #byContainer: ReadonlyMap<string, string[]>;
+  readonly #known = new Map<string, boolean>();
+
+  constructor(attachments: readonly Attachment[], hostRoot: string) {
+    this.#hostRoot = hostRoot;
+    const byContainer = new Map<string, string[]>();
+    for (const { containerId, netns } of attachments) {
+      if (netns === undefined) continue;
+      const others = byContainer.get(containerId);
+      if (others === undefined) byContainer.set(containerId, [netns]);
+      else others.push(netns);
+    }
+    this.#byContainer = byContainer;
+  }
+
+  isGone({ containerId, netns }: Attachment): boolean {
+    if (netns !== undefined) return this.#lacks(netns);
+    const known = this.#byContainer.get(containerId) ?? [];
+    return known.length > 0 && known.every((path) => this.#lacks(path));
+  }
+
+  #lacks(netns: string): boolean {
+    const known = this.#known.get(netns) ?? isNamespaceGone(netns, this.#hostRoot);
+    this.#known.set(netns, known);
+    return known;
+  }
 }
 
 /** A namespace is gone where the directory that would hold it can be seen, and does not. */
 function isNamespaceGone(netns: string, hostRoot: string): boolean {
   const process = /^\/proc\/(\d+)\//u.exec(netns)?.[1];
   if (process !== undefined) {
-    return fs.existsSync(join(hostRoot, "proc/1")) && !fs.existsSync(join(hostRoot, "proc", process));
+    return fs.existsSync(join(hostRoot, "proc/1")) && isAbsent(join(hostRoot, "proc", process));
   }
-  const path = join(hostRoot, netns.replace(/^\/var\/run\//u, isLink(join(hostRoot, "var/run")) ? "/run/" : "$&"));
-  return fs.existsSync(dirname(path)) && !fs.existsSync(path);
+  const path = seenBelow(hostRoot, netns);
+  return path !== undefined && fs.existsSync(dirname(path)) && isAbsent(path);
 }
 
-/** On most hosts /var/run is a link to /run, which from here would lead to our own. */
-function isLink(path: string): boolean {
-  return fs.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? true;
+function isAbsent(path: string): boolean {
+  try {
+    fs.lstatSync(path);
+    return false;
+  } catch (error) {
+    return isSystemError(error, "ENOENT");
+  }
 }
+
+/** Stands for the text of a configuration that is there and was not read. */
+const UNREAD = "\0";
+
+/** So many configurations are read, and so much of them together, bytes: no node has more. */
+const MOST_CONFIGS = 2000;
+const MOST_BYTES = 16 * 1024 * 1024;
 
 /**
- * The configurations of a directory as they will be: by file name, those of the networks' own directories as well.
+ * The configurations of a directory as they will be: by file name, those of the networks' own directories as well. One
+ * that cannot be read may name every plugin.
  *
  * @throws Failure when a directory cannot be listed.
  */
@@ -126,24 +207,48 @@ export function configsAfter(
   written: ReadonlyMap<string, string>,
   removed: ReadonlySet<string>,
 ): Map<string, string> {
-  const left = configNames(directory).filter((name) => !removed.has(name));
-  const texts = left.map((name) => [name, readTextIfPossible(join(directory, name), SIZE_LIMITS.config)] as const);
-  const own = Array.from(written).filter(([name]) => isConfigName(name));
-  return new Map([...texts.filter((entry): entry is [string, string] => entry[1] !== undefined), ...own]);
+  const configs = new Map<string, string>();
+  let bytes = 0;
+  for (const name of configNames(directory)) {
+    if (removed.has(name)) continue;
+    const isLeft = configs.size >= MOST_CONFIGS || bytes > MOST_BYTES;
+    const text = isLeft ? UNREAD : readConfig(join(directory, name));
+    if (text !== undefined) configs.set(name, text);
+    bytes += text?.length ?? 0;
+    if (isLeft) break;
+  }
+  for (const [name, text] of written) if (isConfigName(name)) configs.set(name, text);
+  return configs;
 }
 
-function configNames(directory: string): string[] {
-  const entries = entriesOf(directory);
-  const dropIns = entries
-    .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
-    .flatMap((entry) => entriesOf(join(directory, entry.name)).map(({ name }) => join(entry.name, name)))
-    .filter((name) => name.endsWith(".conf"));
-  return [...entries.map(({ name }) => name).filter(isConfigName), ...dropIns];
-}
-
-function entriesOf(directory: string): fs.Dirent[] {
+/** Undefined: nobody can read it, for it leads nowhere or is no file. */
+function readConfig(path: string): string | undefined {
   try {
-    return fs.readdirSync(directory, { withFileTypes: true });
+    const text = readText(path, SIZE_LIMITS.config);
+    return countValues(text) > MAX_VALUES ? UNREAD : text;
+  } catch (error) {
+    const isNone = isAbsence(error) || isSystemError(error, "ELOOP");
+    return isNone || (error instanceof Failure && error.code === "not-a-file") ? undefined : UNREAD;
+  }
+}
+
+/** More has no configuration, and each takes many times its own size in memory. */
+const MAX_VALUES = 10_000;
+
+/** One more of each kind than is looked at, so that the rest is noticed. */
+function configNames(directory: string): string[] {
+  const configs = namesIn(directory, ({ name }) => isConfigName(name.toString()));
+  const networks = namesIn(directory, (entry) => entry.isDirectory() && !entry.name.toString().startsWith("."));
+  const dropIns = networks.flatMap((network) => {
+    const names = namesIn(join(directory, network), ({ name }) => name.toString().endsWith(".conf"));
+    return names.map((name) => join(network, name));
+  });
+  return [...configs, ...dropIns];
+}
+
+function namesIn(directory: string, isMeant: (entry: Entry) => boolean): string[] {
+  try {
+    return firstEntriesIn(directory, MOST_CONFIGS + 1, isMeant).entries.map(({ name }) => name.toString());
   } catch (error) {
     if (isSystemError(error, "ENOENT")) return [];
     throw systemFailure(directory, "cannot be listed", error);
@@ -151,9 +256,6 @@ function entriesOf(directory: string): fs.Dirent[] {
 }
 
 function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  const parsed = parseJson(text);
+  return "value" in parsed ? parsed.value : undefined;
 }

@@ -3,16 +3,22 @@ import * as fs from "node:fs";
 import { dirname, join, relative } from "node:path";
 
 import { askVersion, PluginError, seenBelow } from "../cni/invoke.ts";
-import { throwIfInterrupted } from "../errors.ts";
+import { isSystemError, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { isBelow, isMountedNoexec } from "../host/directory.ts";
 import { mask } from "../secrets.ts";
+import { shellWord } from "../system/text.ts";
+import { Turns } from "../system/turns.ts";
 
 /** Where configurations are on every node. */
 const HOST_CONFIG_PATH = "/etc/cni/net.d";
 
 /** Where container runtimes of all kinds look for plugins. */
 const PLUGIN_PATHS = ["/opt/cni/bin", "/usr/libexec/cni", "/usr/lib/cni"];
+
+/** What file systems take of a name, and the system of a path, in bytes. */
+const LONGEST_NAME = 255;
+const LONGEST_PATH = 4096;
 
 /** What is wrong with a plugin, without its path. */
 export type PluginObjection = Omit<Finding, "path">;
@@ -40,10 +46,21 @@ export interface Places {
   runtimePluginDirs?: readonly string[] | undefined;
 }
 
+/** So many names of plugins, and of other files, are looked for: no node has as many, and each look takes its time. */
+const MOST_NAMES = 500;
+
+/** What was looked at already; the same for a node as it is and as it will be. */
+interface Looks {
+  plugins: Set<string>;
+  files: Map<string, boolean | undefined>;
+}
+
 /** Looks at a node, or at what it will be. */
 export class NodeView {
   readonly places: Places;
   readonly #signal: AbortSignal;
+  readonly #turns: Turns;
+  readonly #looks: Looks;
   /** New plugins by name, and where they are now; `undefined`: it will be gone. */
   readonly #changes: ReadonlyMap<string, string | undefined>;
   readonly #asked: Map<string, Promise<PluginView>>;
@@ -53,16 +70,19 @@ export class NodeView {
     signal: AbortSignal,
     changes: ReadonlyMap<string, string | undefined> = new Map(),
     asked = new Map<string, Promise<PluginView>>(),
+    looks: Looks = { plugins: new Set(), files: new Map() },
   ) {
     this.places = places;
     this.#signal = signal;
+    this.#turns = new Turns(signal);
+    this.#looks = looks;
     this.#changes = changes;
     this.#asked = asked;
   }
 
   /** The same node as it will be. */
   after(changes: ReadonlyMap<string, string | undefined>): NodeView {
-    return new NodeView(this.places, this.#signal, changes, this.#asked);
+    return new NodeView(this.places, this.#signal, changes, this.#asked, this.#looks);
   }
 
   /** The directories of plugins, as this process sees them. */
@@ -72,22 +92,32 @@ export class NodeView {
 
   /** @throws Interrupted */
   async plugin(type: string): Promise<PluginView> {
+    await this.#turns.pause();
     // libcni looks for no such name, and the system knows none.
-    if (/[/\0]/u.test(type)) return this.#nowhere();
+    if (/[/\0]/u.test(type) || Buffer.byteLength(type) > LONGEST_NAME) return this.#nowhere(type);
     const changed = this.#changes.get(type);
     if (changed !== undefined) return this.#ask(type, changed);
+    const { plugins: known } = this.#looks;
+    if (known.size >= MOST_NAMES && !known.has(type)) return { unseen: `more than ${MOST_NAMES} plugins are named` };
+    known.add(type);
     const { pluginDirectory } = this.places;
     const without = this.#changes.has(type) ? pluginDirectory : undefined;
+    // Runtimes look on in the other directories.
+    let first: PluginView | undefined;
     for (const { directory, root } of this.#pluginDirectories()) {
       if (join(root, directory) === without) continue;
       const path = seenBelow(root, join(directory, type));
       if (path !== undefined && isFile(path)) return this.#ask(type, path);
-      if (isHiddenLink(join(root, directory, type), root)) {
-        const target = fs.readlinkSync(join(root, directory, type));
+      if (isDenied(join(root, directory, type)))
+        return { unseen: `${directory} may not be looked into: permission denied` };
+      const unfit = unfitFor(join(root, directory, type), path, root);
+      if (unfit === "hidden") {
+        const target = readLink(join(root, directory, type));
         return { unseen: `${join(directory, type)} is a link to ${target}, which is not mounted` };
       }
+      if (unfit !== undefined) first ??= { path: join(root, directory, type), objection: unfit };
     }
-    return this.#nowhere();
+    return first ?? this.#nowhere(type);
   }
 
   /**
@@ -105,23 +135,40 @@ export class NodeView {
     return answers;
   }
 
-  /** Is there such a file on the node? Undefined: its directory cannot be seen from here. */
+  /** Is there such a file on the node? Undefined: that cannot be seen from here. */
   hasFile(path: string): boolean | undefined {
+    const { files: known } = this.#looks;
+    if (path.length > LONGEST_PATH) return false;
+    if (known.has(path)) return known.get(path);
+    if (known.size >= MOST_NAMES) return undefined;
+    const isThere = this.#lookForFile(path);
+    known.set(path, isThere);
+    return isThere;
+  }
+
+  #lookForFile(path: string): boolean | undefined {
     const { hostRoot } = this.places;
-    if (!this.#isConfig(path)) {
-      const directory = seenBelow(hostRoot, dirname(path));
-      if (directory === undefined || !fs.existsSync(directory)) return hostRoot === "/" ? false : undefined;
-    }
-    return this.fileAt(path) !== undefined;
+    if (this.fileAt(path) !== undefined) return true;
+    const here = this.#seen(path);
+    if (here !== undefined && isDenied(here)) return undefined;
+    if (this.#isConfig(path)) return false;
+    const directory = seenBelow(hostRoot, dirname(path));
+    return directory !== undefined && fs.existsSync(directory) ? false : hostRoot === "/" ? false : undefined;
   }
 
   /** Where a file of the node is seen from here; undefined: it is not there, or cannot be seen. */
   fileAt(path: string): string | undefined {
-    const { hostRoot, configDirectory = "" } = this.places;
-    const here = this.#isConfig(path)
-      ? join(configDirectory, relative(HOST_CONFIG_PATH, path))
-      : seenBelow(hostRoot, path);
+    const here = this.#seen(path);
     return here !== undefined && isFile(here) ? here : undefined;
+  }
+
+  #seen(path: string): string | undefined {
+    if (path.length > LONGEST_PATH) return undefined;
+    const { hostRoot, configDirectory = "" } = this.places;
+    if (!this.#isConfig(path)) return seenBelow(hostRoot, path);
+    const here = join(configDirectory, relative(HOST_CONFIG_PATH, path));
+    // Links in it are followed as the node does, where it is below the host root.
+    return isBelow(here, hostRoot) ? seenBelow(hostRoot, join("/", relative(hostRoot, here))) : here;
   }
 
   #isConfig(path: string): boolean {
@@ -142,13 +189,16 @@ export class NodeView {
     return [own, ...others];
   }
 
-  #nowhere(): PluginView {
+  #nowhere(type: string): PluginView {
     const { hostRoot, runtimePluginDirs = [] } = this.places;
     const seen = this.#pluginDirectories().map(({ directory }) => directory);
     const hidden = runtimePluginDirs.filter((path) => !isDirectory(seenBelow(hostRoot, path)));
     if (hostRoot !== "/" && hidden.length > 0) return { unseen: `${hidden.join(", ")} is not mounted` };
     if (seen.length === 0 && hostRoot !== "/") return { unseen: "no directory of plugins is mounted" };
-    return { missing: seen.join(" or ") || "/opt/cni/bin" };
+    const others = this.places.runtimePluginDirs === undefined ? [] : PLUGIN_PATHS;
+    const elsewhere = others.filter((path) => !seen.includes(path) && isIn(seenBelow(hostRoot, join(path, type))));
+    const but = elsewhere.length === 0 ? "" : `, but in ${elsewhere.join(" and ")}, where the runtime does not look`;
+    return { missing: `${seen.join(" or ") || "/opt/cni/bin"}${but}` };
   }
 
   async #ask(type: string, path: string): Promise<PluginView> {
@@ -261,7 +311,7 @@ function foreignMachine(path: string): string | undefined {
 function readHeader(path: string): Buffer | undefined {
   const header = Buffer.alloc(20);
   try {
-    const file = fs.openSync(path, "r");
+    const file = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
     try {
       return fs.readSync(file, header, 0, header.length, 0) === header.length ? header : undefined;
     } finally {
@@ -274,7 +324,11 @@ function readHeader(path: string): Buffer | undefined {
 }
 
 function isExecutable(path: string): boolean {
-  return ((fs.statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & 0o111) !== 0;
+  try {
+    return (fs.statSync(path).mode & 0o111) !== 0;
+  } catch {
+    return false;
+  }
 }
 
 function isFile(path: string): boolean {
@@ -293,7 +347,51 @@ function isDirectory(path: string | undefined): boolean {
   }
 }
 
-/** A link whose target could be on the node all the same. */
-function isHiddenLink(path: string, root: string): boolean {
-  return root !== "/" && (fs.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false);
+/** May this process not know whether it is there? */
+function isDenied(path: string): boolean {
+  try {
+    fs.statSync(path);
+    return false;
+  } catch (error) {
+    return isSystemError(error, "EACCES", "EPERM");
+  }
+}
+
+/**
+ * Why what has the name of a plugin is none. Undefined: nothing has it; hidden: it is a link whose target could be on
+ * the node all the same.
+ */
+function unfitFor(path: string, target: string | undefined, root: string): PluginObjection | "hidden" | undefined {
+  const stat = statOf(path);
+  const end = target === undefined ? undefined : statOf(target);
+  if (stat === undefined) return undefined;
+  if (end !== undefined) {
+    const message = end.isDirectory() ? "is a directory" : "is not a file";
+    const hint = `look at ${shellWord(path)}, and remove it: a mount of a file that was not there makes a directory (docker run -v, hostPath); then have whoever brings the plugin install it again`;
+    return broken("plugin-no-file", message, hint);
+  }
+  if (root !== "/" && target !== undefined && !fs.existsSync(dirname(target))) return "hidden";
+  const message = `is a link to ${readLink(path)}, which is not there`;
+  return broken("plugin-missing", message, "have whoever made the link install what it leads to, or remove the link");
+}
+
+function statOf(path: string): fs.Stats | undefined {
+  try {
+    return fs.lstatSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** It may have been replaced a moment ago. */
+function readLink(path: string): string {
+  try {
+    return fs.readlinkSync(path);
+  } catch {
+    return "nowhere";
+  }
+}
+
+function isIn(path: string | undefined): boolean {
+  return path !== undefined && isFile(path);
 }

@@ -1,11 +1,13 @@
 /** What container runtimes and Multus keep of the containers that they attached (libcni's cache, Multus' `cniDir`). */
 import { join } from "node:path";
 
-import { readTextIfPossible } from "../system/read.ts";
-import { pickAttachments, type CachedAttachment } from "./cache.ts";
-import { CniError } from "./error.ts";
-import { hasTooManyValues, isObject } from "./json.ts";
-import { namesIn } from "./names-in.ts";
+import { isAbsence } from "../errors.ts";
+import { entriesIn } from "../system/entries.ts";
+import { countValues } from "../system/json.ts";
+import { readText } from "../system/read.ts";
+import type { Steps } from "../system/turns.ts";
+import { scanCache, type CachedAttachment } from "./cache.ts";
+import { isObject, parseJson } from "./json.ts";
 import { referencesOf } from "./references.ts";
 
 /** One network on one container, as it was remembered when it was added. */
@@ -15,63 +17,126 @@ export interface Attachment {
   netns: string | undefined;
   /** The plugins that its deletion will call. */
   plugins: string[];
+  /** Its caller has noted something with it: no runtime does. */
+  isOurs: boolean;
 }
 
-/** So many files of Multus are read. */
-const MAX_FILES = 20_000;
-/** So large each may be, in bytes: it has the configurations of the delegates. */
-const MAX_SIZE = 1024 * 1024;
+/** What is remembered in one directory. */
+export interface Remembered {
+  attachments: Attachment[];
+  /** Files of libcni's cache that nobody can delete by, and why not. */
+  damaged: { path: string; problem: string }[];
+  /** Directories with so many entries that not all were looked at. */
+  crowded: string[];
+  /** What could not be looked at, with the system's error. */
+  unseen: { path: string; error: unknown }[];
+}
+
+/** A node has some hundreds. */
+const MOST = 20_000;
+/** The largest file of Multus that is known has a few KiB. */
+const MAX_SIZE = 256 * 1024;
+const MAX_VALUES = 10_000;
 
 /**
  * Reads the attachments below a cache directory: what libcni has remembered, and one file a container as Multus writes
- * them, which tells no namespace. What cannot be read is left out: nobody can be asked to delete by it either. What
- * others may have written is not: it keeps plugins, and nothing is done by it.
+ * them, which tells no namespace. Pauses after each file.
  */
-export function readAttachments(directory: string): Attachment[] {
-  const delegated = filesIn(directory).flatMap((name) => multusAttachment(name, readJson(join(directory, name))));
-  return [...cachedAttachments(directory), ...delegated];
+export function* readAttachments(directory: string): Steps<Remembered> {
+  const found: Remembered = { attachments: [], damaged: [], crowded: [], unseen: [] };
+  const same = sharing();
+  yield* within(join(directory, "results"), scanCache(directory), found, (file) => {
+    if ("attachment" in file) found.attachments.push(attachmentOf(file.attachment, same));
+    else if ("error" in file) pushSome(found.unseen, file);
+    else pushSome(found.damaged, file);
+  });
+  yield* within(directory, entriesIn(directory), found, (entry) => {
+    if (!entry.isFile()) return;
+    const name = entry.name.toString();
+    found.attachments.push(...multusAttachment(name, readList(join(directory, name)), same));
+  });
+  return found;
 }
 
-function filesIn(directory: string): string[] {
+/** Nobody reads more. */
+function pushSome<One>(some: One[], one: One): void {
+  if (some.length < 100) some.push(one);
+}
+
+/** Looks at what is in a directory, one after the other, as far as that can be done. */
+function* within<One>(
+  directory: string,
+  all: Iterable<One>,
+  { crowded, unseen }: Remembered,
+  look: (one: One) => void,
+): Steps<void> {
+  let count = 0;
   try {
-    return namesIn(directory, MAX_FILES, (entry) => entry.isFile()) ?? [];
-  } catch {
-    return [];
-  }
-}
-
-function readJson(path: string): unknown {
-  return parse(readTextIfPossible(path, MAX_SIZE) ?? "");
-}
-
-function cachedAttachments(directory: string): Attachment[] {
-  try {
-    return pickAttachments(directory, attachmentOf, { trustAll: true });
+    for (const one of all) {
+      if (++count > MOST) {
+        crowded.push(directory);
+        return;
+      }
+      look(one);
+      yield;
+    }
   } catch (error) {
-    if (!(error instanceof CniError)) throw error;
-    return [];
+    if (isAbsence(error)) return;
+    if ((error as NodeJS.ErrnoException).errno === undefined) throw error;
+    unseen.push({ path: directory, error });
   }
 }
 
-function attachmentOf({ containerId, netns, config }: CachedAttachment): Attachment {
-  return { containerId, netns: netns === "" ? undefined : netns, plugins: referencesOf(parse(config)) };
+/** Of many equal texts only one is kept in memory. */
+function sharing(): (text: string) => string {
+  const known = new Map<string, string>();
+  return (text) => {
+    const same = known.get(text);
+    if (same === undefined) known.set(text, text);
+    return same ?? text;
+  };
+}
+
+function readList(path: string): unknown {
+  try {
+    const text = readText(path, MAX_SIZE, { follow: false });
+    return text.trimStart().startsWith("[") && countValues(text) <= MAX_VALUES ? parse(text) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function attachmentOf(
+  { containerId, netns, config, note }: CachedAttachment,
+  same: (text: string) => string,
+): Attachment {
+  const plugins = countValues(config) <= MAX_VALUES ? referencesOf(parse(config)) : [];
+  return {
+    containerId: same(containerId),
+    netns: netns === "" ? undefined : netns,
+    plugins: plugins.map(same),
+    isOurs: note !== undefined,
+  };
 }
 
 /** Multus keeps its delegates in a file that is named like the container. */
-function multusAttachment(containerId: string, value: unknown): Attachment[] {
+function multusAttachment(containerId: string, value: unknown, same: (text: string) => string): Attachment[] {
   if (!Array.isArray(value)) return [];
   const plugins = value.flatMap((delegate: unknown) => {
     if (!isObject(delegate)) return [];
     return [...referencesOf(delegate["Conf"]), ...referencesOf(delegate["ConfList"])];
   });
-  return [{ containerId, netns: undefined, plugins: ["multus", ...new Set(plugins)] }];
+  return [
+    {
+      containerId: same(containerId),
+      netns: undefined,
+      plugins: ["multus", ...new Set(plugins)].map(same),
+      isOurs: false,
+    },
+  ];
 }
 
 function parse(json: string): unknown {
-  if (hasTooManyValues(json)) return undefined;
-  try {
-    return JSON.parse(json);
-  } catch {
-    return undefined;
-  }
+  const parsed = parseJson(json);
+  return "value" in parsed ? parsed.value : undefined;
 }

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import { Failure, hintFor, isAbsence, isSystemError } from "../errors.ts";
+import { entriesIn } from "../system/entries.ts";
 import { describeJsonError } from "../system/json.ts";
 import { readText } from "../system/read.ts";
 import { CniError, ERROR_CODES, ioFailure, isExhaustion } from "./error.ts";
@@ -210,6 +211,38 @@ function damaged(path: string, { msg, cause }: CniError): Failure {
       "nobody can delete an attachment by it: its addresses stay taken; look at what it was, and remove it",
     cause,
   });
+}
+
+/** What one file of the cache holds. */
+export type CacheFile = { path: string } & (
+  | { attachment: CachedAttachment }
+  /** It is damaged. */
+  | { problem: string }
+  /** The system does not let it be read. */
+  | { error: unknown }
+);
+
+/**
+ * The attachments in the cache as `listAttachments` has them, one at a time, and the files that are damaged: nobody
+ * will ever delete by them.
+ *
+ * @throws errors of the system as they are, when the directory is not there or cannot be read.
+ */
+export function* scanCache(cacheDir: string): Generator<CacheFile> {
+  const directory = resultsDir(cacheDir);
+  for (const entry of entriesIn(directory)) {
+    const path = join(directory, entry.name.toString());
+    if (entry.isDirectory()) continue;
+    try {
+      const { attachment } = readEntry(path, tryParseResult) ?? {};
+      if (attachment === undefined || !isWhole(attachment) || pathOf(cacheDir, attachment) !== path) continue;
+      yield { path, attachment };
+    } catch (error) {
+      if (!(error instanceof CniError)) throw error;
+      const isSystems = (error.cause as NodeJS.ErrnoException | undefined)?.errno !== undefined;
+      yield isSystems ? { path, error: error.cause } : { path, problem: damaged(path, error).problem };
+    }
+  }
 }
 
 /**

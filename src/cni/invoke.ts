@@ -156,7 +156,10 @@ function isRegularFile(root: string, path: string): boolean {
   }
 }
 
-/** Where a path of a file system is seen by this process that has it below `root`. Undefined: its links are a loop. */
+/**
+ * Where a path of a file system is seen by this process that has it below `root`. Undefined: it leads nowhere, for its
+ * links are a loop or it is too long.
+ */
 export function seenBelow(root: string, path: string): string | undefined {
   try {
     return join(root, resolveBelow(root, path));
@@ -171,8 +174,10 @@ const OF_PROCESS = /^\/proc\/\d+(?:\/|$)/u;
 /** Follows links as a process does whose root it is: an absolute target begins there. Those of processes stay. */
 function resolveBelow(root: string, path: string): string {
   let resolved = "/";
+  if (path.length > MAX_PATH) throw new Error("the path is too long");
   const names = path.split("/");
-  for (let links = 0; names.length > 0;) {
+  for (let links = 0, steps = 0; names.length > 0;) {
+    if (++steps > MAX_STEPS) throw new Error("the path leads through too many directories");
     const next = join(resolved, names.shift() ?? "");
     const target = OF_PROCESS.test(resolved) ? undefined : readLink(join(root, next));
     if (target === undefined) {
@@ -188,6 +193,9 @@ function resolveBelow(root: string, path: string): string {
 
 /** As the kernel. */
 const MAX_LINKS = 40;
+const MAX_PATH = 4096;
+/** No path of a node has so many names, with those of the links on its way; the kernel has no such bound. */
+const MAX_STEPS = 1000;
 
 /** Undefined: it is no link. */
 function readLink(path: string): string | undefined {

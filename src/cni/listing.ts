@@ -30,6 +30,8 @@ export interface DirectoryListing {
    * there. Nothing where there is no such directory; a reason where it cannot be read.
    */
   dropIns: ReadonlyMap<string, ReadonlyMap<string, Entry> | string>;
+  /** There are more names than were looked at: those that come first are here. */
+  isCut?: boolean;
 }
 
 /** A network that a file configures. */

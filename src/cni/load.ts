@@ -3,17 +3,29 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { Failure, isSystemError, reasonOf, systemFailure } from "../errors.ts";
-import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { isExhaustion } from "./error.ts";
 import { isConfigName, isListName, parseNetworkList, type NetworkList } from "./config.ts";
+import { firstEntriesIn, type Entry as Found } from "../system/entries.ts";
+import { countValues } from "../system/json.ts";
+import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { configFiles, loadFile, type DirectoryListing, type Entry, type Loaded } from "./listing.ts";
 import { selectByName } from "./selection.ts";
 
 /** A configuration has a few KiB. What is larger is not read: it would fill the memory. */
 export const MAX_SIZE = SIZE_LIMITS.config;
-/** So much is read of a directory in all, in bytes, and so many names. */
-const MAX_TOTAL = 4 * 1024 * 1024;
-const MAX_NAMES = 5000;
+
+/** A configuration has some dozens. */
+const MAX_VALUES = 5000;
+
+/** So many names of a directory are looked at: of those that runtimes read, and of others. */
+const MAX_NAMES = 2000;
+
+/** What may be read of one directory and those in it before the rest is left: it would fill the memory. */
+interface Budget {
+  bytes: number;
+  files: number;
+  values: number;
+}
 
 /**
  * Reads all of a directory that decides which network a runtime takes. One that does not exist is empty.
@@ -26,9 +38,10 @@ export function readDirectoryListing(
   changes: ReadonlyMap<string, string | undefined> = new Map(),
 ): DirectoryListing {
   const entries = new Map<string, Entry>();
-  const read = reader();
+  const budget: Budget = { bytes: 4 * MAX_SIZE, files: MAX_NAMES, values: 4 * MAX_VALUES };
+  let isCut = false;
   try {
-    for (const [name, entry] of readEntries(directory, isConfigName, read)) entries.set(name, entry);
+    isCut = readEntries(directory, isConfigName, entries, budget);
   } catch (error) {
     if (!isSystemError(error, "ENOENT")) {
       throw systemFailure(directory, "the network configurations cannot be read", error);
@@ -41,17 +54,15 @@ export function readDirectoryListing(
   const dropIns = new Map<string, Map<string, Entry> | string>();
   for (const name of networksWithDropIns(entries)) {
     try {
-      dropIns.set(
-        name,
-        readEntries(join(directory, name), (file) => file.endsWith(".conf"), read),
-      );
+      const found = new Map<string, Entry>();
+      isCut = readEntries(join(directory, name), (file) => file.endsWith(".conf"), found, budget) || isCut;
+      dropIns.set(name, found);
     } catch (error) {
       if (isExhaustion(error)) throw systemFailure(directory, "the network configurations cannot be read", error);
-      if (error instanceof Failure) dropIns.set(name, TOO_MANY);
-      else if (!isSystemError(error, "ENOENT")) dropIns.set(name, `cannot be read: ${reasonOf(error)}`);
+      if (!isSystemError(error, "ENOENT")) dropIns.set(name, `cannot be read: ${reasonOf(error)}`);
     }
   }
-  return { entries, dropIns };
+  return { entries, dropIns, ...(isCut ? { isCut } : {}) };
 }
 
 /**
@@ -100,59 +111,51 @@ function networksWithDropIns(entries: ReadonlyMap<string, Entry>): Set<string> {
   return new Set(names.filter((name) => name !== undefined));
 }
 
-type Read = (path: Buffer) => Entry;
-
-/** Reads files until there have been too many of them. */
-function reader(): Read {
-  let total = 0;
-  return (path) => {
-    const entry = readEntry(path);
-    total += entry.type === "file" ? entry.text.length : 0;
-    return total > MAX_TOTAL ? unreadable(`is not read: the files have more than ${shown(MAX_TOTAL)} in all`) : entry;
-  };
-}
-
-/** In the order of their names. */
-function readEntries(directory: string, isRead: (name: string) => boolean, read: Read): Map<string, Entry> {
-  const found = new Map<string, Entry>();
-  for (const entry of directoryEntries(directory).sort((a, b) => Buffer.compare(a.name, b.name))) {
+/** @returns whether there is more than was looked at. */
+function readEntries(
+  directory: string,
+  isRead: (name: string) => boolean,
+  into: Map<string, Entry>,
+  budget: Budget,
+): boolean {
+  const isConfig = ({ name }: Found): boolean => isRead(name.toString());
+  const configs = firstEntriesIn(directory, MAX_NAMES, isConfig);
+  const others = firstEntriesIn(directory, MAX_NAMES, (entry) => !isConfig(entry));
+  for (const entry of [...configs.entries, ...others.entries]) {
     const name = entry.name.toString();
-    if (entry.isDirectory()) found.set(name, { type: "directory" });
-    else if (!isRead(name)) found.set(name, { type: "other" });
-    else found.set(name, read(Buffer.concat([Buffer.from(`${directory}/`), entry.name])));
+    // A name need not be text: it is opened by its bytes.
+    const path = Buffer.concat([Buffer.from(`${directory}/`), entry.name]);
+    if (entry.isDirectory()) into.set(name, { type: "directory" });
+    else into.set(name, isRead(name) ? readWithin(budget, path) : { type: "other" });
   }
-  return found;
+  return configs.isCut || others.isCut;
 }
 
-/** A name need not be text: it is opened by its bytes. */
-function directoryEntries(directory: string): fs.Dirent<Buffer>[] {
-  const found: fs.Dirent<Buffer>[] = [];
-  using opened = fs.opendirSync(directory, { encoding: "buffer" as BufferEncoding });
-  for (let entry = opened.readSync(); entry !== null; entry = opened.readSync()) {
-    if (found.length === MAX_NAMES) throw tooManyNames(directory);
-    found.push(entry as unknown as fs.Dirent<Buffer>);
-  }
-  return found;
-}
-
-const TOO_MANY = `has more than ${MAX_NAMES} files`;
-
-function tooManyNames(subject: string): Failure {
-  const hint = "look at who writes there; the directory of network configurations has a few files";
-  return new Failure({ code: "directory-too-large", subject, problem: TOO_MANY, hint });
+function readWithin(budget: Budget, path: Buffer): Entry {
+  if (Math.min(budget.bytes, budget.files, budget.values) <= 0) return LEFT;
+  budget.files--;
+  return readEntry(path, budget);
 }
 
 function entryOf(text: string): Entry {
-  return Buffer.byteLength(text) > MAX_SIZE ? TOO_LARGE : { type: "file", text };
+  if (Buffer.byteLength(text) > MAX_SIZE) return TOO_LARGE;
+  return countValues(text) > MAX_VALUES ? TOO_MANY : { type: "file", text };
 }
 
-function readEntry(path: Buffer): Entry {
+function readEntry(path: Buffer, budget: Budget): Entry {
   try {
+    const stat = fs.statSync(path);
+    if (stat.isDirectory()) return unreadable("is a link to a directory");
+    if (!stat.isFile()) return unreadable("is no regular file");
     // Go, too, puts U+FFFD in the place of what is no UTF-8, and does not take a byte order mark for nothing.
-    return { type: "file", text: readText(path, MAX_SIZE) };
+    const text = readText(path, MAX_SIZE);
+    budget.bytes -= text.length;
+    const entry = entryOf(text);
+    if (entry.type === "file") budget.values -= countValues(text);
+    return entry;
   } catch (error) {
     if (isExhaustion(error)) throw error;
-    if (error instanceof Failure) return error.code === "file-too-large" ? TOO_LARGE : unreadable(whyNoFile(path));
+    if (error instanceof Failure) return error.code === "file-too-large" ? TOO_LARGE : unreadable("is no regular file");
     if (isSystemError(error, "ENOENT") && fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
       return unreadable("is a link that leads nowhere");
     }
@@ -160,17 +163,10 @@ function readEntry(path: Buffer): Entry {
   }
 }
 
-function whyNoFile(path: Buffer): string {
-  const isDirectory = fs.statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-  return isDirectory ? "is a link to a directory" : "is no regular file";
-}
-
 function unreadable(reason: string): Entry {
   return { type: "unreadable", reason };
 }
 
-const TOO_LARGE = unreadable(`is larger than ${shown(MAX_SIZE)}`);
-
-function shown(size: number): string {
-  return `${size / 1024 / 1024} MiB`;
-}
+const TOO_LARGE = unreadable(`is larger than ${MAX_SIZE / 1024 / 1024} MiB`);
+const TOO_MANY = unreadable(`has more than ${MAX_VALUES} values`);
+const LEFT = unreadable("was not read: this directory has more than any node needs");

@@ -4,6 +4,7 @@ import { isSet, type OptionTexts } from "../options.ts";
 import { printJson } from "../report.ts";
 import { lookAtNode, type NodeStatus } from "../status/status.ts";
 import { formatStatus } from "../status/text.ts";
+import { shorten } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import { directoryOf, pathOf } from "./directories.ts";
 
@@ -21,11 +22,20 @@ export async function runStatus(texts: OptionTexts, world: World): Promise<Endin
   );
   const exitCode = status.findings.some(isWrong) ? 3 : 0;
   if (texts.output === "json") {
-    printJson(world, { command: "status", result: "done", exitCode, ...jsonOf(status) });
+    const told = shortened(jsonOf(status)) as Record<string, unknown>;
+    printJson(world, { command: "status", result: "done", exitCode, ...told });
   } else {
     world.stdout(formatStatus(status));
   }
   return { exitCode };
+}
+
+/** The same value with every text as long as somebody reads it. */
+function shortened(value: unknown): unknown {
+  if (typeof value === "string") return shorten(value);
+  if (Array.isArray(value)) return value.map(shortened);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, shortened(one)]));
 }
 
 /** Without the contents of configurations: there may be secrets in them. */

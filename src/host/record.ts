@@ -4,7 +4,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 
 import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
-import { describeJsonError, isDeeperThan } from "../system/json.ts";
+import { countValues, describeJsonError, isDeeperThan } from "../system/json.ts";
 import { objectionToName, OWNER } from "../system/name.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { remove, removeDirectoryIfEmpty, removeLinks, replaceDurably, TEMPORARY } from "./disk.ts";
@@ -139,6 +139,7 @@ function withTarget<T>(directory: string, look: (target: Target) => T): T | unde
 
 function parseRecord(path: string, text: string): HostRecord {
   let value: unknown;
+  if (countValues(text) > MAX_VALUES) throw unreadable(path, `it has more than ${MAX_VALUES} values`);
   try {
     value = JSON.parse(text);
   } catch {
@@ -169,6 +170,8 @@ function whyInvalid(issue: v.BaseIssue<unknown>): string {
 
 /** Unknown fields of later versions are kept, and written by recursion. */
 const MAX_DEPTH = 64;
+/** Each takes many times its own characters in memory; an asset has some 20 lines. */
+const MAX_VALUES = 200_000;
 
 function unreadable(path: string, why: string): Failure {
   return new Failure({
@@ -182,7 +185,17 @@ function unreadable(path: string, why: string): Failure {
 /** Writes a directory's record, durably. Assets are sorted by name, so that equal records are equal files. */
 export function writeRecord(target: Target, record: HostRecord): void {
   const text = `${JSON.stringify({ ...record, assets: sorted(record.assets) }, undefined, 2)}\n`;
+  if (text.length > SIZE_LIMITS.record || countValues(text) > MAX_VALUES) throw tooManyAssets(target.path);
   replaceDurably(target.lockedState.record, text, 0o600);
+}
+
+function tooManyAssets(subject: string): Failure {
+  return new Failure({
+    code: "record-too-large",
+    subject,
+    problem: "so many assets cannot be recorded",
+    hint: "install some thousands at most in one directory",
+  });
 }
 
 function sorted(assets: readonly HeldAsset[]): HeldAsset[] {

@@ -1,15 +1,19 @@
 /** What cni-node installed on this node, and whether it is still so. */
-import { existsSync, readFileSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { join } from "node:path";
 
 import type { Kind } from "../apply/asset.ts";
-import { chainOf, isExtended } from "../apply/chain.ts";
-import { Failure } from "../errors.ts";
+import { chainOf, isExtended, type Chain } from "../apply/chain.ts";
+import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { digestOf } from "../host/disk.ts";
-import { digestOfLive, inspect } from "../host/inspect.ts";
+import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { isLeftUntidy, readRecord, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
+import { entriesIn } from "../system/entries.ts";
+import { countValues } from "../system/json.ts";
+import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { crowded, note, problemOf, type Notes } from "./notes.ts";
 import type { TargetDirectory } from "./places.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 
@@ -52,25 +56,28 @@ export interface Assets {
   /** Runs that were ended half way: what the next run will do, by directory. */
   unfinished: { directory: string; next: string }[];
   findings: Finding[];
+  /** What could not be looked at, a sentence each. */
+  unseen: string[];
 }
 
 /**
  * Compares the records of these directories with what is there.
  *
- * @param versions of plugins, by the digest of their binaries.
- * @param checksum read also what has not changed by its size, times and inode.
+ * @param options.versions of plugins, by the digest of their binaries.
+ * @param options.checksum read also what has not changed by its size, times and inode.
+ * @throws Interrupted
  */
 export async function lookAtAssets(
   directories: readonly TargetDirectory[],
-  versions: ReadonlyMap<string, string>,
-  checksum: boolean,
+  { versions, checksum }: { versions: ReadonlyMap<string, string>; checksum: boolean },
+  signal: AbortSignal,
 ): Promise<Assets> {
-  const all: Assets = { assets: [], backups: [], unfinished: [], findings: [] };
-  const seen = directories.map((directory) => ({ directory, record: recordOf(directory, all.findings) }));
+  const all: Assets = { assets: [], backups: [], unfinished: [], findings: [], unseen: [] };
+  const seen = directories.map((directory) => ({ directory, record: recordOf(directory, all) }));
   for (const { directory, record } of seen) {
     lookAtRun(directory, record, seen, all);
     for (const asset of record?.assets ?? []) {
-      const { state, reason } = await compare(directory.path, asset, record, checksum);
+      const { state, reason } = await untilInterrupted(comparison(directory.path, asset, record, checksum), signal);
       const version = versions.get(asset.digest ?? "");
       all.assets.push({
         kind: asset.kind,
@@ -86,19 +93,37 @@ export async function lookAtAssets(
   return all;
 }
 
-function recordOf({ path, shown }: TargetDirectory, findings: Finding[]): HostRecord | undefined {
+function recordOf({ path, shown }: TargetDirectory, notes: Notes): HostRecord | undefined {
   try {
     return readRecord(path);
   } catch (error) {
-    if (!(error instanceof Failure) || !error.code.startsWith("record-")) throw error;
-    findings.push({
-      code: error.code,
+    const isNamed = error instanceof Failure && /^(?:record|state)-/u.test(error.code);
+    note(error, statePaths(shown).record, notes, (problem) => ({
+      code: isNamed ? error.code : "record-unreadable",
       severity: "error",
       path: statePaths(shown).record,
-      message: `${error.message.slice(statePaths(path).record.length + 2)}; what cni-node installed here is not known, and every run will fail`,
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
-    });
+      message: `${problem}; what cni-node installed here is not known, and every run will fail`,
+      hint: (error as Partial<Failure>).hint ?? "find out what wrote it; cni-node writes it whole or not at all",
+    }));
     return undefined;
+  }
+}
+
+/** What is read to compare may be large. @throws Interrupted */
+async function untilInterrupted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => {
+    reject(new Error("aborted"));
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    throwIfInterrupted(signal);
+    return await Promise.race([work, aborted]);
+  } catch (error) {
+    throwIfInterrupted(signal);
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
   }
 }
 
@@ -107,10 +132,11 @@ function lookAtRun(
   { path, shown }: TargetDirectory,
   record: HostRecord | undefined,
   all: readonly { record: HostRecord | undefined }[],
-  { unfinished, findings }: Assets,
+  assets: Assets,
 ): void {
+  const { unfinished, findings } = assets;
   if (record?.pending === undefined) {
-    if (isLeftUntidy(path)) unfinished.push({ directory: shown, next: "remove left-over files" });
+    if (isUntidy({ path, shown }, assets)) unfinished.push({ directory: shown, next: "remove left-over files" });
     return;
   }
   const { run, directories } = record.pending;
@@ -134,10 +160,71 @@ function lookAtRun(
   });
 }
 
+/** A list has some dozens. */
+const MOST_VALUES = 100_000;
+/** So many objects of a run, and backups, are looked at. */
+const MOST_OBJECTS = 10_000;
+
+function isUntidy({ path, shown }: TargetDirectory, notes: Notes): boolean {
+  const { objects } = statePaths(shown);
+  try {
+    if (hasMoreThan(MOST_OBJECTS, statePaths(path).objects)) {
+      notes.findings.push(crowded(objects));
+      return true;
+    }
+    return isLeftUntidy(path);
+  } catch (error) {
+    // What is wrong with the record has been told.
+    if (error instanceof Failure && /^(?:record|state)-/u.test(error.code)) return false;
+    note(error, objects, notes, (problem) => ({
+      code: "record-unreadable",
+      severity: "error",
+      path: objects,
+      message: `${problem}; what cni-node keeps here is not known, and every run will fail`,
+      hint: "look at what it is and who made it: cni-node makes a directory there",
+    }));
+    return false;
+  }
+}
+
+/** Where there is no such directory, there is nothing in it. */
+function hasMoreThan(most: number, directory: string): boolean {
+  let count = 0;
+  try {
+    for (const _ of entriesIn(directory)) if (++count > most) return true;
+  } catch {
+    // Whoever looks closer says why.
+  }
+  return false;
+}
+
 interface Comparison {
   state: AssetState;
   reason?: string;
 }
+
+async function comparison(
+  directory: string,
+  asset: HeldAsset,
+  record: HostRecord | undefined,
+  checksum: boolean,
+): Promise<Comparison> {
+  try {
+    if (!isName(asset.name)) return { state: "unproved", reason: "has a name that no asset has" };
+    return await compare(directory, asset, record, checksum);
+  } catch (error) {
+    if (!(error instanceof Failure) && (error as NodeJS.ErrnoException).errno === undefined) throw error;
+    return { state: "unproved", reason: problemOf(error) };
+  }
+}
+
+/** One that stays in its directory. */
+function isName(name: string): boolean {
+  return name !== "" && name !== "." && name !== ".." && !/[/\0]/u.test(name);
+}
+
+/** What is larger is not hashed: no plugin comes near. */
+const MOST_HASHED = 1024n * 1024n * 1024n;
 
 async function compare(
   directory: string,
@@ -153,15 +240,47 @@ async function compare(
   const live = inspect(directory, asset.name);
   if (live.type === "absent") return { state: "missing" };
   if (live.type !== "file") return { state: "changed", reason: `is a ${live.type} now` };
+  return compareContent(directory, asset, live, checksum);
+}
+
+async function compareContent(directory: string, asset: HeldAsset, live: Live, checksum: boolean): Promise<Comparison> {
   const path = join(directory, asset.name);
-  const before = asset.before === undefined ? undefined : join(statePaths(directory).objects, asset.before);
-  const wanted = asset.digest ?? (before !== undefined && existsSync(before) ? await digestOf(before) : undefined);
+  const before = backupOf(directory, asset);
+  const size = asset.digest === undefined ? before?.stat?.size : sizeOf(asset);
+  if (size !== undefined && size !== live.stat?.size) return changed(path, asset);
+  if ((live.stat?.size ?? 0n) > MOST_HASHED) return { state: "unproved", reason: "is too large to be read" };
+  const wanted = asset.digest ?? (before === undefined ? undefined : await digestOf(before.path));
   const digest = await digestOfLive(path, live, checksum ? undefined : asset.seen);
-  if (wanted === undefined || digest === wanted) return { state: "unchanged" };
-  const chain = asset.chain === undefined ? undefined : chainOf(asset.name, readFileSync(path, "utf8"));
+  return wanted === undefined || digest === wanted ? { state: "unchanged" } : changed(path, asset);
+}
+
+/** The size of what we wrote, where it was noted. */
+function sizeOf({ digest, seen }: HeldAsset): bigint | undefined {
+  return seen !== undefined && seen.digest === digest && /^\d+$/u.test(seen.size) ? BigInt(seen.size) : undefined;
+}
+
+/** The file that was there before; undefined: it is not kept any more. */
+function backupOf(directory: string, { before }: HeldAsset): (Live & { path: string }) | undefined {
+  if (before === undefined || !isName(before)) return undefined;
+  const { objects } = statePaths(directory);
+  const live = inspect(objects, before);
+  return live.type === "file" ? { ...live, path: join(objects, before) } : undefined;
+}
+
+function changed(path: string, asset: HeldAsset): Comparison {
+  const chain = asset.chain === undefined ? undefined : liveChain(path, asset.name);
   if (asset.chain === undefined || chain === undefined || !isExtended(asset.chain, chain)) return { state: "changed" };
   const count = chain.plugins.length - asset.chain.plugins.length;
   return { state: "extended", reason: `others have chained ${count === 1 ? "a plugin" : `${count} plugins`} into it` };
+}
+
+function liveChain(path: string, name: string): Chain | undefined {
+  try {
+    const text = readText(path, SIZE_LIMITS.config, { follow: false });
+    return countValues(text) > MOST_VALUES ? undefined : chainOf(name, text);
+  } catch {
+    return undefined;
+  }
 }
 
 function driftOf({ shown }: TargetDirectory, { name, kind, owners }: HeldAsset, state: AssetState): Finding[] {
@@ -184,7 +303,7 @@ function driftOf({ shown }: TargetDirectory, { name, kind, owners }: HeldAsset, 
 function lookAtBackup({ path, shown }: TargetDirectory, { name, before }: HeldAsset, backups: Backup[]): Finding[] {
   if (before === undefined) return [];
   backups.push({ name, path: join(statePaths(shown).objects, before) });
-  if (existsSync(join(statePaths(path).objects, before))) return [];
+  if (isName(before) && isThere(join(statePaths(path).objects, before))) return [];
   return [
     {
       code: "backup-missing",
@@ -194,4 +313,13 @@ function lookAtBackup({ path, shown }: TargetDirectory, { name, before }: HeldAs
       hint: `keep a copy of ${join(shown, name)} before it is uninstalled; nobody but cni-node should write to .cni-node`,
     },
   ];
+}
+
+function isThere(path: string): boolean {
+  try {
+    lstatSync(path);
+    return true;
+  } catch (error) {
+    return !isAbsence(error);
+  }
 }

@@ -5,9 +5,12 @@ import * as fs from "node:fs";
 import * as v from "valibot";
 import { parse } from "yaml";
 
-import { isSystemError, reasonOf, systemFailure } from "../errors.ts";
+import { Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
+import { countValues } from "../system/json.ts";
+import { readText } from "../system/read.ts";
 import { modeFindings } from "./files.ts";
+import { note, type Notes } from "./notes.ts";
 
 const User = v.object({
   name: v.string(),
@@ -41,36 +44,51 @@ const LAST_PART = 0.1;
 /** Where it does not say since when it is good. */
 const LAST_HOUR = 3_600_000;
 
+/** A kubeconfig has a few KiB; its parser takes some hundred bytes for each value. */
+const MAX_SIZE = 256 * 1024;
+const MAX_VALUES = 10_000;
+
 /**
  * Looks at a kubeconfig.
  *
  * @param here where it is seen from here. @param path as the node sees it.
  * @param seen where a path of the node is seen from here; undefined: it is not.
  * @param now milliseconds since the epoch.
- * @throws Failure where it may not be read.
  */
 export function lookAtKubeconfig(
   here: string,
   path: string,
   seen: (path: string) => string | undefined,
   now: number,
-): Finding[] {
-  const stat = fs.statSync(here, { throwIfNoEntry: false });
-  if (stat === undefined) return [];
-  const modes = modeFindings(stat, path, "credentials");
+): Notes {
+  const notes: Notes = { findings: [], unseen: [] };
+  const invalid = (problem: string): Finding => ({
+    code: "kubeconfig-invalid",
+    severity: "error",
+    path,
+    message: `${problem}: its plugin fails for every new pod`,
+    hint: "have its agent write it again",
+  });
   try {
-    const validities = validitiesOf(fs.readFileSync(here, "utf8"), seen);
-    return [...modes, ...validities.flatMap((one) => objectionTo(one, path, now))];
+    const stat = fs.statSync(here, { throwIfNoEntry: false });
+    if (stat === undefined) return notes;
+    notes.findings.push(...modeFindings(stat, path, "credentials"));
+    const validities = validitiesOf(read(here), seen);
+    notes.findings.push(...validities.flatMap((one) => objectionTo(one, path, now)));
   } catch (error) {
-    if (isSystemError(error, "EACCES", "EPERM")) throw systemFailure(path, "cannot be read", error);
+    const isKnown = error instanceof Failure || (error as NodeJS.ErrnoException).errno !== undefined;
+    if (isKnown) note(error, path, notes, invalid);
     // The message of a parser would quote the text.
-    const why = error instanceof Error && "errno" in error ? reasonOf(error) : "is no kubeconfig";
-    const message = `${why}: its plugin fails for every new pod`;
-    return [
-      ...modes,
-      { code: "kubeconfig-invalid", severity: "error", path, message, hint: "have its agent write it again" },
-    ];
+    else notes.findings.push(invalid("is not a kubeconfig"));
   }
+  return notes;
+}
+
+/** @throws Failure, errors of the system. */
+function read(here: string): string {
+  const text = readText(here, MAX_SIZE);
+  if (countValues(text) <= MAX_VALUES) return text;
+  throw new Failure({ code: "kubeconfig-invalid", subject: here, problem: `has more than ${MAX_VALUES} values` });
 }
 
 function validitiesOf(text: string, seen: (path: string) => string | undefined): Validity[] {
@@ -79,15 +97,15 @@ function validitiesOf(text: string, seen: (path: string) => string | undefined):
   const context = contexts.find((one) => one.name === current)?.context ?? undefined;
   if (context === undefined) throw new Error("it has no current context: client-go takes it for an empty one");
   const user = users.find((one) => one.name === context.user)?.user;
-  const token = user?.token ?? read(user?.tokenFile, seen);
+  const token = user?.token ?? readNamed(user?.tokenFile, seen);
   const data = user?.["client-certificate-data"];
-  const certificate = data === undefined ? read(user?.["client-certificate"], seen) : Buffer.from(data, "base64");
+  const certificate = data === undefined ? readNamed(user?.["client-certificate"], seen) : Buffer.from(data, "base64");
   return [tokenValidity(token), certificateValidity(certificate)].filter((one) => one !== undefined);
 }
 
-function read(path: string | undefined, seen: (path: string) => string | undefined): string | undefined {
+function readNamed(path: string | undefined, seen: (path: string) => string | undefined): string | undefined {
   const here = path === undefined ? undefined : seen(path);
-  return here === undefined ? undefined : fs.readFileSync(here, "utf8");
+  return here === undefined ? undefined : read(here);
 }
 
 const Claims = v.object({ exp: v.number(), iat: v.optional(v.number()) });

@@ -8,22 +8,44 @@ import { isObject } from "../cni/json.ts";
 import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
 import type { Finding } from "../finding.ts";
 import { mask } from "../secrets.ts";
-import type { TargetDirectory } from "./places.ts";
+import { countValues } from "../system/json.ts";
+import { readTextIfPossible } from "../system/read.ts";
+import { shellWord } from "../system/text.ts";
+import type { Steps } from "../system/turns.ts";
+import { seenIn, type TargetDirectory } from "./places.ts";
 
 /** What may be read to see whether it is a configuration; those have a few KiB. */
 const MAX_SIZE = 256 * 1024;
+const MAX_VALUES = 10_000;
 
 /**
- * What is wrong with the names in a directory of configurations.
+ * What is wrong with the names in a directory of configurations. Pauses after each file.
  *
  * @param isMissed whether a configuration of this name would be used, or should be there, if it is not.
  */
-export function lookAtNames(
+export function* lookAtNames(
   listing: DirectoryListing,
   { path, shown }: TargetDirectory,
   isMissed: (name: string) => boolean,
-): Finding[] {
-  return [...twinsOf(listing, shown), ...namesakesOf(listing, shown), ...unreadOf(listing, path, shown, isMissed)];
+): Steps<Finding[]> {
+  const found = [...twinsOf(listing, shown), ...namesakesOf(listing, shown), ...directoriesOf(listing, shown)];
+  for (const [file, { type }] of listing.entries) {
+    if (type === "other") found.push(...unreadOf(file, listing, { path, shown }, isMissed));
+    yield;
+  }
+  return found;
+}
+
+/** Where a file that is to be mounted does not exist, container engines and hostPath volumes make a directory. */
+function directoriesOf({ entries }: DirectoryListing, shown: string): Finding[] {
+  const names = Array.from(entries).filter(([file, { type }]) => type === "directory" && isConfigName(file));
+  return names.map(([file]) => ({
+    code: "config-directory",
+    severity: "warning",
+    path: join(shown, file),
+    message: "is a directory in the place of a configuration: runtimes pass over it",
+    hint: `look at what is in it, and remove it: a mount of a file that was not there makes one (docker run -v, hostPath)`,
+  }));
 }
 
 /** Files that differ in their extension only: somebody switched from one form to the other, and left the old one. */
@@ -98,40 +120,38 @@ const UNUSED_ON_PURPOSE = /\.(?:disabled|example|sample|template)$/u;
 
 /** What was a configuration, or is one under a name that no runtime reads. */
 function unreadOf(
+  file: string,
   { entries }: DirectoryListing,
-  path: string,
-  shown: string,
+  { path, shown }: TargetDirectory,
   isMissed: (name: string) => boolean,
 ): Finding[] {
-  return Array.from(entries).flatMap(([file, { type }]): Finding[] => {
-    if (type === "directory" || isConfigName(file) || file.startsWith(".") || UNUSED_ON_PURPOSE.test(file)) return [];
-    const subject = { path: join(shown, file), severity: "warning" as const };
-    const former = /^.+\.(?:conflist|conf|json)(?=[.~_-])/u.exec(file)?.[0];
-    if (former !== undefined && (entries.has(former) || !isMissed(former))) return [];
-    if (file.endsWith(".cilium_bak")) {
-      return [
-        {
-          code: "set-aside-by-cilium",
-          ...subject,
-          message: "was renamed by Cilium, which does not suffer other configurations beside its own: nobody reads it",
-          hint: "set cni.exclusive=false in Cilium's values, and install the configuration again; or remove it for good",
-        },
-      ];
-    }
-    if (former !== undefined) {
-      const hint = `give it its name back (${former}) if it is to be used, else move it out of this directory`;
-      return [{ code: "set-aside", ...subject, message: "is a configuration that was renamed: nobody reads it", hint }];
-    }
-    if (!isNetwork(join(path, file))) return [];
+  if (file.startsWith(".") || UNUSED_ON_PURPOSE.test(file)) return [];
+  const subject = { path: join(shown, file), severity: "warning" as const };
+  const former = /^.+\.(?:conflist|conf|json)(?=[.~_-])/u.exec(file)?.[0];
+  if (former !== undefined && (entries.has(former) || !isMissed(former))) return [];
+  if (file.endsWith(".cilium_bak")) {
     return [
       {
-        code: "name-unread",
+        code: "set-aside-by-cilium",
         ...subject,
-        message: "is a network configuration that nobody reads, for its name does not end in .conf, .conflist or .json",
-        hint: "name it .conflist if it has plugins, else .conf",
+        message: "was renamed by Cilium, which does not suffer other configurations beside its own: nobody reads it",
+        hint: "set cni.exclusive=false in Cilium's values, and install the configuration again; or remove it for good",
       },
     ];
-  });
+  }
+  if (former !== undefined) {
+    const hint = `give it its name back (${shellWord(former)}) if it is to be used, else move it out of this directory`;
+    return [{ code: "set-aside", ...subject, message: "is a configuration that was renamed: nobody reads it", hint }];
+  }
+  if (!isNetwork(join(path, file))) return [];
+  return [
+    {
+      code: "name-unread",
+      ...subject,
+      message: "is a network configuration that nobody reads, for its name does not end in .conf, .conflist or .json",
+      hint: "name it .conflist if it has plugins, else .conf",
+    },
+  ];
 }
 
 function isNetwork(path: string): boolean {
@@ -140,24 +160,26 @@ function isNetwork(path: string): boolean {
 }
 
 function readSmall(path: string): string | undefined {
-  try {
-    const stat = fs.statSync(path);
-    return stat.isFile() && stat.size <= MAX_SIZE ? fs.readFileSync(path, "utf8") : undefined;
-  } catch {
-    return undefined;
-  }
+  const text = readTextIfPossible(path, MAX_SIZE);
+  return text === undefined || countValues(text) > MAX_VALUES ? undefined : text;
 }
 
 /**
  * Who may read and write the configurations (CIS Kubernetes Benchmark 1.1.9 and 1.1.10: mode 600 or stricter, root).
+ * Pauses after each file.
  */
-export function lookAtModes(files: readonly string[], { path, shown }: TargetDirectory): Finding[] {
-  return files.flatMap((file) => {
-    const stat = statOf(join(path, file));
-    if (stat?.isFile() !== true) return [];
-    const text = (stat.mode & READABLE) === 0 ? "" : (readSmall(join(path, file)) ?? "");
-    return modeFindings(stat, join(shown, file), mask(text) === text ? "nothing" : "secret");
-  });
+export function* lookAtModes(files: readonly string[], directory: TargetDirectory, hostRoot: string): Steps<Finding[]> {
+  const found: Finding[] = [];
+  for (const file of files) {
+    const here = seenIn(directory, file, hostRoot) ?? "";
+    const stat = statOf(here);
+    if (stat?.isFile() === true) {
+      const text = (stat.mode & READABLE) === 0 ? "" : (readSmall(here) ?? "");
+      found.push(...modeFindings(stat, join(directory.shown, file), mask(text) === text ? "nothing" : "secret"));
+    }
+    yield;
+  }
+  return found;
 }
 
 /** By others than the owner. */

@@ -1,11 +1,13 @@
 /** The network of the pods: what the container runtimes take, and whether it can work. */
 import * as fs from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import { join } from "node:path";
+import { dirname, join, relative } from "node:path";
 
 import { examineConfigs, leftPointers } from "../apply/proof.ts";
 import type { NodeView, PluginView } from "../apply/view.ts";
 import { seenBelow } from "../cni/invoke.ts";
+import { isListName } from "../cni/config.ts";
+import { isObject, parseJson } from "../cni/json.ts";
 import { configFiles, loadFile, sortBytes, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { referencesOf } from "../cni/references.ts";
 import {
@@ -17,7 +19,10 @@ import {
 } from "../cni/selection.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import type { Finding } from "../finding.ts";
+import { isBelow } from "../host/directory.ts";
 import { isVisible, shellWord } from "../system/text.ts";
+import { placeOf } from "../template/pointer.ts";
+import { MOST_NOTES } from "./notes.ts";
 
 /** The rules by which runtimes choose. */
 export const RULES = ["containerd", "CRI-O"] as const;
@@ -33,6 +38,8 @@ export interface PluginStatus {
   state: "runs" | "broken" | "missing" | "unproved";
   /** Its file, as it is seen from here. */
   path?: string;
+  /** The directory that it lies in, as the node sees it. */
+  directory?: string;
   /** The versions of the specification that it supports. */
   cniVersions?: readonly string[];
   /** Why it is not known to run. */
@@ -119,7 +126,16 @@ export async function askPlugins(networks: readonly Network[], view: NodeView): 
     names.filter((one) => !one.includes("/")),
     AT_ONCE,
   );
-  return asked.map(([name, plugin]) => statusOf(name, plugin));
+  const { hostRoot } = view.places;
+  return asked.map(([name, plugin]) => ({
+    ...statusOf(name, plugin),
+    ...("path" in plugin ? { directory: onNodeFrom(dirname(plugin.path), hostRoot) } : {}),
+  }));
+}
+
+/** As the node sees it, as far as that is known. */
+function onNodeFrom(path: string, hostRoot: string): string {
+  return isBelow(path, hostRoot) ? join("/", relative(hostRoot, path)) : path;
 }
 
 function statusOf(name: string, plugin: PluginView): PluginStatus {
@@ -127,8 +143,9 @@ function statusOf(name: string, plugin: PluginView): PluginStatus {
   if ("unseen" in plugin) return { name, state: "unproved", reason: plugin.unseen };
   const { path } = plugin;
   if ("versions" in plugin) return { name, state: "runs", path, cniVersions: plugin.versions };
-  const { severity, message } = plugin.objection;
-  return { name, state: severity === "error" ? "broken" : "unproved", path, reason: message };
+  const { code, severity, message } = plugin.objection;
+  const state = code === "plugin-missing" ? "missing" : severity === "error" ? "broken" : "unproved";
+  return { name, state, path, reason: message };
 }
 
 /** What is wrong with the pods' network. @param shown the directory of configurations as the node sees it. */
@@ -148,18 +165,53 @@ export async function lookAtNetwork(
   const networks = chosenNetworks(choices, rules);
   const used = [...new Set([...inUse, ...networks.flatMap((one) => behind(one, listing))])];
   const waiting = configFiles(listing).filter((file) => !used.includes(file) && "objection" in loadFile(file, listing));
-  const examined = await examineConfigs(listing, view, used);
+  const examined = [];
+  for (const file of used) {
+    if (examined.length < MOST_NOTES) examined.push(...(await examineConfigs(listing, view, [file])));
+  }
   return [
     ...withoutNetwork(choices, rules, shown),
     ...examined
       .filter(({ code, path }) => code !== "pointer-left" || isLeftByMistake(path, listing))
-      .map(({ about: _about, path, ...finding }) => ({ ...finding, path: join(shown, path) })),
+      .map(({ about, path, ...finding }) => ({
+        ...withPlace(withName(finding, about), path, listing),
+        path: join(shown, path),
+      })),
     ...used.flatMap((file) => pointersOf(file, listing, shown)),
     ...waiting.map((file) => brokenUnused(file, listing, shown)),
     ...networks.flatMap((network) => lookAtChain(network, view, listing, shown)),
     ...rules.flatMap((rule) => warningsOf(choices[rule], shown)).filter(isFirst),
     ...withoutLoopback(plugins, rules),
   ];
+}
+
+/** Where in the file that is. */
+function withPlace<Found extends Omit<Finding, "path">>(
+  finding: Found,
+  file: string,
+  listing: DirectoryListing,
+): Found {
+  if (finding.code !== "config-invalid" || / at line \d/u.test(finding.message)) return finding;
+  return { ...finding, message: `${finding.message}${placeIn(file, listing)}` };
+}
+
+function placeIn(file: string, listing: DirectoryListing): string {
+  const [loaded, entry] = [loadFile(file, listing), listing.entries.get(file)];
+  const offset = "objection" in loaded ? loaded.objection.offset : undefined;
+  if (offset === undefined || entry?.type !== "file") return "";
+  const { line, column } = placeOf(entry.text, offset);
+  return ` at line ${line}, column ${column}`;
+}
+
+/** What no plugin is called, for a blank or another character that people overlook: to install it would not help. */
+function withName<Found extends Omit<Finding, "path">>(finding: Found, about: string): Found {
+  const type = about.startsWith("missing ") ? about.slice("missing ".length) : "";
+  if (type === "" || /^[A-Za-z0-9_.+-]+$/u.test(type)) return finding;
+  return {
+    ...finding,
+    message: finding.message.replace(`the plugin ${type},`, () => `the plugin ${JSON.stringify(type)},`),
+    hint: `correct the type in the configuration, ${JSON.stringify(type)}: it is the file name of a plugin`,
+  };
 }
 
 /** @param isBrokenTold what the runtime passes over is told where it is surely this runtime, or ends the search. */
@@ -221,7 +273,7 @@ function brokenUnused(file: string, listing: DirectoryListing, shown: string): F
     code: "config-broken-unused",
     severity: "warning",
     path: join(shown, file),
-    message: `${"objection" in loaded ? loaded.objection.message : ""}; nobody uses it as long as others come before it, and containerd has no network if it comes first`,
+    message: `${"objection" in loaded ? loaded.objection.message : ""}${placeIn(file, listing)}; nobody uses it as long as others come before it, and containerd has no network if it comes first`,
     hint: "mend it or move it away",
   };
 }
@@ -256,6 +308,7 @@ function lookAtChain(network: Network, view: NodeView, listing: DirectoryListing
   const { file, list } = network;
   const path = join(shown, file);
   const found: Finding[] = [];
+  found.push(...withoutVersion(network, listing).map((one) => ({ ...one, path })));
   const [first] = list.plugins;
   if (first !== undefined && CHAINED.has(first.type)) {
     const message = `begins with ${first.type}, which changes an interface that another plugin has made: there is none, and no pod starts`;
@@ -285,6 +338,25 @@ function lookAtChain(network: Network, view: NodeView, listing: DirectoryListing
     }
   }
   return found;
+}
+
+/** Runtimes take no version for the oldest, and a list's key in another spelling for none. */
+function withoutVersion({ file, list }: Network, { entries }: DirectoryListing): Omit<Finding, "path">[] {
+  const entry = entries.get(file);
+  const parsed = entry?.type === "file" ? parseJson(entry.text) : undefined;
+  if (parsed === undefined || !("value" in parsed) || !isObject(parsed.value) || list.cniVersions !== undefined)
+    return [];
+  const spelt = Object.keys(parsed.value).find((key) => key.toLowerCase() === "cniversion");
+  if (spelt === "cniVersion" || (spelt !== undefined && !isListName(file))) return [];
+  const instead = spelt === undefined ? "" : ` (it has ${JSON.stringify(spelt)}, which is another key)`;
+  return [
+    {
+      code: "version-missing",
+      severity: "warning",
+      message: `has no cniVersion${instead}: runtimes take it for ${list.cniVersion}, the oldest, which newer plugins may not support`,
+      hint: 'add "cniVersion": "1.0.0", or "0.3.1" with old plugins',
+    },
+  ];
 }
 
 /** The configurations in the same directory that Multus takes the pods' network from. */

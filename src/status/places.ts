@@ -5,8 +5,16 @@ import { join, relative } from "node:path";
 import { isConfigName } from "../cni/config.ts";
 import { seenBelow } from "../cni/invoke.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
-import { Failure } from "../errors.ts";
+import type { Finding } from "../finding.ts";
+import { Failure, isAbsence } from "../errors.ts";
 import { findDirectory, isBelow, type DirectoryRequest } from "../host/directory.ts";
+import { firstEntriesIn } from "../system/entries.ts";
+import { configuredDirectories } from "./configured.ts";
+import { rulesOf } from "./network.ts";
+import { note, type Notes } from "./notes.ts";
+
+/** More entries than these say nothing more. */
+const MOST_NAMES = 100;
 
 /** A directory of the node that assets are installed to. */
 export interface TargetDirectory {
@@ -56,16 +64,20 @@ const DISTRIBUTIONS: readonly Distribution[] = [
 function distributionOf(hostRoot: string): Distribution | undefined {
   const hasPlugins = (path: string): boolean => namesIn(hostRoot, path).length > 0;
   const found = DISTRIBUTIONS.find(({ configDir, pluginDirs }) =>
-    configDir === undefined ? pluginDirs.some(hasPlugins) : namesIn(hostRoot, configDir).some(isConfigName),
+    configDir === undefined ? pluginDirs.some(hasPlugins) : namesIn(hostRoot, configDir, isConfigName).length > 0,
   );
   // Some have one or the other; where none can be seen, that is said of the first.
   const there = found?.pluginDirs.filter(hasPlugins) ?? [];
   return found === undefined || there.length === 0 ? found : { ...found, pluginDirs: there };
 }
 
-function namesIn(hostRoot: string, path: string): string[] {
+/** Some names in a directory; none where it cannot be looked into. */
+function namesIn(hostRoot: string, path: string, isMeant: (name: string) => boolean = () => true): string[] {
   try {
-    return fs.readdirSync(seenBelow(hostRoot, path) ?? "");
+    const { entries } = firstEntriesIn(seenBelow(hostRoot, path) ?? "", MOST_NAMES, ({ name }) =>
+      isMeant(name.toString()),
+    );
+    return entries.map(({ name }) => name.toString());
   } catch {
     return [];
   }
@@ -76,30 +88,41 @@ function namesIn(hostRoot: string, path: string): string[] {
  *
  * @param word what the runtime says: where it reads its configurations, unless another directory is asked for. Where it
  *   does not, its distribution may tell.
- * @param unseen is told what is not mounted.
+ * @param notes is told what is not mounted, and what is no directory.
  * @throws Failure `mount-missing` where there is nothing at all.
  */
 export function findPlaces(
   directories: Record<"plugin" | "config", DirectoryRequest>,
   word: RuntimeStatus | undefined,
-  unseen: string[],
+  notes: Notes,
 ): FoundPlaces {
+  const { unseen } = notes;
   const hostRoot = seenBelow("/", directories.config.hostRoot) ?? directories.config.hostRoot;
   const failures: string[] = [];
+  const broken: string[] = [];
   const find = (request: DirectoryRequest): TargetDirectory | undefined => {
     try {
-      return linkedDirectory(request, hostRoot) ?? inView(findDirectory(request), hostRoot);
+      const found = linkedDirectory(request, hostRoot) ?? inView(findDirectory(request), hostRoot);
+      refuseUnreadable(found.path);
+      return found;
     } catch (error) {
-      if (!(error instanceof Failure) || error.code !== "mount-missing") throw error;
-      failures.push(`${request.path}: the ${request.holds}, for nothing of the node is mounted there`);
+      if (error instanceof Failure && error.code === "mount-missing") {
+        failures.push(`${request.path}: the ${request.holds}, for nothing of the node is mounted there`);
+        return undefined;
+      }
+      const path = shownAs(request.path, hostRoot);
+      broken.push(path);
+      note(error, path, notes, (problem) => unusable(path, request.holds, problem));
       return undefined;
     }
   };
   const distribution = word?.configDir === undefined ? distributionOf(hostRoot) : undefined;
-  const { configDir, pluginDirs } = distribution ?? word ?? {};
+  const configured =
+    word?.pluginDirs === undefined ? configuredDirectories(hostRoot, rulesOf(word, hostRoot)) : undefined;
+  const { configDir, pluginDirs } = distribution ?? configured ?? word ?? {};
   const plugins = find(ofRuntime(directories.plugin, hostRoot, pluginDirs));
   const configs = find(ofRuntime(directories.config, hostRoot, configDir === undefined ? undefined : [configDir]));
-  if (plugins === undefined && configs === undefined) {
+  if (plugins === undefined && configs === undefined && broken.length === 0) {
     throw new Failure({
       code: "mount-missing",
       subject: hostRoot,
@@ -108,11 +131,35 @@ export function findPlaces(
     });
   }
   unseen.push(...failures);
+  if (plugins !== undefined && pluginDirs === undefined && !directories.plugin.named) {
+    unseen.push(
+      "where the runtime looks for plugins: neither its configuration can be read nor was it asked (--cri-socket); plugins in any of the usual directories count",
+    );
+  }
   const usual = shownAs(directories.config.path, hostRoot);
   if (distribution?.configDir !== undefined && !directories.config.named && namesIn(hostRoot, usual).length > 0) {
     unseen.push(`${usual}: ${distribution.name} reads ${distribution.configDir}; name the other with --config-dir`);
   }
   return { hostRoot, plugins, configs, runtimePluginDirs: pluginDirs };
+}
+
+/** What is there may not be looked into. @throws errors of the system */
+function refuseUnreadable(path: string): void {
+  try {
+    fs.accessSync(path, fs.constants.R_OK | fs.constants.X_OK);
+  } catch (error) {
+    if (!isAbsence(error)) throw error;
+  }
+}
+
+function unusable(path: string, holds: string, problem: string): Finding {
+  return {
+    code: "directory-unusable",
+    severity: "error",
+    path,
+    message: `${problem}: runtimes find no ${holds} there, and nothing can be installed`,
+    hint: "look at what it is and who made it, and put a directory in its place; if the runtime uses another one, name it (--plugin-dir, --config-dir)",
+  };
 }
 
 /** A directory that a link leads to: the link is followed as the node does. */
@@ -123,9 +170,20 @@ function linkedDirectory(
   const shown = join("/", relative(asked, path));
   const target = named || hostRoot === "/" ? undefined : seenBelow(hostRoot, shown);
   const isLinked = target !== undefined && target !== join(hostRoot, shown);
-  return isLinked && fs.statSync(target, { throwIfNoEntry: false })?.isDirectory() === true
-    ? { path: target, shown }
-    : undefined;
+  return isLinked && isDirectory(target) ? { path: target, shown } : undefined;
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return fs.statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+/** Where a name in a directory is seen from here, its links followed as the node does; undefined: it leads nowhere. */
+export function seenIn({ path, shown }: TargetDirectory, name: string, hostRoot: string): string | undefined {
+  return isBelow(path, hostRoot) ? seenBelow(hostRoot, join(shown, name)) : seenBelow("/", join(path, name));
 }
 
 function inView(path: string, hostRoot: string): TargetDirectory {

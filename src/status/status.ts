@@ -4,20 +4,22 @@ import { join } from "node:path";
 
 import { readCatalogue } from "../apply/catalogue.ts";
 import { kubeconfigsOf } from "../apply/proof.ts";
-import { configsAfter, lookAtAttachments } from "../apply/removal.ts";
+import { lookAtAttachments, type Attachments } from "../apply/removal.ts";
 import { NodeView } from "../apply/view.ts";
-import { isConfigName } from "../cni/config.ts";
-import { configFiles, type DirectoryListing, type Network } from "../cni/listing.ts";
+import type { Attachment } from "../cni/attachments.ts";
+import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
-import { Failure, isSystemError, systemFailure, throwIfInterrupted } from "../errors.ts";
+import { Failure, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import type { DirectoryRequest } from "../host/directory.ts";
+import { entriesIn } from "../system/entries.ts";
+import { Turns } from "../system/turns.ts";
 import { lookAtAddresses } from "./addresses.ts";
 import { lookAtAssets, type Assets } from "./assets.ts";
 import { lookAtKubeconfig } from "./credentials.ts";
 import { lookAtModes, lookAtNames, writableFindings } from "./files.ts";
-import { doubted, linksOf } from "./links.ts";
+import { doubted, linksOf, withoutNowhere } from "./links.ts";
 import {
   askPlugins,
   choose,
@@ -33,6 +35,7 @@ import {
   type PluginStatus,
   type Rule,
 } from "./network.ts";
+import { crowded, MOST_NOTES, note, type Notes } from "./notes.ts";
 import { existing, findPlaces, isForeign, shownAs, type FoundPlaces, type TargetDirectory } from "./places.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 
@@ -82,13 +85,12 @@ const WORD_LIMIT = 5000;
 /**
  * Looks at a node.
  *
- * @throws Failure `mount-missing` where there is nothing to look at, and where a directory cannot be read; Interrupted.
+ * @throws Failure `mount-missing` where there is nothing to look at; Interrupted.
  */
 export async function lookAtNode(request: StatusRequest, signal: AbortSignal): Promise<NodeStatus> {
-  const findings: Finding[] = [];
-  const unseen: string[] = [];
-  const word = request.criSocket === undefined ? undefined : await ask(request.criSocket, findings, signal);
-  const places = findPlaces(request.directories, word, unseen);
+  const notes: Notes = { findings: [], unseen: [] };
+  const word = request.criSocket === undefined ? undefined : await ask(request.criSocket, notes.findings, signal);
+  const places = findPlaces(request.directories, word, notes);
   const { hostRoot, plugins: pluginDirectory, configs: configDirectory } = places;
   const view = new NodeView(
     {
@@ -99,27 +101,31 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
     },
     signal,
   );
-  throwIfInterrupted(signal);
+  const turns = new Turns(signal);
   const targets = [pluginDirectory, configDirectory].filter((one) => one !== undefined);
-  const assets = await lookAtAssets(targets, versionsOf(request.pluginSource), request.checksum);
-  throwIfInterrupted(signal);
-  const { networks, ...network } =
+  const options = { versions: versionsOf(request.pluginSource), checksum: request.checksum };
+  const assets = await lookAtAssets(targets, options, signal);
+  const { networks, texts, ...network } =
     configDirectory === undefined
       ? NOTHING
-      : await lookAtPodNetwork(configDirectory, view, word, places, request, assets);
+      : await lookAtPodNetwork(configDirectory, view, { word, places, turns }, request, assets);
+  const attached = await attachmentsOf(networks, texts, hostRoot, view, turns);
+  for (const target of targets) await turns.pause().then(() => notes.findings.push(...crowdOf(target)));
   throwIfInterrupted(signal);
-  const attached = await attachmentsOf(networks, places, view, unseen);
+  const { assets: held, backups, unfinished } = assets;
   return {
-    ...assets,
+    assets: held,
+    backups,
+    unfinished,
     ...network,
     rules: rulesOf(word, hostRoot),
     word,
     attachments: attached.attachments,
     configDirectory: configDirectory?.shown,
-    unseen,
+    unseen: [...notes.unseen, ...network.unseen, ...assets.unseen, ...attached.unseen].slice(0, MOST_NOTES),
     findings: worstFirst(
       [
-        ...findings,
+        ...notes.findings,
         ...network.findings,
         ...assets.findings,
         ...attached.findings,
@@ -135,12 +141,36 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
   };
 }
 
-interface PodNetwork extends Pick<NodeStatus, "findings" | "choices" | "files" | "plugins"> {
-  /** Those that pods get, and those that these delegate to. */
-  networks: Network[];
+/** More entries than these no directory of a node needs. */
+const MOST_ENTRIES = 2000;
+
+/** Runtimes and plugins read such a directory again and again. */
+function crowdOf({ path, shown }: TargetDirectory): Finding[] {
+  let count = 0;
+  try {
+    for (const _ of entriesIn(path)) if (++count > MOST_ENTRIES) return [crowded(shown)];
+  } catch {
+    // What keeps it from being looked into is told elsewhere.
+  }
+  return [];
 }
 
-const NOTHING: PodNetwork = { findings: [], choices: undefined, files: [], plugins: [], networks: [] };
+interface PodNetwork extends Pick<NodeStatus, "findings" | "choices" | "files" | "plugins" | "unseen"> {
+  /** Those that pods get, and those that these delegate to. */
+  networks: Network[];
+  /** The texts of all configurations. */
+  texts: string[];
+}
+
+const NOTHING: PodNetwork = {
+  findings: [],
+  choices: undefined,
+  files: [],
+  plugins: [],
+  unseen: [],
+  networks: [],
+  texts: [],
+};
 
 /** Where runtimes have other directories, too, and all that they need is in these, this one need not be there. */
 function withoutPlugins(
@@ -203,15 +233,17 @@ async function ask(socket: string, findings: Finding[], signal: AbortSignal): Pr
 async function lookAtPodNetwork(
   directory: TargetDirectory,
   view: NodeView,
-  word: RuntimeStatus | undefined,
-  places: FoundPlaces,
+  { word, places, turns }: { word: RuntimeStatus | undefined; places: FoundPlaces; turns: Turns },
   { criSocket = "" }: StatusRequest,
   { assets }: Assets,
 ): Promise<PodNetwork> {
-  const { path, shown } = directory;
-  refuseUnreadable(path);
+  const { shown } = directory;
+  const notes: Notes = { findings: [], unseen: [] };
   const links = linksOf(directory, places.hostRoot);
-  const listing = readDirectoryListing(path, links.texts);
+  const listing = listingOf(directory, links, notes);
+  if (listing === undefined) return { ...NOTHING, ...notes };
+  const denied = deniedFiles(listing, shown);
+  notes.unseen.push(...denied.values());
   const choices = await choose(listing, view, word);
   const rules = rulesOf(word, places.hostRoot);
   const [rule = "containerd"] = rules;
@@ -219,49 +251,55 @@ async function lookAtPodNetwork(
   const networks = [...chosen, ...networksBehind(chosen, listing)];
   const plugins = await askPlugins(networks, view);
   const isOther = isForeign(directory, places.hostRoot, word?.configDir === undefined ? undefined : [word.configDir]);
-  const configured = [...configFiles(listing), ...dropInsOf(listing)];
+  const configured = [...configFiles(listing), ...dropInsOf(listing)].slice(0, MOST_ENTRIES);
   const missing = new Set(assets.filter(({ state }) => state === "missing").map(({ name }) => name));
   const isMissed = (name: string): boolean => missing.has(name) || comesFirst(name, choices, rules);
-  return {
-    findings: [
-      ...(word === undefined ? [] : lookAtWord(word, choices, { rule, isOther, shown, socket: criSocket })),
-      ...(await lookAtNetwork(listing, { choices, rules, plugins, shown }, view)).map((one) =>
-        doubted(one, links, shown),
-      ),
-      ...kubeconfigFindings(networks, view),
-      ...lookAtNames(listing, directory, isMissed),
-      ...lookAtModes(configured, directory),
-    ],
-    choices,
-    files: filesOf(choices),
-    plugins,
-    networks,
-  };
+  const found = await lookAtNetwork(listing, { choices, rules, plugins, shown }, view);
+  notes.findings.push(
+    ...(word === undefined ? [] : lookAtWord(word, choices, { rule, isOther, shown, socket: criSocket })),
+    ...found.flatMap((one) => unlessDenied(one, denied, shown)).map((one) => doubted(one, links, shown)),
+    ...(await turns.all(lookAtNames(listing, directory, isMissed))),
+    ...(await turns.all(lookAtModes(configured, directory, places.hostRoot))),
+  );
+  await lookAtKubeconfigs(networks, view, notes, turns);
+  const texts = Array.from(listing.entries.values(), (entry) => (entry.type === "file" ? entry.text : ""));
+  return { ...notes, choices, files: filesOf(choices), plugins, networks, texts: texts.filter((text) => text !== "") };
 }
 
-/** Whoever may not read a file must not call it broken. @throws Failure */
-function refuseUnreadable(directory: string): void {
-  const entries = fs.existsSync(directory) ? entriesOf(directory) : [];
-  for (const { name } of entries.filter(mayBeRead)) {
-    try {
-      fs.accessSync(join(directory, name), fs.constants.R_OK);
-    } catch (error) {
-      if (isSystemError(error, "EACCES", "EPERM")) throw systemFailure(join(directory, name), "cannot be read", error);
-    }
-  }
-}
-
-/** Directories may have plugins that are dropped in. */
-function mayBeRead(entry: fs.Dirent): boolean {
-  return isConfigName(entry.name) || (entry.isDirectory() && !entry.name.startsWith("."));
-}
-
-function entriesOf(directory: string): fs.Dirent[] {
+/** Undefined: the directory cannot be read. */
+function listingOf(
+  { path, shown }: TargetDirectory,
+  links: ReturnType<typeof linksOf>,
+  notes: Notes,
+): DirectoryListing | undefined {
   try {
-    return fs.readdirSync(directory, { withFileTypes: true });
+    return withoutNowhere(readDirectoryListing(path, links.texts), links);
   } catch (error) {
-    throw systemFailure(directory, "cannot be looked into", error);
+    note(error, shown, notes, (message) => ({ code: "directory-unusable", severity: "error", path: shown, message }));
+    return undefined;
   }
+}
+
+/** The files that this user may not read, or that need one, and a sentence about each. */
+function deniedFiles(listing: DirectoryListing, shown: string): Map<string, string> {
+  const denied = new Map<string, string>();
+  for (const file of configFiles(listing)) {
+    const loaded = loadFile(file, listing);
+    const { message = "" } = "objection" in loaded ? loaded.objection : {};
+    if (!/(?:permission denied|operation not permitted)$/u.test(message)) continue;
+    const path = join(shown, file);
+    denied.set(path, `${path}: ${message}; run as root to see what it configures`);
+  }
+  return denied;
+}
+
+/** What is not known is not wrong: whoever may not read a file must not call it broken, nor the node without network. */
+function unlessDenied(finding: Finding, denied: ReadonlyMap<string, string>, shown: string): Finding[] {
+  if (denied.size === 0) return [finding];
+  if (denied.has(finding.path) && finding.code.startsWith("config-")) return [];
+  if (finding.path !== shown) return [finding];
+  const message = "has configurations that this user may not read: which network pods get cannot be told";
+  return [{ code: "network-unseen", severity: "warning", path: shown, message, hint: "run cni-node status as root" }];
 }
 
 function dropInsOf({ dropIns }: DirectoryListing): string[] {
@@ -272,13 +310,28 @@ function dropInsOf({ dropIns }: DirectoryListing): string[] {
   );
 }
 
-function kubeconfigFindings(networks: readonly Network[], view: NodeView): Finding[] {
+/** A node has one for each plugin that asks the API. */
+const MOST_KUBECONFIGS = 100;
+
+async function lookAtKubeconfigs(
+  networks: readonly Network[],
+  view: NodeView,
+  { findings, unseen }: Notes,
+  turns: Turns,
+): Promise<void> {
   const seen = (path: string): string | undefined => (path.startsWith("/") ? view.fileAt(path) : undefined);
   const paths = new Set(networks.flatMap(({ list }) => list.plugins.flatMap(kubeconfigsOf)));
-  return [...paths].flatMap((path) => {
+  if (paths.size > MOST_KUBECONFIGS) unseen.push(`kubeconfigs: all but the first ${MOST_KUBECONFIGS} of ${paths.size}`);
+  for (const path of [...paths].slice(0, MOST_KUBECONFIGS)) {
+    await turns.pause();
     const here = seen(path);
-    return here === undefined ? [] : lookAtKubeconfig(here, path, seen, Date.now());
-  });
+    const found = here === undefined ? undefined : lookAtKubeconfig(here, path, seen, Date.now());
+    findings.push(...(found?.findings ?? []));
+    unseen.push(
+      ...(found?.unseen ?? []),
+      ...(view.hasFile(path) === undefined ? [`${path}: whether it is there`] : []),
+    );
+  }
 }
 
 /** By the digest of the binary. What is installed need not come from this image, so that a catalogue is not needed. */
@@ -293,27 +346,23 @@ function versionsOf(source: string): Map<string, string> {
 
 async function attachmentsOf(
   networks: readonly Network[],
-  places: FoundPlaces,
+  texts: readonly string[],
+  hostRoot: string,
   view: NodeView,
-  unseen: string[],
-): Promise<{ attachments: AttachmentStatus[]; findings: Finding[] }> {
-  const { hostRoot, configs } = places;
-  const texts = configs === undefined ? undefined : configsAfter(configs.path, new Map(), new Set());
-  const { living, gone, directories } = lookAtAttachments(texts, hostRoot);
-  if (directories.length === 0 && hostRoot !== "/") {
-    unseen.push(`${join(hostRoot, "var/lib/cni")}: the containers that were attached cannot be seen there`);
-  }
-  const plugins = [...new Set([...living, ...gone].flatMap((one) => one.plugins))].toSorted();
-  const attachments = plugins.map((plugin) => ({
-    plugin,
-    living: containersOf(living, plugin),
-    gone: containersOf(gone, plugin),
-  }));
-  const findings: Finding[] = [];
+  turns: Turns,
+): Promise<Notes & { attachments: AttachmentStatus[] }> {
+  const notes: Notes = { findings: [], unseen: [] };
+  const found = await turns.all(lookAtAttachments(texts, hostRoot));
+  noteAttachments(found, hostRoot, notes);
+  const [living, gone] = [containersByPlugin(found.living), containersByPlugin(found.gone)];
+  const plugins = [...new Set([...living.keys(), ...gone.keys()])].toSorted().slice(0, MOST_NOTES);
+  const attachments = plugins.map((plugin) => {
+    return { plugin, living: living.get(plugin)?.size ?? 0, gone: gone.get(plugin)?.size ?? 0 };
+  });
   for (const { plugin, living: count } of attachments) {
     if (count === 0 || plugin.includes("/") || !("missing" in (await view.plugin(plugin)))) continue;
     const who = count === 1 ? "a container that was attached" : `${count} containers that were attached`;
-    findings.push({
+    notes.findings.push({
       code: "attachment-plugin-missing",
       severity: "warning",
       path: plugin,
@@ -321,18 +370,68 @@ async function attachmentsOf(
       hint: `install it until these pods are gone${isVisible(plugin) ? `: cni-node install --plugins=${shellWord(plugin)}` : ""}`,
     });
   }
-  const remaining = new Set(living.map(({ containerId }) => containerId));
-  const goneIds = new Set(gone.map(({ containerId }) => containerId)).difference(remaining);
-  findings.push(...lookAtAddresses(networks, goneIds, hostRoot));
-  return { attachments, findings };
+  const remaining = new Set(found.living.map(({ containerId }) => containerId));
+  const containers = {
+    living: remaining,
+    gone: new Set(found.gone.map(({ containerId }) => containerId)).difference(remaining),
+    ours: new Set(found.gone.filter(({ isOurs }) => isOurs).map(({ containerId }) => containerId)),
+    areAll: found.directories.length > 0 && found.unseen.length + found.crowded.length === 0,
+  };
+  await turns.all(lookAtAddresses(networks, containers, hostRoot, notes));
+  return { ...notes, attachments };
 }
 
-function containersOf(attachments: readonly { containerId: string; plugins: string[] }[], plugin: string): number {
-  return new Set(attachments.filter(({ plugins }) => plugins.includes(plugin)).map((one) => one.containerId)).size;
+function noteAttachments(
+  { directories, damaged, crowded: full, unseen }: Attachments,
+  hostRoot: string,
+  notes: Notes,
+): void {
+  if (directories.length === 0 && hostRoot !== "/") {
+    notes.unseen.push(`${join(hostRoot, "var/lib/cni")}: the containers that were attached cannot be seen there`);
+  }
+  notes.findings.push(...full.map(crowded));
+  for (const { path, error } of unseen) {
+    note(error, path, notes, (message) => ({ code: "attachments-unreadable", severity: "error", path, message }));
+  }
+  for (const { path, problem } of damaged.slice(0, MOST_NOTES)) {
+    notes.findings.push({
+      code: "attachment-damaged",
+      severity: "warning",
+      path,
+      message: `${problem}: whoever attached the container cannot delete it by this, and its addresses may stay taken`,
+      hint: `see whether its container is gone, and then remove it: rm ${shellWord(path)}`,
+    });
+  }
+}
+
+function containersByPlugin(attachments: readonly Attachment[]): Map<string, Set<string>> {
+  const found = new Map<string, Set<string>>();
+  for (const { containerId, plugins } of attachments) {
+    for (const plugin of plugins) {
+      const containers = found.get(plugin);
+      if (containers === undefined) found.set(plugin, new Set([containerId]));
+      else containers.add(containerId);
+    }
+  }
+  return found;
 }
 
 /** The cure is one that works when it is followed to the letter: from this image, into the directory that was looked at. */
-function curedHere(
+function curedHere(finding: Finding, directory: TargetDirectory | undefined, request: StatusRequest): Finding {
+  return inContainer(curedFromHere(finding, directory, request), request);
+}
+
+/** The same command as people in a container run it. */
+function inContainer(finding: Finding, { directories }: StatusRequest): Finding {
+  const [command] = /cni-node (?:install|network gc) [^;]*$/u.exec(finding.hint ?? "") ?? [];
+  if (command === undefined || directories.plugin.hostRoot === "/") return finding;
+  const words = command.startsWith("cni-node network")
+    ? "--privileged --pid=host -v /var/lib/cni:/host/var/lib/cni"
+    : "-v /:/host";
+  return { ...finding, hint: `${finding.hint ?? ""} (docker run --rm ${words} ${command})` };
+}
+
+function curedFromHere(
   finding: Finding,
   directory: TargetDirectory | undefined,
   { pluginSource, directories }: StatusRequest,
@@ -354,6 +453,11 @@ function curedHere(
 }
 
 function worstFirst(findings: readonly Finding[]): Finding[] {
-  const { error = [], warning = [], note = [] } = Object.groupBy(findings, ({ severity }) => severity);
-  return [...error, ...warning, ...note];
+  const { error = [], warning = [], note: notes = [] } = Object.groupBy(findings, ({ severity }) => severity);
+  const all = [...error, ...warning, ...notes];
+  const rest = all.length - MOST_NOTES;
+  if (rest <= 0) return all;
+  const message = `has ${rest} more findings than are told here`;
+  const hint = "cure those that are told, and look again";
+  return [...all.slice(0, MOST_NOTES), { code: "more-findings", severity: "warning", path: "the node", message, hint }];
 }

@@ -1,6 +1,6 @@
 /** What was found on a node, for somebody who has never seen it and is in a hurry: the worst first. Pure. */
 import { isWrong, type Finding } from "../finding.ts";
-import { visible, visibleLines } from "../system/text.ts";
+import { shorten, visible, visibleLines } from "../system/text.ts";
 import type { Network } from "../cni/listing.ts";
 import type { Selection } from "../cni/selection.ts";
 import type { FileStatus, PluginStatus, Rule } from "./network.ts";
@@ -26,13 +26,17 @@ export function formatStatus(status: NodeStatus): string {
 }
 
 function section(title: string, lines: readonly string[]): string {
-  return lines.length === 0 ? "" : `${visible(title)}\n${lines.map((line) => `  ${visible(line)}\n`).join("")}`;
+  return lines.length === 0
+    ? ""
+    : `${visible(title)}\n${lines.map((line) => `  ${visible(shorten(line))}\n`).join("")}`;
 }
 
 /** Rows of cells, aligned. */
 function table(rows: readonly (readonly string[])[]): string[] {
-  const cells = rows.map((row) => row.map(visible));
-  const widths = (cells[0] ?? []).map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
+  const cells = rows.map((row) => row.map((cell) => visible(shorten(cell))));
+  const widths = (cells[0] ?? []).map((_, column) =>
+    cells.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 0),
+  );
   return cells.map((row) =>
     row
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))
@@ -53,10 +57,10 @@ function formatFindings(findings: readonly Finding[]): string {
   const blocks = [...alike.values()].map((group) => {
     const [{ severity, code, message, hint }] = group as [Finding];
     const paths = group
-      .map(({ path }, index) => (index === 0 ? visible(path) : `         ${visible(path)}`))
+      .map(({ path }, index) => `${index === 0 ? "" : "         "}${visible(shorten(path))}`)
       .join("\n");
-    const cure = hint === undefined ? "" : `         → ${inside(hint)}\n`;
-    return `${severity.padEnd(7)}  ${paths}\n         ${inside(message)} [${code}]\n${cure}`;
+    const cure = hint === undefined ? "" : `         → ${inside(shorten(hint))}\n`;
+    return `${severity.padEnd(7)}  ${paths}\n         ${inside(shorten(message))} [${code}]\n${cure}`;
   });
   return `${counts.join(", ")}\n\n${blocks.join("\n")}`;
 }
@@ -98,8 +102,8 @@ function formatWord({ word }: NodeStatus): string[] {
   return [`${word.name} ${word.version} itself says: ${state}${told}`];
 }
 
-function pluginRow({ name, state, cniVersions, reason }: PluginStatus): string[] {
-  return [name, state, cniVersions === undefined ? (reason ?? "") : `CNI ${rangeOf(cniVersions)}`];
+function pluginRow({ name, state, directory = "", cniVersions, reason }: PluginStatus): string[] {
+  return [name, state, directory, cniVersions === undefined ? (reason ?? "") : `CNI ${rangeOf(cniVersions)}`];
 }
 
 function rangeOf(versions: readonly string[]): string {

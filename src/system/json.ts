@@ -45,3 +45,17 @@ export function isDeeperThan(value: unknown, levels: number): boolean {
   }
   return false;
 }
+/**
+ * About how many values a JSON or YAML text has, at least: each takes many times its own characters in memory, so that
+ * what may come from anybody is counted before it is parsed.
+ */
+export function countValues(text: string): number {
+  let count = 1;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === COMMA || code === BRACKET || code === BRACE || code === LINE_FEED) count++;
+  }
+  return count;
+}
+
+const [COMMA, BRACKET, BRACE, LINE_FEED] = [0x2c, 0x5b, 0x7b, 0x0a];

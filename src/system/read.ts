@@ -15,7 +15,7 @@ export const SIZE_LIMITS = {
   /** A Kubernetes manifest. */
   manifest: 16 * MIB,
   /** cni-node's own record of a directory. */
-  record: 8 * MIB,
+  record: 4 * MIB,
   /** A kubeconfig, a token, a certificate. */
   credentials: MIB,
   /** What container runtimes, CNI plugins and the CNI cache keep of one container. */

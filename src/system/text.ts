@@ -28,6 +28,11 @@ function escaped(character: string): string {
   return code > 0xffff ? `\\u{${code.toString(16)}}` : `\\u${code.toString(16).padStart(4, "0")}`;
 }
 
+/** A text of which nobody reads more than the beginning. */
+export function shorten(text: string, most = 1000): string {
+  return text.length <= most ? text : `${text.slice(0, most)}… (${text.length} characters)`;
+}
+
 /** A word of a command that people paste into a shell: quoted where it must be. */
 export function shellWord(text: string): string {
   if (/^[A-Za-z0-9_@%+=:,./-]+$/u.test(text)) return text;

@@ -1,0 +1,56 @@
+/** What a look brings to light beside what was looked for. */
+import { Failure, isSystemError, reasonOf } from "../errors.ts";
+import type { Finding } from "../finding.ts";
+
+/** What was found, and what could not be looked at. */
+export interface Notes {
+  findings: Finding[];
+  /** A sentence each. */
+  unseen: string[];
+}
+
+/** Nobody reads more. */
+export const MOST_NOTES = 500;
+
+/** Is it that this user may not? */
+function isDenied(error: unknown): boolean {
+  if (error instanceof Failure) return error.code === "system-eacces" || error.code === "system-eperm";
+  return isSystemError(error, "EACCES", "EPERM");
+}
+
+/** What failed, without the subject: the rest of a sentence that begins with it. */
+export function problemOf(error: unknown): string {
+  if (!(error instanceof Failure)) return `cannot be read: ${reasonOf(error)}`;
+  return error.problem;
+}
+
+/**
+ * Notes that something could not be looked at: what this user may not do is nothing that is wrong with the node.
+ *
+ * @param finding what it is otherwise. @throws what is no error of the system and no Failure.
+ */
+export function note(
+  error: unknown,
+  path: string,
+  { findings, unseen }: Notes,
+  finding: (problem: string) => Finding,
+): void {
+  const isKnown = error instanceof Failure || (error as NodeJS.ErrnoException).errno !== undefined;
+  if (!isKnown) throw error;
+  if (!isDenied(error)) {
+    if (findings.length < MOST_NOTES) findings.push(finding(problemOf(error)));
+  } else if (unseen.length < MOST_NOTES) {
+    unseen.push(`${path}: ${problemOf(error)}; run as root to see it`);
+  }
+}
+
+/** A directory with more entries than are looked at. */
+export function crowded(path: string): Finding {
+  return {
+    code: "directory-crowded",
+    severity: "warning",
+    path,
+    message: "has more entries than any node needs: only the first were looked at",
+    hint: "see who fills it, and remove what nobody needs",
+  };
+}

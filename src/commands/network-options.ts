@@ -221,7 +221,7 @@ function parseCapabilityArgs(option: string | undefined, variable: string): Reco
   throw usage(
     subject,
     "is no JSON object",
-    'an object by capability: {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}',
+    'an object by capability: {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}',
   );
 }
 

@@ -197,7 +197,10 @@ describe("network add", { skip }, () => {
     fs.chmodSync(join(host.plugins.bin, "second"), 0o644);
     const { exitCode, stderr } = await host.run("add", "net", "a");
     assert.equal(exitCode, 1);
-    assert.match(stderr, /second: ADD failed: \S+ cannot be run: permission denied\n {2}hint: is it a plugin/u);
+    assert.match(
+      stderr,
+      /second: ADD failed: \S+ cannot be run: permission denied\n {2}hint: make it executable: chmod 755 \S+\/second; /u,
+    );
     assert.deepEqual(host.plugins.takeNames(), ["first ADD", "first DEL"]);
     host.plugins.fails("first", "DEL", { code: 5, msg: "disk" });
     assert.equal((await host.run("add", "net", "a")).exitCode, 4);

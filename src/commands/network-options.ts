@@ -62,7 +62,7 @@ function mountedCache(hostRoot: string, place: Place | undefined): string | unde
 }
 
 /** @throws Failure `host-unreachable`. */
-export function findHost(texts: OptionTexts): Place {
+function findHost(texts: OptionTexts): Place {
   return findPlace(textOf(texts, "host-root"), texts["host-root"] !== undefined);
 }
 
@@ -223,7 +223,7 @@ function parseCapabilityArgs(option: string | undefined, variable: string): Reco
   throw usage(
     subject,
     "is no JSON object",
-    'an object by capability: {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}',
+    'an object by capability: {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}',
   );
 }
 

@@ -1,4 +1,5 @@
 /** network status, version, list and show: they look, and change nothing. */
+import * as fs from "node:fs";
 import { setImmediate } from "node:timers/promises";
 
 import type { CachedAttachment } from "../cni/cache.ts";
@@ -20,7 +21,6 @@ import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import {
   describeProblem,
-  findHost,
   findHostIfSeen,
   networkOf,
   operatorOf,
@@ -118,13 +118,17 @@ function listConfigured(texts: OptionTexts, world: World): Ending {
     const rows = networks.map(({ file, name = "-", cniVersion = "-", plugins = [], problem }) => {
       return [name, cniVersion, file, problem ?? plugins.join(", ")];
     });
-    world.stdout(rows.length === 0 ? `${configDir} has no network\n` : formatRows(rows));
+    const none = fs.existsSync(configDir)
+      ? "has no network"
+      : "is not there: mount it, or name another with --config-dir";
+    world.stdout(rows.length === 0 ? `${configDir} ${none}\n` : formatRows(rows));
   }
   return { exitCode: 0 };
 }
 
 async function listAttached(texts: OptionTexts, world: World): Promise<Ending> {
-  const place = findHost(texts);
+  // No plugin is called: what is mounted of the host will do.
+  const place = findHostIfSeen(texts);
   const { cacheDir } = placesOf(texts, world.env, place);
   const problems: Failure[] = [];
   const there = lookForNamespaces();
@@ -141,7 +145,7 @@ async function listAttached(texts: OptionTexts, world: World): Promise<Ending> {
     // Signals are heard of in between only.
     await setImmediate();
     throwIfInterrupted(world.signal);
-    attachments.push({ ...row, presence: await presenceOf(one, place, () => there) });
+    attachments.push({ ...row, presence: place === undefined ? "unknown" : await presenceOf(one, place, () => there) });
   }
   if (texts.output === "json") {
     printJson(world, {
@@ -156,7 +160,10 @@ async function listAttached(texts: OptionTexts, world: World): Promise<Ending> {
     const rows = attachments.map(({ network, containerId, ifName, addresses, addedBy, target = "", presence }) => {
       return [network, ifName, presence, addresses.join(" ") || "-", addedBy, containerId, target];
     });
-    world.stdout(rows.length === 0 ? `${cacheDir} has no attachment\n` : formatRows(rows));
+    const none = fs.existsSync(cacheDir)
+      ? "has no attachment"
+      : "is not there: nothing has been attached, or it is not mounted";
+    world.stdout(rows.length === 0 ? `${cacheDir} ${none}\n` : formatRows(rows));
   }
   return { exitCode: 0 };
 }

@@ -1,10 +1,11 @@
 /** network add, check and del. */
 import { setImmediate } from "node:timers/promises";
 
-import { upgradeResult, type AnyResult } from "../cni/result.ts";
+import { upgradeResult, type AnyResult, type Route } from "../cni/result.ts";
 import { Failure, reasonOf } from "../errors.ts";
 import { attach, checkAttached, detach, recallTarget, type Done, type Wanted } from "../network/attach.ts";
 import type { Operator } from "../network/operator.ts";
+import { undeclaredOf } from "../network/precheck.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
 import { deleteNamed, makeNamed } from "../network/namespace.ts";
 import { attachmentsOf, remembered } from "../network/remembered.ts";
@@ -21,6 +22,13 @@ export async function runAdd(texts: OptionTexts, world: World, operands: readonl
   const target = resolveTarget(words.target ?? "", operator.place, operator.cacheDir);
   const wanted = wantedOf(texts, world.env, target);
   const network = await networkOf(words, texts, operator.configDir, world);
+  const { undeclared, declared } = undeclaredOf(network, wanted.capabilityArgs);
+  if (undeclared.length > 0) {
+    const there = declared.length === 0 ? "it has none" : `it has ${declared.join(", ")}`;
+    world.stderr(
+      `cni-node: warning: --capability-args: no plugin of network ${network.name} declares the capability ${undeclared.join(", ")}: ${there}\n`,
+    );
+  }
   if (isSet(texts, "new")) await makeNamed(requireName(target, "--new"), operator.place);
   let done: Awaited<ReturnType<typeof attach>>;
   try {
@@ -54,7 +62,8 @@ export async function runCheck(texts: OptionTexts, world: World, operands: reado
 export async function runDel(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
   const { network, wanted, operator } = await knownOf(texts, world, operands);
   const name = isSet(texts, "delete-netns") ? requireName(wanted.target, "--delete-netns") : undefined;
-  const { wasThere, ...done } = await detach(network, wanted, operator);
+  const { wasThere, left, ...done } = await detach(network, wanted, operator);
+  for (const what of left) world.stderr(`cni-node: warning: the network namespace is gone: ${what}\n`);
   if (name !== undefined) await deleteNamed(name, operator.place);
   const outcome = wasThere ? "deleted" : "absent";
   if (texts.output === "json") printDone(world, "network del", done, { outcome });
@@ -131,19 +140,29 @@ function describe({ network, target, ifName }: Done): Record<string, string> {
 function formatResult(result: AnyResult): string {
   const { interfaces = [], ips = [], routes = [], dns = {} } = upgradeResult(result);
   const rows: [string, string][] = [
-    ...interfaces.map(({ name, mac, sandbox }): [string, string] => {
+    ...interfaces.map(({ name, mac, mtu, sandbox }): [string, string] => {
+      const size = mtu === undefined ? [] : `mtu ${mtu}`;
       return [
         "interface",
-        [name, mac ?? [], sandbox === undefined ? "on the host" : "in the container"].flat().join(" "),
+        [name, mac ?? [], size, sandbox === undefined ? "on the host" : "in the container"].flat().join(" "),
       ];
     }),
     ...ips.map(({ address, gateway }): [string, string] => {
       return ["address", gateway === undefined ? address : `${address} gateway ${gateway}`];
     }),
-    ...routes.map(({ dst, gw }): [string, string] => ["route", gw === undefined ? dst : `${dst} by ${gw}`]),
-    ...(dns.nameservers ?? []).map((server): [string, string] => ["nameserver", server]),
+    ...routes.map((route): [string, string] => ["route", formatRoute(route)]),
+    ...(["nameservers", "search", "options"] as const).flatMap((key) => {
+      return (dns[key] ?? []).map((text): [string, string] => [key.replace(/s$/u, ""), text]);
+    }),
+    ...(dns.domain === undefined ? [] : [["domain", dns.domain] as [string, string]]),
   ];
   return formatRows(rows.map(([name, text]) => [`  ${name.padEnd(10)}`, text]));
+}
+
+function formatRoute({ dst, gw, table, mtu, advmss, priority, scope }: Route): string {
+  const more = Object.entries({ table, priority, mtu, advmss, scope });
+  const said = more.flatMap(([key, value]) => (value === undefined ? [] : [`${key} ${value}`]));
+  return [gw === undefined ? dst : `${dst} by ${gw}`, ...said].join(" ");
 }
 
 /** A signal that came too late to stop it ends the process all the same. */

@@ -102,25 +102,40 @@ export async function checkAttached(
  * Deletes an attachment; one that is gone already is no error. The plugins are not told a network namespace that is
  * another than the one that it was added to.
  *
- * @returns `wasThere` is false when nothing of it was remembered; the plugins have been called all the same.
+ * @returns `wasThere` is false when nothing of it was remembered; the plugins have been called all the same. `left` is
+ * what plugins are known to leave without a namespace.
  * @throws Failure, Interrupted.
  */
 export async function detach(
   network: NetworkList,
   wanted: Wanted,
   operator: Operator,
-): Promise<Done & { wasThere: boolean }> {
+): Promise<Done & { wasThere: boolean; left: string[] }> {
   const { signal } = operator;
   const target = attachedTarget(network.name, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
   const { ifName, conf, wasThere } = await confOf(network, { ...wanted, target }, operator);
   try {
     await del(network, conf);
-    return { network: network.name, target, ifName, wasThere };
+    return {
+      network: network.name,
+      target,
+      ifName,
+      wasThere,
+      left: wasThere && conf.netns === "" ? leftOf(network) : [],
+    };
   } catch (error) {
     if (signal.aborted) throw new Interrupted(interruptionOf(signal), " while it was being deleted: delete it again");
     throw asFailure(error, network.name, `container ${target.containerId} cannot be deleted`);
   }
+}
+
+/** What the reference plugins find by what is in the namespace, and leave where that is gone. */
+function leftOf({ plugins }: NetworkList): string[] {
+  return plugins.flatMap(({ type, ipMasq }) => {
+    if (type === "host-device") return ["host-device does not release the address"];
+    return ipMasq === true ? [`${type} leaves its masquerading rules`] : [];
+  });
 }
 
 /**

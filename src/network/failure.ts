@@ -82,8 +82,20 @@ function said(text: string): string {
 export function leftBehind(error: CniError): CniError[] {
   const { incompatibleVersion } = ERROR_CODES;
   return error.cleanup.filter(
-    (one) => (error.code !== incompatibleVersion || one.code !== incompatibleVersion) && !isUnstarted(error, one),
+    (one) =>
+      (error.code !== incompatibleVersion || one.code !== incompatibleVersion) &&
+      !isUnstarted(error, one) &&
+      !isSameRefusal(error, one),
   );
+}
+
+/** What libcni's `LoadArgs` says of a key in CNI_ARGS that a plugin does not know, before the plugin does anything. */
+const UNKNOWN_ARGS = /\bunknown args \[/u;
+
+/** It refused the arguments of ADD, and those of DEL are the same. */
+function isSameRefusal(error: CniError, cleanup: CniError): boolean {
+  if (!(error instanceof PluginError && cleanup instanceof PluginError)) return false;
+  return UNKNOWN_ARGS.test(error.msg) && UNKNOWN_ARGS.test(cleanup.msg) && error.plugin === cleanup.plugin;
 }
 
 function isUnstarted(error: CniError, cleanup: CniError): boolean {
@@ -104,6 +116,9 @@ function hintOf(error: CniError): string {
       HINTS[error.code] ??
       "cni-node network show prints the configuration, cni-node network version finds the plugins"
     );
+  }
+  if (UNKNOWN_ARGS.test(error.msg)) {
+    return "the plugin does not know a key of --args: leave it out, or put IgnoreUnknown=1 before it (--args='IgnoreUnknown=1;KEY=VALUE')";
   }
   if (error.reason === "timeout") return "--plugin-timeout gives plugins more time; --trace shows what they were given";
   const exhausted = ["EMFILE", "ENFILE", "ENOMEM"].includes(error.systemCode ?? "");

@@ -71,6 +71,8 @@ export interface Interior {
   addresses: string[];
   /** By the version of IP, the interface of the default route. */
   defaultRoutes: Partial<Record<"4" | "6", string | undefined>>;
+  /** Its metric: of two, that with the smaller one is used. */
+  defaultMetrics: Partial<Record<"4" | "6", number>>;
 }
 
 const TABLES = ["dev", "route", "fib_trie", "ipv6_route", "if_inet6"] as const;
@@ -120,6 +122,10 @@ function readTables(text: string): Interior {
     defaultRoutes: {
       ...(route4 === undefined ? {} : { 4: route4[0] }),
       ...(route6 === undefined ? {} : { 6: route6.at(-1) }),
+    },
+    defaultMetrics: {
+      ...(route4 === undefined ? {} : { 4: Number(route4[6]) }),
+      ...(route6 === undefined ? {} : { 6: Number.parseInt(route6[5] ?? "", 16) }),
     },
   };
 }

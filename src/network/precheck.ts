@@ -51,7 +51,7 @@ export function refuseConflicts(intent: Intent): void {
 }
 
 function refuseSecondDefaultRoute({ network, target }: Intent): void {
-  const taken = defaultRoutesOf(network).find((version) => target.defaultRoutes[version] !== undefined);
+  const taken = defaultRoutesOf(network, target).find((version) => target.defaultRoutes[version] !== undefined);
   if (taken === undefined) return;
   throw new Failure({
     code: "default-route-taken",
@@ -61,19 +61,24 @@ function refuseSecondDefaultRoute({ network, target }: Intent): void {
   });
 }
 
-/** The versions of IP that a network's configuration brings a default route for. */
-function defaultRoutesOf({ plugins }: NetworkList): ("4" | "6")[] {
-  const found = plugins.flatMap((plugin) => [plugin, plugin["delegate"]].flatMap(defaultRoutesOfPlugin));
-  return [...new Set(found)];
+/** The versions of IP that a network's configuration brings a default route for, in the place of the present one. */
+function defaultRoutesOf({ plugins }: NetworkList, target: Interior): ("4" | "6")[] {
+  const parts = plugins.flatMap((plugin) => [plugin, plugin["delegate"]]);
+  return [...new Set(parts.flatMap((part) => defaultRoutesOfPlugin(part, target)))];
 }
 
-function defaultRoutesOfPlugin(plugin: unknown): ("4" | "6")[] {
+/** Of the main table (ip-route(8)). */
+const MAIN_TABLE = 254;
+
+function defaultRoutesOfPlugin(plugin: unknown, { defaultMetrics }: Interior): ("4" | "6")[] {
   if (!isObject(plugin)) return [];
   const { isDefaultGateway, ipam } = plugin as Partial<Record<string, unknown>>;
   const routes = isObject(ipam) && Array.isArray(ipam["routes"]) ? ipam["routes"].filter(isObject) : [];
-  const versions = routes.flatMap(({ dst }) => {
+  const versions = routes.flatMap(({ dst, table = MAIN_TABLE, priority = 0 }) => {
     const network = typeof dst === "string" ? parseCidr(dst) : undefined;
-    return network?.text.endsWith("/0") === true ? [network.version] : [];
+    if (network?.text.endsWith("/0") !== true || table !== MAIN_TABLE) return [];
+    // The present one is preferred to one with a worse metric.
+    return Number(priority) > (defaultMetrics[network.version] ?? Infinity) ? [] : [network.version];
   });
   return isDefaultGateway === true ? [...versionsOfIpam(ipam), ...versions] : versions;
 }
@@ -109,15 +114,26 @@ function refuseUsedAddress(address: string, { network, target, host, others }: I
 function requestedAddresses({ network, args, capabilityArgs }: Intent): string[] {
   const { ips } = capabilityArgs as { ips?: unknown };
   const byArgs = args.flatMap(([key, value]) => (key === "IP" ? value.split(",") : []));
-  const byCapability = Array.isArray(ips) ? ips.map(String) : [];
-  const texts = [...network.plugins.flatMap(staticAddresses), ...byArgs, ...byCapability];
+  const byCapability = textsOf(ips);
+  const own = network.plugins.flatMap((plugin) => staticAddresses(plugin, byCapability));
+  const texts = [...own, ...byArgs, ...byCapability];
   return texts.flatMap((text) => parseIp(text.trim().split("/")[0] ?? "")?.text ?? []);
 }
 
-function staticAddresses({ ipam }: PluginConfig): string[] {
+/** Those of the configuration count only where none are given by the capability or by `args.cni.ips`; static 1.9. */
+function staticAddresses({ ipam, capabilities, args }: PluginConfig, byCapability: readonly string[]): string[] {
   const { type, addresses } = (isObject(ipam) ? ipam : {}) as { type?: unknown; addresses?: unknown };
-  if (type !== "static" || !Array.isArray(addresses)) return [];
-  return addresses.filter(isObject).flatMap(({ address }) => (typeof address === "string" ? [address] : []));
+  if (type !== "static") return [];
+  if (byCapability.length > 0 && isObject(capabilities) && capabilities["ips"] === true) return [];
+  const { cni } = (isObject(args) ? args : {}) as { cni?: unknown };
+  const byConfig = textsOf(isObject(cni) ? cni["ips"] : undefined);
+  if (byConfig.length > 0) return byConfig;
+  const listed = Array.isArray(addresses) ? addresses.filter(isObject) : [];
+  return listed.flatMap(({ address }) => (typeof address === "string" ? [address] : []));
+}
+
+function textsOf(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((one) => typeof one === "string") : [];
 }
 
 /** The gateways of a result, each once. */
@@ -132,4 +148,16 @@ export function addressesOf(result: AnyResult | undefined): string[] {
 
 function ipsOf(result: AnyResult): IPConfig[] {
   return upgradeResult(result).ips ?? [];
+}
+
+/** The capabilities that are given, and that no plugin of the network declares: nobody is told them. */
+export function undeclaredOf(
+  { plugins }: NetworkList,
+  capabilityArgs: Readonly<Record<string, unknown>>,
+): { undeclared: string[]; declared: string[] } {
+  const declared = plugins.flatMap(({ capabilities }) => {
+    return isObject(capabilities) ? Object.keys(capabilities).filter((name) => capabilities[name] === true) : [];
+  });
+  const undeclared = Object.keys(capabilityArgs).filter((name) => !declared.includes(name));
+  return { undeclared, declared: [...new Set(declared)] };
 }

@@ -145,13 +145,17 @@ function ofPodman(text: string, id: string, place: Place): Target {
   return ofProcess(text, containerId, pidIn(pidOf(Number(readText(place, pidFile) ?? "")), containerId));
 }
 
+/** What the kernel says; empty where it does not. */
+function told(path: string): string {
+  return unlessExhausted(path, () => read(path, SIZE_LIMITS.proc)) ?? "";
+}
+
 /**
  * The process, if it is one of that container: what a runtime has written of one that was killed with it stays, and
  * another process gets the number. Its group names the container, or its parent was started for it.
  */
 function pidIn(pid: number | undefined, id: string): number | undefined {
   if (pid === undefined) return undefined;
-  const told = (path: string): string => unlessExhausted(path, () => read(path, SIZE_LIMITS.proc)) ?? "";
   // The 4th field; the second one is a name in brackets, which may have anything in it.
   const [, parent = ""] = told(`/proc/${pid}/stat`).split(") ").at(-1)?.split(" ") ?? [];
   const names = told(`/proc/${pid}/cgroup`).includes(id) || told(`/proc/${parent}/cmdline`).includes(id);

@@ -2,15 +2,16 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { spawn, type ChildProcess } from "node:child_process";
-import { constants } from "node:os";
+import { on } from "node:events";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { readRecord } from "../src/host/record.ts";
 import { cannotMount, childrenOf, Namespace } from "./helpers/namespace.ts";
-import { BUNDLE, conflist, contentsOf, endOf, TestNode, type Ran } from "./helpers/node.ts";
+import { BUNDLE, conflist, contentsOf, endOf, TestNode, withoutWaits, type Ran } from "./helpers/node.ts";
 import { differencesOf, problemsOf, snapshotOf } from "./helpers/state.ts";
 
 const PLUGINS = "--plugins=bridge,tuning";
@@ -195,30 +196,22 @@ for (const { who, words, by } of [
       const argv = [...words, process.execPath, BUNDLE, "install", ...LISTS, ...node.places];
       const child = spawn(argv[0] ?? "", argv.slice(1));
       const ended = endOf(child);
-      const pid = await handlesSignals(child);
-      await sleep(200);
-      process.kill(pid, "SIGTERM");
+      await saysThatItWaits(child);
+      process.kill(childrenOf(child.pid ?? 0)[0] ?? child.pid ?? 0, "SIGTERM");
       const { stdout, stderr, ...how } = await ended;
       assert.deepEqual({ stdout, ...how }, { stdout: "", ...by });
-      assert.equal(stderr, "cni-node: ended by SIGTERM before anything was changed\n");
+      assert.equal(withoutWaits(stderr), "cni-node: ended by SIGTERM before anything was changed\n");
       assertSame(snapshotOf(node.host), before);
       await frozen.end("SIGKILL");
     },
   );
 }
 
-/** Waits until the bundle, this process or the child of it, is ready for SIGTERM. Returns its process number. */
-async function handlesSignals({ pid = 0 }: ChildProcess): Promise<number> {
-  for (;;) {
-    const handling = [pid, ...childrenOf(pid)].find(isHandling);
-    if (handling !== undefined) return handling;
-    await sleep(5);
+/** It says so when it has waited for some seconds; until then a signal may come before it is handled. */
+async function saysThatItWaits(child: ChildProcess): Promise<void> {
+  for await (const [text] of on(child.stderr as Readable, "data") as AsyncIterable<[string]>) {
+    if (text.includes("waiting for another run")) return;
   }
-}
-
-function isHandling(pid: number): boolean {
-  const [, caught = "0"] = /^SigCgt:\t(\w+)$/mu.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
-  return (BigInt(`0x${caught}`) & (1n << BigInt(constants.signals.SIGTERM - 1))) !== 0n;
 }
 
 /** Three records, the third of which decides, four live files, two records. */

@@ -60,7 +60,7 @@ function mountedCache(hostRoot: string, place: Place | undefined): string | unde
 }
 
 /** @throws Failure `host-unreachable`. */
-export function findHost(texts: OptionTexts): Place {
+function findHost(texts: OptionTexts): Place {
   return findPlace(textOf(texts, "host-root"), texts["host-root"] !== undefined);
 }
 

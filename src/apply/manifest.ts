@@ -505,12 +505,12 @@ function resultOf(object: Checked | Refused): Pick<StepResult, "object" | "outco
     return { object: described, outcome: "created", reason: `not checked: ${object.reason}` };
   }
   const { outcome, live, result, warnings } = object;
-  const common = {
-    object: described,
-    outcome,
-    ...(warnings.length > 0 && { reason: `the server warns: ${warnings.join("; ")}` }),
-  };
-  return outcome === "unchanged" ? common : { ...common, texts: textsOf(live, result) };
+  const reasons = [
+    ...(result === undefined ? [UNTRIED] : []),
+    ...(warnings.length > 0 ? [`the server warns: ${warnings.join("; ")}`] : []),
+  ];
+  const common = { object: described, outcome, ...(reasons.length > 0 && { reason: reasons.join("; ") }) };
+  return outcome === "unchanged" || result === undefined ? common : { ...common, texts: textsOf(live, result) };
 }
 
 function textsOf(live: JsonObject | undefined, result: JsonObject): { before: string; after: string } {
@@ -523,6 +523,8 @@ function textsOf(live: JsonObject | undefined, result: JsonObject): { before: st
 function textOf(object: JsonObject): string {
   return `${stringifyJson(withoutServerFields(object), 2)}\n`;
 }
+
+const UNTRIED = "not tried: the fields of kubectl apply that are in the way become cni-node's first";
 
 /** The values of a Secret are shown to nobody, only that one differs. */
 function hideSecret(object: JsonObject, before: JsonObject | undefined): JsonObject {

@@ -47,8 +47,8 @@ export interface Checked {
   outcome: "created" | "configured" | "unchanged";
   /** As read; undefined: it is not there. */
   live: JsonObject | undefined;
-  /** As it would be. */
-  result: JsonObject;
+  /** As it would be; undefined: it could not be tried yet. */
+  result: JsonObject | undefined;
   /** What the server warns of. */
   warnings: string[];
   /** The role lacks `patch`: it can only be created. */
@@ -133,6 +133,10 @@ export class Cluster {
   }
 
   /** Does the API say that we have written this object, or of nobody that they have? */
+    if (live !== undefined && (await this.#isInTheWayOfItself(desired, resource, live, tried))) {
+      const { warnings } = tried;
+      return { desired, resource, path, outcome: "configured", live, result: undefined, warnings, createOnly: false };
+    }
   mayHaveWritten(live: JsonObject): boolean {
     return mayBeWrittenBy(live, this.#options.fieldManager);
   }
@@ -203,6 +207,22 @@ export class Cluster {
     live: JsonObject | undefined,
     denied: ApiResponse,
   ): Promise<Checked | Refused> {
+  /**
+   * Is the object refused only for what kubectl's client-side apply holds of it, such as the former type of a volume?
+   * That goes once its fields are ours, which cannot be tried. As a new object, what is wanted must be valid.
+   */
+  async #isInTheWayOfItself(
+    desired: DesiredObject,
+    resource: Resource,
+    live: JsonObject,
+    tried: ApiResponse,
+  ): Promise<boolean> {
+    if (tried.status !== 422 || clientSideManagers(live).length === 0) return false;
+    if (isUnchangeable(messageOf(tried.body) ?? "")) return false;
+    const asNew = await this.#create(desired, resource, true);
+    return isDenied(asNew, "create") || (asNew.status === 409 && conflictsOf(asNew.body).length === 0);
+  }
+
     const common = { desired, resource, path, live, warnings: [], createOnly: true };
     if (live !== undefined) {
       if (contains(live, desired.value)) {
@@ -370,7 +390,8 @@ export class Cluster {
     const isOurs =
       live === undefined
         ? managedFields.some(({ manager }) => manager === this.#options.fieldManager) && contains(now, desired.value)
-        : resourceVersion !== metadataOf(live).resourceVersion && (isSame(now, result) || isSame(now, live));
+        : resourceVersion !== metadataOf(live).resourceVersion &&
+          (isSame(now, live) || (result === undefined ? contains(now, desired.value) : isSame(now, result)));
     if (isOurs) await this.undo({ checked, after: now, isMarked: isShared });
   }
 
@@ -546,9 +567,16 @@ function hintFor({ kind, value, unquoted }: DesiredObject, reason: string): stri
   const exported = exportedFields(value);
   if (exported.length > 0)
     return `leave out ${exported.join(", ")}: the object was exported, and only the server sets them`;
-  if (/immutable|cannot change roleRef|may not change once set/u.test(reason)) {
+  if (isUnchangeable(reason)) {
     const interrupted = INTERRUPTIONS[kind];
     const warning = interrupted === undefined ? "" : ` (this interrupts: ${interrupted})`;
+/** Is a field refused because it differs from what is there? */
+function isUnchangeable(reason: string): boolean {
+  return /immutable|cannot change roleRef|may not change once set|updates to statefulset|pod updates may not/u.test(
+    reason,
+  );
+}
+
     return `such a field cannot be changed: uninstall the manifest, then install it${warning}`;
   }
   if (unquoted.length > 0 && /expected string|cannot unmarshal|[Ii]nvalid type|must be of type string/u.test(reason)) {

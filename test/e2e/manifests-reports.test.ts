@@ -165,7 +165,12 @@ suite("manifests as people have them", { skip: cannotStart }, () => {
         spec: { selector: { matchLabels: { app } }, template },
       });
     };
+    const set = (serviceName: string): string => {
+      const { spec, ...rest } = JSON.parse(selected("m12")) as { spec: object };
+      return JSON.stringify({ ...rest, kind: "StatefulSet", spec: { ...spec, serviceName } });
+    };
     for (const [make, interrupted] of [
+      [set, "all its pods are stopped"],
       [binding, "its subjects have no rights"],
       [selected, "its pods are stopped on every node"],
     ] as const) {

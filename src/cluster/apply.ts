@@ -112,6 +112,14 @@ export class Cluster {
     return { object: (resource.namespaced ? { ...rest, namespace } : rest) as Object, resource };
   }
 
+  /** An object that is not there, as people know it: with a namespace only if its kind has them, as far as can be told. */
+  async describeAbsent(absent: Identity): Promise<string> {
+    const { object, resource } = await this.locate(absent);
+    const { namespace, ...rest } = object;
+    const isGuessed = resource === undefined && namespace === this.#api.access.namespace;
+    return describeIdentity(isGuessed ? rest : object);
+  }
+
   /**
    * Reads an object and tries on the server what applying it would do. Writes nothing.
    *
@@ -125,6 +133,10 @@ export class Cluster {
     const live = await this.#readLasting(desired, resource, path);
     const tried = await this.#try(path, bodyOf(desired, resource), live);
     if (isDenied(tried, "patch")) return this.#checkWithoutPatch(desired, resource, path, live, tried);
+    if (live !== undefined && (await this.#isInTheWayOfItself(desired, resource, live, tried))) {
+      const { warnings } = tried;
+      return { desired, resource, path, outcome: "configured", live, result: undefined, warnings, createOnly: false };
+    }
     if (!isAccepted(tried)) return refused(desired, resource, tried);
     const result = withoutDropped(objectIn(tried, subjectOf(desired)), live, this.#options.fieldManager);
     const isEqual = live !== undefined && isSame(live, result) && !this.#mustBeSeen(live);
@@ -133,10 +145,6 @@ export class Cluster {
   }
 
   /** Does the API say that we have written this object, or of nobody that they have? */
-    if (live !== undefined && (await this.#isInTheWayOfItself(desired, resource, live, tried))) {
-      const { warnings } = tried;
-      return { desired, resource, path, outcome: "configured", live, result: undefined, warnings, createOnly: false };
-    }
   mayHaveWritten(live: JsonObject): boolean {
     return mayBeWrittenBy(live, this.#options.fieldManager);
   }
@@ -199,14 +207,6 @@ export class Cluster {
     return conflicts.length > 0 && isOurs ? this.#patch(path, body, { dryRun: true, force: true }) : tried;
   }
 
-  /** The ancestor's role: get, create and delete. What is there can only be compared. */
-  async #checkWithoutPatch(
-    desired: DesiredObject,
-    resource: Resource,
-    path: string,
-    live: JsonObject | undefined,
-    denied: ApiResponse,
-  ): Promise<Checked | Refused> {
   /**
    * Is the object refused only for what kubectl's client-side apply holds of it, such as the former type of a volume?
    * That goes once its fields are ours, which cannot be tried. As a new object, what is wanted must be valid.
@@ -223,6 +223,14 @@ export class Cluster {
     return isDenied(asNew, "create") || (asNew.status === 409 && conflictsOf(asNew.body).length === 0);
   }
 
+  /** The ancestor's role: get, create and delete. What is there can only be compared. */
+  async #checkWithoutPatch(
+    desired: DesiredObject,
+    resource: Resource,
+    path: string,
+    live: JsonObject | undefined,
+    denied: ApiResponse,
+  ): Promise<Checked | Refused> {
     const common = { desired, resource, path, live, warnings: [], createOnly: true };
     if (live !== undefined) {
       if (contains(live, desired.value)) {
@@ -562,6 +570,13 @@ const INTERRUPTIONS: Record<string, string> = {
   Service: "nothing reaches it in between, and it may get another address",
 };
 
+/** Is a field refused because it differs from what is there? */
+function isUnchangeable(reason: string): boolean {
+  return /immutable|cannot change roleRef|may not change once set|updates to statefulset|pod updates may not/u.test(
+    reason,
+  );
+}
+
 /** What can be done about a refusal, where the server's words do not say. */
 function hintFor({ kind, value, unquoted }: DesiredObject, reason: string): string | undefined {
   const exported = exportedFields(value);
@@ -570,13 +585,6 @@ function hintFor({ kind, value, unquoted }: DesiredObject, reason: string): stri
   if (isUnchangeable(reason)) {
     const interrupted = INTERRUPTIONS[kind];
     const warning = interrupted === undefined ? "" : ` (this interrupts: ${interrupted})`;
-/** Is a field refused because it differs from what is there? */
-function isUnchangeable(reason: string): boolean {
-  return /immutable|cannot change roleRef|may not change once set|updates to statefulset|pod updates may not/u.test(
-    reason,
-  );
-}
-
     return `such a field cannot be changed: uninstall the manifest, then install it${warning}`;
   }
   if (unquoted.length > 0 && /expected string|cannot unmarshal|[Ii]nvalid type|must be of type string/u.test(reason)) {

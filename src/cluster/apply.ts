@@ -9,7 +9,7 @@ import * as v from "valibot";
 import { Failure, reasonOf } from "../errors.ts";
 import { isSecret } from "../secrets.ts";
 import { shellWord } from "../system/text.ts";
-import type { JsonObject, JsonValue } from "./json.ts";
+import { isEqualJson, type JsonObject, type JsonValue } from "./json.ts";
 import { findContent } from "./contents.ts";
 import { clientSideManagers, mergedFields, withoutDropped } from "./managed-fields.ts";
 import { asSent, conditionsOf, contains, exportedFields, isSame, metadataOf } from "./object.ts";
@@ -399,8 +399,18 @@ export class Cluster {
       live === undefined
         ? managedFields.some(({ manager }) => manager === this.#options.fieldManager) && contains(now, desired.value)
         : resourceVersion !== metadataOf(live).resourceVersion &&
-          (isSame(now, live) || (result === undefined ? contains(now, desired.value) : isSame(now, result)));
+          (isSame(now, live) || (result === undefined ? this.#isApplied(checked, now) : isSame(now, result)));
     if (isOurs) await this.undo({ checked, after: now, isMarked: isShared });
+  }
+
+  /** Is it as wanted, and has nobody else written it since it was read? For where the result is not known. */
+  #isApplied({ desired, live }: Checked, now: JsonObject): boolean {
+    const migrated = clientSideManagers(live);
+    const othersIn = (object: JsonObject | undefined): JsonObject[] =>
+      (object === undefined ? [] : (metadataOf(object).managedFields ?? [])).filter(
+        (entry) => entry["manager"] !== this.#options.fieldManager && !migrated.includes(entry),
+      );
+    return contains(now, desired.value) && isEqualJson(othersIn(now), othersIn(live));
   }
 
   /** Waits until the server serves what a CustomResourceDefinition defines. */

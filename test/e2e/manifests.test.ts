@@ -799,6 +799,13 @@ data:
         assert.deepEqual(await stateOf(path), earlier);
         assert.deepEqual(contentsOf(at.node.host), {});
       }
+      // Done, but the answer never comes.
+      const isApply = /deployments\/a\?(?=.*fieldValidation)(?!.*dryRun)/u;
+      at.proxy.onRequest({ method: "PATCH", path: isApply }, { kind: "reset", when: "after" });
+      at.proxy.onRequest({ method: "PATCH", path: isApply }, { kind: "answer", status: 422, message: "no more" });
+      const ran = await at.run(["install", "--manifests=a.yaml,b.yaml"]);
+      assert.equal(ran.exitCode, 1, ran.stderr);
+      assert.deepEqual(await stateOf(path), earlier);
       await at.succeeds(["install", "--manifests=a.yaml,b.yaml"]);
     });
 

@@ -41,7 +41,8 @@ ARG VERSION
 ARG GIT_SHA
 ARG SOURCE_DATE_EPOCH
 RUN CNI_NODE_VERSION=$VERSION node scripts/bundle.ts && \
-    sed -i '1s|^#!.*|#!/usr/lib/cni-node/node|' dist/cni-node.js && \
+    sed -i '1s|^#!.*|#!/usr/lib/cni-node/start|' dist/cni-node.js && \
+    install --mode=0755 scripts/start.sh dist/start && \
     mkdir -p /out/usr/bin /out/usr/lib /out/usr/share/doc/cni-node/licences && \
     mv LICENSE /out/usr/share/doc/cni-node/ && \
     mv dist/licences /out/usr/share/doc/cni-node/licences/npm && \
@@ -60,14 +61,15 @@ RUN --mount=type=cache,id=cni-node-npm,target=/root/.npm \
       --cpu="$(echo "${TARGETARCH:-$(go env GOARCH)}" | sed s/amd64/x64/)" && \
     mkdir /out && mv node_modules/node-linux-*/bin/node node_modules/node-linux-*/LICENSE /out
 
-# What Node.js is linked with, and a shell: of Debian's packages what a program of the image can have a use for, with
-# their licences, and the packages' own words, by which scanners know them.
+# What Node.js is linked with, a shell and an init: of Debian's packages what a program of the image can have a use for,
+# with their licences, and the packages' own words, by which scanners know them.
 FROM --platform=$BUILDPLATFORM ${DEBIAN} AS system
 ARG TARGETARCH
 RUN ARCH="${TARGETARCH:-$(dpkg --print-architecture)}" && dpkg --add-architecture "$ARCH" && apt-get update && \
     apt-get install --yes --no-install-recommends binutils-multiarch && \
     mkdir /debs && cd /debs && apt-get download base-files ca-certificates \
-      "busybox-static:$ARCH" "gcc-12-base:$ARCH" "libc6:$ARCH" "libgcc-s1:$ARCH" "libstdc++6:$ARCH"
+      "busybox-static:$ARCH" "gcc-12-base:$ARCH" "libc6:$ARCH" "libgcc-s1:$ARCH" "libstdc++6:$ARCH" \
+      "tini:$ARCH"
 WORKDIR /system
 RUN mkdir -p bin dev etc/ssl/certs opt proc root run sys tmp usr/bin usr/local/bin usr/share/doc var/lib/dpkg/status.d && \
     chmod 0700 root && chmod 1777 tmp && \
@@ -83,7 +85,7 @@ RUN mkdir -p bin dev etc/ssl/certs opt proc root run sys tmp usr/bin usr/local/b
     printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >etc/passwd && \
     printf 'root:x:0:\nnogroup:x:65534:\n' >etc/group && \
     echo 'hosts: files dns' >etc/nsswitch.conf && \
-    cp -a /packages/bin/busybox usr/bin/ && \
+    cp -a /packages/bin/busybox usr/bin/ && cp -a /packages/usr/bin/tini-static usr/bin/tini && \
     for applet in ip nsenter ping sh unshare; do ln -s busybox "usr/bin/$applet"; done && \
     ln -s /usr/bin/busybox bin/sh
 COPY --from=runtime /out /node

@@ -70,6 +70,7 @@ export interface PreparedManifest {
   held: HeldAsset | undefined;
   /** What the record says afterwards; undefined: nothing. */
   asset: HeldAsset | undefined;
+  warnings: string[];
 }
 
 /**
@@ -84,7 +85,7 @@ export function prepareManifest(
   staying: readonly HeldAsset[],
   wanted: Whose & { prune: boolean; manifests: ManifestOptions },
 ): PreparedManifest {
-  if (step.action === "leave") return { step, desired: [], obsolete: [], held, asset: held };
+  if (step.action === "leave") return { step, desired: [], obsolete: [], held, asset: held, warnings: [] };
   const options = { ...wanted.manifests, owner: wanted.owner, takeOver: wanted.takeOver };
   const prepared =
     step.action === "install"
@@ -104,7 +105,7 @@ function prepareInstall(
   prune: boolean,
   options: ManifestOptions & Whose,
 ): PreparedManifest {
-  const { text, desired } = readManifest(step.name, options);
+  const { text, desired, warnings } = readManifest(step.name, options);
   const digest = `sha256:${createHash("sha256").update(text).digest("hex")}`;
   const owners = ownersAfter({
     path: join(options.source, step.name),
@@ -135,6 +136,7 @@ function prepareInstall(
     obsolete: prune ? dropped.toReversed().map((object) => ({ ...object, automatic: true, isRecorded: true })) : [],
     held,
     asset: isUnchanged(held, asset) ? held : asset,
+    warnings,
   };
 }
 
@@ -149,7 +151,7 @@ function prepareUninstall(step: Step, held: HeldAsset | undefined, options: Mani
   const others = held?.owners.filter((owner) => owner !== options.owner) ?? [];
   if (held !== undefined && others.length > 0) {
     const asset = others.length === held.owners.length ? held : { ...held, owners: others };
-    return { step, desired: [], obsolete: [], kept: heldReason(held, others), held, asset };
+    return { step, desired: [], obsolete: [], kept: heldReason(held, others), held, asset, warnings: [] };
   }
   const recorded = held?.objects ?? [];
   const isGone = !fs.existsSync(join(options.source, step.name));
@@ -167,6 +169,7 @@ function prepareUninstall(step: Step, held: HeldAsset | undefined, options: Mani
     obsolete: obsolete.toReversed(),
     held,
     asset: undefined,
+    warnings: [],
   };
 }
 
@@ -178,7 +181,10 @@ function isSameIdentity(a: Identity, b: Identity): boolean {
   return a.apiVersion === b.apiVersion && a.kind === b.kind && a.namespace === b.namespace && a.name === b.name;
 }
 
-function readManifest(name: string, options: ManifestOptions): { text: string; desired: DesiredObject[] } {
+function readManifest(
+  name: string,
+  options: ManifestOptions,
+): { text: string; desired: DesiredObject[]; warnings: string[] } {
   const path = join(options.source, name);
   const template = readText(path);
   const substituted = substituteVariables(template, (variable) => options.env[variable], variablesOf(options));
@@ -199,7 +205,26 @@ function readManifest(name: string, options: ManifestOptions): { text: string; d
     lines.placeOf(substituted.originalOffset(newLines.offsetOf(place))),
   );
   const unquoted = unquotedVariables(template, options);
-  return { text, desired: objects.map((object) => ({ ...object, file: path, unquoted })) };
+  return {
+    text,
+    desired: objects.map((object) => ({ ...object, file: path, unquoted })),
+    warnings: untouchedIn(template, path, options),
+  };
+}
+
+/** Warns of what a shell would expand and is no variable here, once a name: `${MTU:-1500}`. Defaults may be secret. */
+function untouchedIn(template: string, path: string, options: ManifestOptions): string[] {
+  const only = variablesOf(options);
+  const lines = new Lines(template);
+  const isComment = commentsIn(template);
+  const places = new Map<string, string>();
+  for (const { 1: name = "", index } of template.matchAll(/\$\{([A-Za-z_]\w*)[^\w}\n][^}\n]*\}/gu)) {
+    if (isComment(index) || only?.has(name) === false || places.has(name)) continue;
+    const { line, column } = lines.placeOf(index);
+    places.set(name, `${path}: line ${line}, column ${column}: \${${name}…} stays as it is`);
+  }
+  const why = "only $NAME and ${NAME} are variables, without defaults and other operators of a shell";
+  return Array.from(places.values(), (place) => `${place}: ${why}; --variables='$A $B' names those that are meant`);
 }
 
 /** Variables that are a whole value without quotes, and that YAML reads as a number, a boolean or nothing. */
@@ -330,8 +355,8 @@ export class CheckedManifests implements OutsideChange {
 
   async #find(object: Obsolete, nodeName: string | undefined): Promise<Omit<StepResult, "action" | "kind" | "name">> {
     const found = await this.#cluster.find(object);
-    const described = describeIdentity(found?.identity ?? object);
-    if (found === undefined) return { object: described, outcome: "absent" };
+    if (found === undefined) return { object: await this.#cluster.describeAbsent(object), outcome: "absent" };
+    const described = describeIdentity(found.identity);
     // By uid: the same object may be asked for under another version of its kind.
     const isDesired = this.#checked.some((checked) => "live" in checked && uidOf(checked.live) === uidOf(found.live));
     const objection = object.automatic ? objectionToRemoval(found, nodeName) : undefined;
@@ -499,18 +524,20 @@ function repeated({ desired }: Checked | Refused): Pick<StepResult, "object" | "
   return { object: describeIdentity(desired), outcome: "unchanged", reason: `the same as in ${desired.file}` };
 }
 
+const UNTRIED = "not tried: the fields of kubectl apply that are in the way become cni-node's first";
+
 function resultOf(object: Checked | Refused): Pick<StepResult, "object" | "outcome" | "reason" | "texts"> {
   const described = describeIdentity(object.desired);
   if (!("outcome" in object)) {
     return { object: described, outcome: "created", reason: `not checked: ${object.reason}` };
   }
   const { outcome, live, result, warnings } = object;
-  const common = {
-    object: described,
-    outcome,
-    ...(warnings.length > 0 && { reason: `the server warns: ${warnings.join("; ")}` }),
-  };
-  return outcome === "unchanged" ? common : { ...common, texts: textsOf(live, result) };
+  const reasons = [
+    ...(result === undefined ? [UNTRIED] : []),
+    ...(warnings.length > 0 ? [`the server warns: ${warnings.join("; ")}`] : []),
+  ];
+  const common = { object: described, outcome, ...(reasons.length > 0 && { reason: reasons.join("; ") }) };
+  return outcome === "unchanged" || result === undefined ? common : { ...common, texts: textsOf(live, result) };
 }
 
 function textsOf(live: JsonObject | undefined, result: JsonObject): { before: string; after: string } {

@@ -118,6 +118,7 @@ export async function prepare(
     changes: changesOf(files, wanted, directories, surroundings),
     warnings: [
       ...configs.warnings,
+      ...[...manifests.values()].flatMap((manifest) => manifest.warnings),
       ...duplicateNames(files, directories.config?.path),
       ...network.warnings,
       ...needed.warnings,

@@ -9,7 +9,7 @@ import * as v from "valibot";
 import { Failure, reasonOf } from "../errors.ts";
 import { isSecret } from "../secrets.ts";
 import { shellWord } from "../system/text.ts";
-import type { JsonObject, JsonValue } from "./json.ts";
+import { isEqualJson, type JsonObject, type JsonValue } from "./json.ts";
 import { findContent } from "./contents.ts";
 import { clientSideManagers, mergedFields, withoutDropped } from "./managed-fields.ts";
 import { asSent, conditionsOf, contains, exportedFields, isSame, metadataOf } from "./object.ts";
@@ -47,8 +47,8 @@ export interface Checked {
   outcome: "created" | "configured" | "unchanged";
   /** As read; undefined: it is not there. */
   live: JsonObject | undefined;
-  /** As it would be. */
-  result: JsonObject;
+  /** As it would be; undefined: it could not be tried yet. */
+  result: JsonObject | undefined;
   /** What the server warns of. */
   warnings: string[];
   /** The role lacks `patch`: it can only be created. */
@@ -112,6 +112,14 @@ export class Cluster {
     return { object: (resource.namespaced ? { ...rest, namespace } : rest) as Object, resource };
   }
 
+  /** An object that is not there, as people know it: with a namespace only if its kind has them, as far as can be told. */
+  async describeAbsent(absent: Identity): Promise<string> {
+    const { object, resource } = await this.locate(absent);
+    const { namespace, ...rest } = object;
+    const isGuessed = resource === undefined && namespace === this.#api.access.namespace;
+    return describeIdentity(isGuessed ? rest : object);
+  }
+
   /**
    * Reads an object and tries on the server what applying it would do. Writes nothing.
    *
@@ -125,6 +133,10 @@ export class Cluster {
     const live = await this.#readLasting(desired, resource, path);
     const tried = await this.#try(path, bodyOf(desired, resource), live);
     if (isDenied(tried, "patch")) return this.#checkWithoutPatch(desired, resource, path, live, tried);
+    if (live !== undefined && (await this.#isInTheWayOfItself(desired, resource, live, tried))) {
+      const { warnings } = tried;
+      return { desired, resource, path, outcome: "configured", live, result: undefined, warnings, createOnly: false };
+    }
     if (!isAccepted(tried)) return refused(desired, resource, tried);
     const result = withoutDropped(objectIn(tried, subjectOf(desired)), live, this.#options.fieldManager);
     const isEqual = live !== undefined && isSame(live, result) && !this.#mustBeSeen(live);
@@ -193,6 +205,22 @@ export class Cluster {
     const conflicts = conflictsOf(tried.body);
     const isOurs = conflicts.every((conflict) => managers.some((manager) => conflict.includes(manager)));
     return conflicts.length > 0 && isOurs ? this.#patch(path, body, { dryRun: true, force: true }) : tried;
+  }
+
+  /**
+   * Is the object refused only for what kubectl's client-side apply holds of it, such as the former type of a volume?
+   * That goes once its fields are ours, which cannot be tried. As a new object, what is wanted must be valid.
+   */
+  async #isInTheWayOfItself(
+    desired: DesiredObject,
+    resource: Resource,
+    live: JsonObject,
+    tried: ApiResponse,
+  ): Promise<boolean> {
+    if (tried.status !== 422 || clientSideManagers(live).length === 0) return false;
+    if (isUnchangeable(messageOf(tried.body) ?? "")) return false;
+    const asNew = await this.#create(desired, resource, true);
+    return isDenied(asNew, "create") || (asNew.status === 409 && conflictsOf(asNew.body).length === 0);
   }
 
   /** The ancestor's role: get, create and delete. What is there can only be compared. */
@@ -370,8 +398,19 @@ export class Cluster {
     const isOurs =
       live === undefined
         ? managedFields.some(({ manager }) => manager === this.#options.fieldManager) && contains(now, desired.value)
-        : resourceVersion !== metadataOf(live).resourceVersion && (isSame(now, result) || isSame(now, live));
+        : resourceVersion !== metadataOf(live).resourceVersion &&
+          (isSame(now, live) || (result === undefined ? this.#isApplied(checked, now) : isSame(now, result)));
     if (isOurs) await this.undo({ checked, after: now, isMarked: isShared });
+  }
+
+  /** Is it as wanted, and has nobody else written it since it was read? For where the result is not known. */
+  #isApplied({ desired, live }: Checked, now: JsonObject): boolean {
+    const migrated = clientSideManagers(live);
+    const othersIn = (object: JsonObject | undefined): JsonObject[] =>
+      (object === undefined ? [] : (metadataOf(object).managedFields ?? [])).filter(
+        (entry) => entry["manager"] !== this.#options.fieldManager && !migrated.includes(entry),
+      );
+    return contains(now, desired.value) && isEqualJson(othersIn(now), othersIn(live));
   }
 
   /** Waits until the server serves what a CustomResourceDefinition defines. */
@@ -541,12 +580,19 @@ const INTERRUPTIONS: Record<string, string> = {
   Service: "nothing reaches it in between, and it may get another address",
 };
 
+/** Is a field refused because it differs from what is there? */
+function isUnchangeable(reason: string): boolean {
+  return /immutable|cannot change roleRef|may not change once set|updates to statefulset|pod updates may not/u.test(
+    reason,
+  );
+}
+
 /** What can be done about a refusal, where the server's words do not say. */
 function hintFor({ kind, value, unquoted }: DesiredObject, reason: string): string | undefined {
   const exported = exportedFields(value);
   if (exported.length > 0)
     return `leave out ${exported.join(", ")}: the object was exported, and only the server sets them`;
-  if (/immutable|cannot change roleRef|may not change once set/u.test(reason)) {
+  if (isUnchangeable(reason)) {
     const interrupted = INTERRUPTIONS[kind];
     const warning = interrupted === undefined ? "" : ` (this interrupts: ${interrupted})`;
     return `such a field cannot be changed: uninstall the manifest, then install it${warning}`;

@@ -166,7 +166,7 @@ class Examiner {
     }
     if (isBlock(token)) for (const item of token.items) this.#examineBlockItem(item, token.indent);
     if (token.type === "flow-collection") for (const item of token.items) this.#examineFlowItem(item, indent);
-    if (token.type === "alias") this.#examineName(token);
+    if (token.type === "alias" && !this.#isName(token)) refuse(token, NO_ALIAS);
     if (token.type === "scalar") this.#examinePlain(token, indent, inFlow);
     if (token.type === "double-quoted-scalar") examineEscapes(token);
     if (token.type === "block-scalar") this.#examineBlockScalar(token);
@@ -231,7 +231,8 @@ class Examiner {
       const next = this.#text.charAt(offset + source.length);
       if (type === "tag" && !(TAG.test(source) && /\s/u.test(next)))
         refuse(token, "a tag has letters, digits, _ . and - only, and white space behind it");
-      if (type === "anchor") this.#examineName(token);
+      if (type === "anchor" && !this.#isName(token))
+        refuse(token, "the name of an anchor has letters, digits, _ and - only");
       if (type === "space" && source.includes("\t") && !inFlow && this.#isLineStart(offset)) {
         refuse(token, "a tab cannot be indentation");
       }
@@ -239,10 +240,8 @@ class Examiner {
   }
 
   /** Anchors and aliases. */
-  #examineName({ offset, source }: { offset: number; source: string }): void {
-    if (!/^.[\w-]+$/u.test(source) || !/[\s,\]}]/u.test(this.#text.charAt(offset + source.length))) {
-      refuse({ offset }, "the name of an anchor has letters, digits, _ and - only");
-    }
+  #isName({ offset, source }: { offset: number; source: string }): boolean {
+    return /^.[\w-]+$/u.test(source) && /[\s,\]}]/u.test(this.#text.charAt(offset + source.length));
   }
 
   #examinePlain({ offset, source }: CST.FlowScalar, indent: number, inFlow: boolean): void {
@@ -322,11 +321,25 @@ function isObjection({ code, message }: { code: string; message: string }): bool
   return code !== "BAD_COLLECTION_TYPE" && !message.startsWith("Unresolved tag: ");
 }
 
+/** Said without its name: it may be a secret that should have been in quotes. */
+export const NO_ALIAS =
+  "a value that begins with * is an alias, which wants an anchor of its name before it: write a text with * in double quotes";
+
+/** Where the alias begins that the parser has stopped at, or just behind. */
+function findAliasAt(text: string, offset: number): number | undefined {
+  if (text[offset] === "*") return offset;
+  const start = text.lastIndexOf("\n", offset - 1) + 1;
+  const found = /(?<=^|[\s[{,])\*\S*\s*$/u.exec(text.slice(start, offset));
+  return found === null ? undefined : start + found.index;
+}
+
 /** The parser's messages may end in a part of the text, which may be secret. */
 function explain({ pos, message }: { pos: [number, number]; message: string }, text: string): Refusal {
   if (message.startsWith("Maximum call stack")) return new Refusal(pos[0], "this is nested too deeply");
   if (/^Missing closing ['"]quote$/u.test(message)) {
     return new Refusal(findCutQuote(text)?.start ?? pos[0], "the closing quote is missing");
   }
+  const alias = findAliasAt(text, pos[0]);
+  if (alias !== undefined) return new Refusal(alias, NO_ALIAS);
   return new Refusal(pos[0], message.charAt(0).toLowerCase() + message.slice(1).replace(/(?<=\w): .*$/su, ""));
 }

@@ -13,7 +13,7 @@ import {
 import type { JsonObject, JsonValue } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 import { keyOf, numberOf, resolveScalar } from "./yaml-scalar.ts";
-import { indentQuotes, parseDocument, type Indented, type YamlNode } from "./yaml-syntax.ts";
+import { indentQuotes, NO_ALIAS, parseDocument, type Indented, type YamlNode } from "./yaml-syntax.ts";
 
 /** Reads one YAML document as Kubernetes does (sigs.k8s.io/yaml). Throws `Refusal`. */
 export function readYaml(text: string): JsonValue {
@@ -80,7 +80,7 @@ class Reader {
     if (node === null) return;
     if (isAlias(node)) {
       const target = anchors.get(node.source);
-      if (target === undefined) throw new Refusal(node.range[0], `no anchor &${node.source} comes before this alias`);
+      if (target === undefined) throw new Refusal(node.range[0], NO_ALIAS);
       this.#targets.set(node, target);
       return;
     }

@@ -101,6 +101,14 @@ describe("the objects of a manifest", () => {
       /^line 8, column 5: the key "c" is there already$/u,
     ],
     ["one in JSON", '{"a": {"b": 1, "\\u0062": 2}}', /^line 1, column 16: this key is there already$/u],
+    [
+      "a value that begins with * and is no alias",
+      "a: *x",
+      /^line 1, column 4: a value that begins with \* is an alias/u,
+    ],
+    ["the same, with what no name has", "b: c\na: [*.x.org]", /^line 2, column 5: a value that begins with \*/u],
+    ["the same, with spaces", "a:\n  - *hunter2 y", /^line 2, column 5: a value that begins with \* (?!.*hunter)/u],
+    ["only a *", "verbs: [*]", /^line 1, column 9: a value that begins with \*/u],
     ["broken YAML in the second document", "a: b\r\n---\r\na: b\r\nc: @d\r\n", /^line 4, column 4: /u],
     ["broken YAML behind quotes that are not indented", "a: 'b\nc\nd'\ne: 'f\ng'\nh: @i", /^line 6, column 4: /u],
     ["quotes that are not closed", "a: 'b\nc'\nd: \"e'\nf: g", /^line 3, column 4: the closing quote is missing$/u],
@@ -211,7 +219,7 @@ const REFUSED: Record<string, [says: RegExp, ...manifests: string[]]> = {
     `${thing()}--- # a\rb: c\n${thing()}`,
   ],
   "a colon that touches an alias": [
-    /the name of an anchor has letters|followed by map values$/u,
+    /is an alias, which wants an anchor|followed by map values$/u,
     thing("a: &a b\n*a: c"),
   ],
   "a tag alone as a key": [/must stand before this :$|a line must end behind/u, thing("!!str : a")],

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { hash } from "node:crypto";
 import * as fs from "node:fs";
-import { constants } from "node:os";
 import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -10,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { cannotStart as noCluster, startCluster } from "../cluster/cluster.ts";
 import { conflist, type Ran } from "../helpers/node.ts";
 import { problemsOf } from "../helpers/state.ts";
-import { cannotStart, PRIVILEGED, startDocker, type Engine } from "../image/engines.ts";
+import { assertStops, cannotStart, PRIVILEGED, startDocker, type Engine } from "../image/engines.ts";
 import { EXAMPLES } from "../image/examples.ts";
 
 const MOUNT_PLUGINS = ["-v", "/opt/cni/bin:/host/opt/cni/bin"];
@@ -183,15 +182,18 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       );
     });
 
-    test("with --pause stays, and ends with 0 as soon as docker stop asks it to", async () => {
-      const started = await example("install --plugins=bridge --pause");
-      assert.equal(started.exitCode, 0, started.stderr);
-      await engine.logged("cni", /created {5}plugin {4}bridge/u);
-      const state = "docker inspect --format '{{.State.Status}} {{.State.ExitCode}}' cni";
-      assert.equal((await engine.sh(state)).stdout, "running 0\n");
-      // Docker kills what has not ended in ten seconds: 137.
-      assert.equal((await example("docker stop cni")).exitCode, 0);
-      assert.equal((await engine.sh(state)).stdout, "exited 0\n");
+    test("[R2] with --pause stays, and ends with 0 as soon as docker stop asks it to, time and again", async () => {
+      for (const outcome of ["created", "unchanged"]) {
+        const started = await example("install --plugins=bridge --pause");
+        assert.equal(started.exitCode, 0, started.stderr);
+        await engine.logged("cni", new RegExp(`${outcome} +plugin {4}bridge`, "u"));
+        const state = "docker inspect --format '{{.State.Status}} {{.State.ExitCode}}' cni";
+        assert.equal((await engine.sh(state)).stdout, "running 0\n");
+        // Docker kills what has not ended in ten seconds: 137.
+        assert.equal((await example("docker stop cni")).exitCode, 0);
+        assert.equal((await engine.sh(state)).stdout, "exited 0\n");
+        assert.equal((await example("docker rm cni")).exitCode, 0);
+      }
     });
 
     test("every example is tried here", () => {
@@ -292,7 +294,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       // The run stops before the second plugin goes live, for the kill to find it there.
       const preload = fileURLToPath(new URL("../helpers/signal-at.mjs", import.meta.url));
       const hold = ["-e", "NODE_OPTIONS=--import=/hold.mjs", "-e", "TEST_SIGNAL=HOLD", "-e", "TEST_AT=1"];
-      const options = [...MOUNTS, "-v", `${preload}:/hold.mjs:ro`, ...hold, "-e", "TEST_TO=/bin/vlan$"];
+      const options = [...MOUNTS, "-v", `${preload}:/hold.mjs:ro`, ...hold, "-e", "TEST_TO=/vlan$"];
       const words = [...options, "cni-node", "install", "--plugins=bridge,vlan"].join(" ");
       await engine.sh(`docker run --detach --name killed ${words}`);
       await engine.logged("killed", /held/u);
@@ -327,12 +329,49 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       fs.writeFileSync(join(templates, "05-w.conf"), '{"name":"w","type":"vlan","delegates":[__gone.conf__]}\n');
       const options = [...MOUNTS, "-v", `${templates}:/etc/cni/net.d`].join(" ");
       await engine.sh(`docker run --detach --name waits ${options} cni-node install --configs=05-w.conf --wait=10m`);
-      // Process 1 is stopped only by signals that it has handlers for, which a run has before it does anything.
-      const pid = (await engine.sh("docker inspect --format '{{.State.Pid}}' waits")).stdout.trim();
-      while (!handles(join(engine.host, "proc", pid, "status"), constants.signals.SIGTERM));
-      assert.equal((await engine.sh("docker stop --time=60 waits")).exitCode, 0);
+      await engine.logged("waits", /waiting for/u);
+      assert.equal((await engine.sh("docker stop -t 60 waits")).exitCode, 0);
       assert.match((await engine.sh("docker wait waits")).stdout, /^143\n$/u);
       assert.deepEqual(fs.readdirSync(netd), []);
+    });
+  });
+
+  suite("as process 1 and beside others", () => {
+    test("[R2] stopped at once, before Node.js has started, it ends by the signal", async () => {
+      await assertStops(engine, ["cni-node"], ["0", "0.02", "0.05", "0.1"]);
+      // The manifests of openvnf/cni-node name the program in the place of the entry point.
+      await assertStops(engine, ["--entrypoint=cni-node cni-node"], ["0", "0.05"]);
+      await assertStops(engine, ["--entrypoint=sh cni-node -c 'exec cni-node \"$@\"' sh"], ["0", "0.05"]);
+    });
+
+    test("[R2] exit codes, input and both outputs are its own, under each name, and nothing is added to them", async () => {
+      const usage = await engine.run([], "list", "--no-such-option");
+      assert.deepEqual([usage.exitCode, usage.stdout], [2, ""]);
+      assert.match(usage.stderr, /^cni-node: /u);
+      const tool = await engine.sh("docker run --rm --entrypoint=cnitool cni-node");
+      assert.equal(tool.exitCode, 2);
+      assert.match(tool.stderr, /^Usage: cni-node network COMMAND/mu);
+      const piped = await engine.sh("echo '{' | docker run --rm --interactive cni-node network show --file=-");
+      assert.equal(piped.exitCode, 1, piped.stdout + piped.stderr);
+    });
+
+    test("[R2] with another process 1 it is what that one starts, and says nothing of it", async () => {
+      const names = (await engine.run([], "list")).stdout;
+      for (const option of ["--init", "--pid=host", "--entrypoint=/usr/bin/tini"]) {
+        const words = option.startsWith("--entrypoint") ? ["cni-node", "list"] : ["list"];
+        assert.deepEqual(await engine.run([option], ...words), { exitCode: 0, stdout: names, stderr: "" }, option);
+      }
+    });
+
+    test("[R2] the program is the only child of process 1, and a second one in the container is not one", async () => {
+      await engine.sh(`docker run --detach --name tree ${MOUNTS.join(" ")} cni-node install --plugins=vlan --pause`);
+      await engine.logged("tree", /plugin {4}vlan/u);
+      const inside = await engine.sh("docker exec tree sh -c 'cat /proc/1/comm; cat /proc/1/task/1/children | wc -w'");
+      assert.deepEqual(inside, { exitCode: 0, stdout: "tini\n1\n", stderr: "" });
+      const hook = await engine.sh("docker exec tree cni-node uninstall --plugins=vlan");
+      assert.equal(hook.exitCode, 0, hook.stderr);
+      assert.match(hook.stdout, /^deleted {5}plugin {4}vlan/mu);
+      assert.equal((await engine.sh("docker stop -t 60 tree && docker wait tree")).stdout, "tree\n0\n");
     });
   });
 
@@ -383,10 +422,4 @@ async function catalogue(engine: Engine): Promise<{ plugins: Map<string, string>
   const { stdout } = await engine.run([], "list", "--output=json");
   const { plugins } = JSON.parse(stdout) as { plugins: { name: string; sha256: string }[] };
   return { plugins: new Map(plugins.map(({ name, sha256 }) => [name, sha256])) };
-}
-
-/** Whether the process that this is the status of has a handler for a signal: proc(5). */
-function handles(status: string, signal: number): boolean {
-  const [, caught = "0"] = /^SigCgt:\t(\w+)$/mu.exec(fs.readFileSync(status, "utf8")) ?? [];
-  return (BigInt(`0x${caught}`) & (1n << BigInt(signal - 1))) !== 0n;
 }

@@ -72,13 +72,23 @@ suite("the image", { skip: cannotStart }, () => {
   test("has cni-node run by a Node.js of its own, stripped, that nothing on PATH can take the place of", () => {
     const program = fs.realpathSync(path("usr/bin/cni-node"));
     const [shebang] = fs.readFileSync(program, "utf8").split("\n", 1);
-    assert.equal(shebang, "#!/usr/lib/cni-node/node");
+    assert.equal(shebang, "#!/usr/lib/cni-node/start");
+    assert.match(fs.readFileSync(path("usr/lib/cni-node/start"), "utf8"), /^#!\/usr\/bin\/busybox sh\n/u);
+    for (const name of ["start", "node"])
+      assert.equal(fs.statSync(path(`usr/lib/cni-node/${name}`)).mode & 0o777, 0o755);
     assert.equal(fs.statSync(program).mode & 0o777, 0o755);
     assert.equal(elfOf(path("usr/lib/cni-node/node"))?.isStripped, true);
     const onPath = find("(", "-path", "./usr/bin/*", "-o", "-path", "./usr/local/*", "-o", "-path", "./bin/*", ")");
     assert.deepEqual(
       onPath.filter((name) => name.includes("node")),
       ["./usr/bin/cni-node"],
+    );
+  });
+
+  test("[R2] has an init, static, for when it is process 1", () => {
+    assert.deepEqual(
+      [elfOf(path("usr/bin/tini"))?.isStatic, fs.statSync(path("usr/bin/tini")).mode & 0o777],
+      [true, 0o755],
     );
   });
 
@@ -119,7 +129,8 @@ suite("the image", { skip: cannotStart }, () => {
 
   test("lists Debian's packages, where scanners look for them, with the licence of each", () => {
     const packages = fs.readdirSync(path("var/lib/dpkg/status.d"));
-    for (const name of ["busybox-static", "libc6", "libgcc-s1", "libstdc++6"]) assert.ok(packages.includes(name), name);
+    for (const name of ["busybox-static", "libc6", "libgcc-s1", "libstdc++6", "tini"])
+      assert.ok(packages.includes(name), name);
     for (const name of packages) {
       const control = fs.readFileSync(path(`var/lib/dpkg/status.d/${name}`), "utf8");
       assert.match(control, new RegExp(`^Package: ${RegExp.escape(name)}\n[^]*^Version: \\S+\n`, "mu"));

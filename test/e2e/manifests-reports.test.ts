@@ -165,7 +165,12 @@ suite("manifests as people have them", { skip: cannotStart }, () => {
         spec: { selector: { matchLabels: { app } }, template },
       });
     };
+    const set = (serviceName: string): string => {
+      const { spec, ...rest } = JSON.parse(selected("m12")) as { spec: object };
+      return JSON.stringify({ ...rest, kind: "StatefulSet", spec: { ...spec, serviceName } });
+    };
     for (const [make, interrupted] of [
+      [set, "all its pods are stopped"],
       [binding, "its subjects have no rights"],
       [selected, "its pods are stopped on every node"],
     ] as const) {
@@ -282,6 +287,86 @@ suite("manifests as people have them", { skip: cannotStart }, () => {
     assert.deepEqual((await cluster.request("GET", "/api/v1/namespaces/default/configmaps/m11")).body["data"], {
       a: "$NODE",
     });
+  });
+
+  test("small: a variable with a default is left as it is, with a warning that shows no default", async () => {
+    using node = new TestNode();
+    const data = '  a: ${MTU:-1500}\n  b: "${MTU}"\n  c: ${UNSET?hunter2}';
+    node.manifest(
+      "a.yaml",
+      `# \${MTU:-1}\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: with-default, namespace: default}\ndata:\n${data}\n`,
+    );
+    const { stderr } = await succeeds(node, INSTALL, { MTU: "9000" });
+    assert.deepEqual(
+      stderr
+        .match(/^cni-node: warning: .*a\.yaml: line \d+, column \d+: \$\{\w+…\}/gmu)
+        ?.map((line) => line.replace(/.*a\.yaml: /u, "")),
+      ["line 6, column 6: ${MTU…}", "line 8, column 6: ${UNSET…}"],
+    );
+    assert.doesNotMatch(stderr, /1500|hunter2/u);
+    const { body } = await cluster.request("GET", "/api/v1/namespaces/default/configmaps/with-default");
+    assert.deepEqual(body["data"], { a: "${MTU:-1500}", b: "9000", c: "${UNSET?hunter2}" });
+    const only = await succeeds(node, [...INSTALL, "--variables=$UNSET"], { UNSET: "x" });
+    assert.deepEqual(only.stderr.match(/\$\{\w+…\}/gu), ["${UNSET…}"]);
+  });
+
+  test("small: an aggregated API that does not answer: the hint says where to look", async () => {
+    using node = new TestNode();
+    const service = { name: "none", namespace: "default" };
+    const made = await cluster.request("POST", "/apis/apiregistration.k8s.io/v1/apiservices", {
+      metadata: { name: "v1.away.cni-node.io" },
+      spec: {
+        group: "away.cni-node.io",
+        version: "v1",
+        service,
+        groupPriorityMinimum: 100,
+        versionPriority: 100,
+        insecureSkipTLSVerify: true,
+      },
+    });
+    assert.equal(made.status, 201, made.text);
+    node.manifest("a.yaml", "apiVersion: away.cni-node.io/v1\nkind: Thing\nmetadata: {name: a, namespace: default}\n");
+    for (;;) {
+      const { status } = await cluster.request("GET", "/apis/away.cni-node.io/v1");
+      if (status === 503) break;
+    }
+    const ran = await fails(node, [...INSTALL, "--timeout=2s"], /away\.cni-node\.io\/v1: cannot be looked up: /u);
+    assert.match(ran.stderr, /\n {2}hint: .*kubectl get apiservices/u);
+    await cluster.request("DELETE", "/apis/apiregistration.k8s.io/v1/apiservices/v1.away.cni-node.io");
+  });
+
+  test("small: an object without a namespace is never shown with one", async () => {
+    using node = new TestNode();
+    const role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: wide}\nrules: []\n";
+    const thing = "apiVersion: wide.cni-node.io/v1\nkind: Wide\nmetadata: {name: wide}\n";
+    const names = { plural: "wides", singular: "wide", kind: "Wide" };
+    const schema = { openAPIV3Schema: { type: "object" } };
+    const versions = [{ name: "v1", served: true, storage: true, schema }];
+    const crd = {
+      metadata: { name: "wides.wide.cni-node.io" },
+      spec: { group: "wide.cni-node.io", scope: "Cluster", names, versions },
+    };
+    const wides = JSON.stringify({
+      apiVersion: "apiextensions.k8s.io/v1",
+      kind: "CustomResourceDefinition",
+      ...crd,
+    });
+    const shown = async (argv: readonly string[]): Promise<string> => {
+      const { stdout, stderr } = await run(node, argv);
+      assert.doesNotMatch(stdout + stderr, /default\//u);
+      return stdout;
+    };
+    node.manifest("a.yaml", `${role}---\n${thing}`);
+    await shown(INSTALL);
+    node.manifest("a.yaml", `${role}---\n${thing}---\n${wides}\n`);
+    await shown(INSTALL);
+    await cluster.request("DELETE", "/apis/rbac.authorization.k8s.io/v1/clusterroles/wide");
+    assert.match(await shown(["plan", "--exit-code", ...INSTALL.slice(1)]), /created .*ClusterRole wide/u);
+    await cluster.request("DELETE", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/wides.wide.cni-node.io");
+    while ((await cluster.request("GET", "/apis/wide.cni-node.io/v1")).status !== 404);
+    const gone = await shown(["uninstall", "--manifests=a.yaml"]);
+    assert.match(gone, /^absent .*ClusterRole wide$/mu);
+    assert.match(gone, /^absent .*Wide wide$/mu);
   });
 
   test("small: a variable in a comment need not be set, one in a text with # must", async () => {

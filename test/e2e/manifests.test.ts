@@ -701,6 +701,131 @@ data:
     });
   });
 
+  suite("[M8] what kubectl apply holds and could not stand beside what is wanted", () => {
+    /** A Deployment with a volume, as a manifest. */
+    function deployment(namespace: string, name: string, ...volumes: object[]): string {
+      const labels = { app: name };
+      const containers = [{ name: "c", image: "a", volumeMounts: [{ name: "v", mountPath: "/v" }] }];
+      return JSON.stringify({
+        apiVersion: "apps/v1",
+        kind: "Deployment",
+        metadata: { name, namespace },
+        spec: {
+          selector: { matchLabels: labels },
+          template: {
+            metadata: { labels },
+            spec: { containers, volumes: [Object.assign({ name: "v" }, ...volumes) as object] },
+          },
+        },
+      });
+    }
+    const EMPTY = { emptyDir: {} };
+    const HOST = { hostPath: { path: "/opt/cni/bin", type: "" } };
+
+    function pathOf(namespace: string, name: string): string {
+      return `/apis/apps/v1/namespaces/${namespace}/deployments/${name}`;
+    }
+
+    async function volumesOf(namespace: string, name: string): Promise<unknown> {
+      const { spec } = (await get(pathOf(namespace, name))).body as {
+        spec: { template: { spec: { volumes: unknown } } };
+      };
+      return spec.template.spec.volumes;
+    }
+
+    async function applyByKubectl(manifest: string): Promise<void> {
+      const { exitCode, stderr } = await cluster.kubectl(["apply", "-f", "-"], manifest);
+      assert.equal(exitCode, 0, stderr);
+    }
+
+    /** The object, without what every write changes. */
+    async function stateOf(path: string): Promise<object> {
+      const { metadata, ...rest } = (await get(path)).body as { metadata: Record<string, unknown> };
+      const { resourceVersion: _, generation: _generation, managedFields, ...others } = metadata;
+      const fields = ((managedFields ?? []) as Record<string, unknown>[]).map(({ time: _time, ...entry }) => entry);
+      return { ...rest, metadata: { ...others, managedFields: fields } };
+    }
+
+    test("changes: a volume's type", async () => {
+      await using at = await scene("m8-volume");
+      await applyByKubectl(deployment(at.name, "ours", EMPTY));
+      at.node.manifest("a.yaml", deployment(at.name, "ours", HOST));
+      at.proxy.requests.length = 0;
+      const plan = await at.succeeds(["plan", "--manifests=a.yaml"]);
+      assert.match(plan.stdout, /^configured +manifest +a\.yaml +Deployment m8-volume\/ours: .*kubectl apply/mu);
+      assert.deepEqual(at.proxy.requests.filter(isWrite).map(told), []);
+      assert.match((await at.succeeds(["install", "--manifests=a.yaml"])).stdout, /^configured/mu);
+      assert.deepEqual(await volumesOf(at.name, "ours"), [{ name: "v", ...HOST }]);
+      assert.match((await at.succeeds(["install", "--manifests=a.yaml"])).stdout, /^unchanged/u);
+    });
+
+    test("changes, with --force-conflicts, too: the protocol of a port", async () => {
+      await using at = await scene("m8-port");
+      const service = (protocol: string): string =>
+        JSON.stringify({
+          apiVersion: "v1",
+          kind: "Service",
+          metadata: { name: "a", namespace: at.name },
+          spec: { selector: { a: "b" }, ports: [{ name: "p", port: 53, protocol }] },
+        });
+      const path = `/api/v1/namespaces/${at.name}/services/a`;
+      await applyByKubectl(service("TCP"));
+      at.node.manifest("a.yaml", service("UDP"));
+      await at.succeeds(["install", "--manifests=a.yaml", "--force-conflicts"]);
+      const { ports } = (await get(path)).body["spec"] as { ports: { protocol: string }[] };
+      assert.deepEqual(
+        ports.map(({ protocol }) => protocol),
+        ["UDP"],
+      );
+    });
+
+    test("and is as it was, whosever fields it were, where the server or a later object says no", async () => {
+      await using at = await scene("m8-undone");
+      const path = pathOf(at.name, "a");
+      await applyByKubectl(deployment(at.name, "a", EMPTY));
+      await applyByKubectl(at.configMap("b", { a: "1" }));
+      const earlier = await stateOf(path);
+      at.node.manifest("a.yaml", deployment(at.name, "a", HOST));
+      at.node.manifest("b.yaml", at.configMap("b", { a: "2" }));
+      for (const name of ["deployments/a", "configmaps/b"]) {
+        const isApply = new RegExp(`${name}\\?(?=.*fieldValidation)(?!.*dryRun)`, "u");
+        at.proxy.onRequest(
+          { method: "PATCH", path: isApply },
+          { kind: "answer", status: 422, message: "no, says a webhook" },
+        );
+        const ran = await at.run(["install", "--manifests=a.yaml,b.yaml"]);
+        assert.equal(ran.exitCode, 1, ran.stderr);
+        assert.match(ran.stderr, /no, says a webhook/u);
+        assert.deepEqual(await stateOf(path), earlier);
+        assert.deepEqual(contentsOf(at.node.host), {});
+      }
+      // Done, but the answer never comes.
+      const isApply = /deployments\/a\?(?=.*fieldValidation)(?!.*dryRun)/u;
+      at.proxy.onRequest({ method: "PATCH", path: isApply }, { kind: "reset", when: "after" });
+      at.proxy.onRequest({ method: "PATCH", path: isApply }, { kind: "answer", status: 422, message: "no more" });
+      const ran = await at.run(["install", "--manifests=a.yaml,b.yaml"]);
+      assert.equal(ran.exitCode, 1, ran.stderr);
+      assert.deepEqual(await stateOf(path), earlier);
+      await at.succeeds(["install", "--manifests=a.yaml,b.yaml"]);
+    });
+
+    test("is not touched where the manifest itself is wrong, or what cannot be changed differs", async () => {
+      await using at = await scene("m8-wrong");
+      await applyByKubectl(deployment(at.name, "a", EMPTY));
+      at.node.manifest("a.yaml", deployment(at.name, "a", EMPTY, HOST));
+      await at.failsUntouched(["install", "--manifests=a.yaml"], /may not specify more than 1 volume type/u);
+      const other = deployment(at.name, "a", HOST).replaceAll('{"app":"a"}', '{"app":"b"}');
+      at.node.manifest("a.yaml", other);
+      await at.failsUntouched(["install", "--manifests=a.yaml"], /field is immutable/u);
+      // Without kubectl's own fields the server's word counts.
+      await cluster.request("PATCH", `${pathOf(at.name, "a")}?fieldManager=somebody`, {
+        metadata: { managedFields: [{}] },
+      });
+      at.node.manifest("a.yaml", deployment(at.name, "a", HOST));
+      await at.failsUntouched(["install", "--manifests=a.yaml"], /may not specify more than 1 volume type/u);
+    });
+  });
+
   suite("a role with get, create and delete only", () => {
     const RULES = [{ verbs: ["get", "create", "delete"], apiGroups: [""], resources: ["configmaps"] }];
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
 
 import { problemsOf } from "../helpers/state.ts";
-import { cannotStart, startPodman, type Engine } from "../image/engines.ts";
+import { assertStops, cannotStart, startPodman, type Engine } from "../image/engines.ts";
 
 const MOUNTS = ["-v", "/opt/cni/bin:/host/opt/cni/bin", "-v", "/etc/cni/net.d:/host/etc/cni/net.d"];
 
@@ -58,5 +58,9 @@ suite("the image, run by Podman", { skip: cannotStart }, () => {
     assert.equal((await engine.sh("docker stop stays")).exitCode, 0);
     assert.equal((await engine.sh("docker inspect --format '{{.State.ExitCode}}' stays")).stdout, "0\n");
     assert.deepEqual(fs.readdirSync(bin), [".cni-node", "vlan"]);
+  });
+
+  test("[R2] stopped at once, before Node.js has started, it ends by the signal", async () => {
+    await assertStops(engine, ["cni-node", "--entrypoint=cni-node cni-node"], ["0", "0.02", "0.05", "0.1"]);
   });
 });

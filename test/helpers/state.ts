@@ -49,7 +49,8 @@ export function digestOf(content: Uint8Array | string): string {
  * backups that are not there, files that are not what the record says. Empty: all is well.
  */
 export function problemsOf(target: string): string[] {
-  const directory = fs.realpathSync(target);
+  // Not of every path: what leads through /proc/PID/root has no other one here.
+  const directory = fs.lstatSync(target).isSymbolicLink() ? fs.realpathSync(target) : target;
   const { state, objects } = statePaths(directory);
   const stray = fs.readdirSync(directory).filter((name) => name.startsWith(".") && name !== ".cni-node");
   const problems = stray.map((name) => `${name} is left over`);

@@ -3,6 +3,7 @@
  * mounts, processes, sockets and interfaces are seen nowhere else, and /opt and /etc of this machine are not what they
  * mount. That is for the machine's own engine, too: a second dockerd would remove its bridge.
  */
+import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
@@ -108,6 +109,29 @@ export async function startPodman(): Promise<Engine> {
   const engine = engineOf(directory, namespace, { HOME: join(directory, "work") });
   await succeed(engine, `docker load --quiet --input ${findImage()}`);
   return engine;
+}
+
+/**
+ * Stops containers some seconds after they were started, and holds that each ends by that: with 0 or the signal's 143,
+ * not with the 137 of a kill, which comes when a long time is over.
+ *
+ * @param images what follows the options of `docker run`: an image with the words that lead to cni-node's own.
+ */
+export async function assertStops(engine: Engine, images: readonly string[], delays: readonly string[]): Promise<void> {
+  fs.mkdirSync(join(engine.host, "opt/cni/bin"), { recursive: true });
+  for (const image of images) {
+    for (const delay of delays) {
+      const script = [
+        `docker run --detach --name stopped -v /opt/cni/bin:/host/opt/cni/bin ${image} install --plugins=vlan --pause`,
+        `sleep ${delay}`,
+        "docker stop -t 20 stopped",
+        "docker inspect --format 'ended with {{.State.ExitCode}}' stopped",
+      ];
+      const { stdout, stderr } = await engine.sh(script.join("\n"));
+      await engine.sh("docker rm --force stopped");
+      assert.match(stdout, /^ended with (?:0|143)$/mu, `${image}, after ${delay} s: ${stdout}${stderr}`);
+    }
+  }
 }
 
 function makeDirectory(): string {

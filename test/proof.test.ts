@@ -7,6 +7,7 @@ import { describe, test } from "node:test";
 
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
 import { BUNDLE, conflist, contentsOf, TestNode, type Ran } from "./helpers/node.ts";
+import { reportOf } from "./helpers/report.ts";
 
 /** A node with a plugin `good` in the image, and one that is as the test says. */
 function nodeWith(script?: string | Buffer): TestNode {
@@ -507,4 +508,111 @@ test("a signal while plugins are run ends the run, and nothing has changed", asy
   const ran = await running;
   assert.equal(ran.signal, "SIGTERM");
   assert.deepEqual(contentsOf(node.bin), {});
+});
+
+describe("U2: a run that is refused names all objections", () => {
+  interface Refusal {
+    error: { code: string; message: string; hint: string; objections: Record<string, string>[] };
+  }
+
+  /** Two configurations that cannot work, for three reasons, and a plugin that does not run. */
+  function hopelessNode(): TestNode {
+    const node = nodeWith("hello\n");
+    node.template("10-a.conf", '{"cniVersion":"1.0.0","name":"a","type":"gone","kubeconfig":"/etc/cni/net.d/no"}');
+    node.template("20-b.conf", '{"cniVersion":"0.5.0","name":"b","type":"good"}');
+    return node;
+  }
+
+  for (const verb of ["install", "apply", "plan"]) {
+    test(`U2: of the proof (${verb}): the first as ever, the others below, and what helps against all of them once`, async () => {
+      using node = hopelessNode();
+      fs.chmodSync(join(node.plugins, "odd"), 0o755);
+      const before = contentsOf(node.host);
+      const ran = await node.run([verb, "--plugins=good,odd", "--configs=10-a.conf,20-b.conf"]);
+      const netd = RegExp.escape(node.netd);
+      const lines = [
+        `cni-node: .*/odd: is no program: neither ELF nor a script`,
+        `  hint: put the right file in its place`,
+        `cni-node: ${netd}/10-a\\.conf: needs the plugin gone, which is not in .*`,
+        `  hint: install it .*--plugins=gone`,
+        `cni-node: ${netd}/10-a\\.conf: names the kubeconfig /etc/cni/net\\.d/no, which is not there.*`,
+        `  hint: write the kubeconfig first`,
+        `cni-node: ${netd}/20-b\\.conf: has cniVersion "0\\.5\\.0", which is not a version of the CNI specification`,
+        `  hint: use one of .*`,
+        `cni-node: 4 objections`,
+        `  hint: --validate=warn installs it all the same`,
+      ];
+      assert.match(ran.stderr, new RegExp(`^${lines.join("\n")}\n$`, "u"));
+      assert.equal(ran.exitCode, 1);
+      assert.deepEqual(contentsOf(node.host), before);
+    });
+  }
+
+  test("U2: of the sources: plugins, templates, pointers, rendered configurations, variables", async () => {
+    using node = nodeWith();
+    node.template("10-a.conf", "{\n");
+    node.template("20-b.conf", '{"name":"b","type":"multus","delegates":[\n__x.conf__,\n__y.conf__,\n__x.conf__]}');
+    node.template("30-c.conf", '{"name":"c","type":"good","a":"__x.conf__"}');
+    node.template("40-d.conf", '{"name":"d","type":"good","delegates":[__20-b.conf__]}');
+    node.manifest("a.yaml", "a: $ONE\nb: $TWO\nc: $ONE\n");
+    const before = contentsOf(node.host);
+    const configs = "10-a.conf,20-b.conf,30-c.conf,40-d.conf,no.conf";
+    const words = ["install", "--plugins=good,no,none", `--configs=${configs}`, "--manifests=a.yaml,b.yaml"];
+    const ran = await node.run([...words, "--output=json"]);
+    const { error } = reportOf(ran) as unknown as Refusal;
+    assert.deepEqual(
+      error.objections.map(({ code, message = "" }) => [code, message.replaceAll(`${node.root}/`, "")]),
+      [
+        ["source-missing", "no, none: not among the plugins in image/opt/cni/bin"],
+        ...[
+          "line 2, column 1: the pointer __x.conf__ needs host/etc/cni/net.d/x.conf, which is not there",
+          "line 3, column 1: the pointer __y.conf__ needs host/etc/cni/net.d/y.conf, which is not there",
+        ].map((problem) => ["pointer-missing", `image/etc/cni/net.d/20-b.conf: ${problem}`]),
+        [
+          "pointer-in-string",
+          "image/etc/cni/net.d/30-c.conf: line 1, column 32: the pointer __x.conf__ stands inside a JSON string, where no file can stand",
+        ],
+        ["source-missing", "image/etc/cni/net.d/no.conf: there is no such template"],
+        [
+          "config-invalid",
+          "image/etc/cni/net.d/10-a.conf: the rendered configuration is no JSON: close brace expected at line 2, column 1, which is at line 2, column 1 of the template",
+        ],
+        ["variable-unset", "image/etc/kubernetes/manifests/a.yaml: line 1, column 4: the variable ONE is not set"],
+        ["variable-unset", "image/etc/kubernetes/manifests/a.yaml: line 2, column 4: the variable TWO is not set"],
+        [
+          "source-missing",
+          "image/etc/kubernetes/manifests/b.yaml: there is no such manifest, and no record of what was applied from it",
+        ],
+      ],
+    );
+    assert.deepEqual([error.code, error.message], [error.objections[0]?.["code"], error.objections[0]?.["message"]]);
+    assert.deepEqual([ran.exitCode, contentsOf(node.host)], [1, before]);
+  });
+
+  test("U2: of what others hold", async () => {
+    using node = nodeWith();
+    node.template("10-a.conflist", conflist("a", "good"));
+    await node.run(["install", "--plugins=good", "--configs=10-a.conflist", "--owner=other"]);
+    node.plugin("good", "2");
+    node.template("10-a.conflist", conflist("b", "good"));
+    const ran = await node.run(["install", "--plugins=good", "--configs=10-a.conflist", "--output=json"]);
+    const { error } = reportOf(ran) as unknown as Refusal;
+    assert.deepEqual(
+      error.objections.map(({ code, subject }) => [code, subject]),
+      [
+        ["held-by-other", join(node.bin, "good")],
+        ["held-by-other", join(node.netd, "10-a.conflist")],
+      ],
+    );
+  });
+
+  test("U2: --wait waits if all of them may pass, and not if one cannot", async () => {
+    using node = nodeWith();
+    node.template("10-a.conf", '{"name":"a","type":"multus","delegates":[\n__x.conf__,\n__y.conf__]}');
+    const words = ["install", "--plugins=good", "--configs=10-a.conf,20-b.conf", "--wait=1h"];
+    const refused = await node.run(words);
+    assert.deepEqual([refused.exitCode, /waiting/u.test(refused.stderr)], [1, false]);
+    const waited = await node.run(["install", "--plugins=good", "--configs=10-a.conf", "--wait=50ms"]);
+    assert.match(waited.stderr, /^cni-node: waiting for .*\n(?:.*\n)*cni-node: 2 objections\n/u);
+  });
 });

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
-import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
 import { createFile } from "../host/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
@@ -30,19 +30,21 @@ const CONFIG_MODE = 0o600;
  * Renders the templates of these names, and checks the results.
  *
  * @throws Failure `source-missing`, `pointer-missing`, `pointer-in-string`, `pointer-cycle`,
- * `pointer-depth`, `config-too-large`, `config-invalid`.
+ * `pointer-depth`, `config-too-large`, `config-invalid`: the first objection, which knows the others.
  */
 export function prepareConfigs(
   names: readonly string[],
   options: ConfigOptions,
 ): { contents: Map<string, Content>; warnings: string[] } {
-  const { rendered, unreadable } = renderAll(names, options);
+  const objections = new Objections();
+  const { rendered, unreadable } = renderAll(names, options, objections);
   const warnings: string[] = [];
   for (const [name, result] of rendered) {
     const failure = options.validate === "off" ? undefined : checkRendered(name, result, options, unreadable.get(name));
-    if (failure !== undefined && options.validate === "strict") throw failure;
-    if (failure !== undefined) warnings.push(failure.message);
+    if (failure !== undefined && options.validate === "strict") objections.add(failure);
+    else if (failure !== undefined) warnings.push(failure.message);
   }
+  objections.throwIfAny();
   const contents = new Map(Array.from(rendered, ([name, { text }]) => [name, configContent(text, options)] as const));
   return { contents, warnings };
 }
@@ -51,6 +53,7 @@ export function prepareConfigs(
 function renderAll(
   names: readonly string[],
   options: ConfigOptions,
+  objections: Objections,
 ): {
   rendered: Map<string, Rendered>;
   /** By template, the file that a pointer of it names and that is no JSON: somebody may be writing it. */
@@ -58,31 +61,48 @@ function renderAll(
 } {
   const rendered = new Map<string, Rendered>();
   const unreadable = new Map<string, string>();
+  const failed = new Set<string>();
   const chain: string[] = [];
 
-  function render(name: string): Rendered {
-    const known = rendered.get(name);
-    if (known !== undefined) return known;
+  /** Undefined: there are objections. */
+  function render(name: string): Rendered | undefined {
+    if (rendered.has(name) || failed.has(name)) return rendered.get(name);
     const path = join(options.source, name);
-    if (chain.includes(name)) throw pointerCycle(path, [...chain.slice(chain.indexOf(name)), name]);
-    if (chain.length === MAX_DEPTH) throw tooDeep(path);
-    chain.push(name);
-    const template = readTemplate(path);
-    const pointers = findPointers(template);
-    const inString = pointers.find((pointer) => isConfigName(name) && pointer.inString);
-    if (inString !== undefined) throw pointerInString(path, inString);
-    const contents = new Map(pointers.map((pointer) => [pointer.name, contentFor(pointer, path)]));
-    chain.pop();
-    const [broken] = [...contents].find(([, content]) => !isJson(content)) ?? [];
-    if (broken !== undefined) unreadable.set(name, broken);
-    refuseTooLarge(path, template, pointers, contents);
-    const result = substitute(template, contents);
-    rendered.set(name, result);
+    const result = objections.catch(() => {
+      if (chain.includes(name)) throw pointerCycle(path, [...chain.slice(chain.indexOf(name)), name]);
+      if (chain.length === MAX_DEPTH) throw tooDeep(path);
+      chain.push(name);
+      try {
+        return renderTemplate(name, path);
+      } finally {
+        chain.pop();
+      }
+    });
+    if (result === undefined) failed.add(name);
+    else rendered.set(name, result);
     return result;
   }
 
-  function contentFor(pointer: Pointer, path: string): string {
-    return names.includes(pointer.name) ? render(pointer.name).text : readTarget(pointer, path, options.directory);
+  function renderTemplate(name: string, path: string): Rendered | undefined {
+    const template = readTemplate(path);
+    const pointers = findPointers(template);
+    const quoted = pointers.filter((pointer) => isConfigName(name) && pointer.inString);
+    for (const pointer of quoted) objections.add(pointerInString(path, pointer));
+    const contents = new Map<string, string>();
+    for (const [target, [pointer]] of Map.groupBy(pointers, (one) => one.name)) {
+      const content = quoted.includes(pointer as Pointer) ? undefined : contentFor(pointer as Pointer, path);
+      if (content !== undefined) contents.set(target, content);
+    }
+    if (pointers.some((pointer) => !contents.has(pointer.name)) || quoted.length > 0) return undefined;
+    const [broken] = [...contents].find(([, content]) => !isJson(content)) ?? [];
+    if (broken !== undefined) unreadable.set(name, broken);
+    refuseTooLarge(path, template, pointers, contents);
+    return substitute(template, contents);
+  }
+
+  function contentFor(pointer: Pointer, path: string): string | undefined {
+    if (names.includes(pointer.name)) return render(pointer.name)?.text;
+    return objections.catch(() => readTarget(pointer, path, options.directory));
   }
 
   for (const name of names) render(name);
@@ -210,8 +230,8 @@ function checkRendered(
     problem: `the rendered configuration ${message}${where}${came}`,
     hint:
       unreadable === undefined
-        ? "mend the template; --validate=warn installs it all the same"
-        : `${unreadable}, which it points to, is no JSON by itself: if somebody is writing it, wait with --wait=60s; else mend the template`,
+        ? ["fix the template", "--validate=warn installs it all the same"]
+        : `${unreadable}, which it points to, is not JSON by itself: if somebody is writing it, wait with --wait=60s; else fix the template`,
     passing: unreadable !== undefined,
   });
 }

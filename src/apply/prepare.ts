@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
-import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import type { HeldAsset, HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
@@ -71,7 +71,11 @@ export interface Prepared {
   isDraining: boolean;
 }
 
-/** Reads, renders and validates all that is wanted, compares it with what is held and live, and decides. */
+/**
+ * Reads, renders and validates all that is wanted, compares it with what is held and live, and decides.
+ *
+ * @throws Failure the first objection, which knows the others of its stage: to the sources, or to the steps.
+ */
 export async function prepare(
   wanted: Wanted,
   directories: Partial<Record<FileKind, Directory>>,
@@ -80,23 +84,17 @@ export async function prepare(
 ): Promise<Prepared> {
   const held = heldIn(directories);
   const steps = planSteps(wanted.lists, held, wanted);
-  const names = (kind: Kind): string[] =>
-    steps.filter((step) => step.kind === kind && step.action === "install").map((step) => step.name);
-  const plugins = preparePlugins(wanted.sources.plugin, names("plugin"), wanted.checksum);
-  const configs = prepareConfigs(names("config"), {
-    source: wanted.sources.config,
-    directory: directories.config?.path ?? "",
-    validate: wanted.validate,
-    ...(wanted.configMode === undefined ? {} : { mode: wanted.configMode }),
-  });
-  const manifests = await prepareManifests(steps, held, wanted);
-  const decided = await Promise.all(
+  const { plugins, configs, manifests } = await readSources(steps, held, wanted, directories.config?.path ?? "");
+  const objections = new Objections();
+  const decisions = await Promise.allSettled(
     steps.map(async (step): Promise<Decided | PreparedManifest> => {
       if (step.kind === "manifest") return manifests.get(step) as PreparedManifest;
       const content = (step.kind === "plugin" ? plugins : configs.contents).get(step.name);
       return decide(step, wanted, directories[step.kind] as Directory, content, view);
     }),
   );
+  const decided = decisions.flatMap((one) => objections.catch(() => resultOf(one)) ?? []);
+  objections.throwIfAny();
   const network = keepNetwork(
     decided.filter((one) => "result" in one),
     wanted,
@@ -104,7 +102,8 @@ export async function prepare(
   );
   const needed = keepNeeded(network.decided, wanted, surroundings);
   const files = needed.decided;
-  for (const { file } of files) refuseMissingBackup(file, directories);
+  for (const { file } of files) objections.catch(() => refuseMissingBackup(file, directories));
+  objections.throwIfAny();
   const records = [...manifests.values()].filter(({ asset, held: before }) => asset !== before);
   const [kept, dropped] = [
     records.filter(({ asset }) => asset !== undefined),
@@ -124,6 +123,41 @@ export async function prepare(
     ],
     isDraining: needed.isDraining,
   };
+}
+
+function resultOf<Result>(settled: PromiseSettledResult<Result>): Result {
+  if (settled.status === "fulfilled") return settled.value;
+  throw settled.reason;
+}
+
+interface Sources {
+  plugins: ReadonlyMap<string, Content>;
+  configs: ReturnType<typeof prepareConfigs>;
+  manifests: ReadonlyMap<Step, PreparedManifest>;
+}
+
+/** @param directory of configurations. @throws Failure the first objection, which knows the others. */
+async function readSources(
+  steps: readonly Step[],
+  held: readonly HeldAsset[],
+  wanted: Wanted,
+  directory: string,
+): Promise<Sources> {
+  const names = (kind: Kind): string[] =>
+    steps.filter((step) => step.kind === kind && step.action === "install").map((step) => step.name);
+  const objections = new Objections();
+  const plugins = objections.catch(() => preparePlugins(wanted.sources.plugin, names("plugin"), wanted.checksum));
+  const configs = objections.catch(() =>
+    prepareConfigs(names("config"), {
+      source: wanted.sources.config,
+      directory,
+      validate: wanted.validate,
+      ...(wanted.configMode === undefined ? {} : { mode: wanted.configMode }),
+    }),
+  );
+  const manifests = await objections.catchLater(async () => prepareManifests(steps, held, wanted));
+  objections.throwIfAny();
+  return { plugins, configs, manifests } as Sources;
 }
 
 /** A record tells of its own directory only: whoever can write one must not decide about another. */
@@ -261,7 +295,14 @@ async function prepareManifests(
     return own.some((step) => step.action === "uninstall" && step.name === name);
   };
   const staying = held.filter((asset) => asset.kind === "manifest" && !isRemoved(asset));
-  return new Map(own.map((step) => [step, prepareManifest(step, heldAs(held, step), staying, wanted)] as const));
+  const objections = new Objections();
+  const prepared = new Map<Step, PreparedManifest>();
+  for (const step of own) {
+    const manifest = objections.catch(() => prepareManifest(step, heldAs(held, step), staying, wanted));
+    if (manifest !== undefined) prepared.set(step, manifest);
+  }
+  objections.throwIfAny();
+  return prepared;
 }
 
 function heldAs(held: readonly HeldAsset[], { kind, name }: Step): HeldAsset | undefined {

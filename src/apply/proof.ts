@@ -1,6 +1,6 @@
 /**
  * Nothing unproved goes live: what a run is about to put on the node is looked at and tried, before anything changes.
- * The checks of a configuration are data: named, in order; the first objection is the reason.
+ * The checks of a configuration are data: named, in order; every objection is told.
  */
 import { join } from "node:path";
 
@@ -10,7 +10,7 @@ import { configFiles, loadFile, type DirectoryListing } from "../cni/listing.ts"
 import { usesOf, type PluginUse } from "../cni/references.ts";
 import { selectForContainerd } from "../cni/selection.ts";
 import { compareVersions, isVersion, NEWEST_VERSION, VERSIONS } from "../cni/version.ts";
-import { Failure } from "../errors.ts";
+import { Failure, Objections } from "../errors.ts";
 import { directoryFindings } from "../host/trust.ts";
 import type { Finding } from "../finding.ts";
 import type { Validation } from "./config.ts";
@@ -121,7 +121,9 @@ function selfDelegation({ plugins }: NetworkList): Found[] {
 
 async function uses(list: NetworkList, view: NodeView): Promise<Found[]> {
   const found = new Map<string, Found>();
-  for (const use of usesOf({ plugins: list.plugins }, list.cniVersion)) {
+  // Of a version that there is none of, nobody need be told that plugins do not support it.
+  const version = unknownVersion(list).length > 0 ? undefined : list.cniVersion;
+  for (const use of usesOf({ plugins: list.plugins }, version)) {
     const objection = await objectionToUse(use, view);
     if (objection !== undefined && !found.has(objection.about)) found.set(objection.about, objection);
   }
@@ -248,7 +250,7 @@ export interface Changes {
  *
  * @param view the node as it is.
  * @returns warnings.
- * @throws Failure with the code of the first finding, Interrupted.
+ * @throws Failure with the code of the first finding, which knows the others; Interrupted.
  */
 export async function prove(
   { configs, plugins, restored, pluginDirectory }: Changes,
@@ -287,8 +289,9 @@ export async function prove(
 }
 
 function weigh(found: readonly Finding[], validate: Validation): string[] {
-  const objection = found.find(isError);
-  if (objection !== undefined && validate === "strict") throw refusal(objection);
+  const objections = new Objections();
+  for (const one of validate === "strict" ? found.filter(isError) : []) objections.add(refusal(one));
+  objections.throwIfAny();
   return found.map(({ path, message, hint }) => `${path}: ${message}${hint === undefined ? "" : `; ${hint}`}`);
 }
 
@@ -338,10 +341,5 @@ function isGone(about: string, plugins: Changes["plugins"]): boolean {
 
 function refusal({ code, path, message, hint }: Finding): Failure {
   const anyway = "--validate=warn installs it all the same";
-  return new Failure({
-    code,
-    subject: path,
-    problem: message,
-    hint: hint === undefined ? anyway : `${hint}; ${anyway}`,
-  });
+  return new Failure({ code, subject: path, problem: message, hint: [hint ?? [], anyway].flat() });
 }

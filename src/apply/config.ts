@@ -7,7 +7,17 @@ import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts"
 import { createFile } from "../host/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
-import { findPointers, placeOf, substitute, type Place, type Pointer, type Rendered } from "../template/pointer.ts";
+import {
+  findPointers,
+  findStray,
+  placeholderOf,
+  placeOf,
+  POINTER_RULE,
+  substitute,
+  type Place,
+  type Pointer,
+  type Rendered,
+} from "../template/pointer.ts";
 import type { Content } from "./plugin.ts";
 
 /** What is done about a rendered configuration that the CNI specification does not allow. */
@@ -30,7 +40,7 @@ const CONFIG_MODE = 0o600;
  * Renders the templates of these names, and checks the results.
  *
  * @throws Failure `source-missing`, `pointer-missing`, `pointer-in-string`, `pointer-cycle`,
- * `pointer-depth`, `config-too-large`, `config-invalid`: the first objection, which knows the others.
+ * `pointer-depth`, `config-too-large`, `config-invalid`, `pointer-invalid`: the first objection, which knows the others.
  */
 export function prepareConfigs(
   names: readonly string[],
@@ -178,7 +188,7 @@ function readTarget({ name, line, column }: Pointer, template: string, directory
     code: "pointer-missing",
     subject: template,
     problem: `line ${line}, column ${column}: the pointer __${name}__ needs ${path}, which ${fs.existsSync(path) ? "is empty" : "is not there"}`,
-    hint: "install the configuration that it names first, or wait for it with --wait=60s",
+    hint: placeholderHint(name) ?? "install the configuration that it names first, or wait for it with --wait=60s",
     passing: true,
   });
 }
@@ -207,8 +217,15 @@ function pointerInString(path: string, { name, line, column }: Pointer): Failure
     code: "pointer-in-string",
     subject: path,
     problem: `line ${line}, column ${column}: the pointer __${name}__ stands inside a JSON string, where no file can stand`,
-    hint: "remove the quotes around it",
+    hint: placeholderHint(name) ?? "remove the quotes around it",
   });
+}
+
+/** What to do where a template of others is used as one of ours. */
+function placeholderHint(name: string): string | undefined {
+  const owner = placeholderOf(name);
+  if (owner === undefined) return undefined;
+  return `it looks like a placeholder of ${owner} installer, which a script of that one replaces; cni-node puts files only in the place of pointers: write the value there`;
 }
 
 function checkRendered(
@@ -220,6 +237,15 @@ function checkRendered(
   if (!isConfigName(name)) return undefined;
   const result = readConfig(name, text);
   if ("list" in result) return undefined;
+  const stray = pointerLike(text, origin);
+  if (stray !== undefined) {
+    return new Failure({
+      code: "pointer-invalid",
+      subject: join(source, name),
+      problem: `line ${stray.line}, column ${stray.column}: ${stray.word} is not a pointer`,
+      hint: [POINTER_RULE, ANYWAY],
+    });
+  }
   const { message, offset } = result.objection;
   const from = offset === undefined ? undefined : origin(offset);
   const where = offset === undefined ? "" : whereOf(placeOf(text, offset));
@@ -230,10 +256,21 @@ function checkRendered(
     problem: `the rendered configuration ${message}${where}${came}`,
     hint:
       unreadable === undefined
-        ? ["fix the template", "--validate=warn installs it all the same"]
+        ? ["fix the template", ANYWAY]
         : `${unreadable}, which it points to, is not JSON by itself: if somebody is writing it, wait with --wait=60s; else fix the template`,
     passing: unreadable !== undefined,
   });
+}
+
+const ANYWAY = "--validate=warn installs it all the same";
+
+/** A word of the template that was meant as a pointer; what a file of the node has is that one's affair. */
+function pointerLike(text: string, origin: Rendered["origin"]): (Place & { word: string }) | undefined {
+  const stray = findStray(text);
+  const from = stray && origin(stray.offset);
+  return stray === undefined || from === undefined || from.pointer !== undefined
+    ? undefined
+    : { line: from.line, column: from.column, word: stray.word };
 }
 
 function whereOf({ line, column }: Place): string {

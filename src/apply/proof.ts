@@ -16,6 +16,7 @@ import type { Finding } from "../finding.ts";
 import type { Validation } from "./config.ts";
 import type { NodeView } from "./view.ts";
 import { isVisible, shellWord } from "../system/text.ts";
+import { placeholderOf } from "../template/pointer.ts";
 
 /** What is found of one configuration. `about` is the same for what is wrong for the same reason elsewhere. */
 type Found = Omit<Finding, "path"> & { about: string };
@@ -74,12 +75,16 @@ export function leftPointers(text: string): Found[] {
   const [pointer] =
     /(?<![A-Za-z0-9_])__[A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*__(?![A-Za-z0-9_])/u.exec(text) ?? [];
   if (pointer === undefined) return [];
+  const owner = placeholderOf(pointer.slice(2, -2));
   return [
     {
       code: "pointer-left",
       severity: "warning",
       message: `still has ${pointer}, which nobody has replaced`,
-      hint: "look at where it came from: the file that a pointer names is taken as it is",
+      hint:
+        owner === undefined
+          ? "look at where it came from: the file that a pointer names is taken as it is"
+          : `it looks like a placeholder of ${owner} installer, which a script of that one replaces: have it write the file again, or write the value there`,
       about: pointer,
     },
   ];

@@ -200,6 +200,77 @@ describe("a pointer", () => {
   });
 });
 
+describe("a word that looks like a pointer", () => {
+  const words = [
+    "__multus.d/x__",
+    "__a__b.conf__",
+    "__10-calico.conflist",
+    "10-calico.conflist__",
+    "___x.conf__",
+    "__.hidden__",
+    "__$X__",
+    "__ä.conf__",
+  ];
+  for (const word of words) {
+    test(`U4: and is none (${word}) is named, with the rule`, async () => {
+      using node = new TestNode();
+      node.template("05.conf", multus(`{"name":"__x/y__"}, ${word}`));
+      const ran = await node.run(["install", "--configs=05.conf"]);
+      assert.equal(
+        ran.stderr,
+        `cni-node: ${node.templates}/05.conf: line 5, column 25: ${word} is not a pointer\n  hint: a pointer is __NAME__, where NAME is a file in the directory of configurations itself: letters, digits, . + @ - and single underscores, the first one a letter or digit; --validate=warn installs it all the same\n`,
+      );
+      assert.deepEqual([ran.exitCode, contentsOf(node.netd)], [1, {}]);
+    });
+  }
+
+  test("U4: in a string or in what is no configuration is text", async () => {
+    using node = new TestNode();
+    node.template("05.conf", '{"name":"a","type":"bridge","x":"__a/b__ \\" __a__b__"}');
+    node.template("notes.txt", "__a/b__");
+    const ran = await node.run(["install", "--configs=05.conf,notes.txt"]);
+    assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+  });
+
+  const placeholders: [config: string, owner: string][] = [
+    ['{"nodename": "__KUBERNETES_NODE_NAME__"}', "Calico's"],
+    ['{"mtu": "__CNI_MTU__"}', "Calico's"],
+    ['{"mtu": __CNI_MTU__}', "Calico's"],
+    ['{"vethPrefix": "__VETHPREFIX__"}', "AWS VPC CNI's"],
+    ['{"kubeconfig": "__KUBECONFIG_FILEPATH__"}', "Calico's or Linkerd's"],
+    ['{"x": "__SOME_THING__"}', "another"],
+  ];
+  for (const [config, owner] of placeholders) {
+    test(`A16: and is a placeholder of ${owner} installer is called that: ${config}`, async () => {
+      using node = new TestNode();
+      node.template("10.conf", config.replace("{", '{"name":"a","type":"calico",'));
+      const ran = await node.run(["install", "--configs=10.conf"]);
+      assert.match(
+        ran.stderr,
+        new RegExp(`\\n {2}hint: it looks like a placeholder of ${owner} installer, which `, "u"),
+      );
+      assert.doesNotMatch(ran.stderr, /quotes/u);
+      assert.equal(ran.exitCode, 1);
+    });
+
+    test(`A16: also in a file that a pointer names: ${config}`, async () => {
+      using node = new TestNode();
+      const text = config
+        .replace("{", '{"name":"a","type":"calico",')
+        .replace(": __", ': "__')
+        .replace(/__\}/u, '__"}');
+      fs.writeFileSync(join(node.netd, "20.conf"), text);
+      node.template("10.conf", "__20.conf__");
+      const ran = await node.run(["install", "--configs=10.conf"]);
+      assert.match(
+        ran.stderr,
+        new RegExp(`nobody has replaced; it looks like a placeholder of ${owner} installer`, "u"),
+      );
+      assert.equal(ran.exitCode, 0);
+    });
+  }
+});
+
 test("a template that is no text, or is a directory, is refused", async () => {
   using node = new TestNode();
   fs.writeFileSync(join(node.templates, "a.conf"), Buffer.from([0x7b, 0xc3, 0x28, 0x7d]));

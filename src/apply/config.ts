@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
 
-import { isConfigName, readConfig } from "../cni/config.ts";
+import { isConfigName, parseNetworkList, readConfig } from "../cni/config.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
 import { createFile } from "../host/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
@@ -37,7 +37,7 @@ export interface ConfigOptions {
 const CONFIG_MODE = 0o600;
 
 /**
- * Renders the templates of these names, and checks the results.
+ * Renders the templates of these names, and checks the results. `pointedTo`: the files that their pointers name.
  *
  * @throws Failure `source-missing`, `pointer-missing`, `pointer-in-string`, `pointer-cycle`,
  * `pointer-depth`, `config-too-large`, `config-invalid`, `pointer-invalid`: the first objection, which knows the others.
@@ -45,9 +45,9 @@ const CONFIG_MODE = 0o600;
 export function prepareConfigs(
   names: readonly string[],
   options: ConfigOptions,
-): { contents: Map<string, Content>; warnings: string[] } {
+): { contents: Map<string, Content>; pointedTo: Set<string>; warnings: string[] } {
   const objections = new Objections();
-  const { rendered, unreadable } = renderAll(names, options, objections);
+  const { rendered, unreadable, pointedTo } = renderAll(names, options, objections);
   const warnings: string[] = [];
   for (const [name, result] of rendered) {
     const failure = options.validate === "off" ? undefined : checkRendered(name, result, options, unreadable.get(name));
@@ -56,7 +56,7 @@ export function prepareConfigs(
   }
   objections.throwIfAny();
   const contents = new Map(Array.from(rendered, ([name, { text }]) => [name, configContent(text, options)] as const));
-  return { contents, warnings };
+  return { contents, pointedTo, warnings };
 }
 
 /** A pointer may name a configuration of the same run, whatever the order: it stands for that one's new content. */
@@ -68,9 +68,12 @@ function renderAll(
   rendered: Map<string, Rendered>;
   /** By template, the file that a pointer of it names and that is no JSON: somebody may be writing it. */
   unreadable: Map<string, string>;
+  /** The files that pointers name. */
+  pointedTo: Set<string>;
 } {
   const rendered = new Map<string, Rendered>();
   const unreadable = new Map<string, string>();
+  const pointedTo = new Set<string>();
   const failed = new Set<string>();
   const chain: string[] = [];
 
@@ -98,6 +101,7 @@ function renderAll(
     const pointers = findPointers(template);
     const quoted = pointers.filter((pointer) => isConfigName(name) && pointer.inString);
     for (const pointer of quoted) objections.add(pointerInString(path, pointer));
+    for (const { name: target } of pointers) pointedTo.add(target);
     const contents = new Map<string, string>();
     for (const [target, [pointer]] of Map.groupBy(pointers, (one) => one.name)) {
       const content = quoted.includes(pointer as Pointer) ? undefined : contentFor(pointer as Pointer, path);
@@ -116,7 +120,7 @@ function renderAll(
   }
 
   for (const name of names) render(name);
-  return { rendered, unreadable };
+  return { rendered, unreadable, pointedTo };
 }
 
 /** Templates that point to templates: nobody needs more, and each level may be ten times as large as the one before. */
@@ -296,6 +300,42 @@ function configContent(text: string, options: ConfigOptions): Content {
 /** A file that is replaced keeps its owner as well as its mode. */
 function ownerOf({ type, stat }: Live): { uid?: number; gid?: number } {
   return type === "file" && stat !== undefined ? { uid: Number(stat.uid), gid: Number(stat.gid) } : {};
+}
+
+/** So packages and people call what nobody is to read. */
+const UNREAD_ON_PURPOSE = /\.(?:bak|disabled|example|off|orig|sample|template|tmpl)$/u;
+
+/**
+ * Warns of written files that hold a network configuration and have a name that no runtime reads, unless another
+ * configuration names them.
+ *
+ * @param written new contents by file name. @param removed names that will be gone. @param pointedTo names in pointers.
+ */
+export function warnOfUnreadNames(
+  directory: string,
+  written: ReadonlyMap<string, string>,
+  removed: ReadonlySet<string>,
+  pointedTo: ReadonlySet<string>,
+): string[] {
+  const suspects = Array.from(written).filter(
+    ([name, text]) =>
+      !isConfigName(name) && !UNREAD_ON_PURPOSE.test(name) && !pointedTo.has(name) && isMeantAsNetwork(text),
+  );
+  if (suspects.length === 0) return [];
+  const others = readConfigs(directory, new Set([...removed, ...written.keys()]));
+  const texts = [...others, ...written].filter(([name]) => isConfigName(name)).map(([, text]) => text);
+  return suspects
+    .filter(([name]) => !texts.some((text) => text.includes(`"${name}"`) || text.includes(`/${name}"`)))
+    .map(
+      ([name]) =>
+        `${join(directory, name)}: is a network configuration that no runtime reads, for its name does not end in .conf, .conflist or .json; name it .conflist if it has plugins, else .conf`,
+    );
+}
+
+/** Also one that is broken. */
+function isMeantAsNetwork(text: string): boolean {
+  const isNetwork = ["a.conflist", "a.conf"].some((name) => "list" in parseNetworkList(name, text));
+  return isNetwork || (text.trimStart().startsWith("{") && /"cniVersions?"\s*:/iu.test(text));
 }
 
 /**

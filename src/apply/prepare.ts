@@ -11,7 +11,7 @@ import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/tr
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { Kind, Lists } from "./asset.ts";
 import { chainOf } from "./chain.ts";
-import { prepareConfigs, warnOfDuplicateNames, type Validation } from "./config.ts";
+import { prepareConfigs, warnOfDuplicateNames, warnOfUnreadNames, type Validation } from "./config.ts";
 import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
 import { decideInstall, decideUninstall, planSteps, type Decision, type Step, type StepResult } from "./plan.ts";
 import { preparePlugins, type Content } from "./plugin.ts";
@@ -117,7 +117,7 @@ export async function prepare(
     changes: changesOf(files, wanted, directories, surroundings),
     warnings: [
       ...configs.warnings,
-      ...duplicateNames(files, directories.config?.path),
+      ...nameWarnings(files, directories.config?.path, configs.pointedTo),
       ...network.warnings,
       ...needed.warnings,
     ],
@@ -492,15 +492,20 @@ function textsOf(
   return { texts: { before, after: content?.text ?? restored } };
 }
 
-function duplicateNames(decided: readonly Decided[], directory: string | undefined): string[] {
+function nameWarnings(
+  decided: readonly Decided[],
+  directory: string | undefined,
+  pointedTo: ReadonlySet<string>,
+): string[] {
   const configs = decided.filter(
     ({ result, file }) => result.kind === "config" && file?.effect !== "none" && file !== undefined,
   );
   const written = configs.filter(({ file }) => file?.effect === "write");
   if (directory === undefined || written.length === 0) return [];
-  return warnOfDuplicateNames(
-    directory,
-    new Map(written.map(({ result }) => [result.name, result.texts?.after ?? ""])),
-    new Set(configs.filter(({ file }) => file?.effect === "remove").map(({ result }) => result.name)),
-  );
+  const texts = new Map(written.map(({ result }) => [result.name, result.texts?.after ?? ""]));
+  const removed = new Set(configs.filter(({ file }) => file?.effect === "remove").map(({ result }) => result.name));
+  return [
+    ...warnOfDuplicateNames(directory, texts, removed),
+    ...warnOfUnreadNames(directory, texts, removed, pointedTo),
+  ];
 }

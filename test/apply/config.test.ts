@@ -479,3 +479,65 @@ test("contents are shown by plan only, with secrets masked", async () => {
   for (const { stdout } of [planned, json]) assert.match(stdout, /-.*visible.*1.*\n.*|\+.*visible.*2/u);
   assert.doesNotMatch(installed.stdout + installed.stderr + refused.stdout + refused.stderr, /visible/u);
 });
+
+describe("a network configuration under a name that no runtime reads", () => {
+  const network = '{"cniVersion":"1.0.0","name":"x","type":"bridge"}';
+  const unread: [name: string, text: string][] = [
+    ["10-x.cfg", network],
+    ["10-x.conflist.new", conflist("x", "bridge")],
+    ["10-x", network],
+    ["10-x.cfg", '{"cniVersion":"1.0.0",'],
+    ["10-x.yaml", network],
+  ];
+  for (const [name, text] of unread) {
+    test(`U3: is told (${name})`, async () => {
+      using node = new TestNode();
+      node.template(name, text);
+      const ran = await node.run(["install", `--configs=${name}`]);
+      assert.equal(
+        ran.stderr,
+        `cni-node: warning: ${node.netd}/${name}: is a network configuration that no runtime reads, for its name does not end in .conf, .conflist or .json; name it .conflist if it has plugins, else .conf\n`,
+      );
+      assert.equal(ran.exitCode, 0);
+      const again = await node.run(["install", `--configs=${name}`]);
+      assert.equal(again.stderr, "", "what is there already is no news");
+    });
+  }
+
+  const legitimate: [what: string, name: string, text: string, other?: string][] = [
+    ["a kubeconfig", "calico-kubeconfig", "apiVersion: v1\nkind: Config\n"],
+    ["a kubeconfig in JSON", "ZZZ-istio-cni-kubeconfig", '{"apiVersion":"v1","kind":"Config","users":[]}'],
+    ["a note", "README", "cniVersion: see there\n"],
+    ["what is called an example", "10-x.conflist.example", conflist("x", "bridge")],
+    [
+      "what a pointer of the run names",
+      "x.delegate",
+      network,
+      '{"name":"a","type":"multus","delegates":[__x.delegate__]}',
+    ],
+    [
+      "what a configuration of the run names",
+      "x.delegate",
+      network,
+      '{"name":"a","type":"multus","clusterNetwork":"/etc/cni/net.d/x.delegate"}',
+    ],
+  ];
+  for (const [what, name, text, other] of legitimate) {
+    test(`U3: is not suspected in ${what}`, async () => {
+      using node = new TestNode();
+      node.template(name, text);
+      if (other !== undefined) node.template("10-a.conf", other.replace("{", '{"cniVersion":"1.0.0",'));
+      const ran = await node.run(["install", `--configs=${name}${other === undefined ? "" : ",10-a.conf"}`]);
+      assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+    });
+  }
+
+  test("U3: nor in what a configuration of the node names", async () => {
+    using node = new TestNode();
+    const multus = { cniVersion: "1.0.0", name: "a", type: "multus", clusterNetwork: "/etc/cni/net.d/x.delegate" };
+    fs.writeFileSync(join(node.netd, "00-multus.conf"), JSON.stringify(multus));
+    node.template("x.delegate", network);
+    const ran = await node.run(["install", "--configs=x.delegate"]);
+    assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+  });
+});

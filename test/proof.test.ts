@@ -209,7 +209,7 @@ describe("a configuration goes live only with what it names", () => {
     using node = new TestNode();
     const answer = '{"code":4,"msg":"unknown CNI_COMMAND: VERSION"}';
     fs.writeFileSync(join(node.bin, "ancient"), `#!/bin/sh\necho '${answer}'\nexit 1\n`, { mode: 0o755 });
-    node.template("10-a.conf", '{"name":"a","type":"ancient"}');
+    node.template("10-a.conf", '{"cniVersion":"0.1.0","name":"a","type":"ancient"}');
     const ran = await node.run(["install", "--configs=10-a.conf"]);
     assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
   });
@@ -304,7 +304,10 @@ describe("from valid to invalid is refused, also for configurations of others", 
   test("what was invalid before for the same reason only warns", async () => {
     using node = new TestNode();
     fs.writeFileSync(join(node.netd, "10-calico.conflist"), conflist("k8s-pod-network", "calico", "not-yet"));
-    node.template("00-multus.conf", '{"name":"m","type":"multus","delegates":[__10-calico.conflist__]}');
+    node.template(
+      "00-multus.conf",
+      '{"cniVersion":"1.0.0","name":"m","type":"multus","delegates":[__10-calico.conflist__]}',
+    );
     const ran = await node.run(["install", "--configs=00-multus.conf"]);
     assert.equal(ran.exitCode, 0, ran.stderr);
     assert.match(ran.stderr, /^cni-node: warning: .*00-multus\.conf: needs the plugin not-yet, which is not in /u);
@@ -423,7 +426,13 @@ describe("configurations of the field pass", () => {
     [
       "Multus around Calico, itself 0.1.0 and Calico 0.3.1 (story 22: calico#12965)",
       "00-multus.conf",
-      { cniVersion: "0.1.0", name: "multus-cni-network", type: "multus", delegates: [calico] },
+      {
+        cniVersion: "0.1.0",
+        name: "multus-cni-network",
+        type: "multus",
+        capabilities: { portMappings: true, bandwidth: true },
+        delegates: [calico],
+      },
     ],
     [
       "Cilium's",
@@ -481,9 +490,9 @@ describe("configurations of the field pass", () => {
       },
     ],
     [
-      "one without cniVersion, with keys of a vendor",
+      "one with keys of a vendor",
       "10-a.conf",
-      { name: "a", type: "bridge", "vendor.example/x": [1] },
+      { cniVersion: "0.1.0", name: "a", type: "bridge", "vendor.example/x": [1] },
     ],
   ];
   for (const [what, name, config] of field) {
@@ -615,4 +624,117 @@ describe("U2: a run that is refused names all objections", () => {
     const waited = await node.run(["install", "--plugins=good", "--configs=10-a.conf", "--wait=50ms"]);
     assert.match(waited.stderr, /^cni-node: waiting for .*\n(?:.*\n)*cni-node: 2 objections\n/u);
   });
+});
+
+describe("what will not work as it is meant is a warning, and status says the same", () => {
+  const limits = { ingressRate: 1, ingressBurst: 1, egressRate: 1, egressBurst: 1 };
+  const portMappings = { capabilities: { portMappings: true } };
+  const chain = [{ type: "bridge" }, { type: "portmap", ...portMappings }];
+  const warned: [what: string, config: object, message: RegExp | undefined, code?: string][] = [
+    [
+      "A14: no cniVersion",
+      { cniVersion: undefined, plugins: chain },
+      /has no cniVersion: runtimes take it for 0\.1\.0, the oldest, .*; add "cniVersion": "1\.0\.0", or/u,
+      "version-missing",
+    ],
+    [
+      "A14: cniversion",
+      { cniVersion: undefined, cniversion: "1.0.0", plugins: chain },
+      /has no cniVersion \(it has "cniversion", which is another key\): runtimes take it for 0\.1\.0/u,
+      "version-missing",
+    ],
+    ["A14: an empty cniVersion", { cniVersion: "", plugins: chain }, /has no cniVersion: /u, "version-missing"],
+    ["A14: cniVersions", { cniVersion: undefined, cniVersions: ["0.4.0", "1.0.0"], plugins: chain }, undefined],
+    [
+      "A17: portmap without the capability",
+      { plugins: [{ type: "bridge" }, { type: "portmap" }] },
+      /has portmap without the capability portMappings: the host ports of pods are lost without an error; add "capabilities":\{"portMappings":true\} to portmap/u,
+      "capability-missing",
+    ],
+    [
+      "A17: portmap with the capability false",
+      { plugins: [{ type: "bridge" }, { type: "portmap", capabilities: { portMappings: false } }] },
+      /has portmap without the capability/u,
+      "capability-missing",
+    ],
+    [
+      "A17: bandwidth without the capability and without limits",
+      { plugins: [{ type: "bridge" }, { type: "bandwidth" }] },
+      /has bandwidth without the capability bandwidth: the bandwidth annotations/u,
+      "capability-missing",
+    ],
+    ["A17: bandwidth with limits", { plugins: [{ type: "bridge" }, { type: "bandwidth", ...limits }] }, undefined],
+    [
+      "A17: Multus without the capabilities of its primary network",
+      { plugins: [{ type: "multus", delegates: [{ name: "d", plugins: chain }, { type: "bridge" }] }] },
+      /has multus without the capability portMappings, which its primary network has: .* to multus/u,
+      "capability-missing",
+    ],
+    [
+      "A17: Multus without those of the file that it names",
+      { plugins: [{ type: "multus", clusterNetwork: "/host/etc/cni/net.d/50-primary.conflist" }] },
+      /has multus without the capability portMappings, which its primary network has: /u,
+      "capability-missing",
+    ],
+    [
+      "A17: Multus with them",
+      { plugins: [{ type: "multus", ...portMappings, delegates: [{ name: "d", plugins: chain }] }] },
+      undefined,
+    ],
+    [
+      "A17: Multus, whose second delegate has some",
+      { plugins: [{ type: "multus", delegates: [{ type: "bridge" }, { name: "d", plugins: chain }] }] },
+      undefined,
+    ],
+    [
+      "A17: portmap inside of a delegate",
+      {
+        plugins: [{ type: "multus", delegates: [{ name: "d", plugins: [{ type: "bridge" }, { type: "portmap" }] }] }],
+      },
+      /has portmap without the capability/u,
+      "capability-missing",
+    ],
+    [
+      "A15: a truth value in quotes",
+      { plugins: [{ type: "bridge", isGateway: "true" }] },
+      /has bridge fail for every new pod: isGateway is not true or false: remove the quotes/u,
+      "plugin-config",
+    ],
+    [
+      "A15: host-local without ranges, also below Multus",
+      { plugins: [{ type: "multus", delegates: [{ type: "macvlan", ipam: { type: "host-local" } }] }] },
+      /has macvlan fail for every new pod: ipam: host-local has neither subnet nor ranges/u,
+      "plugin-config",
+    ],
+    [
+      "A15: what flannel fills in",
+      { plugins: [{ type: "flannel", delegate: { type: "bridge", isGateway: "x", ipam: { type: "host-local" } } }] },
+      undefined,
+    ],
+    [
+      "A15: what Calico and others fill in",
+      {
+        plugins: [
+          { type: "calico", mtu: "1500", ipam: { type: "host-local", subnet: "usePodCidr" } },
+          { type: "foreign", ipam: { type: "host-local" } },
+        ],
+      },
+      undefined,
+    ],
+  ];
+  for (const [what, config, message, code = ""] of warned) {
+    test(`${what}${message === undefined ? ": no warning" : ""}`, async () => {
+      using node = new TestNode();
+      fs.writeFileSync(join(node.netd, "50-primary.conflist"), JSON.stringify({ name: "p", plugins: chain }));
+      const name = "10-a.conflist";
+      node.template(name, JSON.stringify({ cniVersion: "1.0.0", name: "a", ...config }));
+      const ran = await node.run(["install", `--configs=${name}`]);
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      if (message === undefined) assert.equal(ran.stderr, "");
+      else assert.match(ran.stderr, new RegExp(`^cni-node: warning: [^ ]*/${name}: ${message.source}[^\\n]*\\n$`, "u"));
+      const status = await node.run(["status", `--host-root=${node.host}`]);
+      const codes = /\[(?:version-missing|capability-missing|plugin-config)\]/u.exec(status.stdout)?.[0] ?? "";
+      assert.equal(codes, message === undefined ? "" : `[${code}]`, status.stdout);
+    });
+  }
 });

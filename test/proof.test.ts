@@ -501,7 +501,9 @@ describe("configurations of the field pass", () => {
       for (const plugin of ["cilium-cni", "istio-cni"]) {
         fs.writeFileSync(join(node.bin, plugin), versions("0.1.0", "0.3.1"), { mode: 0o755 });
       }
-      for (const file of ["calico-kubeconfig", "ZZZ-istio-cni-kubeconfig"]) fs.writeFileSync(join(node.netd, file), "");
+      for (const file of ["calico-kubeconfig", "ZZZ-istio-cni-kubeconfig"]) {
+        fs.writeFileSync(join(node.netd, file), kubeconfigOf());
+      }
       node.template(name, JSON.stringify(config));
       const ran = await node.run(["install", `--configs=${name}`]);
       assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
@@ -735,6 +737,140 @@ describe("what will not work as it is meant is a warning, and status says the sa
       const status = await node.run(["status", `--host-root=${node.host}`]);
       const codes = /\[(?:version-missing|capability-missing|plugin-config)\]/u.exec(status.stdout)?.[0] ?? "";
       assert.equal(codes, message === undefined ? "" : `[${code}]`, status.stdout);
+    });
+  }
+});
+
+/** A kubeconfig as Multus writes it, one key a line. */
+function kubeconfigOf(cluster = "server: https://[fd00:10:96::1]:443", user = "token: hunter2"): string {
+  return [
+    "# of a test's __INSTALLER_X__",
+    "apiVersion: v1",
+    "kind: Config",
+    "clusters:",
+    "- name: local",
+    "  cluster:",
+    `    ${cluster}`,
+    "users:",
+    "- name: multus",
+    "  user:",
+    `    ${user}`,
+    "contexts:",
+    "- name: multus-context",
+    "  context: {cluster: local, user: multus}",
+    "current-context: multus-context",
+    "",
+  ].join("\n");
+}
+
+describe("A8: a kubeconfig that cannot work is refused, with the line, and status says the same", () => {
+  const server = (address: string): string => kubeconfigOf(`server: ${address}`);
+  const invalid: [what: string, text: string, message: RegExp][] = [
+    [
+      "an IPv6 address without brackets",
+      server("https://fd00:10:96::1:443"),
+      /line 7, .*: the IPv6 address of the server needs brackets/u,
+    ],
+    ["a server without host", server("https://:443"), /line 7, .*: the server has no host/u],
+    ["a server of nothing but a scheme", server("https://"), /line 7, .*: the server has no host/u],
+    ["empty brackets", server('"https://[]:443"'), /line 7, .*: the server has no host/u],
+    ["a server that is none", server("https://a b"), /line 7, .*: the server is not an address/u],
+    ["a port that is none", server("https://10.96.0.1:http"), /line 7, .*: the server is not an address/u],
+    ["no server", kubeconfigOf('server: ""'), /line \d+, .*: the cluster has no server/u],
+    [
+      "a placeholder for the server",
+      server("https://__KUBERNETES_SERVICE_HOST__:443"),
+      /line 7: a placeholder of its installer is left/u,
+    ],
+    ["a placeholder for a line", kubeconfigOf("__TLS_CFG__"), /line 7: a placeholder of its installer is left/u],
+    [
+      "a placeholder for the token",
+      kubeconfigOf(undefined, "token: __SERVICEACCOUNT_TOKEN__"),
+      /line 11: a placeholder/u,
+    ],
+    [
+      "an authority that is not base64",
+      kubeconfigOf("{server: h, certificate-authority-data: '-'}"),
+      /line 7, .*: this is not base64/u,
+    ],
+    [
+      "an authority that is no certificate",
+      kubeconfigOf(`{server: h, certificate-authority-data: ${btoa("hunter2")}}`),
+      /line 7, .*: this holds no certificate as PEM/u,
+    ],
+    [
+      "an authority that is not there",
+      kubeconfigOf("{server: h, certificate-authority: /etc/cni/net.d/ca.crt}"),
+      /line 7, .*: the file that this names is not there/u,
+    ],
+    [
+      "a token that is not there",
+      kubeconfigOf(undefined, "tokenFile: /etc/cni/net.d/t"),
+      /line 11, .*: the file that this names/u,
+    ],
+    [
+      "a context without its cluster",
+      kubeconfigOf().replace("cluster: local,", "cluster: other,"),
+      /line 14, .*: the context names a cluster that is not there/u,
+    ],
+    ["no context", kubeconfigOf().replace(/current-context: .*/u, ""), /line 1, .*: the current-context is missing/u],
+    [
+      "another context",
+      kubeconfigOf().replace("name: multus-context", "name: x"),
+      /line 15, .*: the current-context is not there/u,
+    ],
+    ["nothing", "", /line 1, .*: the current-context is missing/u],
+    ["no YAML", kubeconfigOf("server: [hunter2"), /line \d+, .*: is not YAML/u],
+  ];
+  const config = {
+    cniVersion: "1.0.0",
+    name: "m",
+    type: "multus",
+    kubeconfig: "/etc/cni/net.d/multus.d/multus.kubeconfig",
+    delegates: [{ type: "bridge" }],
+  };
+  function nodeWithKubeconfig(text: string): TestNode {
+    const node = new TestNode();
+    fs.mkdirSync(join(node.netd, "multus.d"));
+    fs.writeFileSync(join(node.netd, "multus.d/multus.kubeconfig"), text, { mode: 0o600 });
+    node.template("00-multus.conf", JSON.stringify(config));
+    return node;
+  }
+
+  for (const [what, text, message] of invalid) {
+    test(`A8: ${what}`, async () => {
+      using node = nodeWithKubeconfig(text);
+      const before = contentsOf(node.host);
+      const ran = await node.run(["install", "--configs=00-multus.conf"]);
+      const prefix = "names the kubeconfig /etc/cni/net.d/multus.d/multus.kubeconfig, which its plugin cannot use: ";
+      assertRefused(node, before, ran, new RegExp(`00-multus\\.conf: ${RegExp.escape(prefix)}${message.source}`, "u"));
+      fs.writeFileSync(join(node.netd, "00-multus.conf"), JSON.stringify(config));
+      const status = await node.run(["status", `--host-root=${node.host}`]);
+      assert.match(status.stdout, new RegExp(`/multus\\.kubeconfig\\n +${message.source}`, "u"));
+      assert.equal(status.stdout.match(/\[kubeconfig-invalid\]/gu)?.length, 1, status.stdout);
+      assert.doesNotMatch(ran.stderr + status.stdout, /hunter2|INSTALLER/u);
+      node.template("00-multus.conf", JSON.stringify({ ...config, logLevel: "debug" }));
+      const again = await node.run(["install", "--configs=00-multus.conf"]);
+      assert.equal(again.exitCode, 0, "it was wrong before");
+      assert.match(again.stderr, /warning: .*which its plugin cannot use/u);
+    });
+  }
+
+  const valid: [what: string, text: string][] = [
+    ["as it should be", kubeconfigOf()],
+    ["with a host and no scheme, which client-go takes", server("10.96.0.1:443")],
+    [
+      "with an authority that cannot be seen from here",
+      kubeconfigOf("{server: h, certificate-authority: /var/lib/calico/ca.crt}"),
+    ],
+    ["with a user that is not there, who is nobody to client-go", kubeconfigOf().replace("user: multus}", "user: x}")],
+    ["with a token that looks odd", kubeconfigOf(undefined, "token: eyJ__A__.b__C__d-__E__")],
+  ];
+  for (const [what, text] of valid) {
+    test(`A8: one ${what} is fine`, async () => {
+      using node = nodeWithKubeconfig(text);
+      const ran = await node.run(["install", "--configs=00-multus.conf"]);
+      assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
     });
   }
 });

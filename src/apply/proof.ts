@@ -43,7 +43,10 @@ const CHECKS: readonly Check[] = [
   { name: "its version is one of the specification", run: ({ list }) => unknownVersion(list) },
   { name: "it has a version", run: withoutVersion },
   { name: "its plugins are there, run, and support its version", run: async ({ list }, view) => uses(list, view) },
-  { name: "the kubeconfigs that it names are there", run: ({ list }, view) => kubeconfigs(list, view) },
+  {
+    name: "the kubeconfigs that it names are there, and can work",
+    run: async ({ list }, view) => kubeconfigs(list, view),
+  },
   { name: "runtimes know its version", run: ({ list }) => newVersion(list) },
   { name: "reference plugins accept their keys", run: ({ list }) => wrongKeys(list) },
   { name: "runtimes pass what its plugins are for", run: withoutCapabilities },
@@ -189,13 +192,20 @@ function supports(versions: readonly string[], cniVersion: string): boolean {
 }
 
 /** Multus' and the ptp family's `kubeconfig`, Calico's, Istio's and whereabouts' `kubernetes.kubeconfig`. */
-function kubeconfigs({ plugins }: NetworkList, view: NodeView): Found[] {
-  const paths = plugins.flatMap(kubeconfigsOf).filter((path) => path.startsWith("/"));
-  return [...new Set(paths)].flatMap((path): Found[] => {
-    const isThere = view.hasFile(path);
-    if (isThere === true) return [];
+async function kubeconfigs({ plugins }: NetworkList, view: NodeView): Promise<Found[]> {
+  const paths = new Set(plugins.flatMap(kubeconfigsOf).filter((path) => path.startsWith("/")));
+  if (paths.size === 0) return [];
+  const { objectionToKubeconfig } = await import("../cluster/kubeconfig-check.ts");
+  return [...paths].flatMap((path): Found[] => {
+    const here = view.fileAt(path);
     const about = `kubeconfig ${path}`;
-    return isThere === false
+    if (here !== undefined) {
+      const objection = objectionToKubeconfig(here, (named) => view.hasFile(named));
+      if (objection === undefined) return [];
+      const message = `names the kubeconfig ${path}, which its plugin cannot use: ${objection}`;
+      return [{ code: "kubeconfig-invalid", severity: "error", message, hint: "have its agent write it again", about }];
+    }
+    return view.hasFile(path) === false
       ? [
           {
             code: "kubeconfig-missing",

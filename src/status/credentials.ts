@@ -5,6 +5,7 @@ import * as fs from "node:fs";
 import * as v from "valibot";
 import { parse } from "yaml";
 
+import { objectionToKubeconfig } from "../cluster/kubeconfig-check.ts";
 import { isSystemError, reasonOf, systemFailure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { modeFindings } from "./files.ts";
@@ -46,7 +47,7 @@ const LAST_HOUR = 3_600_000;
  *
  * @param here where it is seen from here. @param path as the node sees it.
  * @param seen where a path of the node is seen from here; undefined: it is not.
- * @param now milliseconds since the epoch.
+ * @param now milliseconds since the epoch. @param isThere whether the node has a file; undefined: that cannot be seen.
  * @throws Failure where it may not be read.
  */
 export function lookAtKubeconfig(
@@ -54,22 +55,24 @@ export function lookAtKubeconfig(
   path: string,
   seen: (path: string) => string | undefined,
   now: number,
+  isThere: (path: string) => boolean | undefined = () => undefined,
 ): Finding[] {
   const stat = fs.statSync(here, { throwIfNoEntry: false });
   if (stat === undefined) return [];
   const modes = modeFindings(stat, path, "credentials");
+  const invalid = (problem: string): Finding => {
+    const message = `${problem}: its plugin fails for every new pod`;
+    return { code: "kubeconfig-invalid", severity: "error", path, message, hint: "have its agent write it again" };
+  };
+  const objection = objectionToKubeconfig(here, isThere);
+  if (objection !== undefined) return [...modes, invalid(objection)];
   try {
     const validities = validitiesOf(fs.readFileSync(here, "utf8"), seen);
     return [...modes, ...validities.flatMap((one) => objectionTo(one, path, now))];
   } catch (error) {
     if (isSystemError(error, "EACCES", "EPERM")) throw systemFailure(path, "cannot be read", error);
     // The message of a parser would quote the text.
-    const why = error instanceof Error && "errno" in error ? reasonOf(error) : "is no kubeconfig";
-    const message = `${why}: its plugin fails for every new pod`;
-    return [
-      ...modes,
-      { code: "kubeconfig-invalid", severity: "error", path, message, hint: "have its agent write it again" },
-    ];
+    return [...modes, invalid(error instanceof Error && "errno" in error ? reasonOf(error) : "is no kubeconfig")];
   }
 }
 

@@ -152,6 +152,7 @@ export async function lookAtNetwork(
   return [
     ...withoutNetwork(choices, rules, shown),
     ...examined
+      .filter(({ code }) => code !== "kubeconfig-invalid") // It is told of the kubeconfig itself.
       .filter(({ code, path }) => code !== "pointer-left" || isLeftByMistake(path, listing))
       .map(({ about: _about, path, ...finding }) => ({ ...finding, path: join(shown, path) })),
     ...used.flatMap((file) => pointersOf(file, listing, shown)),

@@ -277,7 +277,7 @@ function kubeconfigFindings(networks: readonly Network[], view: NodeView): Findi
   const paths = new Set(networks.flatMap(({ list }) => list.plugins.flatMap(kubeconfigsOf)));
   return [...paths].flatMap((path) => {
     const here = seen(path);
-    return here === undefined ? [] : lookAtKubeconfig(here, path, seen, Date.now());
+    return here === undefined ? [] : lookAtKubeconfig(here, path, seen, Date.now(), (named) => view.hasFile(named));
   });
 }
 

@@ -10,7 +10,7 @@ const CALICO = conflist("calico", "calico", "portmap");
 
 /** A Multus configuration whose delegates are these pointers, each on a line of its own. */
 function multus(...delegates: string[]): string {
-  return `{\n  "name": "multus",\n  "type": "multus",\n  "delegates": [\n    ${delegates.join(",\n    ")}\n  ]\n}\n`;
+  return `{\n  "cniVersion": "1.0.0", "capabilities": {"portMappings": true}, "name": "multus",\n  "type": "multus",\n  "delegates": [\n    ${delegates.join(",\n    ")}\n  ]\n}\n`;
 }
 
 /** The names of the delegates of an installed configuration. */
@@ -87,7 +87,7 @@ describe("a pointer", () => {
       fs.writeFileSync(join(node.netd, "20-b.conf"), '{"name": "old", "type": "bridge"}');
       node.template("05-multus.conf", multus("__06-multus.conf__"));
       node.template("06-multus.conf", multus("__20-b.conf__").replaceAll("multus", "x"));
-      node.template("20-b.conf", '{"name": "new", "type": "bridge"}');
+      node.template("20-b.conf", '{"cniVersion": "1.0.0", "name": "new", "type": "bridge"}');
       const ran = await node.run(["install", `--configs=${configs}`]);
       assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
       assert.deepEqual(delegatesOf(node, "05-multus.conf"), ["x"]);
@@ -226,7 +226,7 @@ describe("a word that looks like a pointer", () => {
 
   test("U4: in a string or in what is no configuration is text", async () => {
     using node = new TestNode();
-    node.template("05.conf", '{"name":"a","type":"bridge","x":"__a/b__ \\" __a__b__"}');
+    node.template("05.conf", '{"cniVersion":"1.0.0","name":"a","type":"bridge","x":"__a/b__ \\" __a__b__"}');
     node.template("notes.txt", "__a/b__");
     const ran = await node.run(["install", "--configs=05.conf,notes.txt"]);
     assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
@@ -434,7 +434,7 @@ describe("a network name that another configuration has too", () => {
   test("is warned of between two of the same run", async () => {
     using node = new TestNode();
     node.template("10-a.conflist", conflist("net", "ptp"));
-    node.template("20-b.conf", '{"name": "net", "type": "ptp"}');
+    node.template("20-b.conf", '{"cniVersion": "1.0.0", "name": "net", "type": "ptp"}');
     const ran = await node.run(["install", "--configs=20-b.conf,10-a.conflist"]);
     assert.deepEqual([ran.exitCode, ran.stderr], [0, duplicateWarning(node, "20-b.conf", "10-a.conflist")]);
   });
@@ -452,7 +452,7 @@ describe("a network name that another configuration has too", () => {
   test("is fine in a file that no runtime loads", async () => {
     using node = new TestNode();
     fs.writeFileSync(join(node.netd, "10-a.conflist"), conflist("net", "ptp"));
-    node.template("20-b.conf.disabled", '{"name": "net", "type": "ptp"}');
+    node.template("20-b.conf.disabled", '{"cniVersion": "1.0.0", "name": "net", "type": "ptp"}');
     const ran = await node.run(["install", "--configs=20-b.conf.disabled"]);
     assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
   });

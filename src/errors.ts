@@ -11,8 +11,8 @@ interface FailureDetails {
   subject: string;
   /** What was attempted and why it did not work: `cannot be read: permission denied`. */
   problem: string;
-  /** What the user can do about it. */
-  hint?: string;
+  /** What the user can do about it; several if some of it helps against other failures, too. */
+  hint?: string | readonly string[];
   /** 1 when not given: nothing has changed. */
   exitCode?: FailureExitCode;
   /** The state outside may mend this by itself, so that `--wait` is worth it. */
@@ -35,23 +35,79 @@ export interface CniDetails {
 export class Failure extends Error {
   override readonly name = "Failure";
   readonly code: string;
+  readonly subject: string;
   /** The message without the subject. */
   readonly problem: string;
-  readonly hint: string | undefined;
+  readonly hints: readonly string[];
   readonly exitCode: FailureExitCode;
-  readonly passing: boolean;
   readonly cni: CniDetails | undefined;
+  /** Why the same run is refused, besides. */
+  others: readonly Failure[] = [];
   /** Something had been changed already, and all of it was put back. */
   undone = false;
+  readonly #passing: boolean;
 
   constructor(details: FailureDetails) {
     super(`${details.subject}: ${details.problem}`, { cause: details.cause });
     this.code = details.code;
+    this.subject = details.subject;
     this.problem = details.problem;
-    this.hint = details.hint;
+    this.hints = [details.hint ?? []].flat();
     this.exitCode = details.exitCode ?? 1;
-    this.passing = details.passing ?? false;
+    this.#passing = details.passing ?? false;
     this.cni = details.cni;
+  }
+
+  get hint(): string | undefined {
+    return this.hints.length === 0 ? undefined : this.hints.join("; ");
+  }
+
+  /** The state outside may fix this by itself, and the other reasons as well. */
+  get passing(): boolean {
+    return this.#passing && this.others.every(({ passing }) => passing);
+  }
+}
+
+/** Collects why a run is refused, so that all of it is told at once. */
+export class Objections {
+  readonly #found = new Map<string, Failure>();
+
+  /** Adds one; the same again does not count. */
+  add(failure: Failure): void {
+    const { code, message } = failure;
+    this.#found.set(`${code} ${message}`, this.#found.get(`${code} ${message}`) ?? failure);
+  }
+
+  /** What `look` returns; undefined: it is an objection. What has changed while it was looked at is thrown at once. */
+  catch<Result>(look: () => Result): Result | undefined {
+    try {
+      return look();
+    } catch (error) {
+      return this.#catch(error);
+    }
+  }
+
+  /** The same, of what takes time. */
+  async catchLater<Result>(look: () => Promise<Result>): Promise<Result | undefined> {
+    try {
+      return await look();
+    } catch (error) {
+      return this.#catch(error);
+    }
+  }
+
+  #catch(error: unknown): undefined {
+    if (!(error instanceof Failure) || error.exitCode !== 1 || error.code === "changed-meanwhile") throw error;
+    for (const one of [error, ...error.others]) this.add(one);
+    return undefined;
+  }
+
+  /** @throws Failure the first, which knows the others. */
+  throwIfAny(): void {
+    const [first, ...others] = this.#found.values();
+    if (first === undefined) return;
+    first.others = others;
+    throw first;
   }
 }
 

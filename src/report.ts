@@ -73,15 +73,41 @@ export function printWarnings(world: World, warnings: readonly string[]): void {
 export function reportFailure(error: unknown, command: string, json: boolean, world: World): Ending {
   const ending = endingOf(error);
   const [code, message, hint] = describe(error);
-  printMessage(world, message, hint);
+  const objections = error instanceof Failure && error.others.length > 0 ? [error, ...error.others] : [];
+  if (objections.length > 0) printObjections(objections, message, world);
+  else printMessage(world, message, hint);
   if (json) {
     const { exitCode } = ending;
     const result = exitCode === 4 ? "partial" : error instanceof Failure && error.undone ? "undone" : "failed";
     const cni = error instanceof Failure ? error.cni : undefined;
-    const described = { code, message, ...(hint === undefined ? {} : { hint }), ...(cni === undefined ? {} : { cni }) };
+    const described = {
+      code,
+      message,
+      ...(hint === undefined ? {} : { hint }),
+      ...(cni === undefined ? {} : { cni }),
+      ...(objections.length === 0 ? {} : { objections: objections.map(objectionOf) }),
+    };
     printJson(world, { command, result, exitCode, steps: [], error: described });
   }
   return ending;
+}
+
+function objectionOf({ code, subject, message, hint }: Failure): object {
+  return { code, subject, message, ...(hint === undefined ? {} : { hint }) };
+}
+
+/** Several reasons for one refusal; what helps against all of them is said once. @param first how the first is told. */
+function printObjections(objections: readonly Failure[], first: string, world: World): void {
+  const [{ hints } = { hints: [] }] = objections;
+  const common = hints.filter((hint) => objections.every((one) => one.hints.includes(hint)));
+  for (const [index, { message, hints: own }] of objections.entries()) {
+    printMessage(world, index === 0 ? first : message, joined(own.filter((hint) => !common.includes(hint))));
+  }
+  printMessage(world, `${objections.length} objections`, joined(common));
+}
+
+function joined(hints: readonly string[]): string | undefined {
+  return hints.length === 0 ? undefined : hints.join("; ");
 }
 
 function endingOf(error: unknown): Ending {

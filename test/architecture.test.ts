@@ -43,6 +43,7 @@ const PURE = [
   "cni/request.ts",
   "cni/result.ts",
   "cni/plugin-keys.ts",
+  "cni/reference-plugins.ts",
   "cni/json.ts",
   "cni/version.ts",
   "cni/listing.ts",

@@ -59,7 +59,7 @@ test("every example of cni-node in the README works, one after the other, on a n
     "05-multus.conf",
     '{"cniVersion":"1.0.0","name":"multus","type":"multus-cni","delegates":[\n__10-calico.conflist__\n]}\n',
   );
-  node.template("10-ipvlan.conf", '{"name":"ipvlan","type":"ipvlan"}\n');
+  node.template("10-ipvlan.conf", '{"cniVersion":"1.0.0","name":"ipvlan","type":"ipvlan"}\n');
   fs.writeFileSync(join(node.netd, "10-calico.conflist"), conflist("calico", "calico"));
   const examples = [...blocksOf(readme).matchAll(/^cni-node (.*)$/gmu)].map(([, words = ""]) => words.split(" "));
   assert.ok(examples.length >= 10);

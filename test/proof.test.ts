@@ -7,6 +7,7 @@ import { describe, test } from "node:test";
 
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
 import { BUNDLE, conflist, contentsOf, TestNode, type Ran } from "./helpers/node.ts";
+import { reportOf } from "./helpers/report.ts";
 
 /** A node with a plugin `good` in the image, and one that is as the test says. */
 function nodeWith(script?: string | Buffer): TestNode {
@@ -208,7 +209,7 @@ describe("a configuration goes live only with what it names", () => {
     using node = new TestNode();
     const answer = '{"code":4,"msg":"unknown CNI_COMMAND: VERSION"}';
     fs.writeFileSync(join(node.bin, "ancient"), `#!/bin/sh\necho '${answer}'\nexit 1\n`, { mode: 0o755 });
-    node.template("10-a.conf", '{"name":"a","type":"ancient"}');
+    node.template("10-a.conf", '{"cniVersion":"0.1.0","name":"a","type":"ancient"}');
     const ran = await node.run(["install", "--configs=10-a.conf"]);
     assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
   });
@@ -303,7 +304,10 @@ describe("from valid to invalid is refused, also for configurations of others", 
   test("what was invalid before for the same reason only warns", async () => {
     using node = new TestNode();
     fs.writeFileSync(join(node.netd, "10-calico.conflist"), conflist("k8s-pod-network", "calico", "not-yet"));
-    node.template("00-multus.conf", '{"name":"m","type":"multus","delegates":[__10-calico.conflist__]}');
+    node.template(
+      "00-multus.conf",
+      '{"cniVersion":"1.0.0","name":"m","type":"multus","delegates":[__10-calico.conflist__]}',
+    );
     const ran = await node.run(["install", "--configs=00-multus.conf"]);
     assert.equal(ran.exitCode, 0, ran.stderr);
     assert.match(ran.stderr, /^cni-node: warning: .*00-multus\.conf: needs the plugin not-yet, which is not in /u);
@@ -422,7 +426,13 @@ describe("configurations of the field pass", () => {
     [
       "Multus around Calico, itself 0.1.0 and Calico 0.3.1 (story 22: calico#12965)",
       "00-multus.conf",
-      { cniVersion: "0.1.0", name: "multus-cni-network", type: "multus", delegates: [calico] },
+      {
+        cniVersion: "0.1.0",
+        name: "multus-cni-network",
+        type: "multus",
+        capabilities: { portMappings: true, bandwidth: true },
+        delegates: [calico],
+      },
     ],
     [
       "Cilium's",
@@ -480,9 +490,9 @@ describe("configurations of the field pass", () => {
       },
     ],
     [
-      "one without cniVersion, with keys of a vendor",
+      "one with keys of a vendor",
       "10-a.conf",
-      { name: "a", type: "bridge", "vendor.example/x": [1] },
+      { cniVersion: "0.1.0", name: "a", type: "bridge", "vendor.example/x": [1] },
     ],
   ];
   for (const [what, name, config] of field) {
@@ -491,7 +501,9 @@ describe("configurations of the field pass", () => {
       for (const plugin of ["cilium-cni", "istio-cni"]) {
         fs.writeFileSync(join(node.bin, plugin), versions("0.1.0", "0.3.1"), { mode: 0o755 });
       }
-      for (const file of ["calico-kubeconfig", "ZZZ-istio-cni-kubeconfig"]) fs.writeFileSync(join(node.netd, file), "");
+      for (const file of ["calico-kubeconfig", "ZZZ-istio-cni-kubeconfig"]) {
+        fs.writeFileSync(join(node.netd, file), kubeconfigOf());
+      }
       node.template(name, JSON.stringify(config));
       const ran = await node.run(["install", `--configs=${name}`]);
       assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
@@ -507,4 +519,358 @@ test("a signal while plugins are run ends the run, and nothing has changed", asy
   const ran = await running;
   assert.equal(ran.signal, "SIGTERM");
   assert.deepEqual(contentsOf(node.bin), {});
+});
+
+describe("U2: a run that is refused names all objections", () => {
+  interface Refusal {
+    error: { code: string; message: string; hint: string; objections: Record<string, string>[] };
+  }
+
+  /** Two configurations that cannot work, for three reasons, and a plugin that does not run. */
+  function hopelessNode(): TestNode {
+    const node = nodeWith("hello\n");
+    node.template("10-a.conf", '{"cniVersion":"1.0.0","name":"a","type":"gone","kubeconfig":"/etc/cni/net.d/no"}');
+    node.template("20-b.conf", '{"cniVersion":"0.5.0","name":"b","type":"good"}');
+    return node;
+  }
+
+  for (const verb of ["install", "apply", "plan"]) {
+    test(`U2: of the proof (${verb}): the first as ever, the others below, and what helps against all of them once`, async () => {
+      using node = hopelessNode();
+      fs.chmodSync(join(node.plugins, "odd"), 0o755);
+      const before = contentsOf(node.host);
+      const ran = await node.run([verb, "--plugins=good,odd", "--configs=10-a.conf,20-b.conf"]);
+      const netd = RegExp.escape(node.netd);
+      const lines = [
+        `cni-node: .*/odd: is no program: neither ELF nor a script`,
+        `  hint: put the right file in its place`,
+        `cni-node: ${netd}/10-a\\.conf: needs the plugin gone, which is not in .*`,
+        `  hint: install it .*--plugins=gone`,
+        `cni-node: ${netd}/10-a\\.conf: names the kubeconfig /etc/cni/net\\.d/no, which is not there.*`,
+        `  hint: write the kubeconfig first`,
+        `cni-node: ${netd}/20-b\\.conf: has cniVersion "0\\.5\\.0", which is not a version of the CNI specification`,
+        `  hint: use one of .*`,
+        `cni-node: 4 objections`,
+        `  hint: --validate=warn installs it all the same`,
+      ];
+      assert.match(ran.stderr, new RegExp(`^${lines.join("\n")}\n$`, "u"));
+      assert.equal(ran.exitCode, 1);
+      assert.deepEqual(contentsOf(node.host), before);
+    });
+  }
+
+  test("U2: of the sources: plugins, templates, pointers, rendered configurations, variables", async () => {
+    using node = nodeWith();
+    node.template("10-a.conf", "{\n");
+    node.template("20-b.conf", '{"name":"b","type":"multus","delegates":[\n__x.conf__,\n__y.conf__,\n__x.conf__]}');
+    node.template("30-c.conf", '{"name":"c","type":"good","a":"__x.conf__"}');
+    node.template("40-d.conf", '{"name":"d","type":"good","delegates":[__20-b.conf__]}');
+    node.manifest("a.yaml", "a: $ONE\nb: $TWO\nc: $ONE\n");
+    const before = contentsOf(node.host);
+    const configs = "10-a.conf,20-b.conf,30-c.conf,40-d.conf,no.conf";
+    const words = ["install", "--plugins=good,no,none", `--configs=${configs}`, "--manifests=a.yaml,b.yaml"];
+    const ran = await node.run([...words, "--output=json"]);
+    const { error } = reportOf(ran) as unknown as Refusal;
+    assert.deepEqual(
+      error.objections.map(({ code, message = "" }) => [code, message.replaceAll(`${node.root}/`, "")]),
+      [
+        ["source-missing", "no, none: not among the plugins in image/opt/cni/bin"],
+        ...[
+          "line 2, column 1: the pointer __x.conf__ needs host/etc/cni/net.d/x.conf, which is not there",
+          "line 3, column 1: the pointer __y.conf__ needs host/etc/cni/net.d/y.conf, which is not there",
+        ].map((problem) => ["pointer-missing", `image/etc/cni/net.d/20-b.conf: ${problem}`]),
+        [
+          "pointer-in-string",
+          "image/etc/cni/net.d/30-c.conf: line 1, column 32: the pointer __x.conf__ stands inside a JSON string, where no file can stand",
+        ],
+        ["source-missing", "image/etc/cni/net.d/no.conf: there is no such template"],
+        [
+          "config-invalid",
+          "image/etc/cni/net.d/10-a.conf: the rendered configuration is no JSON: close brace expected at line 2, column 1, which is at line 2, column 1 of the template",
+        ],
+        ["variable-unset", "image/etc/kubernetes/manifests/a.yaml: line 1, column 4: the variable ONE is not set"],
+        ["variable-unset", "image/etc/kubernetes/manifests/a.yaml: line 2, column 4: the variable TWO is not set"],
+        [
+          "source-missing",
+          "image/etc/kubernetes/manifests/b.yaml: there is no such manifest, and no record of what was applied from it",
+        ],
+      ],
+    );
+    assert.deepEqual([error.code, error.message], [error.objections[0]?.["code"], error.objections[0]?.["message"]]);
+    assert.deepEqual([ran.exitCode, contentsOf(node.host)], [1, before]);
+  });
+
+  test("U2: of what others hold", async () => {
+    using node = nodeWith();
+    node.template("10-a.conflist", conflist("a", "good"));
+    await node.run(["install", "--plugins=good", "--configs=10-a.conflist", "--owner=other"]);
+    node.plugin("good", "2");
+    node.template("10-a.conflist", conflist("b", "good"));
+    const ran = await node.run(["install", "--plugins=good", "--configs=10-a.conflist", "--output=json"]);
+    const { error } = reportOf(ran) as unknown as Refusal;
+    assert.deepEqual(
+      error.objections.map(({ code, subject }) => [code, subject]),
+      [
+        ["held-by-other", join(node.bin, "good")],
+        ["held-by-other", join(node.netd, "10-a.conflist")],
+      ],
+    );
+  });
+
+  test("U2: --wait waits if all of them may pass, and not if one cannot", async () => {
+    using node = nodeWith();
+    node.template("10-a.conf", '{"name":"a","type":"multus","delegates":[\n__x.conf__,\n__y.conf__]}');
+    const words = ["install", "--plugins=good", "--configs=10-a.conf,20-b.conf", "--wait=1h"];
+    const refused = await node.run(words);
+    assert.deepEqual([refused.exitCode, /waiting/u.test(refused.stderr)], [1, false]);
+    const waited = await node.run(["install", "--plugins=good", "--configs=10-a.conf", "--wait=50ms"]);
+    assert.match(waited.stderr, /^cni-node: waiting for .*\n(?:.*\n)*cni-node: 2 objections\n/u);
+  });
+});
+
+describe("what will not work as it is meant is a warning, and status says the same", () => {
+  const limits = { ingressRate: 1, ingressBurst: 1, egressRate: 1, egressBurst: 1 };
+  const portMappings = { capabilities: { portMappings: true } };
+  const chain = [{ type: "bridge" }, { type: "portmap", ...portMappings }];
+  const warned: [what: string, config: object, message: RegExp | undefined, code?: string][] = [
+    [
+      "A14: no cniVersion",
+      { cniVersion: undefined, plugins: chain },
+      /has no cniVersion: runtimes take it for 0\.1\.0, the oldest, .*; add "cniVersion": "1\.0\.0", or/u,
+      "version-missing",
+    ],
+    [
+      "A14: cniversion",
+      { cniVersion: undefined, cniversion: "1.0.0", plugins: chain },
+      /has no cniVersion \(it has "cniversion", which is another key\): runtimes take it for 0\.1\.0/u,
+      "version-missing",
+    ],
+    ["A14: an empty cniVersion", { cniVersion: "", plugins: chain }, /has no cniVersion: /u, "version-missing"],
+    ["A14: cniVersions", { cniVersion: undefined, cniVersions: ["0.4.0", "1.0.0"], plugins: chain }, undefined],
+    [
+      "A17: portmap without the capability",
+      { plugins: [{ type: "bridge" }, { type: "portmap" }] },
+      /has portmap without the capability portMappings: the host ports of pods are lost without an error; add "capabilities":\{"portMappings":true\} to portmap/u,
+      "capability-missing",
+    ],
+    [
+      "A17: portmap with the capability false",
+      { plugins: [{ type: "bridge" }, { type: "portmap", capabilities: { portMappings: false } }] },
+      /has portmap without the capability/u,
+      "capability-missing",
+    ],
+    [
+      "A17: bandwidth without the capability and without limits",
+      { plugins: [{ type: "bridge" }, { type: "bandwidth" }] },
+      /has bandwidth without the capability bandwidth: the bandwidth annotations/u,
+      "capability-missing",
+    ],
+    ["A17: bandwidth with limits", { plugins: [{ type: "bridge" }, { type: "bandwidth", ...limits }] }, undefined],
+    [
+      "A17: Multus without the capabilities of its primary network",
+      { plugins: [{ type: "multus", delegates: [{ name: "d", plugins: chain }, { type: "bridge" }] }] },
+      /has multus without the capability portMappings, which its primary network has: .* to multus/u,
+      "capability-missing",
+    ],
+    [
+      "A17: Multus without those of the file that it names",
+      { plugins: [{ type: "multus", clusterNetwork: "/host/etc/cni/net.d/50-primary.conflist" }] },
+      /has multus without the capability portMappings, which its primary network has: /u,
+      "capability-missing",
+    ],
+    [
+      "A17: Multus with them",
+      { plugins: [{ type: "multus", ...portMappings, delegates: [{ name: "d", plugins: chain }] }] },
+      undefined,
+    ],
+    [
+      "A17: Multus, whose second delegate has some",
+      { plugins: [{ type: "multus", delegates: [{ type: "bridge" }, { name: "d", plugins: chain }] }] },
+      undefined,
+    ],
+    [
+      "A17: portmap inside of a delegate",
+      {
+        plugins: [{ type: "multus", delegates: [{ name: "d", plugins: [{ type: "bridge" }, { type: "portmap" }] }] }],
+      },
+      /has portmap without the capability/u,
+      "capability-missing",
+    ],
+    [
+      "A15: a truth value in quotes",
+      { plugins: [{ type: "bridge", isGateway: "true" }] },
+      /has bridge fail for every new pod: isGateway is not true or false: remove the quotes/u,
+      "plugin-config",
+    ],
+    [
+      "A15: host-local without ranges, also below Multus",
+      { plugins: [{ type: "multus", delegates: [{ type: "macvlan", ipam: { type: "host-local" } }] }] },
+      /has macvlan fail for every new pod: ipam: host-local has neither subnet nor ranges/u,
+      "plugin-config",
+    ],
+    [
+      "A15: what flannel fills in",
+      { plugins: [{ type: "flannel", delegate: { type: "bridge", isGateway: "x", ipam: { type: "host-local" } } }] },
+      undefined,
+    ],
+    [
+      "A15: what Calico and others fill in",
+      {
+        plugins: [
+          { type: "calico", mtu: "1500", ipam: { type: "host-local", subnet: "usePodCidr" } },
+          { type: "foreign", ipam: { type: "host-local" } },
+        ],
+      },
+      undefined,
+    ],
+  ];
+  for (const [what, config, message, code = ""] of warned) {
+    test(`${what}${message === undefined ? ": no warning" : ""}`, async () => {
+      using node = new TestNode();
+      fs.writeFileSync(join(node.netd, "50-primary.conflist"), JSON.stringify({ name: "p", plugins: chain }));
+      const name = "10-a.conflist";
+      node.template(name, JSON.stringify({ cniVersion: "1.0.0", name: "a", ...config }));
+      const ran = await node.run(["install", `--configs=${name}`]);
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      if (message === undefined) assert.equal(ran.stderr, "");
+      else assert.match(ran.stderr, new RegExp(`^cni-node: warning: [^ ]*/${name}: ${message.source}[^\\n]*\\n$`, "u"));
+      const status = await node.run(["status", `--host-root=${node.host}`]);
+      const codes = /\[(?:version-missing|capability-missing|plugin-config)\]/u.exec(status.stdout)?.[0] ?? "";
+      assert.equal(codes, message === undefined ? "" : `[${code}]`, status.stdout);
+    });
+  }
+});
+
+/** A kubeconfig as Multus writes it, one key a line. */
+function kubeconfigOf(cluster = "server: https://[fd00:10:96::1]:443", user = "token: hunter2"): string {
+  return [
+    "# of a test's __INSTALLER_X__",
+    "apiVersion: v1",
+    "kind: Config",
+    "clusters:",
+    "- name: local",
+    "  cluster:",
+    `    ${cluster}`,
+    "users:",
+    "- name: multus",
+    "  user:",
+    `    ${user}`,
+    "contexts:",
+    "- name: multus-context",
+    "  context: {cluster: local, user: multus}",
+    "current-context: multus-context",
+    "",
+  ].join("\n");
+}
+
+describe("A8: a kubeconfig that cannot work is refused, with the line, and status says the same", () => {
+  const server = (address: string): string => kubeconfigOf(`server: ${address}`);
+  const invalid: [what: string, text: string, message: RegExp][] = [
+    [
+      "an IPv6 address without brackets",
+      server("https://fd00:10:96::1:443"),
+      /line 7, .*: the IPv6 address of the server needs brackets/u,
+    ],
+    ["a server without host", server("https://:443"), /line 7, .*: the server has no host/u],
+    ["a server of nothing but a scheme", server("https://"), /line 7, .*: the server has no host/u],
+    ["empty brackets", server('"https://[]:443"'), /line 7, .*: the server has no host/u],
+    ["a server that is none", server("https://a b"), /line 7, .*: the server is not an address/u],
+    ["a port that is none", server("https://10.96.0.1:http"), /line 7, .*: the server is not an address/u],
+    ["no server", kubeconfigOf('server: ""'), /line \d+, .*: the cluster has no server/u],
+    [
+      "a placeholder for the server",
+      server("https://__KUBERNETES_SERVICE_HOST__:443"),
+      /line 7: a placeholder of its installer is left/u,
+    ],
+    ["a placeholder for a line", kubeconfigOf("__TLS_CFG__"), /line 7: a placeholder of its installer is left/u],
+    [
+      "a placeholder for the token",
+      kubeconfigOf(undefined, "token: __SERVICEACCOUNT_TOKEN__"),
+      /line 11: a placeholder/u,
+    ],
+    [
+      "an authority that is not base64",
+      kubeconfigOf("{server: h, certificate-authority-data: '-'}"),
+      /line 7, .*: this is not base64/u,
+    ],
+    [
+      "an authority that is no certificate",
+      kubeconfigOf(`{server: h, certificate-authority-data: ${btoa("hunter2")}}`),
+      /line 7, .*: this holds no certificate as PEM/u,
+    ],
+    [
+      "an authority that is not there",
+      kubeconfigOf("{server: h, certificate-authority: /etc/cni/net.d/ca.crt}"),
+      /line 7, .*: the file that this names is not there/u,
+    ],
+    [
+      "a token that is not there",
+      kubeconfigOf(undefined, "tokenFile: /etc/cni/net.d/t"),
+      /line 11, .*: the file that this names/u,
+    ],
+    [
+      "a context without its cluster",
+      kubeconfigOf().replace("cluster: local,", "cluster: other,"),
+      /line 14, .*: the context names a cluster that is not there/u,
+    ],
+    ["no context", kubeconfigOf().replace(/current-context: .*/u, ""), /line 1, .*: the current-context is missing/u],
+    [
+      "another context",
+      kubeconfigOf().replace("name: multus-context", "name: x"),
+      /line 15, .*: the current-context is not there/u,
+    ],
+    ["nothing", "", /line 1, .*: the current-context is missing/u],
+    ["no YAML", kubeconfigOf("server: [hunter2"), /line \d+, .*: is not YAML/u],
+  ];
+  const config = {
+    cniVersion: "1.0.0",
+    name: "m",
+    type: "multus",
+    kubeconfig: "/etc/cni/net.d/multus.d/multus.kubeconfig",
+    delegates: [{ type: "bridge" }],
+  };
+  function nodeWithKubeconfig(text: string): TestNode {
+    const node = new TestNode();
+    fs.mkdirSync(join(node.netd, "multus.d"));
+    fs.writeFileSync(join(node.netd, "multus.d/multus.kubeconfig"), text, { mode: 0o600 });
+    node.template("00-multus.conf", JSON.stringify(config));
+    return node;
+  }
+
+  for (const [what, text, message] of invalid) {
+    test(`A8: ${what}`, async () => {
+      using node = nodeWithKubeconfig(text);
+      const before = contentsOf(node.host);
+      const ran = await node.run(["install", "--configs=00-multus.conf"]);
+      const prefix = "names the kubeconfig /etc/cni/net.d/multus.d/multus.kubeconfig, which its plugin cannot use: ";
+      assertRefused(node, before, ran, new RegExp(`00-multus\\.conf: ${RegExp.escape(prefix)}${message.source}`, "u"));
+      fs.writeFileSync(join(node.netd, "00-multus.conf"), JSON.stringify(config));
+      const status = await node.run(["status", `--host-root=${node.host}`]);
+      assert.match(status.stdout, new RegExp(`/multus\\.kubeconfig\\n +${message.source}`, "u"));
+      assert.equal(status.stdout.match(/\[kubeconfig-invalid\]/gu)?.length, 1, status.stdout);
+      assert.doesNotMatch(ran.stderr + status.stdout, /hunter2|INSTALLER/u);
+      node.template("00-multus.conf", JSON.stringify({ ...config, logLevel: "debug" }));
+      const again = await node.run(["install", "--configs=00-multus.conf"]);
+      assert.equal(again.exitCode, 0, "it was wrong before");
+      assert.match(again.stderr, /warning: .*which its plugin cannot use/u);
+    });
+  }
+
+  const valid: [what: string, text: string][] = [
+    ["as it should be", kubeconfigOf()],
+    ["with a host and no scheme, which client-go takes", server("10.96.0.1:443")],
+    [
+      "with an authority that cannot be seen from here",
+      kubeconfigOf("{server: h, certificate-authority: /var/lib/calico/ca.crt}"),
+    ],
+    ["with a user that is not there, who is nobody to client-go", kubeconfigOf().replace("user: multus}", "user: x}")],
+    ["with a token that looks odd", kubeconfigOf(undefined, "token: eyJ__A__.b__C__d-__E__")],
+  ];
+  for (const [what, text] of valid) {
+    test(`A8: one ${what} is fine`, async () => {
+      using node = nodeWithKubeconfig(text);
+      const ran = await node.run(["install", "--configs=00-multus.conf"]);
+      assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+    });
+  }
 });

@@ -719,7 +719,8 @@ function jwt(claims: object): string {
 function kubeconfig(user: object): string {
   const contexts = [{ name: "c", context: { cluster: "local", user: "u" } }];
   const users = [{ name: "u", user }];
-  return JSON.stringify({ apiVersion: "v1", kind: "Config", "current-context": "c", contexts, users });
+  const clusters = [{ name: "local", cluster: { server: "https://[fd00:10:96::1]:443" } }];
+  return JSON.stringify({ apiVersion: "v1", kind: "Config", "current-context": "c", clusters, contexts, users });
 }
 
 /** A node whose network needs a kubeconfig. */

@@ -2,12 +2,22 @@ import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
 
-import { isConfigName, readConfig } from "../cni/config.ts";
-import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { isConfigName, parseNetworkList, readConfig } from "../cni/config.ts";
+import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
 import { createFile } from "../host/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
-import { findPointers, placeOf, substitute, type Place, type Pointer, type Rendered } from "../template/pointer.ts";
+import {
+  findPointers,
+  findStray,
+  placeholderOf,
+  placeOf,
+  POINTER_RULE,
+  substitute,
+  type Place,
+  type Pointer,
+  type Rendered,
+} from "../template/pointer.ts";
 import type { Content } from "./plugin.ts";
 
 /** What is done about a rendered configuration that the CNI specification does not allow. */
@@ -27,66 +37,90 @@ export interface ConfigOptions {
 const CONFIG_MODE = 0o600;
 
 /**
- * Renders the templates of these names, and checks the results.
+ * Renders the templates of these names, and checks the results. `pointedTo`: the files that their pointers name.
  *
  * @throws Failure `source-missing`, `pointer-missing`, `pointer-in-string`, `pointer-cycle`,
- * `pointer-depth`, `config-too-large`, `config-invalid`.
+ * `pointer-depth`, `config-too-large`, `config-invalid`, `pointer-invalid`: the first objection, which knows the others.
  */
 export function prepareConfigs(
   names: readonly string[],
   options: ConfigOptions,
-): { contents: Map<string, Content>; warnings: string[] } {
-  const { rendered, unreadable } = renderAll(names, options);
+): { contents: Map<string, Content>; pointedTo: Set<string>; warnings: string[] } {
+  const objections = new Objections();
+  const { rendered, unreadable, pointedTo } = renderAll(names, options, objections);
   const warnings: string[] = [];
   for (const [name, result] of rendered) {
     const failure = options.validate === "off" ? undefined : checkRendered(name, result, options, unreadable.get(name));
-    if (failure !== undefined && options.validate === "strict") throw failure;
-    if (failure !== undefined) warnings.push(failure.message);
+    if (failure !== undefined && options.validate === "strict") objections.add(failure);
+    else if (failure !== undefined) warnings.push(failure.message);
   }
+  objections.throwIfAny();
   const contents = new Map(Array.from(rendered, ([name, { text }]) => [name, configContent(text, options)] as const));
-  return { contents, warnings };
+  return { contents, pointedTo, warnings };
 }
 
 /** A pointer may name a configuration of the same run, whatever the order: it stands for that one's new content. */
 function renderAll(
   names: readonly string[],
   options: ConfigOptions,
+  objections: Objections,
 ): {
   rendered: Map<string, Rendered>;
   /** By template, the file that a pointer of it names and that is no JSON: somebody may be writing it. */
   unreadable: Map<string, string>;
+  /** The files that pointers name. */
+  pointedTo: Set<string>;
 } {
   const rendered = new Map<string, Rendered>();
   const unreadable = new Map<string, string>();
+  const pointedTo = new Set<string>();
+  const failed = new Set<string>();
   const chain: string[] = [];
 
-  function render(name: string): Rendered {
-    const known = rendered.get(name);
-    if (known !== undefined) return known;
+  /** Undefined: there are objections. */
+  function render(name: string): Rendered | undefined {
+    if (rendered.has(name) || failed.has(name)) return rendered.get(name);
     const path = join(options.source, name);
-    if (chain.includes(name)) throw pointerCycle(path, [...chain.slice(chain.indexOf(name)), name]);
-    if (chain.length === MAX_DEPTH) throw tooDeep(path);
-    chain.push(name);
-    const template = readTemplate(path);
-    const pointers = findPointers(template);
-    const inString = pointers.find((pointer) => isConfigName(name) && pointer.inString);
-    if (inString !== undefined) throw pointerInString(path, inString);
-    const contents = new Map(pointers.map((pointer) => [pointer.name, contentFor(pointer, path)]));
-    chain.pop();
-    const [broken] = [...contents].find(([, content]) => !isJson(content)) ?? [];
-    if (broken !== undefined) unreadable.set(name, broken);
-    refuseTooLarge(path, template, pointers, contents);
-    const result = substitute(template, contents);
-    rendered.set(name, result);
+    const result = objections.catch(() => {
+      if (chain.includes(name)) throw pointerCycle(path, [...chain.slice(chain.indexOf(name)), name]);
+      if (chain.length === MAX_DEPTH) throw tooDeep(path);
+      chain.push(name);
+      try {
+        return renderTemplate(name, path);
+      } finally {
+        chain.pop();
+      }
+    });
+    if (result === undefined) failed.add(name);
+    else rendered.set(name, result);
     return result;
   }
 
-  function contentFor(pointer: Pointer, path: string): string {
-    return names.includes(pointer.name) ? render(pointer.name).text : readTarget(pointer, path, options.directory);
+  function renderTemplate(name: string, path: string): Rendered | undefined {
+    const template = readTemplate(path);
+    const pointers = findPointers(template);
+    const quoted = pointers.filter((pointer) => isConfigName(name) && pointer.inString);
+    for (const pointer of quoted) objections.add(pointerInString(path, pointer));
+    for (const { name: target } of pointers) pointedTo.add(target);
+    const contents = new Map<string, string>();
+    for (const [target, [pointer]] of Map.groupBy(pointers, (one) => one.name)) {
+      const content = quoted.includes(pointer as Pointer) ? undefined : contentFor(pointer as Pointer, path);
+      if (content !== undefined) contents.set(target, content);
+    }
+    if (pointers.some((pointer) => !contents.has(pointer.name)) || quoted.length > 0) return undefined;
+    const [broken] = [...contents].find(([, content]) => !isJson(content)) ?? [];
+    if (broken !== undefined) unreadable.set(name, broken);
+    refuseTooLarge(path, template, pointers, contents);
+    return substitute(template, contents);
+  }
+
+  function contentFor(pointer: Pointer, path: string): string | undefined {
+    if (names.includes(pointer.name)) return render(pointer.name)?.text;
+    return objections.catch(() => readTarget(pointer, path, options.directory));
   }
 
   for (const name of names) render(name);
-  return { rendered, unreadable };
+  return { rendered, unreadable, pointedTo };
 }
 
 /** Templates that point to templates: nobody needs more, and each level may be ten times as large as the one before. */
@@ -158,7 +192,7 @@ function readTarget({ name, line, column }: Pointer, template: string, directory
     code: "pointer-missing",
     subject: template,
     problem: `line ${line}, column ${column}: the pointer __${name}__ needs ${path}, which ${fs.existsSync(path) ? "is empty" : "is not there"}`,
-    hint: "install the configuration that it names first, or wait for it with --wait=60s",
+    hint: placeholderHint(name) ?? "install the configuration that it names first, or wait for it with --wait=60s",
     passing: true,
   });
 }
@@ -187,8 +221,15 @@ function pointerInString(path: string, { name, line, column }: Pointer): Failure
     code: "pointer-in-string",
     subject: path,
     problem: `line ${line}, column ${column}: the pointer __${name}__ stands inside a JSON string, where no file can stand`,
-    hint: "remove the quotes around it",
+    hint: placeholderHint(name) ?? "remove the quotes around it",
   });
+}
+
+/** What to do where a template of others is used as one of ours. */
+function placeholderHint(name: string): string | undefined {
+  const owner = placeholderOf(name);
+  if (owner === undefined) return undefined;
+  return `it looks like a placeholder of ${owner} installer, which a script of that one replaces; cni-node puts files only in the place of pointers: write the value there`;
 }
 
 function checkRendered(
@@ -200,6 +241,15 @@ function checkRendered(
   if (!isConfigName(name)) return undefined;
   const result = readConfig(name, text);
   if ("list" in result) return undefined;
+  const stray = pointerLike(text, origin);
+  if (stray !== undefined) {
+    return new Failure({
+      code: "pointer-invalid",
+      subject: join(source, name),
+      problem: `line ${stray.line}, column ${stray.column}: ${stray.word} is not a pointer`,
+      hint: [POINTER_RULE, ANYWAY],
+    });
+  }
   const { message, offset } = result.objection;
   const from = offset === undefined ? undefined : origin(offset);
   const where = offset === undefined ? "" : whereOf(placeOf(text, offset));
@@ -210,10 +260,21 @@ function checkRendered(
     problem: `the rendered configuration ${message}${where}${came}`,
     hint:
       unreadable === undefined
-        ? "mend the template; --validate=warn installs it all the same"
-        : `${unreadable}, which it points to, is no JSON by itself: if somebody is writing it, wait with --wait=60s; else mend the template`,
+        ? ["fix the template", ANYWAY]
+        : `${unreadable}, which it points to, is not JSON by itself: if somebody is writing it, wait with --wait=60s; else fix the template`,
     passing: unreadable !== undefined,
   });
+}
+
+const ANYWAY = "--validate=warn installs it all the same";
+
+/** A word of the template that was meant as a pointer; what a file of the node has is that one's affair. */
+function pointerLike(text: string, origin: Rendered["origin"]): (Place & { word: string }) | undefined {
+  const stray = findStray(text);
+  const from = stray && origin(stray.offset);
+  return stray === undefined || from === undefined || from.pointer !== undefined
+    ? undefined
+    : { line: from.line, column: from.column, word: stray.word };
 }
 
 function whereOf({ line, column }: Place): string {
@@ -239,6 +300,42 @@ function configContent(text: string, options: ConfigOptions): Content {
 /** A file that is replaced keeps its owner as well as its mode. */
 function ownerOf({ type, stat }: Live): { uid?: number; gid?: number } {
   return type === "file" && stat !== undefined ? { uid: Number(stat.uid), gid: Number(stat.gid) } : {};
+}
+
+/** So packages and people call what nobody is to read. */
+const UNREAD_ON_PURPOSE = /\.(?:bak|disabled|example|off|orig|sample|template|tmpl)$/u;
+
+/**
+ * Warns of written files that hold a network configuration and have a name that no runtime reads, unless another
+ * configuration names them.
+ *
+ * @param written new contents by file name. @param removed names that will be gone. @param pointedTo names in pointers.
+ */
+export function warnOfUnreadNames(
+  directory: string,
+  written: ReadonlyMap<string, string>,
+  removed: ReadonlySet<string>,
+  pointedTo: ReadonlySet<string>,
+): string[] {
+  const suspects = Array.from(written).filter(
+    ([name, text]) =>
+      !isConfigName(name) && !UNREAD_ON_PURPOSE.test(name) && !pointedTo.has(name) && isMeantAsNetwork(text),
+  );
+  if (suspects.length === 0) return [];
+  const others = readConfigs(directory, new Set([...removed, ...written.keys()]));
+  const texts = [...others, ...written].filter(([name]) => isConfigName(name)).map(([, text]) => text);
+  return suspects
+    .filter(([name]) => !texts.some((text) => text.includes(`"${name}"`) || text.includes(`/${name}"`)))
+    .map(
+      ([name]) =>
+        `${join(directory, name)}: is a network configuration that no runtime reads, for its name does not end in .conf, .conflist or .json; name it .conflist if it has plugins, else .conf`,
+    );
+}
+
+/** Also one that is broken. */
+function isMeantAsNetwork(text: string): boolean {
+  const isNetwork = ["a.conflist", "a.conf"].some((name) => "list" in parseNetworkList(name, text));
+  return isNetwork || (text.trimStart().startsWith("{") && /"cniVersions?"\s*:/iu.test(text));
 }
 
 /**

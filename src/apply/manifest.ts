@@ -22,7 +22,7 @@ import { Api } from "../cluster/request.ts";
 import { describeIdentity, isDefinition, isNamespace, type Identity } from "../cluster/resource.ts";
 import { commentsIn } from "../cluster/yaml-syntax.ts";
 import { readYaml } from "../cluster/yaml.ts";
-import { Failure, isSystemError, notRegular, systemFailure } from "../errors.ts";
+import { Failure, isSystemError, notRegular, Objections, systemFailure } from "../errors.ts";
 import type { HeldAsset } from "../host/record.ts";
 import type { OutsideChange } from "../host/transaction.ts";
 import { parseShellFormat, substituteVariables } from "../template/variables.ts";
@@ -191,15 +191,20 @@ function readManifest(
   const { text, missing } = substituted;
   const lines = new Lines(template);
   const isComment = commentsIn(template);
-  const unset = missing.find((place) => !isComment(lines.offsetOf(place)));
-  if (unset !== undefined && !options.allowUnset) {
-    throw new Failure({
-      code: "variable-unset",
-      subject: path,
-      problem: `line ${unset.line}, column ${unset.column}: the variable ${unset.name} is not set`,
-      hint: `set it, put empty text in its place with --allow-unset, or substitute only some with --variables='$A $B'`,
-    });
+  const unset = options.allowUnset ? [] : missing.filter((place) => !isComment(lines.offsetOf(place)));
+  const objections = new Objections();
+  for (const { name: variable, line, column } of unset) {
+    if (unset.find((other) => other.name === variable)?.line !== line) continue;
+    objections.add(
+      new Failure({
+        code: "variable-unset",
+        subject: path,
+        problem: `line ${line}, column ${column}: the variable ${variable} is not set`,
+        hint: `set it, put empty text in its place with --allow-unset, or substitute only some with --variables='$A $B'`,
+      }),
+    );
   }
+  objections.throwIfAny();
   const newLines = new Lines(text);
   const objects = parseManifest(path, text, (place) =>
     lines.placeOf(substituted.originalOffset(newLines.offsetOf(place))),

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
-import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import type { HeldAsset, HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
@@ -11,7 +11,7 @@ import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/tr
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { Kind, Lists } from "./asset.ts";
 import { chainOf } from "./chain.ts";
-import { prepareConfigs, warnOfDuplicateNames, type Validation } from "./config.ts";
+import { prepareConfigs, warnOfDuplicateNames, warnOfUnreadNames, type Validation } from "./config.ts";
 import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
 import { decideInstall, decideUninstall, planSteps, type Decision, type Step, type StepResult } from "./plan.ts";
 import { preparePlugins, type Content } from "./plugin.ts";
@@ -71,7 +71,11 @@ export interface Prepared {
   isDraining: boolean;
 }
 
-/** Reads, renders and validates all that is wanted, compares it with what is held and live, and decides. */
+/**
+ * Reads, renders and validates all that is wanted, compares it with what is held and live, and decides.
+ *
+ * @throws Failure the first objection, which knows the others of its stage: to the sources, or to the steps.
+ */
 export async function prepare(
   wanted: Wanted,
   directories: Partial<Record<FileKind, Directory>>,
@@ -80,23 +84,17 @@ export async function prepare(
 ): Promise<Prepared> {
   const held = heldIn(directories);
   const steps = planSteps(wanted.lists, held, wanted);
-  const names = (kind: Kind): string[] =>
-    steps.filter((step) => step.kind === kind && step.action === "install").map((step) => step.name);
-  const plugins = preparePlugins(wanted.sources.plugin, names("plugin"), wanted.checksum);
-  const configs = prepareConfigs(names("config"), {
-    source: wanted.sources.config,
-    directory: directories.config?.path ?? "",
-    validate: wanted.validate,
-    ...(wanted.configMode === undefined ? {} : { mode: wanted.configMode }),
-  });
-  const manifests = await prepareManifests(steps, held, wanted);
-  const decided = await Promise.all(
+  const { plugins, configs, manifests } = await readSources(steps, held, wanted, directories.config?.path ?? "");
+  const objections = new Objections();
+  const decisions = await Promise.allSettled(
     steps.map(async (step): Promise<Decided | PreparedManifest> => {
       if (step.kind === "manifest") return manifests.get(step) as PreparedManifest;
       const content = (step.kind === "plugin" ? plugins : configs.contents).get(step.name);
       return decide(step, wanted, directories[step.kind] as Directory, content, view);
     }),
   );
+  const decided = decisions.flatMap((one) => objections.catch(() => resultOf(one)) ?? []);
+  objections.throwIfAny();
   const network = keepNetwork(
     decided.filter((one) => "result" in one),
     wanted,
@@ -104,7 +102,8 @@ export async function prepare(
   );
   const needed = keepNeeded(network.decided, wanted, surroundings);
   const files = needed.decided;
-  for (const { file } of files) refuseMissingBackup(file, directories);
+  for (const { file } of files) objections.catch(() => refuseMissingBackup(file, directories));
+  objections.throwIfAny();
   const records = [...manifests.values()].filter(({ asset, held: before }) => asset !== before);
   const [kept, dropped] = [
     records.filter(({ asset }) => asset !== undefined),
@@ -119,12 +118,47 @@ export async function prepare(
     warnings: [
       ...configs.warnings,
       ...[...manifests.values()].flatMap((manifest) => manifest.warnings),
-      ...duplicateNames(files, directories.config?.path),
+      ...nameWarnings(files, directories.config?.path, configs.pointedTo),
       ...network.warnings,
       ...needed.warnings,
     ],
     isDraining: needed.isDraining,
   };
+}
+
+function resultOf<Result>(settled: PromiseSettledResult<Result>): Result {
+  if (settled.status === "fulfilled") return settled.value;
+  throw settled.reason;
+}
+
+interface Sources {
+  plugins: ReadonlyMap<string, Content>;
+  configs: ReturnType<typeof prepareConfigs>;
+  manifests: ReadonlyMap<Step, PreparedManifest>;
+}
+
+/** @param directory of configurations. @throws Failure the first objection, which knows the others. */
+async function readSources(
+  steps: readonly Step[],
+  held: readonly HeldAsset[],
+  wanted: Wanted,
+  directory: string,
+): Promise<Sources> {
+  const names = (kind: Kind): string[] =>
+    steps.filter((step) => step.kind === kind && step.action === "install").map((step) => step.name);
+  const objections = new Objections();
+  const plugins = objections.catch(() => preparePlugins(wanted.sources.plugin, names("plugin"), wanted.checksum));
+  const configs = objections.catch(() =>
+    prepareConfigs(names("config"), {
+      source: wanted.sources.config,
+      directory,
+      validate: wanted.validate,
+      ...(wanted.configMode === undefined ? {} : { mode: wanted.configMode }),
+    }),
+  );
+  const manifests = await objections.catchLater(async () => prepareManifests(steps, held, wanted));
+  objections.throwIfAny();
+  return { plugins, configs, manifests } as Sources;
 }
 
 /** A record tells of its own directory only: whoever can write one must not decide about another. */
@@ -262,7 +296,14 @@ async function prepareManifests(
     return own.some((step) => step.action === "uninstall" && step.name === name);
   };
   const staying = held.filter((asset) => asset.kind === "manifest" && !isRemoved(asset));
-  return new Map(own.map((step) => [step, prepareManifest(step, heldAs(held, step), staying, wanted)] as const));
+  const objections = new Objections();
+  const prepared = new Map<Step, PreparedManifest>();
+  for (const step of own) {
+    const manifest = objections.catch(() => prepareManifest(step, heldAs(held, step), staying, wanted));
+    if (manifest !== undefined) prepared.set(step, manifest);
+  }
+  objections.throwIfAny();
+  return prepared;
 }
 
 function heldAs(held: readonly HeldAsset[], { kind, name }: Step): HeldAsset | undefined {
@@ -452,15 +493,20 @@ function textsOf(
   return { texts: { before, after: content?.text ?? restored } };
 }
 
-function duplicateNames(decided: readonly Decided[], directory: string | undefined): string[] {
+function nameWarnings(
+  decided: readonly Decided[],
+  directory: string | undefined,
+  pointedTo: ReadonlySet<string>,
+): string[] {
   const configs = decided.filter(
     ({ result, file }) => result.kind === "config" && file?.effect !== "none" && file !== undefined,
   );
   const written = configs.filter(({ file }) => file?.effect === "write");
   if (directory === undefined || written.length === 0) return [];
-  return warnOfDuplicateNames(
-    directory,
-    new Map(written.map(({ result }) => [result.name, result.texts?.after ?? ""])),
-    new Set(configs.filter(({ file }) => file?.effect === "remove").map(({ result }) => result.name)),
-  );
+  const texts = new Map(written.map(({ result }) => [result.name, result.texts?.after ?? ""]));
+  const removed = new Set(configs.filter(({ file }) => file?.effect === "remove").map(({ result }) => result.name));
+  return [
+    ...warnOfDuplicateNames(directory, texts, removed),
+    ...warnOfUnreadNames(directory, texts, removed, pointedTo),
+  ];
 }

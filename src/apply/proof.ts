@@ -1,39 +1,55 @@
 /**
  * Nothing unproved goes live: what a run is about to put on the node is looked at and tried, before anything changes.
- * The checks of a configuration are data: named, in order; the first objection is the reason.
+ * The checks of a configuration are data: named, in order; every objection is told.
  */
 import { join } from "node:path";
 
-import { isConfigName, type NetworkList } from "../cni/config.ts";
-import { isObject } from "../cni/json.ts";
+import { isConfigName, isListName, type NetworkList, type PluginConfig } from "../cni/config.ts";
+import { isObject, parseJson } from "../cni/json.ts";
 import { configFiles, loadFile, type DirectoryListing } from "../cni/listing.ts";
+import { objectionsToReference } from "../cni/reference-plugins.ts";
 import { usesOf, type PluginUse } from "../cni/references.ts";
 import { selectForContainerd } from "../cni/selection.ts";
 import { compareVersions, isVersion, NEWEST_VERSION, VERSIONS } from "../cni/version.ts";
-import { Failure } from "../errors.ts";
+import { Failure, Objections } from "../errors.ts";
 import { directoryFindings } from "../host/trust.ts";
 import type { Finding } from "../finding.ts";
 import type { Validation } from "./config.ts";
 import type { NodeView } from "./view.ts";
 import { isVisible, shellWord } from "../system/text.ts";
+import { placeholderOf } from "../template/pointer.ts";
 
 /** What is found of one configuration. `about` is the same for what is wrong for the same reason elsewhere. */
 type Found = Omit<Finding, "path"> & { about: string };
 
+/** A configuration that is looked at. */
+interface Examined {
+  file: string;
+  list: NetworkList;
+  text: string;
+  listing: DirectoryListing;
+}
+
 interface Check {
   name: string;
-  run(list: NetworkList, text: string, view: NodeView): Promise<Found[]> | Found[];
+  run(examined: Examined, view: NodeView): Promise<Found[]> | Found[];
 }
 
 /** In the order in which a runtime would come upon them. */
 const CHECKS: readonly Check[] = [
-  { name: "every pointer is replaced", run: (_list, text) => leftPointers(text) },
-  { name: "no key is one of the runtime's", run: (list) => reservedKeys(list) },
-  { name: "no plugin delegates to itself", run: (list) => selfDelegation(list) },
-  { name: "its version is one of the specification", run: (list) => unknownVersion(list) },
-  { name: "its plugins are there, run, and support its version", run: async (list, _text, view) => uses(list, view) },
-  { name: "the kubeconfigs that it names are there", run: (list, _text, view) => kubeconfigs(list, view) },
-  { name: "runtimes know its version", run: (list) => newVersion(list) },
+  { name: "every pointer is replaced", run: ({ text }) => leftPointers(text) },
+  { name: "no key is one of the runtime's", run: ({ list }) => reservedKeys(list) },
+  { name: "no plugin delegates to itself", run: ({ list }) => selfDelegation(list) },
+  { name: "its version is one of the specification", run: ({ list }) => unknownVersion(list) },
+  { name: "it has a version", run: withoutVersion },
+  { name: "its plugins are there, run, and support its version", run: async ({ list }, view) => uses(list, view) },
+  {
+    name: "the kubeconfigs that it names are there, and can work",
+    run: async ({ list }, view) => kubeconfigs(list, view),
+  },
+  { name: "runtimes know its version", run: ({ list }) => newVersion(list) },
+  { name: "reference plugins accept their keys", run: ({ list }) => wrongKeys(list) },
+  { name: "runtimes pass what its plugins are for", run: withoutCapabilities },
 ];
 
 /**
@@ -62,10 +78,10 @@ async function examineConfig(file: string, listing: DirectoryListing, view: Node
     return [{ code: "config-invalid", severity: "error", message, hint, about: file }];
   }
   const entry = listing.entries.get(file);
+  const { list } = loaded.network;
+  const examined = { file, list, text: entry?.type === "file" ? entry.text : "", listing };
   const found: Found[] = [];
-  for (const check of CHECKS) {
-    found.push(...(await check.run(loaded.network.list, entry?.type === "file" ? entry.text : "", view)));
-  }
+  for (const check of CHECKS) found.push(...(await check.run(examined, view)));
   return found;
 }
 
@@ -74,12 +90,16 @@ export function leftPointers(text: string): Found[] {
   const [pointer] =
     /(?<![A-Za-z0-9_])__[A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*__(?![A-Za-z0-9_])/u.exec(text) ?? [];
   if (pointer === undefined) return [];
+  const owner = placeholderOf(pointer.slice(2, -2));
   return [
     {
       code: "pointer-left",
       severity: "warning",
       message: `still has ${pointer}, which nobody has replaced`,
-      hint: "look at where it came from: the file that a pointer names is taken as it is",
+      hint:
+        owner === undefined
+          ? "look at where it came from: the file that a pointer names is taken as it is"
+          : `it looks like a placeholder of ${owner} installer, which a script of that one replaces: have it write the file again, or write the value there`,
       about: pointer,
     },
   ];
@@ -121,7 +141,9 @@ function selfDelegation({ plugins }: NetworkList): Found[] {
 
 async function uses(list: NetworkList, view: NodeView): Promise<Found[]> {
   const found = new Map<string, Found>();
-  for (const use of usesOf({ plugins: list.plugins }, list.cniVersion)) {
+  // Of a version that there is none of, nobody need be told that plugins do not support it.
+  const version = unknownVersion(list).length > 0 ? undefined : list.cniVersion;
+  for (const use of usesOf({ plugins: list.plugins }, version)) {
     const objection = await objectionToUse(use, view);
     if (objection !== undefined && !found.has(objection.about)) found.set(objection.about, objection);
   }
@@ -170,13 +192,20 @@ function supports(versions: readonly string[], cniVersion: string): boolean {
 }
 
 /** Multus' and the ptp family's `kubeconfig`, Calico's, Istio's and whereabouts' `kubernetes.kubeconfig`. */
-function kubeconfigs({ plugins }: NetworkList, view: NodeView): Found[] {
-  const paths = plugins.flatMap(kubeconfigsOf).filter((path) => path.startsWith("/"));
-  return [...new Set(paths)].flatMap((path): Found[] => {
-    const isThere = view.hasFile(path);
-    if (isThere === true) return [];
+async function kubeconfigs({ plugins }: NetworkList, view: NodeView): Promise<Found[]> {
+  const paths = new Set(plugins.flatMap(kubeconfigsOf).filter((path) => path.startsWith("/")));
+  if (paths.size === 0) return [];
+  const { objectionToKubeconfig } = await import("../cluster/kubeconfig-check.ts");
+  return [...paths].flatMap((path): Found[] => {
+    const here = view.fileAt(path);
     const about = `kubeconfig ${path}`;
-    return isThere === false
+    if (here !== undefined) {
+      const objection = objectionToKubeconfig(here, (named) => view.hasFile(named));
+      if (objection === undefined) return [];
+      const message = `names the kubeconfig ${path}, which its plugin cannot use: ${objection}`;
+      return [{ code: "kubeconfig-invalid", severity: "error", message, hint: "have its agent write it again", about }];
+    }
+    return view.hasFile(path) === false
       ? [
           {
             code: "kubeconfig-missing",
@@ -224,6 +253,113 @@ function unknownVersion({ cniVersion }: NetworkList): Found[] {
   return [{ code: "version-unknown", severity: "error", message, hint, about: `unknown ${cniVersion}` }];
 }
 
+/** Runtimes take no version for the oldest, and a list's key in another spelling for none. */
+function withoutVersion({ file, list, text }: Examined): Found[] {
+  const parsed = parseJson(text);
+  if (!("value" in parsed) || !isObject(parsed.value) || list.cniVersions !== undefined) return [];
+  const { value } = parsed;
+  const spelt = Object.keys(value).find((key) => key.toLowerCase() === "cniversion");
+  const isRead = spelt === "cniVersion" || (spelt !== undefined && !isListName(file));
+  if (isRead && value[spelt] !== "" && value[spelt] !== null) return [];
+  const instead = spelt === undefined || isRead ? "" : ` (it has ${JSON.stringify(spelt)}, which is another key)`;
+  return [
+    {
+      code: "version-missing",
+      severity: "warning",
+      message: `has no cniVersion${instead}: runtimes take it for ${list.cniVersion}, the oldest, which newer plugins may not support`,
+      hint: 'add "cniVersion": "1.0.0", or "0.3.1" with old plugins',
+      about: "no version",
+    },
+  ];
+}
+
+/** Those who delegate to whole configurations, and pass these on as they are. */
+function isMultus({ type }: PluginConfig): boolean {
+  return /^multus(?:-|$)/u.test(type);
+}
+
+/** The chains of a configuration: its own, and those that Multus delegates to. */
+function chainsOf(chain: readonly PluginConfig[]): (readonly PluginConfig[])[] {
+  const delegates = chain.filter(isMultus).flatMap(({ delegates: list }) => (Array.isArray(list) ? list : []));
+  return [chain, ...delegates.flatMap((one) => chainsOf(chainIn(one)))];
+}
+
+/** The plugins of a configuration inside of another: of a list, or the one that it is. */
+function chainIn(config: unknown): PluginConfig[] {
+  if (!isObject(config)) return [];
+  const plugins = Array.isArray(config["plugins"]) ? (config["plugins"] as unknown[]) : [config];
+  return plugins.filter((one): one is PluginConfig => isObject(one) && typeof one["type"] === "string");
+}
+
+function wrongKeys({ plugins }: NetworkList): Found[] {
+  return chainsOf(plugins)
+    .flat()
+    .flatMap((plugin) =>
+      objectionsToReference(plugin).map((objection) => ({
+        code: "plugin-config",
+        severity: "warning",
+        message: `has ${plugin.type} fail for every new pod: ${objection}`,
+        hint: "correct it in the configuration, or in what wrote it",
+        about: `${plugin.type} ${objection}`,
+      })),
+    );
+}
+
+/** What runtimes of pods pass, and what is lost where they do not. */
+const LOST: Readonly<Record<string, string>> = {
+  portMappings: "the host ports of pods",
+  bandwidth: "the bandwidth annotations of pods",
+};
+
+/** What these do nothing without. */
+const NEEDED: Readonly<Record<string, string>> = { portmap: "portMappings", bandwidth: "bandwidth" };
+
+/** Runtimes pass to a plugin only what it declares. */
+function withoutCapabilities({ list, listing }: Examined): Found[] {
+  const chains = chainsOf(list.plugins);
+  return [
+    ...chains.flat().flatMap(({ type, capabilities, ingressRate, egressRate }) => {
+      const needed = Object.hasOwn(NEEDED, type) ? (NEEDED[type] ?? "") : "";
+      const isLimited = type === "bandwidth" && (ingressRate !== undefined || egressRate !== undefined);
+      return needed === "" || isLimited || hasCapability(capabilities, needed) ? [] : [lost(type, [needed], "")];
+    }),
+    ...chains.flat().flatMap((plugin) => {
+      const inner = isMultus(plugin) ? primaryOf(plugin, listing) : [];
+      const missing = Object.keys(LOST).filter(
+        (name) =>
+          inner.some(({ capabilities }) => hasCapability(capabilities, name)) &&
+          !hasCapability(plugin["capabilities"], name),
+      );
+      return missing.length === 0 ? [] : [lost(plugin.type, missing, ", which its primary network has")];
+    }),
+  ];
+}
+
+function hasCapability(capabilities: unknown, name: string): boolean {
+  return isObject(capabilities) && capabilities[name] === true;
+}
+
+function lost(type: string, names: readonly string[], why: string): Found {
+  const what = names.map((name) => LOST[name] ?? name).join(" and ");
+  const declared = JSON.stringify({ capabilities: Object.fromEntries(names.map((name) => [name, true])) }).slice(1, -1);
+  return {
+    code: "capability-missing",
+    severity: "warning",
+    message: `has ${type} without the capability ${names.join(", ")}${why}: ${what} are lost without an error`,
+    hint: `add ${declared} to ${type}`,
+    about: `capability ${type} ${names.join()}`,
+  };
+}
+
+/** The plugins of the network that Multus gives every pod. */
+function primaryOf({ delegates, clusterNetwork }: PluginConfig, listing: DirectoryListing): PluginConfig[] {
+  if (Array.isArray(delegates) && delegates.length > 0) return chainIn(delegates[0]);
+  const file =
+    typeof clusterNetwork === "string" ? /\/etc\/cni\/net\.d\/([^/]+)$/u.exec(clusterNetwork)?.[1] : undefined;
+  const loaded = file === undefined ? undefined : loadFile(file, listing);
+  return loaded !== undefined && "network" in loaded ? loaded.network.list.plugins : [];
+}
+
 /** What a run is about to change, as the proof sees it. */
 export interface Changes {
   /** The node's directory of configurations; undefined: it cannot be seen. */
@@ -248,7 +384,7 @@ export interface Changes {
  *
  * @param view the node as it is.
  * @returns warnings.
- * @throws Failure with the code of the first finding, Interrupted.
+ * @throws Failure with the code of the first finding, which knows the others; Interrupted.
  */
 export async function prove(
   { configs, plugins, restored, pluginDirectory }: Changes,
@@ -287,8 +423,9 @@ export async function prove(
 }
 
 function weigh(found: readonly Finding[], validate: Validation): string[] {
-  const objection = found.find(isError);
-  if (objection !== undefined && validate === "strict") throw refusal(objection);
+  const objections = new Objections();
+  for (const one of validate === "strict" ? found.filter(isError) : []) objections.add(refusal(one));
+  objections.throwIfAny();
   return found.map(({ path, message, hint }) => `${path}: ${message}${hint === undefined ? "" : `; ${hint}`}`);
 }
 
@@ -338,10 +475,5 @@ function isGone(about: string, plugins: Changes["plugins"]): boolean {
 
 function refusal({ code, path, message, hint }: Finding): Failure {
   const anyway = "--validate=warn installs it all the same";
-  return new Failure({
-    code,
-    subject: path,
-    problem: message,
-    hint: hint === undefined ? anyway : `${hint}; ${anyway}`,
-  });
+  return new Failure({ code, subject: path, problem: message, hint: [hint ?? [], anyway].flat() });
 }

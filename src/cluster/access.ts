@@ -14,6 +14,7 @@ import {
   Kubeconfig,
   kubeconfigFailure,
   Kubeconfigs,
+  lacksBrackets,
   type ClusterEntry,
   type Entry,
   type UserEntry,
@@ -154,8 +155,7 @@ class FileAccess implements Access {
     const text = this.#cluster.value.server;
     if (text === "") return refuse("the cluster has no server");
     const authority = /^https?:\/\/(?:[^/@]*@)?([^/?#]*)/u.exec(text)?.[1] ?? "";
-    if (/^[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*$/iu.test(authority))
-      return refuse("the IPv6 address of the server needs brackets");
+    if (lacksBrackets(authority)) return refuse("the IPv6 address of the server needs brackets");
     const server = URL.parse(text);
     if (server === null || !/^https?:$/u.test(server.protocol) || server.hostname === "") {
       return refuse("the server is not an address that begins with https://");

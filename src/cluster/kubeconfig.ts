@@ -178,6 +178,11 @@ export function kubeconfigFailure(
   });
 }
 
+/** Is it an IPv6 address as no URL has it, `fd00::1:443`? @param host with its port. */
+export function lacksBrackets(host: string): boolean {
+  return /^[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*$/iu.test(host);
+}
+
 /** An entry, and where it stands. */
 export interface Entry<Value> {
   value: Value;

@@ -5,6 +5,7 @@ import * as fs from "node:fs";
 import * as v from "valibot";
 import { parse } from "yaml";
 
+import { objectionToKubeconfig } from "../cluster/kubeconfig-check.ts";
 import { Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { countValues } from "../system/json.ts";
@@ -53,13 +54,14 @@ const MAX_VALUES = 10_000;
  *
  * @param here where it is seen from here. @param path as the node sees it.
  * @param seen where a path of the node is seen from here; undefined: it is not.
- * @param now milliseconds since the epoch.
+ * @param now milliseconds since the epoch. @param isThere whether the node has a file; undefined: that cannot be seen.
  */
 export function lookAtKubeconfig(
   here: string,
   path: string,
   seen: (path: string) => string | undefined,
   now: number,
+  isThere: (path: string) => boolean | undefined = () => undefined,
 ): Notes {
   const notes: Notes = { findings: [], unseen: [] };
   const invalid = (problem: string): Finding => ({
@@ -73,7 +75,13 @@ export function lookAtKubeconfig(
     const stat = fs.statSync(here, { throwIfNoEntry: false });
     if (stat === undefined) return notes;
     notes.findings.push(...modeFindings(stat, path, "credentials"));
-    const validities = validitiesOf(read(here), seen);
+    const text = read(here);
+    const objection = objectionToKubeconfig(here, isThere);
+    if (objection !== undefined) {
+      notes.findings.push(invalid(objection));
+      return notes;
+    }
+    const validities = validitiesOf(text, seen);
     notes.findings.push(...validities.flatMap((one) => objectionTo(one, path, now)));
   } catch (error) {
     const isKnown = error instanceof Failure || (error as NodeJS.ErrnoException).errno !== undefined;

@@ -172,6 +172,7 @@ export async function lookAtNetwork(
   return [
     ...withoutNetwork(choices, rules, shown),
     ...examined
+      .filter(({ code }) => code !== "kubeconfig-invalid") // It is told of the kubeconfig itself.
       .filter(({ code, path }) => code !== "pointer-left" || isLeftByMistake(path, listing))
       .map(({ about, path, ...finding }) => ({
         ...withPlace(withName(finding, about), path, listing),

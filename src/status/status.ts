@@ -325,7 +325,8 @@ async function lookAtKubeconfigs(
   for (const path of [...paths].slice(0, MOST_KUBECONFIGS)) {
     await turns.pause();
     const here = seen(path);
-    const found = here === undefined ? undefined : lookAtKubeconfig(here, path, seen, Date.now());
+    const isThere = (named: string): boolean | undefined => view.hasFile(named);
+    const found = here === undefined ? undefined : lookAtKubeconfig(here, path, seen, Date.now(), isThere);
     findings.push(...(found?.findings ?? []));
     unseen.push(
       ...(found?.unseen ?? []),

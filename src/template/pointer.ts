@@ -24,6 +24,41 @@ export interface Rendered {
 /** design: one underscore may separate words, two end the name; a pointer touches no other word character. */
 const POINTER = /(?<![A-Za-z0-9_])__([A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*)__(?![A-Za-z0-9_])/g;
 
+/** What a pointer is, for messages. */
+export const POINTER_RULE =
+  "a pointer is __NAME__, where NAME is a file in the directory of configurations itself: letters, digits, . + @ - and single underscores, the first one a letter or digit";
+
+/** Finds the word outside of strings that has two underscores: JSON knows none, so that it was meant as a pointer. */
+export function findStray(text: string): { word: string; offset: number } | undefined {
+  const outside = text.replaceAll(/"(?:\\.|[^"\\\n])*"?/gu, (string) => " ".repeat(string.length));
+  const found = outside.indexOf("__");
+  if (found === -1) return undefined;
+  let [start, end] = [found, found];
+  while (start > 0 && isInWord(outside, start - 1)) start--;
+  while (end < outside.length && isInWord(outside, end)) end++;
+  return { word: outside.slice(start, end), offset: start };
+}
+
+function isInWord(text: string, index: number): boolean {
+  return !/[\s,:[\]{}]/u.test(text.charAt(index));
+}
+
+/** What the installers of others replace in their templates, in the form of our pointers. */
+const PLACEHOLDERS: Record<string, string> = {
+  "Calico's":
+    "LOG_LEVEL LOG_FILE_PATH LOG_FILE_MAX_SIZE LOG_FILE_MAX_AGE LOG_FILE_MAX_COUNT DATASTORE_TYPE KUBERNETES_NODE_NAME KUBECONFIG_FILEPATH CNI_MTU KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT SERVICEACCOUNT_TOKEN CALICO_API_GROUP ETCD_CERT_FILE ETCD_CA_CERT_FILE ETCD_KEY_FILE ETCD_ENDPOINTS ETCD_DISCOVERY_SRV REQUIRE_MTU_FILE KUBERNETES_SERVICE_CIDRS KUBERNETES_ROUTE_POLICIES ROUTE_TYPE VNI MAC_PREFIX NODENAME_FILE KUBERNETES_DNS_SERVERS MODE IPAM_TYPE DSR_SUPPORT TOKEN KUBERNETES_SERVICE_PROTOCOL KUBERNETES_SERVICE_ENDPOINT TLS_CFG",
+  "AWS VPC CNI's":
+    "VETHPREFIX MTU PODSGENFORCINGMODE PLUGINLOGFILE PLUGINLOGLEVEL EGRESSPLUGINLOGFILE EGRESSPLUGINENABLED EGRESSPLUGINIPAMSUBNET EGRESSPLUGINIPAMDST EGRESSPLUGINIPAMDATADIR RANDOMIZESNAT NODEIP",
+  "Linkerd's": "KUBECONFIG_FILEPATH",
+};
+
+/** Whose placeholder a name is: `Calico's or Linkerd's`; undefined: it may well be the name of a file. */
+export function placeholderOf(name: string): string | undefined {
+  const owners = Object.keys(PLACEHOLDERS).filter((owner) => PLACEHOLDERS[owner]?.split(" ").includes(name));
+  if (owners.length > 0) return owners.join(" or ");
+  return /^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$/u.test(name) ? "another" : undefined;
+}
+
 /** Finds the pointers of a template, leftmost first. One that is alone on its line stands for the whole line. */
 export function findPointers(template: string): Pointer[] {
   const place = placesOf(template);

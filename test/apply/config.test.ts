@@ -10,7 +10,7 @@ const CALICO = conflist("calico", "calico", "portmap");
 
 /** A Multus configuration whose delegates are these pointers, each on a line of its own. */
 function multus(...delegates: string[]): string {
-  return `{\n  "name": "multus",\n  "type": "multus",\n  "delegates": [\n    ${delegates.join(",\n    ")}\n  ]\n}\n`;
+  return `{\n  "cniVersion": "1.0.0", "capabilities": {"portMappings": true}, "name": "multus",\n  "type": "multus",\n  "delegates": [\n    ${delegates.join(",\n    ")}\n  ]\n}\n`;
 }
 
 /** The names of the delegates of an installed configuration. */
@@ -87,7 +87,7 @@ describe("a pointer", () => {
       fs.writeFileSync(join(node.netd, "20-b.conf"), '{"name": "old", "type": "bridge"}');
       node.template("05-multus.conf", multus("__06-multus.conf__"));
       node.template("06-multus.conf", multus("__20-b.conf__").replaceAll("multus", "x"));
-      node.template("20-b.conf", '{"name": "new", "type": "bridge"}');
+      node.template("20-b.conf", '{"cniVersion": "1.0.0", "name": "new", "type": "bridge"}');
       const ran = await node.run(["install", `--configs=${configs}`]);
       assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
       assert.deepEqual(delegatesOf(node, "05-multus.conf"), ["x"]);
@@ -198,6 +198,77 @@ describe("a pointer", () => {
     assert.equal((await node.run(["uninstall", "--configs=05.conf"])).exitCode, 0);
     assert.deepEqual(contentsOf(node.netd), {});
   });
+});
+
+describe("a word that looks like a pointer", () => {
+  const words = [
+    "__multus.d/x__",
+    "__a__b.conf__",
+    "__10-calico.conflist",
+    "10-calico.conflist__",
+    "___x.conf__",
+    "__.hidden__",
+    "__$X__",
+    "__ä.conf__",
+  ];
+  for (const word of words) {
+    test(`U4: and is none (${word}) is named, with the rule`, async () => {
+      using node = new TestNode();
+      node.template("05.conf", multus(`{"name":"__x/y__"}, ${word}`));
+      const ran = await node.run(["install", "--configs=05.conf"]);
+      assert.equal(
+        ran.stderr,
+        `cni-node: ${node.templates}/05.conf: line 5, column 25: ${word} is not a pointer\n  hint: a pointer is __NAME__, where NAME is a file in the directory of configurations itself: letters, digits, . + @ - and single underscores, the first one a letter or digit; --validate=warn installs it all the same\n`,
+      );
+      assert.deepEqual([ran.exitCode, contentsOf(node.netd)], [1, {}]);
+    });
+  }
+
+  test("U4: in a string or in what is no configuration is text", async () => {
+    using node = new TestNode();
+    node.template("05.conf", '{"cniVersion":"1.0.0","name":"a","type":"bridge","x":"__a/b__ \\" __a__b__"}');
+    node.template("notes.txt", "__a/b__");
+    const ran = await node.run(["install", "--configs=05.conf,notes.txt"]);
+    assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+  });
+
+  const placeholders: [config: string, owner: string][] = [
+    ['{"nodename": "__KUBERNETES_NODE_NAME__"}', "Calico's"],
+    ['{"mtu": "__CNI_MTU__"}', "Calico's"],
+    ['{"mtu": __CNI_MTU__}', "Calico's"],
+    ['{"vethPrefix": "__VETHPREFIX__"}', "AWS VPC CNI's"],
+    ['{"kubeconfig": "__KUBECONFIG_FILEPATH__"}', "Calico's or Linkerd's"],
+    ['{"x": "__SOME_THING__"}', "another"],
+  ];
+  for (const [config, owner] of placeholders) {
+    test(`A16: and is a placeholder of ${owner} installer is called that: ${config}`, async () => {
+      using node = new TestNode();
+      node.template("10.conf", config.replace("{", '{"name":"a","type":"calico",'));
+      const ran = await node.run(["install", "--configs=10.conf"]);
+      assert.match(
+        ran.stderr,
+        new RegExp(`\\n {2}hint: it looks like a placeholder of ${owner} installer, which `, "u"),
+      );
+      assert.doesNotMatch(ran.stderr, /quotes/u);
+      assert.equal(ran.exitCode, 1);
+    });
+
+    test(`A16: also in a file that a pointer names: ${config}`, async () => {
+      using node = new TestNode();
+      const text = config
+        .replace("{", '{"name":"a","type":"calico",')
+        .replace(": __", ': "__')
+        .replace(/__\}/u, '__"}');
+      fs.writeFileSync(join(node.netd, "20.conf"), text);
+      node.template("10.conf", "__20.conf__");
+      const ran = await node.run(["install", "--configs=10.conf"]);
+      assert.match(
+        ran.stderr,
+        new RegExp(`nobody has replaced; it looks like a placeholder of ${owner} installer`, "u"),
+      );
+      assert.equal(ran.exitCode, 0);
+    });
+  }
 });
 
 test("a template that is no text, or is a directory, is refused", async () => {
@@ -363,7 +434,7 @@ describe("a network name that another configuration has too", () => {
   test("is warned of between two of the same run", async () => {
     using node = new TestNode();
     node.template("10-a.conflist", conflist("net", "ptp"));
-    node.template("20-b.conf", '{"name": "net", "type": "ptp"}');
+    node.template("20-b.conf", '{"cniVersion": "1.0.0", "name": "net", "type": "ptp"}');
     const ran = await node.run(["install", "--configs=20-b.conf,10-a.conflist"]);
     assert.deepEqual([ran.exitCode, ran.stderr], [0, duplicateWarning(node, "20-b.conf", "10-a.conflist")]);
   });
@@ -381,7 +452,7 @@ describe("a network name that another configuration has too", () => {
   test("is fine in a file that no runtime loads", async () => {
     using node = new TestNode();
     fs.writeFileSync(join(node.netd, "10-a.conflist"), conflist("net", "ptp"));
-    node.template("20-b.conf.disabled", '{"name": "net", "type": "ptp"}');
+    node.template("20-b.conf.disabled", '{"cniVersion": "1.0.0", "name": "net", "type": "ptp"}');
     const ran = await node.run(["install", "--configs=20-b.conf.disabled"]);
     assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
   });
@@ -407,4 +478,66 @@ test("contents are shown by plan only, with secrets masked", async () => {
   for (const { stdout, stderr } of [installed, planned, json, refused]) assert.doesNotMatch(stdout + stderr, /S3CRET/u);
   for (const { stdout } of [planned, json]) assert.match(stdout, /-.*visible.*1.*\n.*|\+.*visible.*2/u);
   assert.doesNotMatch(installed.stdout + installed.stderr + refused.stdout + refused.stderr, /visible/u);
+});
+
+describe("a network configuration under a name that no runtime reads", () => {
+  const network = '{"cniVersion":"1.0.0","name":"x","type":"bridge"}';
+  const unread: [name: string, text: string][] = [
+    ["10-x.cfg", network],
+    ["10-x.conflist.new", conflist("x", "bridge")],
+    ["10-x", network],
+    ["10-x.cfg", '{"cniVersion":"1.0.0",'],
+    ["10-x.yaml", network],
+  ];
+  for (const [name, text] of unread) {
+    test(`U3: is told (${name})`, async () => {
+      using node = new TestNode();
+      node.template(name, text);
+      const ran = await node.run(["install", `--configs=${name}`]);
+      assert.equal(
+        ran.stderr,
+        `cni-node: warning: ${node.netd}/${name}: is a network configuration that no runtime reads, for its name does not end in .conf, .conflist or .json; name it .conflist if it has plugins, else .conf\n`,
+      );
+      assert.equal(ran.exitCode, 0);
+      const again = await node.run(["install", `--configs=${name}`]);
+      assert.equal(again.stderr, "", "what is there already is no news");
+    });
+  }
+
+  const legitimate: [what: string, name: string, text: string, other?: string][] = [
+    ["a kubeconfig", "calico-kubeconfig", "apiVersion: v1\nkind: Config\n"],
+    ["a kubeconfig in JSON", "ZZZ-istio-cni-kubeconfig", '{"apiVersion":"v1","kind":"Config","users":[]}'],
+    ["a note", "README", "cniVersion: see there\n"],
+    ["what is called an example", "10-x.conflist.example", conflist("x", "bridge")],
+    [
+      "what a pointer of the run names",
+      "x.delegate",
+      network,
+      '{"name":"a","type":"multus","delegates":[__x.delegate__]}',
+    ],
+    [
+      "what a configuration of the run names",
+      "x.delegate",
+      network,
+      '{"name":"a","type":"multus","clusterNetwork":"/etc/cni/net.d/x.delegate"}',
+    ],
+  ];
+  for (const [what, name, text, other] of legitimate) {
+    test(`U3: is not suspected in ${what}`, async () => {
+      using node = new TestNode();
+      node.template(name, text);
+      if (other !== undefined) node.template("10-a.conf", other.replace("{", '{"cniVersion":"1.0.0",'));
+      const ran = await node.run(["install", `--configs=${name}${other === undefined ? "" : ",10-a.conf"}`]);
+      assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+    });
+  }
+
+  test("U3: nor in what a configuration of the node names", async () => {
+    using node = new TestNode();
+    const multus = { cniVersion: "1.0.0", name: "a", type: "multus", clusterNetwork: "/etc/cni/net.d/x.delegate" };
+    fs.writeFileSync(join(node.netd, "00-multus.conf"), JSON.stringify(multus));
+    node.template("x.delegate", network);
+    const ran = await node.run(["install", "--configs=x.delegate"]);
+    assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+  });
 });

@@ -154,7 +154,8 @@ export async function until(condition: () => boolean): Promise<void> {
 
 /** A minimal network configuration list, as text. */
 export function conflist(name: string, ...types: string[]): string {
-  const plugins = types.map((type) => ({ type }));
+  const capabilities: Record<string, object> = { portmap: { portMappings: true }, bandwidth: { bandwidth: true } };
+  const plugins = types.map((type) => (type in capabilities ? { type, capabilities: capabilities[type] } : { type }));
   return `${JSON.stringify({ cniVersion: "1.0.0", name, plugins })}\n`;
 }
 

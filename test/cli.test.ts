@@ -535,6 +535,69 @@ describe("--prune", () => {
   });
 });
 
+describe("R4: what is in both lists", () => {
+  const BOTH = ["--plugins=bridge:bridge", "--configs=a.conflist:a.conflist"];
+
+  for (const verb of ["apply", "plan"]) {
+    test(`and not on the node is said by ${verb}: absent, with a warning; nothing is done, and it is no failure`, async () => {
+      using node = preparedNode();
+      fs.rmSync(join(node.host, "etc"), { recursive: true });
+      const ran = await node.run([verb, ...BOTH]);
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      assert.match(
+        ran.stdout,
+        /^absent +plugin +bridge +in both lists, but not on the node\nabsent +config +a\.conflist/u,
+      );
+      for (const [path, list] of [
+        [join(node.bin, "bridge"), "--plugins"],
+        [join(node.netd, "a.conflist"), "--configs"],
+      ] as const) {
+        assert.ok(
+          ran.stderr.includes(`warning: ${path}: is in both lists of ${list}, so that nothing is done,`),
+          ran.stderr,
+        );
+      }
+      assert.deepEqual(contentsOf(node.host), {});
+      assert.equal(fs.existsSync(join(node.bin, ".cni-node")), false);
+    });
+  }
+
+  for (const [what, make] of [
+    ["a directory", (path: string) => void fs.mkdirSync(path)],
+    ["a link that leads nowhere", (path: string) => void fs.symlinkSync("nowhere", path)],
+  ] as const) {
+    test(`and only ${what} on the node is said`, async () => {
+      using node = preparedNode();
+      make(join(node.bin, "bridge"));
+      const { stdout, stderr, exitCode } = await node.run(["apply", "--plugins=bridge:bridge"]);
+      assert.equal(exitCode, 0);
+      assert.match(stdout, new RegExp(`^absent +plugin +bridge +in both lists, but ${what} is in its place`, "u"));
+      assert.match(stderr, /warning: .*bin\/bridge: is in both lists/u);
+    });
+  }
+
+  test("and on the node, also as a link that leads below the host root, is unchanged, without a warning", async () => {
+    using node = preparedNode();
+    fs.mkdirSync(join(node.host, "usr/lib/cni"), { recursive: true });
+    fs.writeFileSync(join(node.host, "usr/lib/cni/bridge"), "");
+    fs.symlinkSync("/usr/lib/cni/bridge", join(node.bin, "bridge"));
+    fs.writeFileSync(join(node.netd, "a.conflist"), "");
+    const lines = ["unchanged bridge", "unchanged a.conflist"];
+    assert.deepEqual(await outcomes(node, "apply", ...BOTH), lines);
+  });
+
+  test("and a link to what is not mounted is unchanged: that it is not there is not known", async () => {
+    using node = preparedNode();
+    fs.symlinkSync("/somewhere/else/bridge", join(node.bin, "bridge"));
+    assert.deepEqual(await outcomes(node, "apply", "--plugins=bridge:bridge"), ["unchanged bridge"]);
+  });
+
+  test("is installed with --refresh", async () => {
+    using node = preparedNode();
+    assert.deepEqual(await outcomes(node, "apply", "--plugins=bridge:bridge", "--refresh"), ["created bridge"]);
+  });
+});
+
 test("--manifests without a Kubernetes API fails with one sentence, before anything is touched", async () => {
   for (const list of ["a.yaml", "a.yaml:", ":a.yaml"]) {
     using node = preparedNode();

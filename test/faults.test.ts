@@ -667,6 +667,117 @@ test("a read-only node where everything is right already is no failure", { skip:
   assert.match(stdout, /^(?:unchanged .*\n){4}$/u);
 });
 
+/** The paths that are mounted read-only, in a namespace of their own. */
+async function readOnly(...paths: string[]): Promise<Namespace> {
+  return Namespace.make(
+    paths.map((path) => `mount --bind ${path} ${path}; mount -o remount,bind,ro ${path}`).join("\n"),
+  );
+}
+
+/** Somebody else has put there what the image has. */
+function putAll(node: TestNode): void {
+  for (const name of ["bridge", "tuning"]) {
+    fs.copyFileSync(join(node.plugins, name), join(node.bin, name));
+    fs.chmodSync(join(node.bin, name), 0o755);
+  }
+  for (const name of ["10-net.conflist", "20-more.conflist"])
+    fs.copyFileSync(join(node.templates, name), join(node.netd, name));
+}
+
+for (const places of [["bin"], ["netd"], ["bin", "netd"]] as const) {
+  const where = places.join(" and ");
+  test(
+    `A19: what somebody else has put on a read-only ${where} already needs no lock`,
+    { skip: cannotMount },
+    async () => {
+      using node = makeNode();
+      putAll(node);
+      const before = snapshotOf(node.host);
+      await using namespace = await readOnly(...places.map((place) => node[place]));
+      const plan = await namespace.bundle(["plan", ...LISTS, ...node.places]);
+      const { exitCode, stdout, stderr } = await namespace.bundle([...INSTALL, ...node.places]);
+      assert.equal(exitCode, 0, stderr);
+      assert.match(stdout, /^(?:unchanged .*\n){4}$/u);
+      assert.equal(plan.stdout, stdout);
+      for (const place of places) {
+        assert.match(stderr, new RegExp(`warning: ${node[place]}: cannot be written to, so that the record`, "u"));
+        assert.equal(fs.existsSync(join(node[place], ".cni-node")), false);
+      }
+      if (places.length === 2) assertSame(snapshotOf(node.host), before);
+    },
+  );
+
+  test(`A19: uninstall of what is not on a read-only ${where} needs no lock`, { skip: cannotMount }, async () => {
+    using node = makeNode();
+    await succeeds(node, INSTALL);
+    for (const name of ["bridge", "tuning"]) removeAll(join(node.bin, name));
+    for (const name of ["10-net.conflist", "20-more.conflist"]) removeAll(join(node.netd, name));
+    await using namespace = await readOnly(...places.map((place) => node[place]));
+    const { exitCode, stdout, stderr } = await namespace.bundle([...UNINSTALL, ...node.places]);
+    assert.equal(exitCode, 0, stderr);
+    assert.match(stdout, /^(?:absent .*\n){4}$/u);
+  });
+}
+
+test(
+  "A19: what is right on a read-only bin does not keep configurations from being installed",
+  { skip: cannotMount },
+  async () => {
+    using node = makeNode();
+    putAll(node);
+    removeAll(join(node.netd, "10-net.conflist"));
+    await using namespace = await readOnly(node.bin);
+    const { exitCode, stdout, stderr } = await namespace.bundle([...INSTALL, ...node.places]);
+    assert.equal(exitCode, 0, stderr);
+    assert.match(stdout, /^unchanged .*\nunchanged .*\ncreated +config +10-net.conflist\nunchanged/u);
+    assertTidy(node);
+  },
+);
+
+test(
+  "A19: what a killed run left on a read-only bin is left there by a run that changes nothing",
+  { skip: cannotMount },
+  async () => {
+    using node = makeNode();
+    await succeeds(node, INSTALL);
+    const left = join(node.bin, ".cni-node/objects/0123456789abcdef");
+    fs.writeFileSync(left, "");
+    await using namespace = await readOnly(node.bin);
+    const { exitCode, stdout, stderr } = await namespace.bundle([...INSTALL, ...node.places]);
+    assert.equal(exitCode, 0, stderr);
+    assert.match(stdout, /^(?:unchanged .*\n){4}$/u);
+    assert.ok(fs.existsSync(left));
+    await succeeds(node, INSTALL);
+    assert.ok(!fs.existsSync(left));
+  },
+);
+
+test("A19: what must be written to a read-only bin fails, and says why", { skip: cannotMount }, async () => {
+  using node = makeNode();
+  putAll(node);
+  image(node, "2");
+  await using namespace = await readOnly(node.bin);
+  const before = snapshotOf(node.root);
+  assertRefused(await namespace.bundle([...INSTALL, ...node.places]), [
+    `cni-node: ${node.bin}`,
+    "read-only file system",
+  ]);
+  assertSame(snapshotOf(node.root), before);
+});
+
+test("A19: a user who may not write to what is right already needs no lock", { skip: cannotMount }, async () => {
+  using node = makeNode();
+  await succeeds(node, INSTALL);
+  giveToNobody(node.netd);
+  for (const path of [node.host, node.bin]) fs.chmodSync(path, 0o755);
+  putAll(node);
+  removeAll(join(node.bin, ".cni-node"));
+  removeAll(join(node.netd, ".cni-node"));
+  const { exitCode, stdout, stderr } = await asNobody(node, ["install", "--plugins=bridge,tuning"]);
+  assert.equal(exitCode, 0, stderr);
+  assert.match(stdout, /^(?:unchanged .*\n){2}$/u);
+});
+
 // Space: one page or inode more at each attempt, so that it runs out at every write in turn.
 
 for (const situation of SITUATIONS) {

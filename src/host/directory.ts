@@ -76,6 +76,17 @@ function realDirectory(path: string): string | undefined {
   throw new Failure({ code: "not-a-directory", subject: path, problem: "is not a directory" });
 }
 
+/** May this process write there? Root may everywhere but on what is read-only or immutable. */
+export function isWritable(path: string): boolean {
+  try {
+    fs.accessSync(path, fs.constants.W_OK);
+    return true;
+  } catch (error) {
+    // What is not there yet can be made; if not, that is said when it is tried.
+    return !isSystemError(error, "EROFS", "EACCES", "EPERM");
+  }
+}
+
 /** In a container without the mount, the path would be made in the container's own file system and be lost with it. */
 function isOnRootMount(hostRoot: string, path: string): boolean {
   if (resolve(hostRoot) === "/") return false;

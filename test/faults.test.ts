@@ -6,6 +6,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
 
+import { placesOf } from "../src/commands/network-options.ts";
 import { cannotMount, containerRoot, Namespace } from "./helpers/namespace.ts";
 import { BUNDLE, conflist, endOf, TestNode, type Ran } from "./helpers/node.ts";
 import { differencesOf, problemsOf, snapshotOf } from "./helpers/state.ts";
@@ -220,6 +221,80 @@ test("a target directory that is a link inside the host root is followed and sta
   assertTidy(node);
   await succeeds(node, UNINSTALL);
   assertSame(snapshotOf(node.host), before);
+});
+
+/** Below the host root, as MicroK8s (net.d) and MicroShift have them: links that begin at the node's root. */
+const SNAP = "/var/snap/microk8s/current";
+
+function linked(): TestNode {
+  const node = makeNode();
+  fs.mkdirSync(join(node.host, "var/snap/microk8s/1234/args"), { recursive: true });
+  fs.symlinkSync("1234", join(node.host, SNAP));
+  fs.renameSync(node.netd, join(node.host, SNAP, "args/cni-network"));
+  fs.symlinkSync(`${SNAP}/args/cni-network`, node.netd);
+  fs.renameSync(node.bin, join(node.host, SNAP, "bin"));
+  fs.rmdirSync(dirname(node.bin));
+  fs.symlinkSync(SNAP, dirname(node.bin));
+  return node;
+}
+
+for (const [what, named] of [
+  ["by default", false],
+  ["also when they are named", true],
+] as const) {
+  test(`A5: target directories that are absolute links are followed below the host root, ${what}`, async () => {
+    using node = linked();
+    const before = filesOf(node);
+    const names = named ? [`--plugin-dir=${node.bin}`, `--config-dir=${node.netd}`] : [];
+    await succeeds(node, [...INSTALL, ...names]);
+    const [bin, netd] = ["bin", "args/cni-network"].map((path) => join(node.host, SNAP, path)) as [string, string];
+    assert.ok(fs.lstatSync(join(bin, "bridge")).isFile());
+    assert.ok(fs.lstatSync(join(netd, "10-net.conflist")).isFile());
+    assert.ok(fs.lstatSync(node.netd).isSymbolicLink());
+    assert.deepEqual([problemsOf(bin), problemsOf(netd)], [[], []]);
+    assert.match((await succeeds(node, [...INSTALL, ...names])).stdout, /^(?:unchanged .*\n){4}$/u);
+    await succeeds(node, [...UNINSTALL, ...names]);
+    assertSame(filesOf(node), before);
+  });
+}
+
+test("A5: a plugin goes from a linked directory: a configuration that needs it counts it as gone", async () => {
+  using node = linked();
+  removeAll(join(node.host, "usr/libexec/cni"));
+  await succeeds(node, INSTALL);
+  const ran = await node.run(["uninstall", "--plugins=bridge", "--force"]);
+  assert.match(ran.stderr, /needs the plugin bridge, which is not in/u);
+});
+
+test("A5: a directory that is not there yet is made behind the links, not in this container", async () => {
+  using node = makeNode();
+  removeAll(join(node.host, "etc/cni"));
+  fs.mkdirSync(join(node.host, "usr/share/cni"), { recursive: true });
+  fs.symlinkSync("/usr/share/cni", join(node.host, "etc/cni"));
+  await succeeds(node, INSTALL);
+  assert.ok(fs.existsSync(join(node.host, "usr/share/cni/net.d/10-net.conflist")));
+});
+
+test("A5: a link to what is not mounted is refused, with the mount and the option that help", async () => {
+  using node = linked();
+  removeAll(join(node.host, "var/snap"));
+  await refuses(node, INSTALL, [
+    `cni-node: ${dirname(node.bin)}: is a link that leads nowhere (${SNAP}) below the host root`,
+    `-v ${SNAP}:${node.host}${SNAP}`,
+    "--plugin-dir",
+  ]);
+});
+
+test("A5: the network commands find networks and plugins behind absolute links", async () => {
+  using node = linked();
+  await succeeds(node, INSTALL);
+  const ran = await node.run(["network", "list", `--host-root=${node.host}`]);
+  assert.equal(ran.exitCode, 0, ran.stderr);
+  assert.match(ran.stdout, /foreign/u);
+  const show = await node.run(["network", "show", "net", `--host-root=${node.host}`]);
+  assert.equal(show.exitCode, 0, show.stderr);
+  const { pluginDirs } = placesOf({ "host-root": node.host }, {}, undefined);
+  assert.deepEqual(pluginDirs, [join(node.host, SNAP.replace("current", "1234"), "bin")]);
 });
 
 test("a target directory that is a link out of the host root is refused", async () => {

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { dirname, join, relative } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
-import { seenBelow } from "../cni/invoke.ts";
+import { seenBelow } from "../system/below.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { isBelow } from "../host/directory.ts";

@@ -1,8 +1,9 @@
 /** The directories on the node that cni-node writes to. */
 import * as fs from "node:fs";
-import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { seenBelow } from "../system/below.ts";
 import { shellWord } from "../system/text.ts";
 
 /** Where a directory of the node is looked for. */
@@ -19,34 +20,76 @@ export interface DirectoryRequest {
 }
 
 /**
- * Finds a target directory, without changing anything.
+ * Finds a target directory, without changing anything. Links below the host root are followed as the node does: an
+ * absolute one begins at the host root.
  *
  * @returns its real path; where there is nothing yet, the path at which it may be made.
- * @throws Failure `mount-missing` when files put there would not reach the node, `not-a-directory`, `outside-host-root`.
+ * @throws Failure `mount-missing` when files put there would not reach the node, `not-a-directory`, `dangling-link`,
+ * `outside-host-root`.
  */
 export function findDirectory(request: DirectoryRequest): string {
   const { path, named, hostRoot } = request;
-  const found = realDirectory(path);
   const root = realDirectory(hostRoot);
-  if (found === undefined) {
-    const isLost = root === undefined || (!request.hostRootNamed && isOnRootMount(hostRoot, path));
-    if (named || isLost) throw mountMissing(request);
-  }
-  const real = found ?? realPlace(path);
-  if (!named && !isBelow(real, root ?? hostRoot)) {
-    throw new Failure({
-      code: "outside-host-root",
-      subject: path,
-      problem: `is a link that leads to ${real}, out of the host root ${hostRoot}`,
-      hint: `mount the directory that is meant and name it with ${request.option}`,
-    });
-  }
-  return real;
+  if (root === undefined) return findNamed(request);
+  const place = isBelow(path, hostRoot) ? seenBelow(root, join("/", relative(hostRoot, path))) : undefined;
+  const found = place === undefined ? undefined : realDirectory(place);
+  if (found !== undefined) return found;
+  if (named) return findNamed(request);
+  refuseLostLink(request, root);
+  if (place === undefined) throw mountMissing(request);
+  if (!request.hostRootNamed && isOnRootMount(hostRoot, place)) throw mountMissing(request);
+  return place;
 }
 
-/** Where an absolute path would be made: the directories above it that are there may be links. */
-function realPlace(path: string): string {
-  return realDirectory(path) ?? join(realPlace(dirname(path)), basename(path));
+/** What is named may be a link that leads anywhere. */
+function findNamed(request: DirectoryRequest): string {
+  const { path, named } = request;
+  const found = named ? realDirectory(path) : undefined;
+  if (found !== undefined) return found;
+  throw named && isLink(path) ? leadsNowhere(request, path) : mountMissing(request);
+}
+
+/** A link on the way to a directory that is not there yet must lead to what is there, below the host root. */
+function refuseLostLink(request: DirectoryRequest, root: string): void {
+  const { path, option, hostRoot } = request;
+  const link = linksOnTheWay(root, relative(hostRoot, path)).find(
+    ({ target }) => target === undefined || !fs.existsSync(target),
+  );
+  if (link === undefined) return;
+  const here = join(hostRoot, relative(root, link.path));
+  const real = fs.existsSync(link.path) ? fs.realpathSync(link.path) : undefined;
+  if (real === undefined || isBelow(real, root)) throw leadsNowhere(request, here);
+  throw new Failure({
+    code: "outside-host-root",
+    subject: path,
+    problem: `${here === path ? "is a link that leads" : `is reached by ${here}, a link that leads`} to ${real}, out of the host root ${hostRoot}`,
+    hint: `mount the directory that is meant and name it with ${option}`,
+  });
+}
+
+/** The links among a path and the directories above it, and where the node sees each of them lead; undefined: a loop. */
+function linksOnTheWay(root: string, way: string): { path: string; target: string | undefined }[] {
+  const names = way.split("/");
+  return names.flatMap((name, index) => {
+    const above = seenBelow(root, join("/", ...names.slice(0, index)));
+    const path = join(above ?? root, name);
+    return isLink(path) ? [{ path, target: seenBelow(root, join("/", relative(root, path))) }] : [];
+  });
+}
+
+function isLink(path: string): boolean {
+  return fs.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+}
+
+function leadsNowhere({ option, hostRoot }: DirectoryRequest, link: string): Failure {
+  const target = fs.readlinkSync(link);
+  const mount = target.startsWith("/") ? ` (docker run -v ${shellWord(`${target}:${join(hostRoot, target)}`)})` : "";
+  return new Failure({
+    code: "dangling-link",
+    subject: link,
+    problem: `is a link that leads nowhere (${target}) below the host root ${hostRoot}`,
+    hint: `make or mount the directory that it leads to${mount}, or name another with ${option}`,
+  });
 }
 
 function mountMissing({ holds, path, option, hostRoot }: DirectoryRequest): Failure {
@@ -59,19 +102,14 @@ function mountMissing({ holds, path, option, hostRoot }: DirectoryRequest): Fail
   });
 }
 
+/** Undefined: there is nothing. */
 function realDirectory(path: string): string | undefined {
   try {
     const real = fs.realpathSync(path);
     if (fs.statSync(real).isDirectory()) return real;
   } catch (error) {
-    if (!isSystemError(error, "ENOENT")) throw systemFailure(path, "cannot be looked at", error);
-    if (fs.lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
-    throw new Failure({
-      code: "dangling-link",
-      subject: path,
-      problem: `is a link that leads nowhere (${fs.readlinkSync(path)})`,
-      hint: "make or mount the directory that it leads to, at the same place",
-    });
+    if (isSystemError(error, "ENOENT")) return undefined;
+    throw systemFailure(path, "cannot be looked at", error);
   }
   throw new Failure({ code: "not-a-directory", subject: path, problem: "is not a directory" });
 }

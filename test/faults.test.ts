@@ -493,6 +493,93 @@ test("one of two mounts is enough for what needs no other", { skip: cannotMount 
   assertTidy(node);
 });
 
+/** A container in which this directory is mounted at /host. */
+async function hostIs(node: TestNode, path: string): Promise<Namespace> {
+  const at = join(node.root, "container");
+  fs.mkdirSync(at);
+  const { script, root } = containerRoot(at);
+  return Namespace.make(`${script}\nmkdir ${root}/host\nmount --bind ${path} ${root}/host`, { chroot: root });
+}
+
+for (const [what, path] of [
+  ["the plugin directory", "opt/cni/bin"],
+  ["the directory above it", "opt/cni"],
+  ["the configurations' directory", "etc/cni/net.d"],
+  ["the directory above that", "etc/cni"],
+] as const) {
+  for (const isEmpty of [true, false]) {
+    test(
+      `R3: ${what}${isEmpty ? ", empty," : ""} that is mounted as the host root is refused, with the right mount`,
+      { skip: cannotMount },
+      async () => {
+        using node = makeNode();
+        for (const name of fs.readdirSync(node.bin)) removeAll(join(node.bin, name));
+        for (const name of fs.readdirSync(node.netd)) removeAll(join(node.netd, name));
+        if (!isEmpty) fs.writeFileSync(join(node.bin, "loopback"), "");
+        if (!isEmpty) fs.writeFileSync(join(node.netd, "10-a.conflist"), "{}");
+        const before = snapshotOf(node.host);
+        await using container = await hostIs(node, join(node.host, path));
+        const sources = [`--plugin-source=${node.plugins}`, `--config-source=${node.templates}`];
+        for (const [list, mount] of [
+          ["--plugins=bridge", "-v /opt/cni/bin:/host/opt/cni/bin"],
+          ["--configs=10-net.conflist", "-v /etc/cni/net.d:/host/etc/cni/net.d"],
+        ] as const) {
+          const ran = await container.bundle(["install", list, ...sources]);
+          assertRefused(ran, ["cni-node: /host: is not the root of a node: ", mount]);
+        }
+        assertSame(snapshotOf(node.host), before);
+        if (path !== "opt/cni/bin") return;
+        const named = await container.bundle(["install", "--plugins=bridge", ...sources, "--plugin-dir=/host"]);
+        assert.equal(named.exitCode, 0, named.stderr);
+        assert.ok(fs.existsSync(join(node.bin, "bridge")));
+      },
+    );
+  }
+}
+
+/** The same with another host root. */
+function rootedAt(node: TestNode, host: string): TestNode {
+  return Object.create(node, { host: { value: host } }) as TestNode;
+}
+
+test("R3: plugins at the top of a host root that is named show the same mistake", async () => {
+  using node = makeNode();
+  fs.writeFileSync(join(node.bin, "loopback"), "");
+  await refuses(
+    rootedAt(node, node.bin),
+    ["install", "--plugins=bridge"],
+    [`cni-node: ${node.bin}: is not the root of a node: it holds loopback`],
+  );
+});
+
+for (const [what, make] of [
+  ["an empty scratch directory", () => undefined],
+  [
+    "a scratch directory with files of a project",
+    (path: string) => void fs.writeFileSync(join(path, "package.json"), "{}"),
+  ],
+  [
+    "a root file system with a stray configuration",
+    (path: string) => {
+      fs.mkdirSync(join(path, "usr"));
+      fs.writeFileSync(join(path, "stray.conflist"), "");
+    },
+  ],
+] as const) {
+  test(`R3: ${what} goes on being a host root, also mounted at /host`, { skip: cannotMount }, async () => {
+    using node = makeNode();
+    const scratch = join(node.root, "scratch");
+    fs.mkdirSync(scratch);
+    make(scratch);
+    await using container = await hostIs(node, scratch);
+    const ran = await container.bundle(["install", "--plugins=bridge", `--plugin-source=${node.plugins}`]);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    removeAll(join(scratch, "opt"));
+    await succeeds(rootedAt(node, scratch), ["install", "--plugins=bridge"]);
+    assert.ok(fs.existsSync(join(scratch, "opt/cni/bin/bridge")));
+  });
+}
+
 test(
   "one directory that is mounted in two places is refused for plugins and configs",
   { skip: cannotMount },

@@ -25,12 +25,13 @@ export interface DirectoryRequest {
  *
  * @returns its real path; where there is nothing yet, the path at which it may be made.
  * @throws Failure `mount-missing` when files put there would not reach the node, `not-a-directory`, `dangling-link`,
- * `outside-host-root`.
+ * `outside-host-root`, `mount-misplaced`.
  */
 export function findDirectory(request: DirectoryRequest): string {
   const { path, named, hostRoot } = request;
   const root = realDirectory(hostRoot);
   if (root === undefined) return findNamed(request);
+  if (!named) refuseMisplacedMount(request, root);
   const place = isBelow(path, hostRoot) ? seenBelow(root, join("/", relative(hostRoot, path))) : undefined;
   const found = place === undefined ? undefined : realDirectory(place);
   if (found !== undefined) return found;
@@ -39,6 +40,49 @@ export function findDirectory(request: DirectoryRequest): string {
   if (place === undefined) throw mountMissing(request);
   if (!request.hostRootNamed && isOnRootMount(hostRoot, place)) throw mountMissing(request);
   return place;
+}
+
+/** Whoever mounts a target directory at the host root itself (`docker run -v /opt/cni/bin:/host`) forgot the prefix. */
+function refuseMisplacedMount({ holds, path, option, hostRoot }: DirectoryRequest, root: string): void {
+  const sign = root === "/" || isRootOfSystem(root) ? undefined : signOfTarget(root);
+  if (sign === undefined) return;
+  throw new Failure({
+    code: "mount-misplaced",
+    subject: hostRoot,
+    problem: `is not the root of a node: ${sign}, so that ${holds} would be put into ${path}, where nothing looks for them`,
+    hint: `mount each directory at its own path below ${hostRoot}: docker run -v ${shellWord(`/${relative(hostRoot, path)}:${path}`)}; or name the mounted one with ${option}`,
+  });
+}
+
+/** Every Linux has one of these; a scratch directory that stands for a node need not. */
+function isRootOfSystem(root: string): boolean {
+  return ["usr", "sbin", "lib"].some((name) => fs.existsSync(join(root, name)));
+}
+
+/** Plugins that are on almost every node. No scratch directory has them at its top. */
+const COMMON_PLUGINS = new Set(["bridge", "host-local", "loopback", "portmap"]);
+/** Where plugins and configurations would lie if the mounted directory were one of these or one above. */
+const BELOW_TARGETS = ["", "bin", "net.d", "cni/bin", "cni/net.d"];
+
+/** What shows that this is a target directory, or one above. */
+function signOfTarget(root: string): string | undefined {
+  const mount = mountOf(root);
+  if (mount.point === root && /\/(?:opt|etc)\/cni(?:\/|$)|\/cni\/(?:bin|net\.d)$|^\/(?:opt|etc)$/u.test(mount.root)) {
+    return `${mount.root} is mounted there`;
+  }
+  for (const below of BELOW_TARGETS) {
+    const name = namesIn(join(root, below)).find((one) => COMMON_PLUGINS.has(one) || one.endsWith(".conflist"));
+    if (name !== undefined) return `it holds ${join(below, name)}`;
+  }
+  return undefined;
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory);
+  } catch {
+    return [];
+  }
 }
 
 /** What is named may be a link that leads anywhere. */
@@ -138,17 +182,28 @@ export function isMountedNoexec(path: string): boolean {
   return mountOf(fs.realpathSync(path)).options.includes("noexec");
 }
 
+interface Mount {
+  point: string;
+  /** What of its file system is mounted: `/opt/cni/bin`. */
+  root: string;
+  options: string[];
+}
+
 /** What a path is on: the last of the mounts with the longest mount point. */
-function mountOf(path: string): { point: string; options: string[] } {
+function mountOf(path: string): Mount {
   const lines = fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n");
   const mounts = lines.flatMap((line) => {
-    const [, , , , point, options] = line.split(" ");
-    if (point === undefined || options === undefined) return [];
-    return [{ point: unescapeMountPoint(point), options: options.split(",") }];
+    const [, , , root, point, options] = line.split(" ");
+    if (root === undefined || point === undefined || options === undefined) return [];
+    return [{ point: unescapeMountPoint(point), root: unescapeMountPoint(root), options: options.split(",") }];
   });
   return mounts
     .filter(({ point }) => isBelow(path, point))
-    .reduce((best, mount) => (mount.point.length >= best.point.length ? mount : best), { point: "/", options: [] });
+    .reduce((best, mount) => (mount.point.length >= best.point.length ? mount : best), {
+      point: "/",
+      root: "/",
+      options: [],
+    });
 }
 
 /** The kernel writes blanks and backslashes in mountinfo as octal escapes. */

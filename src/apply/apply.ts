@@ -148,7 +148,7 @@ async function carryOut(
       if (!isPassing(error)) throw error;
       if (error.code === "changed-meanwhile" && attempt < ATTEMPTS) continue;
       if (performance.now() >= waitUntil) throw error;
-      if (error.message !== awaited) request.onWait(`the node to change (--wait): ${error.message}`);
+      if (error.message !== awaited) request.onWait(`the node to change (--wait): ${error.message.split("\n", 1).join("")}`);
       awaited = error.message;
       run.tidyUp();
       await watch.changed(waitUntil, signal);

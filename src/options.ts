@@ -1,6 +1,7 @@
 /** The options of all commands, as data, and how their texts are read. */
 import { Failure } from "./errors.ts";
 import { OWNER } from "./system/name.ts";
+import { nearestTo } from "./system/nearest.ts";
 
 /** How the text of an option is read. */
 type Type = "list" | "text" | "variables" | "flag" | "duration" | "mode" | "owner" | readonly string[];
@@ -150,26 +151,9 @@ export function objectionsToEnvironment(env: Readonly<Record<string, string | un
   return Object.keys(env)
     .filter((name) => name.startsWith("CNI_NODE_") && !known.includes(name) && !OF_SERVICE.test(name))
     .map((name) => {
-      const [nearest] = known
-        .map((one) => ({ one, distance: distanceOf(name.slice(0, 100), one) }))
-        .filter(({ one, distance }) => distance <= 3 || name.startsWith(one))
-        .toSorted((a, b) => a.distance - b.distance);
-      return `${name}: no option has this variable${nearest === undefined ? "" : `: did you mean ${nearest.one}?`}`;
+      const nearest = nearestTo(name, known);
+      return `${name}: no option has this variable${nearest === undefined ? "" : `: did you mean ${nearest}?`}`;
     });
-}
-
-/** How many characters must be put in, taken out or replaced. */
-function distanceOf(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
-  for (const [index, character] of from.split("").entries()) {
-    const next = [index + 1];
-    for (const [column, other] of to.split("").entries()) {
-      const replaced = (row[column] ?? 0) + (character === other ? 0 : 1);
-      next.push(Math.min(replaced, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
 }
 
 /** The text of an option, or its default. */

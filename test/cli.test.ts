@@ -535,6 +535,157 @@ describe("--prune", () => {
   });
 });
 
+describe("R4: what is in both lists", () => {
+  const BOTH = ["--plugins=bridge:bridge", "--configs=a.conflist:a.conflist"];
+
+  for (const verb of ["apply", "plan"]) {
+    test(`and not on the node is said by ${verb}: absent, with a warning; nothing is done, and it is no failure`, async () => {
+      using node = preparedNode();
+      fs.rmSync(join(node.host, "etc"), { recursive: true });
+      const ran = await node.run([verb, ...BOTH]);
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      assert.match(
+        ran.stdout,
+        /^absent +plugin +bridge +in both lists, but not on the node\nabsent +config +a\.conflist/u,
+      );
+      for (const [path, list] of [
+        [join(node.bin, "bridge"), "--plugins"],
+        [join(node.netd, "a.conflist"), "--configs"],
+      ] as const) {
+        assert.ok(
+          ran.stderr.includes(`warning: ${path}: is in both lists of ${list}, so that nothing is done,`),
+          ran.stderr,
+        );
+      }
+      assert.deepEqual(contentsOf(node.host), {});
+      assert.equal(fs.existsSync(join(node.bin, ".cni-node")), false);
+    });
+  }
+
+  for (const [what, make] of [
+    ["a directory", (path: string) => void fs.mkdirSync(path)],
+    ["a link that leads nowhere", (path: string) => void fs.symlinkSync("nowhere", path)],
+  ] as const) {
+    test(`and only ${what} on the node is said`, async () => {
+      using node = preparedNode();
+      make(join(node.bin, "bridge"));
+      const { stdout, stderr, exitCode } = await node.run(["apply", "--plugins=bridge:bridge"]);
+      assert.equal(exitCode, 0);
+      assert.match(stdout, new RegExp(`^absent +plugin +bridge +in both lists, but ${what} is in its place`, "u"));
+      assert.match(stderr, /warning: .*bin\/bridge: is in both lists/u);
+    });
+  }
+
+  test("and on the node, also as a link that leads below the host root, is unchanged, without a warning", async () => {
+    using node = preparedNode();
+    fs.mkdirSync(join(node.host, "usr/lib/cni"), { recursive: true });
+    fs.writeFileSync(join(node.host, "usr/lib/cni/bridge"), "");
+    fs.symlinkSync("/usr/lib/cni/bridge", join(node.bin, "bridge"));
+    fs.writeFileSync(join(node.netd, "a.conflist"), "");
+    const lines = ["unchanged bridge", "unchanged a.conflist"];
+    assert.deepEqual(await outcomes(node, "apply", ...BOTH), lines);
+  });
+
+  test("and a link to what is not mounted is unchanged: that it is not there is not known", async () => {
+    using node = preparedNode();
+    fs.symlinkSync("/somewhere/else/bridge", join(node.bin, "bridge"));
+    assert.deepEqual(await outcomes(node, "apply", "--plugins=bridge:bridge"), ["unchanged bridge"]);
+  });
+
+  test("is installed with --refresh", async () => {
+    using node = preparedNode();
+    assert.deepEqual(await outcomes(node, "apply", "--plugins=bridge:bridge", "--refresh"), ["created bridge"]);
+  });
+});
+
+describe("R10: what is not among the sources", () => {
+  /** What a run is refused with. */
+  async function hintOf(node: TestNode, ...argv: string[]): Promise<string> {
+    const ran = await node.run(argv);
+    assert.equal(ran.exitCode, 1, ran.stdout);
+    return ran.stderr.split("  hint: ")[1] ?? "";
+  }
+
+  for (const [given, meant] of [
+    ["brigde", "bridge"],
+    ["mac-vlan", "macvlan"],
+    ["Bridge,vlann", "bridge, vlan"],
+  ] as const) {
+    test(`--plugins=${given}: did you mean ${meant}?`, async () => {
+      using node = preparedNode();
+      const hint = await hintOf(node, "install", `--plugins=${given}`);
+      assert.ok(hint.startsWith(`did you mean ${meant}? cni-node list --plugin-source=`), hint);
+    });
+  }
+
+  test("a plugin that is near to none has no suggestion", async () => {
+    using node = preparedNode();
+    assert.ok((await hintOf(node, "install", "--plugins=ptp")).startsWith("cni-node list --plugin-source="));
+  });
+
+  for (const [list, kind] of [
+    ["--configs", "template"],
+    ["--manifests", "manifest"],
+  ] as const) {
+    test(`a ${kind}: those that are there are listed, up to a bound, and the nearest`, async () => {
+      using node = preparedNode();
+      const directory = kind === "template" ? node.templates : node.manifests;
+      for (let number = 10; number < 40; number++) fs.writeFileSync(join(directory, `${number}-x.yaml`), "");
+      fs.mkdirSync(join(directory, "10-directory"));
+      fs.writeFileSync(join(directory, "..data"), "");
+      const hint = await hintOf(node, "install", `${list}=39-y.yaml`);
+      assert.match(
+        hint,
+        /^did you mean 39-x\.yaml\? \S+ has 10-x\.yaml, 11-x\.yaml, .* and \d+ more; --\w+-source names/u,
+      );
+      assert.doesNotMatch(hint, /directory,|\.\.data|39-x\.yaml,/u);
+      fs.rmSync(directory, { recursive: true });
+      assert.match(await hintOf(node, "install", `${list}=a`), new RegExp(`^mount the ${kind}s and name`, "u"));
+    });
+  }
+});
+
+describe("R10: a template that is not JSON", () => {
+  async function refusal(text: string): Promise<string> {
+    using node = preparedNode();
+    node.template("b.conflist", text);
+    fs.writeFileSync(join(node.netd, "10-x"), '{\n  "ours": nothing\n}\n');
+    const ran = await node.run(["install", "--configs=b.conflist"]);
+    assert.equal(ran.exitCode, 1);
+    return ran.stderr;
+  }
+
+  test("shows its line with a caret, once, and no --validate=warn, which would install what nobody can read", async () => {
+    const stderr = await refusal('{\n\t"cniVersion": "1.0.0",\n\t"name": ,\n\t"plugins": []\n}\n');
+    assert.match(
+      stderr,
+      /at line 3, column 10, which is at line 3, column 10 of the template\n {5}"name": ,\n {13}\^\n/u,
+    );
+    assert.equal(stderr.split("^").length, 2);
+    assert.doesNotMatch(stderr, /--validate/u);
+  });
+
+  test("shows the part of a long line that matters", async () => {
+    const stderr = await refusal(`{"name": "${"a".repeat(5000)}", "type": ,${" ".repeat(500)}}\n`);
+    const [line = "", caret = ""] = stderr.split("\n").slice(1);
+    assert.equal(line.indexOf(`"type": ,`) + 8, caret.indexOf("^"));
+    assert.ok(line.length < 120);
+  });
+
+  test("does not show a line of the node, nor one with a secret", async () => {
+    const node = await refusal('{"name": "a", "plugins": [\n__10-x__\n]}\n');
+    assert.match(node, /at line 3, column 11, which is at line 2, column 11 of 10-x\n/u);
+    assert.doesNotMatch(node, /nothing|\^/u);
+    for (const text of ['{\n"password": "hunter2" ,,\n}', '{\n"password":\n"hunter2",,\n}']) {
+      assert.doesNotMatch(await refusal(text), /hunter2|\^/u);
+    }
+  });
+
+  test("what is JSON and no configuration may be installed with --validate=warn, and the message says so", async () => {
+    assert.match(await refusal('{"type": "bridge"}'), /--validate=warn installs it all the same/u);
+  });
+});
+
 test("--manifests without a Kubernetes API fails with one sentence, before anything is touched", async () => {
   for (const list of ["a.yaml", "a.yaml:", ":a.yaml"]) {
     using node = preparedNode();

@@ -6,6 +6,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
 
+import { placesOf } from "../src/commands/network-options.ts";
 import { cannotMount, containerRoot, Namespace } from "./helpers/namespace.ts";
 import { BUNDLE, conflist, endOf, TestNode, type Ran } from "./helpers/node.ts";
 import { differencesOf, problemsOf, snapshotOf } from "./helpers/state.ts";
@@ -222,6 +223,80 @@ test("a target directory that is a link inside the host root is followed and sta
   assertSame(snapshotOf(node.host), before);
 });
 
+/** Below the host root, as MicroK8s (net.d) and MicroShift have them: links that begin at the node's root. */
+const SNAP = "/var/snap/microk8s/current";
+
+function linked(): TestNode {
+  const node = makeNode();
+  fs.mkdirSync(join(node.host, "var/snap/microk8s/1234/args"), { recursive: true });
+  fs.symlinkSync("1234", join(node.host, SNAP));
+  fs.renameSync(node.netd, join(node.host, SNAP, "args/cni-network"));
+  fs.symlinkSync(`${SNAP}/args/cni-network`, node.netd);
+  fs.renameSync(node.bin, join(node.host, SNAP, "bin"));
+  fs.rmdirSync(dirname(node.bin));
+  fs.symlinkSync(SNAP, dirname(node.bin));
+  return node;
+}
+
+for (const [what, named] of [
+  ["by default", false],
+  ["also when they are named", true],
+] as const) {
+  test(`A5: target directories that are absolute links are followed below the host root, ${what}`, async () => {
+    using node = linked();
+    const before = filesOf(node);
+    const names = named ? [`--plugin-dir=${node.bin}`, `--config-dir=${node.netd}`] : [];
+    await succeeds(node, [...INSTALL, ...names]);
+    const [bin, netd] = ["bin", "args/cni-network"].map((path) => join(node.host, SNAP, path)) as [string, string];
+    assert.ok(fs.lstatSync(join(bin, "bridge")).isFile());
+    assert.ok(fs.lstatSync(join(netd, "10-net.conflist")).isFile());
+    assert.ok(fs.lstatSync(node.netd).isSymbolicLink());
+    assert.deepEqual([problemsOf(bin), problemsOf(netd)], [[], []]);
+    assert.match((await succeeds(node, [...INSTALL, ...names])).stdout, /^(?:unchanged .*\n){4}$/u);
+    await succeeds(node, [...UNINSTALL, ...names]);
+    assertSame(filesOf(node), before);
+  });
+}
+
+test("A5: a plugin goes from a linked directory: a configuration that needs it counts it as gone", async () => {
+  using node = linked();
+  removeAll(join(node.host, "usr/libexec/cni"));
+  await succeeds(node, INSTALL);
+  const ran = await node.run(["uninstall", "--plugins=bridge", "--force"]);
+  assert.match(ran.stderr, /needs the plugin bridge, which is not in/u);
+});
+
+test("A5: a directory that is not there yet is made behind the links, not in this container", async () => {
+  using node = makeNode();
+  removeAll(join(node.host, "etc/cni"));
+  fs.mkdirSync(join(node.host, "usr/share/cni"), { recursive: true });
+  fs.symlinkSync("/usr/share/cni", join(node.host, "etc/cni"));
+  await succeeds(node, INSTALL);
+  assert.ok(fs.existsSync(join(node.host, "usr/share/cni/net.d/10-net.conflist")));
+});
+
+test("A5: a link to what is not mounted is refused, with the mount and the option that help", async () => {
+  using node = linked();
+  removeAll(join(node.host, "var/snap"));
+  await refuses(node, INSTALL, [
+    `cni-node: ${dirname(node.bin)}: is a link that leads nowhere (${SNAP}) below the host root`,
+    `-v ${SNAP}:${node.host}${SNAP}`,
+    "--plugin-dir",
+  ]);
+});
+
+test("A5: the network commands find networks and plugins behind absolute links", async () => {
+  using node = linked();
+  await succeeds(node, INSTALL);
+  const ran = await node.run(["network", "list", `--host-root=${node.host}`]);
+  assert.equal(ran.exitCode, 0, ran.stderr);
+  assert.match(ran.stdout, /foreign/u);
+  const show = await node.run(["network", "show", "net", `--host-root=${node.host}`]);
+  assert.equal(show.exitCode, 0, show.stderr);
+  const { pluginDirs } = placesOf({ "host-root": node.host }, {}, undefined);
+  assert.deepEqual(pluginDirs, [join(node.host, SNAP.replace("current", "1234"), "bin")]);
+});
+
 test("a target directory that is a link out of the host root is refused", async () => {
   using node = makeNode();
   const outside = join(node.root, "outside");
@@ -417,6 +492,93 @@ test("one of two mounts is enough for what needs no other", { skip: cannotMount 
   assert.equal((await container.bundle([...INSTALL, ...sources])).exitCode, 0);
   assertTidy(node);
 });
+
+/** A container in which this directory is mounted at /host. */
+async function hostIs(node: TestNode, path: string): Promise<Namespace> {
+  const at = join(node.root, "container");
+  fs.mkdirSync(at);
+  const { script, root } = containerRoot(at);
+  return Namespace.make(`${script}\nmkdir ${root}/host\nmount --bind ${path} ${root}/host`, { chroot: root });
+}
+
+for (const [what, path] of [
+  ["the plugin directory", "opt/cni/bin"],
+  ["the directory above it", "opt/cni"],
+  ["the configurations' directory", "etc/cni/net.d"],
+  ["the directory above that", "etc/cni"],
+] as const) {
+  for (const isEmpty of [true, false]) {
+    test(
+      `R3: ${what}${isEmpty ? ", empty," : ""} that is mounted as the host root is refused, with the right mount`,
+      { skip: cannotMount },
+      async () => {
+        using node = makeNode();
+        for (const name of fs.readdirSync(node.bin)) removeAll(join(node.bin, name));
+        for (const name of fs.readdirSync(node.netd)) removeAll(join(node.netd, name));
+        if (!isEmpty) fs.writeFileSync(join(node.bin, "loopback"), "");
+        if (!isEmpty) fs.writeFileSync(join(node.netd, "10-a.conflist"), "{}");
+        const before = snapshotOf(node.host);
+        await using container = await hostIs(node, join(node.host, path));
+        const sources = [`--plugin-source=${node.plugins}`, `--config-source=${node.templates}`];
+        for (const [list, mount] of [
+          ["--plugins=bridge", "-v /opt/cni/bin:/host/opt/cni/bin"],
+          ["--configs=10-net.conflist", "-v /etc/cni/net.d:/host/etc/cni/net.d"],
+        ] as const) {
+          const ran = await container.bundle(["install", list, ...sources]);
+          assertRefused(ran, ["cni-node: /host: is not the root of a node: ", mount]);
+        }
+        assertSame(snapshotOf(node.host), before);
+        if (path !== "opt/cni/bin") return;
+        const named = await container.bundle(["install", "--plugins=bridge", ...sources, "--plugin-dir=/host"]);
+        assert.equal(named.exitCode, 0, named.stderr);
+        assert.ok(fs.existsSync(join(node.bin, "bridge")));
+      },
+    );
+  }
+}
+
+/** The same with another host root. */
+function rootedAt(node: TestNode, host: string): TestNode {
+  return Object.create(node, { host: { value: host } }) as TestNode;
+}
+
+test("R3: plugins at the top of a host root that is named show the same mistake", async () => {
+  using node = makeNode();
+  fs.writeFileSync(join(node.bin, "loopback"), "");
+  await refuses(
+    rootedAt(node, node.bin),
+    ["install", "--plugins=bridge"],
+    [`cni-node: ${node.bin}: is not the root of a node: it holds loopback`],
+  );
+});
+
+for (const [what, make] of [
+  ["an empty scratch directory", () => undefined],
+  [
+    "a scratch directory with files of a project",
+    (path: string) => void fs.writeFileSync(join(path, "package.json"), "{}"),
+  ],
+  [
+    "a root file system with a stray configuration",
+    (path: string) => {
+      fs.mkdirSync(join(path, "usr"));
+      fs.writeFileSync(join(path, "stray.conflist"), "");
+    },
+  ],
+] as const) {
+  test(`R3: ${what} goes on being a host root, also mounted at /host`, { skip: cannotMount }, async () => {
+    using node = makeNode();
+    const scratch = join(node.root, "scratch");
+    fs.mkdirSync(scratch);
+    make(scratch);
+    await using container = await hostIs(node, scratch);
+    const ran = await container.bundle(["install", "--plugins=bridge", `--plugin-source=${node.plugins}`]);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    removeAll(join(scratch, "opt"));
+    await succeeds(rootedAt(node, scratch), ["install", "--plugins=bridge"]);
+    assert.ok(fs.existsSync(join(scratch, "opt/cni/bin/bridge")));
+  });
+}
 
 test(
   "one directory that is mounted in two places is refused for plugins and configs",
@@ -665,6 +827,117 @@ test("a read-only node where everything is right already is no failure", { skip:
   const { exitCode, stdout, stderr } = await namespace.bundle([...INSTALL, ...node.places]);
   assert.deepEqual([exitCode, stderr], [0, ""]);
   assert.match(stdout, /^(?:unchanged .*\n){4}$/u);
+});
+
+/** The paths that are mounted read-only, in a namespace of their own. */
+async function readOnly(...paths: string[]): Promise<Namespace> {
+  return Namespace.make(
+    paths.map((path) => `mount --bind ${path} ${path}; mount -o remount,bind,ro ${path}`).join("\n"),
+  );
+}
+
+/** Somebody else has put there what the image has. */
+function putAll(node: TestNode): void {
+  for (const name of ["bridge", "tuning"]) {
+    fs.copyFileSync(join(node.plugins, name), join(node.bin, name));
+    fs.chmodSync(join(node.bin, name), 0o755);
+  }
+  for (const name of ["10-net.conflist", "20-more.conflist"])
+    fs.copyFileSync(join(node.templates, name), join(node.netd, name));
+}
+
+for (const places of [["bin"], ["netd"], ["bin", "netd"]] as const) {
+  const where = places.join(" and ");
+  test(
+    `A19: what somebody else has put on a read-only ${where} already needs no lock`,
+    { skip: cannotMount },
+    async () => {
+      using node = makeNode();
+      putAll(node);
+      const before = snapshotOf(node.host);
+      await using namespace = await readOnly(...places.map((place) => node[place]));
+      const plan = await namespace.bundle(["plan", ...LISTS, ...node.places]);
+      const { exitCode, stdout, stderr } = await namespace.bundle([...INSTALL, ...node.places]);
+      assert.equal(exitCode, 0, stderr);
+      assert.match(stdout, /^(?:unchanged .*\n){4}$/u);
+      assert.equal(plan.stdout, stdout);
+      for (const place of places) {
+        assert.match(stderr, new RegExp(`warning: ${node[place]}: cannot be written to, so that the record`, "u"));
+        assert.equal(fs.existsSync(join(node[place], ".cni-node")), false);
+      }
+      if (places.length === 2) assertSame(snapshotOf(node.host), before);
+    },
+  );
+
+  test(`A19: uninstall of what is not on a read-only ${where} needs no lock`, { skip: cannotMount }, async () => {
+    using node = makeNode();
+    await succeeds(node, INSTALL);
+    for (const name of ["bridge", "tuning"]) removeAll(join(node.bin, name));
+    for (const name of ["10-net.conflist", "20-more.conflist"]) removeAll(join(node.netd, name));
+    await using namespace = await readOnly(...places.map((place) => node[place]));
+    const { exitCode, stdout, stderr } = await namespace.bundle([...UNINSTALL, ...node.places]);
+    assert.equal(exitCode, 0, stderr);
+    assert.match(stdout, /^(?:absent .*\n){4}$/u);
+  });
+}
+
+test(
+  "A19: what is right on a read-only bin does not keep configurations from being installed",
+  { skip: cannotMount },
+  async () => {
+    using node = makeNode();
+    putAll(node);
+    removeAll(join(node.netd, "10-net.conflist"));
+    await using namespace = await readOnly(node.bin);
+    const { exitCode, stdout, stderr } = await namespace.bundle([...INSTALL, ...node.places]);
+    assert.equal(exitCode, 0, stderr);
+    assert.match(stdout, /^unchanged .*\nunchanged .*\ncreated +config +10-net.conflist\nunchanged/u);
+    assertTidy(node);
+  },
+);
+
+test(
+  "A19: what a killed run left on a read-only bin is left there by a run that changes nothing",
+  { skip: cannotMount },
+  async () => {
+    using node = makeNode();
+    await succeeds(node, INSTALL);
+    const left = join(node.bin, ".cni-node/objects/0123456789abcdef");
+    fs.writeFileSync(left, "");
+    await using namespace = await readOnly(node.bin);
+    const { exitCode, stdout, stderr } = await namespace.bundle([...INSTALL, ...node.places]);
+    assert.equal(exitCode, 0, stderr);
+    assert.match(stdout, /^(?:unchanged .*\n){4}$/u);
+    assert.ok(fs.existsSync(left));
+    await succeeds(node, INSTALL);
+    assert.ok(!fs.existsSync(left));
+  },
+);
+
+test("A19: what must be written to a read-only bin fails, and says why", { skip: cannotMount }, async () => {
+  using node = makeNode();
+  putAll(node);
+  image(node, "2");
+  await using namespace = await readOnly(node.bin);
+  const before = snapshotOf(node.root);
+  assertRefused(await namespace.bundle([...INSTALL, ...node.places]), [
+    `cni-node: ${node.bin}`,
+    "read-only file system",
+  ]);
+  assertSame(snapshotOf(node.root), before);
+});
+
+test("A19: a user who may not write to what is right already needs no lock", { skip: cannotMount }, async () => {
+  using node = makeNode();
+  await succeeds(node, INSTALL);
+  giveToNobody(node.netd);
+  for (const path of [node.host, node.bin]) fs.chmodSync(path, 0o755);
+  putAll(node);
+  removeAll(join(node.bin, ".cni-node"));
+  removeAll(join(node.netd, ".cni-node"));
+  const { exitCode, stdout, stderr } = await asNobody(node, ["install", "--plugins=bridge,tuning"]);
+  assert.equal(exitCode, 0, stderr);
+  assert.match(stdout, /^(?:unchanged .*\n){2}$/u);
 });
 
 // Space: one page or inode more at each attempt, so that it runs out at every write in turn.

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Failure, Interrupted, isAbsence, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
-import { findDirectory, isSameDirectory, type DirectoryRequest } from "../host/directory.ts";
+import { findDirectory, isSameDirectory, isWritable, type DirectoryRequest } from "../host/directory.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../host/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
@@ -126,7 +126,8 @@ async function carryOut(
     // Made before looking: a change between the look and the wait is not lost.
     using watch = run.watch();
     try {
-      const prepared = await prepare(request, run.look(), run.surroundings(), new NodeView(run.places(), signal));
+      const view = new NodeView(run.places(), signal);
+      const prepared = withoutUnwritable(await prepare(request, run.look(), run.surroundings(), view));
       const needed = run.needed(prepared);
       if (!request.dryRun && !run.holds(needed)) {
         await run.lock(needed);
@@ -136,23 +137,51 @@ async function carryOut(
       const steps = prepared.steps.flatMap((step) => ("outcome" in step ? step : (manifests?.resultsOf(step) ?? [])));
       const { isDraining } = prepared;
       const runtime = await askRuntime(prepared, request, signal);
-      const view = new NodeView({ ...run.places(), runtimePluginDirs: runtime?.pluginDirs }, signal);
+      const told = new NodeView({ ...run.places(), runtimePluginDirs: runtime?.pluginDirs }, signal);
       if (request.dryRun) {
-        const warnings = await prove(prepared.changes, view, request);
+        const warnings = await prove(prepared.changes, told, request);
         return { steps, probes: [], warnings: [...run.unfinished(), ...prepared.warnings, ...warnings], isDraining };
       }
-      const { probes, warnings } = await change(prepared, { manifests, request, view, runtime, run }, signal);
-      return { steps, probes, warnings: [...prepared.warnings, ...warnings], isDraining };
+      const { probes, warnings } = await change(prepared, { manifests, request, view: told, runtime, run }, signal);
+      return { steps, probes, warnings: [...run.unfinished(), ...prepared.warnings, ...warnings], isDraining };
     } catch (error) {
       if (!isPassing(error)) throw error;
       if (error.code === "changed-meanwhile" && attempt < ATTEMPTS) continue;
       if (performance.now() >= waitUntil) throw error;
-      if (error.message !== awaited) request.onWait(`the node to change (--wait): ${error.message}`);
+      if (error.message !== awaited)
+        request.onWait(`the node to change (--wait): ${error.message.split("\n", 1).join("")}`);
       awaited = error.message;
       run.tidyUp();
       await watch.changed(waitUntil, signal);
     }
   }
+}
+
+/**
+ * Without what would only be noted in the record of a directory that cannot be written to: nothing else changes there,
+ * so that the run need not fail for it.
+ */
+function withoutUnwritable(prepared: Prepared): Prepared {
+  const isLost = ({ directory, steps }: DirectorySteps): boolean =>
+    steps.every(({ effect }) => effect === "none") && !isStateWritable(directory);
+  const all = [...prepared.parts, ...prepared.afterwards];
+  const lost = Map.groupBy(all.filter(isLost), ({ directory }) => directory);
+  const warnings = Array.from(lost, ([directory, parts]) => {
+    const names = parts.flatMap(({ steps }) => steps.map(({ name }) => name)).join(", ");
+    return `${directory}: cannot be written to, so that the record there does not say what became of ${names}; an uninstall does not know what was there before`;
+  });
+  return {
+    ...prepared,
+    parts: prepared.parts.filter((part) => !isLost(part)),
+    afterwards: prepared.afterwards.filter((part) => !isLost(part)),
+    warnings: [...prepared.warnings, ...warnings],
+  };
+}
+
+/** Could a record be written there? */
+function isStateWritable(directory: string): boolean {
+  const { state } = statePaths(directory);
+  return isWritable(fs.existsSync(state) ? state : directory);
 }
 
 /** Asks the API about all objects, once everything else has been decided. Undefined: there are no manifests. */
@@ -309,15 +338,18 @@ class Run {
     return { hostRoot: realHostRoot(this.#request), configDirectory };
   }
 
-  /** The directories that must be locked, in kind order: those to be written, and those of runs to be finished. */
+  /**
+   * The directories that must be locked, in kind order: those to be written, and those of runs to be finished. A run
+   * that changes nothing finishes nothing where it cannot write.
+   */
   needed(prepared: Prepared): string[] {
     const asked = Object.values(this.#targets);
-    const untidy = asked.filter((path) => isLeftUntidy(path));
+    const written = [...prepared.parts, ...prepared.afterwards].map(({ directory }) => directory);
+    const untidy = asked.filter((path) => isLeftUntidy(path) && (written.includes(path) || isStateWritable(path)));
     const ids = new Set(untidy.flatMap((path) => readRecord(path)?.pending?.directories.map(({ id }) => id) ?? []));
     const members = this.#visible().filter((path) => ids.has(readRecord(path)?.directory ?? ""));
-    const written = [...prepared.parts, ...prepared.afterwards].map(({ directory }) => directory);
-    const needed = new Set([...written, ...untidy, ...members]);
-    return this.#inKindOrder(needed);
+    if (written.length === 0 && !members.every(isStateWritable)) return [];
+    return this.#inKindOrder(new Set([...written, ...untidy, ...members]));
   }
 
   holds(directories: readonly string[]): boolean {
@@ -355,7 +387,7 @@ class Run {
   /** What an earlier run left to be finished, for a run that finishes nothing. */
   unfinished(): string[] {
     return Object.values(this.#targets)
-      .filter((path) => readRecord(path)?.pending !== undefined)
+      .filter((path) => !this.#locks.has(path) && readRecord(path)?.pending !== undefined)
       .map(
         (path) => `${path}: an earlier run was ended half way; the next run that changes something finishes it first`,
       );

@@ -6,7 +6,9 @@ import { isConfigName, parseNetworkList, readConfig } from "../cni/config.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
 import { createFile } from "../host/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
+import { mask } from "../secrets.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
+import { excerptOf } from "../template/excerpt.ts";
 import {
   findPointers,
   findStray,
@@ -19,6 +21,7 @@ import {
   type Rendered,
 } from "../template/pointer.ts";
 import type { Content } from "./plugin.ts";
+import { hintOfMissing } from "./source.ts";
 
 /** What is done about a rendered configuration that the CNI specification does not allow. */
 export type Validation = "strict" | "warn" | "off";
@@ -169,7 +172,7 @@ function readTemplate(path: string): string {
         code: "source-missing",
         subject: path,
         problem: "there is no such template",
-        hint: "mount the templates and name their directory with --config-source",
+        hint: hintOfMissing(path, "templates", "--config-source"),
       });
     }
     throw systemFailure(path, "the template cannot be read", error);
@@ -234,7 +237,7 @@ function placeholderHint(name: string): string | undefined {
 
 function checkRendered(
   name: string,
-  { text, origin }: Rendered,
+  { text, template, origin }: Rendered,
   { source }: ConfigOptions,
   unreadable: string | undefined,
 ): Failure | undefined {
@@ -257,10 +260,10 @@ function checkRendered(
   return new Failure({
     code: "config-invalid",
     subject: join(source, name),
-    problem: `the rendered configuration ${message}${where}${came}`,
+    problem: `the rendered configuration ${message}${where}${came}${from === undefined ? "" : shownLine(template, from)}`,
     hint:
       unreadable === undefined
-        ? ["fix the template", ANYWAY]
+        ? ["fix the template", ...(offset === undefined ? [ANYWAY] : [])]
         : `${unreadable}, which it points to, is not JSON by itself: if somebody is writing it, wait with --wait=60s; else fix the template`,
     passing: unreadable !== undefined,
   });
@@ -275,6 +278,13 @@ function pointerLike(text: string, origin: Rendered["origin"]): (Place & { word:
   return stray === undefined || from === undefined || from.pointer !== undefined
     ? undefined
     : { line: from.line, column: from.column, word: stray.word };
+}
+
+/** Of a template: what a file of the node has is shown to nobody, and neither is a secret. */
+function shownLine(template: string, place: Place & { pointer?: string }): string {
+  const lineOf = (text: string): string | undefined => text.split("\n")[place.line - 1];
+  const isShown = place.pointer === undefined && lineOf(mask(template)) === lineOf(template);
+  return isShown ? `\n${excerptOf(template, place)}` : "";
 }
 
 function whereOf({ line, column }: Place): string {

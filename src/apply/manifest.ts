@@ -26,6 +26,7 @@ import { Failure, isSystemError, notRegular, Objections, systemFailure } from ".
 import type { HeldAsset } from "../host/record.ts";
 import type { OutsideChange } from "../host/transaction.ts";
 import { parseShellFormat, substituteVariables } from "../template/variables.ts";
+import { hintOfMissing } from "./source.ts";
 import { heldReason, ownersAfter, type Step, type StepResult } from "./plan.ts";
 
 /** How manifests are read and applied. */
@@ -268,7 +269,7 @@ function readText(path: string): string {
       code: "source-missing",
       subject: path,
       problem: "there is no such manifest, and no record of what was applied from it",
-      hint: "mount the manifests and name their directory with --manifest-source",
+      hint: hintOfMissing(path, "manifests", "--manifest-source"),
     });
   }
   throw notRegular(path, "the manifest cannot be read", stat);

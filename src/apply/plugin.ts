@@ -5,7 +5,8 @@ import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { createCopy, digestOf } from "../host/disk.ts";
 import type { Live } from "../host/inspect.ts";
 import { shellWord } from "../system/text.ts";
-import { entryOf, readCatalogue, type CatalogueEntry } from "./catalogue.ts";
+import { entryOf, pluginNames, readCatalogue, type CatalogueEntry } from "./catalogue.ts";
+import { didYouMean } from "./source.ts";
 
 /** The new content of one asset: compared first, and written only where it differs. */
 export interface Content {
@@ -47,7 +48,7 @@ export function preparePlugins(source: string, names: readonly string[], checksu
       code: "source-missing",
       subject: missing.join(", "),
       problem: `not among the plugins in ${source}`,
-      hint: `cni-node list --plugin-source=${shellWord(source)} prints those that are`,
+      hint: `${didYouMean(missing, pluginNames(source))}cni-node list --plugin-source=${shellWord(source)} prints those that are`,
     });
   }
   const catalogue = readCatalogue(source);

@@ -1,9 +1,12 @@
 /** Looks at everything that a run needs, and decides each step. Nothing is changed. */
-import { join } from "node:path";
+import * as fs from "node:fs";
+import { dirname, join, relative } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
+import { seenBelow } from "../system/below.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
+import { isBelow } from "../host/directory.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import type { HeldAsset, HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
@@ -104,6 +107,7 @@ export async function prepare(
   const files = needed.decided;
   for (const { file } of files) objections.catch(() => refuseMissingBackup(file, directories));
   objections.throwIfAny();
+  const warningsOfSteps = decided.flatMap((one) => ("warning" in one ? (one.warning ?? []) : []));
   const records = [...manifests.values()].filter(({ asset, held: before }) => asset !== before);
   const [kept, dropped] = [
     records.filter(({ asset }) => asset !== undefined),
@@ -118,6 +122,7 @@ export async function prepare(
     warnings: [
       ...configs.warnings,
       ...[...manifests.values()].flatMap((manifest) => manifest.warnings),
+      ...warningsOfSteps,
       ...nameWarnings(files, directories.config?.path, configs.pointedTo),
       ...network.warnings,
       ...needed.warnings,
@@ -329,6 +334,7 @@ function partsOf(
 
 interface Decided {
   result: StepResult;
+  warning?: string;
   /** What is to be written to the directory or its record; undefined: nothing. */
   file?: FileStep;
   isPruned?: boolean;
@@ -342,9 +348,7 @@ async function decide(
   view: NodeView,
 ): Promise<Decided> {
   const { action, kind, name } = step;
-  if (action === "leave") {
-    return { result: { action, kind, name, outcome: "unchanged", reason: "in both lists, not compared" } };
-  }
+  if (action === "leave") return leave(step, directory, view);
   const held = heldAs(directory.record?.assets ?? [], step);
   const live = inspect(directory.path, name);
   const decision = await decideStep(step, wanted, directory, live, content, view);
@@ -365,6 +369,32 @@ async function decide(
     ...(content === undefined ? {} : { stage: async (path: string) => content.stage(path, live) }),
   };
   return { result, file, isPruned: step.pruned === true };
+}
+
+/** Whoever says that an asset is there and is wrong is told so: nobody else looks. */
+function leave({ action, kind, name }: Step, directory: Directory, view: NodeView): Decided {
+  const instead = lackOf(directory.path, name, view.places.hostRoot);
+  if (instead === undefined) {
+    return { result: { action, kind, name, outcome: "unchanged", reason: "in both lists, not compared" } };
+  }
+  const hint = "name it on the left of the colon only, or add --refresh, to have it installed";
+  return {
+    result: { action, kind, name, outcome: "absent", reason: `in both lists, but ${instead}` },
+    warning: `${join(directory.path, name)}: is in both lists of --${kind}s, so that nothing is done, but ${instead}; ${hint}`,
+  };
+}
+
+/** Why an asset counts as absent; undefined: it is there, as far as can be seen. */
+function lackOf(directory: string, name: string, hostRoot: string): string | undefined {
+  const { type } = inspect(directory, name);
+  if (type === "file") return undefined;
+  if (type === "absent") return "not on the node";
+  if (type !== "link") return `${type === "directory" ? "a directory" : "a special file"} is in its place`;
+  const root = isBelow(directory, hostRoot) ? hostRoot : "/";
+  const target = seenBelow(root, join("/", relative(root, directory), name));
+  const isHidden = hostRoot !== "/" && target !== undefined && !fs.existsSync(dirname(target));
+  const isThere = target !== undefined && fs.existsSync(target);
+  return isThere || isHidden ? undefined : "a link that leads nowhere is in its place";
 }
 
 function withChain(asset: HeldAsset | undefined, content: Content | undefined): HeldAsset | undefined {

@@ -180,7 +180,7 @@ export class NodeView {
     const { hostRoot, pluginDirectory, runtimePluginDirs = PLUGIN_PATHS } = this.places;
     const others = runtimePluginDirs
       .map((directory) => ({ directory, root: hostRoot }))
-      .filter(({ directory }) => join(hostRoot, directory) !== pluginDirectory)
+      .filter(({ directory }) => seenBelow(hostRoot, directory) !== pluginDirectory)
       .filter(({ directory }) => isDirectory(seenBelow(hostRoot, directory)));
     if (pluginDirectory === undefined) return others;
     const own = isBelow(pluginDirectory, hostRoot)

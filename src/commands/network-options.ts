@@ -17,6 +17,7 @@ import { printMessage } from "../report.ts";
 import { formatCall } from "../trace.ts";
 import type { World } from "../world.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
+import { seenBelow } from "../system/below.ts";
 import { shellWord } from "../system/text.ts";
 
 /** Where plugins find iptables and the like, whatever PATH this process has. */
@@ -37,13 +38,17 @@ export interface Places {
 export function placesOf(texts: OptionTexts, env: World["env"], place: Place | undefined): Places {
   const hostRoot = textOf(texts, "host-root");
   const isNamed = texts["host-root"] !== undefined;
-  const root = isNamed || place === undefined ? resolve(hostRoot) : "/";
-  const onHost = (path: string): string =>
-    isNamed || place === undefined ? join(root, path) : seen(place, `/${path}`);
-  const pluginPath = texts["plugin-dir"] || env["CNI_PATH"] || join(root, "opt/cni/bin");
+  const root = resolve(hostRoot);
+  // Links are followed as on the host; plugins are looked up there, where links lead as they do for the host.
+  const mounted = (path: string): string => seenBelow(root, path) ?? join(root, path);
+  const [onHost, onHostForPlugins] =
+    isNamed || place === undefined
+      ? [mounted, mounted]
+      : [(path: string): string => seen(place, path), (path: string): string => path];
+  const pluginPath = texts["plugin-dir"] || env["CNI_PATH"] || onHostForPlugins("/opt/cni/bin");
   return {
-    configDir: texts["config-dir"] || env["NETCONFPATH"] || onHost("etc/cni/net.d"),
-    cacheDir: resolve(texts["cache-dir"] || mountedCache(hostRoot, place) || onHost("var/lib/cni")),
+    configDir: texts["config-dir"] || env["NETCONFPATH"] || onHost("/etc/cni/net.d"),
+    cacheDir: resolve(texts["cache-dir"] || mountedCache(hostRoot, place) || onHost("/var/lib/cni")),
     pluginDirs: pluginPath
       .split(":")
       .filter((directory) => directory !== "")
@@ -54,7 +59,7 @@ export function placesOf(texts: OptionTexts, env: World["env"], place: Place | u
 /** The host's cache where it is mounted in this container; undefined on the host itself. */
 function mountedCache(hostRoot: string, place: Place | undefined): string | undefined {
   if (place === undefined || place.root === "") return undefined;
-  const mounted = join(resolve(hostRoot), "var/lib/cni");
+  const mounted = seenBelow(resolve(hostRoot), "/var/lib/cni") ?? "";
   const [here, there] = [mounted, seen(place, "/var/lib/cni")].map((path) => {
     return fs.statSync(path, { throwIfNoEntry: false, bigint: true });
   });

@@ -1,8 +1,9 @@
 /** The directories on the node that cni-node writes to. */
 import * as fs from "node:fs";
-import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { seenBelow } from "../system/below.ts";
 import { shellWord } from "../system/text.ts";
 
 /** Where a directory of the node is looked for. */
@@ -19,34 +20,120 @@ export interface DirectoryRequest {
 }
 
 /**
- * Finds a target directory, without changing anything.
+ * Finds a target directory, without changing anything. Links below the host root are followed as the node does: an
+ * absolute one begins at the host root.
  *
  * @returns its real path; where there is nothing yet, the path at which it may be made.
- * @throws Failure `mount-missing` when files put there would not reach the node, `not-a-directory`, `outside-host-root`.
+ * @throws Failure `mount-missing` when files put there would not reach the node, `not-a-directory`, `dangling-link`,
+ * `outside-host-root`, `mount-misplaced`.
  */
 export function findDirectory(request: DirectoryRequest): string {
   const { path, named, hostRoot } = request;
-  const found = realDirectory(path);
   const root = realDirectory(hostRoot);
-  if (found === undefined) {
-    const isLost = root === undefined || (!request.hostRootNamed && isOnRootMount(hostRoot, path));
-    if (named || isLost) throw mountMissing(request);
-  }
-  const real = found ?? realPlace(path);
-  if (!named && !isBelow(real, root ?? hostRoot)) {
-    throw new Failure({
-      code: "outside-host-root",
-      subject: path,
-      problem: `is a link that leads to ${real}, out of the host root ${hostRoot}`,
-      hint: `mount the directory that is meant and name it with ${request.option}`,
-    });
-  }
-  return real;
+  if (root === undefined) return findNamed(request);
+  if (!named) refuseMisplacedMount(request, root);
+  const place = isBelow(path, hostRoot) ? seenBelow(root, join("/", relative(hostRoot, path))) : undefined;
+  const found = place === undefined ? undefined : realDirectory(place);
+  if (found !== undefined) return found;
+  if (named) return findNamed(request);
+  refuseLostLink(request, root);
+  if (place === undefined) throw mountMissing(request);
+  if (!request.hostRootNamed && isOnRootMount(hostRoot, place)) throw mountMissing(request);
+  return place;
 }
 
-/** Where an absolute path would be made: the directories above it that are there may be links. */
-function realPlace(path: string): string {
-  return realDirectory(path) ?? join(realPlace(dirname(path)), basename(path));
+/** Whoever mounts a target directory at the host root itself (`docker run -v /opt/cni/bin:/host`) forgot the prefix. */
+function refuseMisplacedMount({ holds, path, option, hostRoot }: DirectoryRequest, root: string): void {
+  const sign = root === "/" || isRootOfSystem(root) ? undefined : signOfTarget(root);
+  if (sign === undefined) return;
+  throw new Failure({
+    code: "mount-misplaced",
+    subject: hostRoot,
+    problem: `is not the root of a node: ${sign}, so that ${holds} would be put into ${path}, where nothing looks for them`,
+    hint: `mount each directory at its own path below ${hostRoot}: docker run -v ${shellWord(`/${relative(hostRoot, path)}:${path}`)}; or name the mounted one with ${option}`,
+  });
+}
+
+/** Every Linux has one of these; a scratch directory that stands for a node need not. */
+function isRootOfSystem(root: string): boolean {
+  return ["usr", "sbin", "lib"].some((name) => fs.existsSync(join(root, name)));
+}
+
+/** Plugins that are on almost every node. No scratch directory has them at its top. */
+const COMMON_PLUGINS = new Set(["bridge", "host-local", "loopback", "portmap"]);
+/** Where plugins and configurations would lie if the mounted directory were one of these or one above. */
+const BELOW_TARGETS = ["", "bin", "net.d", "cni/bin", "cni/net.d"];
+
+/** What shows that this is a target directory, or one above. */
+function signOfTarget(root: string): string | undefined {
+  const mount = mountOf(root);
+  if (mount.point === root && /\/(?:opt|etc)\/cni(?:\/|$)|\/cni\/(?:bin|net\.d)$|^\/(?:opt|etc)$/u.test(mount.root)) {
+    return `${mount.root} is mounted there`;
+  }
+  for (const below of BELOW_TARGETS) {
+    const name = namesIn(join(root, below)).find((one) => COMMON_PLUGINS.has(one) || one.endsWith(".conflist"));
+    if (name !== undefined) return `it holds ${join(below, name)}`;
+  }
+  return undefined;
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+/** What is named may be a link that leads anywhere. */
+function findNamed(request: DirectoryRequest): string {
+  const { path, named } = request;
+  const found = named ? realDirectory(path) : undefined;
+  if (found !== undefined) return found;
+  throw named && isLink(path) ? leadsNowhere(request, path) : mountMissing(request);
+}
+
+/** A link on the way to a directory that is not there yet must lead to what is there, below the host root. */
+function refuseLostLink(request: DirectoryRequest, root: string): void {
+  const { path, option, hostRoot } = request;
+  const link = linksOnTheWay(root, relative(hostRoot, path)).find(
+    ({ target }) => target === undefined || !fs.existsSync(target),
+  );
+  if (link === undefined) return;
+  const here = join(hostRoot, relative(root, link.path));
+  const real = fs.existsSync(link.path) ? fs.realpathSync(link.path) : undefined;
+  if (real === undefined || isBelow(real, root)) throw leadsNowhere(request, here);
+  throw new Failure({
+    code: "outside-host-root",
+    subject: path,
+    problem: `${here === path ? "is a link that leads" : `is reached by ${here}, a link that leads`} to ${real}, out of the host root ${hostRoot}`,
+    hint: `mount the directory that is meant and name it with ${option}`,
+  });
+}
+
+/** The links among a path and the directories above it, and where the node sees each of them lead; undefined: a loop. */
+function linksOnTheWay(root: string, way: string): { path: string; target: string | undefined }[] {
+  const names = way.split("/");
+  return names.flatMap((name, index) => {
+    const above = seenBelow(root, join("/", ...names.slice(0, index)));
+    const path = join(above ?? root, name);
+    return isLink(path) ? [{ path, target: seenBelow(root, join("/", relative(root, path))) }] : [];
+  });
+}
+
+function isLink(path: string): boolean {
+  return fs.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+}
+
+function leadsNowhere({ option, hostRoot }: DirectoryRequest, link: string): Failure {
+  const target = fs.readlinkSync(link);
+  const mount = target.startsWith("/") ? ` (docker run -v ${shellWord(`${target}:${join(hostRoot, target)}`)})` : "";
+  return new Failure({
+    code: "dangling-link",
+    subject: link,
+    problem: `is a link that leads nowhere (${target}) below the host root ${hostRoot}`,
+    hint: `make or mount the directory that it leads to${mount}, or name another with ${option}`,
+  });
 }
 
 function mountMissing({ holds, path, option, hostRoot }: DirectoryRequest): Failure {
@@ -59,21 +146,27 @@ function mountMissing({ holds, path, option, hostRoot }: DirectoryRequest): Fail
   });
 }
 
+/** Undefined: there is nothing. */
 function realDirectory(path: string): string | undefined {
   try {
     const real = fs.realpathSync(path);
     if (fs.statSync(real).isDirectory()) return real;
   } catch (error) {
-    if (!isSystemError(error, "ENOENT")) throw systemFailure(path, "cannot be looked at", error);
-    if (fs.lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
-    throw new Failure({
-      code: "dangling-link",
-      subject: path,
-      problem: `is a link that leads nowhere (${fs.readlinkSync(path)})`,
-      hint: "make or mount the directory that it leads to, at the same place",
-    });
+    if (isSystemError(error, "ENOENT")) return undefined;
+    throw systemFailure(path, "cannot be looked at", error);
   }
   throw new Failure({ code: "not-a-directory", subject: path, problem: "is not a directory" });
+}
+
+/** May this process write there? Root may everywhere but on what is read-only or immutable. */
+export function isWritable(path: string): boolean {
+  try {
+    fs.accessSync(path, fs.constants.W_OK);
+    return true;
+  } catch (error) {
+    // What is not there yet can be made; if not, that is said when it is tried.
+    return !isSystemError(error, "EROFS", "EACCES", "EPERM");
+  }
 }
 
 /** In a container without the mount, the path would be made in the container's own file system and be lost with it. */
@@ -89,17 +182,28 @@ export function isMountedNoexec(path: string): boolean {
   return mountOf(fs.realpathSync(path)).options.includes("noexec");
 }
 
+interface Mount {
+  point: string;
+  /** What of its file system is mounted: `/opt/cni/bin`. */
+  root: string;
+  options: string[];
+}
+
 /** What a path is on: the last of the mounts with the longest mount point. */
-function mountOf(path: string): { point: string; options: string[] } {
+function mountOf(path: string): Mount {
   const lines = fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n");
   const mounts = lines.flatMap((line) => {
-    const [, , , , point, options] = line.split(" ");
-    if (point === undefined || options === undefined) return [];
-    return [{ point: unescapeMountPoint(point), options: options.split(",") }];
+    const [, , , root, point, options] = line.split(" ");
+    if (root === undefined || point === undefined || options === undefined) return [];
+    return [{ point: unescapeMountPoint(point), root: unescapeMountPoint(root), options: options.split(",") }];
   });
   return mounts
     .filter(({ point }) => isBelow(path, point))
-    .reduce((best, mount) => (mount.point.length >= best.point.length ? mount : best), { point: "/", options: [] });
+    .reduce((best, mount) => (mount.point.length >= best.point.length ? mount : best), {
+      point: "/",
+      root: "/",
+      options: [],
+    });
 }
 
 /** The kernel writes blanks and backslashes in mountinfo as octal escapes. */

@@ -17,6 +17,7 @@ export interface Pointer extends Place {
 export interface Rendered {
   /** Ends in exactly one newline. */
   text: string;
+  template: string;
   /** Where the character at this offset of `text` comes from: the template, or the file that `pointer` names. */
   origin: (offset: number) => Place & { pointer?: string };
 }
@@ -111,7 +112,7 @@ export function substitute(template: string, contents: ReadonlyMap<string, strin
     }
     return placeOf(template, template.length);
   }
-  return { text, origin };
+  return { text, template, origin };
 }
 
 /** Line and column of an offset. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
 
 import { cannotStart, startCluster, type Cluster } from "../cluster/cluster.ts";
+import { cannotMount, Namespace } from "../helpers/namespace.ts";
 import { TestNode } from "../helpers/node.ts";
 
 let cluster: Cluster;
@@ -57,4 +58,29 @@ suite("objects that only the record names", { skip: cannotStart }, () => {
       );
     });
   }
+
+  test(
+    "A19: manifests are installed and uninstalled where the record's directory is read-only",
+    { skip: cannotMount },
+    async () => {
+      using node = new TestNode();
+      node.manifest("a.yaml", '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"read-only"}}');
+      const mount = `mount --bind ${node.netd} ${node.netd}; mount -o remount,bind,ro ${node.netd}`;
+      await using namespace = await Namespace.make(mount);
+      const words = ["--manifests=a.yaml", `--kubeconfig=${cluster.adminKubeconfig}`, ...node.places];
+      for (const [verb, outcome, isLeft] of [
+        ["install", "created", true],
+        ["install", "unchanged", true],
+        ["uninstall", "deleted", false],
+      ] as const) {
+        const ran = await namespace.bundle([verb, ...words]);
+        assert.equal(ran.exitCode, 0, ran.stderr);
+        assert.match(ran.stdout, new RegExp(`^${outcome} `, "u"));
+        assert.equal(await isThere("read-only"), isLeft);
+        if (verb === "install")
+          assert.match(ran.stderr, /warning: .*net\.d: cannot be written to, so that the record/u);
+      }
+      assert.deepEqual(fs.readdirSync(node.netd), []);
+    },
+  );
 });

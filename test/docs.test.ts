@@ -55,7 +55,10 @@ test("docs/troubleshooting.md explains every code that status can tell, and no o
 test("every example of cni-node in the README works, one after the other, on a node that fits them", async () => {
   using node = new TestNode();
   for (const name of ["bridge", "flannel", "host-device", "ipvlan", "macvlan", "multus-cni"]) node.plugin(name);
-  node.template("05-multus.conf", '{"cniVersion":"1.0.0","name":"multus","type":"multus-cni","delegates":[\n__10-calico.conflist__\n]}\n');
+  node.template(
+    "05-multus.conf",
+    '{"cniVersion":"1.0.0","name":"multus","type":"multus-cni","delegates":[\n__10-calico.conflist__\n]}\n',
+  );
   node.template("10-ipvlan.conf", '{"cniVersion":"1.0.0","name":"ipvlan","type":"ipvlan"}\n');
   fs.writeFileSync(join(node.netd, "10-calico.conflist"), conflist("calico", "calico"));
   const examples = [...blocksOf(readme).matchAll(/^cni-node (.*)$/gmu)].map(([, words = ""]) => words.split(" "));

@@ -318,6 +318,7 @@ describe("the network of the pods", () => {
       cniVersion: "1.0.0",
       name: "m",
       type: "multus",
+      capabilities: { portMappings: true },
       clusterNetwork: "/etc/cni/net.d/10-primary.conflist",
     };
     node.write("00-multus.conf", multus);
@@ -575,9 +576,9 @@ describe("files in net.d", () => {
 
   test("story 23 (CIS Kubernetes Benchmark 1.1.9): modes wider than 0600, drop-ins included; 0400 is strict enough", async () => {
     using node = healthy();
-    node.write("20-a.conf", { name: "a", type: "bridge" }, 0o644);
+    node.write("20-a.conf", { cniVersion: "1.0.0", name: "a", type: "bridge" }, 0o644);
     node.write("21-b.conf", { name: "b", type: "bridge" }, 0o400);
-    node.write("primary/10-tuning.conf", { type: "portmap" }, 0o640);
+    node.write("primary/10-tuning.conf", { ...PORTMAP, snat: true }, 0o640);
     const usual = await node.status();
     assert.deepEqual(told(usual), ["note file-mode 10-tuning.conf", "note file-mode 20-a.conf"]);
     assert.equal(usual.exitCode, 0, "most nodes are so");
@@ -855,7 +856,7 @@ describe("what cni-node installed", () => {
     const path = join(node.netd, "10-primary.conflist");
     const ours = JSON.parse(fs.readFileSync(path, "utf8")) as { plugins: object[] };
     const chained = {
-      plugins: [...ours.plugins, { type: "portmap", name: "another" }],
+      plugins: [...ours.plugins, { ...PORTMAP, name: "another" }],
       name: "ours",
       cniVersion: "1.0.0",
     };
@@ -867,7 +868,7 @@ describe("what cni-node installed", () => {
     const [first, second] = ours.plugins;
     const changes: object[] = [
       { ...chained, name: "theirs" },
-      { ...chained, plugins: [second, first, { type: "portmap" }] },
+      { ...chained, plugins: [second, first, { ...PORTMAP, snat: true }] },
       { ...chained, plugins: [{ ...first, mtu: 1400 }, second, { type: "portmap" }] },
       { ...chained, plugins: [first, { type: "tuning" }] },
     ];
@@ -1357,7 +1358,7 @@ describe("issue 14", () => {
 test("the text has the worst first, says each thing once, and is the same in words as the JSON", async () => {
   using node = healthy();
   node.write("20-a.conf", { cniVersion: "1.0.0", name: "a", type: "bridge" }, 0o644);
-  node.write("21-b.conf", { name: "b", type: "bridge" }, 0o644);
+  node.write("21-b.conf", { cniVersion: "1.0.0", name: "b", type: "bridge" }, 0o644);
   fs.rmSync(join(node.bin, "portmap"));
   const { stdout, exitCode } = await node.text();
   assert.equal(exitCode, 3);

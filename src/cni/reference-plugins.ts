@@ -47,7 +47,8 @@ export function objectionsToReference(plugin: Record<string, unknown>): string[]
   if (typeof type !== "string") return [];
   const keys = Object.hasOwn(KEYS, type) ? KEYS[type] : undefined;
   const wrong = Object.entries(plugin).flatMap(([key, value]) => {
-    if (value === null || keys === undefined) return [];
+    // A placeholder that nobody has replaced is told as such.
+    if (value === null || keys === undefined || (typeof value === "string" && /^__.*__$/u.test(value))) return [];
     const isIn = (names: readonly string[]): boolean => names.some((name) => name.toLowerCase() === key.toLowerCase());
     if (isIn(keys.booleans) && typeof value !== "boolean") return [`${key} is not true or false${quoted(value)}`];
     if (isIn(keys.integers) && !isInteger(value)) return [`${key} is not a whole number${quoted(value)}`];
@@ -170,8 +171,11 @@ function overlapIn(ranges: readonly Range[]): string | undefined {
 function numberOf(text: string): bigint {
   if (text.includes(".")) return text.split(".").reduce((sum, octet) => (sum << 8n) + BigInt(octet), 0n);
   const [head = "", tail] = text.split("::");
-  const groups = (part: string): string[] => (part === "" ? [] : part.split(":"));
-  const [front, back] = [groups(head), groups(tail ?? "")];
+  const [front, back] = [groupsOf(head), groupsOf(tail)];
   const zeros = Array<string>(8 - front.length - back.length).fill("0");
   return [...front, ...zeros, ...back].reduce((sum, group) => (sum << 16n) + BigInt(`0x${group}`), 0n);
+}
+
+function groupsOf(part = ""): string[] {
+  return part === "" ? [] : part.split(":");
 }

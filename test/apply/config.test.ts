@@ -537,8 +537,8 @@ describe("a network configuration under a name that no runtime reads", () => {
 
   test("U3: nor in what a configuration of the node names", async () => {
     using node = new TestNode();
-    const multus = { cniVersion: "1.0.0", name: "a", type: "multus", clusterNetwork: "/etc/cni/net.d/x.delegate" };
-    fs.writeFileSync(join(node.netd, "00-multus.conf"), JSON.stringify(multus));
+    const outer = { cniVersion: "1.0.0", name: "a", type: "multus", clusterNetwork: "/etc/cni/net.d/x.delegate" };
+    fs.writeFileSync(join(node.netd, "00-multus.conf"), JSON.stringify(outer));
     node.template("x.delegate", network);
     const ran = await node.run(["install", "--configs=x.delegate"]);
     assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);

@@ -127,7 +127,7 @@ describe("A15: host-local", { skip }, () => {
 });
 
 /** Why host-local gives no address. */
-function refused<Config extends { ipam: object }>(config: Config): string | undefined {
+function refused(config: { ipam: object }): string | undefined {
   const dataDir = fs.mkdtempSync(join(tmpdir(), "cni-node-test-"));
   try {
     return refusalOf("host-local", "ADD", { ...config, ipam: { ...config.ipam, dataDir } });

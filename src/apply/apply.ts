@@ -157,13 +157,16 @@ async function carryOut(
   }
 }
 
+/** Nothing is to be done there but to note something that cannot be noted. */
+function isLost({ directory, steps }: DirectorySteps): boolean {
+  return steps.every(({ effect }) => effect === "none") && !isStateWritable(directory);
+}
+
 /**
  * Without what would only be noted in the record of a directory that cannot be written to: nothing else changes there,
  * so that the run need not fail for it.
  */
 function withoutUnwritable(prepared: Prepared): Prepared {
-  const isLost = ({ directory, steps }: DirectorySteps): boolean =>
-    steps.every(({ effect }) => effect === "none") && !isStateWritable(directory);
   const all = [...prepared.parts, ...prepared.afterwards];
   const lost = Map.groupBy(all.filter(isLost), ({ directory }) => directory);
   const warnings = Array.from(lost, ([directory, parts]) => {

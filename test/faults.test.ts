@@ -181,7 +181,7 @@ for (const { what, target, follows } of LINK_TARGETS) {
       [node.netd, "20-more.conflist"],
     ] as const;
     for (const [directory, name] of links) {
-      if (follows !== undefined) fs.writeFileSync(join(directory, follows), conflist("precious", "precious"));
+      if (follows !== undefined) fs.writeFileSync(join(directory, follows), conflist("linked", "foreign"));
       fs.symlinkSync(target(name), join(directory, name));
     }
     const before = { host: filesOf(node), outside: snapshotOf(node.root)["./outside"] };
@@ -189,7 +189,7 @@ for (const { what, target, follows } of LINK_TARGETS) {
     for (const [directory, name] of links) {
       assert.ok(fs.lstatSync(join(directory, name)).isFile());
       if (follows !== undefined) {
-        assert.equal(fs.readFileSync(join(directory, follows), "utf8"), conflist("precious", "precious"));
+        assert.equal(fs.readFileSync(join(directory, follows), "utf8"), conflist("linked", "foreign"));
       }
     }
     assertTidy(node);
@@ -207,6 +207,48 @@ for (const { what, target, follows } of LINK_TARGETS) {
     assertSame(snapshotOf(node.root), before);
   });
 }
+
+for (const [what, bin, netd] of [
+  ["relative", "../../../usr/libexec/cni/tuning", "../primary.conflist"],
+  ["absolute", "/usr/libexec/cni/tuning", "/etc/cni/primary.conflist"],
+] as const) {
+  test(`A11: a ${what} link that comes back is judged where it will stand`, async () => {
+    using node = makeNode();
+    fs.symlinkSync(bin, join(node.bin, "tuning"));
+    fs.symlinkSync(netd, join(node.netd, "10-net.conflist"));
+    fs.writeFileSync(join(node.netd, "../primary.conflist"), conflist("primary", "tuning"));
+    fs.rmSync(join(node.netd, "99-foreign.conflist"));
+    const before = filesOf(node);
+    await succeeds(node, INSTALL);
+    const plan = await node.run(["plan", "--plugins=:bridge,tuning", "--configs=:10-net.conflist,20-more.conflist"]);
+    const { stderr, stdout } = await succeeds(node, UNINSTALL);
+    assert.deepEqual([plan.stderr, stderr], ["cni-node: nothing has been changed, this is the plan\n", ""]);
+    assert.match(plan.stdout, /^\+.*"name":"primary"/mu);
+    assert.match(stdout, /tuning +what was there before is back/u);
+    assertSame(filesOf(node), before);
+  });
+
+  test(`A11: a ${what} link to a configuration that cannot work does not come back`, async () => {
+    using node = makeNode();
+    fs.symlinkSync(netd, join(node.netd, "10-net.conflist"));
+    fs.writeFileSync(join(node.netd, "../primary.conflist"), conflist("primary", "not-there"));
+    await succeeds(node, INSTALL);
+    const { stdout } = await succeeds(node, ["uninstall", "--configs=10-net.conflist"]);
+    assert.match(stdout, /10-net\.conflist +what was there before is kept at .*: it needs the plugin not-there/u);
+  });
+}
+
+test("A11: a link that comes back and leads to what is not mounted is named as such", async () => {
+  using node = makeNode();
+  fs.symlinkSync("/somewhere/tuning", join(node.bin, "tuning"));
+  await succeeds(node, INSTALL);
+  const { stderr } = await succeeds(node, UNINSTALL);
+  assert.match(
+    stderr,
+    /warning: \S+tuning: what comes back is a link to \/somewhere\/tuning, which is not there or not mounted/u,
+  );
+  assert.doesNotMatch(stderr, /loader/u);
+});
 
 test("a target directory that is a link inside the host root is followed and stays a link", async () => {
   using node = makeNode();

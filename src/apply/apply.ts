@@ -1,5 +1,6 @@
 /** The story of a run: look, plan, lock, recover, look again, change. Every verb that changes files goes this way. */
 import * as fs from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Failure, Interrupted, isAbsence, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
@@ -11,10 +12,19 @@ import { statePaths, Target } from "../host/target.ts";
 import { recover, transact, type DirectorySteps, type TargetSteps } from "../host/transaction.ts";
 import { watchDirectory } from "../host/watch.ts";
 import type { Kind } from "./asset.ts";
+import { warnOfElsewhere } from "./elsewhere.ts";
 import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
 import type { Probed, ProbeLinks, ProbeOptions } from "./probe.ts";
-import { prepare, type Directory, type FileKind, type Prepared, type Surroundings, type Wanted } from "./prepare.ts";
+import {
+  asItStands,
+  prepare,
+  type Directory,
+  type FileKind,
+  type Prepared,
+  type Surroundings,
+  type Wanted,
+} from "./prepare.ts";
 import { prove } from "./proof.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
 import { NodeView, type Places } from "./view.ts";
@@ -140,10 +150,10 @@ async function carryOut(
       const told = new NodeView({ ...run.places(), runtimePluginDirs: runtime?.pluginDirs }, signal);
       if (request.dryRun) {
         const warnings = await prove(prepared.changes, told, request);
-        return { steps, probes: [], warnings: [...run.unfinished(), ...prepared.warnings, ...warnings], isDraining };
+        return { steps, probes: [], warnings: [...run.warnings(prepared), ...warnings], isDraining };
       }
       const { probes, warnings } = await change(prepared, { manifests, request, view: told, runtime, run }, signal);
-      return { steps, probes, warnings: [...run.unfinished(), ...prepared.warnings, ...warnings], isDraining };
+      return { steps, probes, warnings: [...run.warnings(prepared), ...warnings], isDraining };
     } catch (error) {
       if (!isPassing(error)) throw error;
       if (error.code === "changed-meanwhile" && attempt < ATTEMPTS) continue;
@@ -229,7 +239,11 @@ async function change(
   try {
     const transacted = await transact(run.opened(parts), signal, {
       prove: async (stagedAs) => {
-        const plugins = Array.from(changes.plugins.keys(), (name) => [name, stagedAs("plugin", name)] as const);
+        const { pluginDirectory } = changes;
+        const plugins = Array.from(changes.plugins.keys(), (name) => {
+          const path = stagedAs("plugin", name);
+          return [name, path && asItStands(path, join(pluginDirectory, name), view.places.hostRoot)] as const;
+        });
         const staged = { ...changes, plugins: new Map(plugins) };
         warnings.push(...(await prove(staged, view, request)));
         if (request.probe !== undefined) {
@@ -387,8 +401,21 @@ class Run {
     return target && { here: target.lockedState.probe, path: statePaths(target.path).probe };
   }
 
+  /** What is to be said of the node and of what was prepared. */
+  warnings(prepared: Prepared): string[] {
+    const { runtime, directories } = this.#request;
+    const isInstalled = (kind: FileKind): boolean =>
+      prepared.steps.some((step) => "outcome" in step && step.kind === kind && step.action === "install");
+    // A runtime that is asked tells by itself.
+    const kinds = runtime === undefined ? FILE_KINDS.filter(isInstalled) : [];
+    const elsewhere = kinds.flatMap((kind) => {
+      return warnOfElsewhere(kind, directories[kind], this.#targets[kind] ?? "", realHostRoot(this.#request));
+    });
+    return [...this.#unfinished(), ...prepared.warnings, ...elsewhere];
+  }
+
   /** What an earlier run left to be finished, for a run that finishes nothing. */
-  unfinished(): string[] {
+  #unfinished(): string[] {
     return Object.values(this.#targets)
       .filter((path) => !this.#locks.has(path) && readRecord(path)?.pending !== undefined)
       .map(

@@ -126,6 +126,7 @@ export async function prepare(
       ...nameWarnings(files, directories.config?.path, configs.pointedTo),
       ...network.warnings,
       ...needed.warnings,
+      ...unseenLinks(files, directories, surroundings.hostRoot),
     ],
     isDraining: needed.isDraining,
   };
@@ -241,7 +242,7 @@ function changesOf(
   decided: readonly Decided[],
   { sources }: Wanted,
   directories: Partial<Record<FileKind, Directory>>,
-  { configDirectory }: Surroundings,
+  { configDirectory, hostRoot }: Surroundings,
 ): Changes {
   const plugins = new Map<string, string | undefined>();
   const restored = new Set<string>();
@@ -251,10 +252,14 @@ function changesOf(
     const effect = file?.effect ?? "none";
     if (effect === "none") continue;
     if (effect === "restore") restored.add(name);
-    // A link that comes back cannot be followed from where it is kept.
+    // What cannot be seen is no text.
     if (kind === "config") texts.set(name, effect === "write" ? result.texts?.after : result.texts?.after || undefined);
     else if (effect === "write") plugins.set(name, join(sources.plugin, name));
-    else plugins.set(name, objectOf(directories.plugin, file?.restores));
+    else if (file?.restores === undefined || directories.plugin === undefined) plugins.set(name, undefined);
+    else {
+      const path = asItWillStand(directories.plugin, file.restores, name, hostRoot);
+      if (path !== undefined) plugins.set(name, path);
+    }
   }
   const isSeen = configDirectory !== undefined && (plugins.size > 0 || texts.size > 0);
   return {
@@ -274,8 +279,37 @@ function changesOf(
   };
 }
 
-function objectOf(directory: Directory | undefined, object: string | undefined): string | undefined {
-  return object === undefined || directory === undefined ? undefined : join(directory.objects, object);
+/** Where the content of an object is that comes back: a link leads from its place in the directory. */
+function asItWillStand(directory: Directory, object: string, name: string, hostRoot: string): string | undefined {
+  return asItStands(join(directory.objects, object), join(directory.path, name), hostRoot);
+}
+
+/**
+ * Where the content of a file is that is kept elsewhere and will stand at this path: a link is followed from there, as
+ * the node does. Undefined: it leads to what cannot be seen from here, or to itself.
+ */
+export function asItStands(file: string, place: string, hostRoot: string): string | undefined {
+  if (fs.lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return file;
+  const root = isBelow(place, hostRoot) ? hostRoot : "/";
+  const target = fs.readlinkSync(file);
+  const path = target.startsWith("/") ? target : `/${relative(root, dirname(place))}/${target}`;
+  const seen = seenBelow(root, path);
+  return seen !== undefined && seen !== place && fs.existsSync(seen) ? seen : undefined;
+}
+
+/** A link that comes back and leads to what cannot be seen is judged by nobody. */
+function unseenLinks(
+  files: readonly Decided[],
+  directories: Partial<Record<FileKind, Directory>>,
+  hostRoot: string,
+): string[] {
+  return files.flatMap(({ result: { name }, file }) => {
+    const directory = directories[file?.kind as FileKind];
+    if (file?.restores === undefined || directory === undefined) return [];
+    if (asItWillStand(directory, file.restores, name, hostRoot) !== undefined) return [];
+    const target = fs.readlinkSync(join(directory.objects, file.restores));
+    return `${join(directory.path, name)}: what comes back is a link to ${target}, which is not there or not mounted, so that it was not tried`;
+  });
 }
 
 /** The configurations as they will be after this run. */
@@ -354,7 +388,7 @@ async function decide(
   const decision = await decideStep(step, wanted, directory, live, content, view);
   const { outcome, reason, effect, keepLive, restores, seen, asset } = decision;
   const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
-  if (kind === "config") Object.assign(result, textsOf(decision, directory, name, live, content));
+  if (kind === "config") Object.assign(result, textsOf(decision, directory, name, live, content, view));
   if (effect === "none" && !keepLive && asset === held) return { result };
   const file: FileStep = {
     kind,
@@ -461,7 +495,8 @@ async function decideRemoval(
   view: NodeView,
 ): Promise<Decision> {
   const path = join(directory.path, name);
-  const backup = objectOf(directory, held?.before);
+  const { hostRoot } = view.places;
+  const backup = held?.before === undefined ? undefined : asItWillStand(directory, held.before, name, hostRoot);
   const expected = held?.digest ?? (await digestOfBackup(directory, held?.before));
   const ours =
     expected !== undefined && expected === (await digestOfLive(path, live, checksum ? undefined : held?.seen));
@@ -516,10 +551,12 @@ function textsOf(
   name: string,
   live: Live,
   content: Content | undefined,
+  { places: { hostRoot } }: NodeView,
 ): Pick<StepResult, "texts"> {
   if (effect === "none") return {};
   const before = live.type === "file" ? (readConfigText(join(directory.path, name)) ?? "") : "";
-  const restored = restores === undefined ? "" : (readConfigText(join(directory.objects, restores)) ?? "");
+  const kept = restores === undefined ? undefined : asItWillStand(directory, restores, name, hostRoot);
+  const restored = kept === undefined ? "" : (readConfigText(kept) ?? "");
   return { texts: { before, after: content?.text ?? restored } };
 }
 

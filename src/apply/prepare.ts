@@ -126,7 +126,7 @@ export async function prepare(
       ...duplicateNames(files, directories.config?.path),
       ...network.warnings,
       ...needed.warnings,
-      ...unseenLinks(files, directories, surroundings.hostRoot),
+      ...(wanted.validate === "off" ? [] : unseenLinks(files, directories, surroundings.hostRoot)),
     ],
     isDraining: needed.isDraining,
   };

@@ -172,8 +172,6 @@ async function carryOut(
  * so that the run need not fail for it.
  */
 function withoutUnwritable(prepared: Prepared): Prepared {
-  const isLost = ({ directory, steps }: DirectorySteps): boolean =>
-    steps.every(({ effect }) => effect === "none") && !isStateWritable(directory);
   const all = [...prepared.parts, ...prepared.afterwards];
   const lost = Map.groupBy(all.filter(isLost), ({ directory }) => directory);
   const warnings = Array.from(lost, ([directory, parts]) => {
@@ -186,6 +184,11 @@ function withoutUnwritable(prepared: Prepared): Prepared {
     afterwards: prepared.afterwards.filter((part) => !isLost(part)),
     warnings: [...prepared.warnings, ...warnings],
   };
+}
+
+/** Only the record would change, and cannot be written. */
+function isLost({ directory, steps }: DirectorySteps): boolean {
+  return steps.every(({ effect }) => effect === "none") && !isStateWritable(directory);
 }
 
 /** Could a record be written there? */

@@ -220,9 +220,9 @@ function changesOf(
     // What cannot be seen is no text.
     if (kind === "config") texts.set(name, effect === "write" ? result.texts?.after : result.texts?.after || undefined);
     else if (effect === "write") plugins.set(name, join(sources.plugin, name));
-    else if (file?.restores === undefined || directories.plugin === undefined) plugins.set(name, undefined);
+    else if (effect === "remove") plugins.set(name, undefined);
     else {
-      const path = asItWillStand(directories.plugin, file.restores, name, hostRoot);
+      const path = restoredPlugin(file, directories.plugin, hostRoot);
       if (path !== undefined) plugins.set(name, path);
     }
   }
@@ -242,6 +242,16 @@ function changesOf(
         }
       : {}),
   };
+}
+
+/** Undefined: it cannot be seen. */
+function restoredPlugin(
+  file: FileStep | undefined,
+  directory: Directory | undefined,
+  hostRoot: string,
+): string | undefined {
+  if (file?.restores === undefined || directory === undefined) return undefined;
+  return asItWillStand(directory, file.restores, file.name, hostRoot);
 }
 
 /** Where the content of an object is that comes back: a link leads from its place in the directory. */

@@ -334,7 +334,10 @@ describe("a configuration that no runtime would load", () => {
       node.template("a.conf", text);
       const ran = await node.run(["install", "--configs=a.conf"]);
       assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
-      assert.match(ran.stderr, /^cni-node: .*a\.conf: the rendered configuration (?:is|has) .*\n(?: {4}.*\n)*? {2}hint: /u);
+      assert.match(
+        ran.stderr,
+        /^cni-node: .*a\.conf: the rendered configuration (?:is|has) .*\n(?: {4}.*\n)*? {2}hint: /u,
+      );
     }
     assert.deepEqual([fs.statSync(path).ino, fs.statSync(path).mtimeMs], [ino, mtimeMs]);
   });

@@ -53,7 +53,7 @@ const MOST_FILES = 50;
  */
 export function warnOfElsewhere(kind: FileKind, request: DirectoryRequest, target: string, hostRoot: string): string[] {
   if (request.named) return [];
-  const [found] = [...distributions(hostRoot), ...configurations(hostRoot)].filter((one) => one[kind].length > 0);
+  const found = [...distributions(hostRoot), ...configurations(hostRoot)].find((one) => one[kind].length > 0);
   const seen = found?.[kind].map((path) => ({ path, here: seenBelow(hostRoot, path) ?? "" })) ?? [];
   if (found === undefined || seen.some(({ here }) => here === target)) return [];
   const [first] = [...seen.filter(({ here }) => fs.existsSync(here)), ...seen];

@@ -126,7 +126,7 @@ export async function prepare(
       ...nameWarnings(files, directories.config?.path, configs.pointedTo),
       ...network.warnings,
       ...needed.warnings,
-      ...unseenLinks(files, directories, surroundings.hostRoot),
+      ...(wanted.validate === "off" ? [] : unseenLinks(files, directories, surroundings.hostRoot)),
     ],
     isDraining: needed.isDraining,
   };
@@ -255,9 +255,9 @@ function changesOf(
     // What cannot be seen is no text.
     if (kind === "config") texts.set(name, effect === "write" ? result.texts?.after : result.texts?.after || undefined);
     else if (effect === "write") plugins.set(name, join(sources.plugin, name));
-    else if (file?.restores === undefined || directories.plugin === undefined) plugins.set(name, undefined);
+    else if (effect === "remove") plugins.set(name, undefined);
     else {
-      const path = asItWillStand(directories.plugin, file.restores, name, hostRoot);
+      const path = restoredPlugin(file, directories.plugin, hostRoot);
       if (path !== undefined) plugins.set(name, path);
     }
   }
@@ -277,6 +277,16 @@ function changesOf(
         }
       : {}),
   };
+}
+
+/** Undefined: it cannot be seen. */
+function restoredPlugin(
+  file: FileStep | undefined,
+  directory: Directory | undefined,
+  hostRoot: string,
+): string | undefined {
+  if (file?.restores === undefined || directory === undefined) return undefined;
+  return asItWillStand(directory, file.restores, file.name, hostRoot);
 }
 
 /** Where the content of an object is that comes back: a link leads from its place in the directory. */

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { dirname, join, relative } from "node:path";
 
 import { askVersion, PluginError, seenBelow } from "../cni/invoke.ts";
-import { isSystemError, throwIfInterrupted } from "../errors.ts";
+import { Failure, hintFor, isSystemError, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { isBelow, isMountedNoexec } from "../host/directory.ts";
 import { mask } from "../secrets.ts";
@@ -229,7 +229,7 @@ const MACHINE_NAMES: Record<number, string> = {
  * Asks a plugin for its versions, and finds out why it does not tell them.
  *
  * @param isNative this process sees the node's own file system: what is missing here is missing there.
- * @throws Interrupted
+ * @throws Failure when no program can be started. Interrupted.
  */
 async function examinePlugin(
   type: string,
@@ -249,8 +249,22 @@ async function examinePlugin(
   } catch (error) {
     if (!(error instanceof PluginError)) throw error;
     throwIfInterrupted(signal);
+    if (EXHAUSTED.has(error.systemCode ?? "")) throw cannotTry(path, error);
     return { path, objection: objectionOf(error, isNative) };
   }
+}
+
+/** Why this process can start no program at all: it says nothing of the plugin, which must not go live untried. */
+const EXHAUSTED = new Set(["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"]);
+
+function cannotTry(subject: string, { systemCode = "", message }: PluginError): Failure {
+  const hint = hintFor({ code: systemCode });
+  return new Failure({
+    code: `system-${systemCode.toLowerCase()}`,
+    subject,
+    problem: `cannot be tried: ${message}`,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }
 
 function objectionOf(error: PluginError, isNative: boolean): PluginObjection {

@@ -3,12 +3,12 @@
  * it is there, and nothing that it says reaches outside the directory.
  */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
-import { conflist, endOf, TestNode, type Ran } from "../helpers/node.ts";
+import { BUNDLE, conflist, endOf, TestNode, type Ran } from "../helpers/node.ts";
 import { differencesOf, snapshotOf } from "../helpers/state.ts";
 
 const isRoot = process.getuid?.() === 0;
@@ -333,4 +333,18 @@ test("directories that a run makes have mode 0755 whatever the umask (A22)", asy
   }
   const modes = [node.bin, node.netd, join(node.netd, ".cni-node")].map((path) => fs.statSync(path).mode & 0o7777);
   assert.deepEqual(modes, [0o755, 0o755, 0o700]);
+});
+
+test("a run with few file descriptors installs nothing that it could not try, and says why", { skip }, async () => {
+  for (let limit = 21; limit <= 34; limit++) {
+    using node = new TestNode();
+    node.plugin("bridge");
+    node.template("10-net.conflist", conflist("net", "bridge"));
+    const argv = [process.execPath, BUNDLE, ...INSTALL, ...node.places, "--lock-timeout=2s"];
+    const ran = await endOf(spawn("prlimit", [`--nofile=${limit}`, "--", ...argv]));
+    const isDone = ran.exitCode === 0;
+    assert.equal(fs.existsSync(join(node.bin, "bridge")), isDone, `${limit}: ${ran.stderr}`);
+    if (isDone) assert.doesNotMatch(ran.stderr, /too many open files/u);
+    else assert.match(ran.stderr, /EMFILE|too many open files|lock/iu, `${limit}`);
+  }
 });

@@ -191,11 +191,6 @@ function withoutUnwritable(prepared: Prepared): Prepared {
   };
 }
 
-/** Only the record would change, and cannot be written. */
-function isLost({ directory, steps }: DirectorySteps): boolean {
-  return steps.every(({ effect }) => effect === "none") && !isStateWritable(directory);
-}
-
 /** Could a record be written there? */
 function isStateWritable(directory: string): boolean {
   const { state } = statePaths(directory);

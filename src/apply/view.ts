@@ -249,7 +249,7 @@ async function examinePlugin(
   } catch (error) {
     if (!(error instanceof PluginError)) throw error;
     throwIfInterrupted(signal);
-    if (EXHAUSTED.has(error.systemCode ?? "")) throw cannotTry(path, error);
+    if (EXHAUSTED.has(error.systemCode ?? "")) throw cannotTry(type, error);
     return { path, objection: objectionOf(error, isNative) };
   }
 }
@@ -257,12 +257,12 @@ async function examinePlugin(
 /** Why this process can start no program at all: it says nothing of the plugin, which must not go live untried. */
 const EXHAUSTED = new Set(["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"]);
 
-function cannotTry(subject: string, { systemCode = "", message }: PluginError): Failure {
+function cannotTry(type: string, { systemCode = "" }: PluginError): Failure {
   const hint = hintFor({ code: systemCode });
   return new Failure({
     code: `system-${systemCode.toLowerCase()}`,
-    subject,
-    problem: `cannot be tried: ${message}`,
+    subject: `plugin ${type}`,
+    problem: `cannot be tried: this process can start no program (${systemCode})`,
     ...(hint === undefined ? {} : { hint }),
   });
 }

@@ -1139,7 +1139,7 @@ for (const verb of ["install", "uninstall"] as const) {
 }
 
 for (const [what, pathIn, says] of [
-  ["record", recordOf, "is no record of cni-node: it is no regular file"],
+  ["record", recordOf, "record.json: is not a regular file"],
   ["backup", backupIn, "cannot be put back: .* is no file any more"],
 ] as const) {
   test(`a fifo in the place of a ${what} makes no run wait for its writer`, async () => {
@@ -1424,6 +1424,11 @@ test("other content for what another owner holds is refused, and --take-over rep
 
 // Somebody else at work: functions of node:fs that do something else first.
 
+/** A path that begins at the descriptor of a directory, as the path that it is. */
+function byPath(path: string): string {
+  return path.replace(/^\/proc\/\d+\/fd\/\d+/u, (descriptor) => fs.readlinkSync(descriptor));
+}
+
 /** Does something before and after a function of node:fs. */
 function intercept(
   name: "linkSync" | "lstatSync" | "renameSync",
@@ -1436,7 +1441,7 @@ function intercept(
     syncBuiltinESMExports();
   };
   patch((...values: unknown[]) => {
-    const paths = values.slice(0, 2).map(String);
+    const paths = values.slice(0, 2).map((path) => byPath(String(path)));
     before(...paths);
     const result = original(...values);
     after(...paths);

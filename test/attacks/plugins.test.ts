@@ -26,20 +26,20 @@ async function pidIn(file: string): Promise<number> {
 
 describe("what a plugin has started does not go on after the call was given up", () => {
   for (const [what, start] of [
-    ["in the background", "sh -c 'echo $$ > FILE; exec sleep 1000' &"],
-    ["in a session of its own", "setsid sh -c 'echo $$ > FILE; exec sleep 1000' &"],
-    ["as an orphan in a session of its own", "(setsid sh -c 'echo $$ > FILE; exec sleep 1000' &) ; :"],
-    ["without its environment", "env -i setsid sh -c 'echo $$ > FILE; exec sleep 1000' &"],
+    ["in the background", "sh -c 'echo $$ > FILE; exec sleep 60' &"],
+    ["in a session of its own", "setsid sh -c 'echo $$ > FILE; exec sleep 60' &"],
+    ["as an orphan in a session of its own", "(setsid sh -c 'echo $$ > FILE; exec sleep 60' &) ; :"],
+    ["without its environment", "env -i setsid sh -c 'echo $$ > FILE; exec sleep 60' &"],
     [
       "as one of many that start others",
-      "(setsid sh -c 'while :; do (setsid sleep 1000 &); echo $$ > FILE; sleep 0.01; done' &)",
+      "(setsid sh -c 'i=0; while [ $i -lt 1000 ]; do i=$((i+1)); (setsid sleep 60 &); echo $$ > FILE; sleep 0.01; done' &)",
     ],
   ] as const) {
     for (const why of ["timeout", "aborted"] as const) {
       test(`${what}, after ${why}`, async () => {
         using plugins = new PluginDir();
         const file = join(plugins.path, "pid");
-        const path = plugins.write("slow", `export SLOW=${file}\n${start.replaceAll("FILE", file)}\nsleep 1000`);
+        const path = plugins.write("slow", `export SLOW=${file}\n${start.replaceAll("FILE", file)}\nsleep 60`);
         const controller = new AbortController();
         const options = why === "timeout" ? { timeoutMs: 1000 } : { signal: controller.signal };
         const call = invoke({ plugin: "slow", path, command: "ADD", parameters: {}, stdin: "{}" }, options);
@@ -57,8 +57,8 @@ describe("what a plugin has started does not go on after the call was given up",
   test("a daemon that an earlier call has left lives on, and so does one of a call that ended by itself", async () => {
     using plugins = new PluginDir();
     const file = join(plugins.path, "pid");
-    const daemon = `[ -e ${file} ] || setsid sh -c 'echo $$ > ${file}; exec sleep 1000' >/dev/null 2>&1 &`;
-    const path = plugins.write("dns", `${daemon}\n[ "$CNI_COMMAND" = ADD ] || sleep 1000`);
+    const daemon = `[ -e ${file} ] || setsid sh -c 'echo $$ > ${file}; exec sleep 60' >/dev/null 2>&1 &`;
+    const path = plugins.write("dns", `${daemon}\n[ "$CNI_COMMAND" = ADD ] || sleep 60`);
     const call = { plugin: "dns", path, parameters: {}, stdin: "{}" } as const;
     await invoke({ ...call, command: "ADD" });
     const pid = await pidIn(file);

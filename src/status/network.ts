@@ -6,8 +6,6 @@ import { dirname, join, relative } from "node:path";
 import { examineConfigs, leftPointers } from "../apply/proof.ts";
 import type { NodeView, PluginView } from "../apply/view.ts";
 import { seenBelow } from "../cni/invoke.ts";
-import { isListName } from "../cni/config.ts";
-import { isObject, parseJson } from "../cni/json.ts";
 import { configFiles, loadFile, sortBytes, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { referencesOf } from "../cni/references.ts";
 import {
@@ -309,7 +307,6 @@ function lookAtChain(network: Network, view: NodeView, listing: DirectoryListing
   const { file, list } = network;
   const path = join(shown, file);
   const found: Finding[] = [];
-  found.push(...withoutVersion(network, listing).map((one) => ({ ...one, path })));
   const [first] = list.plugins;
   if (first !== undefined && CHAINED.has(first.type)) {
     const message = `begins with ${first.type}, which changes an interface that another plugin has made: there is none, and no pod starts`;
@@ -339,25 +336,6 @@ function lookAtChain(network: Network, view: NodeView, listing: DirectoryListing
     }
   }
   return found;
-}
-
-/** Runtimes take no version for the oldest, and a list's key in another spelling for none. */
-function withoutVersion({ file, list }: Network, { entries }: DirectoryListing): Omit<Finding, "path">[] {
-  const entry = entries.get(file);
-  const parsed = entry?.type === "file" ? parseJson(entry.text) : undefined;
-  if (parsed === undefined || !("value" in parsed) || !isObject(parsed.value) || list.cniVersions !== undefined)
-    return [];
-  const spelt = Object.keys(parsed.value).find((key) => key.toLowerCase() === "cniversion");
-  if (spelt === "cniVersion" || (spelt !== undefined && !isListName(file))) return [];
-  const instead = spelt === undefined ? "" : ` (it has ${JSON.stringify(spelt)}, which is another key)`;
-  return [
-    {
-      code: "version-missing",
-      severity: "warning",
-      message: `has no cniVersion${instead}: runtimes take it for ${list.cniVersion}, the oldest, which newer plugins may not support`,
-      hint: 'add "cniVersion": "1.0.0", or "0.3.1" with old plugins',
-    },
-  ];
 }
 
 /** The configurations in the same directory that Multus takes the pods' network from. */

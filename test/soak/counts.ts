@@ -7,8 +7,9 @@ export const COUNTS = {
     readReinstalls: 50,
     executeReinstalls: 40,
     watchedRuns: 6,
-    fuzzedFiles: 60,
-    fuzzedAnswers: 20,
+    fuzzedFiles: 40,
+    fuzzedAnswers: 15,
+    fuzzedStates: 300,
   },
   long: {
     kills: 1000,
@@ -19,5 +20,6 @@ export const COUNTS = {
     watchedRuns: 60,
     fuzzedFiles: 5000,
     fuzzedAnswers: 1000,
+    fuzzedStates: 50_000,
   },
 } as const;

@@ -5,10 +5,13 @@
 import * as fs from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
 import * as fc from "fast-check";
 
+import { Failure } from "../../src/errors.ts";
+import { resolveTarget } from "../../src/network/target.ts";
 import { conflist, TestNode, type Ran } from "../helpers/node.ts";
 import { differencesOf, snapshotOf } from "../helpers/state.ts";
 
@@ -358,4 +361,63 @@ async function serve(answers: readonly Answer[]): Promise<Server> {
   server.listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));
   return server;
+}
+
+const ID = "0123456789abcdef";
+
+/** The files in which container runtimes keep their containers, and the TARGET that is looked up in them. */
+const STATES: readonly { target: string; path: string; model: unknown }[] = [
+  {
+    target: "docker:web",
+    path: `var/lib/docker/containers/${ID}/config.v2.json`,
+    model: { ID, Name: "/web", State: { Running: true, Pid: 1 } },
+  },
+  { target: "docker:web", path: "etc/docker/daemon.json", model: { "data-root": "/var/lib/docker" } },
+  {
+    target: "podman:web",
+    path: "var/lib/containers/storage/overlay-containers/containers.json",
+    model: [{ id: ID, names: ["web"] }],
+  },
+  {
+    target: "runc:web",
+    path: "run/runc/web/state.json",
+    model: { id: "web", init_process_pid: 1, init_process_start: 1 },
+  },
+  { target: "runc:web", path: "run/crun/web/status", model: { pid: 1, "process-start-time": 1 } },
+];
+
+/**
+ * Makes up the state files of container runtimes.
+ *
+ * @throws with the seed and the smallest example when a promise is broken.
+ */
+export function fuzzStates(runs: number, seed?: number): void {
+  const trial = fc.property(fc.constantFrom(...STATES), MUTATIONS, DAMAGE, (state, mutations, damage) => {
+    const root = fs.mkdtempSync(join(tmpdir(), "cni-node-test-"));
+    try {
+      const path = join(root, state.path);
+      fs.mkdirSync(dirname(path), { recursive: true });
+      fs.writeFileSync(path, damaged(textOf(mutate(state.model, mutations)), damage));
+      const before = snapshotOf(root);
+      lookUp(state.target, root);
+      const changed = differencesOf(before, snapshotOf(root));
+      if (changed.length > 0) throw new Error(`changed: ${changed.join("; ")}`);
+    } finally {
+      fs.rmSync(root, { recursive: true });
+    }
+  });
+  fc.assert(trial, { numRuns: runs, ...(seed === undefined ? {} : { seed }) });
+}
+
+/** A container is found, or it is said why not. */
+function lookUp(target: string, root: string): void {
+  try {
+    const { netns, containerId } = resolveTarget(target, { root, wrapper: [] }, join(root, "var/lib/cni"));
+    if (!/^\/proc\/\d+\/ns\/net$/u.test(netns)) throw new Error(`a namespace at ${netns}`);
+    if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/u.test(containerId)) throw new Error(`a container called ${containerId}`);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    if (`${error.message}${error.hint ?? ""}`.includes(SECRET))
+      throw new Error(`content in ${error.message}`, { cause: error });
+  }
 }

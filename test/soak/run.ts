@@ -1,7 +1,7 @@
 /** The long forms of the reliability tests (`make soak`): what was tried, and what was seen. */
 import { randomKills, randomTerminations, type SignalFigures } from "../helpers/crash.ts";
 import { COUNTS } from "./counts.ts";
-import { fuzzAnswers, fuzzFiles } from "./fuzz.ts";
+import { fuzzAnswers, fuzzFiles, fuzzStates } from "./fuzz.ts";
 import { executors, readers, watchers } from "./observers.ts";
 import { races } from "./races.ts";
 
@@ -14,6 +14,7 @@ const {
   watchedRuns,
   fuzzedFiles,
   fuzzedAnswers,
+  fuzzedStates,
 } = COUNTS.long;
 
 /** A trial: its name, what it does, and its figures in words. */
@@ -30,6 +31,7 @@ const TRIALS: Record<string, () => Promise<{ words: string; violations: string[]
   readers: async () => describeObservers("reads", await readers(readReinstalls)),
   executors: async () => describeObservers("executions", await executors(executeReinstalls)),
   "made-up files": async () => fuzzed(fuzzedFiles, fuzzFiles),
+  "made-up state files": async () => fuzzed(fuzzedStates, fuzzStates),
   "made-up API answers": async () => fuzzed(fuzzedAnswers, fuzzAnswers),
   watchers: async () => describeObservers("events", await watchers(watchedRuns)),
 };
@@ -45,7 +47,7 @@ process.exitCode = broken === 0 ? 0 : 1;
 
 async function fuzzed(
   runs: number,
-  fuzz: (runs: number) => Promise<void>,
+  fuzz: (runs: number) => Promise<void> | void,
 ): Promise<{ words: string; violations: string[] }> {
   try {
     await fuzz(runs);

@@ -5,6 +5,7 @@ import * as v from "valibot";
 import { isNode, LineCounter, parse, parseDocument, type Document } from "yaml";
 
 import { Failure, isSystemError, reasonOf } from "../errors.ts";
+import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 
 /** Every scalar is read as a text. */
@@ -155,13 +156,18 @@ function withoutNothing(value: unknown): unknown {
 
 function readKubeconfig(file: string): string {
   try {
-    return readText(file, SIZE_LIMITS.credentials, { attempt: "cannot be used as kubeconfig" }).replace(/^\uFEFF/u, "");
+    const text = readText(file, SIZE_LIMITS.credentials, { attempt: "cannot be used as kubeconfig" });
+    if (countValues(text) <= MAX_VALUES) return text.replace(/^\uFEFF/u, "");
   } catch (error) {
     if (error instanceof Failure) throw error;
     const reason = isSystemError(error, "ENOENT") ? "no such file or directory" : reasonOf(error);
     throw kubeconfigFailure(file, `cannot be used as kubeconfig: ${reason}`);
   }
+  throw kubeconfigFailure(file, `cannot be used as kubeconfig: it has more than ${MAX_VALUES} values`);
 }
+
+/** The parser of YAML takes a KiB for each; a kubeconfig of many clusters has some thousands. */
+const MAX_VALUES = 20_000;
 
 /** A kubeconfig, or something that it names, is of no use. */
 export function kubeconfigFailure(

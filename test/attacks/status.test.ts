@@ -287,7 +287,7 @@ describe("12.8 no character of a file that is none of a configuration is told", 
     const kubeconfigs = [{ tokenFile: "/etc/cni/token" }, { "client-certificate": "/etc/cni/cert" }].map(
       (user, index) => {
         const path = `etc/cni/${index}.kubeconfig`;
-        node.write(path, { "current-context": "c", contexts, users: [{ name: "u", user }] });
+        node.write(path, { "current-context": "c", contexts, clusters: CLUSTERS, users: [{ name: "u", user }] });
         return `/${path}`;
       },
     );
@@ -576,9 +576,11 @@ describe(
   },
 );
 
+const CLUSTERS = [{ name: "local", cluster: { server: "https://10.96.0.1:443", "insecure-skip-tls-verify": true } }];
+
 function kubeconfig(): object {
   const contexts = [{ name: "c", context: { cluster: "local", user: "u" } }];
-  return { "current-context": "c", contexts, users: [{ name: "u", user: { token: SECRET } }] };
+  return { "current-context": "c", contexts, clusters: CLUSTERS, users: [{ name: "u", user: { token: SECRET } }] };
 }
 
 describe("a hostile node", () => {

@@ -283,7 +283,8 @@ function pointerLike(text: string, origin: Rendered["origin"]): (Place & { word:
 /** Of a template: what a file of the node has is shown to nobody, and neither is a secret. */
 function shownLine(template: string, place: Place & { pointer?: string }): string {
   const lineOf = (text: string): string | undefined => text.split("\n")[place.line - 1];
-  const isShown = place.pointer === undefined && lineOf(mask(template)) === lineOf(template);
+  const line = lineOf(template) ?? "";
+  const isShown = place.pointer === undefined && line.trim() !== "" && lineOf(mask(template)) === line;
   return isShown ? `\n${excerptOf(template, place)}` : "";
 }
 

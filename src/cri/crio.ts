@@ -51,7 +51,7 @@ export async function readCrioConfig(socket: string, limits: CallLimits): Promis
 
 async function read(socket: string, path: string, { timeout, signal }: CallLimits): Promise<string> {
   return new Promise((fulfil, reject) => {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(timeout))]);
     const request = get({ socketPath: socket, path, agent: false, signal: limit }, (response) => {
       const chunks: Buffer[] = [];
       let size = 0;

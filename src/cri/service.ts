@@ -47,7 +47,7 @@ export class RuntimeService implements Disposable {
   async call<Response>(method: string, request: object, limits: CallLimits): Promise<Response> {
     throwIfInterrupted(limits.signal);
     // Not gRPC's own deadline: it is a time of the clock, which may jump.
-    const timeout = AbortSignal.timeout(limits.timeout);
+    const timeout = AbortSignal.timeout(Math.ceil(limits.timeout));
     await reach(this.#socket, limits);
     throwIfInterrupted(limits.signal);
     const over = AbortSignal.any([limits.signal, timeout]);

@@ -24,7 +24,7 @@ export function objectionToKubeconfig(file: string, isThere: IsThere): string | 
     return undefined;
   } catch (error) {
     if (isSystemError(error, "EACCES", "EPERM", "ENOENT")) return undefined;
-    if (error instanceof Failure) return error.message.slice(`${error.subject}: `.length);
+    if (error instanceof Failure) return error.problem;
     throw error;
   }
 }

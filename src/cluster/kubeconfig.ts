@@ -84,6 +84,7 @@ export class Kubeconfig {
   constructor(file: string) {
     this.file = file;
     this.#text = readKubeconfig(file);
+    if (countValues(this.#text) > MAX_VALUES) throw this.#invalid(`there are more than ${MAX_VALUES} values`, 0);
     try {
       const options = { schema: "failsafe", prettyErrors: false, logLevel: "silent" } as const;
       this.#document = parseDocument(this.#text, { ...options, lineCounter: this.#lines });
@@ -156,14 +157,12 @@ function withoutNothing(value: unknown): unknown {
 
 function readKubeconfig(file: string): string {
   try {
-    const text = readText(file, SIZE_LIMITS.credentials, { attempt: "cannot be used as kubeconfig" });
-    if (countValues(text) <= MAX_VALUES) return text.replace(/^\uFEFF/u, "");
+    return readText(file, SIZE_LIMITS.credentials, { attempt: "cannot be used as kubeconfig" }).replace(/^\uFEFF/u, "");
   } catch (error) {
     if (error instanceof Failure) throw error;
     const reason = isSystemError(error, "ENOENT") ? "no such file or directory" : reasonOf(error);
     throw kubeconfigFailure(file, `cannot be used as kubeconfig: ${reason}`);
   }
-  throw kubeconfigFailure(file, `cannot be used as kubeconfig: it has more than ${MAX_VALUES} values`);
 }
 
 /** The parser of YAML takes a KiB for each; a kubeconfig of many clusters has some thousands. */

@@ -201,6 +201,21 @@ describe("install --probe", { skip }, () => {
     assert.match(again.stderr, /^cni-node: warning: .*network net does not work, as before: ADD: plugin own: never/u);
   });
 
+  test("a plugin that comes back as a link is tried where it leads", async () => {
+    await using node = await InstallHost.make();
+    node.plugin("own");
+    node.host.sh(`mkdir /opt/cni/lib; cp ${join(node.image, "own")} /opt/cni/lib/real; chmod 755 /opt/cni/lib/real`);
+    node.host.sh(`ln -s ../lib/real ${node.bin}/own`);
+    node.template({ type: "own" });
+    done(await node.run("install", "--plugins=own", "--configs=10-net.conflist"));
+    node.take();
+    const ran = await node.run("apply", "--plugins=:own", "--probe-add");
+    assert.match(done(ran), /^deleted {5}plugin {4}own +what was there before is back/u);
+    assert.equal(ran.stderr, "");
+    const calls = node.take();
+    assert.ok(calls.includes(`${PROBE_DIRECTORY} ADD`), calls.join("\n"));
+  });
+
   test("adds no container where that is not known to be harmless, and says so", async () => {
     await using node = await InstallHost.make();
     node.plugin("own");

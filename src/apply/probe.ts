@@ -1,10 +1,10 @@
 /** The networks that a run changes are tried before it goes live: with the plugins as they will be. */
-import { basename, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 
 import { isConfigName, type NetworkList } from "../cni/config.ts";
 import { loadFile, sortBytes } from "../cni/listing.ts";
 import { Failure, systemFailure } from "../errors.ts";
-import { isSameDirectory } from "../host/directory.ts";
+import { isBelow, isSameDirectory } from "../host/directory.ts";
 import { makeLinks } from "../host/disk.ts";
 import type { Operator } from "../network/operator.ts";
 import { pathOnHost, seen } from "../network/place.ts";
@@ -51,8 +51,10 @@ export async function probeNetworks(
   const probes: Probed[] = [];
   const warnings: string[] = [];
   if (networks.length === 0) return { probes, warnings };
-  const before = operatorWith(operator, view.pluginPaths(), view.places.hostRoot);
-  const after = operatorWith(operator, [...linkStaged(changes, links), ...view.pluginPaths()], view.places.hostRoot);
+  const { hostRoot } = view.places;
+  const before = operatorWith(operator, view.pluginPaths(), hostRoot);
+  const onHost = (path: string): string => pathOnHost(operator.place, hostRoot, path);
+  const after = operatorWith(operator, [...linkStaged(changes, links, onHost), ...view.pluginPaths()], hostRoot);
   for (const { network, file, isWritten } of networks) {
     const steps = await tryNetwork(network, addAnyway, after);
     probes.push({ network: network.name, file, steps });
@@ -121,15 +123,19 @@ function failureOf(subject: string, { name }: NetworkList, failed: ProbeStep, is
 }
 
 /**
- * Plugins find each other by their names: until they are live, as links to what is staged. The run sweeps them away.
+ * Plugins find each other by their names: until they are live, as links to what is staged, or to where a link leads
+ * that comes back. The run sweeps them away.
  *
+ * @param onHost the path of a file as the host's processes find it.
  * @returns the directory of the links, if there are any.
  */
-function linkStaged({ plugins }: Changes, links: ProbeLinks | undefined): string[] {
+function linkStaged({ plugins }: Changes, links: ProbeLinks | undefined, onHost: (path: string) => string): string[] {
   const staged = [...plugins].filter((one): one is [string, string] => one[1] !== undefined);
   if (staged.length === 0 || links === undefined) return [];
   try {
-    makeLinks(links.here, new Map(staged.map(([name, path]) => [name, join("../objects", basename(path))])));
+    const state = dirname(links.here);
+    const targetOf = (path: string): string => (isBelow(path, state) ? relative(links.here, path) : onHost(path));
+    makeLinks(links.here, new Map(staged.map(([name, path]) => [name, targetOf(path)])));
   } catch (error) {
     throw systemFailure(links.path, "the links to the new plugins cannot be made", error);
   }

@@ -59,6 +59,8 @@ const PURE = [
   "options.ts",
   "system/json.ts",
   "system/text.ts",
+  "system/owner.ts",
+  "system/yaml.ts",
   "system/search.ts",
 ];
 

@@ -11,7 +11,7 @@ import { isSecret } from "../secrets.ts";
 import { shellWord } from "../system/text.ts";
 import { isEqualJson, type JsonObject, type JsonValue } from "./json.ts";
 import { findContent } from "./contents.ts";
-import { clientSideManagers, mergedFields, withoutDropped } from "./managed-fields.ts";
+import { clientSideManagers, mayBeWrittenBy, mergedFields, withoutDropped } from "./managed-fields.ts";
 import { asSent, conditionsOf, contains, exportedFields, isSame, metadataOf } from "./object.ts";
 import type { Api, ApiResponse } from "./request.ts";
 import {
@@ -28,7 +28,7 @@ import {
   type Identity,
   type Resource,
 } from "./resource.ts";
-import { isAppliedBy, mayBeWrittenBy, marksOf, objectionToUndo, withMark } from "./unsettled.ts";
+import { isAppliedBy, marksOf, objectionToUndo, withMark } from "./unsettled.ts";
 
 /** What is to be applied. */
 export interface DesiredObject extends Identity {

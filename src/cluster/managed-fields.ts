@@ -122,3 +122,12 @@ export function mergedFields(
   const entry = { ...(ours ?? first), manager: fieldManager, operation: "Apply", fieldsV1: fields };
   return [...entries.filter((other) => !all.includes(other)), entry];
 }
+
+/**
+ * Can this manager have written the object? It is named in it, for whatever it has done there, or nobody is: the API
+ * notes no manager of an object that has no fields beside its name.
+ */
+export function mayBeWrittenBy(object: JsonObject, manager: string): boolean {
+  const entries = metadataOf(object).managedFields ?? [];
+  return entries.length === 0 || entries.some((entry) => entry["manager"] === manager);
+}

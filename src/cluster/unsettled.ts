@@ -26,15 +26,6 @@ export function isAppliedBy(object: JsonObject, manager: string): boolean {
   return appliersOf(object).includes(manager);
 }
 
-/**
- * Can this manager have written the object? It is named in it, for whatever it has done there, or nobody is: the API
- * notes no manager of an object that has no fields beside its name.
- */
-export function mayBeWrittenBy(object: JsonObject, manager: string): boolean {
-  const entries = metadataOf(object).managedFields ?? [];
-  return entries.length === 0 || entries.some((entry) => entry["manager"] === manager);
-}
-
 /** Why an object that a run has made must stay; undefined: nobody else relies on it, as far as it says. */
 export function objectionToUndo(object: JsonObject, run: string, manager: string): string | undefined {
   const marks = marksOf(object);

@@ -1,21 +1,11 @@
 import { Composer, Lexer, Parser, type CST, type ParsedNode } from "yaml";
 
 import { lastAtMost } from "../system/search.ts";
+import { AS_WRITTEN } from "../system/yaml.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Null: there is nothing, which means null. */
 export type YamlNode = ParsedNode | null;
-
-const OPTIONS = {
-  version: "1.1",
-  schema: "failsafe",
-  merge: false,
-  resolveKnownTags: false,
-  uniqueKeys: false,
-  keepSourceTokens: false,
-  prettyErrors: false,
-  logLevel: "silent",
-} as const;
 
 /**
  * Parses one document. The parser knows YAML 1.2 and go-yaml, which Kubernetes uses, 1.1: what they do not read alike is
@@ -27,7 +17,7 @@ export function parseDocument(text: string): YamlNode {
   const content = cutAtDocumentEnd(text);
   const tokens = Array.from(new Parser().parse(content));
   const examiner = new Examiner(content);
-  const documents = Array.from(new Composer(OPTIONS).compose(tokens, true, content.length));
+  const documents = Array.from(new Composer(AS_WRITTEN).compose(tokens, true, content.length));
   for (const { errors, warnings } of documents) {
     const problem = [...errors, ...warnings].find(isObjection);
     if (problem !== undefined) throw explain(problem, content);

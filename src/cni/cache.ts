@@ -3,13 +3,12 @@ import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import { Failure, hintFor, isAbsence, isSystemError } from "../errors.ts";
-import { entriesIn } from "../system/entries.ts";
+import { entriesIn, firstEntriesIn } from "../system/entries.ts";
 import { describeJsonError } from "../system/json.ts";
 import { readText } from "../system/read.ts";
 import { CniError, ERROR_CODES, ioFailure, isExhaustion } from "./error.ts";
 import type { Args } from "./invoke.ts";
 import { hasTooManyValues, isObject } from "./json.ts";
-import { namesIn } from "./names-in.ts";
 import { fileNameOf, isIfName, isName } from "./names.ts";
 import { parseResult, type AnyResult } from "./result.ts";
 import { isUntrusted, requireTrustedCache, requireTrustedFile, resultsDir, stateDir } from "./trust.ts";
@@ -123,8 +122,6 @@ export function removeAttachment(cacheDir: string, key: AttachmentKey): void {
 interface ReadOptions {
   /** Is told of every file that is damaged (`cache-damaged`), or that others may have written (`cache-untrusted`). */
   onProblem?: (problem: Failure) => void;
-  /** Also what others may have written: for questions that nothing is done by, but that something is left. */
-  trustAll?: boolean;
   /** What the names of their files begin with, where that is known: others are not read. */
   prefix?: string;
 }
@@ -161,12 +158,12 @@ export function listAttachments(
 export function pickAttachments<T>(
   cacheDir: string,
   pick: (attachment: CachedAttachment, size: number) => T | undefined,
-  { onProblem = () => undefined, trustAll = false, prefix = "" }: ReadOptions = {},
+  { onProblem = () => undefined, prefix = "" }: ReadOptions = {},
 ): T[] {
-  if (!trustAll) requireTrustedCache(cacheDir);
+  requireTrustedCache(cacheDir);
   const picked: T[] = [];
   const names = filesIn(cacheDir).filter((name) => name.startsWith(prefix));
-  for (const entry of readEntries(cacheDir, names, trustAll ? () => undefined : requireTrustedFile)) {
+  for (const entry of readEntries(cacheDir, names)) {
     if (entry instanceof Failure) {
       onProblem(entry);
       continue;
@@ -181,24 +178,26 @@ export function pickAttachments<T>(
 function* readEntries(
   cacheDir: string,
   names: readonly string[],
-  requireFile: (path: string) => void,
 ): Generator<{ attachment: CachedAttachment; size: number } | Failure> {
   const directory = resultsDir(cacheDir);
   for (const name of names) {
     const path = join(directory, name);
-    let entry: ReturnType<typeof readEntry>;
     try {
-      requireFile(path);
-      entry = readEntry(path, tryParseResult);
+      requireTrustedFile(path);
+      const entry = readOwnEntry(cacheDir, path);
+      if (entry !== undefined) yield entry;
     } catch (error) {
       if (!(error instanceof CniError) || isExhaustion(error.cause)) throw error;
       yield isUntrusted(error) ? (error.cause as Failure) : damaged(path, error);
-      continue;
     }
-    if (entry === undefined || !isWhole(entry.attachment)) continue;
-    const { attachment, size } = entry;
-    if (pathOf(cacheDir, attachment) === path) yield { attachment, size };
   }
+}
+
+/** Undefined: it is a bare result, or has the name of another attachment. @throws CniError where it is damaged. */
+function readOwnEntry(cacheDir: string, path: string): { attachment: CachedAttachment; size: number } | undefined {
+  const { attachment, size = 0 } = readEntry(path, tryParseResult) ?? {};
+  if (attachment === undefined || !isWhole(attachment)) return undefined;
+  return pathOf(cacheDir, attachment) === path ? { attachment, size } : undefined;
 }
 
 function damaged(path: string, { msg, cause }: CniError): Failure {
@@ -234,9 +233,8 @@ export function* scanCache(cacheDir: string): Generator<CacheFile> {
     const path = join(directory, entry.name.toString());
     if (entry.isDirectory()) continue;
     try {
-      const { attachment } = readEntry(path, tryParseResult) ?? {};
-      if (attachment === undefined || !isWhole(attachment) || pathOf(cacheDir, attachment) !== path) continue;
-      yield { path, attachment };
+      const own = readOwnEntry(cacheDir, path);
+      if (own !== undefined) yield { path, attachment: own.attachment };
     } catch (error) {
       if (!(error instanceof CniError)) throw error;
       const isSystems = (error.cause as NodeJS.ErrnoException | undefined)?.errno !== undefined;
@@ -269,9 +267,9 @@ export function findOccupant(cacheDir: string, key: AttachmentKey): string | und
 function filesIn(cacheDir: string): string[] {
   const directory = resultsDir(cacheDir);
   try {
-    const names = namesIn(directory, MAX_FILES, (entry) => !entry.isDirectory());
-    if (names === undefined) throw tooMuch(cacheDir, `more than ${MAX_FILES} files`);
-    return names.sort();
+    const { entries, isCut } = firstEntriesIn(directory, MAX_FILES, (entry) => !entry.isDirectory());
+    if (isCut) throw tooMuch(cacheDir, `more than ${MAX_FILES} files`);
+    return entries.map(({ name }) => name.toString());
   } catch (error) {
     if (isAbsence(error) && !isSystemError(error, "ENOTDIR")) return [];
     if (error instanceof CniError) throw error;

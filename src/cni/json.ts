@@ -1,5 +1,5 @@
 /** JSON as Go's encoding/json reads and writes it, which is how runtimes and plugins do. */
-import { findJsonError, isDeeperThan } from "../system/json.ts";
+import { countValues, findJsonError, isDeeperThan } from "../system/json.ts";
 
 /** Something in a network configuration that a runtime or plugin will object to. */
 export interface Objection {
@@ -14,14 +14,9 @@ const MAX_DEPTH = 1000;
 /** So many values a text may have: each takes some ten times its length in memory. */
 const MAX_VALUES = 500_000;
 
-/** Would a text of JSON take more memory than any is worth? Commas and opening brackets are counted; nothing is parsed. */
+/** Would a text of JSON take more memory than any is worth? */
 export function hasTooManyValues(text: string): boolean {
-  let count = 0;
-  for (let index = 0; index < text.length && count <= MAX_VALUES; index++) {
-    const code = text.charCodeAt(index);
-    if (code === 0x2c || code === 0x5b || code === 0x7b) count++;
-  }
-  return count > MAX_VALUES;
+  return countValues(text) > MAX_VALUES;
 }
 
 /** `JSON.parse` decides; it does not always say where, so that the tolerant parser finds the place. */

@@ -6,6 +6,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { Failure, isAbsence, reasonOf } from "../errors.ts";
+import { objectionToOwner } from "../system/owner.ts";
 import { shellWord } from "../system/text.ts";
 import { CniError, ERROR_CODES } from "./error.ts";
 
@@ -67,9 +68,9 @@ function requireTrusted(path: string, stat: fs.Stats | undefined, mayBeSticky = 
 
 function objectionTo(stat: fs.Stats, mayBeSticky: boolean): string | undefined {
   if (stat.isSymbolicLink()) return "it is a link";
-  if (![0, process.geteuid?.()].includes(stat.uid)) return `it belongs to user ${stat.uid}`;
   const isKept = mayBeSticky && (stat.mode & STICKY) !== 0;
-  return isKept || (stat.mode & OTHERS_WRITE) === 0 ? undefined : "others than its owner may write to it";
+  const objection = objectionToOwner({ uid: stat.uid, mode: isKept ? stat.mode & ~OTHERS_WRITE : stat.mode });
+  return objection && `it ${objection}`;
 }
 
 function untrusted(path: string, objection: string): CniError {

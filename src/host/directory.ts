@@ -4,6 +4,7 @@ import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { seenBelow } from "../system/below.ts";
+import { firstNamesIn } from "../system/entries.ts";
 import { shellWord } from "../system/text.ts";
 
 /** Where a directory of the node is looked for. */
@@ -71,18 +72,11 @@ function signOfTarget(root: string): string | undefined {
     return `${mount.root} is mounted there`;
   }
   for (const below of BELOW_TARGETS) {
-    const name = namesIn(join(root, below)).find((one) => COMMON_PLUGINS.has(one) || one.endsWith(".conflist"));
+    const isSign = (name: string): boolean => COMMON_PLUGINS.has(name) || name.endsWith(".conflist");
+    const [name] = firstNamesIn(join(root, below), 1, isSign);
     if (name !== undefined) return `it holds ${join(below, name)}`;
   }
   return undefined;
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return fs.readdirSync(directory);
-  } catch {
-    return [];
-  }
 }
 
 /** What is named may be a link that leads anywhere. */

@@ -7,8 +7,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { objectionToOwner } from "../system/owner.ts";
 import { syncDirectory } from "./disk.ts";
-import { objectionToOwner } from "./trust.ts";
 
 const STATE = ".cni-node";
 

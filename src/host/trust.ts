@@ -1,14 +1,7 @@
-/** Whom files and directories on a node may belong to, and who may change them (docs/security.md). */
+/** Who may write to the target directories of a node (docs/security.md). */
 import * as fs from "node:fs";
 
 import type { Finding } from "../finding.ts";
-
-/** Why somebody else than root and this user can have written a file; undefined: nobody can. */
-export function objectionToOwner({ uid, mode }: fs.Stats): string | undefined {
-  if (uid !== 0 && uid !== process.geteuid?.()) return `belongs to user ${uid}`;
-  if ((mode & 0o022) !== 0) return `can be written to by others (mode ${(mode & 0o7777).toString(8).padStart(4, "0")})`;
-  return undefined;
-}
 
 /**
  * Who else than root may put files into a directory from which root runs programs: they can become root. Told by a run

@@ -5,8 +5,8 @@ import { join, resolve } from "node:path";
 
 import { isExhaustion } from "../cni/error.ts";
 import { hasTooManyValues, isObject } from "../cni/json.ts";
-import { namesIn } from "../cni/names-in.ts";
 import { Failure, systemFailure } from "../errors.ts";
+import { firstEntriesIn } from "../system/entries.ts";
 import { readText as read, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import { netnsOf } from "./mark.ts";
@@ -244,7 +244,8 @@ const MAX_CONTAINERS = 10_000;
 
 /** None where there is no such directory, and where there are too many to be of containers. */
 function filesIn(place: Place, directory: string): string[] {
-  return unlessExhausted(directory, () => namesIn(seen(place, directory), MAX_CONTAINERS))?.sort() ?? [];
+  const found = unlessExhausted(directory, () => firstEntriesIn(seen(place, directory), MAX_CONTAINERS));
+  return found === undefined || found.isCut ? [] : found.entries.map(({ name }) => name.toString());
 }
 
 function usage(text: string, problem: string): Failure {

@@ -1,6 +1,8 @@
 /** JSON and YAML as a tree that knows where in the text each value is, and never asks for more than a bound (pure). */
 import { isAlias, isMap, isScalar, isSeq, parseAllDocuments, type Node as YamlNode } from "yaml";
 
+import { AS_WRITTEN } from "../system/yaml.ts";
+
 /** A value, and where it is in the text. */
 export interface Tree {
   kind: "map" | "list" | "text" | "number" | "constant";
@@ -94,22 +96,10 @@ class JsonReader {
   }
 }
 
-/** As in cluster/yaml-syntax.ts: every text as it is written, and nothing resolved. */
-const YAML = {
-  version: "1.1",
-  schema: "failsafe",
-  merge: false,
-  resolveKnownTags: false,
-  uniqueKeys: false,
-  keepSourceTokens: false,
-  prettyErrors: false,
-  logLevel: "silent",
-} as const;
-
 /** The documents of a text; undefined: it is not YAML, or YAML of nothing but a text. */
 export function yamlTrees(text: string): Tree[] | undefined {
   try {
-    const documents = parseAllDocuments(text, YAML);
+    const documents = parseAllDocuments(text, AS_WRITTEN);
     if (!Array.isArray(documents) || documents.some(({ errors }) => errors.length > 0)) return undefined;
     const trees = documents.flatMap(({ contents }) => (contents === null ? [] : [treeOf(contents as YamlNode, 0)]));
     return trees.every(({ kind }) => kind === "map" || kind === "list") ? trees : undefined;

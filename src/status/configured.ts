@@ -5,7 +5,7 @@ import { parse } from "smol-toml";
 import * as v from "valibot";
 
 import { seenBelow } from "../cni/invoke.ts";
-import { firstEntriesIn } from "../system/entries.ts";
+import { firstNamesIn } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
 import { readText } from "../system/read.ts";
 import type { Rule } from "./network.ts";
@@ -67,7 +67,10 @@ function containerds(hostRoot: string): ConfiguredDirectories | undefined {
 
 /** Of several files the last word counts. */
 function crios(hostRoot: string): ConfiguredDirectories | undefined {
-  const files = [CRIO, ...namesIn(hostRoot, CRIO_MORE).map((name) => join(CRIO_MORE, name))];
+  const files = [
+    CRIO,
+    ...firstNamesIn(seenBelow(hostRoot, CRIO_MORE) ?? "", MOST_FILES).map((name) => join(CRIO_MORE, name)),
+  ];
   let found: ConfiguredDirectories | undefined;
   for (const file of files) {
     const network = v.safeParse(Crio, read(hostRoot, file));
@@ -76,15 +79,6 @@ function crios(hostRoot: string): ConfiguredDirectories | undefined {
     found = { configDir: configDir ?? found?.configDir, pluginDirs: pluginDirs ?? found?.pluginDirs };
   }
   return found?.pluginDirs === undefined ? undefined : found;
-}
-
-function namesIn(hostRoot: string, directory: string): string[] {
-  try {
-    const { entries } = firstEntriesIn(seenBelow(hostRoot, directory) ?? "", MOST_FILES, () => true);
-    return entries.map(({ name }) => name.toString());
-  } catch {
-    return [];
-  }
 }
 
 /** There are registries' passwords in it: nothing of it is told. */

@@ -8,7 +8,7 @@ import type { RuntimeStatus } from "../cri/status.ts";
 import type { Finding } from "../finding.ts";
 import { Failure, isAbsence } from "../errors.ts";
 import { findDirectory, isBelow, type DirectoryRequest } from "../host/directory.ts";
-import { firstEntriesIn } from "../system/entries.ts";
+import { firstNamesIn } from "../system/entries.ts";
 import { configuredDirectories } from "./configured.ts";
 import { rulesOf } from "./network.ts";
 import { note, type Notes } from "./notes.ts";
@@ -71,16 +71,9 @@ function distributionOf(hostRoot: string): Distribution | undefined {
   return found === undefined || there.length === 0 ? found : { ...found, pluginDirs: there };
 }
 
-/** Some names in a directory; none where it cannot be looked into. */
-function namesIn(hostRoot: string, path: string, isMeant: (name: string) => boolean = () => true): string[] {
-  try {
-    const { entries } = firstEntriesIn(seenBelow(hostRoot, path) ?? "", MOST_NAMES, ({ name }) =>
-      isMeant(name.toString()),
-    );
-    return entries.map(({ name }) => name.toString());
-  } catch {
-    return [];
-  }
+/** Some names in a directory of the node. */
+function namesIn(hostRoot: string, path: string, isMeant?: (name: string) => boolean): string[] {
+  return firstNamesIn(seenBelow(hostRoot, path) ?? "", MOST_NAMES, isMeant);
 }
 
 /**

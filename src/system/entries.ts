@@ -31,10 +31,14 @@ export interface First {
 /**
  * The first entries of a directory by the bytes of their names, as runtimes sort them, without holding the others.
  *
- * @param isMeant which entries count.
+ * @param isMeant which entries count; all if not given.
  * @throws errors of the system as they are.
  */
-export function firstEntriesIn(directory: string, most: number, isMeant: (entry: Entry) => boolean): First {
+export function firstEntriesIn(
+  directory: string,
+  most: number,
+  isMeant: (entry: Entry) => boolean = () => true,
+): First {
   let entries: Entry[] = [];
   let isCut = false;
   const cut = (): void => {
@@ -49,4 +53,18 @@ export function firstEntriesIn(directory: string, most: number, isMeant: (entry:
   }
   cut();
   return { entries, isCut };
+}
+
+/** The names of the first entries of a directory; none where it cannot be looked into. */
+export function firstNamesIn(
+  directory: string,
+  most: number,
+  isMeant: (name: string) => boolean = () => true,
+): string[] {
+  try {
+    const { entries } = firstEntriesIn(directory, most, ({ name }) => isMeant(name.toString()));
+    return entries.map(({ name }) => name.toString());
+  } catch {
+    return [];
+  }
 }

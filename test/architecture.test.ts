@@ -18,9 +18,10 @@ const LAYERS = [
   ["apply/"],
   ["network/"],
   ["host/", "template/", "cni/", "cluster/", "cri/"],
-  ["system/"],
-  ["errors.ts", "world.ts", "finding.ts", "secrets.ts"],
+  ["secrets.ts"],
   ["secrets/"],
+  ["system/"],
+  ["errors.ts", "world.ts", "finding.ts"],
 ];
 
 /** Modules that decide and never touch a file: pure core, effects at the edge. */

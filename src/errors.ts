@@ -137,6 +137,17 @@ export function isAbsence(error: unknown): boolean {
   return isSystemError(error, "ENOENT", "ENOTDIR", "ENAMETOOLONG", "ERR_INVALID_ARG_VALUE");
 }
 
+const EXHAUSTED = new Set(["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"]);
+
+/**
+ * Has this process, or the node, run out of descriptors, memory or processes? Then nothing is wrong with what it was
+ * about to read or run.
+ */
+export function isExhaustion(error: unknown): boolean {
+  const { code, systemCode = code } = (error ?? {}) as { code?: unknown; systemCode?: unknown };
+  return EXHAUSTED.has(String(systemCode));
+}
+
 /** The reason in the system's own words (`no space left on device`), else the error's message. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);

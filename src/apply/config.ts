@@ -6,7 +6,6 @@ import { isConfigName, parseNetworkList, readConfig } from "../cni/config.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
 import { createFile } from "../host/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
-import { mask } from "../secrets.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
 import { excerptOf } from "../template/excerpt.ts";
 import {
@@ -45,15 +44,16 @@ const CONFIG_MODE = 0o600;
  * @throws Failure `source-missing`, `pointer-missing`, `pointer-in-string`, `pointer-cycle`,
  * `pointer-depth`, `config-too-large`, `config-invalid`, `pointer-invalid`: the first objection, which knows the others.
  */
-export function prepareConfigs(
+export async function prepareConfigs(
   names: readonly string[],
   options: ConfigOptions,
-): { contents: Map<string, Content>; pointedTo: Set<string>; warnings: string[] } {
+): Promise<{ contents: Map<string, Content>; pointedTo: Set<string>; warnings: string[] }> {
   const objections = new Objections();
   const { rendered, unreadable, pointedTo } = renderAll(names, options, objections);
   const warnings: string[] = [];
   for (const [name, result] of rendered) {
-    const failure = options.validate === "off" ? undefined : checkRendered(name, result, options, unreadable.get(name));
+    const failure =
+      options.validate === "off" ? undefined : await checkRendered(name, result, options, unreadable.get(name));
     if (failure !== undefined && options.validate === "strict") objections.add(failure);
     else if (failure !== undefined) warnings.push(failure.message);
   }
@@ -235,12 +235,12 @@ function placeholderHint(name: string): string | undefined {
   return `it looks like a placeholder of ${owner} installer, which a script of that one replaces; cni-node puts files only in the place of pointers: write the value there`;
 }
 
-function checkRendered(
+async function checkRendered(
   name: string,
   { text, template, origin }: Rendered,
   { source }: ConfigOptions,
   unreadable: string | undefined,
-): Failure | undefined {
+): Promise<Failure | undefined> {
   if (!isConfigName(name)) return undefined;
   const result = readConfig(name, text);
   if ("list" in result) return undefined;
@@ -260,7 +260,7 @@ function checkRendered(
   return new Failure({
     code: "config-invalid",
     subject: join(source, name),
-    problem: `the rendered configuration ${message}${where}${came}${from === undefined ? "" : shownLine(template, from)}`,
+    problem: `the rendered configuration ${message}${where}${came}${from === undefined ? "" : await shownLine(template, from)}`,
     hint:
       unreadable === undefined
         ? ["fix the template", ...(offset === undefined ? [ANYWAY] : [])]
@@ -281,7 +281,8 @@ function pointerLike(text: string, origin: Rendered["origin"]): (Place & { word:
 }
 
 /** Of a template: what a file of the node has is shown to nobody, and neither is a secret. */
-function shownLine(template: string, place: Place & { pointer?: string }): string {
+async function shownLine(template: string, place: Place & { pointer?: string }): Promise<string> {
+  const { mask } = await import("../secrets.ts");
   const lineOf = (text: string): string | undefined => text.split("\n")[place.line - 1];
   const line = lineOf(template) ?? "";
   const isShown = place.pointer === undefined && line.trim() !== "" && lineOf(mask(template)) === line;

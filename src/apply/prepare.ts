@@ -139,7 +139,7 @@ function resultOf<Result>(settled: PromiseSettledResult<Result>): Result {
 
 interface Sources {
   plugins: ReadonlyMap<string, Content>;
-  configs: ReturnType<typeof prepareConfigs>;
+  configs: Awaited<ReturnType<typeof prepareConfigs>>;
   manifests: ReadonlyMap<Step, PreparedManifest>;
 }
 
@@ -154,7 +154,7 @@ async function readSources(
     steps.filter((step) => step.kind === kind && step.action === "install").map((step) => step.name);
   const objections = new Objections();
   const plugins = objections.catch(() => preparePlugins(wanted.sources.plugin, names("plugin"), wanted.checksum));
-  const configs = objections.catch(() =>
+  const configs = await objections.catchLater(async () =>
     prepareConfigs(names("config"), {
       source: wanted.sources.config,
       directory,

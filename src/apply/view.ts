@@ -3,10 +3,9 @@ import * as fs from "node:fs";
 import { dirname, join, relative } from "node:path";
 
 import { askVersion, PluginError, seenBelow } from "../cni/invoke.ts";
-import { Failure, hintFor, isSystemError, throwIfInterrupted } from "../errors.ts";
+import { Failure, hintFor, isExhaustion, isSystemError, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { isBelow, isMountedNoexec } from "../host/directory.ts";
-import { mask } from "../secrets.ts";
 import { shellWord } from "../system/text.ts";
 import { Turns } from "../system/turns.ts";
 
@@ -249,14 +248,12 @@ async function examinePlugin(
   } catch (error) {
     if (!(error instanceof PluginError)) throw error;
     throwIfInterrupted(signal);
-    if (EXHAUSTED.has(error.systemCode ?? "")) throw cannotTry(type, error);
-    return { path, objection: objectionOf(error, isNative) };
+    if (isExhaustion(error)) throw cannotTry(type, error);
+    return { path, objection: await objectionOf(error, isNative) };
   }
 }
 
-/** Why this process can start no program at all: it says nothing of the plugin, which must not go live untried. */
-const EXHAUSTED = new Set(["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"]);
-
+/** Nothing is known of the plugin, which must not go live untried. */
 function cannotTry(type: string, { systemCode = "" }: PluginError): Failure {
   const hint = hintFor({ code: systemCode });
   return new Failure({
@@ -267,7 +264,7 @@ function cannotTry(type: string, { systemCode = "" }: PluginError): Failure {
   });
 }
 
-function objectionOf(error: PluginError, isNative: boolean): PluginObjection {
+async function objectionOf(error: PluginError, isNative: boolean): Promise<PluginObjection> {
   const { reason, systemCode, exitCode, signal, stderr, path, message } = error;
   if (reason === "timeout") {
     return broken("plugin-silent", "does not answer VERSION within 5 seconds", "run it by hand and see what it does");
@@ -302,6 +299,8 @@ function objectionOf(error: PluginError, isNative: boolean): PluginObjection {
   }
   if (reason === "start") return { code: "plugin-unasked", severity: "warning", message };
   const how = signal === "SIGILL" ? ", so that it is built for a newer processor" : "";
+  // It brings a parser of YAML, for which no run that goes well has a use.
+  const { mask } = await import("../secrets.ts");
   return broken(
     "plugin-broken",
     `does not answer VERSION: ${mask(error.msg.replaceAll(/\s+/gu, " ").trim())}${how}`,

@@ -2,11 +2,11 @@
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
-import { Failure, hintFor, isAbsence, isSystemError } from "../errors.ts";
+import { Failure, hintFor, isAbsence, isSystemError, isExhaustion } from "../errors.ts";
 import { entriesIn, firstEntriesIn } from "../system/entries.ts";
 import { describeJsonError } from "../system/json.ts";
 import { readText } from "../system/read.ts";
-import { CniError, ERROR_CODES, ioFailure, isExhaustion } from "./error.ts";
+import { CniError, ERROR_CODES, ioFailure } from "./error.ts";
 import type { Args } from "./invoke.ts";
 import { hasTooManyValues, isObject } from "./json.ts";
 import { fileNameOf, isIfName, isName } from "./names.ts";

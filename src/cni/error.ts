@@ -1,4 +1,4 @@
-import { isSystemError, reasonOf } from "../errors.ts";
+import { reasonOf } from "../errors.ts";
 
 /** The error codes of section 5 of the CNI specification; plugins use those from 100 on as they like. */
 export const ERROR_CODES = {
@@ -46,9 +46,4 @@ export class CniError extends Error implements ErrorObject {
 /** @param what what does not work: `/var/lib/cni/results/x cannot be read`. @param error the system's. */
 export function ioFailure(what: string, error: unknown): CniError {
   return new CniError({ code: ERROR_CODES.ioFailure, msg: `${what}: ${reasonOf(error)}` }, { cause: error });
-}
-
-/** Has this process, or the node, nothing left to do it with? Then nothing is wrong with what it was done to. */
-export function isExhaustion(error: unknown): boolean {
-  return isSystemError(error, "EMFILE", "ENFILE", "ENOMEM");
 }

@@ -2,8 +2,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 
-import { Failure, isSystemError, reasonOf, systemFailure } from "../errors.ts";
-import { isExhaustion } from "./error.ts";
+import { Failure, isSystemError, reasonOf, systemFailure, isExhaustion } from "../errors.ts";
 import { isConfigName, isListName, parseNetworkList, type NetworkList } from "./config.ts";
 import { firstEntriesIn, type Entry as Found } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";

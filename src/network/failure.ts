@@ -1,7 +1,7 @@
 /** Errors of the CNI specification, said as failures that the user can mend. */
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { PluginError } from "../cni/invoke.ts";
-import { Failure, hintFor, type FailureExitCode } from "../errors.ts";
+import { Failure, hintFor, isExhaustion, type FailureExitCode } from "../errors.ts";
 import { mask } from "../secrets.ts";
 import { shellWord } from "../system/text.ts";
 
@@ -121,8 +121,7 @@ function hintOf(error: CniError): string {
     return "the plugin does not know a key of --args: leave it out, or put IgnoreUnknown=1 before it (--args='IgnoreUnknown=1;KEY=VALUE')";
   }
   if (error.reason === "timeout") return "--plugin-timeout gives plugins more time; --trace shows what they were given";
-  const exhausted = ["EMFILE", "ENFILE", "ENOMEM"].includes(error.systemCode ?? "");
-  if (exhausted) return hintFor({ code: error.systemCode }) ?? "";
+  if (isExhaustion(error)) return hintFor({ code: error.systemCode }) ?? "";
   if (error.systemCode === "EACCES") {
     const mode = `chmod 755 ${shellWord(error.path)}`;
     return `make it executable: ${mode}; where it is, its file system is mounted noexec, or SELinux or AppArmor denies it`;

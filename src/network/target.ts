@@ -3,9 +3,8 @@ import { hash } from "node:crypto";
 import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 
-import { isExhaustion } from "../cni/error.ts";
 import { hasTooManyValues, isObject } from "../cni/json.ts";
-import { Failure, systemFailure } from "../errors.ts";
+import { Failure, systemFailure, isExhaustion } from "../errors.ts";
 import { firstEntriesIn } from "../system/entries.ts";
 import { readText as read, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";

@@ -22,6 +22,7 @@ const LAYERS = [
   ["secrets/"],
   ["system/"],
   ["errors.ts", "world.ts", "finding.ts"],
+  ["codes.ts"],
 ];
 
 /** Modules that decide and never touch a file: pure core, effects at the edge. */

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { isConfigName } from "../cni/config.ts";
+import { warning, type Finding } from "../finding.ts";
 import type { DirectoryRequest } from "../host/directory.ts";
 import { seenBelow } from "../system/below.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
@@ -51,7 +52,12 @@ const MOST_FILES = 50;
  *
  * @param target where they go, its real path. @param hostRoot its real path.
  */
-export function warnOfElsewhere(kind: FileKind, request: DirectoryRequest, target: string, hostRoot: string): string[] {
+export function warnOfElsewhere(
+  kind: FileKind,
+  request: DirectoryRequest,
+  target: string,
+  hostRoot: string,
+): Finding[] {
   if (request.named) return [];
   const found = [...distributions(hostRoot), ...configurations(hostRoot)].find((one) => one[kind].length > 0);
   const seen = found?.[kind].map((path) => ({ path, here: seenBelow(hostRoot, path) ?? "" })) ?? [];
@@ -60,9 +66,9 @@ export function warnOfElsewhere(kind: FileKind, request: DirectoryRequest, targe
   if (first === undefined) return [];
   const named = shellWord(`${request.option}=${join(request.hostRoot, first.path)}`);
   const mount = fs.existsSync(first.here) ? "" : `mount ${first.path} and `;
-  return [
-    `${target}: ${found.name} looks for ${request.holds} in ${first.path}; ${mount}give ${named} to install there`,
-  ];
+  const code = kind === "plugin" ? "runtime-plugin-directory" : "runtime-directory";
+  const message = `${found.name} looks for ${request.holds} in ${first.path}`;
+  return [warning(code, target, message, `${mount}give ${named} to install there`)];
 }
 
 /** k3s without flannel and others that bring their own network may leave theirs empty, and use the usual ones. */

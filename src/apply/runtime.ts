@@ -9,6 +9,7 @@ import { selectForContainerd } from "../cni/selection.ts";
 import type { Confirmation } from "../cri/confirm.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
 import { isBelow } from "../host/directory.ts";
 import type { Prepared } from "./prepare.ts";
 
@@ -54,7 +55,7 @@ export class Runtime {
   confirmation(
     { parts }: Prepared,
     { hostRoot, configDirectory }: { hostRoot: string; configDirectory: string | undefined },
-    warnings: string[],
+    warnings: Finding[],
   ): (() => Promise<void>) | undefined {
     const steps = parts.flatMap((part) => part.steps);
     const isTouched = steps.some(
@@ -66,20 +67,24 @@ export class Runtime {
     const isKnown = configDir !== undefined && isBelow(configDirectory, hostRoot);
     if (isKnown && realPath(seenBelow(hostRoot, configDir)) !== configDirectory) {
       const here = join("/", relative(hostRoot, configDirectory));
-      warnings.push(`${here}: ${name} does not read this directory, but ${configDir}; name it with --config-dir`);
+      const message = `${name} does not read this directory, but ${configDir}`;
+      warnings.push(warning("runtime-directory", here, message, "name it with --config-dir"));
       return undefined;
     }
     return this.#options.confirm ? async () => this.#confirm(configDirectory, warnings) : undefined;
   }
 
   /** @throws Failure `network-lost`. */
-  async #confirm(configDirectory: string, warnings: string[]): Promise<void> {
+  async #confirm(configDirectory: string, warnings: Finding[]): Promise<void> {
     const { maxConfigs = 1 } = this.#before;
     const selection = selectForContainerd(readDirectoryListing(configDirectory), { maxConfNum: maxConfigs });
     // Whoever removes the last one by name has been told what it means.
     if (selection.error?.code === "no-file") return;
     const confirmation = await this.#wait(this.#before, selection.chosen?.list);
-    if (confirmation.verdict === "unconfirmed") warnings.push(confirmation.why);
+    if (confirmation.verdict === "unconfirmed")
+      warnings.push(
+        warning("network-unconfirmed", this.#before.name, `does not confirm the change: ${confirmation.why}`),
+      );
     if (confirmation.verdict !== "lost") return;
     throw new Failure({
       code: "network-lost",

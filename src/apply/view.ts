@@ -308,7 +308,7 @@ async function objectionOf(error: PluginError, isNative: boolean): Promise<Plugi
   );
 }
 
-function broken(code: string, message: string, hint: string): PluginObjection {
+function broken(code: PluginObjection["code"], message: string, hint: string): PluginObjection {
   return { code, severity: "error", message, hint };
 }
 

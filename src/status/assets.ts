@@ -97,9 +97,9 @@ function recordOf({ path, shown }: TargetDirectory, notes: Notes): HostRecord | 
   try {
     return readRecord(path);
   } catch (error) {
-    const isNamed = error instanceof Failure && /^(?:record|state)-/u.test(error.code);
+    const { code } = error as Partial<Failure>;
     note(error, statePaths(shown).record, notes, (problem) => ({
-      code: isNamed ? error.code : "record-unreadable",
+      code: code === "record-newer" || code === "state-untrusted" ? code : "record-unreadable",
       severity: "error",
       path: statePaths(shown).record,
       message: `${problem}; what cni-node installed here is not known, and every run will fail`,

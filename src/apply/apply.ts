@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { Failure, Interrupted, isAbsence, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { findDirectory, isSameDirectory, isWritable, type DirectoryRequest } from "../host/directory.ts";
-import { makeDirectory, removeDirectoryIfEmpty } from "../host/disk.ts";
+import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
 import { statePaths, Target } from "../host/target.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { isConfigName, parseNetworkList, readConfig } from "../cni/config.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
-import { createFile } from "../host/disk.ts";
+import { createFile } from "../system/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
 import { excerptOf } from "../template/excerpt.ts";

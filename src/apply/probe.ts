@@ -5,7 +5,7 @@ import { isConfigName, type NetworkList } from "../cni/config.ts";
 import { loadFile, sortBytes } from "../cni/listing.ts";
 import { Failure, systemFailure } from "../errors.ts";
 import { isBelow, isSameDirectory } from "../host/directory.ts";
-import { makeLinks } from "../host/disk.ts";
+import { makeLinks } from "../system/disk.ts";
 import type { Operator } from "../network/operator.ts";
 import { pathOnHost, seen } from "../network/place.ts";
 import { probe, type ProbeStep } from "../network/probe.ts";

@@ -3,8 +3,9 @@ import { hash } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
 
+import { makeDirectory } from "../system/disk.ts";
 import { SQLITE_CANTOPEN, sqliteCodeOf, tryLock, untilLocked, type LockMode } from "../system/lock.ts";
-import { makeDirectory } from "./cache.ts";
+import { OWN_MODE } from "./cache.ts";
 import { CniError, ERROR_CODES, ioFailure } from "./error.ts";
 import { requireTrustedCache, requireTrustedFile, stateDir } from "./trust.ts";
 
@@ -25,7 +26,7 @@ export function kernelLock(cacheDir: string): Lock {
   const lock = async (name: string, mode: LockMode, signal?: AbortSignal): Promise<Disposable> => {
     requireTrustedCache(cacheDir);
     try {
-      makeDirectory(directory);
+      makeDirectory(directory, OWN_MODE, OWN_MODE);
     } catch (error) {
       throw ioFailure(`${directory} cannot be locked`, error);
     }

@@ -2,7 +2,7 @@ import * as fs from "node:fs";
 
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { isSameFile, SQLITE_CANTOPEN, sqliteCodeOf, tryLock, untilLocked } from "../system/lock.ts";
-import { removeDirectoryIfEmpty } from "./disk.ts";
+import { removeDirectoryIfEmpty } from "../system/disk.ts";
 import { statePaths, Target } from "./target.ts";
 
 /** A lock that is held; the kernel frees it with its process. */

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
-import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "./disk.ts";
+import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "../system/disk.ts";
 import { digestOfLive, inspect, isSameFile, seenAs, type Live } from "./inspect.ts";
 import {
   isReleased,

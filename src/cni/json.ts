@@ -1,5 +1,5 @@
 /** JSON as Go's encoding/json reads and writes it, which is how runtimes and plugins do. */
-import { countValues, findJsonError, isDeeperThan } from "../system/json.ts";
+import { countValues, findJsonError, isDeeperThan, parseExactly } from "../system/json.ts";
 
 /** Something in a network configuration that a runtime or plugin will object to. */
 export interface Objection {
@@ -24,8 +24,8 @@ export function parseJson(text: string): { value: unknown } | { objection: Objec
   if (hasTooManyValues(text)) return { objection: { message: `has more than ${MAX_VALUES} values` } };
   try {
     const value = JSON.parse(text) as unknown;
-    if (isDeeperThan(value, MAX_DEPTH)) return { objection: { message: `is nested deeper than ${MAX_DEPTH} levels` } };
-    return { value: /\d{16}/u.test(text) ? parseExactly(text) : value };
+    if (isDeeperThan(text, MAX_DEPTH)) return { objection: { message: `is nested deeper than ${MAX_DEPTH} levels` } };
+    return { value: /\d{16}/u.test(text) ? parseExactly(text, keep) : value };
   } catch {
     if (text.trim() === "") return { objection: { message: "is empty" } };
     const first = findJsonError(text);
@@ -35,19 +35,9 @@ export function parseJson(text: string): { value: unknown } | { objection: Objec
   }
 }
 
-/** What TypeScript does not know yet. */
-const { parse, rawJSON, isRawJSON } = JSON as unknown as {
-  parse: (text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown) => unknown;
-  rawJSON: (text: string) => object;
-  isRawJSON: (value: unknown) => boolean;
-};
-
 /** "The runtime MUST pass through these fields, unchanged": an integer that a number cannot hold stays its text. */
-function parseExactly(text: string): unknown {
-  return parse(text, (_key, value, { source = "" }) => {
-    const isKept = typeof value === "number" && Number.isFinite(value) && !Number.isSafeInteger(value);
-    return isKept && /^-?\d+$/u.test(source) ? rawJSON(source) : value;
-  });
+function keep(value: number, source: string): unknown {
+  return Number.isFinite(value) ? JSON.rawJSON(source) : value;
 }
 
 /** Names a character that people would not see: a byte order mark, a no-break space. */
@@ -78,5 +68,5 @@ export function writeJson(value: unknown): string {
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && !isRawJSON(value);
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value);
 }

@@ -154,7 +154,7 @@ function parseRecord(path: string, text: string): HostRecord {
       hint: "use the newer cni-node on this node",
     });
   }
-  if (isDeeperThan(value, MAX_DEPTH)) throw unreadable(path, `it is nested deeper than ${MAX_DEPTH} levels`);
+  if (isDeeperThan(text, MAX_DEPTH)) throw unreadable(path, `it is nested deeper than ${MAX_DEPTH} levels`);
   const parsed = v.safeParse(Record, value);
   if (!parsed.success) throw unreadable(path, whyInvalid(parsed.issues[0]));
   return parsed.output;

@@ -1,6 +1,8 @@
 /** JSON without loss, and why a text is not JSON. */
 import { parse, printParseErrorCode, type ParseError } from "jsonc-parser";
 
+import { placeOf } from "./place.ts";
+
 declare global {
   interface JSON {
     parse(text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown): unknown;
@@ -50,9 +52,8 @@ export function describeJsonError(text: string): string {
   if (text.trim() === "") return "is empty";
   const error = findJsonError(text);
   if (error === undefined) return "is not JSON";
-  const before = text.slice(0, error.offset);
-  const line = before.split("\n").length;
-  return `is not JSON: ${error.problem} at line ${line}, column ${error.offset - before.lastIndexOf("\n")}`;
+  const { line, column } = placeOf(text, error.offset);
+  return `is not JSON: ${error.problem} at line ${line}, column ${column}`;
 }
 
 /** Is a text in JSON nested deeper than so many levels? What walks through it by recursion would overflow the stack. */

@@ -418,7 +418,7 @@ function temporaryOf(path: string): string {
 
 function replaceFile(path: string, content: string): void {
   const temporary = temporaryOf(path);
-  makeDirectory(dirname(temporary), OWN_MODE, OWN_MODE);
+  makeDirectory(dirname(temporary), OWN_MODE);
   try {
     replaceDurably(path, content, 0o600, temporary);
   } catch (error) {

@@ -1,5 +1,6 @@
 /** JSON as Go's encoding/json reads and writes it, which is how runtimes and plugins do. */
 import { countValues, findJsonError, isDeeperThan, parseExactly } from "../system/json.ts";
+import { codePointName, escapeUnit } from "../system/text.ts";
 
 /** Something in a network configuration that a runtime or plugin will object to. */
 export interface Objection {
@@ -35,6 +36,12 @@ export function parseJson(text: string): { value: unknown } | { objection: Objec
   }
 }
 
+/** The same; undefined where there is an objection. */
+export function parseIfJson(text: string): unknown {
+  const parsed = parseJson(text);
+  return "value" in parsed ? parsed.value : undefined;
+}
+
 /** "The runtime MUST pass through these fields, unchanged": an integer that a number cannot hold stays its text. */
 function keep(value: number, source: string): unknown {
   return Number.isFinite(value) ? JSON.rawJSON(source) : value;
@@ -44,7 +51,7 @@ function keep(value: number, source: string): unknown {
 function invisibleAt(text: string, offset: number): string {
   const code = text.codePointAt(offset) ?? 0x20;
   const isSeen = (code >= 0x20 && code < 0x7f) || code === 0x0a || code === 0x0d || code === 0x09;
-  return isSeen ? "" : ` U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+  return isSeen ? "" : ` ${codePointName(code)}`;
 }
 
 /** Has the value a number that is too large for a double? Go refuses it, JavaScript makes it infinite. */
@@ -61,10 +68,7 @@ export function writeJson(value: unknown): string {
     return `{${members.map((key) => `${writeJson(key)}:${writeJson(value[key])}`).join(",")}}`;
   }
   if (Object.is(value, -0)) return "-0";
-  return JSON.stringify(value).replace(
-    /[<>&\u2028\u2029]/gu,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return JSON.stringify(value).replace(/[<>&\u2028\u2029]/gu, (character) => escapeUnit(character.charCodeAt(0)));
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {

@@ -26,7 +26,7 @@ export function kernelLock(cacheDir: string): Lock {
   const lock = async (name: string, mode: LockMode, signal?: AbortSignal): Promise<Disposable> => {
     requireTrustedCache(cacheDir);
     try {
-      makeDirectory(directory, OWN_MODE, OWN_MODE);
+      makeDirectory(directory, OWN_MODE);
     } catch (error) {
       throw ioFailure(`${directory} cannot be locked`, error);
     }

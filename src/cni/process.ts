@@ -28,9 +28,11 @@ export interface End {
   stdout: string;
   stderr: string;
   exitCode?: number;
+  /** It was ended by this signal. */
   signal?: NodeJS.Signals;
-  /** The system's reason not to start it: `ENOENT`. */
+  /** It was not started: the system's reason, `ENOENT`. */
   systemCode?: string;
+  /** Why we have ended it. */
   stopped?: Stop;
 }
 

@@ -16,12 +16,12 @@ export interface Attributes {
 }
 
 /**
- * Makes a directory and the missing ones above it, durably, with these modes whatever the umask. Returns those it made,
+ * Makes a directory and the missing ones above it, durably, with this mode whatever the umask. Returns those it made,
  * the outermost first. `fs.mkdirSync` with `recursive` says of a read-only file system that there is no such file.
  */
-export function makeDirectory(path: string, mode: number, modeAbove = 0o755): string[] {
+export function makeDirectory(path: string, mode: number): string[] {
   if (fs.existsSync(path)) return [];
-  const above = makeDirectory(dirname(path), modeAbove, modeAbove);
+  const above = makeDirectory(dirname(path), mode);
   try {
     fs.mkdirSync(path, { mode });
   } catch (error) {

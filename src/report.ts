@@ -6,7 +6,7 @@ import { CniError } from "./cni/error.ts";
 import { Failure, Interrupted } from "./errors.ts";
 import type { Finding } from "./finding.ts";
 import { maskTokens } from "./secrets/prose.ts";
-import { visible, visibleLines } from "./system/text.ts";
+import { alignRows, escapeUnit, visibleLines } from "./system/text.ts";
 import type { Ending, World } from "./world.ts";
 
 /** What `--output=json` prints, one object a run (docs/schemas/report.json). */
@@ -26,9 +26,7 @@ export function printJson(world: World, report: Omit<JsonReport, "version">): vo
 /** The same value, with what cannot be seen as `\u202e`: what steers a terminal would do it from JSON, too. */
 export function jsonText(value: unknown, indent?: number): string {
   return JSON.stringify(value, undefined, indent).replaceAll(/[\p{Cf}\p{Zl}\p{Zp}\u007F-\u009F]/gu, (character) =>
-    Array.from({ length: character.length }, (_, index) => {
-      return `\\u${character.charCodeAt(index).toString(16).padStart(4, "0")}`;
-    }).join(""),
+    Array.from({ length: character.length }, (_, index) => escapeUnit(character.charCodeAt(index))).join(""),
   );
 }
 
@@ -44,11 +42,8 @@ export function printMessage(world: World, text: string, hint?: string): void {
 
 /** Lines of cells in columns of equal width; the last cell is as long as it is. */
 export function formatRows(rows: readonly (readonly string[])[]): string {
-  const cells = rows.map((row) => row.map(visible));
-  const widths = (cells[0] ?? []).map((_, column) => widest(cells.map((row) => row[column] ?? "")));
-  return cells
-    .map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))))
-    .map((row) => `${row.join("  ").trimEnd()}\n`)
+  return alignRows(rows)
+    .map((line) => `${line}\n`)
     .join("");
 }
 
@@ -143,9 +138,4 @@ function describe(error: unknown): [code: string, message: string, hint?: string
     return ["cni-failed", error.message, "run as root; --cache-dir says where attachments are"];
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return ["internal", `this is a defect of cni-node: ${stack}`, "please report it with this text"];
-}
-
-/** The length of the longest text; there may be more of them than a function takes arguments. */
-function widest(texts: readonly string[]): number {
-  return texts.reduce((length, text) => Math.max(length, text.length), 0);
 }

@@ -60,6 +60,7 @@ const PURE = [
   "secrets/tree.ts",
   "options.ts",
   "system/json.ts",
+  "system/place.ts",
   "system/text.ts",
   "system/owner.ts",
   "system/yaml.ts",

@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { askVersion, PluginError } from "../cni/invoke.ts";
 import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { digestOf, replaceDurably } from "../host/disk.ts";
+import { digestOf, replaceDurably } from "../system/disk.ts";
 import { describeJsonError } from "../system/json.ts";
 import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";

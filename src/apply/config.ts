@@ -5,18 +5,17 @@ import { join } from "node:path";
 import { isConfigName, parseNetworkList, readConfig } from "../cni/config.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { createFile } from "../host/disk.ts";
+import { createFile } from "../system/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
+import { placeOf, type Place } from "../system/place.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
 import { excerptOf } from "../template/excerpt.ts";
 import {
   findPointers,
   findStray,
   placeholderOf,
-  placeOf,
   POINTER_RULE,
   substitute,
-  type Place,
   type Pointer,
   type Rendered,
 } from "../template/pointer.ts";

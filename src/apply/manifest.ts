@@ -17,7 +17,6 @@ import { LAST_APPLIED } from "../cluster/managed-fields.ts";
 import { withoutServerFields } from "../cluster/object.ts";
 import { isEqualJson, stringifyJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
 import { decodeManifest, parseManifest } from "../cluster/manifest.ts";
-import { Lines } from "../cluster/documents.ts";
 import { Api } from "../cluster/request.ts";
 import { describeIdentity, isDefinition, isNamespace, type Identity } from "../cluster/resource.ts";
 import { commentsIn } from "../cluster/yaml-syntax.ts";
@@ -26,6 +25,7 @@ import { Failure, isSystemError, notRegular, Objections, systemFailure } from ".
 import { warning, type Finding } from "../finding.ts";
 import type { HeldAsset } from "../host/record.ts";
 import type { OutsideChange } from "../host/transaction.ts";
+import { Lines } from "../system/place.ts";
 import { parseShellFormat, substituteVariables } from "../template/variables.ts";
 import { hintOfMissing } from "./source.ts";
 import { heldReason, ownersAfter, type Step, type StepResult } from "./plan.ts";

@@ -2,7 +2,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { Failure, isSystemError, systemFailure, type Objections } from "../errors.ts";
-import { createCopy, digestOf } from "../host/disk.ts";
+import { createCopy, digestOf } from "../system/disk.ts";
 import type { Live } from "../host/inspect.ts";
 import { shellWord } from "../system/text.ts";
 import { entryOf, pluginNames, readCatalogue, type CatalogueEntry } from "./catalogue.ts";

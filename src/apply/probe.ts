@@ -6,7 +6,7 @@ import { loadFile, sortBytes } from "../cni/listing.ts";
 import { Failure, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { isBelow, isSameDirectory } from "../host/directory.ts";
-import { makeLinks } from "../host/disk.ts";
+import { makeLinks } from "../system/disk.ts";
 import type { Operator } from "../network/operator.ts";
 import { pathOnHost, seen } from "../network/place.ts";
 import { probe, type ProbeStep } from "../network/probe.ts";

@@ -17,7 +17,7 @@ import type { Finding } from "../finding.ts";
 import type { Validation } from "./config.ts";
 import type { NodeView } from "./view.ts";
 import { isVisible, shellWord } from "../system/text.ts";
-import { placeholderOf } from "../template/pointer.ts";
+import { firstPointer, placeholderOf } from "../template/pointer.ts";
 
 /** What is found of one configuration. Two with the same code and `about` are wrong for the same reason. */
 type Found = Omit<Finding, "path"> & { about: string };
@@ -87,10 +87,10 @@ async function examineConfig(file: string, listing: DirectoryListing, view: Node
 
 /** Other installers' templates leave their own of the same form (Calico's `__CNI_MTU__`). */
 export function leftPointers(text: string): Found[] {
-  const [pointer] =
-    /(?<![A-Za-z0-9_])__[A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*__(?![A-Za-z0-9_])/u.exec(text) ?? [];
-  if (pointer === undefined) return [];
-  const owner = placeholderOf(pointer.slice(2, -2));
+  const name = firstPointer(text);
+  if (name === undefined) return [];
+  const pointer = `__${name}__`;
+  const owner = placeholderOf(name);
   return [
     {
       code: "pointer-left",

@@ -5,7 +5,7 @@ import { dirname, join, relative } from "node:path";
 import { readAttachments, type Attachment, type Remembered } from "../cni/attachments.ts";
 import { isConfigName } from "../cni/config.ts";
 import { seenBelow } from "../cni/invoke.ts";
-import { isObject, parseJson } from "../cni/json.ts";
+import { isObject, parseIfJson } from "../cni/json.ts";
 import { referencesOf } from "../cni/references.ts";
 import { Failure, isAbsence, isSystemError, reasonOf, systemFailure } from "../errors.ts";
 import { firstEntriesIn, type Entry } from "../system/entries.ts";
@@ -38,7 +38,7 @@ export interface Needs {
  * @param hostRoot where the node's file system is.
  */
 export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, hostRoot: string): Needs {
-  const values = Array.from(configs ?? [], ([file, text]) => ({ file, text, value: parse(text) }));
+  const values = Array.from(configs ?? [], ([file, text]) => ({ file, text, value: parseIfJson(text) }));
   const attachments = finish(lookAtAttachments(configs?.values() ?? [], hostRoot));
   const { living, directories, crowded, unseen } = attachments;
   return {
@@ -91,7 +91,7 @@ const MOST_CACHES = 16;
  * @param hostRoot where the node's file system is.
  */
 export function* lookAtAttachments(configs: Iterable<string>, hostRoot: string): Steps<Attachments> {
-  const named = Array.from(configs, (text) => cacheOf(parse(text))).flat();
+  const named = Array.from(configs, (text) => cacheOf(parseIfJson(text))).flat();
   const places = [...new Set([...CACHES, ...named])];
   const found: Remembered = { attachments: [], damaged: [], crowded: places.slice(MOST_CACHES), unseen: [] };
   const directories: string[] = [];
@@ -253,9 +253,4 @@ function namesIn(directory: string, isMeant: (entry: Entry) => boolean): string[
     if (isSystemError(error, "ENOENT")) return [];
     throw systemFailure(directory, "cannot be listed", error);
   }
-}
-
-function parse(text: string): unknown {
-  const parsed = parseJson(text);
-  return "value" in parsed ? parsed.value : undefined;
 }

@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { Failure, isAbsence, reasonOf, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { findDirectory, isSameDirectory, isWritable } from "../host/directory.ts";
-import { makeDirectory, removeDirectoryIfEmpty } from "../host/disk.ts";
+import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
 import { statePaths, Target } from "../host/target.ts";

@@ -10,7 +10,7 @@ import { isDeepStrictEqual } from "node:util";
 
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "./disk.ts";
+import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "../system/disk.ts";
 import { digestOfLive, inspect, isSameFile, seenAs, type Live } from "./inspect.ts";
 import {
   isReleased,

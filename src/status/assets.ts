@@ -6,7 +6,7 @@ import type { Kind } from "../apply/asset.ts";
 import { chainOf, isExtended, type Chain } from "../apply/chain.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import { digestOf } from "../host/disk.ts";
+import { digestOf } from "../system/disk.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { isLeftUntidy, readRecord, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";

@@ -15,11 +15,12 @@ import {
   type PluginAnswer,
   type Selection,
 } from "../cni/selection.ts";
+import { VERSIONS } from "../cni/version.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import type { Finding } from "../finding.ts";
 import { isBelow } from "../host/directory.ts";
+import { placeOf } from "../system/place.ts";
 import { isVisible, shellWord } from "../system/text.ts";
-import { placeOf } from "../template/pointer.ts";
 import { MOST_NOTES } from "./notes.ts";
 
 /** The rules by which runtimes choose. */
@@ -74,10 +75,8 @@ function answerOf(plugin: PluginView): PluginAnswer | undefined {
   if ("missing" in plugin) return undefined;
   if ("versions" in plugin) return plugin;
   const isSure = "objection" in plugin && plugin.objection.severity === "error";
-  return isSure ? { problem: plugin.objection.message } : { versions: EVERY_VERSION };
+  return isSure ? { problem: plugin.objection.message } : { versions: VERSIONS };
 }
-
-const EVERY_VERSION = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /** Where runtimes listen, those of k3s and MicroK8s included. */
 const SOCKETS: Record<Rule, readonly string[]> = {

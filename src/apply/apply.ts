@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Failure, Interrupted, isAbsence, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
-import { findDirectory, isSameDirectory, isWritable, type DirectoryRequest } from "../host/directory.ts";
+import { findDirectory, isSameDirectory, isWritable, type DirectoryRequest } from "../node/directory.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../host/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
@@ -12,7 +12,7 @@ import { statePaths, Target } from "../host/target.ts";
 import { recover, transact, type DirectorySteps, type TargetSteps } from "../host/transaction.ts";
 import { watchDirectory } from "../host/watch.ts";
 import type { Kind } from "./asset.ts";
-import { warnOfElsewhere } from "./elsewhere.ts";
+import { warnOfElsewhere } from "../node/elsewhere.ts";
 import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
 import type { Probed, ProbeLinks, ProbeOptions } from "./probe.ts";
@@ -25,9 +25,9 @@ import {
   type Surroundings,
   type Wanted,
 } from "./prepare.ts";
-import { prove } from "./proof.ts";
+import { prove } from "../node/checks.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
-import { NodeView, type Places } from "./view.ts";
+import { NodeView, type Places } from "../node/view.ts";
 
 /** A run that changes, or would change, what is on the node. */
 export interface ApplyRequest extends Wanted {

@@ -5,7 +5,7 @@ import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { createCopy, digestOf } from "../host/disk.ts";
 import type { Live } from "../host/inspect.ts";
 import { shellWord } from "../system/text.ts";
-import { entryOf, pluginNames, readCatalogue, type CatalogueEntry } from "./catalogue.ts";
+import { entryOf, pluginNames, readCatalogue, type CatalogueEntry } from "../node/catalogue.ts";
 import { didYouMean } from "./source.ts";
 
 /** The new content of one asset: compared first, and written only where it differs. */

@@ -6,21 +6,21 @@ import { isConfigName, readConfig } from "../cni/config.ts";
 import { seenBelow } from "../system/below.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
-import { isBelow } from "../host/directory.ts";
+import { isBelow } from "../node/directory.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import type { HeldAsset, HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
 import { changedMeanwhile, type DirectorySteps, type FileStep } from "../host/transaction.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { Kind, Lists } from "./asset.ts";
-import { chainOf } from "./chain.ts";
+import { chainOf } from "../node/chain.ts";
 import { prepareConfigs, warnOfDuplicateNames, warnOfUnreadNames, type Validation } from "./config.ts";
 import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
 import { decideInstall, decideUninstall, planSteps, type Decision, type Step, type StepResult } from "./plan.ts";
 import { preparePlugins, type Content } from "./plugin.ts";
-import { examineConfigs, type Changes } from "./proof.ts";
-import { configsAfter, lookAtNeeds } from "./removal.ts";
-import type { NodeView } from "./view.ts";
+import { examineConfigs, type Changes } from "../node/checks.ts";
+import { configsAfter, lookAtNeeds } from "../node/attachments.ts";
+import type { NodeView } from "../node/view.ts";
 
 /** The kinds that are files on the node. */
 export type FileKind = Exclude<Kind, "manifest">;

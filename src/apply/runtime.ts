@@ -9,7 +9,7 @@ import { selectForContainerd } from "../cni/selection.ts";
 import type { Confirmation } from "../cri/confirm.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure } from "../errors.ts";
-import { isBelow } from "../host/directory.ts";
+import { isBelow } from "../node/directory.ts";
 import type { Prepared } from "./prepare.ts";
 
 /** How to ask it. */

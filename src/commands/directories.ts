@@ -1,7 +1,7 @@
 /** Where the options say that the node's directories are. */
 import { join, resolve } from "node:path";
 
-import type { DirectoryRequest } from "../host/directory.ts";
+import type { DirectoryRequest } from "../node/directory.ts";
 import { textOf, type OptionName, type OptionTexts } from "../options.ts";
 
 const BELOW = { plugin: "opt/cni/bin", config: "etc/cni/net.d" };

@@ -9,7 +9,7 @@ import { loadNetwork } from "../cni/load.ts";
 import { Failure } from "../errors.ts";
 import { recallNetwork, type Wanted } from "../network/attach.ts";
 import type { Operator } from "../network/operator.ts";
-import { findPlace, pathOnHost, seen, type Place } from "../network/place.ts";
+import { findPlace, pathOnHost, seen, type Place } from "../node/host.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { Target } from "../network/target.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";

@@ -13,7 +13,7 @@ import { leftBehind, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
 import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
-import { seen, type Place } from "./place.ts";
+import { seen, type Place } from "../node/host.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
 import { attachmentsOf, remembered } from "./remembered.ts";
 import { requireNamespace, type Target } from "./target.ts";

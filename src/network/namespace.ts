@@ -10,7 +10,7 @@ import { runProgram, type End } from "../cni/process.ts";
 import { Failure, hintFor, reasonOf } from "../errors.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
-import { seen, type Place } from "./place.ts";
+import { seen, type Place } from "../node/host.ts";
 
 /** Where named network namespaces are, as ip-netns(8) has it. */
 export const NAMED = "/run/netns";

@@ -11,7 +11,7 @@ import { entriesIn } from "../system/entries.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import type { Steps } from "../system/turns.ts";
-import { crowded, note, type Notes } from "./notes.ts";
+import { crowded, note, type Notes } from "../node/notes.ts";
 
 /** Where host-local keeps its addresses, unless `dataDir` says otherwise. */
 const STORE = "/var/lib/cni/networks";

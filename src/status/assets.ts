@@ -3,7 +3,7 @@ import { lstatSync } from "node:fs";
 import { join } from "node:path";
 
 import type { Kind } from "../apply/asset.ts";
-import { chainOf, isExtended, type Chain } from "../apply/chain.ts";
+import { chainOf, isExtended, type Chain } from "../node/chain.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { digestOf } from "../host/disk.ts";
@@ -13,8 +13,8 @@ import { statePaths } from "../host/target.ts";
 import { entriesIn } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
-import { crowded, note, problemOf, type Notes } from "./notes.ts";
-import type { TargetDirectory } from "./places.ts";
+import { crowded, note, problemOf, type Notes } from "../node/notes.ts";
+import type { TargetDirectory } from "../node/places.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 
 /** How an asset compares with the record. */

@@ -12,7 +12,7 @@ import { countValues } from "../system/json.ts";
 import { readTextIfPossible } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import type { Steps } from "../system/turns.ts";
-import { seenIn, type TargetDirectory } from "./places.ts";
+import { seenIn, type TargetDirectory } from "../node/places.ts";
 
 /** What may be read to see whether it is a configuration; those have a few KiB. */
 const MAX_SIZE = 256 * 1024;

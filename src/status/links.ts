@@ -9,7 +9,7 @@ import { isAbsence } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { firstEntriesIn } from "../system/entries.ts";
 import { readText } from "../system/read.ts";
-import { seenIn, type TargetDirectory } from "./places.ts";
+import { seenIn, type TargetDirectory } from "../node/places.ts";
 
 /** What the links in a directory lead to. Followed from here, they would lead elsewhere in this container. */
 export interface Links {

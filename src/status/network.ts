@@ -3,8 +3,8 @@ import * as fs from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { dirname, join, relative } from "node:path";
 
-import { examineConfigs, leftPointers } from "../apply/proof.ts";
-import type { NodeView, PluginView } from "../apply/view.ts";
+import { examineConfigs, leftPointers } from "../node/checks.ts";
+import type { NodeView, PluginView } from "../node/view.ts";
 import { seenBelow } from "../cni/invoke.ts";
 import { configFiles, loadFile, sortBytes, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { referencesOf } from "../cni/references.ts";
@@ -17,10 +17,10 @@ import {
 } from "../cni/selection.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import type { Finding } from "../finding.ts";
-import { isBelow } from "../host/directory.ts";
+import { isBelow } from "../node/directory.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 import { placeOf } from "../template/pointer.ts";
-import { MOST_NOTES } from "./notes.ts";
+import { MOST_NOTES } from "../node/notes.ts";
 
 /** The rules by which runtimes choose. */
 export const RULES = ["containerd", "CRI-O"] as const;

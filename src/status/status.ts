@@ -2,17 +2,17 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 
-import { readCatalogue } from "../apply/catalogue.ts";
-import { kubeconfigsOf } from "../apply/proof.ts";
-import { lookAtAttachments, type Attachments } from "../apply/removal.ts";
-import { NodeView } from "../apply/view.ts";
+import { readCatalogue } from "../node/catalogue.ts";
+import { kubeconfigsOf } from "../node/checks.ts";
+import { lookAtAttachments, type Attachments } from "../node/attachments.ts";
+import { NodeView } from "../node/view.ts";
 import type { Attachment } from "../cni/attachments.ts";
 import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import type { DirectoryRequest } from "../host/directory.ts";
+import type { DirectoryRequest } from "../node/directory.ts";
 import { entriesIn } from "../system/entries.ts";
 import { Turns } from "../system/turns.ts";
 import { lookAtAddresses } from "./addresses.ts";
@@ -35,8 +35,8 @@ import {
   type PluginStatus,
   type Rule,
 } from "./network.ts";
-import { crowded, MOST_NOTES, note, type Notes } from "./notes.ts";
-import { existing, findPlaces, isForeign, shownAs, type FoundPlaces, type TargetDirectory } from "./places.ts";
+import { crowded, MOST_NOTES, note, type Notes } from "../node/notes.ts";
+import { existing, findPlaces, isForeign, shownAs, type FoundPlaces, type TargetDirectory } from "../node/places.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 
 /** What is to be looked at. */

@@ -7,10 +7,10 @@ import { seenBelow } from "../cni/invoke.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import type { Finding } from "../finding.ts";
 import { Failure, isAbsence } from "../errors.ts";
-import { findDirectory, isBelow, type DirectoryRequest } from "../host/directory.ts";
+import { findDirectory, isBelow, type DirectoryRequest } from "./directory.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { configuredDirectories } from "./configured.ts";
-import { rulesOf } from "./network.ts";
+import { rulesOf } from "../status/network.ts";
 import { note, type Notes } from "./notes.ts";
 
 /** More entries than these say nothing more. */

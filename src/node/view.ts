@@ -5,7 +5,7 @@ import { dirname, join, relative } from "node:path";
 import { askVersion, PluginError, seenBelow } from "../cni/invoke.ts";
 import { Failure, hintFor, isExhaustion, isSystemError, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import { isBelow, isMountedNoexec } from "../host/directory.ts";
+import { isBelow, isMountedNoexec } from "./directory.ts";
 import { shellWord } from "../system/text.ts";
 import { Turns } from "../system/turns.ts";
 

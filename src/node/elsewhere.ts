@@ -3,11 +3,11 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { isConfigName } from "../cni/config.ts";
-import type { DirectoryRequest } from "../host/directory.ts";
+import type { DirectoryRequest } from "./directory.ts";
 import { seenBelow } from "../system/below.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
-import type { FileKind } from "./prepare.ts";
+import type { FileKind } from "../apply/prepare.ts";
 
 /** Where a runtime looks, as the node sees it; none: nothing says so. */
 type Told = Record<FileKind, readonly string[]>;

@@ -8,7 +8,7 @@ import { seenBelow } from "../cni/invoke.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
 import { readText } from "../system/read.ts";
-import type { Rule } from "./network.ts";
+import type { Rule } from "../status/network.ts";
 
 /** Directories as the node sees them. */
 export interface ConfiguredDirectories {

@@ -14,7 +14,7 @@ import { compareVersions, isVersion, NEWEST_VERSION, VERSIONS } from "../cni/ver
 import { Failure, Objections } from "../errors.ts";
 import { directoryFindings } from "../host/trust.ts";
 import type { Finding } from "../finding.ts";
-import type { Validation } from "./config.ts";
+import type { Validation } from "../apply/config.ts";
 import type { NodeView } from "./view.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 import { placeholderOf } from "../template/pointer.ts";

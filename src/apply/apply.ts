@@ -25,8 +25,9 @@ import {
   type Surroundings,
   type Wanted,
 } from "./prepare.ts";
-import { prove } from "../node/checks.ts";
+import { prove } from "./prove.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
+import { pathsInView, type RuntimeDirectories } from "../node/runtime.ts";
 import { NodeView, type Places } from "../node/view.ts";
 
 /** A run that changes, or would change, what is on the node. */
@@ -45,6 +46,8 @@ export interface ApplyRequest extends Wanted {
   /** Is told what is waited for, when that begins. */
   onWait: (what: string) => void;
   directories: Record<FileKind, DirectoryRequest>;
+  /** Where the container runtime of the node looks, as far as that is known without asking it. */
+  looks: RuntimeDirectories;
 }
 
 /** What a run did, or would do. */
@@ -147,13 +150,15 @@ async function carryOut(
       const steps = prepared.steps.flatMap((step) => ("outcome" in step ? step : (manifests?.resultsOf(step) ?? [])));
       const { isDraining } = prepared;
       const runtime = await askRuntime(prepared, request, signal);
-      const told = new NodeView({ ...run.places(), runtimePluginDirs: runtime?.pluginDirs }, signal);
+      const places = run.places();
+      const pluginDirs = runtime?.pluginDirs ?? places.runtimePluginDirs;
+      const told = new NodeView({ ...places, runtimePluginDirs: pluginDirs }, signal);
       if (request.dryRun) {
         const warnings = await prove(prepared.changes, told, request);
-        return { steps, probes: [], warnings: [...run.warnings(prepared), ...warnings], isDraining };
+        return { steps, probes: [], warnings: [...run.warnings(prepared, runtime), ...warnings], isDraining };
       }
       const { probes, warnings } = await change(prepared, { manifests, request, view: told, runtime, run }, signal);
-      return { steps, probes, warnings: [...run.warnings(prepared), ...warnings], isDraining };
+      return { steps, probes, warnings: [...run.warnings(prepared, runtime), ...warnings], isDraining };
     } catch (error) {
       if (!isPassing(error)) throw error;
       if (error.code === "changed-meanwhile" && attempt < ATTEMPTS) continue;
@@ -347,7 +352,9 @@ class Run {
   places(): Places {
     const [pluginDirectory] = this.#visibleOf("plugin");
     const [configDirectory] = this.#visibleOf("config");
-    return { hostRoot: realHostRoot(this.#request), pluginDirectory, configDirectory };
+    const hostRoot = realHostRoot(this.#request);
+    const runtimePluginDirs = pathsInView(hostRoot, this.#request.looks.plugin);
+    return { hostRoot, pluginDirectory, configDirectory, runtimePluginDirs };
   }
 
   surroundings(): Surroundings {
@@ -402,14 +409,13 @@ class Run {
   }
 
   /** What is to be said of the node and of what was prepared. */
-  warnings(prepared: Prepared): string[] {
-    const { runtime, directories } = this.#request;
+  warnings(prepared: Prepared, runtime: Runtime | undefined): string[] {
+    const { directories } = this.#request;
+    const { looks } = runtime ?? this.#request;
     const isInstalled = (kind: FileKind): boolean =>
       prepared.steps.some((step) => "outcome" in step && step.kind === kind && step.action === "install");
-    // A runtime that is asked tells by itself.
-    const kinds = runtime === undefined ? FILE_KINDS.filter(isInstalled) : [];
-    const elsewhere = kinds.flatMap((kind) => {
-      return warnOfElsewhere(kind, directories[kind], this.#targets[kind] ?? "", realHostRoot(this.#request));
+    const elsewhere = FILE_KINDS.filter(isInstalled).flatMap((kind) => {
+      return warnOfElsewhere(directories[kind], this.#targets[kind] ?? "", realHostRoot(this.#request), looks[kind]);
     });
     return [...this.#unfinished(), ...prepared.warnings, ...elsewhere];
   }

@@ -3,10 +3,9 @@ import * as fs from "node:fs";
 import { dirname, join, relative } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
-import { seenBelow } from "../system/below.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
-import { isBelow } from "../node/directory.ts";
+import { followBelow, hostPath, isBelow, seenBelow } from "../system/below.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import type { HeldAsset, HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
@@ -18,8 +17,9 @@ import { prepareConfigs, warnOfDuplicateNames, warnOfUnreadNames, type Validatio
 import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
 import { decideInstall, decideUninstall, planSteps, type Decision, type Step, type StepResult } from "./plan.ts";
 import { preparePlugins, type Content } from "./plugin.ts";
-import { examineConfigs, type Changes } from "../node/checks.ts";
-import { configsAfter, lookAtNeeds } from "../node/attachments.ts";
+import { examineConfigs } from "../node/checks.ts";
+import type { Changes } from "./prove.ts";
+import { configsAfter, lookAtNeeds } from "./removal.ts";
 import type { NodeView } from "../node/view.ts";
 
 /** The kinds that are files on the node. */
@@ -303,7 +303,7 @@ export function asItStands(file: string, place: string, hostRoot: string): strin
   const root = isBelow(place, hostRoot) ? hostRoot : "/";
   const target = fs.readlinkSync(file);
   const path = target.startsWith("/") ? target : `/${relative(root, dirname(place))}/${target}`;
-  const seen = seenBelow(root, path);
+  const seen = seenBelow(root, hostPath(path));
   return seen !== undefined && seen !== place && fs.existsSync(seen) ? seen : undefined;
 }
 
@@ -434,8 +434,7 @@ function lackOf(directory: string, name: string, hostRoot: string): string | und
   if (type === "file") return undefined;
   if (type === "absent") return "not on the node";
   if (type !== "link") return `${type === "directory" ? "a directory" : "a special file"} is in its place`;
-  const root = isBelow(directory, hostRoot) ? hostRoot : "/";
-  const target = seenBelow(root, join("/", relative(root, directory), name));
+  const target = followBelow(hostRoot, join(directory, name));
   const isHidden = hostRoot !== "/" && target !== undefined && !fs.existsSync(dirname(target));
   const isThere = target !== undefined && fs.existsSync(target);
   return isThere || isHidden ? undefined : "a link that leads nowhere is in its place";

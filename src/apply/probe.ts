@@ -4,12 +4,13 @@ import { dirname, join, relative } from "node:path";
 import { isConfigName, type NetworkList } from "../cni/config.ts";
 import { loadFile, sortBytes } from "../cni/listing.ts";
 import { Failure, systemFailure } from "../errors.ts";
-import { isBelow, isSameDirectory } from "../node/directory.ts";
+import { isSameDirectory } from "../node/directory.ts";
+import { isBelow } from "../system/below.ts";
 import { makeLinks } from "../host/disk.ts";
 import type { Operator } from "../network/operator.ts";
 import { pathOnHost, seen } from "../node/host.ts";
 import { probe, type ProbeStep } from "../network/probe.ts";
-import { changedPluginsOf, type Changes } from "../node/checks.ts";
+import { changedPluginsOf, type Changes } from "./prove.ts";
 import type { NodeView } from "../node/view.ts";
 
 /** How networks are tried. */

@@ -2,7 +2,6 @@
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
 
-import type { Kind } from "../apply/asset.ts";
 import { chainOf, isExtended, type Chain } from "../node/chain.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
@@ -13,8 +12,8 @@ import { statePaths } from "../host/target.ts";
 import { entriesIn } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
-import { crowded, note, problemOf, type Notes } from "../node/notes.ts";
-import type { TargetDirectory } from "../node/places.ts";
+import { crowded, note, problemOf, type Notes } from "./notes.ts";
+import type { TargetDirectory } from "./places.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 
 /** How an asset compares with the record. */
@@ -32,7 +31,7 @@ export type AssetState =
 
 /** One asset of a record. */
 export interface AssetStatus {
-  kind: Kind;
+  kind: HeldAsset["kind"];
   name: string;
   owners: string[];
   /** Of a plugin that the image's catalogue knows. */

@@ -11,7 +11,7 @@ import type { Finding } from "../finding.ts";
 import { countValues } from "../system/json.ts";
 import { readText } from "../system/read.ts";
 import { modeFindings } from "./files.ts";
-import { note, type Notes } from "../node/notes.ts";
+import { note, type Notes } from "./notes.ts";
 
 const User = v.object({
   name: v.string(),

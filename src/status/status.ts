@@ -13,6 +13,8 @@ import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import type { DirectoryRequest } from "../node/directory.ts";
+import { rulesOf, type Rule } from "../node/runtime.ts";
+import { shownAs } from "../system/below.ts";
 import { entriesIn } from "../system/entries.ts";
 import { Turns } from "../system/turns.ts";
 import { lookAtAddresses } from "./addresses.ts";
@@ -29,14 +31,12 @@ import {
   lookAtNetwork,
   lookAtWord,
   networksBehind,
-  rulesOf,
   type Choices,
   type FileStatus,
   type PluginStatus,
-  type Rule,
 } from "./network.ts";
-import { crowded, MOST_NOTES, note, type Notes } from "../node/notes.ts";
-import { existing, findPlaces, isForeign, shownAs, type FoundPlaces, type TargetDirectory } from "../node/places.ts";
+import { crowded, MOST_NOTES, note, type Notes } from "./notes.ts";
+import { existing, findPlaces, isForeign, type FoundPlaces, type TargetDirectory } from "./places.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 
 /** What is to be looked at. */
@@ -90,7 +90,7 @@ const WORD_LIMIT = 5000;
 export async function lookAtNode(request: StatusRequest, signal: AbortSignal): Promise<NodeStatus> {
   const notes: Notes = { findings: [], unseen: [] };
   const word = request.criSocket === undefined ? undefined : await ask(request.criSocket, notes.findings, signal);
-  const places = findPlaces(request.directories, word, notes);
+  const places = await findPlaces(request.directories, word, notes);
   const { hostRoot, plugins: pluginDirectory, configs: configDirectory } = places;
   const view = new NodeView(
     {
@@ -133,7 +133,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
         ...otherPlugins(pluginDirectory, hostRoot, word, request.criSocket),
         ...targets.flatMap(({ path, shown }) => writableFindings(path, shown)),
         ...network.plugins.flatMap(({ path }) =>
-          path === undefined ? [] : writableFindings(path, shownAs(path, hostRoot)),
+          path === undefined ? [] : writableFindings(path, shownAs(hostRoot, path)),
         ),
         ...targets.flatMap((target) => linksOf(target, hostRoot).dangling),
       ].map((finding) => curedHere(finding, pluginDirectory, request)),
@@ -445,7 +445,7 @@ function curedFromHere(
     return { ...finding, hint };
   }
   const { path, named, hostRoot } = directories.plugin;
-  const isUsual = directory === undefined || (!named && directory.shown === shownAs(path, hostRoot));
+  const isUsual = directory === undefined || (!named && directory.shown === shownAs(hostRoot, path));
   if (isUsual) return finding;
   return {
     ...finding,

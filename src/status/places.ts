@@ -1,0 +1,141 @@
+/** Where a node's directories are seen from here. */
+import * as fs from "node:fs";
+import { join } from "node:path";
+
+import type { RuntimeStatus } from "../cri/status.ts";
+import { Failure, isAbsence } from "../errors.ts";
+import type { Finding } from "../finding.ts";
+import { findDirectory, ofRuntime, type DirectoryRequest, type FileKind } from "../node/directory.ts";
+import { runtimeDirectories } from "../node/runtime.ts";
+import { followBelow, isBelow, pathOnNode, seenBelow, shownAs, type HostPath } from "../system/below.ts";
+import { firstNamesIn } from "../system/entries.ts";
+import { note, type Notes } from "./notes.ts";
+
+/** A directory of the node that assets are installed to. */
+export interface TargetDirectory {
+  /** Where it is seen from here. */
+  path: string;
+  /** Its path on the node, as far as that is known. */
+  shown: string;
+}
+
+/** Where a node is seen from here. */
+export interface FoundPlaces {
+  hostRoot: string;
+  /** Where the runtime looks for plugins, as the node sees it; undefined: that is not known. */
+  runtimePluginDirs: readonly HostPath[] | undefined;
+  plugins: TargetDirectory | undefined;
+  configs: TargetDirectory | undefined;
+}
+
+/**
+ * Finds the directories of a node.
+ *
+ * @param word what the runtime says: where it reads its configurations, unless another directory is asked for. Where it
+ *   does not, its distribution or its configuration may.
+ * @param notes gets what is not mounted, and what is no directory.
+ * @throws Failure `mount-missing` where there is nothing at all; `runtime-directory-unknown`.
+ */
+export async function findPlaces(
+  directories: Record<FileKind, DirectoryRequest>,
+  word: RuntimeStatus | undefined,
+  notes: Notes,
+): Promise<FoundPlaces> {
+  const { unseen } = notes;
+  const hostRoot = followBelow("/", directories.config.hostRoot) ?? directories.config.hostRoot;
+  const failures: string[] = [];
+  const broken: string[] = [];
+  const find = (request: DirectoryRequest): TargetDirectory | undefined => {
+    try {
+      const found = linkedDirectory(request, hostRoot) ?? inView(findDirectory(request), hostRoot);
+      refuseUnreadable(found.path);
+      return found;
+    } catch (error) {
+      if (error instanceof Failure && error.code === "mount-missing") {
+        failures.push(`${request.path}: the ${request.holds}, for nothing of the node is mounted there`);
+        return undefined;
+      }
+      const path = shownAs(hostRoot, request.path);
+      broken.push(path);
+      note(error, path, notes, (problem) => unusable(path, request.holds, problem));
+      return undefined;
+    }
+  };
+  const looks = await runtimeDirectories(hostRoot, word);
+  const plugins = find(ofRuntime(directories.plugin, hostRoot, looks.plugin));
+  const configs = find(ofRuntime(directories.config, hostRoot, looks.config));
+  if (plugins === undefined && configs === undefined && broken.length === 0) {
+    throw new Failure({
+      code: "mount-missing",
+      subject: hostRoot,
+      problem: "there is nothing to look at: neither plugins nor configurations of a node are mounted below it",
+      hint: "on the node itself say --host-root=/; in a container mount the node's directories, for example with docker run -v /:/host:ro",
+    });
+  }
+  unseen.push(...failures);
+  if (plugins !== undefined && looks.plugin === undefined && !directories.plugin.named) {
+    unseen.push(
+      "where the runtime looks for plugins: neither its configuration can be read nor was it asked (--cri-socket); plugins in any of the usual directories count",
+    );
+  }
+  const { path: usual, named } = directories.config;
+  const here = followBelow(hostRoot, usual) ?? "";
+  if (looks.config !== undefined && !named && configs?.path !== here && firstNamesIn(here, 1).length > 0) {
+    const { by, paths } = looks.config;
+    unseen.push(`${shownAs(hostRoot, usual)}: ${by} reads ${paths.join(" and ")}; name the other with --config-dir`);
+  }
+  return { hostRoot, plugins, configs, runtimePluginDirs: looks.plugin?.paths };
+}
+
+/** What is there may not be looked into. @throws errors of the system */
+function refuseUnreadable(path: string): void {
+  try {
+    fs.accessSync(path, fs.constants.R_OK | fs.constants.X_OK);
+  } catch (error) {
+    if (!isAbsence(error)) throw error;
+  }
+}
+
+function unusable(path: string, holds: string, problem: string): Finding {
+  return {
+    code: "directory-unusable",
+    severity: "error",
+    path,
+    message: `${problem}: runtimes find no ${holds} there, and nothing can be installed`,
+    hint: "look at what it is and who made it, and put a directory in its place; if the runtime uses another one, name it (--plugin-dir, --config-dir)",
+  };
+}
+
+/** A directory that a link leads to: the link is followed as the node does. */
+function linkedDirectory(
+  { named, path, hostRoot: asked }: DirectoryRequest,
+  hostRoot: string,
+): TargetDirectory | undefined {
+  const shown = pathOnNode(asked, path);
+  const target = named || hostRoot === "/" || shown === undefined ? undefined : seenBelow(hostRoot, shown);
+  const isLinked = target !== undefined && target !== join(hostRoot, shown ?? "");
+  return isLinked && isDirectory(target) ? { path: target, shown: shown ?? path } : undefined;
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return fs.statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+function inView(path: string, hostRoot: string): TargetDirectory {
+  return { path, shown: shownAs(hostRoot, path) };
+}
+
+/** Is this another directory than those that the runtime says it uses? Not where that cannot be told from here. */
+export function isForeign({ path }: TargetDirectory, hostRoot: string, told: readonly HostPath[] | undefined): boolean {
+  const seen = told?.map((one) => seenBelow(hostRoot, one) ?? "") ?? [path];
+  return !seen.includes(path) && (isBelow(path, hostRoot) || seen.some((one) => fs.existsSync(one)));
+}
+
+/** Undefined: it would have to be made first. */
+export function existing(directory: TargetDirectory | undefined): string | undefined {
+  return directory !== undefined && fs.existsSync(directory.path) ? directory.path : undefined;
+}

@@ -26,8 +26,8 @@ test("what docs/how-cni-config-is-chosen.md says of its directories is what sele
 test("docs/troubleshooting.md explains every code that status can tell, and no other", () => {
   const document = fs.readFileSync(join(root, "docs/troubleshooting.md"), "utf8");
   const files = [
-    "src/apply/proof.ts",
-    "src/apply/view.ts",
+    "src/node/checks.ts",
+    "src/node/view.ts",
     "src/host/record.ts",
     "src/host/target.ts",
     "src/host/trust.ts",

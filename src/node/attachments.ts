@@ -33,16 +33,23 @@ const MOST_CACHES = 16;
 export function* lookAtAttachments(configs: Iterable<string>, hostRoot: string): Steps<Attachments> {
   const named = Array.from(configs, (text) => cacheOf(parse(text)).map(hostPath)).flat();
   const places = [...new Set([...CACHES, ...named])];
-  const found: Remembered = { attachments: [], damaged: [], crowded: places.slice(MOST_CACHES), unseen: [] };
+  const found: Remembered = {
+    attachments: [],
+    damaged: [],
+    untrusted: [],
+    crowded: places.slice(MOST_CACHES),
+    unseen: [],
+  };
   const directories: string[] = [];
   for (const place of places.slice(0, MOST_CACHES)) {
     const directory = seenBelow(hostRoot, place);
     if (directory === undefined || !mayBeThere(directory)) continue;
     directories.push(place);
-    const { attachments, damaged, crowded, unseen } = yield* readAttachments(directory);
+    const { attachments, damaged, untrusted, crowded, unseen } = yield* readAttachments(directory);
     const onNode = (path: string): string => join(place, relative(directory, path));
     for (const attachment of attachments) found.attachments.push(attachment);
     found.damaged.push(...damaged.map(({ path, problem }) => ({ path: onNode(path), problem })));
+    found.untrusted.push(...untrusted.map(({ path, objection }) => ({ path: onNode(path), objection })));
     found.crowded.push(...crowded.map(onNode));
     found.unseen.push(...unseen.map(({ path, error }) => ({ path: onNode(path), error })));
   }

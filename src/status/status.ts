@@ -9,6 +9,7 @@ import { NodeView } from "../node/view.ts";
 import type { Attachment } from "../cni/attachments.ts";
 import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { readDirectoryListing } from "../cni/load.ts";
+import { cureOfUntrusted } from "../cni/trust.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
@@ -206,7 +207,7 @@ function otherPlugins(
       severity: "warning",
       path: socket,
       message: `${word.name} looks for plugins in ${where}, and not in ${directory.shown}: what is installed there is not found`,
-      hint: "install to the directory that it uses: --plugin-dir",
+      hint: "install to the directory that it uses: --plugin-dir=auto takes it",
     },
   ];
 }
@@ -383,7 +384,7 @@ async function attachmentsOf(
 }
 
 function noteAttachments(
-  { directories, damaged, crowded: full, unseen }: Attachments,
+  { directories, damaged, untrusted, crowded: full, unseen }: Attachments,
   hostRoot: string,
   notes: Notes,
 ): void {
@@ -393,6 +394,15 @@ function noteAttachments(
   notes.findings.push(...full.map(crowded));
   for (const { path, error } of unseen) {
     note(error, path, notes, (message) => ({ code: "attachments-unreadable", severity: "error", path, message }));
+  }
+  for (const { path, objection } of untrusted.slice(0, MOST_NOTES)) {
+    notes.findings.push({
+      code: "cache-untrusted",
+      severity: "warning",
+      path,
+      message: `${objection.replace(/^it /u, "")}: others may have written what decides which plugins run as root, and cni-node network uses nothing of it`,
+      hint: cureOfUntrusted(path),
+    });
   }
   for (const { path, problem } of damaged.slice(0, MOST_NOTES)) {
     notes.findings.push({

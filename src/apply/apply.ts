@@ -16,16 +16,9 @@ import { warnOfElsewhere } from "../node/elsewhere.ts";
 import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
 import type { Probed, ProbeLinks, ProbeOptions } from "./probe.ts";
-import {
-  asItStands,
-  prepare,
-  type Directory,
-  type FileKind,
-  type Prepared,
-  type Surroundings,
-  type Wanted,
-} from "./prepare.ts";
+import { prepare, type Directory, type FileKind, type Prepared, type Surroundings, type Wanted } from "./prepare.ts";
 import { prove } from "./prove.ts";
+import { asItStands } from "./restore.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
 import { pathsInView, type RuntimeDirectories } from "../node/runtime.ts";
 import { NodeView, type Places } from "../node/view.ts";

@@ -1,11 +1,11 @@
 /** Looks at everything that a run needs, and decides each step. Nothing is changed. */
 import * as fs from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { dirname, join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
-import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
-import { followBelow, hostPath, isBelow, seenBelow } from "../system/below.ts";
+import { isSystemError, Objections, systemFailure } from "../errors.ts";
+import { followBelow } from "../system/below.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import type { HeldAsset, HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
@@ -20,6 +20,7 @@ import { preparePlugins, type Content } from "./plugin.ts";
 import { examineConfigs } from "../node/checks.ts";
 import type { Changes } from "./prove.ts";
 import { configsAfter, lookAtNeeds } from "./removal.ts";
+import { asItWillStand, refuseMissingBackup, restoredPlugin, unseenLinks } from "./restore.ts";
 import type { NodeView } from "../node/view.ts";
 
 /** The kinds that are files on the node. */
@@ -222,21 +223,6 @@ function keep({ result: { texts: _texts, ...result } }: Decided, reason: string)
   return { result: { ...result, outcome: "kept", reason } };
 }
 
-/** Before anything is tried: a plan, too, says what cannot be put back. @throws Failure `backup-missing`. */
-function refuseMissingBackup(file: FileStep | undefined, directories: Partial<Record<FileKind, Directory>>): void {
-  const { path = "", objects = "" } = directories[file?.kind as FileKind] ?? {};
-  if (file?.restores === undefined) return;
-  const { type } = inspect(objects, file.restores);
-  if (type === "file" || type === "link") return;
-  const live = join(path, file.name);
-  throw new Failure({
-    code: "backup-missing",
-    subject: live,
-    problem: `what was there before cannot be put back: ${join(statePaths(path).objects, file.restores)} is ${type === "absent" ? "gone" : "no file any more"}`,
-    hint: `remove ${live} by hand if it is to go, and run again`,
-  });
-}
-
 /** What becomes of plugins and configurations. */
 function changesOf(
   decided: readonly Decided[],
@@ -277,49 +263,6 @@ function changesOf(
         }
       : {}),
   };
-}
-
-/** Undefined: it cannot be seen. */
-function restoredPlugin(
-  file: FileStep | undefined,
-  directory: Directory | undefined,
-  hostRoot: string,
-): string | undefined {
-  if (file?.restores === undefined || directory === undefined) return undefined;
-  return asItWillStand(directory, file.restores, file.name, hostRoot);
-}
-
-/** Where the content of an object is that comes back: a link leads from its place in the directory. */
-function asItWillStand(directory: Directory, object: string, name: string, hostRoot: string): string | undefined {
-  return asItStands(join(directory.objects, object), join(directory.path, name), hostRoot);
-}
-
-/**
- * Where the content of a file is that is kept elsewhere and will stand at this path: a link is followed from there, as
- * the node does. Undefined: it leads to what cannot be seen from here, or to itself.
- */
-export function asItStands(file: string, place: string, hostRoot: string): string | undefined {
-  if (fs.lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return file;
-  const root = isBelow(place, hostRoot) ? hostRoot : "/";
-  const target = fs.readlinkSync(file);
-  const path = target.startsWith("/") ? target : `/${relative(root, dirname(place))}/${target}`;
-  const seen = seenBelow(root, hostPath(path));
-  return seen !== undefined && seen !== place && fs.existsSync(seen) ? seen : undefined;
-}
-
-/** A link that comes back and leads to what cannot be seen is judged by nobody. */
-function unseenLinks(
-  files: readonly Decided[],
-  directories: Partial<Record<FileKind, Directory>>,
-  hostRoot: string,
-): string[] {
-  return files.flatMap(({ result: { name }, file }) => {
-    const directory = directories[file?.kind as FileKind];
-    if (file?.restores === undefined || directory === undefined) return [];
-    if (asItWillStand(directory, file.restores, name, hostRoot) !== undefined) return [];
-    const target = fs.readlinkSync(join(directory.objects, file.restores));
-    return `${join(directory.path, name)}: what comes back is a link to ${target}, which is not there or not mounted, so that it was not tried`;
-  });
 }
 
 /** The configurations as they will be after this run. */

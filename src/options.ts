@@ -37,7 +37,7 @@ export const OPTIONS = {
   "plugin-dir": {
     type: "text",
     value: "DIR",
-    help: "the node's plugins; auto: where its runtime looks (default: HOST_ROOT/opt/cni/bin)",
+    help: "the node's plugins, several joined by colons; auto: where its runtime looks (default: HOST_ROOT/opt/cni/bin)",
   },
   "config-dir": {
     type: "text",

@@ -131,6 +131,32 @@ describe("several directories of plugins (containerd 2's bin_dirs)", () => {
   });
 });
 
+test("several directories of plugins can be named: the first is installed to, and plugins in all of them count", async () => {
+  using node = nodeWith({}, ["opt/first", "opt/second"]);
+  fs.copyFileSync(join(node.plugins, "bridge"), join(node.host, "opt/second/vlan"));
+  fs.chmodSync(join(node.host, "opt/second/vlan"), 0o755);
+  node.template("a.conflist", conflist("a", "bridge", "vlan"));
+  const named = `--plugin-dir=${["first", "second"].map((name) => join(node.host, "opt", name)).join(":")}`;
+  const ran = await node.run(["install", ...ASSETS, named]);
+  assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+  assert.equal(isThere(node, "opt/first/bridge"), true);
+  const status = await node.run(["status", `--host-root=${node.host}`, named, "--output=json"]);
+  const { plugins } = JSON.parse(status.stdout) as { plugins: { name: string; directory?: string }[] };
+  assert.deepEqual(
+    plugins.map(({ name, directory }) => [name, directory]),
+    [
+      ["bridge", "/opt/first"],
+      ["vlan", "/opt/second"],
+      ["loopback", undefined],
+    ],
+  );
+  const outside = await node.run(["install", ...ASSETS, `${named}:/elsewhere`]);
+  assert.equal(outside.exitCode, 2);
+  assert.match(outside.stderr, /^cni-node: --plugin-dir: \/elsewhere is not below the host root /u);
+  const removed = await node.run(["uninstall", ...ASSETS, named]);
+  assert.equal(removed.exitCode, 0, removed.stderr);
+});
+
 test("A12: without a runtime that says so, auto is an error that names what was looked at; nothing changes", async () => {
   using node = nodeWith({});
   const before = contentsOf(node.host);

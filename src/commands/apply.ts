@@ -6,17 +6,18 @@ import { parseLists, parseNames, type Kind, type Lists } from "../apply/asset.ts
 import type { StepResult } from "../apply/plan.ts";
 import type { Probed } from "../apply/probe.ts";
 import { Failure } from "../errors.ts";
+import { resolveDirectories, type NodeDirectories } from "../node/directory.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
 import { formatSteps, printJson, printMessage, printWarnings, signalEnding } from "../report.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
-import { directoriesOf, pathOf, type NodeDirectories } from "./directories.ts";
+import { directoriesOf, pathOf } from "./directories.ts";
 
 type Verb = "install" | "uninstall" | "apply" | "plan";
 
 /** Runs one of the four: request → call → result. */
 export async function runApply(verb: Verb, texts: OptionTexts, world: World): Promise<Ending> {
-  const node = await directoriesOf(texts, world.signal);
+  const node = await resolveDirectories(directoriesOf(texts), texts["cri-socket"], world.signal);
   const request = { ...requestOf(verb, texts, world, node), ...(await probeOf(texts, world, node)) };
   const result = await apply(request, world.signal);
   // A signal that came while files were changed is delivered with the next turn of the event loop.

@@ -7,7 +7,7 @@ import { mountOf } from "../host/mounts.ts";
 import { followBelow, hostPath, isBelow, pathOnNode, seenBelow, shownAs } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { shellWord } from "../system/text.ts";
-import { runtimeUnknown, type LookedInto } from "./runtime.ts";
+import { runtimeDirectories, runtimeUnknown, type LookedInto, type RuntimeDirectories } from "./runtime.ts";
 
 /** The kinds of assets that are files of the node, each in a directory of its own. */
 export type FileKind = "plugin" | "config";
@@ -23,6 +23,8 @@ export interface DirectoryRequest {
   named: boolean;
   /** It is to be the one that the container runtime uses: `auto`. */
   auto: boolean;
+  /** Others that were named with it, in which plugins count, too. */
+  more: readonly string[];
   hostRoot: string;
   hostRootNamed: boolean;
 }
@@ -49,6 +51,59 @@ export function findDirectory(request: DirectoryRequest): string {
   if (place === undefined) throw mountMissing(request);
   if (!request.hostRootNamed && isOnRootMount(hostRoot, place)) throw mountMissing(request);
   return place;
+}
+
+/** Where a run installs, and where the container runtime looks as far as that is known. */
+export interface NodeDirectories {
+  directories: Record<FileKind, DirectoryRequest>;
+  looks: RuntimeDirectories;
+}
+
+/** How long the container runtime may take to say where it looks, milliseconds. */
+const ANSWER_MS = 5000;
+
+/**
+ * Finds out where to install. The runtime is asked only if its directories are to be taken.
+ *
+ * @param socket of the runtime, if it may be asked.
+ * @throws Failure `runtime-directory-unknown`, `usage`, those of a runtime that does not answer; Interrupted.
+ */
+export async function resolveDirectories(
+  { plugin, config }: NodeDirectories["directories"],
+  socket: string | undefined,
+  signal: AbortSignal,
+): Promise<NodeDirectories> {
+  const hostRoot = fs.existsSync(config.hostRoot) ? fs.realpathSync(config.hostRoot) : config.hostRoot;
+  const isAsked = (plugin.auto || config.auto) && socket !== undefined;
+  const said = isAsked
+    ? await (await import("../cri/status.ts")).askRuntime(socket, { timeout: ANSWER_MS, signal })
+    : undefined;
+  const looks = withNamed(plugin, await runtimeDirectories(hostRoot, said));
+  return {
+    directories: {
+      plugin: plugin.auto ? ofRuntime(plugin, hostRoot, looks.plugin) : plugin,
+      config: config.auto ? ofRuntime(config, hostRoot, looks.config) : config,
+    },
+    looks,
+  };
+}
+
+/** Who names several directories of plugins says where the runtime looks. @throws Failure `usage` */
+export function withNamed(plugin: DirectoryRequest, looks: RuntimeDirectories): RuntimeDirectories {
+  const { path, more, option, hostRoot } = plugin;
+  if (more.length === 0) return looks;
+  const paths = more.map((one) => {
+    const onNode = pathOnNode(hostRoot, one);
+    if (onNode !== undefined) return onNode;
+    throw new Failure({
+      code: "usage",
+      subject: option,
+      problem: `${one} is not below the host root ${hostRoot}`,
+      hint: "only the first directory, to which plugins are installed, may be elsewhere",
+      exitCode: 2,
+    });
+  });
+  return { ...looks, plugin: { by: option, paths: [pathOnNode(hostRoot, path) ?? [], paths].flat() } };
 }
 
 /**

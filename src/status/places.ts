@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure, isAbsence } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import { findDirectory, ofRuntime, type DirectoryRequest, type FileKind } from "../node/directory.ts";
+import { findDirectory, ofRuntime, withNamed, type DirectoryRequest, type FileKind } from "../node/directory.ts";
 import { runtimeDirectories } from "../node/runtime.ts";
 import { followBelow, isBelow, pathOnNode, seenBelow, shownAs, type HostPath } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";
@@ -61,7 +61,7 @@ export async function findPlaces(
       return undefined;
     }
   };
-  const looks = await runtimeDirectories(hostRoot, word);
+  const looks = withNamed(directories.plugin, await runtimeDirectories(hostRoot, word));
   const plugins = find(ofRuntime(directories.plugin, hostRoot, looks.plugin));
   const configs = find(ofRuntime(directories.config, hostRoot, looks.config));
   if (plugins === undefined && configs === undefined && broken.length === 0) {

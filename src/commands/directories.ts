@@ -2,9 +2,8 @@
 import { join, resolve } from "node:path";
 
 import type { DirectoryRequest, FileKind } from "../node/directory.ts";
+import { USUAL } from "../node/runtime.ts";
 import { textOf, type OptionName, type OptionTexts } from "../options.ts";
-
-const BELOW = { plugin: "opt/cni/bin", config: "etc/cni/net.d" };
 
 /** The path that an option names, absolute: a name alone would be looked for in PATH where it is run. */
 export function pathOf(texts: OptionTexts, name: OptionName): string {
@@ -25,7 +24,7 @@ function directoryOf(kind: FileKind, given: readonly string[], texts: OptionText
   const [first, ...more] = auto ? [] : given.map((path) => resolve(path));
   return {
     holds: `${kind}s`,
-    path: first ?? join(hostRoot, BELOW[kind]),
+    path: first ?? join(hostRoot, USUAL[kind]),
     option: `--${kind}-dir`,
     named: first !== undefined,
     auto,

@@ -3,8 +3,9 @@ import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 
 import { Failure } from "../errors.ts";
+import type { FileKind } from "../node/directory.ts";
 import { pathOnHost, seen, type Place } from "../node/host.ts";
-import { runtimeDirectories, runtimeUnknown, type RuntimeDirectories } from "../node/runtime.ts";
+import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } from "../node/runtime.ts";
 import { hostPath, seenBelow, type HostPath } from "../system/below.ts";
 import { shellWord } from "../system/text.ts";
 
@@ -27,10 +28,8 @@ export interface NetworkDirectories {
   pluginDirs: string[];
 }
 
-/** Where they are on every node. */
-const CONFIG_DIR = hostPath("/etc/cni/net.d");
+/** Where attachments are remembered on every node. */
 const CACHE_DIR = hostPath("/var/lib/cni");
-const PLUGIN_DIR = hostPath("/opt/cni/bin");
 
 /**
  * Finds the directories.
@@ -48,14 +47,13 @@ export async function networkDirectories(named: Named, place: Place | undefined)
   const called = (path: HostPath): string => (isBelowRoot ? mounted(path) : path);
   const isAuto = pluginPath === "auto" || configDir === "auto";
   const looks = isAuto ? await runtimeDirectories(isBelowRoot ? root : place.root || "/") : {};
-  const ofRuntime = (kind: "plugin" | "config"): readonly HostPath[] => pathsOf(looks, kind, hostRoot);
   const plugins =
     pluginPath === "auto"
-      ? ofRuntime("plugin").map(called)
-      : (pluginPath || called(PLUGIN_DIR)).split(":").filter((directory) => directory !== "");
-  const [config = CONFIG_DIR] = configDir === "auto" ? ofRuntime("config") : [];
+      ? pathsOf(looks, "plugin", hostRoot).map(called)
+      : (pluginPath || called(USUAL.plugin)).split(":").filter((directory) => directory !== "");
+  const [config = USUAL.config] = configDir === "auto" ? pathsOf(looks, "config", hostRoot) : [];
   return {
-    configDir: configDir === "auto" ? here(config) : configDir || here(CONFIG_DIR),
+    configDir: configDir === "auto" || !configDir ? here(config) : configDir,
     cacheDir: resolve(cacheDir || mountedCache(hostRoot, place) || here(CACHE_DIR)),
     pluginDirs: plugins.map((directory) =>
       place === undefined ? resolve(directory) : pathOnHost(place, hostRoot, resolve(directory)),
@@ -64,7 +62,7 @@ export async function networkDirectories(named: Named, place: Place | undefined)
 }
 
 /** @throws Failure `runtime-directory-unknown` */
-function pathsOf(looks: RuntimeDirectories, kind: "plugin" | "config", hostRoot: string): readonly HostPath[] {
+function pathsOf(looks: RuntimeDirectories, kind: FileKind, hostRoot: string): readonly HostPath[] {
   const { [kind]: looked } = looks;
   if (looked === undefined) throw runtimeUnknown(`--${kind}-dir`, `${kind}s`, hostRoot);
   return looked.paths;

@@ -6,7 +6,7 @@ import * as v from "valibot";
 
 import { hostPath, type HostPath } from "../system/below.ts";
 import { countValues } from "../system/json.ts";
-import type { Rule } from "./runtime.ts";
+import { USUAL, type Rule } from "./runtime.ts";
 
 interface ConfiguredDirectories {
   configDir?: HostPath | undefined;
@@ -16,8 +16,7 @@ interface ConfiguredDirectories {
 /** A configuration has some hundreds. */
 const MAX_VALUES = 10_000;
 
-/** What containerd does without a word, and the tables of its versions 3, 2 and 1. CRI-O's is compiled in. */
-const CONTAINERD = { configDir: hostPath("/etc/cni/net.d"), pluginDirs: [hostPath("/opt/cni/bin")] };
+/** The tables of its versions 3, 2 and 1. What is not in them is as usual; with CRI-O it is compiled in. */
 const CONTAINERD_TABLES = ["io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri", "cri"];
 
 const Path = v.pipe(
@@ -54,8 +53,8 @@ function containerds(value: unknown): ConfiguredDirectories | undefined {
   const table = CONTAINERD_TABLES.map((name) => plugins[name]?.cni).find((one) => one !== undefined);
   const cni = v.safeParse(Containerd, table ?? {});
   if (!cni.success) return undefined;
-  const { bin_dir: one, bin_dirs: several, conf_dir: configDir = CONTAINERD.configDir } = cni.output;
-  return { configDir, pluginDirs: several.length > 0 ? several : one === "" ? CONTAINERD.pluginDirs : [one] };
+  const { bin_dir: one, bin_dirs: several, conf_dir: configDir = USUAL.config } = cni.output;
+  return { configDir, pluginDirs: several.length > 0 ? several : [one === "" ? USUAL.plugin : one] };
 }
 
 /** Of several files the last word counts. */

@@ -16,6 +16,12 @@ export const RULES = ["containerd", "CRI-O"] as const;
 /** One of them. */
 export type Rule = (typeof RULES)[number];
 
+/** Where runtimes look on every node that is not told otherwise. */
+export const USUAL: Record<FileKind, HostPath> = {
+  plugin: hostPath("/opt/cni/bin"),
+  config: hostPath("/etc/cni/net.d"),
+};
+
 /** The directories of one kind that a runtime looks into, in its order. */
 export interface LookedInto {
   /** Who does: `k3s`, `containerd`. */

@@ -9,12 +9,10 @@ import { isMountedNoexec } from "../host/mounts.ts";
 import { followBelow, hostPath, isBelow, pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
 import { shellWord } from "../system/text.ts";
 import { Turns } from "../system/turns.ts";
-
-/** Where configurations are on every node. */
-const HOST_CONFIG_PATH = hostPath("/etc/cni/net.d");
+import { USUAL } from "./runtime.ts";
 
 /** Where container runtimes of all kinds look for plugins. */
-const PLUGIN_PATHS = ["/opt/cni/bin", "/usr/libexec/cni", "/usr/lib/cni"].map(hostPath);
+const PLUGIN_PATHS = [USUAL.plugin, ...["/usr/libexec/cni", "/usr/lib/cni"].map(hostPath)];
 
 /** What file systems take of a name, and the system of a path, in bytes. */
 const LONGEST_NAME = 255;
@@ -166,11 +164,11 @@ export class NodeView {
     if (path.length > LONGEST_PATH) return undefined;
     const { hostRoot, configDirectory = "" } = this.places;
     if (!this.#isConfig(path)) return seenBelow(hostRoot, hostPath(path));
-    return followBelow(hostRoot, join(configDirectory, relative(HOST_CONFIG_PATH, path)));
+    return followBelow(hostRoot, join(configDirectory, relative(USUAL.config, path)));
   }
 
   #isConfig(path: string): boolean {
-    return isBelow(path, HOST_CONFIG_PATH) && this.places.configDirectory !== undefined;
+    return isBelow(path, USUAL.config) && this.places.configDirectory !== undefined;
   }
 
   /** Those that are there, as paths below a root. */
@@ -198,7 +196,7 @@ export class NodeView {
       (path) => !seen.includes(path) && isIn(seenBelow(hostRoot, hostPath(join(path, type)))),
     );
     const but = elsewhere.length === 0 ? "" : `, but in ${elsewhere.join(" and ")}, where the runtime does not look`;
-    return { missing: `${seen.join(" or ") || "/opt/cni/bin"}${but}` };
+    return { missing: `${seen.join(" or ") || USUAL.plugin}${but}` };
   }
 
   async #ask(type: string, path: string): Promise<PluginView> {

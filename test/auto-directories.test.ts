@@ -176,8 +176,24 @@ test("A12: without a runtime that says so, auto is an error that names what was 
   assert.deepEqual(contentsOf(node.host), before);
 });
 
+for (const [what, imports, files, says] of [
+  ["imports what is not there", "/etc/containerd/conf.d/*.toml", {}, true],
+  ["imports what says nothing of CNI", "conf.d/*.toml", { "conf.d/a.toml": "version = 3\n", "conf.d/b": "=" }, true],
+  ["imports one that does", "/etc/containerd/b.toml", { "b.toml": containerd(3, { bin_dirs: ["/x"] }) }, false],
+  ["imports one that cannot be read", "conf.d/*.toml", { "conf.d/a.toml": "=" }, false],
+  ["imports by a pattern that is not known", "conf.d/[ab].toml", {}, false],
+] as const) {
+  test(`A12: a configuration of containerd that ${what} ${says ? "counts" : "says nothing"}`, async () => {
+    const others = Object.entries(files).map(([name, text]) => [`etc/containerd/${name}`, text] as const);
+    const own = `imports = [${JSON.stringify(imports)}]\n${containerd(3, { conf_dir: "/etc/other" })}`;
+    using node = nodeWith({ [TOML]: own, ...Object.fromEntries(others) });
+    const ran = await node.run(["install", "--configs=a.conflist", "--plugins=bridge", "--config-dir=auto"]);
+    if (says) assert.equal(isThere(node, "etc/other/a.conflist"), true, ran.stderr);
+    else assert.match(ran.stderr, /^cni-node: --config-dir=auto: /u);
+  });
+}
+
 for (const [what, text] of [
-  ["imports others", 'imports = ["/etc/containerd/conf.d/*.toml"]\n'],
   ["serves no Kubernetes", 'disabled_plugins = ["cri"]\n'],
   ["is not TOML", "=\n"],
   ["names a relative directory", containerd(2, { conf_dir: "net.d", bin_dir: "bin" })],

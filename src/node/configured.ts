@@ -1,20 +1,21 @@
 /** Where container runtimes look, as the texts of their own configuration files say. */
-import { isAbsolute, resolve } from "node:path";
+import { dirname, isAbsolute, resolve } from "node:path";
 
 import { parse } from "smol-toml";
 import * as v from "valibot";
 
 import { hostPath, type HostPath } from "../system/below.ts";
 import { countValues } from "../system/json.ts";
-import { USUAL, type Rule } from "./runtime.ts";
+import { USUAL, type Configuration, type Rule } from "./runtime.ts";
 
 interface ConfiguredDirectories {
   configDir?: HostPath | undefined;
   pluginDirs?: readonly HostPath[] | undefined;
 }
 
-/** A configuration has some hundreds. */
+/** A configuration has some hundreds, and one import. */
 const MAX_VALUES = 10_000;
+const MOST_IMPORTS = 20;
 
 /** The tables of its versions 3, 2 and 1. What is not in them is as usual; with CRI-O it is compiled in. */
 const CONTAINERD_TABLES = ["io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri", "cri"];
@@ -33,28 +34,51 @@ const Crio = v.object({
   crio: v.object({ network: v.object({ network_dir: v.optional(Path), plugin_dirs: v.optional(v.array(Path)) }) }),
 });
 const Plugins = v.object({
-  imports: v.optional(v.array(v.string()), []),
+  imports: v.optional(v.pipe(v.array(v.string()), v.maxLength(MOST_IMPORTS)), []),
   disabled_plugins: v.optional(v.array(v.string()), []),
   plugins: v.optional(v.record(v.string(), v.looseObject({ cni: v.optional(v.unknown()) })), {}),
 });
 
-/** What these texts configure; undefined: they do not say. There are registries' passwords in them: nothing is quoted. */
-export function configuredDirectories(rule: Rule, texts: readonly string[]): ConfiguredDirectories | undefined {
-  const values = texts.map(parsed);
-  return rule === "containerd" ? containerds(values[0]) : crios(values);
+/** The files of a pattern; undefined: not all of them can be told. */
+type Import = (pattern: HostPath) => readonly Configuration[] | undefined;
+
+/** What these files configure; undefined: they do not say. There are registries' passwords in them: nothing is quoted. */
+export function configuredDirectories(
+  rule: Rule,
+  files: readonly Configuration[],
+  imported: Import,
+): ConfiguredDirectories | undefined {
+  const [first] = files;
+  if (rule === "CRI-O") return crios(files.map(({ text }) => parsed(text)));
+  return first && containerds(first, imported);
 }
 
-/** Its imports are not followed: where there are some, it is not known. Docker's containerd serves no Kubernetes. */
-function containerds(value: unknown): ConfiguredDirectories | undefined {
-  const file = v.safeParse(Plugins, value);
-  if (!file.success || file.output.imports.length > 0) return undefined;
-  const { plugins, disabled_plugins: disabled } = file.output;
+/** Docker's containerd serves no Kubernetes. */
+function containerds({ path, text }: Configuration, imported: Import): ConfiguredDirectories | undefined {
+  const file = v.safeParse(Plugins, parsed(text));
+  if (!file.success) return undefined;
+  const { plugins, imports, disabled_plugins: disabled } = file.output;
   if (disabled.some((name) => CONTAINERD_TABLES.includes(name))) return undefined;
-  const table = CONTAINERD_TABLES.map((name) => plugins[name]?.cni).find((one) => one !== undefined);
-  const cni = v.safeParse(Containerd, table ?? {});
+  // How imported tables are merged depends on the version of containerd.
+  const isSaidElsewhere = imports.some((pattern) => {
+    const others = imported(hostPath(resolve(dirname(path), pattern)));
+    return others === undefined || others.some((other) => saysOfCni(other.text));
+  });
+  if (isSaidElsewhere) return undefined;
+  const cni = v.safeParse(Containerd, tableOf(plugins) ?? {});
   if (!cni.success) return undefined;
   const { bin_dir: one, bin_dirs: several, conf_dir: configDir = USUAL.config } = cni.output;
   return { configDir, pluginDirs: several.length > 0 ? several : [one === "" ? USUAL.plugin : one] };
+}
+
+/** Also where that cannot be told. */
+function saysOfCni(text: string): boolean {
+  const file = v.safeParse(Plugins, parsed(text));
+  return !file.success || file.output.imports.length > 0 || tableOf(file.output.plugins) !== undefined;
+}
+
+function tableOf(plugins: v.InferOutput<typeof Plugins>["plugins"]): unknown {
+  return CONTAINERD_TABLES.map((name) => plugins[name]?.cni).find((table) => table !== undefined);
 }
 
 /** Of several files the last word counts. */

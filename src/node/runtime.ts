@@ -1,6 +1,6 @@
 /** The container runtime of a node: which one it is, and where it looks for plugins and configurations. */
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 
 import { isConfigName } from "../cni/config.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
@@ -82,6 +82,12 @@ const CONFIGURATIONS: Record<Rule, { files: readonly HostPath[]; more?: HostPath
   },
   "CRI-O": { files: [hostPath("/etc/crio/crio.conf")], more: hostPath("/etc/crio/crio.conf.d") },
 };
+
+/** The text of a file in which a runtime is configured. */
+export interface Configuration {
+  path: HostPath;
+  text: string;
+}
 
 /** A configuration has some KiB, and a node a handful of files. */
 const MAX_SIZE = 256 * 1024;
@@ -178,10 +184,11 @@ function namesIn(hostRoot: string, path: HostPath, isMeant?: (name: string) => b
 async function ofConfiguration(hostRoot: string, rules: readonly Rule[]): Promise<RuntimeDirectories> {
   const found: RuntimeDirectories[] = [];
   for (const rule of rules) {
-    const texts = configurationsOf(hostRoot, rule);
-    if (texts.length === 0) continue;
+    const files = configurationsOf(hostRoot, rule);
+    if (files.length === 0) continue;
     const { configuredDirectories } = await import("./configured.ts");
-    const { configDir, pluginDirs } = configuredDirectories(rule, texts) ?? {};
+    const { configDir, pluginDirs } =
+      configuredDirectories(rule, files, (pattern) => importedFrom(hostRoot, pattern)) ?? {};
     if (configDir === undefined && pluginDirs === undefined) continue;
     found.push({
       ...(configDir === undefined ? {} : { config: { by: rule, paths: [configDir] } }),
@@ -191,14 +198,32 @@ async function ofConfiguration(hostRoot: string, rules: readonly Rule[]): Promis
   return found.length === 1 ? (found[0] ?? {}) : {};
 }
 
-/** The texts that can be read, in the order in which they count. */
-function configurationsOf(hostRoot: string, rule: Rule): string[] {
+/** Those that can be read, in the order in which they count. */
+function configurationsOf(hostRoot: string, rule: Rule): Configuration[] {
   const { files, more } = CONFIGURATIONS[rule];
-  const read = (path: HostPath): string | undefined => {
-    return readTextIfPossible(seenBelow(hostRoot, path) ?? "", MAX_SIZE);
-  };
-  const first = files.map(read).find((text) => text !== undefined);
+  const first = files.map((path) => read(hostRoot, path)).find((file) => file !== undefined);
   const names = more === undefined ? [] : firstNamesIn(seenBelow(hostRoot, more) ?? "", MOST_FILES);
-  const dropIns = names.map((name) => read(hostPath(join(more ?? "", name))));
-  return [first, ...dropIns].filter((text) => text !== undefined);
+  const dropIns = names.map((name) => read(hostRoot, hostPath(join(more ?? "", name))));
+  return [first, ...dropIns].filter((file) => file !== undefined);
+}
+
+function read(hostRoot: string, path: HostPath): Configuration | undefined {
+  const text = readTextIfPossible(seenBelow(hostRoot, path) ?? "", MAX_SIZE);
+  return text === undefined ? undefined : { path, text };
+}
+
+/** The files of a pattern such as `/etc/containerd/conf.d/*.toml`; undefined: not all of them can be told. */
+function importedFrom(hostRoot: string, pattern: HostPath): Configuration[] | undefined {
+  const [directory, name] = [dirname(pattern), basename(pattern)];
+  const [begin = "", end, ...more] = name.split("*");
+  if (/[?[\\]/u.test(pattern) || directory.includes("*") || more.length > 0) return undefined;
+  const isMeant = (one: string): boolean => {
+    if (end === undefined) return one === begin;
+    return one.length >= begin.length + end.length && one.startsWith(begin) && one.endsWith(end);
+  };
+  const names = firstNamesIn(seenBelow(hostRoot, hostPath(directory)) ?? "", MOST_FILES + 1, isMeant);
+  const files = names.map((one) => read(hostRoot, hostPath(join(directory, one))));
+  return names.length > MOST_FILES || files.includes(undefined)
+    ? undefined
+    : files.filter((file) => file !== undefined);
 }

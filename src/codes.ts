@@ -14,6 +14,8 @@ export const FINDING_CODES = {
   "attachment-plugin-missing": "containers that may still be there were attached with a plugin that is gone",
   "attachments-unreadable": "a cache of attachments cannot be read",
   "backup-missing": "the file that was there before cni-node's can no longer come back",
+  "cache-untrusted":
+    "others than root may have written to the cache of attachments, or an entry in it: it decides which plugins run as root",
   "capability-missing":
     "Multus, `portmap` or `bandwidth` does not declare the capability that it needs: runtimes pass nothing to it, and host ports or bandwidth limits of pods are lost without an error",
   "catalogue-unusable": "the catalogue of plugins in the image cannot be used",

@@ -4,18 +4,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { Failure, Interrupted, Objections, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import type { DirectoryRequest } from "../host/directory.ts";
+import type { DirectoryRequest, FileKind } from "../node/directory.ts";
+import type { RuntimeDirectories } from "../node/runtime.ts";
+import { NodeView } from "../node/view.ts";
 import { transact, type DirectorySteps } from "../host/transaction.ts";
 import { watchDirectory } from "../host/watch.ts";
 import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
-import { prepare, type FileKind, type Prepared, type Wanted } from "./prepare.ts";
+import { prepare, type Prepared, type Wanted } from "./prepare.ts";
 import type { Probed, ProbeOptions } from "./probe.ts";
-import { objectionsIn, prove } from "./proof.ts";
+import { objectionsIn, prove } from "./prove.ts";
 import { asItStands } from "./restore.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
 import { isStateWritable, Session } from "./session.ts";
-import { NodeView } from "./view.ts";
 
 /** A run that changes, or would change, what is on the node. */
 export interface ApplyRequest extends Wanted {
@@ -33,6 +34,8 @@ export interface ApplyRequest extends Wanted {
   /** Is told what is waited for, when that begins. */
   onWait: (what: string) => void;
   directories: Record<FileKind, DirectoryRequest>;
+  /** Where the container runtime of the node looks, as far as that is known without asking it. */
+  looks: RuntimeDirectories;
 }
 
 /** What a run did, or would do. */
@@ -191,10 +194,12 @@ async function carryOut(
   const manifests = await objections.catchLater(async () => checkManifests(prepared, request, signal, objections));
   const steps = prepared.steps.flatMap((step) => ("outcome" in step ? step : (manifests?.resultsOf(step) ?? [])));
   const runtime = await objections.catchLater(async () => askRuntime(prepared, request, signal));
-  const view = new NodeView({ ...session.places(), runtimePluginDirs: runtime?.pluginDirs }, signal);
+  const places = session.places();
+  const pluginDirs = runtime?.pluginDirs ?? places.runtimePluginDirs;
+  const view = new NodeView({ ...places, runtimePluginDirs: pluginDirs }, signal);
   if (!request.dryRun && !objections.any) {
     const { probes, warnings } = await change(prepared, { manifests, request, view, runtime, session }, signal);
-    return { steps, probes, warnings: [...session.warnings(prepared), ...warnings], isDraining };
+    return { steps, probes, warnings: [...session.warnings(prepared, runtime), ...warnings], isDraining };
   }
   const found = await objections.catchLater(async () => prove(prepared.changes, view, { ...request, dryRun: true }));
   for (const objection of objectionsIn(found ?? [])) objections.add(objection);
@@ -204,7 +209,7 @@ async function carryOut(
   return {
     steps,
     probes: [],
-    warnings: [...session.warnings(prepared), ...told],
+    warnings: [...session.warnings(prepared, runtime), ...told],
     isDraining,
     ...(refusal === undefined ? {} : { refusal }),
     ...(refusal?.passing === true ? { blockedBy: refusal } : {}),

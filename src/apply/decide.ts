@@ -1,25 +1,24 @@
 /** Compares one asset of files with what is held and live, and decides its step. */
 import * as fs from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { dirname, join } from "node:path";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { isSystemError, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { isBelow } from "../host/directory.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import type { HeldAsset } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
 import { changedMeanwhile, type FileStep } from "../host/transaction.ts";
-import { seenBelow } from "../system/below.ts";
+import { examineConfigs } from "../node/checks.ts";
+import { chainOf } from "../node/chain.ts";
+import type { NodeView } from "../node/view.ts";
+import { followBelow } from "../system/below.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
-import { chainOf } from "./chain.ts";
 import { decideInstall, decideUninstall, type Decision, type Step, type StepResult } from "./plan.ts";
 import type { Content } from "./plugin.ts";
 import type { Directory, Wanted } from "./prepare.ts";
-import { examineConfigs } from "./proof.ts";
 import { asItWillStand } from "./restore.ts";
-import type { NodeView } from "./view.ts";
 
 /** What is to become of one asset. */
 export interface Decided {
@@ -89,8 +88,7 @@ function lackOf(directory: string, name: string, hostRoot: string): string | und
   if (type === "file") return undefined;
   if (type === "absent") return "not on the node";
   if (type !== "link") return `${type === "directory" ? "a directory" : "a special file"} is in its place`;
-  const root = isBelow(directory, hostRoot) ? hostRoot : "/";
-  const target = seenBelow(root, join("/", relative(root, directory), name));
+  const target = followBelow(hostRoot, join(directory, name));
   const isHidden = hostRoot !== "/" && target !== undefined && !fs.existsSync(dirname(target));
   const isThere = target !== undefined && fs.existsSync(target);
   return isThere || isHidden ? undefined : "a link that leads nowhere is in its place";

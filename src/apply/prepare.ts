@@ -13,9 +13,9 @@ import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
 import { planSteps, type Step, type StepResult } from "./plan.ts";
 import { preparePlugins, type Content } from "./plugin.ts";
 import { keepNeeded, keepNetwork } from "./policies.ts";
-import type { Changes } from "./proof.ts";
+import type { Changes } from "./prove.ts";
 import { refuseMissingBackup, restoredPlugin, unseenLinks } from "./restore.ts";
-import type { NodeView } from "./view.ts";
+import type { NodeView } from "../node/view.ts";
 
 /** The kinds that are files on the node. */
 export type FileKind = Exclude<Kind, "manifest">;

@@ -5,13 +5,14 @@ import { isConfigName, type NetworkList } from "../cni/config.ts";
 import { loadFile, sortBytes } from "../cni/listing.ts";
 import { Failure, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { isBelow, isSameDirectory } from "../host/directory.ts";
+import { isSameDirectory } from "../node/directory.ts";
+import { isBelow } from "../system/below.ts";
 import { makeLinks } from "../system/disk.ts";
 import type { Operator } from "../network/operator.ts";
-import { pathOnHost, seen } from "../network/place.ts";
+import { pathOnHost, seen } from "../node/host.ts";
 import { probe, type ProbeStep } from "../network/probe.ts";
-import { changedPluginsOf, type Changes } from "./proof.ts";
-import type { NodeView } from "./view.ts";
+import { changedPluginsOf, type Changes } from "./prove.ts";
+import type { NodeView } from "../node/view.ts";
 
 /** How networks are tried. */
 export interface ProbeOptions {

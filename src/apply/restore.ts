@@ -4,12 +4,12 @@ import { dirname, join, relative } from "node:path";
 
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { isBelow } from "../host/directory.ts";
 import { inspect } from "../host/inspect.ts";
 import { statePaths } from "../host/target.ts";
 import type { FileStep } from "../host/transaction.ts";
-import { seenBelow } from "../system/below.ts";
-import type { Directory, FileKind } from "./prepare.ts";
+import type { FileKind } from "../node/directory.ts";
+import { hostPath, isBelow, seenBelow } from "../system/below.ts";
+import type { Directory } from "./prepare.ts";
 
 /** Before anything is tried: a plan, too, says what cannot be put back. @throws Failure `backup-missing`. */
 export function refuseMissingBackup(
@@ -58,7 +58,7 @@ export function asItStands(file: string, place: string, hostRoot: string): strin
   const root = isBelow(place, hostRoot) ? hostRoot : "/";
   const target = fs.readlinkSync(file);
   const path = target.startsWith("/") ? target : `/${relative(root, dirname(place))}/${target}`;
-  const seen = seenBelow(root, path);
+  const seen = seenBelow(root, hostPath(path));
   return seen !== undefined && seen !== place && fs.existsSync(seen) ? seen : undefined;
 }
 

@@ -1,16 +1,15 @@
 /** The container runtime's own word: where it looks for CNI, and whether it still has a network after a change. */
 import * as fs from "node:fs";
-import { join, relative } from "node:path";
 
 import { isConfigName } from "../cni/config.ts";
-import { seenBelow } from "../cni/invoke.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { selectForContainerd } from "../cni/selection.ts";
 import type { Confirmation } from "../cri/confirm.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { isBelow } from "../host/directory.ts";
+import { pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
+import type { RuntimeDirectories } from "../node/runtime.ts";
 import type { Prepared } from "./prepare.ts";
 
 /** How to ask it. */
@@ -43,8 +42,14 @@ export class Runtime {
   }
 
   /** Where it looks for plugins, as the node sees it. */
-  get pluginDirs(): readonly string[] | undefined {
+  get pluginDirs(): readonly HostPath[] | undefined {
     return this.#before.pluginDirs;
+  }
+
+  /** The same, by its name. What it says of configurations counts once they have changed. */
+  get looks(): RuntimeDirectories {
+    const { name: by, pluginDirs: paths } = this.#before;
+    return paths === undefined ? {} : { plugin: { by, paths } };
   }
 
   /**
@@ -64,11 +69,16 @@ export class Runtime {
     if (!isTouched || configDirectory === undefined) return undefined;
     const { name, configDir } = this.#before;
     // A directory that was named may be anywhere.
-    const isKnown = configDir !== undefined && isBelow(configDirectory, hostRoot);
-    if (isKnown && realPath(seenBelow(hostRoot, configDir)) !== configDirectory) {
-      const here = join("/", relative(hostRoot, configDirectory));
+    const onNode = pathOnNode(hostRoot, configDirectory);
+    if (
+      configDir !== undefined &&
+      onNode !== undefined &&
+      realPath(seenBelow(hostRoot, configDir)) !== configDirectory
+    ) {
       const message = `${name} does not read this directory, but ${configDir}`;
-      warnings.push(warning("runtime-directory", here, message, "name it with --config-dir"));
+      warnings.push(
+        warning("runtime-directory", onNode, message, "name it with --config-dir, or use --config-dir=auto"),
+      );
       return undefined;
     }
     return this.#options.confirm ? async () => this.#confirm(configDirectory, warnings) : undefined;

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 
 import { Failure, isAbsence, reasonOf, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { findDirectory, isSameDirectory, isWritable } from "../host/directory.ts";
+import { findDirectory, isSameDirectory, isWritable, type FileKind } from "../node/directory.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
@@ -11,10 +11,12 @@ import { statePaths, Target } from "../host/target.ts";
 import { recover, type DirectorySteps, type TargetSteps } from "../host/transaction.ts";
 import type { ApplyRequest } from "./apply.ts";
 import type { Kind } from "./asset.ts";
-import { warnOfElsewhere } from "./elsewhere.ts";
-import type { Directory, FileKind, Prepared, Surroundings } from "./prepare.ts";
+import { warnOfElsewhere } from "../node/elsewhere.ts";
+import { pathsInView } from "../node/runtime.ts";
+import type { Places } from "../node/view.ts";
+import type { Runtime } from "./runtime.ts";
+import type { Directory, Prepared, Surroundings } from "./prepare.ts";
 import type { ProbeLinks } from "./probe.ts";
-import type { Places } from "./view.ts";
 
 const FILE_KINDS = ["plugin", "config"] as const satisfies readonly FileKind[];
 
@@ -83,7 +85,9 @@ export class Session {
   places(): Places {
     const [pluginDirectory] = this.#visibleOf("plugin");
     const [configDirectory] = this.#visibleOf("config");
-    return { hostRoot: realHostRoot(this.#request), pluginDirectory, configDirectory };
+    const hostRoot = realHostRoot(this.#request);
+    const runtimePluginDirs = pathsInView(hostRoot, this.#request.looks.plugin);
+    return { hostRoot, pluginDirectory, configDirectory, runtimePluginDirs };
   }
 
   /** The same, as policies need it. */
@@ -140,14 +144,13 @@ export class Session {
   }
 
   /** What is to be said of the node and of what was prepared. */
-  warnings(prepared: Prepared): Finding[] {
-    const { runtime, directories } = this.#request;
+  warnings(prepared: Prepared, runtime: Runtime | undefined): Finding[] {
+    const { directories } = this.#request;
+    const { looks } = runtime ?? this.#request;
     const isInstalled = (kind: FileKind): boolean =>
       prepared.steps.some((step) => "outcome" in step && step.kind === kind && step.action === "install");
-    // A runtime that is asked tells by itself.
-    const kinds = runtime === undefined ? FILE_KINDS.filter(isInstalled) : [];
-    const elsewhere = kinds.flatMap((kind) => {
-      return warnOfElsewhere(kind, directories[kind], this.#targets[kind] ?? "", realHostRoot(this.#request));
+    const elsewhere = FILE_KINDS.filter(isInstalled).flatMap((kind) => {
+      return warnOfElsewhere(directories[kind], this.#targets[kind] ?? "", realHostRoot(this.#request), looks[kind]);
     });
     return [...this.#unfinished(), ...prepared.warnings, ...elsewhere];
   }

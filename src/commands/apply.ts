@@ -6,6 +6,7 @@ import { parseLists, parseNames, type Kind, type Lists } from "../apply/asset.ts
 import type { StepResult } from "../apply/plan.ts";
 import type { Probed } from "../apply/probe.ts";
 import { Failure } from "../errors.ts";
+import { resolveDirectories, type NodeDirectories } from "../node/directory.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
 import {
   describedFailure,
@@ -18,13 +19,14 @@ import {
 } from "../report.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
-import { directoryOf, pathOf } from "./directories.ts";
+import { directoriesOf, pathOf } from "./directories.ts";
 
 type Verb = "install" | "uninstall" | "apply" | "plan";
 
 /** Runs one of the four: request → call → result. */
 export async function runApply(verb: Verb, texts: OptionTexts, world: World): Promise<Ending> {
-  const request = { ...requestOf(verb, texts, world), ...(await probeOf(texts, world)) };
+  const node = await resolveDirectories(directoriesOf(texts), texts["cri-socket"], world.signal);
+  const request = { ...requestOf(verb, texts, world, node), ...(await probeOf(texts, world, node)) };
   const result = await apply(request, world.signal);
   // A signal that came while files were changed is delivered with the next turn of the event loop.
   await setImmediate();
@@ -41,7 +43,7 @@ function endingOf({ aborted: isAborted, reason }: AbortSignal, exitCode: number)
 }
 
 /** @throws Failure `usage`. */
-function requestOf(verb: Verb, texts: OptionTexts, world: World): ApplyRequest {
+function requestOf(verb: Verb, texts: OptionTexts, world: World, node: NodeDirectories): ApplyRequest {
   const lists: Partial<Record<Kind, Lists>> = {};
   for (const kind of ["plugin", "config", "manifest"] as const) {
     const text = texts[`${kind}s`];
@@ -74,20 +76,21 @@ function requestOf(verb: Verb, texts: OptionTexts, world: World): ApplyRequest {
     },
     lockTimeout: durationOf(texts, "lock-timeout"),
     ...(socket === undefined || socket === "" ? {} : { runtime: { socket, confirm: !isSet(texts, "no-confirm") } }),
-    directories: {
-      plugin: directoryOf("plugin", texts),
-      config: directoryOf("config", texts),
-    },
+    ...node,
   };
   refuseContradictions(texts, request);
   return request;
 }
 
 /** What finds the host is loaded where plugins are to act on it. */
-async function probeOf(texts: OptionTexts, world: World): Promise<Pick<ApplyRequest, "probe">> {
+async function probeOf(
+  texts: OptionTexts,
+  world: World,
+  { directories: { plugin, config } }: NodeDirectories,
+): Promise<Pick<ApplyRequest, "probe">> {
   if (!wantsProbe(texts)) return {};
   const { operatorOf } = await import("./network-options.ts");
-  const operator = operatorOf({ ...texts, "plugin-dir": directoryOf("plugin", texts).path }, world);
+  const operator = await operatorOf({ ...texts, "plugin-dir": plugin.path, "config-dir": config.path }, world);
   return { probe: { operator, addAnyway: isSet(texts, "probe-add") } };
 }
 

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 
-import { entryOf, pluginNames, readCatalogue, type Catalogue } from "../apply/catalogue.ts";
+import { entryOf, pluginNames, readCatalogue, type Catalogue } from "../node/catalogue.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import type { OptionTexts } from "../options.ts";

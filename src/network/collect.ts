@@ -22,7 +22,7 @@ import {
 } from "./mark.ts";
 import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { identityOf } from "./namespace.ts";
-import { seen, type Place } from "./place.ts";
+import { seen, type Place } from "../node/host.ts";
 import { remembered, rememberedAgain } from "./remembered.ts";
 
 /** What became of an attachment. */

@@ -2,8 +2,7 @@
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
 
-import type { Kind } from "../apply/asset.ts";
-import { chainOf, isExtended, type Chain } from "../apply/chain.ts";
+import { chainOf, isExtended, type Chain } from "../node/chain.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { digestOf } from "../system/disk.ts";
@@ -32,7 +31,7 @@ export type AssetState =
 
 /** One asset of a record. */
 export interface AssetStatus {
-  kind: Kind;
+  kind: HeldAsset["kind"];
   name: string;
   owners: string[];
   /** Of a plugin that the image's catalogue knows. */

@@ -12,7 +12,7 @@ ARGS ?= $(EXAMPLE)
 CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_PLUGIN_SOURCE=$(PLUGINS) CNI_NODE_CONFIG_SOURCE=examples/templates \
 	node dist/cni-node.js
 
-.PHONY: run test e2e check format build plugins image soak bench clean
+.PHONY: run test unit e2e check format build plugins image soak bench clean
 
 # Runs a command on ./node instead of /, by default the main job: plugins, and a config from a template.
 run: build
@@ -29,7 +29,11 @@ endif
 # Types, lint, format, dead code and dependencies, then the tests.
 test: check build .packages
 	node plugins/build.ts --plugins=reference
-	node --test --test-reporter=spec $(shell find test -name '*.test.ts' -not -path 'test/e2e/*' -not -path 'test/cluster/*' | sort)
+	node scripts/test.ts test
+
+# The tests of one module each, without a node: they need nothing built and take seconds.
+unit: node_modules/.installed
+	node scripts/test.ts unit
 
 # Against real programs and libraries, which are built once into the cache: a Kubernetes API server, kubectl's reader of
 # manifests, containerd's and CRI-O's readers of network configurations, libcni, a container runtime, CNI plugins, the
@@ -41,7 +45,7 @@ e2e: build .packages
 	node test/libcni/build.ts
 	node test/runtime/build.ts
 	node test/image/build.ts
-	node --test --test-reporter=spec 'test/cluster/**/*.test.ts' 'test/e2e/**/*.test.ts'
+	node scripts/test.ts e2e
 
 check: node_modules/.installed
 	@node scripts/check.ts

@@ -42,6 +42,10 @@ interface Looked extends Ran {
 }
 
 class Node extends TestNode {
+  constructor() {
+    super(["bridge", "host-local"]);
+  }
+
   /** Writes a file below the host root. */
   write(path: string, content: unknown, mode = 0o600): string {
     const whole = join(this.host, path);

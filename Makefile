@@ -12,7 +12,9 @@ ARGS ?= $(EXAMPLE)
 CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_PLUGIN_SOURCE=$(PLUGINS) CNI_NODE_CONFIG_SOURCE=examples/templates \
 	node dist/cni-node.js
 
-.PHONY: run test unit e2e check format build plugins image soak bench clean
+E2E_BUILDS := .build-cluster .build-image .build-runtime .build-selection .build-libcni
+
+.PHONY: $(E2E_BUILDS) run test unit e2e check format build plugins image soak bench clean
 
 # Runs a command on ./node instead of /, by default the main job: plugins, and a config from a template.
 run: build
@@ -26,7 +28,7 @@ ifeq ($(ARGS),$(EXAMPLE))
 	@echo && echo "node/etc/cni/net.d/05-bridge-portmap.conflist:" && cat node/etc/cni/net.d/05-bridge-portmap.conflist
 endif
 
-# Types, lint, format, dead code and dependencies, then the tests.
+# Types, lint, format, dead code and dependencies, then the tests: with the short forms of the long ones, unless in CI.
 test: check build .packages
 	node plugins/build.ts --plugins=reference
 	node scripts/test.ts test
@@ -40,12 +42,12 @@ unit: node_modules/.installed
 # image by real engines.
 e2e: build .packages
 	node plugins/build.ts --plugins=reference,flannel
-	node test/cluster/build.ts
-	node test/selection/build.ts
-	node test/libcni/build.ts
-	node test/runtime/build.ts
-	node test/image/build.ts
+	@$(MAKE) --no-print-directory --jobs=2 $(E2E_BUILDS)
 	node scripts/test.ts e2e
+
+# Two at a time: one loads modules or links while the other compiles.
+$(E2E_BUILDS): .build-%: node_modules/.installed
+	node test/$*/build.ts
 
 check: node_modules/.installed
 	@node scripts/check.ts
@@ -70,7 +72,7 @@ image: node_modules/.installed
 # The long forms of the reliability tests: prints what was tried and what was seen.
 soak: build .packages
 	node test/soak/run.ts
-	CNI_NODE_TEST_LONG=1 node --test --test-reporter=spec test/crash.test.ts
+	CNI_NODE_TEST_LONG=1 node scripts/test.ts test/crash.test.ts
 
 # Speed and memory, as ratios within one run.
 bench: build

@@ -1,13 +1,13 @@
-/**
- * Runs tests, several files at a time: `node scripts/test.ts unit|test|e2e`, or with the paths of some.
- */
-import { spawnSync } from "node:child_process";
+/** Runs tests, several files at a time: `node scripts/test.ts unit|test|e2e`, or with the paths of some. */
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import * as fs from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 
 const ROOT = join(import.meta.dirname, "..");
 const isCI = process.env["CI"] === "true";
+const isSoak = process.env["CNI_NODE_TEST_LONG"] === "1";
 
 /** No test takes so long, milliseconds: one that does hangs. */
 const TIMEOUT = 10 * 60 * 1000;
@@ -29,14 +29,17 @@ const files = words.flatMap((word) => SETS[word]?.() ?? word).toSorted((a, b) =>
 const temporary = placeForFiles();
 const options = [
   "--test-reporter=spec",
-  `--test-timeout=${TIMEOUT}`,
+  ...(isSoak ? [] : [`--test-timeout=${TIMEOUT}`]),
   `--test-concurrency=${words[0] === "e2e" ? 1 : availableParallelism() + 1}`,
 ];
 // Compiling the sources takes as long as many of the files.
 const env = { ...process.env, TMPDIR: temporary, NODE_COMPILE_CACHE: join(ROOT, "build/compiled") };
-const { status } = spawnSync(process.execPath, ["--test", ...options, ...files], { stdio: "inherit", env });
+const runner = spawn(process.execPath, ["--test", ...options, ...files], { stdio: "inherit", env });
+// It gets them from the terminal, too, and what is in memory must go.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => runner.kill(signal));
+const [exitCode] = (await once(runner, "exit")) as [number | null];
 fs.rmSync(temporary, { recursive: true, force: true });
-process.exitCode = status ?? 1;
+process.exitCode = exitCode ?? 1;
 
 function testsIn(directory: string): string[] {
   return fs.globSync(`${directory}/**/*.test.ts`).toSorted();

@@ -6,7 +6,7 @@ import { join, relative } from "node:path";
 import { describe, test } from "node:test";
 
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
-import { BUNDLE, conflist, contentsOf, TestNode, type Ran } from "./helpers/node.ts";
+import { BUNDLE, conflist, contentsOf, TestNode, until, type Ran } from "./helpers/node.ts";
 import { reportOf } from "./helpers/report.ts";
 
 /** A node with a plugin `good` in the image, and one that is as the test says. */
@@ -513,10 +513,13 @@ describe("configurations of the field pass", () => {
 });
 
 test("a signal while plugins are run ends the run, and nothing has changed", async () => {
-  using node = nodeWith(`#!/bin/sh\nsleep 3\n${versions("1.0.0")}`);
+  using node = nodeWith();
+  const begun = join(node.root, "begun");
+  fs.writeFileSync(join(node.plugins, "odd"), `#!/bin/sh\n: >${begun}\nexec sleep 60\n`);
   const controller = new AbortController();
   const running = node.run(["install", "--plugins=good,odd"], { signal: controller.signal });
-  setTimeout(() => controller.abort("SIGTERM"), 300);
+  await until(() => fs.existsSync(begun));
+  controller.abort("SIGTERM");
   const ran = await running;
   assert.equal(ran.signal, "SIGTERM");
   assert.deepEqual(contentsOf(node.bin), {});

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { isEqualJson, stringifyJson, type JsonValue } from "../../src/cluster/json.ts";
+import { stringifyJson, type JsonValue } from "../../src/cluster/json.ts";
 import { decodeManifest, parseManifest } from "../../src/cluster/manifest.ts";
 import { Failure } from "../../src/errors.ts";
-import { CORPUS, damageManifests, generateManifests, json, thing } from "./manifests.ts";
+import { json, thing } from "./manifests.ts";
 
 const FILE = "a.yaml";
 

@@ -152,10 +152,13 @@ export async function endOf(child: ChildProcess): Promise<Ran> {
   });
 }
 
+/** Tests may change the clock. */
+const now = performance.now.bind(performance);
+
 /** Waits until it is so. @throws when that takes longer than any machine needs. */
-export async function until(condition: () => boolean, what = "what the test waits for"): Promise<void> {
-  for (const end = performance.now() + PATIENCE; !condition(); await sleep(5)) {
-    if (performance.now() > end) throw new Error(`${what} has not come in ${PATIENCE / 1000} seconds`);
+export async function until(condition: () => boolean): Promise<void> {
+  for (const end = now() + PATIENCE; !condition(); await sleep(5)) {
+    if (now() > end) throw new Error(`after ${PATIENCE / 1000} seconds it is not so: ${String(condition)}`);
   }
 }
 

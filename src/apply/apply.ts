@@ -38,6 +38,8 @@ export interface ApplyRequest extends Wanted {
   drain: number;
   /** How long to wait for other runs in the same directories, milliseconds. */
   lockTimeout: number;
+  /** How long a plugin may take to answer VERSION, milliseconds. */
+  versionLimit?: number | undefined;
   /** The container runtime to be asked, if any. */
   runtime?: RuntimeOptions;
   /** Try the networks that change, before they do. */
@@ -347,7 +349,8 @@ class Run {
   places(): Places {
     const [pluginDirectory] = this.#visibleOf("plugin");
     const [configDirectory] = this.#visibleOf("config");
-    return { hostRoot: realHostRoot(this.#request), pluginDirectory, configDirectory };
+    const { versionLimit } = this.#request;
+    return { hostRoot: realHostRoot(this.#request), pluginDirectory, configDirectory, versionLimit };
   }
 
   surroundings(): Surroundings {

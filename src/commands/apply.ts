@@ -64,6 +64,7 @@ function requestOf(verb: Verb, texts: OptionTexts, world: World): ApplyRequest {
       printMessage(world, `waiting for ${what}`);
     },
     lockTimeout: durationOf(texts, "lock-timeout"),
+    versionLimit: world.versionLimit,
     ...(socket === undefined || socket === "" ? {} : { runtime: { socket, confirm: !isSet(texts, "no-confirm") } }),
     directories: {
       plugin: directoryOf("plugin", texts),

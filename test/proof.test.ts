@@ -50,7 +50,6 @@ describe("a plugin is run where it is about to live, and refused before anything
     ["fails", "#!/bin/sh\necho wrong >&2\nexit 3\n", /odd: does not answer VERSION: wrong/u],
     ["is killed by the processor", "#!/bin/sh\nkill -ILL $$\n", /SIGILL, so that it is built for a newer processor/u],
     ["answers nonsense", "#!/bin/sh\necho hello\n", /odd: does not answer VERSION: its answer is no JSON object/u],
-    ["says nothing for too long", "#!/bin/sh\nsleep 60\n", /odd: does not answer VERSION within 5 seconds/u],
   ];
   for (const [what, script, message] of refused) {
     test(`one that ${what}`, async () => {
@@ -66,6 +65,20 @@ describe("a plugin is run where it is about to live, and refused before anything
       const planned = await node.run(["plan", "--plugins=good,odd", "--configs=10-a.conflist"]);
       // A source need not be executable, and is not run then.
       if (Buffer.isBuffer(script)) assert.match(planned.stderr, message);
+    });
+  }
+
+  for (const [seconds, versionLimit] of Object.entries({ 5: undefined, 0.3: 300 })) {
+    test(`one that says nothing for too long: ${seconds} seconds`, async () => {
+      using node = nodeWith("#!/bin/sh\nexec sleep 60\n");
+      const before = contentsOf(node.host);
+      const ran = await node.run(["install", "--plugins=odd"], { versionLimit });
+      assertRefused(
+        node,
+        before,
+        ran,
+        new RegExp(`odd: does not answer VERSION within ${RegExp.escape(seconds)} seconds`, "u"),
+      );
     });
   }
 

@@ -27,6 +27,8 @@ export interface ApplyRequest extends Wanted {
   drain: number;
   /** How long to wait for other runs in the same directories, milliseconds. */
   lockTimeout: number;
+  /** How long a plugin may take to answer VERSION, milliseconds. */
+  versionLimit?: number | undefined;
   /** The container runtime to be asked, if any. */
   runtime?: RuntimeOptions;
   /** Try the networks that change, before they do. */

@@ -87,7 +87,8 @@ export class Session {
     const [configDirectory] = this.#visibleOf("config");
     const hostRoot = realHostRoot(this.#request);
     const runtimePluginDirs = pathsInView(hostRoot, this.#request.looks.plugin);
-    return { hostRoot, pluginDirectory, configDirectory, runtimePluginDirs };
+    const { versionLimit } = this.#request;
+    return { hostRoot, pluginDirectory, configDirectory, runtimePluginDirs, versionLimit };
   }
 
   /** The same, as policies need it. */

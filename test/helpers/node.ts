@@ -103,7 +103,7 @@ export class TestNode implements Disposable {
   /** Runs cni-node in this process. `world.signal` may be given. */
   async run(
     argv: readonly string[],
-    options: { env?: NodeJS.ProcessEnv; signal?: AbortSignal; stdin?: string } = {},
+    options: { env?: NodeJS.ProcessEnv; signal?: AbortSignal; stdin?: string; versionLimit?: number | undefined } = {},
   ): Promise<Ran> {
     let stdout = "";
     let stderr = "";
@@ -114,6 +114,7 @@ export class TestNode implements Disposable {
       stdout: (text) => (stdout += text),
       stderr: (text) => (stderr += text),
       signal: options.signal ?? new AbortController().signal,
+      versionLimit: options.versionLimit,
     });
     return { ...ending, stdout, stderr };
   }

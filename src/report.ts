@@ -4,6 +4,7 @@ import { constants } from "node:os";
 import type { StepResult } from "./apply/plan.ts";
 import { CniError } from "./cni/error.ts";
 import { Failure, Interrupted } from "./errors.ts";
+import type { Finding } from "./finding.ts";
 import { maskTokens } from "./secrets/prose.ts";
 import { alignRows, escapeUnit, visibleLines } from "./system/text.ts";
 import type { Ending, World } from "./world.ts";
@@ -60,31 +61,42 @@ export function formatSteps(
 }
 
 /** Warnings are for people; in JSON they are part of the object. */
-export function printWarnings(world: World, warnings: readonly string[]): void {
-  for (const warning of warnings) printMessage(world, `warning: ${warning}`);
+export function printWarnings(world: World, warnings: readonly Finding[]): void {
+  for (const { path, message, hint } of warnings) {
+    printMessage(world, `warning: ${path}: ${message}${hint === undefined ? "" : `; ${hint}`}`);
+  }
 }
 
 /** Says what failed and why, and gives the exit code. */
 export function reportFailure(error: unknown, command: string, json: boolean, world: World): Ending {
   const ending = endingOf(error);
-  const [code, message, hint] = describe(error);
-  const objections = error instanceof Failure && error.others.length > 0 ? [error, ...error.others] : [];
-  if (objections.length > 0) printObjections(objections, message, world);
-  else printMessage(world, message, hint);
+  printFailure(error, world);
   if (json) {
     const { exitCode } = ending;
     const result = exitCode === 4 ? "partial" : error instanceof Failure && error.undone ? "undone" : "failed";
-    const cni = error instanceof Failure ? error.cni : undefined;
-    const described = {
-      code,
-      message,
-      ...(hint === undefined ? {} : { hint }),
-      ...(cni === undefined ? {} : { cni }),
-      ...(objections.length === 0 ? {} : { objections: objections.map(objectionOf) }),
-    };
-    printJson(world, { command, result, exitCode, steps: [], error: described });
+    printJson(world, { command, result, exitCode, steps: [], error: describedFailure(error) });
   }
   return ending;
+}
+
+/** Says on stderr what failed and why; of a run that is refused, all of it. */
+export function printFailure(error: unknown, world: World): void {
+  const [, message, hint] = describe(error);
+  if (error instanceof Failure && error.others.length > 0) printObjections([error, ...error.others], message, world);
+  else printMessage(world, message, hint);
+}
+
+/** The same for programs: `error` of the JSON report. */
+export function describedFailure(error: unknown): object {
+  const [code, message, hint] = describe(error);
+  const { cni, others = [] } = error instanceof Failure ? error : {};
+  return {
+    code,
+    message,
+    ...(hint === undefined ? {} : { hint }),
+    ...(cni === undefined ? {} : { cni }),
+    ...(others.length === 0 ? {} : { objections: [error as Failure, ...others].map(objectionOf) }),
+  };
 }
 
 function objectionOf({ code, subject, message, hint }: Failure): object {

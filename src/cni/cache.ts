@@ -11,7 +11,7 @@ import type { Args } from "./invoke.ts";
 import { hasTooManyValues, isObject } from "./json.ts";
 import { fileNameOf, isIfName, isName } from "./names.ts";
 import { parseResult, type AnyResult } from "./result.ts";
-import { isUntrusted, requireTrustedCache, requireTrustedFile, resultsDir, stateDir } from "./trust.ts";
+import { isUntrusted, requireTrustedCache, requireTrustedFile, resultsDir, stateDir, untrustedFile } from "./trust.ts";
 
 /** libcni's. */
 export const DEFAULT_CACHE_DIR = "/var/lib/cni";
@@ -220,13 +220,15 @@ export type CacheFile = { path: string } & (
   | { attachment: CachedAttachment }
   /** It is damaged. */
   | { problem: string }
+  /** Others may have written it; it comes once more for what it holds. */
+  | { objection: string }
   /** The system does not let it be read. */
   | { error: unknown }
 );
 
 /**
- * The attachments in the cache as `listAttachments` has them, one at a time, and the files that are damaged: nobody
- * will ever delete by them.
+ * The attachments in the cache as `listAttachments` has them, one at a time, those in files that others may have
+ * written included; and the files that are damaged: nobody will ever delete by them.
  *
  * @throws errors of the system as they are, when the directory is not there or cannot be read.
  */
@@ -236,6 +238,8 @@ export function* scanCache(cacheDir: string): Generator<CacheFile> {
     const path = join(directory, entry.name.toString());
     if (entry.isDirectory()) continue;
     try {
+      const untrusted = untrustedFile(path);
+      if (untrusted !== undefined) yield { path, objection: untrusted.objection };
       const own = readOwnEntry(cacheDir, path);
       if (own !== undefined) yield { path, attachment: own.attachment };
     } catch (error) {

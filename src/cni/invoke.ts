@@ -5,13 +5,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { getSystemErrorMessage } from "node:util";
 
-import { seenBelow } from "../system/below.ts";
+import { hostPath, seenBelow } from "../system/below.ts";
 import type { Command } from "./command.ts";
 import { CniError, ERROR_CODES, type ErrorObject } from "./error.ts";
 import { MAX_OUTPUT, runProgram, type End } from "./process.ts";
 import { NEWEST_VERSION } from "./version.ts";
-
-export { seenBelow };
 
 /** The generic arguments of an attachment, as pairs of key and value. */
 export type Args = readonly (readonly [key: string, value: string])[];
@@ -144,7 +142,7 @@ export function findPlugin(type: string, directories: readonly string[], root = 
 
 function isRegularFile(root: string, path: string): boolean {
   try {
-    return fs.statSync(root === "" ? path : (seenBelow(root, path) ?? "")).isFile();
+    return fs.statSync(root === "" ? path : (seenBelow(root, hostPath(path)) ?? "")).isFile();
   } catch {
     return false;
   }

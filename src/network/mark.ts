@@ -6,7 +6,7 @@ import type { Result } from "../cni/result.ts";
 import { isSystemError } from "../errors.ts";
 import { readLinkIfPossible, readText, SIZE_LIMITS } from "../system/read.ts";
 import { hardwareIn, identityOf, identityOfHost, sinceWhen } from "./namespace.ts";
-import { seen, type Place } from "./place.ts";
+import { seen, type Place } from "../node/host.ts";
 import type { Target } from "./target.ts";
 
 /** What is remembered with an attachment that we have added. */

@@ -3,7 +3,8 @@ import { isWrong, type Finding } from "../finding.ts";
 import { alignRows, shorten, visible, visibleLines } from "../system/text.ts";
 import type { Network } from "../cni/listing.ts";
 import type { Selection } from "../cni/selection.ts";
-import type { FileStatus, PluginStatus, Rule } from "./network.ts";
+import type { Rule } from "../node/runtime.ts";
+import type { FileStatus, PluginStatus } from "./network.ts";
 import type { NodeStatus } from "./status.ts";
 
 /** Ends in a newline. */

@@ -5,7 +5,7 @@
 import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 
-import { seenBelow } from "../cni/invoke.ts";
+import { hostPath, seenBelow, shownAs } from "../system/below.ts";
 import { Failure, reasonOf } from "../errors.ts";
 import { readLinkIfPossible, readText, SIZE_LIMITS } from "../system/read.ts";
 
@@ -65,15 +65,14 @@ export function findPlace(hostRoot: string, named: boolean): Place {
 /** Where this process sees a file of the host; links are followed as on the host. */
 export function seen({ root }: Place, path: string): string {
   if (root === "") return path;
-  const found = seenBelow(root, path) ?? join(root, path);
+  const found = seenBelow(root, hostPath(path)) ?? join(root, path);
   // The links of processes lead to no path, and whoever sees the host's processes sees them here.
   return found.startsWith(`${root}/proc/`) ? found.slice(root.length) : found;
 }
 
 /** The host's path of a file, from how it is called in a container with the host's files at `hostRoot`. */
 export function pathOnHost({ root }: Place, hostRoot: string, path: string): string {
-  const prefix = `${resolve(hostRoot)}/`;
-  return root !== "" && prefix !== "//" && path.startsWith(prefix) ? path.slice(prefix.length - 1) : path;
+  return root === "" ? path : shownAs(resolve(hostRoot), path);
 }
 
 function isContainer(hostRoot: string): boolean {

@@ -22,6 +22,7 @@ const LAYERS = [
   ["secrets/"],
   ["system/"],
   ["errors.ts", "world.ts", "finding.ts"],
+  ["codes.ts"],
 ];
 
 /** Modules that decide and never touch a file: pure core, effects at the edge. */
@@ -59,6 +60,7 @@ const PURE = [
   "secrets/tree.ts",
   "options.ts",
   "system/json.ts",
+  "system/place.ts",
   "system/text.ts",
   "system/owner.ts",
   "system/yaml.ts",

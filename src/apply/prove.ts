@@ -5,10 +5,10 @@ import { isConfigName } from "../cni/config.ts";
 import { configFiles, loadFile, type DirectoryListing } from "../cni/listing.ts";
 import { usesOf } from "../cni/references.ts";
 import { selectForContainerd } from "../cni/selection.ts";
-import { Failure, Objections } from "../errors.ts";
+import { Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { directoryFindings } from "../host/trust.ts";
-import { examineConfigs, type About } from "../node/checks.ts";
+import { examineConfigs, isSameReason, type About } from "../node/checks.ts";
 import type { NodeView } from "../node/view.ts";
 import type { Validation } from "./config.ts";
 
@@ -26,6 +26,8 @@ export interface Changes {
   plugins: ReadonlyMap<string, string | undefined>;
   /** The names of plugins and configurations that were there before cni-node, and come back as they were. */
   restored: ReadonlySet<string>;
+  /** Plugins that this run cannot bring, which is an objection of its own. */
+  refused: ReadonlySet<string>;
   /** Where they are installed, if any are. */
   pluginDirectory: string;
 }
@@ -35,14 +37,14 @@ export interface Changes {
  * can work, and others that worked still can. What was wrong before for the same reason is not this run's affair.
  *
  * @param view the node as it is.
- * @returns warnings.
- * @throws Failure with the code of the first finding, which knows the others; Interrupted.
+ * @returns what was found; errors are objections (`objectionsIn`), unless the validation is lenient.
+ * @throws Interrupted
  */
 export async function prove(
-  { configs, plugins, restored, pluginDirectory }: Changes,
+  { configs, plugins, restored, refused, pluginDirectory }: Changes,
   view: NodeView,
   { validate, force, dryRun }: { validate: Validation; force: boolean; dryRun: boolean },
-): Promise<string[]> {
+): Promise<Finding[]> {
   if (validate === "off") return [];
   const after = view.after(plugins);
   const found = (await examinePlugins(plugins, after)).map((one) => ({
@@ -57,8 +59,9 @@ export async function prove(
     const wrong = [...own, ...others.filter(({ severity }) => severity === "error")];
     const wasWrong = wrong.some(isError) ? await wrongBefore(configs.before, view) : () => false;
     const isTolerated = (one: About): boolean =>
-      wasWrong(one) || restored.has(one.path) || (force && isGone(one.about, plugins));
+      wasWrong(one) || restored.has(one.path) || (force && isGone(one, plugins));
     const judged = wrong
+      .filter((one) => !(one.code === "plugin-missing" && refused.has(one.about)))
       .filter((one) => own.includes(one) || !wasWrong(one))
       .map((one) => (isTolerated(one) ? { ...one, severity: "warning" as const } : one));
     found.push(...judged.map((one) => ({ ...one, path: join(directory, one.path) })));
@@ -68,17 +71,17 @@ export async function prove(
   if (configs?.written.length) found.push(...directoryFindings(configDirectory, configDirectory));
   // A source gets its mode when it is copied.
   const isUnasked = ({ code }: Finding): boolean => dryRun && code === "plugin-mode";
-  return weigh(
-    found.filter((one) => !isUnasked(one)),
-    validate,
-  );
+  const isRefusing = validate === "strict";
+  return found
+    .filter((one) => !isUnasked(one))
+    .map(({ about: _about, ...one }: Finding & { about?: string }) =>
+      one.severity === "error" && !isRefusing ? { ...one, severity: "warning" } : one,
+    );
 }
 
-function weigh(found: readonly Finding[], validate: Validation): string[] {
-  const objections = new Objections();
-  for (const one of validate === "strict" ? found.filter(isError) : []) objections.add(refusal(one));
-  objections.throwIfAny();
-  return found.map(({ path, message, hint }) => `${path}: ${message}${hint === undefined ? "" : `; ${hint}`}`);
+/** Of what the proof has found, that for which the run is refused. */
+export function objectionsIn(found: readonly Finding[]): Failure[] {
+  return found.filter(isError).map(refusal);
 }
 
 /** So many plugins are asked at a time: each is a process with memory of its own. */
@@ -111,16 +114,16 @@ export function changedPluginsOf(
 async function wrongBefore(listing: DirectoryListing, view: NodeView): Promise<(one: About) => boolean> {
   const used = selectForContainerd(listing).chosen?.file;
   const before = (await examineConfigs(listing, view)).filter(isError);
-  return ({ about, path }) => before.some((one) => one.about === about && (one.path === path || one.path === used));
+  return (one) => before.some((old) => isSameReason(old, one) && (old.path === one.path || old.path === used));
 }
 
-function isError({ severity }: Finding): boolean {
+function isError({ severity }: Pick<Finding, "severity">): boolean {
   return severity === "error";
 }
 
 /** Whoever removes a plugin by force knows that configurations name it. */
-function isGone(about: string, plugins: Changes["plugins"]): boolean {
-  return [...plugins].some(([name, path]) => path === undefined && about === `missing ${name}`);
+function isGone({ code, about }: About, plugins: Changes["plugins"]): boolean {
+  return code === "plugin-missing" && plugins.has(about) && plugins.get(about) === undefined;
 }
 
 function refusal({ code, path, message, hint }: Finding): Failure {

@@ -1,14 +1,14 @@
-/** What was there before cni-node and comes back: where it will stand, and whether that can be judged. */
+/** What was there before cni-node and comes back with an uninstall: judged where it will stand. */
 import * as fs from "node:fs";
 import { dirname, join, relative } from "node:path";
 
 import { Failure } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
 import { inspect } from "../host/inspect.ts";
 import { statePaths } from "../host/target.ts";
 import type { FileStep } from "../host/transaction.ts";
-import type { FileKind } from "../node/directory.ts";
 import { hostPath, isBelow, seenBelow } from "../system/below.ts";
-import type { Directory } from "./prepare.ts";
+import type { Directory, FileKind } from "./prepare.ts";
 
 /** Before anything is tried: a plan, too, says what cannot be put back. @throws Failure `backup-missing`. */
 export function refuseMissingBackup(
@@ -28,7 +28,7 @@ export function refuseMissingBackup(
   });
 }
 
-/** Undefined: it cannot be seen. */
+/** The file of a plugin that comes back, as it will stand. Undefined: it cannot be seen. */
 export function restoredPlugin(
   file: FileStep | undefined,
   directory: Directory | undefined,
@@ -61,17 +61,18 @@ export function asItStands(file: string, place: string, hostRoot: string): strin
   return seen !== undefined && seen !== place && fs.existsSync(seen) ? seen : undefined;
 }
 
-/** A link that comes back and leads to what cannot be seen is judged by nobody. */
+/** Warns of a link that comes back and leads to what cannot be seen: nobody judges it. */
 export function unseenLinks(
   files: readonly { result: { name: string }; file?: FileStep }[],
   directories: Partial<Record<FileKind, Directory>>,
   hostRoot: string,
-): string[] {
+): Finding[] {
   return files.flatMap(({ result: { name }, file }) => {
     const directory = directories[file?.kind as FileKind];
     if (file?.restores === undefined || directory === undefined) return [];
     if (asItWillStand(directory, file.restores, name, hostRoot) !== undefined) return [];
     const target = fs.readlinkSync(join(directory.objects, file.restores));
-    return `${join(directory.path, name)}: what comes back is a link to ${target}, which is not there or not mounted, so that it was not tried`;
+    const message = `what comes back is a link to ${target}, which is not there or not mounted, so that it was not tried`;
+    return warning("link-unseen", join(directory.path, name), message);
   });
 }

@@ -2,13 +2,14 @@
 import * as fs from "node:fs";
 
 import { isConfigName } from "../cni/config.ts";
+import type { RuntimeDirectories } from "../node/runtime.ts";
+import { pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { selectForContainerd } from "../cni/selection.ts";
 import type { Confirmation } from "../cri/confirm.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure } from "../errors.ts";
-import { pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
-import type { RuntimeDirectories } from "../node/runtime.ts";
+import { warning, type Finding } from "../finding.ts";
 import type { Prepared } from "./prepare.ts";
 
 /** How to ask it. */
@@ -59,7 +60,7 @@ export class Runtime {
   confirmation(
     { parts }: Prepared,
     { hostRoot, configDirectory }: { hostRoot: string; configDirectory: string | undefined },
-    warnings: string[],
+    warnings: Finding[],
   ): (() => Promise<void>) | undefined {
     const steps = parts.flatMap((part) => part.steps);
     const isTouched = steps.some(
@@ -74,21 +75,26 @@ export class Runtime {
       onNode !== undefined &&
       realPath(seenBelow(hostRoot, configDir)) !== configDirectory
     ) {
-      const instead = `${name} does not read this directory, but ${configDir}`;
-      warnings.push(`${onNode}: ${instead}; name it with --config-dir, or use --config-dir=auto`);
+      const message = `${name} does not read this directory, but ${configDir}`;
+      warnings.push(
+        warning("runtime-directory", onNode, message, "name it with --config-dir, or use --config-dir=auto"),
+      );
       return undefined;
     }
     return this.#options.confirm ? async () => this.#confirm(configDirectory, warnings) : undefined;
   }
 
   /** @throws Failure `network-lost`. */
-  async #confirm(configDirectory: string, warnings: string[]): Promise<void> {
+  async #confirm(configDirectory: string, warnings: Finding[]): Promise<void> {
     const { maxConfigs = 1 } = this.#before;
     const selection = selectForContainerd(readDirectoryListing(configDirectory), { maxConfNum: maxConfigs });
     // Whoever removes the last one by name has been told what it means.
     if (selection.error?.code === "no-file") return;
     const confirmation = await this.#wait(this.#before, selection.chosen?.list);
-    if (confirmation.verdict === "unconfirmed") warnings.push(confirmation.why);
+    if (confirmation.verdict === "unconfirmed")
+      warnings.push(
+        warning("network-unconfirmed", this.#before.name, `does not confirm the change: ${confirmation.why}`),
+      );
     if (confirmation.verdict !== "lost") return;
     throw new Failure({
       code: "network-lost",

@@ -8,7 +8,7 @@ import { readText } from "../system/read.ts";
 import type { Steps } from "../system/turns.ts";
 import { scanCache, type CachedAttachment } from "./cache.ts";
 import { CniError } from "./error.ts";
-import { isObject, parseJson } from "./json.ts";
+import { isObject, parseIfJson } from "./json.ts";
 import { referencesOf } from "./references.ts";
 import { untrustedDirectory, type Untrusted } from "./trust.ts";
 
@@ -116,7 +116,7 @@ function sharing(): (text: string) => string {
 function readList(path: string): unknown {
   try {
     const text = readText(path, MAX_SIZE, { follow: false });
-    return text.trimStart().startsWith("[") && countValues(text) <= MAX_VALUES ? parse(text) : undefined;
+    return text.trimStart().startsWith("[") && countValues(text) <= MAX_VALUES ? parseIfJson(text) : undefined;
   } catch {
     return undefined;
   }
@@ -126,7 +126,7 @@ function attachmentOf(
   { containerId, netns, config, note }: CachedAttachment,
   same: (text: string) => string,
 ): Attachment {
-  const plugins = countValues(config) <= MAX_VALUES ? referencesOf(parse(config)) : [];
+  const plugins = countValues(config) <= MAX_VALUES ? referencesOf(parseIfJson(config)) : [];
   return {
     containerId: same(containerId),
     netns: netns === "" ? undefined : netns,
@@ -150,9 +150,4 @@ function multusAttachment(containerId: string, value: unknown, same: (text: stri
       isOurs: false,
     },
   ];
-}
-
-function parse(json: string): unknown {
-  const parsed = parseJson(json);
-  return "value" in parsed ? parsed.value : undefined;
 }

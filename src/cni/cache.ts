@@ -1,8 +1,8 @@
 /** What libcni and we remember of attachments: one file each in `CACHEDIR/results`, in libcni's format. */
-import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import { Failure, hintFor, isAbsence, isSystemError, isExhaustion } from "../errors.ts";
+import { makeDirectory, remove, replaceDurably } from "../system/disk.ts";
 import { entriesIn, firstEntriesIn } from "../system/entries.ts";
 import { describeJsonError } from "../system/json.ts";
 import { readText } from "../system/read.ts";
@@ -46,6 +46,9 @@ export interface BareResult {
 export function isWhole(attachment: CachedAttachment | BareResult): attachment is CachedAttachment {
   return "containerId" in attachment;
 }
+
+/** Of the directories that we make for a cache: for root's eyes only. */
+export const OWN_MODE = 0o700;
 
 const KIND = "cniCacheV1";
 /** The key of `note`. */
@@ -111,8 +114,8 @@ export function removeAttachment(cacheDir: string, key: AttachmentKey): void {
   const present = tryRead(path);
   if (present !== undefined && isWhole(present) && !isSame(present, key)) return;
   try {
-    removeFile(path);
-    removeFile(temporaryOf(path));
+    remove(path);
+    remove(temporaryOf(path));
   } catch (error) {
     throw ioFailure(`${path} cannot be removed`, error);
   }
@@ -419,53 +422,11 @@ function temporaryOf(path: string): string {
 
 function replaceFile(path: string, content: string): void {
   const temporary = temporaryOf(path);
-  makeDirectory(dirname(temporary));
+  makeDirectory(dirname(temporary), OWN_MODE);
   try {
-    writeFile(temporary, content);
-    fs.renameSync(temporary, path);
+    replaceDurably(path, content, 0o600, temporary);
   } catch (error) {
-    fs.rmSync(temporary, { force: true });
+    remove(temporary);
     throw error;
-  }
-  const directory = fs.openSync(dirname(path), "r");
-  try {
-    fs.fsyncSync(directory);
-  } finally {
-    fs.closeSync(directory);
-  }
-}
-
-function writeFile(path: string, content: string): void {
-  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = fs.constants;
-  const descriptor = fs.openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
-  try {
-    fs.writeFileSync(descriptor, content);
-    fs.fchmodSync(descriptor, 0o600);
-    fs.fsyncSync(descriptor);
-  } finally {
-    fs.closeSync(descriptor);
-  }
-}
-
-/** It need not be there. `fs.rmSync` does not tell why it has failed. */
-function removeFile(path: string): void {
-  try {
-    fs.unlinkSync(path);
-  } catch (error) {
-    if (!isSystemError(error, "ENOENT", "ENOTDIR")) throw error;
-  }
-}
-
-/**
- * Makes a directory of the cache, and those above it, for root's eyes only. `fs.mkdirSync` with `recursive` says of a
- * read-only file system that there is no such file.
- */
-export function makeDirectory(path: string): void {
-  if (fs.existsSync(path)) return;
-  makeDirectory(dirname(path));
-  try {
-    fs.mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    if (!isSystemError(error, "EEXIST")) throw error;
   }
 }

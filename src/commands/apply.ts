@@ -8,7 +8,15 @@ import type { Probed } from "../apply/probe.ts";
 import { Failure } from "../errors.ts";
 import { resolveDirectories, type NodeDirectories } from "../node/directory.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
-import { formatSteps, printJson, printMessage, printWarnings, signalEnding } from "../report.ts";
+import {
+  describedFailure,
+  formatSteps,
+  printFailure,
+  printJson,
+  printMessage,
+  printWarnings,
+  signalEnding,
+} from "../report.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import { directoriesOf, pathOf } from "./directories.ts";
@@ -25,6 +33,7 @@ export async function runApply(verb: Verb, texts: OptionTexts, world: World): Pr
   await setImmediate();
   const ending = endingOf(world.signal, isSet(texts, "exit-code") && wouldChange(result) ? 3 : 0);
   await print(verb, request, result, ending.exitCode, texts.output === "json", world);
+  if (result.refusal !== undefined) return { exitCode: result.refusal.exitCode };
   if (ending.signal === undefined && isSet(texts, "pause")) await aborted(world.signal);
   return ending;
 }
@@ -136,7 +145,7 @@ function wouldChange({ steps }: ApplyResult): boolean {
 async function print(
   command: Verb,
   { dryRun }: ApplyRequest,
-  { steps, probes, warnings }: ApplyResult,
+  { steps, probes, warnings, refusal }: ApplyResult,
   exitCode: number,
   json: boolean,
   world: World,
@@ -144,24 +153,27 @@ async function print(
   printWarnings(world, warnings);
   const diffs = dryRun ? await diffsOf(steps) : [];
   if (!json) {
+    if (refusal !== undefined && steps.length === 0) return printFailure(refusal, world);
     world.stdout(
       `${formatSteps([...steps, ...probes.map(probedRow)])}${diffs.map((diff) => (diff === "" ? "" : `\n${visibleLines(diff)}`)).join("")}`,
     );
-    if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
+    if (refusal !== undefined) printFailure(refusal, world);
+    else if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
     return;
   }
   const shown = steps.map(({ action, kind, name, object, outcome, reason }, index) => {
     const diff = diffs[index] ?? "";
     return { action, kind, name, object, outcome, reason, ...(diff === "" ? {} : { diff }) };
   });
+  if (refusal !== undefined) printFailure(refusal, world);
   printJson(world, {
     command,
-    result: "done",
-    exitCode,
+    ...(refusal === undefined ? { result: "done", exitCode } : { result: "failed", exitCode: refusal.exitCode }),
     ...(dryRun ? { dryRun } : {}),
     steps: shown,
     ...(probes.length === 0 ? {} : { probes }),
     warnings,
+    ...(refusal === undefined ? {} : { error: describedFailure(refusal) }),
   });
 }
 

@@ -37,7 +37,7 @@ export async function runAdd(texts: OptionTexts, world: World, operands: readonl
   } catch (error) {
     if (isSet(texts, "new") && !(error instanceof Failure && error.exitCode === 4)) {
       await deleteNamed(target.name ?? "", operator.place).catch((left: unknown) => {
-        if (error instanceof Failure) error.message += `; and its namespace is left: ${reasonOf(left)}`;
+        throw error instanceof Failure ? error.extendedBy(`and its namespace is left: ${reasonOf(left)}`) : error;
       });
     }
     throw error;

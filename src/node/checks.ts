@@ -8,9 +8,9 @@ import { compareVersions, isVersion, NEWEST_VERSION, VERSIONS } from "../cni/ver
 import type { Finding } from "../finding.ts";
 import type { NodeView } from "./view.ts";
 import { isVisible, shellWord } from "../system/text.ts";
-import { placeholderOf } from "../template/pointer.ts";
+import { firstPointer, placeholderOf } from "../template/pointer.ts";
 
-/** What is found of one configuration. `about` is the same for what is wrong for the same reason elsewhere. */
+/** What is found of one configuration. Two with the same code and `about` are wrong for the same reason. */
 type Found = Omit<Finding, "path"> & { about: string };
 
 /** The same with the configuration that it is of. */
@@ -81,10 +81,10 @@ async function examineConfig(file: string, listing: DirectoryListing, view: Node
 
 /** Other installers' templates leave their own of the same form (Calico's `__CNI_MTU__`). */
 export function leftPointers(text: string): Found[] {
-  const [pointer] =
-    /(?<![A-Za-z0-9_])__[A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*__(?![A-Za-z0-9_])/u.exec(text) ?? [];
-  if (pointer === undefined) return [];
-  const owner = placeholderOf(pointer.slice(2, -2));
+  const name = firstPointer(text);
+  if (name === undefined) return [];
+  const pointer = `__${name}__`;
+  const owner = placeholderOf(name);
   return [
     {
       code: "pointer-left",
@@ -134,14 +134,14 @@ function selfDelegation({ plugins }: NetworkList): Found[] {
 }
 
 async function uses(list: NetworkList, view: NodeView): Promise<Found[]> {
-  const found = new Map<string, Found>();
+  const found: Found[] = [];
   // Of a version that there is none of, nobody need be told that plugins do not support it.
   const version = unknownVersion(list).length > 0 ? undefined : list.cniVersion;
   for (const use of usesOf({ plugins: list.plugins }, version)) {
     const objection = await objectionToUse(use, view);
-    if (objection !== undefined && !found.has(objection.about)) found.set(objection.about, objection);
+    if (objection !== undefined && !found.some((one) => isSameReason(one, objection))) found.push(objection);
   }
-  return [...found.values()];
+  return found;
 }
 
 async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): Promise<Found | undefined> {
@@ -155,7 +155,7 @@ async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): 
         type.includes("/") || !isVisible(type)
           ? "give the file name of the plugin only"
           : `install it before or together with the configuration: cni-node install --plugins=${shellWord(type)}`,
-      about: `missing ${type}`,
+      about: type,
     };
   }
   if ("unseen" in plugin) {
@@ -164,12 +164,12 @@ async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): 
       severity: "warning",
       message: `needs the plugin ${type}; whether it is there cannot be seen: ${plugin.unseen}`,
       hint: "mount the node's directory of plugins, /opt/cni/bin, below the host root",
-      about: `unseen ${type}`,
+      about: type,
     };
   }
   if ("objection" in plugin) {
     const { message, ...objection } = plugin.objection;
-    return { ...objection, message: `needs the plugin ${type}, which ${message}`, about: `${objection.code} ${type}` };
+    return { ...objection, message: `needs the plugin ${type}, which ${message}`, about: type };
   }
   if (cniVersion === undefined || !isVersion(cniVersion) || supports(plugin.versions, cniVersion)) return undefined;
   return {
@@ -177,7 +177,7 @@ async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): 
     severity: "error",
     message: `has cniVersion ${cniVersion}, which the plugin ${type} does not support: it knows ${plugin.versions.join(", ")}`,
     hint: "use one of these as cniVersion, or another version of the plugin",
-    about: `version ${cniVersion} ${type}`,
+    about: `${cniVersion} ${type}`,
   };
 }
 
@@ -192,7 +192,7 @@ async function kubeconfigs({ plugins }: NetworkList, view: NodeView): Promise<Fo
   const { objectionToKubeconfig } = await import("../cluster/kubeconfig-check.ts");
   return [...paths].flatMap((path): Found[] => {
     const here = view.fileAt(path);
-    const about = `kubeconfig ${path}`;
+    const about = path;
     if (here !== undefined) {
       const objection = objectionToKubeconfig(here, (named) => view.hasFile(named));
       if (objection === undefined) return [];
@@ -235,7 +235,7 @@ function newVersion({ cniVersion }: NetworkList): Found[] {
   if (!isVersion(cniVersion) || compareVersions(cniVersion, NEWEST_VERSION) <= 0) return [];
   const message = `has cniVersion ${cniVersion}, newer than ${NEWEST_VERSION}, the newest that is known`;
   const hint = "name older ones beside it: cniVersions";
-  return [{ code: "version-too-new", severity: "warning", message, hint, about: `too new ${cniVersion}` }];
+  return [{ code: "version-too-new", severity: "warning", message, hint, about: cniVersion }];
 }
 
 /** Plugins compare it with those that they support, letter by letter. */
@@ -244,7 +244,7 @@ function unknownVersion({ cniVersion }: NetworkList): Found[] {
   if (isVersion(cniVersion) && compareVersions(cniVersion, NEWEST_VERSION) > 0) return [];
   const message = `has cniVersion ${JSON.stringify(cniVersion)}, which is not a version of the CNI specification`;
   const hint = `use one of ${VERSIONS.join(", ")}`;
-  return [{ code: "version-unknown", severity: "error", message, hint, about: `unknown ${cniVersion}` }];
+  return [{ code: "version-unknown", severity: "error", message, hint, about: cniVersion }];
 }
 
 /** Runtimes take no version for the oldest, and a list's key in another spelling for none. */
@@ -262,7 +262,7 @@ function withoutVersion({ file, list, text }: Examined): Found[] {
       severity: "warning",
       message: `has no cniVersion${instead}: runtimes take it for ${list.cniVersion}, the oldest, which newer plugins may not support`,
       hint: 'add "cniVersion": "1.0.0", or "0.3.1" with old plugins',
-      about: "no version",
+      about: "cniVersion",
     },
   ];
 }
@@ -341,7 +341,7 @@ function lost(type: string, names: readonly string[], why: string): Found {
     severity: "warning",
     message: `has ${type} without the capability ${names.join(", ")}${why}: ${what} are lost without an error`,
     hint: `add ${declared} to ${type}`,
-    about: `capability ${type} ${names.join()}`,
+    about: `${type} ${names.join()}`,
   };
 }
 
@@ -352,4 +352,9 @@ function primaryOf({ delegates, clusterNetwork }: PluginConfig, listing: Directo
     typeof clusterNetwork === "string" ? /\/etc\/cni\/net\.d\/([^/]+)$/u.exec(clusterNetwork)?.[1] : undefined;
   const loaded = file === undefined ? undefined : loadFile(file, listing);
   return loaded !== undefined && "network" in loaded ? loaded.network.list.plugins : [];
+}
+
+/** Are both wrong for the same reason, wherever? */
+export function isSameReason(a: Found, b: Found): boolean {
+  return a.code === b.code && a.about === b.about;
 }

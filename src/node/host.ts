@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 
 import { hostPath, seenBelow, shownAs } from "../system/below.ts";
 import { Failure, reasonOf } from "../errors.ts";
-import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { readLinkIfPossible, readText, SIZE_LIMITS } from "../system/read.ts";
 
 /** The host as this process reaches it. */
 export interface Place {
@@ -43,13 +43,13 @@ const CAPABILITIES = { CAP_SYS_CHROOT: 18, CAP_SYS_PTRACE: 19, CAP_SYS_ADMIN: 21
  */
 export function findPlace(hostRoot: string, named: boolean): Place {
   if (named && resolve(hostRoot) === "/") return ON_HOST;
-  const isFirst = linkOf("/proc/self/ns/pid") === FIRST_PID_NAMESPACE;
-  const first = linkOf("/proc/1/ns/mnt");
+  const isFirst = readLinkIfPossible("/proc/self/ns/pid") === FIRST_PID_NAMESPACE;
+  const first = readLinkIfPossible("/proc/1/ns/mnt");
   if (first === undefined) {
     if (isFirst && !isContainer(hostRoot)) return ON_HOST;
     throw unreachable("the host's first process cannot be looked at", lackingCapabilities());
   }
-  if (first === linkOf("/proc/self/ns/mnt")) {
+  if (first === readLinkIfPossible("/proc/self/ns/mnt")) {
     if (isFirst || !isContainer(hostRoot)) return ON_HOST;
     throw unreachable("plugins would act on this container", "it does not see the host's processes");
   }
@@ -77,14 +77,6 @@ export function pathOnHost({ root }: Place, hostRoot: string, path: string): str
 
 function isContainer(hostRoot: string): boolean {
   return [...MARKS, hostRoot].some((path) => fs.existsSync(path));
-}
-
-function linkOf(path: string): string | undefined {
-  try {
-    return fs.readlinkSync(path);
-  } catch {
-    return undefined;
-  }
 }
 
 function lackingCapabilities(): string {

@@ -7,6 +7,7 @@ import { Failure, hintFor, isExhaustion, isSystemError, throwIfInterrupted } fro
 import type { Finding } from "../finding.ts";
 import { isMountedNoexec } from "../host/mounts.ts";
 import { followBelow, hostPath, isBelow, pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
+import { programFormatOf } from "../system/elf.ts";
 import { shellWord } from "../system/text.ts";
 import { Turns } from "../system/turns.ts";
 import { USUAL } from "./runtime.ts";
@@ -207,22 +208,6 @@ export class NodeView {
   }
 }
 
-/** How the header of an ELF file names the processors that Node.js runs on, and those whose programs they run, too. */
-const MACHINES: Record<string, Record<number, string>> = {
-  x64: { 62: "x86-64", 3: "x86" },
-  arm64: { 183: "aarch64", 40: "arm" },
-};
-const MACHINE_NAMES: Record<number, string> = {
-  3: "x86",
-  8: "mips",
-  21: "ppc64",
-  22: "s390",
-  40: "arm",
-  62: "x86-64",
-  183: "aarch64",
-  243: "riscv",
-};
-
 /**
  * Asks a plugin for its versions, and finds out why it does not tell them.
  *
@@ -236,9 +221,9 @@ async function examinePlugin(
   signal: AbortSignal,
 ): Promise<PluginView & { path: string }> {
   throwIfInterrupted(signal);
-  const foreign = foreignMachine(path);
-  if (foreign !== undefined) {
-    const message = `is built for another processor (${foreign}; this node has ${process.arch})`;
+  const format = programFormatOf(path);
+  if (typeof format === "object") {
+    const message = `is built for another processor (${format.foreign}; this node has ${process.arch})`;
     const hint = "install the binary for this node's architecture";
     return { path, objection: { code: "plugin-architecture", severity: "error", message, hint } };
   }
@@ -307,32 +292,8 @@ async function objectionOf(error: PluginError, isNative: boolean): Promise<Plugi
   );
 }
 
-function broken(code: string, message: string, hint: string): PluginObjection {
+function broken(code: PluginObjection["code"], message: string, hint: string): PluginObjection {
   return { code, severity: "error", message, hint };
-}
-
-/** The processor that an ELF file is for, if it is not one of ours. */
-function foreignMachine(path: string): string | undefined {
-  const { [process.arch]: ours } = MACHINES;
-  const header = readHeader(path);
-  if (ours === undefined || header === undefined || header.readUInt32BE(0) !== 0x7f454c46) return undefined;
-  const machine = header[5] === 2 ? header.readUInt16BE(18) : header.readUInt16LE(18);
-  return machine in ours ? undefined : (MACHINE_NAMES[machine] ?? `ELF machine ${machine}`);
-}
-
-function readHeader(path: string): Buffer | undefined {
-  const header = Buffer.alloc(20);
-  try {
-    const file = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
-    try {
-      return fs.readSync(file, header, 0, header.length, 0) === header.length ? header : undefined;
-    } finally {
-      fs.closeSync(file);
-    }
-  } catch {
-    // Running it will tell.
-    return undefined;
-  }
 }
 
 function isExecutable(path: string): boolean {

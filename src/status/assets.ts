@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { chainOf, isExtended, type Chain } from "../node/chain.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import { digestOf } from "../host/disk.ts";
+import { digestOf } from "../system/disk.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { isLeftUntidy, readRecord, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
@@ -96,9 +96,9 @@ function recordOf({ path, shown }: TargetDirectory, notes: Notes): HostRecord | 
   try {
     return readRecord(path);
   } catch (error) {
-    const isNamed = error instanceof Failure && /^(?:record|state)-/u.test(error.code);
+    const { code } = error as Partial<Failure>;
     note(error, statePaths(shown).record, notes, (problem) => ({
-      code: isNamed ? error.code : "record-unreadable",
+      code: code === "record-newer" || code === "state-untrusted" ? code : "record-unreadable",
       severity: "error",
       path: statePaths(shown).record,
       message: `${problem}; what cni-node installed here is not known, and every run will fail`,

@@ -13,12 +13,13 @@ import {
   type PluginAnswer,
   type Selection,
 } from "../cni/selection.ts";
+import { VERSIONS } from "../cni/version.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import type { Finding } from "../finding.ts";
 import type { Rule } from "../node/runtime.ts";
 import { shownAs } from "../system/below.ts";
+import { placeOf } from "../system/place.ts";
 import { isVisible, shellWord } from "../system/text.ts";
-import { placeOf } from "../template/pointer.ts";
 import { MOST_NOTES } from "./notes.ts";
 
 /** What each of the runtimes makes of the directory. */
@@ -68,10 +69,8 @@ function answerOf(plugin: PluginView): PluginAnswer | undefined {
   if ("missing" in plugin) return undefined;
   if ("versions" in plugin) return plugin;
   const isSure = "objection" in plugin && plugin.objection.severity === "error";
-  return isSure ? { problem: plugin.objection.message } : { versions: EVERY_VERSION };
+  return isSure ? { problem: plugin.objection.message } : { versions: VERSIONS };
 }
-
-const EVERY_VERSION = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /** The networks that pods get, each once. */
 export function chosenNetworks(choices: Choices, rules: readonly Rule[]): Network[] {

@@ -1,6 +1,7 @@
 /** Paths of a file system that this process sees below a directory, as processes see them whose root that is. */
-import * as fs from "node:fs";
 import { isAbsolute, join, relative } from "node:path";
+
+import { readLinkIfPossible } from "./read.ts";
 
 declare const OF_NODE: unique symbol;
 
@@ -51,7 +52,7 @@ function resolveBelow(root: string, path: string): string {
   for (let links = 0, steps = 0; names.length > 0;) {
     if (++steps > MAX_STEPS) throw new Error("the path leads through too many directories");
     const next = join(resolved, names.shift() ?? "");
-    const target = OF_PROCESS.test(resolved) ? undefined : readLink(join(root, next));
+    const target = OF_PROCESS.test(resolved) ? undefined : readLinkIfPossible(join(root, next));
     if (target === undefined) {
       resolved = next;
     } else {
@@ -68,15 +69,6 @@ const MAX_LINKS = 40;
 const MAX_PATH = 4096;
 /** No path of a node has so many names, with those of the links on its way; the kernel has no such bound. */
 const MAX_STEPS = 1000;
-
-/** Undefined: it is no link. */
-function readLink(path: string): string | undefined {
-  try {
-    return fs.readlinkSync(path);
-  } catch {
-    return undefined;
-  }
-}
 
 /** Is this path the directory itself or below it? */
 export function isBelow(path: string, directory: string): boolean {

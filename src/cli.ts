@@ -12,7 +12,7 @@ import {
   type OptionName,
   type OptionTexts,
 } from "./options.ts";
-import { formatRows, printWarnings, reportFailure } from "./report.ts";
+import { formatRows, printMessage, reportFailure } from "./report.ts";
 import type { Ending, World } from "./world.ts";
 
 /** One command. Its code is loaded when it is run. */
@@ -173,7 +173,7 @@ export async function run(given: readonly string[], world: World, program = "cni
     const words = command === "version" && argv[0] === "--version" ? ["version"] : argv;
     const { operands, options, ...parsed } = parse(words, world.env);
     ({ command } = parsed);
-    printWarnings(world, objectionsToEnvironment(world.env));
+    for (const objection of objectionsToEnvironment(world.env)) printMessage(world, `warning: ${objection}`);
     return await (COMMANDS[command] as CommandSpec).run(options, world, operands);
   } catch (error) {
     const ending = reportFailure(error, command, wantsJson(argv, world.env), world);

@@ -34,11 +34,15 @@ export const OPTIONS = {
     help: "where manifests are taken from",
   },
   "host-root": { type: "text", value: "DIR", default: "/host", help: "where the node's file system is mounted" },
-  "plugin-dir": { type: "text", value: "DIR", help: "the node's plugins (default: HOST_ROOT/opt/cni/bin)" },
+  "plugin-dir": {
+    type: "text",
+    value: "DIR",
+    help: "the node's plugins, several joined by colons; auto: where its runtime looks (default: HOST_ROOT/opt/cni/bin)",
+  },
   "config-dir": {
     type: "text",
     value: "DIR",
-    help: "the node's CNI configurations (default: HOST_ROOT/etc/cni/net.d)",
+    help: "the node's CNI configurations; auto: where its runtime looks (default: HOST_ROOT/etc/cni/net.d)",
   },
   owner: { type: "owner", value: "NAME", default: "cni-node", help: "whose assets these are" },
   "take-over": { type: "flag", help: "replace what another owner holds with other content" },

@@ -14,14 +14,15 @@ const LAYERS = [
   ["commands/", "cnitool.ts"],
   ["trace.ts"],
   ["report.ts", "diff.ts", "options.ts"],
-  ["status/"],
-  ["apply/"],
+  ["status/", "apply/"],
   ["network/"],
+  ["node/"],
   ["host/", "template/", "cni/", "cluster/", "cri/"],
   ["secrets.ts"],
   ["secrets/"],
   ["system/"],
   ["errors.ts", "world.ts", "finding.ts"],
+  ["codes.ts"],
 ];
 
 /** Modules that decide and never touch a file: pure core, effects at the edge. */
@@ -59,6 +60,7 @@ const PURE = [
   "secrets/tree.ts",
   "options.ts",
   "system/json.ts",
+  "system/place.ts",
   "system/text.ts",
   "system/owner.ts",
   "system/yaml.ts",

@@ -617,6 +617,63 @@ describe("U2: a run that is refused names all objections", () => {
     assert.deepEqual([ran.exitCode, contentsOf(node.host)], [1, before]);
   });
 
+  test("U2: of the sources and of the proof together, without what only follows from another objection", async () => {
+    using node = hopelessNode();
+    node.template("30-c.conflist", conflist("c", "missing", "good"));
+    const configs = "10-a.conf,20-b.conf,30-c.conflist,no.conf";
+    const ran = await node.run(["install", "--plugins=good,missing", `--configs=${configs}`, "--output=json"]);
+    const { error } = reportOf(ran) as unknown as Refusal;
+    assert.deepEqual(
+      error.objections.map(({ code, subject = "" }) => [code, subject.replaceAll(`${node.root}/`, "")]),
+      [
+        ["source-missing", "missing"],
+        ["source-missing", "image/etc/cni/net.d/no.conf"],
+        ["plugin-missing", "host/etc/cni/net.d/10-a.conf"],
+        ["kubeconfig-missing", "host/etc/cni/net.d/10-a.conf"],
+        ["version-unknown", "host/etc/cni/net.d/20-b.conf"],
+      ],
+    );
+  });
+
+  for (const argv of [["plan"], ["install", "--dry-run"]]) {
+    test(`U2: ${argv.join(" ")} shows the steps that can be planned beside the objections`, async () => {
+      using node = hopelessNode();
+      node.template("30-c.conflist", conflist("c", "good"));
+      const words = [...argv, "--plugins=good,missing", "--configs=20-b.conf,30-c.conflist"];
+      const ran = await node.run(words);
+      assert.deepEqual(
+        Array.from(ran.stdout.matchAll(/^(\w+) +(\w+) +(\S+)$/gmu), ([, ...cells]) => cells.join(" ")),
+        ["created plugin good", "created config 20-b.conf", "created config 30-c.conflist"],
+      );
+      assert.match(ran.stdout, /^\+.*"good"/mu);
+      assert.match(ran.stderr, /^cni-node: missing: not among .*\n(?:.*\n)*cni-node: 2 objections\n$/u);
+      assert.equal(ran.exitCode, 1);
+      const report = reportOf(await node.run([...words, "--output=json"])) as Record<string, unknown> & Refusal;
+      const { result, exitCode, dryRun, steps, error } = report;
+      assert.deepEqual([result, exitCode, dryRun, (steps as unknown[]).length], ["failed", 1, true, 3]);
+      assert.deepEqual(
+        error.objections.map(({ code }) => code),
+        ["source-missing", "version-unknown"],
+      );
+    });
+  }
+
+  test("warnings in JSON are findings: code, severity, path, message, hint", async () => {
+    using node = nodeWith();
+    node.template("10-a.conf", '{"name":"a","type":"good"}');
+    const ran = await node.run(["install", "--plugins=good", "--configs=10-a.conf", "--output=json"]);
+    const { warnings } = reportOf(ran);
+    assert.deepEqual(warnings, [
+      {
+        code: "version-missing",
+        severity: "warning",
+        path: join(node.netd, "10-a.conf"),
+        message: "has no cniVersion: runtimes take it for 0.1.0, the oldest, which newer plugins may not support",
+        hint: 'add "cniVersion": "1.0.0", or "0.3.1" with old plugins',
+      },
+    ]);
+  });
+
   test("U2: of what others hold", async () => {
     using node = nodeWith();
     node.template("10-a.conflist", conflist("a", "good"));

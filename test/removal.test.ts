@@ -185,7 +185,7 @@ describe("a plugin is kept while a container that was attached with it may be th
     fs.writeFileSync(join(node.bin, ".cni-node/record.json"), "");
     const { stdout, stderr, exitCode } = await running;
     assert.match(stdout, /^deleted +config +10-a\.conflist\nkept +plugin +bridge .*\n$/u);
-    assert.match(stderr, /^cni-node: warning: the wait for containers \(--drain\) was given up: .*record\.json/mu);
+    assert.match(stderr, /^cni-node: warning: --drain: no longer waits for containers: .*record\.json/mu);
     assert.equal(exitCode, 0);
   });
 

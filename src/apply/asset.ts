@@ -5,7 +5,7 @@ import { objectionToName } from "../system/name.ts";
 export type Kind = "plugin" | "config" | "manifest";
 
 /** The order in which kinds are installed, each needing those before it (README, "Order"); removal goes backwards. */
-export const KINDS = ["plugin", "manifest", "config"] as const satisfies readonly Kind[];
+export const KINDS = ["manifest", "plugin", "config"] as const satisfies readonly Kind[];
 
 /** One thing that cni-node installs, by its file name. */
 export interface Asset {

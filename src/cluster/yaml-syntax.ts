@@ -1,6 +1,7 @@
 import { Composer, Lexer, Parser, type CST, type ParsedNode } from "yaml";
 
 import { lastAtMost } from "../system/search.ts";
+import { codePointName } from "../system/text.ts";
 import { AS_WRITTEN } from "../system/yaml.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -116,8 +117,8 @@ export function endOfQuotes(text: string, start: number): number | undefined {
 function refuseCharacters(text: string): void {
   const found = /[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\u{10000}-\u{10ffff}]/u.exec(text);
   if (found === null) return;
-  const code = (found[0].codePointAt(0) as number).toString(16).toUpperCase().padStart(4, "0");
-  throw new Refusal(found.index, `the character U+${code} cannot stand here: write it as an escape in double quotes`);
+  const name = codePointName(found[0].codePointAt(0) as number);
+  throw new Refusal(found.index, `the character ${name} cannot stand here: write it as an escape in double quotes`);
 }
 
 function refuseDirectives(text: string): void {

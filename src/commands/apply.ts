@@ -6,23 +6,34 @@ import { parseLists, parseNames, type Kind, type Lists } from "../apply/asset.ts
 import type { StepResult } from "../apply/plan.ts";
 import type { Probed } from "../apply/probe.ts";
 import { Failure } from "../errors.ts";
+import { resolveDirectories, type NodeDirectories } from "../node/directory.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
-import { formatSteps, printJson, printMessage, printWarnings, signalEnding } from "../report.ts";
+import {
+  describedFailure,
+  formatSteps,
+  printFailure,
+  printJson,
+  printMessage,
+  printWarnings,
+  signalEnding,
+} from "../report.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
-import { directoryOf, pathOf } from "./directories.ts";
+import { directoriesOf, pathOf } from "./directories.ts";
 
 type Verb = "install" | "uninstall" | "apply" | "plan";
 
 /** Runs one of the four: request → call → result. */
 export async function runApply(verb: Verb, texts: OptionTexts, world: World): Promise<Ending> {
-  const request = { ...requestOf(verb, texts, world), ...(await probeOf(texts, world)) };
+  const node = await resolveDirectories(directoriesOf(texts), texts["cri-socket"], world.signal);
+  const request = { ...requestOf(verb, texts, world, node), ...(await probeOf(texts, world, node)) };
   const result = await apply(request, world.signal);
   // A signal that came while files were changed is delivered with the next turn of the event loop.
   await setImmediate();
   await setImmediate();
   const ending = endingOf(world.signal, isSet(texts, "exit-code") && wouldChange(result) ? 3 : 0);
   await print(verb, request, result, ending.exitCode, texts.output === "json", world);
+  if (result.refusal !== undefined) return { exitCode: result.refusal.exitCode };
   if (ending.signal === undefined && isSet(texts, "pause")) await aborted(world.signal);
   return ending;
 }
@@ -32,7 +43,7 @@ function endingOf({ aborted: isAborted, reason }: AbortSignal, exitCode: number)
 }
 
 /** @throws Failure `usage`. */
-function requestOf(verb: Verb, texts: OptionTexts, world: World): ApplyRequest {
+function requestOf(verb: Verb, texts: OptionTexts, world: World, node: NodeDirectories): ApplyRequest {
   const lists: Partial<Record<Kind, Lists>> = {};
   for (const kind of ["plugin", "config", "manifest"] as const) {
     const text = texts[`${kind}s`];
@@ -66,20 +77,21 @@ function requestOf(verb: Verb, texts: OptionTexts, world: World): ApplyRequest {
     lockTimeout: durationOf(texts, "lock-timeout"),
     versionLimit: world.versionLimit,
     ...(socket === undefined || socket === "" ? {} : { runtime: { socket, confirm: !isSet(texts, "no-confirm") } }),
-    directories: {
-      plugin: directoryOf("plugin", texts),
-      config: directoryOf("config", texts),
-    },
+    ...node,
   };
   refuseContradictions(texts, request);
   return request;
 }
 
 /** What finds the host is loaded where plugins are to act on it. */
-async function probeOf(texts: OptionTexts, world: World): Promise<Pick<ApplyRequest, "probe">> {
+async function probeOf(
+  texts: OptionTexts,
+  world: World,
+  { directories: { plugin, config } }: NodeDirectories,
+): Promise<Pick<ApplyRequest, "probe">> {
   if (!wantsProbe(texts)) return {};
   const { operatorOf } = await import("./network-options.ts");
-  const operator = operatorOf({ ...texts, "plugin-dir": directoryOf("plugin", texts).path }, world);
+  const operator = await operatorOf({ ...texts, "plugin-dir": plugin.path, "config-dir": config.path }, world);
   return { probe: { operator, addAnyway: isSet(texts, "probe-add") } };
 }
 
@@ -134,7 +146,7 @@ function wouldChange({ steps }: ApplyResult): boolean {
 async function print(
   command: Verb,
   { dryRun }: ApplyRequest,
-  { steps, probes, warnings }: ApplyResult,
+  { steps, probes, warnings, refusal }: ApplyResult,
   exitCode: number,
   json: boolean,
   world: World,
@@ -142,24 +154,27 @@ async function print(
   printWarnings(world, warnings);
   const diffs = dryRun ? await diffsOf(steps) : [];
   if (!json) {
+    if (refusal !== undefined && steps.length === 0) return printFailure(refusal, world);
     world.stdout(
       `${formatSteps([...steps, ...probes.map(probedRow)])}${diffs.map((diff) => (diff === "" ? "" : `\n${visibleLines(diff)}`)).join("")}`,
     );
-    if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
+    if (refusal !== undefined) printFailure(refusal, world);
+    else if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
     return;
   }
   const shown = steps.map(({ action, kind, name, object, outcome, reason }, index) => {
     const diff = diffs[index] ?? "";
     return { action, kind, name, object, outcome, reason, ...(diff === "" ? {} : { diff }) };
   });
+  if (refusal !== undefined) printFailure(refusal, world);
   printJson(world, {
     command,
-    result: "done",
-    exitCode,
+    ...(refusal === undefined ? { result: "done", exitCode } : { result: "failed", exitCode: refusal.exitCode }),
     ...(dryRun ? { dryRun } : {}),
     steps: shown,
     ...(probes.length === 0 ? {} : { probes }),
     warnings,
+    ...(refusal === undefined ? {} : { error: describedFailure(refusal) }),
   });
 }
 

@@ -15,7 +15,7 @@ export async function runGc(texts: OptionTexts, world: World, [name]: readonly s
   if (valid !== undefined && name === undefined) throw usage("NETWORK", "is missing", "--valid is for one network");
   const problems: Failure[] = [];
   const operator = {
-    ...operatorOf(texts, world),
+    ...(await operatorOf(texts, world)),
     onProblem: (problem: Failure) => {
       problems.push(problem);
     },

@@ -1,15 +1,17 @@
 /** What the options of the `network` commands come to. */
-import * as fs from "node:fs";
-import { join, resolve } from "node:path";
-
 import type { Args } from "../cni/invoke.ts";
 import type { NetworkList } from "../cni/config.ts";
 import { isObject } from "../cni/json.ts";
-import { loadNetwork } from "../cni/load.ts";
 import { Failure } from "../errors.ts";
-import { recallNetwork, type Wanted } from "../network/attach.ts";
+import { networkNamed, type Wanted } from "../network/attach.ts";
+import {
+  environmentOfPlugins,
+  networkDirectories,
+  requireLockable,
+  type NetworkDirectories,
+} from "../network/directories.ts";
 import type { Operator } from "../network/operator.ts";
-import { findPlace, pathOnHost, seen, type Place } from "../network/place.ts";
+import { findPlace, type Place } from "../node/host.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { Target } from "../network/target.ts";
 import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
@@ -17,53 +19,21 @@ import { printMessage } from "../report.ts";
 import { formatCall } from "../trace.ts";
 import type { World } from "../world.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
-import { seenBelow } from "../system/below.ts";
-import { shellWord } from "../system/text.ts";
 
-/** Where plugins find iptables and the like, whatever PATH this process has. */
-const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-
-/** The directories, as this process sees them; those of plugins as the host does. */
-export interface Places {
-  configDir: string;
-  cacheDir: string;
-  pluginDirs: string[];
-}
-
-/**
- * Where everything is.
- *
- * @param place undefined: the host cannot be reached, and what is mounted of it has to do.
- */
-export function placesOf(texts: OptionTexts, env: World["env"], place: Place | undefined): Places {
-  const hostRoot = textOf(texts, "host-root");
-  const isNamed = texts["host-root"] !== undefined;
-  const root = resolve(hostRoot);
-  // Links are followed as on the host; plugins are looked up there, where links lead as they do for the host.
-  const mounted = (path: string): string => seenBelow(root, path) ?? join(root, path);
-  const [onHost, onHostForPlugins] =
-    isNamed || place === undefined
-      ? [mounted, mounted]
-      : [(path: string): string => seen(place, path), (path: string): string => path];
-  const pluginPath = texts["plugin-dir"] || env["CNI_PATH"] || onHostForPlugins("/opt/cni/bin");
-  return {
-    configDir: texts["config-dir"] || env["NETCONFPATH"] || onHost("/etc/cni/net.d"),
-    cacheDir: resolve(texts["cache-dir"] || mountedCache(hostRoot, place) || onHost("/var/lib/cni")),
-    pluginDirs: pluginPath
-      .split(":")
-      .filter((directory) => directory !== "")
-      .map((directory) => (place === undefined ? resolve(directory) : pathOnHost(place, hostRoot, resolve(directory)))),
+/** The directories that the options, or the variables of cnitool, say. @throws Failure `runtime-directory-unknown` */
+export async function directoriesOf(
+  texts: OptionTexts,
+  env: World["env"],
+  place: Place | undefined,
+): Promise<NetworkDirectories> {
+  const named = {
+    hostRoot: textOf(texts, "host-root"),
+    isRootNamed: texts["host-root"] !== undefined,
+    pluginPath: texts["plugin-dir"] || env["CNI_PATH"],
+    configDir: texts["config-dir"] || env["NETCONFPATH"],
+    cacheDir: texts["cache-dir"],
   };
-}
-
-/** The host's cache where it is mounted in this container; undefined on the host itself. */
-function mountedCache(hostRoot: string, place: Place | undefined): string | undefined {
-  if (place === undefined || place.root === "") return undefined;
-  const mounted = seenBelow(resolve(hostRoot), "/var/lib/cni") ?? "";
-  const [here, there] = [mounted, seen(place, "/var/lib/cni")].map((path) => {
-    return fs.statSync(path, { throwIfNoEntry: false, bigint: true });
-  });
-  return here !== undefined && here.dev === there?.dev && here.ino === there.ino ? mounted : undefined;
+  return networkDirectories(named, place);
 }
 
 /** @throws Failure `host-unreachable`. */
@@ -81,30 +51,21 @@ export function findHostIfSeen(texts: OptionTexts): Place | undefined {
   }
 }
 
-/** @throws Failure `host-unreachable`, `mount-missing`. */
-export function operatorOf(texts: OptionTexts, world: World): Operator & Places {
+/** @throws Failure `host-unreachable`, `mount-missing`, `runtime-directory-unknown`. */
+export async function operatorOf(texts: OptionTexts, world: World): Promise<Operator & NetworkDirectories> {
   const place = findHost(texts);
-  const places = placesOf(texts, world.env, place);
-  // SQLite, which locks it, follows the links of a path itself, and would come out in this container.
-  if (place.root !== "" && places.cacheDir.startsWith("/proc/")) {
-    throw new Failure({
-      code: "mount-missing",
-      subject: "/var/lib/cni",
-      problem: "the host's directory of attachments is not mounted in this container",
-      hint: `mount it: docker run -v ${shellWord(`/var/lib/cni:${join(resolve(textOf(texts, "host-root")), "var/lib/cni")}`)}`,
-    });
-  }
-  const { PATH = "", ...env } = world.env;
-  const path = [...new Set([...PATH.split(":"), ...SYSTEM_PATH])].filter((directory) => directory !== "").join(":");
+  const directories = await directoriesOf(texts, world.env, place);
+  const { pluginDirs, cacheDir } = directories;
+  requireLockable(cacheDir, place, textOf(texts, "host-root"));
   return {
-    ...places,
+    ...directories,
     place,
     runtime: {
-      pluginDirs: places.pluginDirs,
+      pluginDirs,
       pluginRoot: place.root,
-      cacheDir: places.cacheDir,
+      cacheDir,
       wrapper: place.wrapper,
-      env: { ...env, PATH: path },
+      env: environmentOfPlugins(world.env),
       timeoutMs: durationOf(texts, "plugin-timeout"),
       signal: world.signal,
       ...(isSet(texts, "trace")
@@ -174,15 +135,9 @@ export async function networkOf(
   if (network === undefined || network === "-") {
     return parseNetwork("standard input", await unlessInterrupted(world.stdin(), world.signal));
   }
-  try {
-    return loadNetwork(configDir, network);
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    const its = recallNetwork(remembered(network));
-    if (its === undefined) throw error;
-    printMessage(world, `warning: ${error.message}: it is used as it was when the container was added`);
-    return its;
-  }
+  return networkNamed(network, configDir, remembered, ({ message }) => {
+    printMessage(world, `warning: ${message}: it is used as it was when the container was added`);
+  });
 }
 
 /** @throws Failure `usage`. */

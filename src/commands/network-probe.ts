@@ -12,7 +12,7 @@ import { networkOf, operatorOf, wordsOf } from "./network-options.ts";
 
 /** Says whether a network works; the one of pods, if none is named. */
 export async function runProbe(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
-  const operator = operatorOf(texts, world);
+  const operator = await operatorOf(texts, world);
   const isNamed = operands.length > 0 || texts.file !== undefined;
   const network = isNamed
     ? await networkOf(wordsOf(texts, operands, false), texts, operator.configDir, world)

@@ -21,10 +21,10 @@ import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import {
   describeProblem,
+  directoriesOf,
   findHostIfSeen,
   networkOf,
   operatorOf,
-  placesOf,
   warnOfProblem,
   wordsOf,
 } from "./network-options.ts";
@@ -32,7 +32,7 @@ import {
 /** Asks the plugins of a network whether they are ready. */
 export async function runStatus(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
   const words = wordsOf(texts, operands, false);
-  const { configDir, runtime, signal } = operatorOf(texts, world);
+  const { configDir, runtime, signal } = await operatorOf(texts, world);
   const network = await networkOf(words, texts, configDir, world);
   try {
     const asked = await status(network, runtime);
@@ -68,7 +68,7 @@ export async function runNetworkVersion(
   operands: readonly string[],
 ): Promise<Ending> {
   const words = wordsOf(texts, operands, false);
-  const { configDir, runtime, signal } = operatorOf(texts, world);
+  const { configDir, runtime, signal } = await operatorOf(texts, world);
   const network = await networkOf(words, texts, configDir, world);
   const answers = await version(network, runtime);
   if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before all plugins had been asked");
@@ -104,8 +104,8 @@ export async function runNetworkList(texts: OptionTexts, world: World): Promise<
   return isSet(texts, "attachments") ? listAttached(texts, world) : listConfigured(texts, world);
 }
 
-function listConfigured(texts: OptionTexts, world: World): Ending {
-  const { configDir } = placesOf(texts, world.env, findHostIfSeen(texts));
+async function listConfigured(texts: OptionTexts, world: World): Promise<Ending> {
+  const { configDir } = await directoriesOf(texts, world.env, findHostIfSeen(texts));
   const networks = listNetworks(configDir).map((loaded) => {
     const { file } = loaded;
     if ("objection" in loaded) return { file, problem: loaded.objection.message };
@@ -129,7 +129,7 @@ function listConfigured(texts: OptionTexts, world: World): Ending {
 async function listAttached(texts: OptionTexts, world: World): Promise<Ending> {
   // No plugin is called: what is mounted of the host will do.
   const place = findHostIfSeen(texts);
-  const { cacheDir } = placesOf(texts, world.env, place);
+  const { cacheDir } = await directoriesOf(texts, world.env, place);
   const problems: Failure[] = [];
   const there = lookForNamespaces();
   const found = pickRemembered(
@@ -195,7 +195,7 @@ function rowOf(one: CachedAttachment): Row {
 /** Prints the configuration of a network as it is used. */
 export async function runShow(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
   const words = wordsOf(texts, operands, false);
-  const { configDir } = placesOf(texts, world.env, findHostIfSeen(texts));
+  const { configDir } = await directoriesOf(texts, world.env, findHostIfSeen(texts));
   const network = await networkOf(words, texts, configDir, world);
   const { name, cniVersion, disableCheck, disableGC, plugins } = network;
   const used = { cniVersion, name, disableCheck, disableGC, plugins };

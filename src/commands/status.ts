@@ -6,14 +6,14 @@ import { lookAtNode, type NodeStatus } from "../status/status.ts";
 import { formatStatus } from "../status/text.ts";
 import { shorten } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
-import { directoryOf, pathOf } from "./directories.ts";
+import { directoriesOf, pathOf } from "./directories.ts";
 
 /** Looks at a node, prints what was found, and ends with 3 if something is wrong. */
 export async function runStatus(texts: OptionTexts, world: World): Promise<Ending> {
   const criSocket = texts["cri-socket"];
   const status = await lookAtNode(
     {
-      directories: { plugin: directoryOf("plugin", texts), config: directoryOf("config", texts) },
+      directories: directoriesOf(texts),
       pluginSource: pathOf(texts, "plugin-source"),
       checksum: isSet(texts, "checksum"),
       versionLimit: world.versionLimit,

@@ -4,19 +4,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { Failure, Interrupted, Objections, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import type { DirectoryRequest } from "../node/directory.ts";
+import type { DirectoryRequest, FileKind } from "../node/directory.ts";
 import type { RuntimeDirectories } from "../node/runtime.ts";
+import { NodeView } from "../node/view.ts";
 import { transact, type DirectorySteps } from "../host/transaction.ts";
 import { watchDirectory } from "../host/watch.ts";
 import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
-import { prepare, type FileKind, type Prepared, type Wanted } from "./prepare.ts";
+import { prepare, type Prepared, type Wanted } from "./prepare.ts";
 import type { Probed, ProbeOptions } from "./probe.ts";
 import { objectionsIn, prove } from "./prove.ts";
 import { asItStands } from "./restore.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
 import { isStateWritable, Session } from "./session.ts";
-import { NodeView } from "../node/view.ts";
 
 /** A run that changes, or would change, what is on the node. */
 export interface ApplyRequest extends Wanted {
@@ -27,6 +27,8 @@ export interface ApplyRequest extends Wanted {
   drain: number;
   /** How long to wait for other runs in the same directories, milliseconds. */
   lockTimeout: number;
+  /** How long a plugin may take to answer VERSION, milliseconds. */
+  versionLimit?: number | undefined;
   /** The container runtime to be asked, if any. */
   runtime?: RuntimeOptions;
   /** Try the networks that change, before they do. */

@@ -10,15 +10,15 @@ import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import type { HeldAsset } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
 import { changedMeanwhile, type FileStep } from "../host/transaction.ts";
+import { examineConfigs } from "../node/checks.ts";
+import { chainOf } from "../node/chain.ts";
+import type { NodeView } from "../node/view.ts";
 import { followBelow } from "../system/below.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
-import { chainOf } from "../node/chain.ts";
 import { decideInstall, decideUninstall, type Decision, type Step, type StepResult } from "./plan.ts";
 import type { Content } from "./plugin.ts";
 import type { Directory, Wanted } from "./prepare.ts";
-import { examineConfigs } from "../node/checks.ts";
 import { asItWillStand } from "./restore.ts";
-import type { NodeView } from "../node/view.ts";
 
 /** What is to become of one asset. */
 export interface Decided {

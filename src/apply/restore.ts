@@ -7,8 +7,9 @@ import { warning, type Finding } from "../finding.ts";
 import { inspect } from "../host/inspect.ts";
 import { statePaths } from "../host/target.ts";
 import type { FileStep } from "../host/transaction.ts";
+import type { FileKind } from "../node/directory.ts";
 import { hostPath, isBelow, seenBelow } from "../system/below.ts";
-import type { Directory, FileKind } from "./prepare.ts";
+import type { Directory } from "./prepare.ts";
 
 /** Before anything is tried: a plan, too, says what cannot be put back. @throws Failure `backup-missing`. */
 export function refuseMissingBackup(

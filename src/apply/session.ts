@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 
 import { Failure, isAbsence, reasonOf, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { findDirectory, isSameDirectory, isWritable } from "../node/directory.ts";
+import { FILE_KINDS, findDirectory, isSameDirectory, isWritable, type FileKind } from "../node/directory.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
@@ -12,13 +12,11 @@ import { recover, type DirectorySteps, type TargetSteps } from "../host/transact
 import type { ApplyRequest } from "./apply.ts";
 import type { Kind } from "./asset.ts";
 import { warnOfElsewhere } from "../node/elsewhere.ts";
-import type { Directory, FileKind, Prepared, Surroundings } from "./prepare.ts";
-import type { ProbeLinks } from "./probe.ts";
 import { pathsInView } from "../node/runtime.ts";
 import type { Places } from "../node/view.ts";
 import type { Runtime } from "./runtime.ts";
-
-const FILE_KINDS = ["plugin", "config"] as const satisfies readonly FileKind[];
+import type { Directory, Prepared, Surroundings } from "./prepare.ts";
+import type { ProbeLinks } from "./probe.ts";
 
 /** The directories of a run and the locks that it holds on them. */
 export class Session {
@@ -87,7 +85,8 @@ export class Session {
     const [configDirectory] = this.#visibleOf("config");
     const hostRoot = realHostRoot(this.#request);
     const runtimePluginDirs = pathsInView(hostRoot, this.#request.looks.plugin);
-    return { hostRoot, pluginDirectory, configDirectory, runtimePluginDirs };
+    const { versionLimit } = this.#request;
+    return { hostRoot, pluginDirectory, configDirectory, runtimePluginDirs, versionLimit };
   }
 
   /** The same, as policies need it. */
@@ -150,13 +149,7 @@ export class Session {
     const isInstalled = (kind: FileKind): boolean =>
       prepared.steps.some((step) => "outcome" in step && step.kind === kind && step.action === "install");
     const elsewhere = FILE_KINDS.filter(isInstalled).flatMap((kind) => {
-      return warnOfElsewhere(
-        kind,
-        directories[kind],
-        this.#targets[kind] ?? "",
-        realHostRoot(this.#request),
-        looks[kind],
-      );
+      return warnOfElsewhere(directories[kind], this.#targets[kind] ?? "", realHostRoot(this.#request), looks[kind]);
     });
     return [...this.#unfinished(), ...prepared.warnings, ...elsewhere];
   }

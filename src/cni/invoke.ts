@@ -116,8 +116,8 @@ export class PluginError extends CniError {
   }
 }
 
-/** VERSION does nothing but answer. */
-const VERSION_LIMIT_MS = 5000;
+/** How long a plugin may take to answer VERSION, unless its caller says: it does nothing but answer. */
+export const VERSION_LIMIT_MS = 5000;
 /** As libcni: a plugin that somebody is just writing is tried so often, with a second between. */
 const BUSY_TRIES = 6;
 

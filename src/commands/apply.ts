@@ -75,6 +75,7 @@ function requestOf(verb: Verb, texts: OptionTexts, world: World, node: NodeDirec
       printMessage(world, `waiting for ${what}`);
     },
     lockTimeout: durationOf(texts, "lock-timeout"),
+    versionLimit: world.versionLimit,
     ...(socket === undefined || socket === "" ? {} : { runtime: { socket, confirm: !isSet(texts, "no-confirm") } }),
     ...node,
   };

@@ -16,6 +16,7 @@ export async function runStatus(texts: OptionTexts, world: World): Promise<Endin
       directories: directoriesOf(texts),
       pluginSource: pathOf(texts, "plugin-source"),
       checksum: isSet(texts, "checksum"),
+      versionLimit: world.versionLimit,
       ...(criSocket === undefined ? {} : { criSocket }),
     },
     world.signal,

@@ -354,7 +354,7 @@ function primaryOf({ delegates, clusterNetwork }: PluginConfig, listing: Directo
   return loaded !== undefined && "network" in loaded ? loaded.network.list.plugins : [];
 }
 
-/** Are both wrong for the same reason, wherever? */
+/** Is it wrong for the same reason? */
 export function isSameReason(a: Found, b: Found): boolean {
   return a.code === b.code && a.about === b.about;
 }

@@ -2,7 +2,7 @@
 import * as fs from "node:fs";
 import { dirname, join, relative } from "node:path";
 
-import { askVersion, PluginError } from "../cni/invoke.ts";
+import { askVersion, PluginError, VERSION_LIMIT_MS } from "../cni/invoke.ts";
 import { Failure, hintFor, isExhaustion, isSystemError, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { isMountedNoexec } from "../host/mounts.ts";
@@ -43,6 +43,8 @@ export interface Places {
   configDirectory: string | undefined;
   /** Where the runtime itself says that it looks for plugins, as the node sees it. */
   runtimePluginDirs?: readonly HostPath[] | undefined;
+  /** How long a plugin may take to answer VERSION, milliseconds. */
+  versionLimit?: number | undefined;
 }
 
 /** So many names of plugins, and of other files, are looked for: no node has as many, and each look takes its time. */
@@ -202,7 +204,7 @@ export class NodeView {
 
   async #ask(type: string, path: string): Promise<PluginView> {
     const known = this.#asked.get(path);
-    const asked = known ?? examinePlugin(type, path, this.places.hostRoot === "/", this.#signal);
+    const asked = known ?? examinePlugin(type, path, this.places, this.#signal);
     this.#asked.set(path, asked);
     return asked;
   }
@@ -211,13 +213,12 @@ export class NodeView {
 /**
  * Asks a plugin for its versions, and finds out why it does not tell them.
  *
- * @param isNative this process sees the node's own file system: what is missing here is missing there.
  * @throws Failure when no program can be started. Interrupted.
  */
 async function examinePlugin(
   type: string,
   path: string,
-  isNative: boolean,
+  { hostRoot, versionLimit = VERSION_LIMIT_MS }: Places,
   signal: AbortSignal,
 ): Promise<PluginView & { path: string }> {
   throwIfInterrupted(signal);
@@ -228,12 +229,12 @@ async function examinePlugin(
     return { path, objection: { code: "plugin-architecture", severity: "error", message, hint } };
   }
   try {
-    return { path, versions: await askVersion({ plugin: type, path }, { signal }) };
+    return { path, versions: await askVersion({ plugin: type, path }, { signal, timeoutMs: versionLimit }) };
   } catch (error) {
     if (!(error instanceof PluginError)) throw error;
     throwIfInterrupted(signal);
     if (isExhaustion(error)) throw cannotTry(type, error);
-    return { path, objection: await objectionOf(error, isNative) };
+    return { path, objection: await objectionOf(error, hostRoot === "/", versionLimit) };
   }
 }
 
@@ -248,10 +249,12 @@ function cannotTry(type: string, { systemCode = "" }: PluginError): Failure {
   });
 }
 
-async function objectionOf(error: PluginError, isNative: boolean): Promise<PluginObjection> {
+/** @param isNative this process sees the node's own file system: what is missing here is missing there. */
+async function objectionOf(error: PluginError, isNative: boolean, versionLimit: number): Promise<PluginObjection> {
   const { reason, systemCode, exitCode, signal, stderr, path, message } = error;
   if (reason === "timeout") {
-    return broken("plugin-silent", "does not answer VERSION within 5 seconds", "run it by hand and see what it does");
+    const problem = `does not answer VERSION within ${versionLimit / 1000} seconds`;
+    return broken("plugin-silent", problem, "run it by hand and see what it does");
   }
   if (systemCode === "ENOEXEC") {
     return broken("plugin-no-program", "is no program: neither ELF nor a script", "put the right file in its place");

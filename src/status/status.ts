@@ -49,6 +49,8 @@ export interface StatusRequest {
   criSocket?: string;
   /** Read also what has not changed by its size, times and inode. */
   checksum: boolean;
+  /** How long a plugin may take to answer VERSION, milliseconds. */
+  versionLimit?: number | undefined;
 }
 
 /** How many containers were attached with a plugin. */
@@ -99,6 +101,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
       pluginDirectory: existing(pluginDirectory),
       configDirectory: existing(configDirectory),
       runtimePluginDirs: places.runtimePluginDirs,
+      versionLimit: request.versionLimit,
     },
     signal,
   );

@@ -303,7 +303,7 @@ describe("hints are commands that do nothing else, whatever the names in them ar
   test("of a directory", async () => {
     const base = fs.mkdtempSync(join(tmpdir(), "a b;touch FORGED"));
     try {
-      using node = new TestNode(base);
+      using node = new TestNode(undefined, base);
       fs.writeFileSync(join(node.plugins, ".catalogue.json"), "{");
       node.plugin("bridge");
       const said = [

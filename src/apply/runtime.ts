@@ -2,14 +2,14 @@
 import * as fs from "node:fs";
 
 import { isConfigName } from "../cni/config.ts";
+import type { RuntimeDirectories } from "../node/runtime.ts";
+import { pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { selectForContainerd } from "../cni/selection.ts";
 import type { Confirmation } from "../cri/confirm.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
-import type { RuntimeDirectories } from "../node/runtime.ts";
 import type { Prepared } from "./prepare.ts";
 
 /** How to ask it. */

@@ -149,7 +149,13 @@ export class Session {
     const isInstalled = (kind: FileKind): boolean =>
       prepared.steps.some((step) => "outcome" in step && step.kind === kind && step.action === "install");
     const elsewhere = FILE_KINDS.filter(isInstalled).flatMap((kind) => {
-      return warnOfElsewhere(directories[kind], this.#targets[kind] ?? "", realHostRoot(this.#request), looks[kind]);
+      return warnOfElsewhere(
+        kind,
+        directories[kind],
+        this.#targets[kind] ?? "",
+        realHostRoot(this.#request),
+        looks[kind],
+      );
     });
     return [...this.#unfinished(), ...prepared.warnings, ...elsewhere];
   }

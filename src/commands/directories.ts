@@ -1,28 +1,27 @@
 /** Where the options say that the node's directories are. */
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 
 import type { DirectoryRequest } from "../host/directory.ts";
-import { textOf, type OptionName, type OptionTexts } from "../options.ts";
+import { HOST_ROOT } from "../options.ts";
 
 const BELOW = { plugin: "opt/cni/bin", config: "etc/cni/net.d" };
 
-/** The path that an option names, absolute: a name alone would be looked for in PATH where it is run. */
-export function pathOf(texts: OptionTexts, name: OptionName): string {
-  return resolve(textOf(texts, name));
+interface DirectoryOptions {
+  hostRoot: string | undefined;
+  pluginDir: string | undefined;
+  configDir: string | undefined;
 }
 
 /** The directory of the node that holds assets of this kind. */
-export function directoryOf(kind: "plugin" | "config", texts: OptionTexts): DirectoryRequest {
-  const hostRoot = pathOf(texts, "host-root");
-  const name = `${kind}-dir` as const;
-  const named = texts[name] !== undefined;
+export function directoryOf(kind: "plugin" | "config", options: DirectoryOptions): DirectoryRequest {
+  const { hostRoot = HOST_ROOT, [`${kind}Dir` as const]: named } = options;
   return {
     holds: `${kind}s`,
-    path: named ? pathOf(texts, name) : join(hostRoot, BELOW[kind]),
-    option: `--${name}`,
-    named,
+    path: named ?? join(hostRoot, BELOW[kind]),
+    option: `--${kind}-dir`,
+    named: named !== undefined,
     hostRoot,
     // Who names the default says no more than who names nothing.
-    hostRootNamed: hostRoot !== pathOf({}, "host-root"),
+    hostRootNamed: hostRoot !== HOST_ROOT,
   };
 }

@@ -1,5 +1,5 @@
 /** Arguments → command. */
-import { COMMANDS, GROUPS, type CommandName, type CommandSpec, type OptionsOf } from "./commands.ts";
+import { COMMANDS, GROUPS, type CommandName, type CommandSpec, type Given } from "./commands.ts";
 import { Failure, usage } from "./errors.ts";
 import { isTruthValue } from "./option-types.ts";
 import { environmentName, objectionsToEnvironment, OPTIONS, valuesOf, type Option } from "./options.ts";
@@ -7,15 +7,15 @@ import { printWarnings, reportFailure } from "./report.ts";
 import { nearestTo } from "./system/nearest.ts";
 import type { Ending, World } from "./world.ts";
 
-type Run<Options> = (options: Options, world: World, operands: readonly string[]) => Promise<Ending>;
+type Run<What> = (given: What, world: World) => Promise<Ending>;
 
 /** The code of each command, loaded when it is run. */
-const RUNS: { readonly [Name in CommandName]: Run<OptionsOf<Name>> } = {
-  install: async (options, world) => (await import("./commands/apply.ts")).runApply("install", options, world),
-  uninstall: async (options, world) => (await import("./commands/apply.ts")).runApply("uninstall", options, world),
-  apply: async (options, world) => (await import("./commands/apply.ts")).runApply("apply", options, world),
-  plan: async (options, world) => (await import("./commands/apply.ts")).runApply("plan", options, world),
-  status: async (options, world) => (await import("./commands/status.ts")).runStatus(options, world),
+const RUNS: { readonly [Name in CommandName]: Run<Given<Name>> } = {
+  install: async (...given) => (await import("./commands/apply.ts")).runApply("install", ...given),
+  uninstall: async (...given) => (await import("./commands/apply.ts")).runApply("uninstall", ...given),
+  apply: async (...given) => (await import("./commands/apply.ts")).runApply("apply", ...given),
+  plan: async (...given) => (await import("./commands/apply.ts")).runApply("plan", ...given),
+  status: async (...given) => (await import("./commands/status.ts")).runStatus(...given),
   "network add": async (...given) => (await import("./commands/network.ts")).runAdd(...given),
   "network check": async (...given) => (await import("./commands/network.ts")).runCheck(...given),
   "network del": async (...given) => (await import("./commands/network.ts")).runDel(...given),
@@ -23,11 +23,11 @@ const RUNS: { readonly [Name in CommandName]: Run<OptionsOf<Name>> } = {
   "network status": async (...given) => (await import("./commands/network-show.ts")).runStatus(...given),
   "network version": async (...given) => (await import("./commands/network-show.ts")).runNetworkVersion(...given),
   "network probe": async (...given) => (await import("./commands/network-probe.ts")).runProbe(...given),
-  "network list": async (options, world) => (await import("./commands/network-show.ts")).runNetworkList(options, world),
+  "network list": async (...given) => (await import("./commands/network-show.ts")).runNetworkList(...given),
   "network show": async (...given) => (await import("./commands/network-show.ts")).runShow(...given),
-  list: async (options, world) => (await import("./commands/list.ts")).runList(options, world),
-  catalogue: async (options, world) => (await import("./commands/catalogue.ts")).runCatalogue(options, world),
-  version: async (options, world) => (await import("./commands/version.ts")).runVersion(options, world),
+  list: async (...given) => (await import("./commands/list.ts")).runList(...given),
+  catalogue: async (...given) => (await import("./commands/catalogue.ts")).runCatalogue(...given),
+  version: async (...given) => (await import("./commands/version.ts")).runVersion(...given),
 };
 
 /** A command line, taken apart. */
@@ -88,14 +88,13 @@ export async function runLine(line: Line, world: World): Promise<Ending> {
       return { exitCode: 0 };
     }
     const command = requireCommand(name, line);
-    const { options, operands } = COMMANDS[command] as CommandSpec;
+    const { options, operands = [] } = COMMANDS[command] as CommandSpec;
     for (const option of line.options) checkOption(option, command, options);
-    const given = line.words.slice(command.split(" ").length);
-    const [stray] = given.slice(operands.length);
-    if (stray !== undefined) throw strayFailure(stray, operands.length);
-    const values = valuesOf(options, line.options, world.env);
+    const words = line.words.slice(command.split(" ").length);
+    if (words.length > operands.length) throw strayFailure(words[operands.length], operands.length);
+    const given = { ...valuesOf(options, line.options, world.env), operands: words };
     printWarnings(world, objectionsToEnvironment(world.env));
-    return await (RUNS[command] as Run<unknown>)(values, world, given);
+    return await (RUNS[command] as Run<unknown>)(given, world);
   } catch (error) {
     const ending = reportFailure(error, name, wantsJson(line, world.env), world);
     if (error instanceof Failure && error.code === "usage-command") {
@@ -115,25 +114,20 @@ function commandIn([first = "", second = ""]: readonly string[]): string {
 /** @throws Failure `usage`, `usage-command` if there is no command to say more about. */
 function requireCommand(name: string, { words, options }: Line): CommandName {
   if (Object.hasOwn(COMMANDS, name)) return name as CommandName;
-  const start = name === "" ? "" : `${name} `;
-  const word = words[name === "" ? 0 : 1];
-  if (word === undefined) {
-    const stranger = name === "" ? options.find((option) => !Object.hasOwn(OPTIONS, option.name)) : undefined;
-    throw stranger === undefined
-      ? commandFailure(`no command ${name === "" ? "" : `of ${name} `}given`)
-      : unknownOption(stranger.word, []);
-  }
-  const known = [...Object.keys(COMMANDS), ...Object.keys(GROUPS)].filter((one) => one.startsWith(start));
-  const nearest = nearestTo(
-    word,
-    known.map((one) => one.slice(start.length)),
-  );
-  throw commandFailure(`unknown command '${word}'`, nearest);
+  const isGroup = name !== "";
+  const word = words[isGroup ? 1 : 0];
+  const stranger = options.find((option) => !Object.hasOwn(OPTIONS, option.name));
+  if (word === undefined && !isGroup && stranger !== undefined) throw unknownOption(stranger.word, []);
+  if (word === undefined) throw commandFailure(`no command ${isGroup ? `of ${name} ` : ""}given`);
+  const start = isGroup ? `${name} ` : "";
+  const names = Object.keys({ ...COMMANDS, ...GROUPS }).filter((one) => one.startsWith(start));
+  const known = names.map((one) => one.slice(start.length));
+  throw commandFailure(`unknown command '${word}'`, nearestTo(word, known));
 }
 
 function commandFailure(problem: string, nearest?: string): Failure {
-  const hint = nearest === undefined ? {} : { hint: `did you mean ${nearest}?` };
-  return new Failure({ code: "usage-command", subject: "usage", problem, ...hint, exitCode: 2 });
+  const hint = nearest === undefined ? [] : `did you mean ${nearest}?`;
+  return new Failure({ code: "usage-command", subject: "usage", problem, hint, exitCode: 2 });
 }
 
 /** @throws Failure `usage`. */
@@ -152,7 +146,7 @@ function unknownOption(word: string, known: readonly string[]): Failure {
   return usage("usage", `unknown option '${word}'`, hint);
 }
 
-function strayFailure(word: string, most: number): Failure {
+function strayFailure(word = "", most: number): Failure {
   return usage(
     JSON.stringify(word),
     `unexpected argument${most === 0 ? "; this command takes only options" : ""}`,

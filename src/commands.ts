@@ -7,7 +7,7 @@ import { NETWORK_OPTIONS, OPTIONS, pick, type Option, type Values } from "./opti
 export interface CommandSpec {
   summary: string;
   /** What stands for the words that it takes beside options. */
-  operands: readonly string[];
+  operands?: readonly string[];
   options: Readonly<Record<string, Option>>;
 }
 
@@ -17,6 +17,7 @@ const RUN = ["owner", "checksum", "lock-timeout", "cri-socket", "output"] as con
 const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
 const PROBE = ["probe", "probe-add", "trace"] as const;
 const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "context", "timeout"] as const;
+const CHOICE = ["refresh", "prune", "allow-no-network"] as const;
 const REMOVAL = ["force", "drain"] as const;
 const ADDITION = [...RENDER, ...PROBE, ...OBJECTS, "force-conflicts"] as const;
 const CHANGE = ["dry-run", "exit-code", "pause", "no-confirm", ...RUN] as const;
@@ -35,50 +36,25 @@ export const GROUPS: Readonly<Record<string, string>> = {
 export const COMMANDS = {
   install: {
     summary: "install plugins, configs and manifests; what is right already is left alone",
-    operands: [],
     options: { ...listsOf("install"), ...pick(OPTIONS, ...PLACES, ...ADDITION, ...CHANGE) },
   },
   uninstall: {
     summary: "remove them, in reverse order; what was there before comes back",
-    operands: [],
     options: { ...listsOf("uninstall"), ...pick(OPTIONS, ...PLACES, ...REMOVAL, "validate", ...OBJECTS, ...CHANGE) },
   },
   apply: {
     summary: "go from the current to the desired set: lists are DESIRED or DESIRED:CURRENT",
-    operands: [],
-    options: pick(
-      OPTIONS,
-      ...LISTS,
-      ...PLACES,
-      "refresh",
-      "prune",
-      "allow-no-network",
-      ...REMOVAL,
-      ...ADDITION,
-      ...CHANGE,
-    ),
+    options: pick(OPTIONS, ...LISTS, ...PLACES, ...CHOICE, ...REMOVAL, ...ADDITION, ...CHANGE),
   },
   plan: {
     summary: "print what apply would do, with the differences of configs and objects",
-    operands: [],
-    options: pick(
-      OPTIONS,
-      ...LISTS,
-      ...PLACES,
-      "refresh",
-      "prune",
-      "allow-no-network",
-      "force",
-      ...RENDER,
-      ...OBJECTS,
-      "force-conflicts",
-      "exit-code",
-      ...RUN,
-    ),
+    options: {
+      ...pick(OPTIONS, ...LISTS, ...PLACES, ...CHOICE, "force"),
+      ...pick(OPTIONS, ...RENDER, ...OBJECTS, "force-conflicts", "exit-code", ...RUN),
+    },
   },
   status: {
     summary: "report what is on the node, what the container runtime uses, and what is wrong",
-    operands: [],
     options: {
       ...pick(OPTIONS, "plugin-source", "host-root", "plugin-dir", "config-dir"),
       "cri-socket": { ...OPTIONS["cri-socket"], help: "also ask the container runtime at this socket" },
@@ -128,7 +104,6 @@ export const COMMANDS = {
   },
   "network list": {
     summary: "list the networks of the node, or the attachments to them",
-    operands: [],
     options: pick(NETWORK_OPTIONS, "attachments", ...WHERE, "output"),
   },
   "network show": {
@@ -136,28 +111,21 @@ export const COMMANDS = {
     operands: ["NETWORK"],
     options: pick(NETWORK_OPTIONS, "file", "host-root", "config-dir", "output"),
   },
-  list: {
-    summary: "list the plugins that can be installed",
-    operands: [],
-    options: pick(OPTIONS, "plugin-source", "output"),
-  },
+  list: { summary: "list the plugins that can be installed", options: pick(OPTIONS, "plugin-source", "output") },
   catalogue: {
     summary: "rebuild the plugin catalogue after adding plugins to an image",
-    operands: [],
     options: pick(OPTIONS, "plugin-source", "output"),
   },
-  version: {
-    summary: "print the version",
-    operands: [],
-    options: pick(OPTIONS, "output"),
-  },
+  version: { summary: "print the version", options: pick(OPTIONS, "output") },
 } as const satisfies Readonly<Record<string, CommandSpec>>;
 
 /** The name of a command: `install`, `network add`. */
 export type CommandName = keyof typeof COMMANDS;
 
-/** The values of the options that a command has. */
-export type OptionsOf<Name extends CommandName> = Values<(typeof COMMANDS)[Name]["options"]>;
+/** What a command is given: the values of the options that it has, and its operands. */
+export type Given<Name extends CommandName> = Values<(typeof COMMANDS)[Name]["options"]> & {
+  operands: readonly string[];
+};
 
 function listsOf(verb: "install" | "uninstall"): Record<(typeof LISTS)[number], { type: Type<Lists>; help: string }> {
   const type = listOf(verb);

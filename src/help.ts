@@ -24,7 +24,7 @@ export function helpOf(name: string): string {
 export function usageOf(name: string): string {
   const { [name]: command } = SPECS;
   if (command !== undefined) {
-    const { summary, operands, options } = command;
+    const { summary, operands = [], options } = command;
     return formatUsage([name, ...operands], summary, { Options: [...rowsOf(options), HELP] });
   }
   const { [name]: group } = GROUPS;
@@ -53,7 +53,10 @@ function commandsOf(start: string): string[][] {
   const names = Object.keys(SPECS).filter((name) => name.startsWith(start));
   const words = new Set(names.map((name) => name.slice(start.length).split(" ")[0] ?? ""));
   return Array.from(words, (word) => {
-    const { summary = GROUPS[word] ?? "", operands = ["COMMAND"] } = SPECS[`${start}${word}`] ?? {};
+    const { summary, operands = [] } = SPECS[`${start}${word}`] ?? {
+      summary: GROUPS[word] ?? "",
+      operands: ["COMMAND"],
+    };
     return [`  ${[word, ...operands, "[OPTIONS]"].join(" ")}`, summary];
   });
 }

@@ -4,13 +4,13 @@ import {
   ARGS,
   ATTACHMENTS,
   choice,
+  DIRECTORY,
   DURATION,
   FLAG,
   JSON_OBJECT,
   LISTS,
   MODE,
   OWNER,
-  path,
   SEARCH_PATH,
   text,
   VARIABLES,
@@ -28,41 +28,30 @@ export interface Option {
   default?: string;
   /** The default in words, where it is not a text. */
   otherwise?: string;
-  /** One of these must be given, too, where the command has one of them. */
-  needs?: Relation;
+  /** One of these must be given, too, where the command has one of them; else the problem is said. */
+  needs?: { options: readonly string[]; problem: string };
   /** None of these may be given. */
-  excludes?: Relation;
-}
-
-interface Relation {
-  options: readonly string[];
-  /** What is said if it does not hold. */
-  problem: string;
+  excludes?: { options: readonly string[]; problem: string };
 }
 
 /** Where the node's file system is looked for, if `--host-root` does not say it. */
 export const HOST_ROOT = "/host";
+
+const NAME = text("<NAME>");
+const NO_CHANGE = { options: ["dry-run"], problem: "goes with a run that changes something, not with --dry-run" };
 
 /** Every option by its name, as most commands have it. */
 export const OPTIONS = {
   plugins: { type: LISTS, help: "plugin binaries" },
   configs: { type: LISTS, help: "CNI configurations, rendered from templates" },
   manifests: { type: LISTS, help: "Kubernetes manifests, with variables substituted" },
-  "plugin-source": {
-    type: path("<DIR>"),
-    default: "/opt/cni/bin",
-    help: "directory of the plugin binaries to install",
-  },
-  "config-source": { type: path("<DIR>"), default: "/etc/cni/net.d", help: "directory of the templates" },
-  "manifest-source": {
-    type: path("<DIR>"),
-    default: "/etc/kubernetes/manifests",
-    help: "directory of the manifests",
-  },
-  "host-root": { type: path("<DIR>"), otherwise: HOST_ROOT, help: "where the node's root file system is mounted" },
-  "plugin-dir": { type: path("<DIR>"), otherwise: "HOST_ROOT/opt/cni/bin", help: "the node's plugin directory" },
+  "plugin-source": { type: DIRECTORY, default: "/opt/cni/bin", help: "directory of the plugin binaries to install" },
+  "config-source": { type: DIRECTORY, default: "/etc/cni/net.d", help: "directory of the templates" },
+  "manifest-source": { type: DIRECTORY, default: "/etc/kubernetes/manifests", help: "directory of the manifests" },
+  "host-root": { type: DIRECTORY, otherwise: HOST_ROOT, help: "where the node's root file system is mounted" },
+  "plugin-dir": { type: DIRECTORY, otherwise: "HOST_ROOT/opt/cni/bin", help: "the node's plugin directory" },
   "config-dir": {
-    type: path("<DIR>"),
+    type: DIRECTORY,
     otherwise: "HOST_ROOT/etc/cni/net.d",
     help: "the node's CNI configuration directory",
   },
@@ -87,32 +76,28 @@ export const OPTIONS = {
   "no-confirm": { type: FLAG, help: "do not wait for the container runtime's answer after a change" },
   probe: {
     type: FLAG,
-    excludes: { options: ["dry-run"], problem: "goes with a run that changes something, not with --dry-run" },
+    excludes: NO_CHANGE,
     help: "first try each network with a container, if its plugins are known to be safe to try",
   },
   "probe-add": {
     type: FLAG,
-    excludes: { options: ["dry-run"], problem: "goes with a run that changes something, not with --dry-run" },
+    excludes: NO_CHANGE,
     help: "like --probe, but also for plugins not known to be safe to try",
   },
   force: { type: FLAG, help: "remove plugins even if configurations or containers need them" },
   drain: { type: DURATION, default: "0s", help: "how long to wait for containers that need a plugin to be removed" },
   "allow-no-network": { type: FLAG, help: "let --prune remove the node's last configuration" },
-  "config-mode": {
-    type: MODE,
-    otherwise: "0600; existing files keep theirs",
-    help: "file mode of configurations",
-  },
+  "config-mode": { type: MODE, otherwise: "0600; existing files keep theirs", help: "file mode of configurations" },
   variables: { type: VARIABLES, help: "substitute only these variables in manifests: '$A $B', or '' for none" },
   "allow-unset": { type: FLAG, help: "substitute an empty text for variables that are not set" },
-  "node-name": { type: text("<NAME>"), env: ["NODE_NAME", "NODE_HOSTNAME"], help: "name of this node" },
+  "node-name": { type: NAME, env: ["NODE_NAME", "NODE_HOSTNAME"], help: "name of this node" },
   kubeconfig: {
     type: text("<FILE>"),
     env: ["KUBECONFIG"],
     otherwise: "the pod's service account",
     help: "kubeconfig for the Kubernetes API",
   },
-  context: { type: text("<NAME>"), otherwise: "its current context", help: "context of the kubeconfig" },
+  context: { type: NAME, otherwise: "its current context", help: "context of the kubeconfig" },
   "force-conflicts": { type: FLAG, help: "take over fields of objects that others manage" },
   timeout: { type: DURATION, default: "60s", help: "how long the Kubernetes API may take" },
   wait: { type: DURATION, default: "0s", help: "how long to wait for files that pointers name" },
@@ -128,7 +113,7 @@ export const OPTIONS = {
     type: text("<FILE>"),
     help: "read the network configuration from FILE (- for stdin) instead of naming NETWORK",
   },
-  ifname: { type: text("<NAME>"), env: ["CNI_IFNAME"], otherwise: "the one attached", help: "name of the interface" },
+  ifname: { type: NAME, env: ["CNI_IFNAME"], otherwise: "the one attached", help: "name of the interface" },
   "container-id": { type: text("<ID>"), otherwise: "made from TARGET", help: "container ID" },
   args: { type: ARGS, env: ["CNI_ARGS"], help: "CNI_ARGS for the plugins" },
   "capability-args": {
@@ -139,7 +124,7 @@ export const OPTIONS = {
   new: { type: FLAG, help: "create the network namespace; TARGET must be a name" },
   "delete-netns": { type: FLAG, help: "afterwards delete the named network namespace" },
   "allow-default-route": { type: FLAG, help: "allow a second default route" },
-  "cache-dir": { type: path("<DIR>"), otherwise: "/var/lib/cni", help: "the node's cache of attachments" },
+  "cache-dir": { type: DIRECTORY, otherwise: "/var/lib/cni", help: "the node's cache of attachments" },
   "plugin-timeout": { type: DURATION, default: "2m", help: "how long each plugin call may take" },
   trace: {
     type: FLAG,
@@ -192,8 +177,10 @@ type ValueOf<One> = One extends { type: Type<infer Value> }
     : Value | undefined
   : never;
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** The options of a command line, in its order. */
-export type Given = readonly { name: string; text: string | undefined }[];
+export type Texts = readonly { name: string; text: string | undefined }[];
 
 /**
  * The values of options: as given, else from the environment, else the default.
@@ -202,36 +189,31 @@ export type Given = readonly { name: string; text: string | undefined }[];
  */
 export function valuesOf<Options extends Readonly<Record<string, Option>>>(
   options: Options,
-  given: Given,
-  env: Readonly<Record<string, string | undefined>>,
+  given: Texts,
+  env: Environment,
 ): Values<Options> {
   const set = new Set<string>();
-  const entries = Object.entries(options).map(([name, option]) => {
-    const found = textOf(name, option, given, env);
-    const value = found === undefined ? undefined : option.type.read(found.text, found.from);
-    if (found !== undefined && value !== false) set.add(name);
-    return [camelCase(name), value ?? readDefault(option)];
+  const values = Object.entries(options).map(([name, option]) => {
+    const { text: found, from } = textOf(name, option, given, env) ?? { text: option.default, from: undefined };
+    const value = found === undefined ? undefined : option.type.read(found, from ?? "");
+    if (from !== undefined && value !== false) set.add(name);
+    return [camelCase(name), value ?? (option.type.form === "flag" ? false : undefined)];
   });
   for (const [name, { needs, excludes }] of Object.entries(options).filter(([one]) => set.has(one))) {
     const needed = needs?.options.filter((one) => Object.hasOwn(options, one)) ?? [];
     if (needed.length > 0 && !needed.some((one) => set.has(one))) throw usage(`--${name}`, needs?.problem ?? "");
     if (excludes?.options.some((one) => set.has(one))) throw usage(`--${name}`, excludes.problem);
   }
-  return Object.fromEntries(entries) as Values<Options>;
+  return Object.fromEntries(values) as Values<Options>;
 }
 
-interface Found {
-  text: string;
-  from: string;
-}
-
-/** An empty variable is as good as none. */
+/** The text of an option, and what has it; an empty variable is as good as none. */
 function textOf(
   name: string,
   { type, env: others = [] }: Option,
-  given: Given,
-  env: Readonly<Record<string, string | undefined>>,
-): Found | undefined {
+  given: Texts,
+  env: Environment,
+): { text: string; from: string } | undefined {
   const from = `--${name}`;
   const texts = given.filter((one) => one.name === name).map((one) => one.text ?? "");
   const last = texts.at(-1);
@@ -239,17 +221,11 @@ function textOf(
     const variable = [environmentName(name), ...others].find((one) => env[one]);
     return variable === undefined ? undefined : { text: env[variable] ?? "", from: variable };
   }
-  if (type.form !== "list") return { text: last, from };
   // What is behind the colon of one is removed: it must not get there from the other.
-  if (texts.length > 1 && texts.some((one) => one.includes(":"))) {
+  if (type.form === "list" && texts.length > 1 && texts.some((one) => one.includes(":"))) {
     throw usage(from, "is given twice, and one of the lists has a colon", `write ${from}=DESIRED:CURRENT once`);
   }
-  return { text: texts.join(","), from };
-}
-
-function readDefault({ type, default: preset }: Option): unknown {
-  if (type.form === "flag") return false;
-  return preset === undefined ? undefined : type.read(preset, "");
+  return { text: type.form === "list" ? texts.join(",") : last, from };
 }
 
 function camelCase(name: string): string {
@@ -266,7 +242,7 @@ const OF_SERVICE =
   /^CNI_NODE_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/u;
 
 /** What is wrong with the variables of an environment that look like those of options. */
-export function objectionsToEnvironment(env: Readonly<Record<string, string | undefined>>): string[] {
+export function objectionsToEnvironment(env: Environment): string[] {
   const known = Object.keys(OPTIONS).map(environmentName);
   return Object.keys(env)
     .filter((name) => name.startsWith("CNI_NODE_") && !known.includes(name) && !OF_SERVICE.test(name))

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { COMMANDS, GROUPS, type CommandSpec, type OptionsOf } from "../src/commands.ts";
+import { COMMANDS, GROUPS, type CommandSpec, type Given } from "../src/commands.ts";
 import { helpOf } from "../src/help.ts";
 import { OPTIONS, valuesOf, type Option } from "../src/options.ts";
 
@@ -9,7 +9,7 @@ const commands = Object.entries<CommandSpec>(COMMANDS);
 
 describe("the values of options", () => {
   test("have the types of the table: what is not of a command, or of another type, does not compile", () => {
-    const install: OptionsOf<"install"> = valuesOf(COMMANDS.install.options, [], {});
+    const install: Given<"install"> = { ...valuesOf(COMMANDS.install.options, [], {}), operands: [] };
     const timeout: number = install.lockTimeout;
     // @ts-expect-error -- an owner is not a duration
     const owner: number = install.owner;

@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers/promises";
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
 import type { StepResult } from "../apply/plan.ts";
 import type { Probed } from "../apply/probe.ts";
-import { COMMANDS, type OptionsOf } from "../commands.ts";
+import { COMMANDS, type Given } from "../commands.ts";
 import { usage } from "../errors.ts";
 import { NETWORK_OPTIONS, pick, valuesOf } from "../options.ts";
 import { formatSteps, printJson, printMessage, printWarnings, signalEnding } from "../report.ts";
@@ -15,10 +15,10 @@ import { directoryOf } from "./directories.ts";
 type Verb = "install" | "uninstall" | "apply" | "plan";
 
 /** Those of apply, which are all that one of the four has. */
-type Options = OptionsOf<"apply">;
+type Options = Given<"apply">;
 
 /** Runs one of the four: request → call → result. What a verb has no option for is as if it were not given. */
-export async function runApply(verb: Verb, given: OptionsOf<Verb>, world: World): Promise<Ending> {
+export async function runApply(verb: Verb, given: Given<Verb>, world: World): Promise<Ending> {
   const options: Options = { ...valuesOf(COMMANDS.apply.options, [], {}), ...given };
   const request = { ...requestOf(verb, options, world), ...(await probeOf(options, world)) };
   const result = await apply(request, world.signal);

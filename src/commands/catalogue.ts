@@ -1,10 +1,10 @@
 import { updateCatalogue } from "../apply/catalogue.ts";
-import type { OptionsOf } from "../commands.ts";
+import type { Given } from "../commands.ts";
 import { formatSteps, printJson, printWarnings } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 
 /** Rebuilds the catalogue of the plugins in an image to which some were added. */
-export async function runCatalogue(options: OptionsOf<"catalogue">, world: World): Promise<Ending> {
+export async function runCatalogue(options: Given<"catalogue">, world: World): Promise<Ending> {
   const { plugins, warnings } = await updateCatalogue(options.pluginSource);
   printWarnings(world, warnings);
   if (options.output === "json") {

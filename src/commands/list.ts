@@ -2,14 +2,14 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 
 import { entryOf, pluginNames, readCatalogue, type Catalogue } from "../apply/catalogue.ts";
-import type { OptionsOf } from "../commands.ts";
+import type { Given } from "../commands.ts";
 import { Failure } from "../errors.ts";
 import { printJson, printWarnings } from "../report.ts";
 import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 
 /** Prints the plugins that can be installed: one name a line, byte-sorted; as JSON, all that is known of them. */
-export async function runList({ pluginSource: source, output }: OptionsOf<"list">, world: World): Promise<Ending> {
+export async function runList({ pluginSource: source, output }: Given<"list">, world: World): Promise<Ending> {
   const names = pluginNames(source);
   if (output !== "json") {
     world.stdout(names.map((name) => `${visible(name)}\n`).join(""));

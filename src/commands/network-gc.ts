@@ -1,5 +1,5 @@
 /** network gc. */
-import type { OptionsOf } from "../commands.ts";
+import type { Given } from "../commands.ts";
 import { usage, type Failure } from "../errors.ts";
 import { collectGone, collectInvalid, type Collected } from "../network/collect.ts";
 import { formatRows, printJson, printMessage } from "../report.ts";
@@ -7,12 +7,9 @@ import type { Ending, World } from "../world.ts";
 import { describeProblem, networkOf, operatorOf, warnOfProblem } from "./network-options.ts";
 
 /** Releases attachments that nobody needs any more. */
-export async function runGc(
-  options: OptionsOf<"network gc">,
-  world: World,
-  [name]: readonly string[],
-): Promise<Ending> {
-  const { valid, all, output } = options;
+export async function runGc(options: Given<"network gc">, world: World): Promise<Ending> {
+  const { valid, all, output, operands } = options;
+  const [name] = operands;
   if (valid !== undefined && name === undefined) throw usage("NETWORK", "is missing", "--valid is for one network");
   const problems: Failure[] = [];
   const operator = {

@@ -14,7 +14,7 @@ import { HOST_ROOT } from "../options.ts";
 import { printMessage } from "../report.ts";
 import { formatCall } from "../trace.ts";
 import type { World } from "../world.ts";
-import type { OptionsOf } from "../commands.ts";
+import type { Given } from "../commands.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
 import { seenBelow } from "../system/below.ts";
 import { shellWord } from "../system/text.ts";
@@ -23,12 +23,7 @@ import { shellWord } from "../system/text.ts";
 const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /** What says where everything is. */
-interface PlaceOptions {
-  hostRoot: string | undefined;
-  configDir: string | undefined;
-  pluginDir?: string[] | undefined;
-  cacheDir?: string | undefined;
-}
+type PlaceOptions = Partial<Pick<Given<"network add">, "hostRoot" | "configDir" | "pluginDir" | "cacheDir">>;
 
 /** The directories, as this process sees them; those of plugins as the host does. */
 export interface Places {
@@ -143,11 +138,6 @@ export function describeProblem({ code, message, hint }: Failure): object {
   return { code, message, ...(hint === undefined ? {} : { hint }) };
 }
 
-/** A network may be read from a file. */
-interface FileOption {
-  file?: string | undefined;
-}
-
 /** The words of a command line: NETWORK is left out where `--file` is given. */
 export interface Words {
   /** Absent with `--file`. */
@@ -156,13 +146,16 @@ export interface Words {
 }
 
 /** @throws Failure `usage`. */
-export function wordsOf({ file }: FileOption, operands: readonly string[], takesTarget: boolean): Words {
+export function wordsOf(
+  { file, operands }: Pick<Given<"network add">, "file" | "operands">,
+  takesTarget: boolean,
+): Words {
   const names = [...(file === undefined ? ["NETWORK"] : []), ...(takesTarget ? ["TARGET"] : [])];
   const missing = names[operands.length];
   if (missing !== undefined) throw usage(missing, "is missing", "add --help to the command to see what it takes");
   const extra = operands[names.length];
   if (extra !== undefined)
-    throw usage(JSON.stringify(extra), "unexpected argument", "--file is given in the place of NETWORK");
+    throw usage(JSON.stringify(extra), "unexpected argument", "--file takes the place of NETWORK");
   const [first = "", second = ""] = operands;
   if (file === undefined) return takesTarget ? { network: first, target: second } : { network: first };
   return takesTarget ? { target: first } : {};
@@ -176,7 +169,7 @@ export function wordsOf({ file }: FileOption, operands: readonly string[], takes
  */
 export async function networkOf(
   { network }: Words,
-  { file = "-" }: FileOption,
+  { file = "-" }: { file?: string | undefined },
   configDir: string,
   world: World,
   remembered: (name: string) => CachedAttachment | undefined = () => undefined,
@@ -198,7 +191,7 @@ export async function networkOf(
 
 /** What is to be added, checked or deleted. */
 export function wantedOf(
-  options: Pick<OptionsOf<"network check">, "ifname" | "containerId" | "args" | "capabilityArgs"> & {
+  options: Pick<Given<"network check">, "ifname" | "containerId" | "args" | "capabilityArgs"> & {
     allowDefaultRoute?: boolean;
   },
   target: Target,

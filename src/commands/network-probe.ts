@@ -2,7 +2,7 @@
 import { readDirectoryListing } from "../cni/load.ts";
 import type { NetworkList } from "../cni/config.ts";
 import { selectForContainerd } from "../cni/selection.ts";
-import type { OptionsOf } from "../commands.ts";
+import type { Given } from "../commands.ts";
 import { Failure } from "../errors.ts";
 import { probe, type ProbeStep } from "../network/probe.ts";
 import { formatRows, printJson } from "../report.ts";
@@ -11,15 +11,11 @@ import type { Ending, World } from "../world.ts";
 import { networkOf, operatorOf, wordsOf } from "./network-options.ts";
 
 /** Says whether a network works; the one of pods, if none is named. */
-export async function runProbe(
-  options: OptionsOf<"network probe">,
-  world: World,
-  operands: readonly string[],
-): Promise<Ending> {
+export async function runProbe(options: Given<"network probe">, world: World): Promise<Ending> {
   const operator = operatorOf(options, world);
-  const isNamed = operands.length > 0 || options.file !== undefined;
+  const isNamed = options.operands.length > 0 || options.file !== undefined;
   const network = isNamed
-    ? await networkOf(wordsOf(options, operands, false), options, operator.configDir, world)
+    ? await networkOf(wordsOf(options, false), options, operator.configDir, world)
     : primaryOf(operator.configDir);
   const steps = await probe(network, options.add, operator);
   const failed = steps.filter(({ outcome }) => outcome === "failed");

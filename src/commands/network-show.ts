@@ -8,7 +8,7 @@ import { CniError } from "../cni/error.ts";
 import { parseJson } from "../cni/json.ts";
 import { listNetworks } from "../cni/load.ts";
 import { status, version, type PluginVersions } from "../cni/network.ts";
-import type { OptionsOf } from "../commands.ts";
+import type { Given } from "../commands.ts";
 import { mask } from "../secrets.ts";
 import { Interrupted, throwIfInterrupted, type Failure } from "../errors.ts";
 import { explain, operationFailure } from "../network/failure.ts";
@@ -30,12 +30,8 @@ import {
 } from "./network-options.ts";
 
 /** Asks the plugins of a network whether they are ready. */
-export async function runStatus(
-  options: OptionsOf<"network status">,
-  world: World,
-  operands: readonly string[],
-): Promise<Ending> {
-  const words = wordsOf(options, operands, false);
+export async function runStatus(options: Given<"network status">, world: World): Promise<Ending> {
+  const words = wordsOf(options, false);
   const { configDir, runtime, signal } = operatorOf(options, world);
   const network = await networkOf(words, options, configDir, world);
   try {
@@ -66,12 +62,8 @@ export async function runStatus(
 }
 
 /** Asks the plugins of a network for the versions that they support. */
-export async function runNetworkVersion(
-  options: OptionsOf<"network version">,
-  world: World,
-  operands: readonly string[],
-): Promise<Ending> {
-  const words = wordsOf(options, operands, false);
+export async function runNetworkVersion(options: Given<"network version">, world: World): Promise<Ending> {
+  const words = wordsOf(options, false);
   const { configDir, runtime, signal } = operatorOf(options, world);
   const network = await networkOf(words, options, configDir, world);
   const answers = await version(network, runtime);
@@ -104,11 +96,11 @@ function versionRow(
 }
 
 /** Lists the networks of the node, or the attachments to them. */
-export async function runNetworkList(options: OptionsOf<"network list">, world: World): Promise<Ending> {
+export async function runNetworkList(options: Given<"network list">, world: World): Promise<Ending> {
   return options.attachments ? listAttached(options, world) : listConfigured(options, world);
 }
 
-function listConfigured(options: OptionsOf<"network list">, world: World): Ending {
+function listConfigured(options: Given<"network list">, world: World): Ending {
   const { configDir } = placesOf(options, findHostIfSeen(options));
   const networks = listNetworks(configDir).map((loaded) => {
     const { file } = loaded;
@@ -130,7 +122,7 @@ function listConfigured(options: OptionsOf<"network list">, world: World): Endin
   return { exitCode: 0 };
 }
 
-async function listAttached(options: OptionsOf<"network list">, world: World): Promise<Ending> {
+async function listAttached(options: Given<"network list">, world: World): Promise<Ending> {
   // No plugin is called: what is mounted of the host will do.
   const place = findHostIfSeen(options);
   const { cacheDir } = placesOf(options, place);
@@ -197,12 +189,8 @@ function rowOf(one: CachedAttachment): Row {
 }
 
 /** Prints the configuration of a network as it is used. */
-export async function runShow(
-  options: OptionsOf<"network show">,
-  world: World,
-  operands: readonly string[],
-): Promise<Ending> {
-  const words = wordsOf(options, operands, false);
+export async function runShow(options: Given<"network show">, world: World): Promise<Ending> {
+  const words = wordsOf(options, false);
   const { configDir } = placesOf(options, findHostIfSeen(options));
   const network = await networkOf(words, options, configDir, world);
   const { name, cniVersion, disableCheck, disableGC, plugins } = network;

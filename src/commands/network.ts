@@ -2,7 +2,7 @@
 import { setImmediate } from "node:timers/promises";
 
 import { upgradeResult, type AnyResult, type Route } from "../cni/result.ts";
-import type { OptionsOf } from "../commands.ts";
+import type { Given } from "../commands.ts";
 import { Failure, reasonOf, usage } from "../errors.ts";
 import { attach, checkAttached, detach, recallTarget, type Done, type Wanted } from "../network/attach.ts";
 import type { Operator } from "../network/operator.ts";
@@ -16,12 +16,8 @@ import type { Ending, World } from "../world.ts";
 import { networkOf, operatorOf, wantedOf, wordsOf, type Places, type Words } from "./network-options.ts";
 
 /** Adds a container to a network. */
-export async function runAdd(
-  options: OptionsOf<"network add">,
-  world: World,
-  operands: readonly string[],
-): Promise<Ending> {
-  const words = wordsOf(options, operands, true);
+export async function runAdd(options: Given<"network add">, world: World): Promise<Ending> {
+  const words = wordsOf(options, true);
   const operator = operatorOf(options, world);
   const target = resolveTarget(words.target ?? "", operator.place, operator.cacheDir);
   const wanted = wantedOf(options, target);
@@ -53,12 +49,8 @@ export async function runAdd(
 }
 
 /** Asks the plugins whether an attachment is as it should be. */
-export async function runCheck(
-  options: OptionsOf<"network check">,
-  world: World,
-  operands: readonly string[],
-): Promise<Ending> {
-  const { network, wanted, operator } = await knownOf(options, world, operands);
+export async function runCheck(options: Given<"network check">, world: World): Promise<Ending> {
+  const { network, wanted, operator } = await knownOf(options, world);
   const { isChecked, ...done } = await checkAttached(network, wanted, operator);
   if (options.output === "json") printDone(world, "network check", done, { checked: isChecked });
   else if (isChecked) world.stdout(lineOf("right", done));
@@ -67,12 +59,8 @@ export async function runCheck(
 }
 
 /** Deletes an attachment. */
-export async function runDel(
-  options: OptionsOf<"network del">,
-  world: World,
-  operands: readonly string[],
-): Promise<Ending> {
-  const { network, wanted, operator } = await knownOf(options, world, operands);
+export async function runDel(options: Given<"network del">, world: World): Promise<Ending> {
+  const { network, wanted, operator } = await knownOf(options, world);
   const name = options.deleteNetns ? requireName(wanted.target, "--delete-netns") : undefined;
   const { wasThere, left, ...done } = await detach(network, wanted, operator);
   for (const what of left) world.stderr(`cni-node: warning: the network namespace is gone: ${what}\n`);
@@ -86,11 +74,10 @@ export async function runDel(
 
 /** For check and del: a container that may be gone, on a network whose configuration may be. */
 async function knownOf(
-  options: OptionsOf<"network check" | "network del">,
+  options: Given<"network check" | "network del">,
   world: World,
-  operands: readonly string[],
 ): Promise<{ network: Awaited<ReturnType<typeof networkOf>>; wanted: Wanted; operator: Operator & Places }> {
-  const words = wordsOf(options, operands, true);
+  const words = wordsOf(options, true);
   const operator = operatorOf(options, world);
   const found = findTarget(words, operator);
   const target = found instanceof Failure ? undefined : found;

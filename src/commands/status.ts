@@ -1,5 +1,5 @@
 /** status: says what is on a node, and what is wrong with it. */
-import type { OptionsOf } from "../commands.ts";
+import type { Given } from "../commands.ts";
 import { isWrong } from "../finding.ts";
 import { printJson } from "../report.ts";
 import { lookAtNode, type NodeStatus } from "../status/status.ts";
@@ -9,7 +9,7 @@ import type { Ending, World } from "../world.ts";
 import { directoryOf } from "./directories.ts";
 
 /** Looks at a node, prints what was found, and ends with 3 if something is wrong. */
-export async function runStatus(options: OptionsOf<"status">, world: World): Promise<Ending> {
+export async function runStatus(options: Given<"status">, world: World): Promise<Ending> {
   const { pluginSource, checksum, criSocket, output } = options;
   const status = await lookAtNode(
     {

@@ -12,7 +12,9 @@ ARGS ?= $(EXAMPLE)
 CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_PLUGIN_SOURCE=$(PLUGINS) CNI_NODE_CONFIG_SOURCE=examples/templates \
 	node dist/cni-node.js
 
-.PHONY: run test e2e check format build plugins image soak bench clean
+E2E_BUILDS := .build-cluster .build-image .build-runtime .build-selection .build-libcni
+
+.PHONY: $(E2E_BUILDS) run test unit e2e check format build plugins image soak bench clean
 
 # Runs a command on ./node instead of /, by default the main job: plugins, and a config from a template.
 run: build
@@ -26,22 +28,26 @@ ifeq ($(ARGS),$(EXAMPLE))
 	@echo && echo "node/etc/cni/net.d/05-bridge-portmap.conflist:" && cat node/etc/cni/net.d/05-bridge-portmap.conflist
 endif
 
-# Types, lint, format, dead code and dependencies, then the tests.
+# Types, lint, format, dead code and dependencies, then the tests: with the short forms of the long ones, unless in CI.
 test: check build .packages
 	node plugins/build.ts --plugins=reference
-	node --test --test-reporter=spec $(shell find test -name '*.test.ts' -not -path 'test/e2e/*' -not -path 'test/cluster/*' | sort)
+	node scripts/test.ts test
+
+# The tests of one module each, without a node: they need nothing built and take seconds.
+unit: node_modules/.installed
+	node scripts/test.ts unit
 
 # Against real programs and libraries, which are built once into the cache: a Kubernetes API server, kubectl's reader of
 # manifests, containerd's and CRI-O's readers of network configurations, libcni, a container runtime, CNI plugins, the
 # image by real engines.
 e2e: build .packages
 	node plugins/build.ts --plugins=reference,flannel
-	node test/cluster/build.ts
-	node test/selection/build.ts
-	node test/libcni/build.ts
-	node test/runtime/build.ts
-	node test/image/build.ts
-	node --test --test-reporter=spec 'test/cluster/**/*.test.ts' 'test/e2e/**/*.test.ts'
+	@$(MAKE) --no-print-directory --jobs=2 $(E2E_BUILDS)
+	node scripts/test.ts e2e
+
+# Two at a time: one loads modules or links while the other compiles.
+$(E2E_BUILDS): .build-%: node_modules/.installed
+	node test/$*/build.ts
 
 check: node_modules/.installed
 	@node scripts/check.ts
@@ -66,7 +72,7 @@ image: node_modules/.installed
 # The long forms of the reliability tests: prints what was tried and what was seen.
 soak: build .packages
 	node test/soak/run.ts
-	CNI_NODE_TEST_LONG=1 node --test --test-reporter=spec test/crash.test.ts
+	CNI_NODE_TEST_LONG=1 node scripts/test.ts test/crash.test.ts
 
 # Speed and memory, as ratios within one run.
 bench: build

@@ -1,16 +1,19 @@
 /**
  * Writes the generated parts of documents: in the README and docs/network.md the options of the commands, from the
- * program's own --help; in docs/how-cni-config-is-chosen.md what becomes of each example directory.
+ * program's own --help; in docs/how-cni-config-is-chosen.md what becomes of each example directory; in
+ * docs/troubleshooting.md the codes of findings.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 
 import { run } from "../src/cli.ts";
+import { FINDING_CODES } from "../src/codes.ts";
 import { isConfigName } from "../src/cni/config.ts";
 import type { DirectoryListing, Entry } from "../src/cni/listing.ts";
 import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/selection.ts";
 
 const README = new URL("../README.md", import.meta.url);
 const NETWORK = new URL("../docs/network.md", import.meta.url);
+const TROUBLESHOOTING = new URL("../docs/troubleshooting.md", import.meta.url);
 const CHOICE = new URL("../docs/how-cni-config-is-chosen.md", import.meta.url);
 
 /** The README with its generated part as it should be. */
@@ -32,6 +35,16 @@ export async function documentedNetwork(): Promise<string> {
     (_, begin: string, end: string) => {
       return `${begin}${options}${end}`;
     },
+  );
+}
+
+/** docs/troubleshooting.md with the table of codes as it should be. */
+export function documentedCodes(): string {
+  const rows = Object.entries(FINDING_CODES).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
+  const table = ["| code | what it means |", "| --- | --- |", ...rows].join("\n");
+  return readFileSync(TROUBLESHOOTING, "utf8").replace(
+    /(<!-- generated: codes -->\n)[^]*?(<!-- end -->)/u,
+    (_, begin: string, end: string) => `${begin}${table}\n${end}`,
   );
 }
 
@@ -149,4 +162,5 @@ if (import.meta.main) {
   writeFileSync(README, await documented());
   writeFileSync(NETWORK, await documentedNetwork());
   writeFileSync(CHOICE, documentedChoice());
+  writeFileSync(TROUBLESHOOTING, documentedCodes());
 }

@@ -3,7 +3,7 @@ import { COMMANDS, GROUPS, type CommandName, type CommandSpec, type Given } from
 import { Failure, usage } from "./errors.ts";
 import { isTruthValue } from "./option-types.ts";
 import { environmentName, objectionsToEnvironment, OPTIONS, valuesOf, type Option } from "./options.ts";
-import { printWarnings, reportFailure } from "./report.ts";
+import { printMessage, reportFailure } from "./report.ts";
 import { nearestTo } from "./system/nearest.ts";
 import type { Ending, World } from "./world.ts";
 
@@ -93,7 +93,7 @@ export async function runLine(line: Line, world: World): Promise<Ending> {
     const words = line.words.slice(command.split(" ").length);
     if (words.length > operands.length) throw strayFailure(words[operands.length], operands.length);
     const given = { ...valuesOf(options, line.options, world.env), operands: words };
-    printWarnings(world, objectionsToEnvironment(world.env));
+    for (const objection of objectionsToEnvironment(world.env)) printMessage(world, `warning: ${objection}`);
     return await (RUNS[command] as Run<unknown>)(given, world);
   } catch (error) {
     const ending = reportFailure(error, name, wantsJson(line, world.env), world);

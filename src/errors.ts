@@ -58,6 +58,24 @@ export class Failure extends Error {
     this.cni = details.cni;
   }
 
+  /** The same, with one more sentence in its problem. */
+  extendedBy(more: string): Failure {
+    const { code, subject, problem, hints, exitCode, cni, cause } = this;
+    const common = {
+      code,
+      subject,
+      problem: `${problem}; ${more}`,
+      hint: hints,
+      exitCode,
+      passing: this.#passing,
+      cause,
+    };
+    const failure = new Failure({ ...common, ...(cni === undefined ? {} : { cni }) });
+    failure.others = this.others;
+    failure.undone = this.undone;
+    return failure;
+  }
+
   get hint(): string | undefined {
     return this.hints.length === 0 ? undefined : this.hints.join("; ");
   }
@@ -92,13 +110,22 @@ export class Objections {
     }
   }
 
-  /** The same, of what takes time. */
-  async catchLater<Result>(look: () => Promise<Result>): Promise<Result | undefined> {
+  /** The same, of what takes time. @param isThrown what is thrown, too. */
+  async catchLater<Result>(
+    look: () => Promise<Result>,
+    isThrown: (failure: Failure) => boolean = () => false,
+  ): Promise<Result | undefined> {
     try {
       return await look();
     } catch (error) {
+      if (error instanceof Failure && isThrown(error)) throw error;
       return this.#catch(error);
     }
+  }
+
+  /** Is there any? */
+  get any(): boolean {
+    return this.#found.size > 0;
   }
 
   #catch(error: unknown): undefined {
@@ -107,12 +134,16 @@ export class Objections {
     return undefined;
   }
 
+  /** The first, which knows the others. */
+  get failure(): Failure | undefined {
+    const [first, ...others] = this.#found.values();
+    if (first !== undefined) first.others = others;
+    return first;
+  }
+
   /** @throws Failure the first, which knows the others. */
   throwIfAny(): void {
-    const [first, ...others] = this.#found.values();
-    if (first === undefined) return;
-    first.others = others;
-    throw first;
+    if (this.failure !== undefined) throw this.failure;
   }
 }
 

@@ -1,7 +1,8 @@
-/** What a look at a node has found: told by the proof of a run and by `status`. */
+import type { FindingCode } from "./codes.ts";
+
+/** Something that is wrong or worth knowing: `status`, the proof of a run and its warnings are made of these. */
 export interface Finding {
-  /** Kebab case; stays the same when the words change. */
-  code: string;
+  code: FindingCode;
   /** A note is about what most nodes have: a scanner may object to it, and nothing is wrong. */
   severity: "error" | "warning" | "note";
   /** What it is about: a path as the node sees it, or the name of an asset. */
@@ -10,6 +11,11 @@ export interface Finding {
   message: string;
   /** What to do. */
   hint?: string;
+}
+
+/** A finding that keeps nothing from being done. */
+export function warning(code: FindingCode, path: string, message: string, hint?: string): Finding {
+  return { code, severity: "warning", path, message, ...(hint === undefined ? {} : { hint }) };
 }
 
 /** Is it more than a note? */

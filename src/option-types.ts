@@ -57,10 +57,16 @@ export const FLAG: Type<boolean> & { form: "flag" } = {
 /** A path, made absolute: a name alone would be looked for in PATH where it is run. */
 export const DIRECTORY: Type<string> = madeOf(text("<DIR>"), (path) => resolve(path));
 
-/** Paths of directories, joined by colons. */
-export const SEARCH_PATH: Type<string[]> = madeOf(text("<DIR:DIR>"), (paths) =>
-  partsOf(paths, ":").map((path) => resolve(path)),
+/** A directory of the node, or `auto`: the one in which its container runtime looks. */
+export const NODE_DIRECTORY: Type<string> = madeOf(text("<DIR|auto>"), (path) =>
+  path === "auto" ? path : resolve(path),
 );
+
+/** The same of several, joined by colons. */
+export const NODE_DIRECTORIES: Type<string[] | "auto"> = madeOf(text("<DIR:DIR|auto>"), (paths) => {
+  const parts = partsOf(paths, ":");
+  return parts.join(":") === "auto" ? "auto" : parts.map((path) => resolve(path));
+});
 
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 

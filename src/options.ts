@@ -10,8 +10,9 @@ import {
   JSON_OBJECT,
   LISTS,
   MODE,
+  NODE_DIRECTORIES,
+  NODE_DIRECTORY,
   OWNER,
-  SEARCH_PATH,
   text,
   VARIABLES,
   type Type,
@@ -49,11 +50,15 @@ export const OPTIONS = {
   "config-source": { type: DIRECTORY, default: "/etc/cni/net.d", help: "directory of the templates" },
   "manifest-source": { type: DIRECTORY, default: "/etc/kubernetes/manifests", help: "directory of the manifests" },
   "host-root": { type: DIRECTORY, otherwise: HOST_ROOT, help: "where the node's root file system is mounted" },
-  "plugin-dir": { type: DIRECTORY, otherwise: "HOST_ROOT/opt/cni/bin", help: "the node's plugin directory" },
+  "plugin-dir": {
+    type: NODE_DIRECTORIES,
+    otherwise: "HOST_ROOT/opt/cni/bin",
+    help: "the node's plugin directories; auto: those of its runtime",
+  },
   "config-dir": {
-    type: DIRECTORY,
+    type: NODE_DIRECTORY,
     otherwise: "HOST_ROOT/etc/cni/net.d",
-    help: "the node's CNI configuration directory",
+    help: "the node's CNI configurations; auto: where its runtime looks",
   },
   owner: { type: OWNER, default: "cni-node", help: "owner of the assets; what other owners hold is kept" },
   "take-over": { type: FLAG, help: "replace assets that another owner holds with different content" },
@@ -149,12 +154,7 @@ export const OPTIONS = {
 export const NETWORK_OPTIONS = {
   ...OPTIONS,
   "host-root": { ...OPTIONS["host-root"], help: "where the node's root file system is mounted; / on the node itself" },
-  "plugin-dir": {
-    type: SEARCH_PATH,
-    env: ["CNI_PATH"],
-    otherwise: "/opt/cni/bin",
-    help: "the node's plugin directories",
-  },
+  "plugin-dir": { ...OPTIONS["plugin-dir"], env: ["CNI_PATH"], otherwise: "/opt/cni/bin" },
   "config-dir": { ...OPTIONS["config-dir"], env: ["NETCONFPATH"], otherwise: "/etc/cni/net.d" },
   "lock-timeout": { ...OPTIONS["lock-timeout"], help: "how long to wait for other operations on the same container" },
 } as const satisfies Record<string, Option>;

@@ -4,8 +4,9 @@ import { constants } from "node:os";
 import type { StepResult } from "./apply/plan.ts";
 import { CniError } from "./cni/error.ts";
 import { Failure, Interrupted } from "./errors.ts";
+import type { Finding } from "./finding.ts";
 import { maskTokens } from "./secrets/prose.ts";
-import { visible, visibleLines } from "./system/text.ts";
+import { alignRows, escapeUnit, visibleLines } from "./system/text.ts";
 import type { Ending, World } from "./world.ts";
 
 /** What `--output=json` prints, one object a run (docs/schemas/report.json). */
@@ -25,9 +26,7 @@ export function printJson(world: World, report: Omit<JsonReport, "version">): vo
 /** The same value, with what cannot be seen as `\u202e`: what steers a terminal would do it from JSON, too. */
 export function jsonText(value: unknown, indent?: number): string {
   return JSON.stringify(value, undefined, indent).replaceAll(/[\p{Cf}\p{Zl}\p{Zp}\u007F-\u009F]/gu, (character) =>
-    Array.from({ length: character.length }, (_, index) => {
-      return `\\u${character.charCodeAt(index).toString(16).padStart(4, "0")}`;
-    }).join(""),
+    Array.from({ length: character.length }, (_, index) => escapeUnit(character.charCodeAt(index))).join(""),
   );
 }
 
@@ -43,11 +42,8 @@ export function printMessage(world: World, text: string, hint?: string): void {
 
 /** Lines of cells in columns of equal width; the last cell is as long as it is. */
 export function formatRows(rows: readonly (readonly string[])[]): string {
-  const cells = rows.map((row) => row.map(visible));
-  const widths = (cells[0] ?? []).map((_, column) => widest(cells.map((row) => row[column] ?? "")));
-  return cells
-    .map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))))
-    .map((row) => `${row.join("  ").trimEnd()}\n`)
+  return alignRows(rows)
+    .map((line) => `${line}\n`)
     .join("");
 }
 
@@ -65,31 +61,42 @@ export function formatSteps(
 }
 
 /** Warnings are for people; in JSON they are part of the object. */
-export function printWarnings(world: World, warnings: readonly string[]): void {
-  for (const warning of warnings) printMessage(world, `warning: ${warning}`);
+export function printWarnings(world: World, warnings: readonly Finding[]): void {
+  for (const { path, message, hint } of warnings) {
+    printMessage(world, `warning: ${path}: ${message}${hint === undefined ? "" : `; ${hint}`}`);
+  }
 }
 
 /** Says what failed and why, and gives the exit code. */
 export function reportFailure(error: unknown, command: string, json: boolean, world: World): Ending {
   const ending = endingOf(error);
-  const [code, message, hint] = describe(error);
-  const objections = error instanceof Failure && error.others.length > 0 ? [error, ...error.others] : [];
-  if (objections.length > 0) printObjections(objections, message, world);
-  else printMessage(world, message, hint);
+  printFailure(error, world);
   if (json) {
     const { exitCode } = ending;
     const result = exitCode === 4 ? "partial" : error instanceof Failure && error.undone ? "undone" : "failed";
-    const cni = error instanceof Failure ? error.cni : undefined;
-    const described = {
-      code,
-      message,
-      ...(hint === undefined ? {} : { hint }),
-      ...(cni === undefined ? {} : { cni }),
-      ...(objections.length === 0 ? {} : { objections: objections.map(objectionOf) }),
-    };
-    printJson(world, { command, result, exitCode, steps: [], error: described });
+    printJson(world, { command, result, exitCode, steps: [], error: describedFailure(error) });
   }
   return ending;
+}
+
+/** Says on stderr what failed and why; of a run that is refused, all of it. */
+export function printFailure(error: unknown, world: World): void {
+  const [, message, hint] = describe(error);
+  if (error instanceof Failure && error.others.length > 0) printObjections([error, ...error.others], message, world);
+  else printMessage(world, message, hint);
+}
+
+/** The same for programs: `error` of the JSON report. */
+export function describedFailure(error: unknown): object {
+  const [code, message, hint] = describe(error);
+  const { cni, others = [] } = error instanceof Failure ? error : {};
+  return {
+    code,
+    message,
+    ...(hint === undefined ? {} : { hint }),
+    ...(cni === undefined ? {} : { cni }),
+    ...(others.length === 0 ? {} : { objections: [error as Failure, ...others].map(objectionOf) }),
+  };
 }
 
 function objectionOf({ code, subject, message, hint }: Failure): object {
@@ -131,9 +138,4 @@ function describe(error: unknown): [code: string, message: string, hint?: string
     return ["cni-failed", error.message, "run as root; --cache-dir says where attachments are"];
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return ["internal", `this is a defect of cni-node: ${stack}`, "please report it with this text"];
-}
-
-/** The length of the longest text; there may be more of them than a function takes arguments. */
-function widest(texts: readonly string[]): number {
-  return texts.reduce((length, text) => Math.max(length, text.length), 0);
 }

@@ -9,6 +9,8 @@ export interface World {
   stderr(text: string): void;
   /** Aborted by the first signal that ends the process; the reason is its name (`SIGTERM`). */
   signal: AbortSignal;
+  /** How long a plugin may take to answer VERSION, milliseconds. Default: 5 seconds. */
+  versionLimit?: number | undefined;
 }
 
 /** How a run ends: by an exit code, or by the signal that interrupted it. */

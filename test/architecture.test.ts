@@ -16,14 +16,15 @@ const LAYERS = [
   ["commands.ts", "trace.ts"],
   ["report.ts", "diff.ts", "options.ts"],
   ["option-types.ts"],
-  ["status/"],
-  ["apply/"],
+  ["status/", "apply/"],
   ["network/"],
+  ["node/"],
   ["host/", "template/", "cni/", "cluster/", "cri/"],
   ["secrets.ts"],
   ["secrets/"],
   ["system/"],
   ["errors.ts", "world.ts", "finding.ts"],
+  ["codes.ts"],
 ];
 
 /** Modules that decide and never touch a file: pure core, effects at the edge. */
@@ -63,6 +64,7 @@ const PURE = [
   "help.ts",
   "options.ts",
   "system/json.ts",
+  "system/place.ts",
   "system/text.ts",
   "system/owner.ts",
   "system/yaml.ts",

@@ -4,13 +4,15 @@ import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 
 import { randomTerminations } from "./helpers/crash.ts";
-import { COUNTS } from "./soak/counts.ts";
+import { SEED_NOTE } from "./helpers/random.ts";
+import { COUNTS, FORM } from "./soak/counts.ts";
 import { executors, readers, watchers } from "./soak/observers.ts";
 import { races } from "./soak/races.ts";
 
-const { terminations, races: rounds, readReinstalls, executeReinstalls, watchedRuns } = COUNTS.short;
+const { terminations, races: rounds, readReinstalls, executeReinstalls, watchedRuns } = COUNTS[FORM];
 
 test("20 runs at once leave what some order of them would: whole versions, right records, plugins with their configs", async (t) => {
+  t.diagnostic(SEED_NOTE);
   const { violations, ...figures } = await races(rounds);
   t.diagnostic(JSON.stringify(figures));
   assert.deepEqual(violations, []);
@@ -31,6 +33,7 @@ test("a plugin that is executed all the time always starts during re-installatio
 });
 
 test("SIGTERM at any moment: all has happened or nothing, the run ends by the signal, and nothing is left over", async (t) => {
+  t.diagnostic(SEED_NOTE);
   const { violations, ...figures } = await randomTerminations(terminations);
   t.diagnostic(JSON.stringify(figures));
   assert.deepEqual(violations, []);

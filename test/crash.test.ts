@@ -6,11 +6,14 @@ import { test } from "node:test";
 
 import { failAt, killAt, withFaults, type FaultPolicy } from "./helpers/faults.ts";
 import { conflist, contentsOf, TestNode } from "./helpers/node.ts";
+import { SEED, SEED_NOTE } from "./helpers/random.ts";
+import { COUNTS, FORM } from "./soak/counts.ts";
 
 /** What is tried does not depend on the file system, only how long it takes. */
 const BASE = fs.existsSync("/dev/shm") ? "/dev/shm" : undefined;
-/** `make soak` tries every second death; the short form some of them. */
-const STRIDE = process.env["CNI_NODE_TEST_LONG"] === "1" ? 1 : 5;
+/** `make soak` tries every death and every second one; shorter forms some of them, the shortest others each time. */
+const { step: STEP, stride: STRIDE, distances: DISTANCES } = COUNTS[FORM];
+const FIRST = 1 + (SEED % STEP);
 
 interface Scenario {
   name: string;
@@ -74,11 +77,11 @@ const OTHER = ["install", "--plugins=other", "--configs=90-other.conflist", UNPR
 
 /** What is on the node after `prepare`, and what after the run as well, both with and without `OTHER`. */
 async function references({ prepare, argv }: Scenario): Promise<Record<"before" | "after", State>> {
-  using untouched = new TestNode(BASE, false);
+  using untouched = new TestNode([], BASE);
   await prepare(untouched);
   const touching = await untouched.run(OTHER);
   assert.equal(touching.exitCode, 0, touching.stderr);
-  using changed = new TestNode(BASE, false);
+  using changed = new TestNode([], BASE);
   await prepare(changed);
   const ran = await changed.run(argv);
   assert.equal(ran.exitCode, 0, ran.stderr);
@@ -135,7 +138,7 @@ function wholeFiles(node: TestNode, before: State, after: State): void {
 }
 
 async function nodeAfter({ prepare, argv }: Scenario, policy: FaultPolicy): Promise<{ node: TestNode; count: number }> {
-  const node = new TestNode(BASE, false);
+  const node = new TestNode([], BASE);
   await prepare(node);
   const operations = await withFaults(policy, async () => node.run(argv));
   return { node, count: operations.length };
@@ -171,13 +174,14 @@ function sameRecords(a: State, b: State): boolean {
 }
 
 for (const scenario of SCENARIOS) {
-  test(`${scenario.name}: killed before or after any file operation, it has happened wholly or not at all`, async () => {
+  test(`${scenario.name}: killed before or after any file operation, it has happened wholly or not at all`, async (t) => {
+    t.diagnostic(SEED_NOTE);
     const states = await references(scenario);
     const { node: clean, count } = await nodeAfter(scenario, {});
     clean[Symbol.dispose]();
     assert.ok(count >= 15, `${count} operations`);
     for (const when of ["before", "after"] as const) {
-      for (let number = 1; number <= count; number++) {
+      for (let number = FIRST; number <= count; number += STEP) {
         const { node } = await nodeAfter(scenario, killAt(number, when));
         using _ = node;
         wholeFiles(node, states.before, states.after);
@@ -186,7 +190,8 @@ for (const scenario of SCENARIOS) {
     }
   });
 
-  test(`${scenario.name}: killed a second time while the first run is being recovered, it is whole all the same`, async () => {
+  test(`${scenario.name}: killed a second time while the first run is being recovered, it is whole all the same`, async (t) => {
+    t.diagnostic(SEED_NOTE);
     const states = await references(scenario);
     const { node: clean, count } = await nodeAfter(scenario, {});
     clean[Symbol.dispose]();
@@ -204,12 +209,13 @@ for (const scenario of SCENARIOS) {
     }
   });
 
-  test(`${scenario.name}: an I/O error at any file operation is undone wholly, or done with a warning`, async () => {
+  test(`${scenario.name}: an I/O error at any file operation is undone wholly, or done with a warning`, async (t) => {
+    t.diagnostic(SEED_NOTE);
     const states = await references(scenario);
     const { node: clean, count } = await nodeAfter(scenario, {});
     clean[Symbol.dispose]();
-    for (let number = 1; number <= count; number++) {
-      using node = new TestNode(BASE, false);
+    for (let number = FIRST; number <= count; number += STEP) {
+      using node = new TestNode([], BASE);
       await scenario.prepare(node);
       const files = contentsOf(node.host);
       let result = { exitCode: -1, stderr: "" };
@@ -224,14 +230,15 @@ for (const scenario of SCENARIOS) {
     }
   });
 
-  test(`${scenario.name}: a second I/O error while the first is undone ends with 4 at most, and the next run mends it`, async () => {
+  test(`${scenario.name}: a second I/O error while the first is undone ends with 4 at most, and the next run mends it`, async (t) => {
+    t.diagnostic(SEED_NOTE);
     const states = await references(scenario);
     const { node: clean, count } = await nodeAfter(scenario, {});
     clean[Symbol.dispose]();
     const codes = new Set<number>();
-    for (let first = 2; first <= count; first++) {
-      for (const distance of STRIDE === 1 ? [1, 2, 3, 4, 5] : [1, 3]) {
-        using node = new TestNode(BASE, false);
+    for (let first = 1 + FIRST; first <= count; first += STEP) {
+      for (const distance of DISTANCES) {
+        using node = new TestNode([], BASE);
         await scenario.prepare(node);
         let result = { exitCode: -1, stderr: "" };
         await withFaults(failAt([first, first + distance]), async () => (result = await node.run(scenario.argv)));

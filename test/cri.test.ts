@@ -1,13 +1,13 @@
 /** What is asked of a container runtime, and what becomes of the answers. Real runtimes are in test/e2e/cri.test.ts. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import * as fs from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { confirmNetwork } from "../src/cri/confirm.ts";
@@ -122,10 +122,11 @@ describe("a socket that cannot be asked is refused with what to do about it", ()
   });
 
   test("a signal ends the asking", { timeout: 30_000 }, async () => {
-    using listening = await listen("waiting", createServer());
+    const server = createServer();
+    using listening = await listen("waiting", server);
     const controller = new AbortController();
     const asked = ask(listening.socket, 60_000, controller.signal);
-    await sleep(100);
+    await once(server, "connection");
     controller.abort("SIGTERM");
     await assert.rejects(asked, { name: "Interrupted", signal: "SIGTERM" });
     await assert.rejects(ask(listening.socket, 60_000, controller.signal), { name: "Interrupted" });
@@ -186,7 +187,7 @@ describe("simulated CRI-O", () => {
       signal: NEVER,
     });
     const confirmed = confirmNetwork(runtime.socket, without, { name: "a", plugins: [] }, limits());
-    await sleep(300);
+    await runtime.isAsked();
     runtime.answers = CRIO;
     assert.deepEqual(await confirmed, { verdict: "confirmed" });
     const ready = await ask(runtime.socket);
@@ -261,7 +262,7 @@ describe("simulated containerd", { concurrency: true }, () => {
       const limits = { deadline: performance.now() + 60_000, signal: NEVER };
       runtime.answers = changes[0] ?? from;
       const confirmation = confirmNetwork(runtime.socket, said, expected, limits);
-      await sleep(150);
+      await runtime.isAsked();
       runtime.answers = changes.at(-1) ?? from;
       assert.equal((await confirmation).verdict, verdict);
     });
@@ -286,7 +287,10 @@ describe("waiting for a runtime", () => {
     await runtime.stop();
     const limits = { deadline: performance.now() + 60_000, signal: NEVER };
     const confirmed = confirmNetwork(runtime.socket, said, undefined, limits);
-    await sleep(300);
+    const starting = createServer((socket) => socket.destroy()).listen(runtime.socket);
+    await once(starting, "connection");
+    starting.close();
+    await once(starting, "close");
     runtime.answers = CRIO;
     await runtime.listen();
     assert.deepEqual(await confirmed, { verdict: "confirmed" });
@@ -308,7 +312,7 @@ describe("waiting for a runtime", () => {
     const controller = new AbortController();
     const limits = { deadline: performance.now() + 60_000, signal: controller.signal };
     const confirmed = confirmNetwork(runtime.socket, await ask(runtime.socket), undefined, limits);
-    await sleep(100);
+    await runtime.isAsked();
     controller.abort("SIGINT");
     await assert.rejects(confirmed, { name: "Interrupted", signal: "SIGINT" });
   });

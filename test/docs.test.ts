@@ -4,7 +4,8 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { documented, documentedChoice, documentedNetwork } from "../scripts/docs.ts";
+import { documented, documentedChoice, documentedCodes, documentedNetwork } from "../scripts/docs.ts";
+import { FINDING_CODES } from "../src/codes.ts";
 import { conflist, TestNode } from "./helpers/node.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -23,33 +24,29 @@ test("what docs/how-cni-config-is-chosen.md says of its directories is what sele
   assert.equal([...document.matchAll(/^\| \*\*pods get\*\* \|/gmu)].length, directories);
 });
 
-test("docs/troubleshooting.md explains every code that status can tell, and no other", () => {
+test("docs/troubleshooting.md explains every code of a finding, sorted (else: node scripts/docs.ts)", () => {
   const document = fs.readFileSync(join(root, "docs/troubleshooting.md"), "utf8");
-  const files = [
-    "src/apply/proof.ts",
-    "src/apply/view.ts",
-    "src/host/record.ts",
-    "src/host/target.ts",
-    "src/host/trust.ts",
-  ];
-  const sources = [...fs.readdirSync(join(root, "src/status")).map((file) => join("src/status", file)), ...files]
-    .map((file) => fs.readFileSync(join(root, file), "utf8"))
-    .join("\n");
-  const codes = Array.from(
-    sources.matchAll(/code: (?:\w+ \? "([a-z-]+)" : )?"([a-z-]+)"|broken\(\s*"([a-z-]+)"/gu),
-    ([, ...found]: (string | undefined)[]) => found.filter((code) => code !== undefined),
-  ).flat();
-  // A failure of the whole command, not a finding.
-  const told = new Set(codes).difference(new Set(["mount-missing", "proc-missing", "record-too-large"]));
-  const explained = Array.from(document.matchAll(/^\| `([a-z-]+)` \|/gmu), ([, code = ""]) => code);
-  assert.ok(told.size > 50);
-  assert.deepEqual(explained, [...told].toSorted(), "the table has all of them, sorted");
+  assert.equal(document, documentedCodes());
+  const codes = Object.keys(FINDING_CODES);
+  assert.deepEqual(codes, codes.toSorted());
   const mentioned = Array.from(document.matchAll(/`\[([a-z-]+)\]`/gu), ([, code]) => code ?? "");
   assert.deepEqual(
-    mentioned.filter((code) => !explained.includes(code)),
+    mentioned.filter((code) => !codes.includes(code)),
     [],
   );
   assert.ok(mentioned.length > 40);
+});
+
+test("each code of a finding is one that the program can give", () => {
+  const sources = fs
+    .globSync("src/**/*.ts", { cwd: root })
+    .filter((file) => file !== "src/codes.ts")
+    .map((file) => fs.readFileSync(join(root, file), "utf8"))
+    .join("\n");
+  assert.deepEqual(
+    Object.keys(FINDING_CODES).filter((code) => !sources.includes(`"${code}"`)),
+    [],
+  );
 });
 
 test("every example of cni-node in the README works, one after the other, on a node that fits them", async () => {

@@ -3,10 +3,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { randomKills } from "./helpers/crash.ts";
+import { SEED_NOTE } from "./helpers/random.ts";
+import { COUNTS, FORM } from "./soak/counts.ts";
 
-test("300 kills of the bundle at random moments: every file old or new, and the next run makes it whole", async (t) => {
-  const { violations, ...figures } = await randomKills(300);
+const { kills } = COUNTS[FORM];
+
+test(`${kills} kills of the bundle at random moments: every file old or new, and the next run makes it whole`, async (t) => {
+  t.diagnostic(SEED_NOTE);
+  const { violations, ...figures } = await randomKills(kills);
   t.diagnostic(JSON.stringify(figures));
   assert.deepEqual(violations, []);
-  assert.ok(figures.killed > 30, `only ${figures.killed} runs were killed while they worked`);
+  assert.ok(figures.killed > kills / 10, `only ${figures.killed} runs were killed while they worked`);
 });

@@ -6,7 +6,7 @@ import { join, relative } from "node:path";
 import { describe, test } from "node:test";
 
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
-import { BUNDLE, conflist, contentsOf, TestNode, type Ran } from "./helpers/node.ts";
+import { BUNDLE, conflist, contentsOf, TestNode, until, type Ran } from "./helpers/node.ts";
 import { reportOf } from "./helpers/report.ts";
 
 /** A node with a plugin `good` in the image, and one that is as the test says. */
@@ -50,7 +50,6 @@ describe("a plugin is run where it is about to live, and refused before anything
     ["fails", "#!/bin/sh\necho wrong >&2\nexit 3\n", /odd: does not answer VERSION: wrong/u],
     ["is killed by the processor", "#!/bin/sh\nkill -ILL $$\n", /SIGILL, so that it is built for a newer processor/u],
     ["answers nonsense", "#!/bin/sh\necho hello\n", /odd: does not answer VERSION: its answer is no JSON object/u],
-    ["says nothing for too long", "#!/bin/sh\nsleep 60\n", /odd: does not answer VERSION within 5 seconds/u],
   ];
   for (const [what, script, message] of refused) {
     test(`one that ${what}`, async () => {
@@ -66,6 +65,20 @@ describe("a plugin is run where it is about to live, and refused before anything
       const planned = await node.run(["plan", "--plugins=good,odd", "--configs=10-a.conflist"]);
       // A source need not be executable, and is not run then.
       if (Buffer.isBuffer(script)) assert.match(planned.stderr, message);
+    });
+  }
+
+  for (const [seconds, versionLimit] of Object.entries({ 5: undefined, 0.3: 300 })) {
+    test(`one that says nothing for too long: ${seconds} seconds`, async () => {
+      using node = nodeWith("#!/bin/sh\nexec sleep 60\n");
+      const before = contentsOf(node.host);
+      const ran = await node.run(["install", "--plugins=odd"], { versionLimit });
+      assertRefused(
+        node,
+        before,
+        ran,
+        new RegExp(`odd: does not answer VERSION within ${RegExp.escape(seconds)} seconds`, "u"),
+      );
     });
   }
 
@@ -355,7 +368,8 @@ describe("from valid to invalid is refused, also for configurations of others", 
 
   for (const version of ["1.0", "1", "0.5.0", "v1.0.0", "+1.0.0", "01.0.0", "latest"]) {
     test(`A2: cniVersion ${version} is refused with the versions that there are, and status says the same`, async () => {
-      using node = nodeWith();
+      using node = new TestNode([]);
+      node.plugin("good");
       node.template("10-a.conf", JSON.stringify({ cniVersion: version, name: "a", type: "good" }));
       const before = contentsOf(node.host);
       const ran = await node.run(["install", "--plugins=good", "--configs=10-a.conf"]);
@@ -512,10 +526,13 @@ describe("configurations of the field pass", () => {
 });
 
 test("a signal while plugins are run ends the run, and nothing has changed", async () => {
-  using node = nodeWith(`#!/bin/sh\nsleep 3\n${versions("1.0.0")}`);
+  using node = nodeWith();
+  const begun = join(node.root, "begun");
+  fs.writeFileSync(join(node.plugins, "odd"), `#!/bin/sh\n: >${begun}\nexec sleep 60\n`);
   const controller = new AbortController();
   const running = node.run(["install", "--plugins=good,odd"], { signal: controller.signal });
-  setTimeout(() => controller.abort("SIGTERM"), 300);
+  await until(() => fs.existsSync(begun));
+  controller.abort("SIGTERM");
   const ran = await running;
   assert.equal(ran.signal, "SIGTERM");
   assert.deepEqual(contentsOf(node.bin), {});
@@ -598,6 +615,63 @@ describe("U2: a run that is refused names all objections", () => {
     );
     assert.deepEqual([error.code, error.message], [error.objections[0]?.["code"], error.objections[0]?.["message"]]);
     assert.deepEqual([ran.exitCode, contentsOf(node.host)], [1, before]);
+  });
+
+  test("U2: of the sources and of the proof together, without what only follows from another objection", async () => {
+    using node = hopelessNode();
+    node.template("30-c.conflist", conflist("c", "missing", "good"));
+    const configs = "10-a.conf,20-b.conf,30-c.conflist,no.conf";
+    const ran = await node.run(["install", "--plugins=good,missing", `--configs=${configs}`, "--output=json"]);
+    const { error } = reportOf(ran) as unknown as Refusal;
+    assert.deepEqual(
+      error.objections.map(({ code, subject = "" }) => [code, subject.replaceAll(`${node.root}/`, "")]),
+      [
+        ["source-missing", "missing"],
+        ["source-missing", "image/etc/cni/net.d/no.conf"],
+        ["plugin-missing", "host/etc/cni/net.d/10-a.conf"],
+        ["kubeconfig-missing", "host/etc/cni/net.d/10-a.conf"],
+        ["version-unknown", "host/etc/cni/net.d/20-b.conf"],
+      ],
+    );
+  });
+
+  for (const argv of [["plan"], ["install", "--dry-run"]]) {
+    test(`U2: ${argv.join(" ")} shows the steps that can be planned beside the objections`, async () => {
+      using node = hopelessNode();
+      node.template("30-c.conflist", conflist("c", "good"));
+      const words = [...argv, "--plugins=good,missing", "--configs=20-b.conf,30-c.conflist"];
+      const ran = await node.run(words);
+      assert.deepEqual(
+        Array.from(ran.stdout.matchAll(/^(\w+) +(\w+) +(\S+)$/gmu), ([, ...cells]) => cells.join(" ")),
+        ["created plugin good", "created config 20-b.conf", "created config 30-c.conflist"],
+      );
+      assert.match(ran.stdout, /^\+.*"good"/mu);
+      assert.match(ran.stderr, /^cni-node: missing: not among .*\n(?:.*\n)*cni-node: 2 objections\n$/u);
+      assert.equal(ran.exitCode, 1);
+      const report = reportOf(await node.run([...words, "--output=json"])) as Record<string, unknown> & Refusal;
+      const { result, exitCode, dryRun, steps, error } = report;
+      assert.deepEqual([result, exitCode, dryRun, (steps as unknown[]).length], ["failed", 1, true, 3]);
+      assert.deepEqual(
+        error.objections.map(({ code }) => code),
+        ["source-missing", "version-unknown"],
+      );
+    });
+  }
+
+  test("warnings in JSON are findings: code, severity, path, message, hint", async () => {
+    using node = nodeWith();
+    node.template("10-a.conf", '{"name":"a","type":"good"}');
+    const ran = await node.run(["install", "--plugins=good", "--configs=10-a.conf", "--output=json"]);
+    const { warnings } = reportOf(ran);
+    assert.deepEqual(warnings, [
+      {
+        code: "version-missing",
+        severity: "warning",
+        path: join(node.netd, "10-a.conf"),
+        message: "has no cniVersion: runtimes take it for 0.1.0, the oldest, which newer plugins may not support",
+        hint: 'add "cniVersion": "1.0.0", or "0.3.1" with old plugins',
+      },
+    ]);
   });
 
   test("U2: of what others hold", async () => {
@@ -726,7 +800,7 @@ describe("what will not work as it is meant is a warning, and status says the sa
   ];
   for (const [what, config, message, code = ""] of warned) {
     test(`${what}${message === undefined ? ": no warning" : ""}`, async () => {
-      using node = new TestNode();
+      using node = new TestNode("bandwidth bridge calico flannel foreign host-local macvlan multus portmap".split(" "));
       fs.writeFileSync(join(node.netd, "50-primary.conflist"), JSON.stringify({ name: "p", plugins: chain }));
       const name = "10-a.conflist";
       node.template(name, JSON.stringify({ cniVersion: "1.0.0", name: "a", ...config }));
@@ -830,7 +904,7 @@ describe("A8: a kubeconfig that cannot work is refused, with the line, and statu
     delegates: [{ type: "bridge" }],
   };
   function nodeWithKubeconfig(text: string): TestNode {
-    const node = new TestNode();
+    const node = new TestNode(["bridge", "multus"]);
     fs.mkdirSync(join(node.netd, "multus.d"));
     fs.writeFileSync(join(node.netd, "multus.d/multus.kubeconfig"), text, { mode: 0o600 });
     node.template("00-multus.conf", JSON.stringify(config));

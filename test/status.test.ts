@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { createServer, type Server } from "node:net";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
@@ -41,8 +41,7 @@ interface Report {
 /** A node with plugins of the reference set, and with a network that works. */
 class Node extends TestNode {
   constructor(plugins = ["bridge", "host-local", "portmap", "loopback"]) {
-    super();
-    fs.rmSync(join(this.host, "usr"), { recursive: true, force: true });
+    super([]);
     for (const name of plugins) this.plant(name);
   }
 
@@ -973,6 +972,33 @@ describe("containers that were attached", () => {
     ]);
     assert.match((await node.text()).stdout, /bridge +1 there {2}1 gone and never deleted\n/u);
   });
+
+  for (const [what, path, change] of [
+    ["a directory", "var/lib/cni/results", (at: string): void => fs.chmodSync(at, 0o775)],
+    ["a file", "var/lib/cni/results/net-c1-eth0", (at: string): void => fs.chmodSync(at, 0o666)],
+    [
+      "a link",
+      "var/lib/cni/results/net-c1-eth0",
+      (at: string): void => {
+        fs.renameSync(at, `${at}.was`);
+        fs.symlinkSync("net-c1-eth0.was", at);
+      },
+    ],
+  ] as const) {
+    test(`N8: ${what} of the cache that others may have written is not trusted: its path, and the cure`, async () => {
+      using node = healthy();
+      fs.mkdirSync(join(node.host, "run/netns"), { recursive: true });
+      fs.writeFileSync(join(node.host, "run/netns/one"), "");
+      attach(node, "c1", "/run/netns/one", ["bridge"]);
+      assert.deepEqual(told(await node.status()), []);
+      change(join(node.host, path));
+      const report = await node.status();
+      assert.deepEqual(told(report), [`warning cache-untrusted ${basename(path)}`]);
+      assert.match(findingOf(report, "cache-untrusted").hint ?? "", new RegExp(`chmod go-w /${path}$`, "u"));
+      // It still counts for what needs its plugins.
+      assert.deepEqual(report.attachments, [{ plugin: "bridge", living: 1, gone: 0 }]);
+    });
+  }
 });
 
 test("what is no file where files are expected keeps nobody waiting", async () => {

@@ -1,33 +1,22 @@
 /** The story of a run: look, plan, lock, recover, look again, change. Every verb that changes files goes this way. */
-import * as fs from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { Failure, Interrupted, isAbsence, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
-import { findDirectory, isSameDirectory, isWritable, type DirectoryRequest } from "../host/directory.ts";
-import { makeDirectory, removeDirectoryIfEmpty } from "../host/disk.ts";
-import { lockDirectory, type Lock } from "../host/lock.ts";
-import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
-import { statePaths, Target } from "../host/target.ts";
-import { recover, transact, type DirectorySteps, type TargetSteps } from "../host/transaction.ts";
+import { Failure, Interrupted, Objections, throwIfInterrupted } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
+import type { DirectoryRequest, FileKind } from "../node/directory.ts";
+import type { RuntimeDirectories } from "../node/runtime.ts";
+import { NodeView } from "../node/view.ts";
+import { transact, type DirectorySteps } from "../host/transaction.ts";
 import { watchDirectory } from "../host/watch.ts";
-import type { Kind } from "./asset.ts";
-import { warnOfElsewhere } from "./elsewhere.ts";
 import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
-import type { Probed, ProbeLinks, ProbeOptions } from "./probe.ts";
-import {
-  asItStands,
-  prepare,
-  type Directory,
-  type FileKind,
-  type Prepared,
-  type Surroundings,
-  type Wanted,
-} from "./prepare.ts";
-import { prove } from "./proof.ts";
+import { prepare, type Prepared, type Wanted } from "./prepare.ts";
+import type { Probed, ProbeOptions } from "./probe.ts";
+import { objectionsIn, prove, type Changes } from "./prove.ts";
+import { asItStands } from "./restore.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
-import { NodeView, type Places } from "./view.ts";
+import { isStateWritable, Session } from "./session.ts";
 
 /** A run that changes, or would change, what is on the node. */
 export interface ApplyRequest extends Wanted {
@@ -38,6 +27,8 @@ export interface ApplyRequest extends Wanted {
   drain: number;
   /** How long to wait for other runs in the same directories, milliseconds. */
   lockTimeout: number;
+  /** How long a plugin may take to answer VERSION, milliseconds. */
+  versionLimit?: number | undefined;
   /** The container runtime to be asked, if any. */
   runtime?: RuntimeOptions;
   /** Try the networks that change, before they do. */
@@ -45,6 +36,8 @@ export interface ApplyRequest extends Wanted {
   /** Is told what is waited for, when that begins. */
   onWait: (what: string) => void;
   directories: Record<FileKind, DirectoryRequest>;
+  /** Where the container runtime of the node looks, as far as that is known without asking it. */
+  looks: RuntimeDirectories;
 }
 
 /** What a run did, or would do. */
@@ -52,10 +45,18 @@ export interface ApplyResult {
   steps: StepResult[];
   /** The networks that were tried. */
   probes: Probed[];
-  warnings: string[];
+  warnings: Finding[];
+  /** Of a dry run: why the run would be refused. Steps that cannot even be planned are left out. */
+  refusal?: Failure;
 }
 
-const FILE_KINDS = ["plugin", "config"] as const satisfies readonly FileKind[];
+/** What came of one attempt. */
+interface Attempt extends ApplyResult {
+  /** Plugins stay because of containers that may end. */
+  isDraining: boolean;
+  /** Nothing was changed, and why: the node may change so that another attempt succeeds. */
+  blockedBy?: Failure;
+}
 
 /** A file that others change while we look is looked at again, so many times. */
 const ATTEMPTS = 5;
@@ -64,41 +65,67 @@ const ATTEMPTS = 5;
 const DRAIN_INTERVAL = 1000;
 
 /**
- * Brings the node to what is desired, whole or not at all.
+ * Brings the node to what is desired, whole or not at all; waits for what blocks it (`wait`, `drain`) and tries again.
  *
  * @throws Failure: nothing has changed, unless its exit code is 4. Interrupted: nothing has changed.
  */
 export async function apply(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
-  const drainedBy = performance.now() + request.drain;
-  let { isDraining, ...result } = await applyOnce(request, signal);
-  if (isDraining && !request.dryRun && request.drain > 0) request.onWait("containers that need a plugin (--drain)");
-  while (isDraining && !request.dryRun && performance.now() < drainedBy && !signal.aborted) {
-    await sleep(Math.min(DRAIN_INTERVAL, drainedBy - performance.now()));
-    const next = await applyAgain(request, result.warnings, signal);
+  const { isDraining, ...result } = await applyOrWait(request, signal);
+  return isDraining && !request.dryRun && request.drain > 0 ? drain(result, request, signal) : result;
+}
+
+/** Tries until nothing blocks it that may pass, or until `wait` has passed since the first attempt. */
+async function applyOrWait(request: ApplyRequest, signal: AbortSignal): Promise<Omit<Attempt, "blockedBy">> {
+  let end: number | undefined;
+  let awaited = "";
+  for (;;) {
+    // Made before looking: a change between the look and the wait is not lost.
+    using watch = request.wait > 0 ? watchDirectory(request.directories.config.path) : undefined;
+    const { blockedBy, ...attempt } = await applyOnce(request, signal);
+    end ??= performance.now() + request.wait;
+    const isOver = watch === undefined || performance.now() >= end;
+    if (blockedBy === undefined || (isOver && attempt.refusal === blockedBy)) return attempt;
+    if (isOver) throw blockedBy;
+    if (blockedBy.message !== awaited) {
+      request.onWait(`the node to change (--wait): ${blockedBy.message.split("\n", 1).join("")}`);
+    }
+    awaited = blockedBy.message;
+    await watch.changed(end, signal);
+  }
+}
+
+/** Goes on removing plugins as the containers that need them end, until `drain` has passed. */
+async function drain(first: ApplyResult, request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
+  const end = performance.now() + request.drain;
+  let result = first;
+  request.onWait("containers that need a plugin (--drain)");
+  for (let isDraining = true; isDraining && performance.now() < end && !signal.aborted;) {
+    await sleep(Math.min(DRAIN_INTERVAL, end - performance.now()));
+    const next = await drainOnce(request, signal);
+    if (next instanceof Failure) {
+      const ended = warning("drain-ended", "--drain", `no longer waits for containers: ${next.message}`);
+      return { ...result, warnings: [...result.warnings, ended] };
+    }
     if (next === undefined) break;
     ({ isDraining } = next);
     result = {
       steps: merge(result.steps, next.steps),
       probes: [...result.probes, ...next.probes],
-      warnings: [...new Set([...result.warnings, ...next.warnings])],
+      warnings: union(result.warnings, next.warnings),
     };
   }
   return result;
 }
 
-/** What an earlier run has done is done and is told, whatever ends this one. Undefined: it has changed nothing. */
-async function applyAgain(
-  request: ApplyRequest,
-  warnings: string[],
-  signal: AbortSignal,
-): Promise<Awaited<ReturnType<typeof applyOnce>> | undefined> {
+/** What an earlier attempt has done is done and reported, whatever ends this one. Undefined: it was interrupted. */
+async function drainOnce(request: ApplyRequest, signal: AbortSignal): Promise<Attempt | Failure | undefined> {
   try {
-    return await applyOnce(request, signal);
+    const attempt = await applyOnce(request, signal);
+    return attempt.blockedBy ?? attempt;
   } catch (error) {
-    const isHarmless = error instanceof Failure && error.exitCode === 1;
-    if (!isHarmless && !(error instanceof Interrupted)) throw error;
-    if (isHarmless) warnings.push(`the wait for containers (--drain) was given up: ${error.message}`);
-    return undefined;
+    if (error instanceof Interrupted) return undefined;
+    if (error instanceof Failure && error.exitCode === 1) return error;
+    throw error;
   }
 }
 
@@ -106,65 +133,89 @@ function keyOf({ kind, name, object }: StepResult): string {
   return JSON.stringify([kind, name, object]);
 }
 
-/** What the first of several runs has done, but for the plugins that it had to keep. */
+/** What the first of several attempts has done, but for the plugins that it had to keep. */
 function merge(first: readonly StepResult[], next: readonly StepResult[]): StepResult[] {
   const later = new Map(next.map((step) => [keyOf(step), step]));
   return first.map((step) => (step.outcome === "kept" ? (later.get(keyOf(step)) ?? step) : step));
 }
 
-async function applyOnce(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult & { isDraining: boolean }> {
-  const run = new Run(request, signal);
-  let finished = false;
+function union(first: readonly Finding[], next: readonly Finding[]): Finding[] {
+  return [...new Map([...first, ...next].map((one) => [JSON.stringify(one), one])).values()];
+}
+
+/**
+ * Tries once. Other runs in the same directories are waited for (`lockTimeout`).
+ *
+ * @throws Failure that waiting does not help against; Interrupted.
+ */
+async function applyOnce(request: ApplyRequest, signal: AbortSignal): Promise<Attempt> {
+  const session = new Session(request, signal);
+  let isDone = false;
   try {
-    const result = await carryOut(run, request, signal);
-    finished = true;
-    return { ...result, warnings: [...run.notes, ...result.warnings, ...run.tidyUp()] };
+    const attempt = await attemptIn(session, request, signal);
+    isDone = true;
+    return { ...attempt, warnings: [...session.notes, ...attempt.warnings, ...session.tidyUp()] };
+  } catch (error) {
+    if (!(error instanceof Failure) || !error.passing) throw error;
+    return { steps: [], probes: [], warnings: session.notes, isDraining: false, blockedBy: error };
   } finally {
-    if (!finished) run.abandon();
+    if (!isDone) session.abandon();
   }
 }
 
-async function carryOut(
-  run: Run,
-  request: ApplyRequest,
-  signal: AbortSignal,
-): Promise<ApplyResult & { isDraining: boolean }> {
-  const waitUntil = performance.now() + request.wait;
-  let awaited = "";
-  for (let attempt = 1; ; attempt++) {
+async function attemptIn(session: Session, request: ApplyRequest, signal: AbortSignal): Promise<Attempt> {
+  for (let tries = 1; ; tries++) {
     throwIfInterrupted(signal);
-    // Made before looking: a change between the look and the wait is not lost.
-    using watch = run.watch();
     try {
-      const view = new NodeView(run.places(), signal);
-      const prepared = withoutUnwritable(await prepare(request, run.look(), run.surroundings(), view));
-      const needed = run.needed(prepared);
-      if (!request.dryRun && !run.holds(needed)) {
-        await run.lock(needed);
+      const objections = new Objections();
+      const view = new NodeView(session.places(), signal);
+      const looked = await prepare(request, session.look(), session.surroundings(), view, objections);
+      const prepared = withoutUnwritable(looked);
+      const needed = session.needed(prepared);
+      if (!request.dryRun && !objections.any && !session.holds(needed)) {
+        await session.lock(needed);
         continue;
       }
-      const manifests = await checkManifests(prepared, request, signal);
-      const steps = prepared.steps.flatMap((step) => ("outcome" in step ? step : (manifests?.resultsOf(step) ?? [])));
-      const { isDraining } = prepared;
-      const runtime = await askRuntime(prepared, request, signal);
-      const told = new NodeView({ ...run.places(), runtimePluginDirs: runtime?.pluginDirs }, signal);
-      if (request.dryRun) {
-        const warnings = await prove(prepared.changes, told, request);
-        return { steps, probes: [], warnings: [...run.warnings(prepared), ...warnings], isDraining };
-      }
-      const { probes, warnings } = await change(prepared, { manifests, request, view: told, runtime, run }, signal);
-      return { steps, probes, warnings: [...run.warnings(prepared), ...warnings], isDraining };
+      return await carryOut(prepared, objections, session, request, signal);
     } catch (error) {
-      if (!isPassing(error)) throw error;
-      if (error.code === "changed-meanwhile" && attempt < ATTEMPTS) continue;
-      if (performance.now() >= waitUntil) throw error;
-      if (error.message !== awaited)
-        request.onWait(`the node to change (--wait): ${error.message.split("\n", 1).join("")}`);
-      awaited = error.message;
-      run.tidyUp();
-      await watch.changed(waitUntil, signal);
+      const isOther = !(error instanceof Failure) || error.code !== "changed-meanwhile";
+      if (isOther || tries >= ATTEMPTS) throw error;
     }
   }
+}
+
+/** Changes what was prepared; a dry run, and one that is refused already, collects what else there is to object. */
+async function carryOut(
+  prepared: Prepared,
+  objections: Objections,
+  session: Session,
+  request: ApplyRequest,
+  signal: AbortSignal,
+): Promise<Attempt> {
+  const { isDraining } = prepared;
+  const manifests = await objections.catchLater(async () => checkManifests(prepared, request, signal, objections));
+  const steps = prepared.steps.flatMap((step) => ("outcome" in step ? step : (manifests?.resultsOf(step) ?? [])));
+  const runtime = await objections.catchLater(async () => askRuntime(prepared, request, signal));
+  const places = session.places();
+  const pluginDirs = runtime?.pluginDirs ?? places.runtimePluginDirs;
+  const view = new NodeView({ ...places, runtimePluginDirs: pluginDirs }, signal);
+  if (!request.dryRun && !objections.any) {
+    const { probes, warnings } = await change({ prepared, manifests, request, view, runtime, session }, signal);
+    return { steps, probes, warnings: [...session.warnings(prepared, runtime), ...warnings], isDraining };
+  }
+  const found = await objections.catchLater(async () => prove(prepared.changes, view, { ...request, dryRun: true }));
+  for (const objection of objectionsIn(found ?? [])) objections.add(objection);
+  if (!request.dryRun) objections.throwIfAny();
+  const refusal = objections.failure;
+  const told = (found ?? []).filter(({ severity }) => severity !== "error");
+  return {
+    steps,
+    probes: [],
+    warnings: [...session.warnings(prepared, runtime), ...told],
+    isDraining,
+    ...(refusal === undefined ? {} : { refusal }),
+    ...(refusal?.passing === true ? { blockedBy: refusal } : {}),
+  };
 }
 
 /** Nothing is to be done there but to note something that cannot be noted. */
@@ -181,7 +232,8 @@ function withoutUnwritable(prepared: Prepared): Prepared {
   const lost = Map.groupBy(all.filter(isLost), ({ directory }) => directory);
   const warnings = Array.from(lost, ([directory, parts]) => {
     const names = parts.flatMap(({ steps }) => steps.map(({ name }) => name)).join(", ");
-    return `${directory}: cannot be written to, so that the record there does not say what became of ${names}; an uninstall does not know what was there before`;
+    const message = `cannot be written to, so that the record there does not say what became of ${names}`;
+    return warning("record-unwritable", directory, message, "an uninstall does not know what was there before");
   });
   return {
     ...prepared,
@@ -191,22 +243,17 @@ function withoutUnwritable(prepared: Prepared): Prepared {
   };
 }
 
-/** Could a record be written there? */
-function isStateWritable(directory: string): boolean {
-  const { state } = statePaths(directory);
-  return isWritable(fs.existsSync(state) ? state : directory);
-}
-
 /** Asks the API about all objects, once everything else has been decided. Undefined: there are no manifests. */
 async function checkManifests(
   { steps }: Prepared,
   { manifests: options, owner }: ApplyRequest,
   signal: AbortSignal,
+  objections: Objections,
 ): Promise<CheckedManifests | undefined> {
   const manifests = steps.flatMap((step) => ("outcome" in step ? [] : [step]));
   if (manifests.length === 0) return undefined;
   const { CheckedManifests } = await import("./manifest.ts");
-  return CheckedManifests.check(manifests, options, owner, signal);
+  return CheckedManifests.check(manifests, options, owner, signal, objections);
 }
 
 /** A run that changes nothing asks nobody. */
@@ -219,282 +266,74 @@ async function askRuntime(
   return isIdle || runtime === undefined ? undefined : Runtime.ask(runtime, signal);
 }
 
+/** What the steps of a change have in common. */
+interface Change {
+  prepared: Prepared;
+  manifests: CheckedManifests | undefined;
+  request: ApplyRequest;
+  view: NodeView;
+  runtime: Runtime | undefined;
+  session: Session;
+}
+
 /** Objects are applied before the files' commit point, and deleted when the files that needed them are gone. */
-async function change(
-  prepared: Prepared,
-  around: {
-    manifests: CheckedManifests | undefined;
-    request: ApplyRequest;
-    view: NodeView;
-    runtime: Runtime | undefined;
-    run: Run;
-  },
-  signal: AbortSignal,
-): Promise<Pick<ApplyResult, "probes" | "warnings">> {
-  const { parts, afterwards, changes } = prepared;
-  const { manifests, request, view, runtime, run } = around;
-  const warnings: string[] = [];
-  let probes: Probed[] = [];
-  if (parts.length === 0 && manifests === undefined) return { probes, warnings };
-  try {
-    const transacted = await transact(run.opened(parts), signal, {
-      prove: async (stagedAs) => {
-        const { pluginDirectory } = changes;
-        const plugins = Array.from(changes.plugins.keys(), (name) => {
-          const path = stagedAs("plugin", name);
-          return [name, path && asItStands(path, join(pluginDirectory, name), view.places.hostRoot)] as const;
-        });
-        const staged = { ...changes, plugins: new Map(plugins) };
-        warnings.push(...(await prove(staged, view, request)));
-        if (request.probe !== undefined) {
-          const { probeNetworks } = await import("./probe.ts");
-          const tried = await probeNetworks(staged, view, request.probe, {
-            isStrict: request.validate === "strict",
-            links: run.probeLinks(),
-          });
-          ({ probes } = tried);
-          warnings.push(...tried.warnings);
-        }
-      },
-      outside: manifests,
-      confirm: runtime?.confirmation(prepared, view.places, warnings),
-    });
-    warnings.push(...transacted);
-  } catch (error) {
-    if (runtime !== undefined && error instanceof Failure && error.code === "network-lost") {
-      const warning = await runtime.afterUndoing();
-      if (warning !== undefined) error.message += `; ${warning}`;
-    }
-    throw error;
-  }
+async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyResult, "probes" | "warnings">> {
+  const { prepared, manifests, view, runtime, session } = about;
+  const { parts, afterwards } = prepared;
+  if (parts.length === 0 && manifests === undefined) return { probes: [], warnings: [] };
+  const probes: Probed[] = [];
+  const warnings = await transact(session.opened(parts), signal, {
+    prove: async (stagedAs) => {
+      const staged = changesStaged(prepared.changes, stagedAs, view);
+      const found = await proveStaged(staged, about);
+      const tried = await tryStaged(staged, about);
+      probes.push(...tried.probes);
+      return [...found, ...tried.warnings];
+    },
+    outside: manifests,
+    confirm: runtime && (async () => runtime.confirm(prepared, view.places)),
+  }).catch((error: unknown) => withNetworkBack(error, runtime));
   await manifests?.remove(parts.length > 0 || manifests.hasApplied);
-  if (afterwards.length > 0) warnings.push(...(await transact(run.opened(afterwards), new AbortController().signal)));
-  return { probes, warnings };
+  const recorded =
+    afterwards.length === 0 ? [] : await transact(session.opened(afterwards), new AbortController().signal);
+  return { probes, warnings: [...warnings, ...recorded] };
 }
 
-function isPassing(error: unknown): error is Failure {
-  return error instanceof Failure && error.passing;
-}
-
-/** The directories of a run and the locks that it holds on them. */
-class Run {
-  /** What was found and finished of earlier runs. */
-  readonly notes: string[] = [];
-  readonly #request: ApplyRequest;
-  readonly #signal: AbortSignal;
-  /** The directories that are asked for. */
-  #targets: Partial<Record<FileKind, string>>;
-  readonly #locks = new Map<string, Lock>();
-  /** Directories that were looked at without a lock, held open as long as what was seen counts. */
-  readonly #looked: Target[] = [];
-  readonly #made: string[] = [];
-
-  constructor(request: ApplyRequest, signal: AbortSignal) {
-    this.#request = request;
-    this.#signal = signal;
-    const asked = FILE_KINDS.filter((kind) => isAsked(request, kind));
-    this.#targets = Object.fromEntries(asked.map((kind) => [kind, findDirectory(request.directories[kind])]));
-    // What was applied from a manifest is recorded beside the configurations, where that directory is mounted.
-    const [config] = isAsked(request, "manifest") ? this.#visibleOf("config") : [];
-    if (config !== undefined) this.#targets.config = config;
-    refuseSameDirectory(Object.values(this.#targets));
-  }
-
-  watch(): Disposable & { changed(deadline: number, signal: AbortSignal): Promise<boolean> } {
-    const watch = this.#request.wait > 0 ? watchDirectory(this.#request.directories.config.path) : undefined;
-    return {
-      changed: async (deadline, signal) => (await watch?.changed(deadline, signal)) ?? false,
-      [Symbol.dispose]: () => watch?.close(),
-    };
-  }
-
-  look(): Parameters<typeof prepare>[1] {
-    this.#closeLooked();
-    return Object.fromEntries(Object.entries(this.#targets).map(([kind, path]) => [kind, this.#lookAt(path)]));
-  }
-
-  /** @throws Failure `state-untrusted`. */
-  #lookAt(path: string): Directory {
-    const target = this.#locks.get(path)?.target ?? this.#open(path);
-    return { path, record: target && recordOf(target), objects: target?.state?.objects ?? statePaths(path).objects };
-  }
-
-  /** Undefined: it is not there yet. */
-  #open(path: string): Target | undefined {
-    try {
-      const target = Target.open(path);
-      this.#looked.push(target);
-      return target;
-    } catch (error) {
-      if (isAbsence(error)) return undefined;
-      throw systemFailure(path, "cannot be opened", error);
-    }
-  }
-
-  #closeLooked(): void {
-    for (const target of this.#looked.splice(0)) target[Symbol.dispose]();
-  }
-
-  /** What is to be written, with its directories, which are locked. */
-  opened(parts: readonly DirectorySteps[]): TargetSteps[] {
-    return parts.map(({ directory, steps }) => {
-      const lock = this.#locks.get(directory);
-      if (lock === undefined) throw new Error(`${directory} is to be written and not locked`);
-      return { target: lock.target, steps };
-    });
-  }
-
-  places(): Places {
-    const [pluginDirectory] = this.#visibleOf("plugin");
-    const [configDirectory] = this.#visibleOf("config");
-    return { hostRoot: realHostRoot(this.#request), pluginDirectory, configDirectory };
-  }
-
-  surroundings(): Surroundings {
-    const [configDirectory] = this.#visibleOf("config");
-    return { hostRoot: realHostRoot(this.#request), configDirectory };
-  }
-
-  /**
-   * The directories that must be locked, in kind order: those to be written, and those of runs to be finished. A run
-   * that changes nothing finishes nothing where it cannot write.
-   */
-  needed(prepared: Prepared): string[] {
-    const asked = Object.values(this.#targets);
-    const written = [...prepared.parts, ...prepared.afterwards].map(({ directory }) => directory);
-    const untidy = asked.filter((path) => isLeftUntidy(path) && (written.includes(path) || isStateWritable(path)));
-    const ids = new Set(untidy.flatMap((path) => readRecord(path)?.pending?.directories.map(({ id }) => id) ?? []));
-    const members = this.#visible().filter((path) => ids.has(readRecord(path)?.directory ?? ""));
-    if (written.length === 0 && !members.every(isStateWritable)) return [];
-    return this.#inKindOrder(new Set([...written, ...untidy, ...members]));
-  }
-
-  holds(directories: readonly string[]): boolean {
-    return directories.every((directory) => this.#locks.has(directory));
-  }
-
-  /** Locks these directories and those that were locked before, and finishes what earlier runs left in them. */
-  async lock(directories: readonly string[]): Promise<void> {
-    const wanted = this.#inKindOrder(new Set([...this.#locks.keys(), ...directories]));
-    this.#release();
-    const deadline = performance.now() + this.#request.lockTimeout;
-    for (const directory of wanted) {
-      try {
-        this.#made.push(...makeDirectory(directory, 0o755));
-      } catch (error) {
-        throw systemFailure(directory, "cannot be made", error);
-      }
-      this.#locks.set(
-        directory,
-        await lockDirectory(directory, deadline, this.#signal, () => {
-          this.#request.onWait(`another run in ${directory} (--lock-timeout)`);
-        }),
-      );
-    }
-    const targets = Array.from(this.#locks.values(), ({ target }) => target);
-    this.notes.push(...(await recover(targets, this.#visible())));
-  }
-
-  /** Undefined: no plugin is written. */
-  probeLinks(): ProbeLinks | undefined {
-    const target = this.#locks.get(this.#targets.plugin ?? "")?.target;
-    return target && { here: target.lockedState.probe, path: statePaths(target.path).probe };
-  }
-
-  /** What is to be said of the node and of what was prepared. */
-  warnings(prepared: Prepared): string[] {
-    const { runtime, directories } = this.#request;
-    const isInstalled = (kind: FileKind): boolean =>
-      prepared.steps.some((step) => "outcome" in step && step.kind === kind && step.action === "install");
-    // A runtime that is asked tells by itself.
-    const kinds = runtime === undefined ? FILE_KINDS.filter(isInstalled) : [];
-    const elsewhere = kinds.flatMap((kind) => {
-      return warnOfElsewhere(kind, directories[kind], this.#targets[kind] ?? "", realHostRoot(this.#request));
-    });
-    return [...this.#unfinished(), ...prepared.warnings, ...elsewhere];
-  }
-
-  /** What an earlier run left to be finished, for a run that finishes nothing. */
-  #unfinished(): string[] {
-    return Object.values(this.#targets)
-      .filter((path) => !this.#locks.has(path) && readRecord(path)?.pending !== undefined)
-      .map(
-        (path) => `${path}: an earlier run was ended half way; the next run that changes something finishes it first`,
-      );
-  }
-
-  /** Removes what is no longer needed, and frees the locks. Returns warnings. */
-  tidyUp(): string[] {
-    const warnings: string[] = [];
-    for (const [directory, { target }] of this.#locks) {
-      try {
-        sweep(target, this.#visible());
-      } catch (error) {
-        warnings.push(
-          `${directory}: left-over files of this run could not be removed: ${reasonOf(error)}; the next run does it`,
-        );
-      }
-    }
-    this.#release();
-    this.#closeLooked();
-    return warnings;
-  }
-
-  /** The same for a run that failed: its own failure is what is told. */
-  abandon(): void {
-    this.tidyUp();
-    try {
-      for (const directory of this.#made.toReversed()) removeDirectoryIfEmpty(directory);
-    } catch {
-      // An empty directory more does no harm.
-    }
-  }
-
-  #release(): void {
-    for (const lock of this.#locks.values()) lock.release();
-    this.#locks.clear();
-  }
-
-  /** All runs lock in one order, so that no two wait for each other. */
-  #inKindOrder(directories: ReadonlySet<string>): string[] {
-    const known = FILE_KINDS.flatMap((kind) => this.#targets[kind] ?? this.#visibleOf(kind));
-    return known.filter((path) => directories.has(path));
-  }
-
-  /** The directories of the node that can be seen from here, asked for or not, in kind order. */
-  #visible(): string[] {
-    return FILE_KINDS.flatMap((kind) => this.#visibleOf(kind));
-  }
-
-  #visibleOf(kind: FileKind): string[] {
-    try {
-      const path = this.#targets[kind] ?? findDirectory(this.#request.directories[kind]);
-      return fs.existsSync(path) ? [path] : [];
-    } catch {
-      return [];
-    }
-  }
-}
-
-/** The directories are real paths; below a root that is a link they would not be recognised. */
-function realHostRoot({ directories: { config } }: ApplyRequest): string {
-  return fs.existsSync(config.hostRoot) ? fs.realpathSync(config.hostRoot) : config.hostRoot;
-}
-
-function isAsked({ lists, prune }: ApplyRequest, kind: Kind): boolean {
-  const { desired = [], current = [] } = lists[kind] ?? {};
-  return desired.length > 0 || current.length > 0 || (prune && lists[kind] !== undefined);
-}
-
-/** Two records in one place would contradict each other, and its lock would wait for itself. */
-function refuseSameDirectory([first, second]: readonly string[]): void {
-  if (first === undefined || second === undefined) return;
-  if (first !== second && !isSameDirectory(first, second)) return;
-  throw new Failure({
-    code: "usage",
-    subject: first,
-    problem: "is named for plugins and for configs",
-    hint: "give each its own with --plugin-dir and --config-dir",
-    exitCode: 2,
+/** The changes, with plugins where they are staged. */
+function changesStaged(
+  changes: Changes,
+  stagedAs: (kind: string, name: string) => string | undefined,
+  { places: { hostRoot } }: NodeView,
+): Changes {
+  const plugins = Array.from(changes.plugins.keys(), (name) => {
+    const path = stagedAs("plugin", name);
+    return [name, path && asItStands(path, join(changes.pluginDirectory, name), hostRoot)] as const;
   });
+  return { ...changes, plugins: new Map(plugins) };
+}
+
+/** @throws Failure the first objection, which knows the others. */
+async function proveStaged(staged: Changes, { view, request }: Change): Promise<Finding[]> {
+  const found = await prove(staged, view, request);
+  const objections = new Objections();
+  for (const objection of objectionsIn(found)) objections.add(objection);
+  objections.throwIfAny();
+  return found;
+}
+
+/** Tries the networks that change, if that is asked for. */
+async function tryStaged(
+  staged: Changes,
+  { request: { probe, validate }, view, session }: Change,
+): Promise<Pick<ApplyResult, "probes" | "warnings">> {
+  if (probe === undefined) return { probes: [], warnings: [] };
+  const { probeNetworks } = await import("./probe.ts");
+  return probeNetworks(staged, view, probe, { isStrict: validate === "strict", links: session.probeLinks() });
+}
+
+/** Everything was undone; the runtime may need its time to see it. @throws the error, which says so. */
+async function withNetworkBack(error: unknown, runtime: Runtime | undefined): Promise<never> {
+  if (!(error instanceof Failure) || error.code !== "network-lost") throw error;
+  const more = await runtime?.afterUndoing();
+  throw more === undefined ? error : error.extendedBy(more);
 }

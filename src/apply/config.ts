@@ -4,18 +4,18 @@ import { join } from "node:path";
 
 import { isConfigName, parseNetworkList, readConfig } from "../cni/config.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
-import { createFile } from "../host/disk.ts";
+import { warning, type Finding } from "../finding.ts";
+import { createFile } from "../system/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
+import { placeOf, type Place } from "../system/place.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
 import { excerptOf } from "../template/excerpt.ts";
 import {
   findPointers,
   findStray,
   placeholderOf,
-  placeOf,
   POINTER_RULE,
   substitute,
-  type Place,
   type Pointer,
   type Rendered,
 } from "../template/pointer.ts";
@@ -41,23 +41,24 @@ const CONFIG_MODE = 0o600;
 /**
  * Renders the templates of these names, and checks the results. `pointedTo`: the files that their pointers name.
  *
- * @throws Failure `source-missing`, `pointer-missing`, `pointer-in-string`, `pointer-cycle`,
- * `pointer-depth`, `config-too-large`, `config-invalid`, `pointer-invalid`: the first objection, which knows the others.
+ * @param objections receives `source-missing`, `pointer-missing`, `pointer-in-string`, `pointer-cycle`,
+ * `pointer-depth`, `config-too-large`, `config-invalid`, `pointer-invalid`; these configurations have no content.
  */
 export async function prepareConfigs(
   names: readonly string[],
   options: ConfigOptions,
-): Promise<{ contents: Map<string, Content>; pointedTo: Set<string>; warnings: string[] }> {
-  const objections = new Objections();
+  objections: Objections,
+): Promise<{ contents: Map<string, Content>; pointedTo: Set<string>; warnings: Finding[] }> {
   const { rendered, unreadable, pointedTo } = renderAll(names, options, objections);
-  const warnings: string[] = [];
+  const warnings: Finding[] = [];
   for (const [name, result] of rendered) {
     const failure =
       options.validate === "off" ? undefined : await checkRendered(name, result, options, unreadable.get(name));
-    if (failure !== undefined && options.validate === "strict") objections.add(failure);
-    else if (failure !== undefined) warnings.push(failure.message);
+    if (failure !== undefined && options.validate === "strict") {
+      objections.add(failure);
+      rendered.delete(name);
+    } else if (failure !== undefined) warnings.push(warning("config-invalid", failure.subject, failure.problem));
   }
-  objections.throwIfAny();
   const contents = new Map(Array.from(rendered, ([name, { text }]) => [name, configContent(text, options)] as const));
   return { contents, pointedTo, warnings };
 }
@@ -328,7 +329,7 @@ export function warnOfUnreadNames(
   written: ReadonlyMap<string, string>,
   removed: ReadonlySet<string>,
   pointedTo: ReadonlySet<string>,
-): string[] {
+): Finding[] {
   const suspects = Array.from(written).filter(
     ([name, text]) =>
       !isConfigName(name) && !UNREAD_ON_PURPOSE.test(name) && !pointedTo.has(name) && isMeantAsNetwork(text),
@@ -338,9 +339,13 @@ export function warnOfUnreadNames(
   const texts = [...others, ...written].filter(([name]) => isConfigName(name)).map(([, text]) => text);
   return suspects
     .filter(([name]) => !texts.some((text) => text.includes(`"${name}"`) || text.includes(`/${name}"`)))
-    .map(
-      ([name]) =>
-        `${join(directory, name)}: is a network configuration that no runtime reads, for its name does not end in .conf, .conflist or .json; name it .conflist if it has plugins, else .conf`,
+    .map(([name]) =>
+      warning(
+        "name-unread",
+        join(directory, name),
+        "is a network configuration that no runtime reads, for its name does not end in .conf, .conflist or .json",
+        "name it .conflist if it has plugins, else .conf",
+      ),
     );
 }
 
@@ -360,7 +365,7 @@ export function warnOfDuplicateNames(
   directory: string,
   written: ReadonlyMap<string, string>,
   removed: ReadonlySet<string>,
-): string[] {
+): Finding[] {
   const files = new Map<string, string[]>();
   const others = readConfigs(directory, new Set([...removed, ...written.keys()]));
   const texts = new Map([...others, ...Array.from(written).filter(([name]) => isConfigName(name))]);
@@ -370,9 +375,13 @@ export function warnOfDuplicateNames(
   }
   return [...files]
     .filter(([, names]) => names.length > 1 && names.some((name) => written.has(name)))
-    .map(
-      ([network, names]) =>
-        `${directory}: the network name ${JSON.stringify(network)} is used by ${names.join(", ")}; names must be unique`,
+    .map(([network, names]) =>
+      warning(
+        "network-name-shared",
+        directory,
+        `the network name ${JSON.stringify(network)} is used by ${names.join(", ")}`,
+        "names must be unique",
+      ),
     );
 }
 

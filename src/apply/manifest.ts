@@ -17,14 +17,15 @@ import { LAST_APPLIED } from "../cluster/managed-fields.ts";
 import { withoutServerFields } from "../cluster/object.ts";
 import { isEqualJson, stringifyJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
 import { decodeManifest, parseManifest } from "../cluster/manifest.ts";
-import { Lines } from "../cluster/documents.ts";
 import { Api } from "../cluster/request.ts";
 import { describeIdentity, isDefinition, isNamespace, type Identity } from "../cluster/resource.ts";
 import { commentsIn } from "../cluster/yaml-syntax.ts";
 import { readYaml } from "../cluster/yaml.ts";
 import { Failure, isSystemError, notRegular, Objections, systemFailure } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
 import type { HeldAsset } from "../host/record.ts";
 import type { OutsideChange } from "../host/transaction.ts";
+import { Lines } from "../system/place.ts";
 import { parseShellFormat, substituteVariables } from "../template/variables.ts";
 import { hintOfMissing } from "./source.ts";
 import { heldReason, ownersAfter, type Step, type StepResult } from "./plan.ts";
@@ -71,7 +72,7 @@ export interface PreparedManifest {
   held: HeldAsset | undefined;
   /** What the record says afterwards; undefined: nothing. */
   asset: HeldAsset | undefined;
-  warnings: string[];
+  warnings: Finding[];
 }
 
 /**
@@ -185,7 +186,7 @@ function isSameIdentity(a: Identity, b: Identity): boolean {
 function readManifest(
   name: string,
   options: ManifestOptions,
-): { text: string; desired: DesiredObject[]; warnings: string[] } {
+): { text: string; desired: DesiredObject[]; warnings: Finding[] } {
   const path = join(options.source, name);
   const template = readText(path);
   const substituted = substituteVariables(template, (variable) => options.env[variable], variablesOf(options));
@@ -219,7 +220,7 @@ function readManifest(
 }
 
 /** Warns of what a shell would expand and is no variable here, once a name: `${MTU:-1500}`. Defaults may be secret. */
-function untouchedIn(template: string, path: string, options: ManifestOptions): string[] {
+function untouchedIn(template: string, path: string, options: ManifestOptions): Finding[] {
   const only = variablesOf(options);
   const lines = new Lines(template);
   const isComment = commentsIn(template);
@@ -227,10 +228,11 @@ function untouchedIn(template: string, path: string, options: ManifestOptions): 
   for (const { 1: name = "", index } of template.matchAll(/\$\{([A-Za-z_]\w*)[^\w}\n][^}\n]*\}/gu)) {
     if (isComment(index) || only?.has(name) === false || places.has(name)) continue;
     const { line, column } = lines.placeOf(index);
-    places.set(name, `${path}: line ${line}, column ${column}: \${${name}…} stays as it is`);
+    places.set(name, `line ${line}, column ${column}: \${${name}…} stays as it is`);
   }
   const why = "only $NAME and ${NAME} are variables, without defaults and other operators of a shell";
-  return Array.from(places.values(), (place) => `${place}: ${why}; --variables='$A $B' names those that are meant`);
+  const hint = "--variables='$A $B' names those that are meant";
+  return Array.from(places.values(), (place) => warning("variable-unsupported", path, `${place}: ${why}`, hint));
 }
 
 /** Variables that are a whole value without quotes, and that YAML reads as a number, a boolean or nothing. */
@@ -275,6 +277,9 @@ function readText(path: string): string {
   throw notRegular(path, "the manifest cannot be read", stat);
 }
 
+/** What became of one object. */
+type ObjectResult = Omit<StepResult, "action" | "kind" | "name">;
+
 type Obsolete = PreparedManifest["obsolete"][number];
 
 /** Manifests that the API has been asked about: ready to be applied, undone, deleted. */
@@ -282,6 +287,8 @@ export class CheckedManifests implements OutsideChange {
   readonly #api: Api;
   readonly #cluster: Cluster;
   readonly #checked: (Checked | Refused)[] = [];
+  /** What could not be checked: there are objections to it. */
+  readonly #objected: DesiredObject[] = [];
   readonly #applied: Applied[] = [];
   /** What is being applied. */
   #begun: Checked | undefined;
@@ -296,22 +303,24 @@ export class CheckedManifests implements OutsideChange {
   /**
    * Asks the API about every object, without effect.
    *
-   * @throws Failure when something would be refused; nothing has changed.
+   * @param objections receives why objects are refused.
+   * @throws Failure when the API cannot be asked. Interrupted.
    */
   static async check(
     manifests: readonly PreparedManifest[],
     options: ManifestOptions,
     owner: string,
     signal: AbortSignal,
+    objections: Objections,
   ): Promise<CheckedManifests> {
     const { timeout, forceConflicts } = options;
     const api = new Api(findAccess(options), performance.now() + timeout, signal);
     const fieldManager = owner === "cni-node" ? owner : `cni-node.${owner}`;
     const isShared = (object: DesiredObject): boolean => !isOfNode(object, object.value, options.nodeName);
     const checked = new CheckedManifests(api, { fieldManager, forceConflicts, isShared });
-    for (const manifest of manifests) await checked.#check(manifest);
-    for (const object of checked.#checked) refuseUnlessComing(object, checked.#checked);
-    for (const manifest of manifests) await checked.#findObsolete(manifest, options.nodeName);
+    for (const manifest of manifests) await checked.#check(manifest, objections);
+    for (const object of checked.#checked) objections.catch(() => checked.#refuseUnlessComing(object));
+    for (const manifest of manifests) await checked.#findObsolete(manifest, options.nodeName, objections);
     return checked;
   }
 
@@ -325,7 +334,7 @@ export class CheckedManifests implements OutsideChange {
     return this.#applied.length > 0;
   }
 
-  async #check(manifest: PreparedManifest): Promise<void> {
+  async #check(manifest: PreparedManifest, objections: Objections): Promise<void> {
     const { step, desired, kept } = manifest;
     const { action, kind, name } = step;
     const results: StepResult[] = [];
@@ -343,23 +352,34 @@ export class CheckedManifests implements OutsideChange {
       });
     }
     for (const object of desired) {
-      const checked = await this.#cluster.check(object);
-      const twin = this.#checked.find((other) => isSameIdentity(other.desired, checked.desired));
-      if (twin === undefined) this.#checked.push(checked);
-      else refuseUnlessEqual(checked.desired, twin.desired);
-      results.push({ action, kind, name, ...(twin === undefined ? resultOf(checked) : repeated(twin)) });
+      const result = await objections.catchLater(async () => this.#checkObject(object), isOfApi);
+      if (result === undefined) this.#objected.push(object);
+      else results.push({ action, kind, name, ...result });
     }
   }
 
-  async #findObsolete(manifest: PreparedManifest, nodeName: string | undefined): Promise<void> {
+  /** What is an objection of its own may come, too. */
+  #refuseUnlessComing(object: Checked | Refused): void {
+    refuseUnlessComing(object, this.#checked, this.#objected);
+  }
+
+  async #checkObject(object: DesiredObject): Promise<ObjectResult> {
+    const checked = await this.#cluster.check(object);
+    const twin = this.#checked.find((other) => isSameIdentity(other.desired, checked.desired));
+    if (twin === undefined) this.#checked.push(checked);
+    else refuseUnlessEqual(checked.desired, twin.desired);
+    return twin === undefined ? resultOf(checked) : repeated(twin);
+  }
+
+  async #findObsolete(manifest: PreparedManifest, nodeName: string | undefined, objections: Objections): Promise<void> {
     const { kind, name } = manifest.step;
     for (const object of manifest.obsolete) {
-      const result = await this.#find(object, nodeName);
-      this.#results.get(manifest)?.push({ action: "uninstall", kind, name, ...result });
+      const result = await objections.catchLater(async () => this.#find(object, nodeName), isOfApi);
+      if (result !== undefined) this.#results.get(manifest)?.push({ action: "uninstall", kind, name, ...result });
     }
   }
 
-  async #find(object: Obsolete, nodeName: string | undefined): Promise<Omit<StepResult, "action" | "kind" | "name">> {
+  async #find(object: Obsolete, nodeName: string | undefined): Promise<ObjectResult> {
     const found = await this.#cluster.find(object);
     if (found === undefined) return { object: await this.#cluster.describeAbsent(object), outcome: "absent" };
     const described = describeIdentity(found.identity);
@@ -474,17 +494,31 @@ function isFoundation(identity: Identity): boolean {
   return isDefinition(identity) || isNamespace(identity);
 }
 
-/** What is refused now must be accepted once other objects of this run are there. */
-function refuseUnlessComing(object: Checked | Refused, all: readonly (Checked | Refused)[]): void {
+/** The API cannot be asked: the next object would fail for the same reason. */
+function isOfApi({ code }: Failure): boolean {
+  return code === "api-unreachable" || code.startsWith("answer-");
+}
+
+function isAsItShouldBe(one: Checked | Refused): boolean {
+  return "outcome" in one && one.outcome === "unchanged";
+}
+
+/** What is refused now must be accepted once other objects of this run are there. @param more of these. */
+function refuseUnlessComing(
+  object: Checked | Refused,
+  all: readonly (Checked | Refused)[],
+  more: readonly DesiredObject[] = [],
+): void {
   if ("outcome" in object) return;
   const { desired, isUnknownKind, reason, failure } = object;
-  const isAwaited = (other: Checked | Refused): boolean => {
-    if (other === object || ("outcome" in other && other.outcome === "unchanged")) return false;
-    if (defines(other.desired, desired)) return true;
-    return !isUnknownKind && /\bfound\b/u.test(reason) && reason.split(/[\s"/]/u).includes(other.desired.name);
+  const isAwaited = (other: DesiredObject): boolean => {
+    if (defines(other, desired)) return true;
+    return !isUnknownKind && /\bfound\b/u.test(reason) && reason.split(/[\s"/]/u).includes(other.name);
   };
-  const isDefined = isUnknownKind && all.some((other) => defines(other.desired, desired));
-  if (!isDefined && !all.some(isAwaited)) throw failure;
+  const others = all.filter((other) => other !== object);
+  const coming = [...others.filter((other) => !isAsItShouldBe(other)).map((other) => other.desired), ...more];
+  const isDefined = isUnknownKind && others.some((other) => defines(other.desired, desired));
+  if (!isDefined && !coming.some(isAwaited)) throw failure;
 }
 
 /** With every run they would take each other's fields away. */

@@ -1,11 +1,11 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 
-import { Failure, isSystemError, systemFailure } from "../errors.ts";
-import { createCopy, digestOf } from "../host/disk.ts";
+import { Failure, isSystemError, systemFailure, type Objections } from "../errors.ts";
+import { createCopy, digestOf } from "../system/disk.ts";
 import type { Live } from "../host/inspect.ts";
 import { shellWord } from "../system/text.ts";
-import { entryOf, pluginNames, readCatalogue, type CatalogueEntry } from "./catalogue.ts";
+import { entryOf, pluginNames, readCatalogue, type CatalogueEntry } from "../node/catalogue.ts";
 import { didYouMean } from "./source.ts";
 
 /** The new content of one asset: compared first, and written only where it differs. */
@@ -28,10 +28,16 @@ const PLUGIN_MODE = 0o755;
  * Finds the plugins that are to be installed.
  *
  * @param checksum read also those whose digest the catalogue knows.
- * @throws Failure `source-missing` naming all that are not there; `source-unreadable`; `catalogue-invalid`. What reads
- * a plugin throws `catalogue-mismatch` when it is not the one that the catalogue knows.
+ * @param objections receives `source-missing`, naming all that are missing; these have no content.
+ * @throws Failure `source-missing` when the directory is, `catalogue-invalid`. What reads a plugin throws
+ * `catalogue-mismatch` when it is not the one that the catalogue knows.
  */
-export function preparePlugins(source: string, names: readonly string[], checksum: boolean): Map<string, Content> {
+export function preparePlugins(
+  source: string,
+  names: readonly string[],
+  checksum: boolean,
+  objections: Objections,
+): Map<string, Content> {
   if (names.length === 0) return new Map();
   if (!fs.existsSync(source)) {
     throw new Failure({
@@ -41,22 +47,25 @@ export function preparePlugins(source: string, names: readonly string[], checksu
       hint: "name the directory of the plugin binaries with --plugin-source",
     });
   }
-  const found = names.map((name) => ({ name, stat: statSource(join(source, name)) }));
-  const missing = found.filter(({ stat }) => stat?.isFile() !== true).map(({ name }) => name);
+  const stats = names.map((name) => [name, statSource(join(source, name))] as const);
+  const found = stats.filter((one): one is [string, fs.Stats] => one[1]?.isFile() === true);
+  const missing = names.filter((name) => !found.some(([other]) => other === name));
   if (missing.length > 0) {
-    throw new Failure({
-      code: "source-missing",
-      subject: missing.join(", "),
-      problem: `not among the plugins in ${source}`,
-      hint: `${didYouMean(missing, pluginNames(source))}cni-node list --plugin-source=${shellWord(source)} prints those that are`,
-    });
+    objections.add(
+      new Failure({
+        code: "source-missing",
+        subject: missing.join(", "),
+        problem: `not among the plugins in ${source}`,
+        hint: `${didYouMean(missing, pluginNames(source))}cni-node list --plugin-source=${shellWord(source)} prints those that are`,
+      }),
+    );
   }
   const catalogue = readCatalogue(source);
   return new Map(
-    found.map(({ name, stat }) => {
-      const content = pluginContent(join(source, name), stat?.size ?? 0, entryOf(catalogue, name), checksum);
-      return [name, content] as const;
-    }),
+    found.map(([name, { size }]) => [
+      name,
+      pluginContent(join(source, name), size, entryOf(catalogue, name), checksum),
+    ]),
   );
 }
 

@@ -4,13 +4,15 @@ import { dirname, join, relative } from "node:path";
 import { isConfigName, type NetworkList } from "../cni/config.ts";
 import { loadFile, sortBytes } from "../cni/listing.ts";
 import { Failure, systemFailure } from "../errors.ts";
-import { isBelow, isSameDirectory } from "../host/directory.ts";
-import { makeLinks } from "../host/disk.ts";
+import { warning, type Finding } from "../finding.ts";
+import { isSameDirectory } from "../node/directory.ts";
+import { isBelow } from "../system/below.ts";
+import { makeLinks } from "../system/disk.ts";
 import type { Operator } from "../network/operator.ts";
-import { pathOnHost, seen } from "../network/place.ts";
+import { pathOnHost, seen } from "../node/host.ts";
 import { probe, type ProbeStep } from "../network/probe.ts";
-import { changedPluginsOf, type Changes } from "./proof.ts";
-import type { NodeView } from "./view.ts";
+import { changedPluginsOf, type Changes } from "./prove.ts";
+import type { NodeView } from "../node/view.ts";
 
 /** How networks are tried. */
 export interface ProbeOptions {
@@ -46,10 +48,10 @@ export async function probeNetworks(
   view: NodeView,
   { operator, addAnyway }: ProbeOptions,
   { isStrict, links }: { isStrict: boolean; links: ProbeLinks | undefined },
-): Promise<{ probes: Probed[]; warnings: string[] }> {
+): Promise<{ probes: Probed[]; warnings: Finding[] }> {
   const networks = networksOf(changes);
   const probes: Probed[] = [];
-  const warnings: string[] = [];
+  const warnings: Finding[] = [];
   if (networks.length === 0) return { probes, warnings };
   const { hostRoot } = view.places;
   const before = operatorWith(operator, view.pluginPaths(), hostRoot);
@@ -64,13 +66,12 @@ export async function probeNetworks(
       const isOld = !isWritten && failureIn(await tryNetwork(network, addAnyway, before))?.step === failed.step;
       const failure = failureOf(subject, network, failed, isOld);
       if (isStrict && !isOld) throw failure;
-      warnings.push(`${failure.message}; ${failure.hint ?? ""}`);
+      warnings.push(warning("probe-failed", subject, failure.problem, failure.hint));
     }
     const skipped = steps.find(({ step, outcome }) => step === "add" && outcome === "skipped");
     if (skipped !== undefined) {
-      warnings.push(
-        `${subject}: no container was added to network ${network.name}: ${skipped.reason}; --probe-add tries it`,
-      );
+      const message = `no container was added to network ${network.name}: ${skipped.reason}`;
+      warnings.push(warning("probe-skipped", subject, message, "--probe-add tries it"));
     }
   }
   return { probes, warnings };

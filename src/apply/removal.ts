@@ -1,20 +1,15 @@
 /** Who still needs a plugin that is to be removed: configurations, and containers that were attached with it. */
-import * as fs from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { join } from "node:path";
 
-import { readAttachments, type Attachment, type Remembered } from "../cni/attachments.ts";
 import { isConfigName } from "../cni/config.ts";
-import { seenBelow } from "../cni/invoke.ts";
-import { isObject, parseJson } from "../cni/json.ts";
+import { parseIfJson } from "../cni/json.ts";
 import { referencesOf } from "../cni/references.ts";
 import { Failure, isAbsence, isSystemError, reasonOf, systemFailure } from "../errors.ts";
+import { lookAtAttachments } from "../node/attachments.ts";
 import { firstEntriesIn, type Entry } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
-import { finish, type Steps } from "../system/turns.ts";
-
-/** Where attachments are remembered, as the host's processes see it: by container runtimes and by Multus. */
-const CACHES = ["/var/lib/cni", "/var/lib/cni/multus"];
+import { finish } from "../system/turns.ts";
 
 /** Why a plugin stays. */
 export interface Need {
@@ -38,7 +33,7 @@ export interface Needs {
  * @param hostRoot where the node's file system is.
  */
 export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, hostRoot: string): Needs {
-  const values = Array.from(configs ?? [], ([file, text]) => ({ file, text, value: parse(text) }));
+  const values = Array.from(configs ?? [], ([file, text]) => ({ file, text, value: parseIfJson(text) }));
   const attachments = finish(lookAtAttachments(configs?.values() ?? [], hostRoot));
   const { living, directories, crowded, unseen } = attachments;
   return {
@@ -71,122 +66,10 @@ export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, ho
   };
 }
 
-/** The containers that were attached, as far as they are remembered; paths are the node's. */
-export interface Attachments extends Omit<Remembered, "attachments"> {
-  /** Those that may still be there. */
-  living: Attachment[];
-  /** Those that are surely gone, and that nobody has deleted. */
-  gone: Attachment[];
-  /** Where they are remembered, of what can be seen. */
-  directories: string[];
-}
-
-/** More places than these no configuration of a node names. */
-const MOST_CACHES = 16;
-
-/**
- * Looks at the containers that were attached.
- *
- * @param configs the texts of configurations: Multus says in its own where it remembers its attachments.
- * @param hostRoot where the node's file system is.
- */
-export function* lookAtAttachments(configs: Iterable<string>, hostRoot: string): Steps<Attachments> {
-  const named = Array.from(configs, (text) => cacheOf(parse(text))).flat();
-  const places = [...new Set([...CACHES, ...named])];
-  const found: Remembered = { attachments: [], damaged: [], crowded: places.slice(MOST_CACHES), unseen: [] };
-  const directories: string[] = [];
-  for (const place of places.slice(0, MOST_CACHES)) {
-    const directory = seenBelow(hostRoot, place);
-    if (directory === undefined || !mayBeThere(directory)) continue;
-    directories.push(place);
-    const { attachments, damaged, crowded, unseen } = yield* readAttachments(directory);
-    const onNode = (path: string): string => join(place, relative(directory, path));
-    for (const attachment of attachments) found.attachments.push(attachment);
-    found.damaged.push(...damaged.map(({ path, problem }) => ({ path: onNode(path), problem })));
-    found.crowded.push(...crowded.map(onNode));
-    found.unseen.push(...unseen.map(({ path, error }) => ({ path: onNode(path), error })));
-  }
-  const { attachments, ...rest } = found;
-  const namespaces = new Namespaces(attachments, hostRoot);
-  const [living, gone]: [Attachment[], Attachment[]] = [[], []];
-  for (const attachment of attachments) {
-    (namespaces.isGone(attachment) ? gone : living).push(attachment);
-    yield;
-  }
-  return { living, gone, directories, ...rest };
-}
-
-function mayBeThere(path: string): boolean {
-  try {
-    fs.statSync(path);
-    return true;
-  } catch (error) {
-    return !isAbsence(error);
-  }
-}
-
 /** What could not be read may name it, and what is not JSON, if it has the word. */
 function mayName({ text, value }: { text: string; value: unknown }, plugin: string): boolean {
   if (text === UNREAD) return true;
   return value === undefined ? text.includes(`"${plugin}"`) : referencesOf(value).includes(plugin);
-}
-
-/** Multus' `cniDir`, at the top or in a plugin of a list. */
-function cacheOf(value: unknown): string[] {
-  if (!isObject(value)) return [];
-  const { cniDir, plugins } = value;
-  const nested = Array.isArray(plugins) ? plugins.flatMap(cacheOf) : [];
-  return typeof cniDir === "string" && cniDir.startsWith("/") ? [cniDir, ...nested] : nested;
-}
-
-/** The network namespaces of attachments. Only what is surely gone counts as gone. */
-class Namespaces {
-  readonly #hostRoot: string;
-  readonly #byContainer: ReadonlyMap<string, string[]>;
-  readonly #known = new Map<string, boolean>();
-
-  constructor(attachments: readonly Attachment[], hostRoot: string) {
-    this.#hostRoot = hostRoot;
-    const byContainer = new Map<string, string[]>();
-    for (const { containerId, netns } of attachments) {
-      if (netns === undefined) continue;
-      const others = byContainer.get(containerId);
-      if (others === undefined) byContainer.set(containerId, [netns]);
-      else others.push(netns);
-    }
-    this.#byContainer = byContainer;
-  }
-
-  isGone({ containerId, netns }: Attachment): boolean {
-    if (netns !== undefined) return this.#lacks(netns);
-    const known = this.#byContainer.get(containerId) ?? [];
-    return known.length > 0 && known.every((path) => this.#lacks(path));
-  }
-
-  #lacks(netns: string): boolean {
-    const known = this.#known.get(netns) ?? isNamespaceGone(netns, this.#hostRoot);
-    this.#known.set(netns, known);
-    return known;
-  }
-}
-
-/** A namespace is gone where the directory that would hold it can be seen, and does not. */
-function isNamespaceGone(netns: string, hostRoot: string): boolean {
-  const process = /^\/proc\/(\d+)\//u.exec(netns)?.[1];
-  if (process !== undefined) {
-    return fs.existsSync(join(hostRoot, "proc/1")) && isAbsent(join(hostRoot, "proc", process));
-  }
-  const path = seenBelow(hostRoot, netns);
-  return path !== undefined && fs.existsSync(dirname(path)) && isAbsent(path);
-}
-
-function isAbsent(path: string): boolean {
-  try {
-    fs.lstatSync(path);
-    return false;
-  } catch (error) {
-    return isSystemError(error, "ENOENT");
-  }
 }
 
 /** Stands for the text of a configuration that is there and was not read. */
@@ -253,9 +136,4 @@ function namesIn(directory: string, isMeant: (entry: Entry) => boolean): string[
     if (isSystemError(error, "ENOENT")) return [];
     throw systemFailure(directory, "cannot be listed", error);
   }
-}
-
-function parse(text: string): unknown {
-  const parsed = parseJson(text);
-  return "value" in parsed ? parsed.value : undefined;
 }

@@ -1,15 +1,15 @@
 /** The container runtime's own word: where it looks for CNI, and whether it still has a network after a change. */
 import * as fs from "node:fs";
-import { join, relative } from "node:path";
 
 import { isConfigName } from "../cni/config.ts";
-import { seenBelow } from "../cni/invoke.ts";
+import type { RuntimeDirectories } from "../node/runtime.ts";
+import { pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { selectForContainerd } from "../cni/selection.ts";
 import type { Confirmation } from "../cri/confirm.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure } from "../errors.ts";
-import { isBelow } from "../host/directory.ts";
+import { warning, type Finding } from "../finding.ts";
 import type { Prepared } from "./prepare.ts";
 
 /** How to ask it. */
@@ -42,45 +42,57 @@ export class Runtime {
   }
 
   /** Where it looks for plugins, as the node sees it. */
-  get pluginDirs(): readonly string[] | undefined {
+  get pluginDirs(): readonly HostPath[] | undefined {
     return this.#before.pluginDirs;
   }
 
+  /** The same, by its name. What it says of configurations counts once they have changed. */
+  get looks(): RuntimeDirectories {
+    const { name: by, pluginDirs: paths } = this.#before;
+    return paths === undefined ? {} : { plugin: { by, paths } };
+  }
+
   /**
-   * What is to be done once the changes are live: nothing, unless configurations change that this runtime reads.
+   * Once the changes are live: does the runtime still have a network? It is asked only if configurations have changed
+   * that it reads.
    *
-   * @param warnings receives what is not known for sure.
+   * @returns what is not known for sure.
+   * @throws Failure `network-lost`.
    */
-  confirmation(
+  async confirm(
     { parts }: Prepared,
     { hostRoot, configDirectory }: { hostRoot: string; configDirectory: string | undefined },
-    warnings: string[],
-  ): (() => Promise<void>) | undefined {
+  ): Promise<Finding[]> {
     const steps = parts.flatMap((part) => part.steps);
     const isTouched = steps.some(
       ({ kind, name, effect }) => kind === "config" && effect !== "none" && isConfigName(name),
     );
-    if (!isTouched || configDirectory === undefined) return undefined;
+    if (!isTouched || configDirectory === undefined) return [];
     const { name, configDir } = this.#before;
     // A directory that was named may be anywhere.
-    const isKnown = configDir !== undefined && isBelow(configDirectory, hostRoot);
-    if (isKnown && realPath(seenBelow(hostRoot, configDir)) !== configDirectory) {
-      const here = join("/", relative(hostRoot, configDirectory));
-      warnings.push(`${here}: ${name} does not read this directory, but ${configDir}; name it with --config-dir`);
-      return undefined;
+    const onNode = pathOnNode(hostRoot, configDirectory);
+    if (
+      configDir !== undefined &&
+      onNode !== undefined &&
+      realPath(seenBelow(hostRoot, configDir)) !== configDirectory
+    ) {
+      const message = `${name} does not read this directory, but ${configDir}`;
+      return [warning("runtime-directory", onNode, message, "name it with --config-dir, or use --config-dir=auto")];
     }
-    return this.#options.confirm ? async () => this.#confirm(configDirectory, warnings) : undefined;
+    return this.#options.confirm ? this.#confirmIn(configDirectory) : [];
   }
 
-  /** @throws Failure `network-lost`. */
-  async #confirm(configDirectory: string, warnings: string[]): Promise<void> {
+  async #confirmIn(configDirectory: string): Promise<Finding[]> {
     const { maxConfigs = 1 } = this.#before;
     const selection = selectForContainerd(readDirectoryListing(configDirectory), { maxConfNum: maxConfigs });
     // Whoever removes the last one by name has been told what it means.
-    if (selection.error?.code === "no-file") return;
+    if (selection.error?.code === "no-file") return [];
     const confirmation = await this.#wait(this.#before, selection.chosen?.list);
-    if (confirmation.verdict === "unconfirmed") warnings.push(confirmation.why);
-    if (confirmation.verdict !== "lost") return;
+    if (confirmation.verdict === "confirmed" || confirmation.verdict === "untold") return [];
+    if (confirmation.verdict === "unconfirmed") {
+      const message = `does not confirm the change: ${confirmation.why}`;
+      return [warning("network-unconfirmed", this.#before.name, message)];
+    }
     throw new Failure({
       code: "network-lost",
       subject: this.#before.name,

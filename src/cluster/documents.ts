@@ -1,5 +1,5 @@
 import { findJsonError } from "../system/json.ts";
-import { lastAtMost } from "../system/search.ts";
+import { placeOf, type Place } from "../system/place.ts";
 import { parseJson, type JsonValue } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 import { numberOf } from "./yaml-scalar.ts";
@@ -11,12 +11,6 @@ export interface Document {
   value: JsonValue;
   /** Where its content begins, from 1. */
   line: number;
-}
-
-/** A place in a text, both counted from 1; the column in UTF-16 units as editors do. */
-export interface Place {
-  line: number;
-  column: number;
 }
 
 /** A document is not read: why, and where in the text. */
@@ -169,31 +163,4 @@ function refuseSeparator(line = ""): void {
   if (line.startsWith("---") && !/^---(?:[ \t]+#[^\r]*|[ \t]*)$/u.test(line)) {
     throw new Refusal(3, "nothing but a comment can stand behind ---");
   }
-}
-
-/** The lines of a text, for many places in it. */
-export class Lines {
-  readonly #length: number;
-  /** Where each begins. */
-  readonly #starts = [0];
-
-  constructor(text: string) {
-    this.#length = text.length;
-    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", end + 1)) this.#starts.push(end + 1);
-  }
-
-  /** In UTF-16 units. */
-  offsetOf({ line, column }: Place): number {
-    return Math.min(this.#length, (this.#starts[line - 1] ?? this.#length) + column - 1);
-  }
-
-  placeOf(offset: number): Place {
-    const index = lastAtMost(this.#starts, offset);
-    return { line: index + 1, column: offset - (this.#starts[index] ?? 0) + 1 };
-  }
-}
-
-function placeOf(text: string, offset: number): Place {
-  const before = text.slice(0, offset);
-  return { line: before.split("\n").length, column: offset - before.lastIndexOf("\n") };
 }

@@ -1,3 +1,5 @@
+import { isDeeperThan, parseExactly } from "../system/json.ts";
+
 /** JSON as data, with integers of any size. Keys that look like small integers come first, as in every JS object. */
 export type JsonValue = null | boolean | number | bigint | string | JsonValue[] | JsonObject;
 
@@ -5,21 +7,12 @@ export interface JsonObject {
   [key: string]: JsonValue;
 }
 
-declare global {
-  interface JSON {
-    parse(text: string, reviver: (key: string, value: JsonValue, context: { source?: string }) => JsonValue): JsonValue;
-    rawJSON(text: string): object;
-  }
-}
-
 /** Reads JSON and loses nothing: an integer that a number cannot hold becomes a bigint. Throws `SyntaxError`. */
 export function parseJson(text: string): JsonValue {
-  return JSON.parse(text, (_key, value, { source }) => (typeof value === "number" ? readNumber(value, source) : value));
-}
-
-function readNumber(value: number, source = String(value)): number | bigint {
-  if (!Number.isFinite(value)) throw new SyntaxError(`the number ${source} is out of range`);
-  return Number.isSafeInteger(value) || !/^-?\d+$/u.test(source) ? value : BigInt(source);
+  return parseExactly(text, (value, source) => {
+    if (!Number.isFinite(value)) throw new SyntaxError(`the number ${source} is out of range`);
+    return BigInt(source);
+  }) as JsonValue;
 }
 
 /** Writes JSON, bigints as integers; `indent`: blanks for each level, on lines of their own. */
@@ -61,22 +54,5 @@ const MOST_LEVELS = 500;
 
 /** Is a text in JSON nested deeper than any object of Kubernetes? Asked before it is read. */
 export function isTooDeep(text: string): boolean {
-  let depth = 0;
-  for (let index = 0; index < text.length; index++) {
-    const character = text[index];
-    if (character === '"') index = endOfString(text, index);
-    else if (character === "{" || character === "[") depth++;
-    else if (character === "}" || character === "]") depth--;
-    if (depth > MOST_LEVELS) return true;
-  }
-  return false;
-}
-
-/** Where the string that begins here ends. */
-function endOfString(text: string, start: number): number {
-  for (let index = start + 1; index < text.length; index++) {
-    if (text[index] === "\\") index++;
-    else if (text[index] === '"') return index;
-  }
-  return text.length;
+  return isDeeperThan(text, MOST_LEVELS);
 }

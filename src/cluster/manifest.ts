@@ -1,5 +1,6 @@
 import { Failure } from "../errors.ts";
-import { DocumentProblem, readDocuments, type Document, type Place } from "./documents.ts";
+import type { Place } from "../system/place.ts";
+import { DocumentProblem, readDocuments, type Document } from "./documents.ts";
 import type { JsonObject, JsonValue } from "./json.ts";
 
 /** A Kubernetes object of a manifest. */

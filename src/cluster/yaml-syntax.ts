@@ -1,6 +1,7 @@
 import { Composer, Lexer, Parser, type CST, type ParsedNode } from "yaml";
 
 import { lastAtMost } from "../system/search.ts";
+import { codePointName } from "../system/text.ts";
 import { AS_WRITTEN } from "../system/yaml.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -116,8 +117,8 @@ export function endOfQuotes(text: string, start: number): number | undefined {
 function refuseCharacters(text: string): void {
   const found = /[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\u{10000}-\u{10ffff}]/u.exec(text);
   if (found === null) return;
-  const code = (found[0].codePointAt(0) as number).toString(16).toUpperCase().padStart(4, "0");
-  throw new Refusal(found.index, `the character U+${code} cannot stand here: write it as an escape in double quotes`);
+  const name = codePointName(found[0].codePointAt(0) as number);
+  throw new Refusal(found.index, `the character ${name} cannot stand here: write it as an escape in double quotes`);
 }
 
 function refuseDirectives(text: string): void {
@@ -156,7 +157,6 @@ class Examiner {
     }
     if (isBlock(token)) for (const item of token.items) this.#examineBlockItem(item, token.indent);
     if (token.type === "flow-collection") for (const item of token.items) this.#examineFlowItem(item, indent);
-    if (token.type === "alias" && !this.#isName(token)) refuse(token, NO_ALIAS);
     if (token.type === "scalar") this.#examinePlain(token, indent, inFlow);
     if (token.type === "double-quoted-scalar") examineEscapes(token);
     if (token.type === "block-scalar") this.#examineBlockScalar(token);
@@ -229,7 +229,6 @@ class Examiner {
     }
   }
 
-  /** Anchors and aliases. */
   #isName({ offset, source }: { offset: number; source: string }): boolean {
     return /^.[\w-]+$/u.test(source) && /[\s,\]}]/u.test(this.#text.charAt(offset + source.length));
   }
@@ -237,9 +236,6 @@ class Examiner {
   #examinePlain({ offset, source }: CST.FlowScalar, indent: number, inFlow: boolean): void {
     if (inFlow && /^:|\?/u.test(source)) refuse({ offset }, "a text with ? or a leading : must be in quotes here");
     const [, ...lines] = source.split("\n");
-    if (!inFlow && lines.some((line) => line.trim() !== "" && line.search(/\S/u) <= indent)) {
-      refuse({ offset }, "the lines of this text are not indented enough");
-    }
     const end = offset + source.length;
     const behind = this.#text
       .slice(end, end + this.#text.slice(end).search(/\S|$/u))

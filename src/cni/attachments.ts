@@ -7,8 +7,10 @@ import { countValues } from "../system/json.ts";
 import { readText } from "../system/read.ts";
 import type { Steps } from "../system/turns.ts";
 import { scanCache, type CachedAttachment } from "./cache.ts";
-import { isObject, parseJson } from "./json.ts";
+import { CniError } from "./error.ts";
+import { isObject, parseIfJson } from "./json.ts";
 import { referencesOf } from "./references.ts";
+import { untrustedDirectory, type Untrusted } from "./trust.ts";
 
 /** One network on one container, as it was remembered when it was added. */
 export interface Attachment {
@@ -26,6 +28,8 @@ export interface Remembered {
   attachments: Attachment[];
   /** Files of libcni's cache that nobody can delete by, and why not. */
   damaged: { path: string; problem: string }[];
+  /** The directory of libcni's cache and files in it that others may have written, and why. */
+  untrusted: Untrusted[];
   /** Directories with so many entries that not all were looked at. */
   crowded: string[];
   /** What could not be looked at, with the system's error. */
@@ -43,10 +47,12 @@ const MAX_VALUES = 10_000;
  * them, which tells no namespace. Pauses after each file.
  */
 export function* readAttachments(directory: string): Steps<Remembered> {
-  const found: Remembered = { attachments: [], damaged: [], crowded: [], unseen: [] };
+  const found: Remembered = { attachments: [], damaged: [], untrusted: [], crowded: [], unseen: [] };
   const same = sharing();
+  pushSome(found.untrusted, untrustedIn(directory));
   yield* within(join(directory, "results"), scanCache(directory), found, (file) => {
     if ("attachment" in file) found.attachments.push(attachmentOf(file.attachment, same));
+    else if ("objection" in file) pushSome(found.untrusted, file);
     else if ("error" in file) pushSome(found.unseen, file);
     else pushSome(found.damaged, file);
   });
@@ -58,9 +64,19 @@ export function* readAttachments(directory: string): Steps<Remembered> {
   return found;
 }
 
+/** Undefined also where it cannot be looked at: that is said of what is in it. */
+function untrustedIn(directory: string): Untrusted | undefined {
+  try {
+    return untrustedDirectory(directory);
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    return undefined;
+  }
+}
+
 /** Nobody reads more. */
-function pushSome<One>(some: One[], one: One): void {
-  if (some.length < 100) some.push(one);
+function pushSome<One>(some: One[], one: One | undefined): void {
+  if (one !== undefined && some.length < 100) some.push(one);
 }
 
 /** Looks at what is in a directory, one after the other, as far as that can be done. */
@@ -100,7 +116,7 @@ function sharing(): (text: string) => string {
 function readList(path: string): unknown {
   try {
     const text = readText(path, MAX_SIZE, { follow: false });
-    return text.trimStart().startsWith("[") && countValues(text) <= MAX_VALUES ? parse(text) : undefined;
+    return text.trimStart().startsWith("[") && countValues(text) <= MAX_VALUES ? parseIfJson(text) : undefined;
   } catch {
     return undefined;
   }
@@ -110,7 +126,7 @@ function attachmentOf(
   { containerId, netns, config, note }: CachedAttachment,
   same: (text: string) => string,
 ): Attachment {
-  const plugins = countValues(config) <= MAX_VALUES ? referencesOf(parse(config)) : [];
+  const plugins = countValues(config) <= MAX_VALUES ? referencesOf(parseIfJson(config)) : [];
   return {
     containerId: same(containerId),
     netns: netns === "" ? undefined : netns,
@@ -134,9 +150,4 @@ function multusAttachment(containerId: string, value: unknown, same: (text: stri
       isOurs: false,
     },
   ];
-}
-
-function parse(json: string): unknown {
-  const parsed = parseJson(json);
-  return "value" in parsed ? parsed.value : undefined;
 }

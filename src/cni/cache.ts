@@ -1,8 +1,8 @@
 /** What libcni and we remember of attachments: one file each in `CACHEDIR/results`, in libcni's format. */
-import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import { Failure, hintFor, isAbsence, isSystemError, isExhaustion } from "../errors.ts";
+import { makeDirectory, remove, replaceDurably } from "../system/disk.ts";
 import { entriesIn, firstEntriesIn } from "../system/entries.ts";
 import { describeJsonError } from "../system/json.ts";
 import { readText } from "../system/read.ts";
@@ -11,7 +11,7 @@ import type { Args } from "./invoke.ts";
 import { hasTooManyValues, isObject } from "./json.ts";
 import { fileNameOf, isIfName, isName } from "./names.ts";
 import { parseResult, type AnyResult } from "./result.ts";
-import { isUntrusted, requireTrustedCache, requireTrustedFile, resultsDir, stateDir } from "./trust.ts";
+import { isUntrusted, requireTrustedCache, requireTrustedFile, resultsDir, stateDir, untrustedFile } from "./trust.ts";
 
 /** libcni's. */
 export const DEFAULT_CACHE_DIR = "/var/lib/cni";
@@ -46,6 +46,9 @@ export interface BareResult {
 export function isWhole(attachment: CachedAttachment | BareResult): attachment is CachedAttachment {
   return "containerId" in attachment;
 }
+
+/** Of the directories that we make for a cache: for root's eyes only. */
+export const OWN_MODE = 0o700;
 
 const KIND = "cniCacheV1";
 /** The key of `note`. */
@@ -111,8 +114,8 @@ export function removeAttachment(cacheDir: string, key: AttachmentKey): void {
   const present = tryRead(path);
   if (present !== undefined && isWhole(present) && !isSame(present, key)) return;
   try {
-    removeFile(path);
-    removeFile(temporaryOf(path));
+    remove(path);
+    remove(temporaryOf(path));
   } catch (error) {
     throw ioFailure(`${path} cannot be removed`, error);
   }
@@ -217,13 +220,15 @@ export type CacheFile = { path: string } & (
   | { attachment: CachedAttachment }
   /** It is damaged. */
   | { problem: string }
+  /** Others may have written it; it comes once more for what it holds. */
+  | { objection: string }
   /** The system does not let it be read. */
   | { error: unknown }
 );
 
 /**
- * The attachments in the cache as `listAttachments` has them, one at a time, and the files that are damaged: nobody
- * will ever delete by them.
+ * The attachments in the cache as `listAttachments` has them, one at a time, those in files that others may have
+ * written included; and the files that are damaged: nobody will ever delete by them.
  *
  * @throws errors of the system as they are, when the directory is not there or cannot be read.
  */
@@ -233,6 +238,8 @@ export function* scanCache(cacheDir: string): Generator<CacheFile> {
     const path = join(directory, entry.name.toString());
     if (entry.isDirectory()) continue;
     try {
+      const untrusted = untrustedFile(path);
+      if (untrusted !== undefined) yield { path, objection: untrusted.objection };
       const own = readOwnEntry(cacheDir, path);
       if (own !== undefined) yield { path, attachment: own.attachment };
     } catch (error) {
@@ -415,53 +422,11 @@ function temporaryOf(path: string): string {
 
 function replaceFile(path: string, content: string): void {
   const temporary = temporaryOf(path);
-  makeDirectory(dirname(temporary));
+  makeDirectory(dirname(temporary), OWN_MODE);
   try {
-    writeFile(temporary, content);
-    fs.renameSync(temporary, path);
+    replaceDurably(path, content, 0o600, temporary);
   } catch (error) {
-    fs.rmSync(temporary, { force: true });
+    remove(temporary);
     throw error;
-  }
-  const directory = fs.openSync(dirname(path), "r");
-  try {
-    fs.fsyncSync(directory);
-  } finally {
-    fs.closeSync(directory);
-  }
-}
-
-function writeFile(path: string, content: string): void {
-  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = fs.constants;
-  const descriptor = fs.openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
-  try {
-    fs.writeFileSync(descriptor, content);
-    fs.fchmodSync(descriptor, 0o600);
-    fs.fsyncSync(descriptor);
-  } finally {
-    fs.closeSync(descriptor);
-  }
-}
-
-/** It need not be there. `fs.rmSync` does not tell why it has failed. */
-function removeFile(path: string): void {
-  try {
-    fs.unlinkSync(path);
-  } catch (error) {
-    if (!isSystemError(error, "ENOENT", "ENOTDIR")) throw error;
-  }
-}
-
-/**
- * Makes a directory of the cache, and those above it, for root's eyes only. `fs.mkdirSync` with `recursive` says of a
- * read-only file system that there is no such file.
- */
-export function makeDirectory(path: string): void {
-  if (fs.existsSync(path)) return;
-  makeDirectory(dirname(path));
-  try {
-    fs.mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    if (!isSystemError(error, "EEXIST")) throw error;
   }
 }

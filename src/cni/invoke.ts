@@ -5,13 +5,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { getSystemErrorMessage } from "node:util";
 
-import { seenBelow } from "../system/below.ts";
+import { hostPath, seenBelow } from "../system/below.ts";
 import type { Command } from "./command.ts";
 import { CniError, ERROR_CODES, type ErrorObject } from "./error.ts";
-import { MAX_OUTPUT, runProgram, type Stop } from "./process.ts";
+import { MAX_OUTPUT, runProgram, type End } from "./process.ts";
 import { NEWEST_VERSION } from "./version.ts";
-
-export { seenBelow };
 
 /** The generic arguments of an attachment, as pairs of key and value. */
 export type Args = readonly (readonly [key: string, value: string])[];
@@ -66,22 +64,13 @@ export interface InvokeOptions {
  * A call of a plugin that has ended. Its texts are as the plugin saw and wrote them: they may have secrets in them.
  * It has one of `exitCode`, `signal` and `systemCode`, and none if its caller had given up before it was started.
  */
-export interface PluginCall {
+export interface PluginCall extends End {
   plugin: string;
   path: string;
   command: Command;
   /** The environment that was set for this call, all of it: CNI_COMMAND and the others of section 2. */
   env: Record<string, string>;
   stdin: string;
-  stdout: string;
-  stderr: string;
-  exitCode?: number;
-  /** It was ended by this signal. */
-  signal?: NodeJS.Signals;
-  /** It was not started: the system's reason, `ENOENT`. */
-  systemCode?: string;
-  /** Why we have ended it. */
-  stopped?: Stop;
   /** From before its start to the end of its output. */
   durationMs: number;
 }
@@ -127,8 +116,8 @@ export class PluginError extends CniError {
   }
 }
 
-/** VERSION does nothing but answer. */
-const VERSION_LIMIT_MS = 5000;
+/** How long a plugin may take to answer VERSION, unless its caller says: it does nothing but answer. */
+export const VERSION_LIMIT_MS = 5000;
 /** As libcni: a plugin that somebody is just writing is tried so often, with a second between. */
 const BUSY_TRIES = 6;
 
@@ -153,7 +142,7 @@ export function findPlugin(type: string, directories: readonly string[], root = 
 
 function isRegularFile(root: string, path: string): boolean {
   try {
-    return fs.statSync(root === "" ? path : (seenBelow(root, path) ?? "")).isFile();
+    return fs.statSync(root === "" ? path : (seenBelow(root, hostPath(path)) ?? "")).isFile();
   } catch {
     return false;
   }

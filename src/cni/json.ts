@@ -1,5 +1,6 @@
 /** JSON as Go's encoding/json reads and writes it, which is how runtimes and plugins do. */
-import { countValues, findJsonError, isDeeperThan } from "../system/json.ts";
+import { countValues, findJsonError, isDeeperThan, parseExactly } from "../system/json.ts";
+import { codePointName, escapeUnit } from "../system/text.ts";
 
 /** Something in a network configuration that a runtime or plugin will object to. */
 export interface Objection {
@@ -24,8 +25,8 @@ export function parseJson(text: string): { value: unknown } | { objection: Objec
   if (hasTooManyValues(text)) return { objection: { message: `has more than ${MAX_VALUES} values` } };
   try {
     const value = JSON.parse(text) as unknown;
-    if (isDeeperThan(value, MAX_DEPTH)) return { objection: { message: `is nested deeper than ${MAX_DEPTH} levels` } };
-    return { value: /\d{16}/u.test(text) ? parseExactly(text) : value };
+    if (isDeeperThan(text, MAX_DEPTH)) return { objection: { message: `is nested deeper than ${MAX_DEPTH} levels` } };
+    return { value: /\d{16}/u.test(text) ? parseExactly(text, keep) : value };
   } catch {
     if (text.trim() === "") return { objection: { message: "is empty" } };
     const first = findJsonError(text);
@@ -35,26 +36,22 @@ export function parseJson(text: string): { value: unknown } | { objection: Objec
   }
 }
 
-/** What TypeScript does not know yet. */
-const { parse, rawJSON, isRawJSON } = JSON as unknown as {
-  parse: (text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown) => unknown;
-  rawJSON: (text: string) => object;
-  isRawJSON: (value: unknown) => boolean;
-};
+/** The same; undefined where there is an objection. */
+export function parseIfJson(text: string): unknown {
+  const parsed = parseJson(text);
+  return "value" in parsed ? parsed.value : undefined;
+}
 
 /** "The runtime MUST pass through these fields, unchanged": an integer that a number cannot hold stays its text. */
-function parseExactly(text: string): unknown {
-  return parse(text, (_key, value, { source = "" }) => {
-    const isKept = typeof value === "number" && Number.isFinite(value) && !Number.isSafeInteger(value);
-    return isKept && /^-?\d+$/u.test(source) ? rawJSON(source) : value;
-  });
+function keep(value: number, source: string): unknown {
+  return Number.isFinite(value) ? JSON.rawJSON(source) : value;
 }
 
 /** Names a character that people would not see: a byte order mark, a no-break space. */
 function invisibleAt(text: string, offset: number): string {
   const code = text.codePointAt(offset) ?? 0x20;
   const isSeen = (code >= 0x20 && code < 0x7f) || code === 0x0a || code === 0x0d || code === 0x09;
-  return isSeen ? "" : ` U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+  return isSeen ? "" : ` ${codePointName(code)}`;
 }
 
 /** Has the value a number that is too large for a double? Go refuses it, JavaScript makes it infinite. */
@@ -71,12 +68,9 @@ export function writeJson(value: unknown): string {
     return `{${members.map((key) => `${writeJson(key)}:${writeJson(value[key])}`).join(",")}}`;
   }
   if (Object.is(value, -0)) return "-0";
-  return JSON.stringify(value).replace(
-    /[<>&\u2028\u2029]/gu,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return JSON.stringify(value).replace(/[<>&\u2028\u2029]/gu, (character) => escapeUnit(character.charCodeAt(0)));
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && !isRawJSON(value);
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value);
 }

@@ -2,10 +2,10 @@
 import { hash } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
-import { setTimeout as sleep } from "node:timers/promises";
 
-import { makeDirectory } from "./cache.ts";
+import { makeDirectory } from "../system/disk.ts";
+import { SQLITE_CANTOPEN, sqliteCodeOf, tryLock, untilLocked, type LockMode } from "../system/lock.ts";
+import { OWN_MODE } from "./cache.ts";
 import { CniError, ERROR_CODES, ioFailure } from "./error.ts";
 import { requireTrustedCache, requireTrustedFile, stateDir } from "./trust.ts";
 
@@ -20,18 +20,13 @@ export interface Lock {
 /** So many containers can be worked on at a time, if chance is kind: a file for each would have to be removed again. */
 const STRIPES = 64;
 
-/**
- * The lock of all processes that use this library on a cache directory. The kernel frees it with its process.
- *
- * It is SQLite's own on empty files: an open file description lock would need native code. SQLite waits by blocking,
- * so that it is asked not to, and we wait. Its methods throw `CniError` when it cannot be had.
- */
+/** The lock of all processes that use this library on a cache directory. Its methods throw `CniError` if it fails. */
 export function kernelLock(cacheDir: string): Lock {
   const directory = stateDir(cacheDir);
-  const lock = async (name: string, mode: Mode, signal?: AbortSignal): Promise<Disposable> => {
+  const lock = async (name: string, mode: LockMode, signal?: AbortSignal): Promise<Disposable> => {
     requireTrustedCache(cacheDir);
     try {
-      makeDirectory(directory);
+      makeDirectory(directory, OWN_MODE);
     } catch (error) {
       throw ioFailure(`${directory} cannot be locked`, error);
     }
@@ -53,46 +48,22 @@ export function kernelLock(cacheDir: string): Lock {
   };
 }
 
-type Mode = "shared" | "exclusive";
-
-const STATEMENTS: Record<Mode, string> = {
-  // Reading begins with a shared lock.
-  shared: "BEGIN; SELECT count(*) FROM sqlite_schema",
-  exclusive: "BEGIN EXCLUSIVE",
-};
-
-async function waitFor(path: string, mode: Mode, signal: AbortSignal | undefined): Promise<Disposable> {
-  for (;;) {
+async function waitFor(path: string, mode: LockMode, signal: AbortSignal | undefined): Promise<Disposable> {
+  return untilLocked(() => {
     if (signal?.aborted === true) {
       const msg = `it was given up while others were at work: ${String(signal.reason)}`;
       throw new CniError({ code: ERROR_CODES.tryAgainLater, msg });
     }
-    const held = tryLock(path, mode);
-    if (held !== undefined) return held;
-    // Waiters that ask at random times do not ask together.
-    await sleep(5 + Math.random() * 20);
-  }
+    try {
+      return tryLock(path, mode);
+    } catch (error) {
+      const reason = sqliteCodeOf(error) === SQLITE_CANTOPEN ? reasonAgainst(path) : undefined;
+      throw ioFailure(`${path} cannot be locked`, reason ?? error);
+    }
+  });
 }
 
-/** Undefined: somebody else holds it. */
-function tryLock(path: string, mode: Mode): Disposable | undefined {
-  let database: DatabaseSync | undefined;
-  try {
-    database = new DatabaseSync(path, { timeout: 0 });
-    database.exec(`PRAGMA journal_mode = MEMORY; ${STATEMENTS[mode]}`);
-    return database;
-  } catch (error) {
-    database?.close();
-    const { errcode } = error as { errcode?: number };
-    if (errcode === SQLITE_BUSY) return undefined;
-    throw ioFailure(`${path} cannot be locked`, errcode === SQLITE_CANTOPEN ? (reasonAgainst(path) ?? error) : error);
-  }
-}
-
-const SQLITE_BUSY = 5;
-const SQLITE_CANTOPEN = 14;
-
-/** SQLite does not tell why a file cannot be opened; the system does. */
+/** The system says why a file cannot be opened. */
 function reasonAgainst(path: string): unknown {
   try {
     fs.closeSync(fs.openSync(path, "a"));

@@ -7,6 +7,7 @@ import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { programFormatOf } from "../system/elf.ts";
 import { endWhole, marked } from "./leftovers.ts";
 
 /** A program to run. */
@@ -27,9 +28,11 @@ export interface End {
   stdout: string;
   stderr: string;
   exitCode?: number;
+  /** It was ended by this signal. */
   signal?: NodeJS.Signals;
-  /** The system's reason not to start it: `ENOENT`. */
+  /** It was not started: the system's reason, `ENOENT`. */
   systemCode?: string;
+  /** Why we have ended it. */
   stopped?: Stop;
 }
 
@@ -93,32 +96,15 @@ function isAborted(signal: AbortSignal | undefined): boolean {
 }
 
 /**
- * Will the kernel take it for a program: a script that names its interpreter, or an executable for this machine?
- * Asked here because the C library hands everything else to the shell, which may even "succeed".
+ * Will the kernel take it for a program? Asked here because the C library hands everything else to the shell, which may
+ * even "succeed".
  */
 function isExecutableFormat(path: string): boolean {
   // A name is found in PATH by the system.
   if (!path.includes("/")) return true;
-  const header = Buffer.alloc(20);
-  try {
-    const descriptor = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
-    try {
-      fs.readSync(descriptor, header, 0, header.length, 0);
-    } finally {
-      fs.closeSync(descriptor);
-    }
-  } catch {
-    // The system will say what is wrong with it.
-    return true;
-  }
-  if (header.toString("latin1", 0, 2) === "#!") return true;
-  const machine = header[5] === BIG_ENDIAN ? header.readUInt16BE(18) : header.readUInt16LE(18);
-  return header.toString("latin1", 0, 4) === "\x7fELF" && (ELF_MACHINES[process.arch]?.includes(machine) ?? true);
+  const format = programFormatOf(path);
+  return format !== "none" && typeof format !== "object";
 }
-
-const BIG_ENDIAN = 2;
-/** What the kernel of a machine runs (Node's name of it): its own, and its 32-bit form. */
-const ELF_MACHINES: Partial<Record<NodeJS.Architecture, readonly number[]>> = { x64: [62, 3], arm64: [183, 40] };
 
 interface Started extends Streams {
   child: ChildProcess;

@@ -5,7 +5,7 @@
 import { isConfigName, isListName, objectionToName, parsePlugin, type Objection } from "./config.ts";
 import { configFiles, loadFile, sortBytes, type DirectoryListing, type Entry, type Network } from "./listing.ts";
 import { stringOf } from "./plugin-keys.ts";
-import { compareVersions, isVersion, NEWEST_VERSION } from "./version.ts";
+import { compareVersions, isVersion, NEWEST_VERSION, VERSIONS } from "./version.ts";
 
 /** A stable code for programs, and a sentence for people whose subject is the file or the directory. */
 export interface Reason {
@@ -254,9 +254,6 @@ function whyIgnored(file: string, entry: Entry | undefined, hasDropIns: boolean)
   return { code: "set-aside", message: `is a configuration that was renamed${who}` };
 }
 
-/** The versions of the specification, as plugins write them. */
-const VERSIONS = new Set(["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", NEWEST_VERSION]);
-
 function warningsOf({ list, dropIns }: Network): Reason[] {
   const { cniVersion, plugins } = list;
   const name = objectionToName(list.name);
@@ -274,7 +271,7 @@ function warningsOf({ list, dropIns }: Network): Reason[] {
           message: `has the cniVersion ${cniVersion}; libcni 1.3 knows ${NEWEST_VERSION} at most, and cannot read the results`,
         }
       : undefined,
-    isNewer || VERSIONS.has(cniVersion)
+    isNewer || VERSIONS.includes(cniVersion)
       ? undefined
       : { code: "version", message: `has the cniVersion ${JSON.stringify(cniVersion)}, which no plugin supports` },
     dropIns.length === 0

@@ -25,22 +25,41 @@ export function stateDir(cacheDir: string): string {
   return join(cacheDir, RESULTS, STATE);
 }
 
-/**
- * Throws unless the directories of a cache, as far as they are there, can be written to by root and this user only.
- * Those above them do not count: whoever can put another directory in their place cannot make it root's.
- *
- * @throws CniError with a Failure `cache-untrusted` as its cause.
- */
-export function requireTrustedCache(cacheDir: string): void {
-  // Whoever has made these two may have made a link of them: the cache may lie on another disk.
-  requireTrusted(cacheDir, statOf(cacheDir, true), true);
-  requireTrusted(resultsDir(cacheDir), statOf(resultsDir(cacheDir), true));
-  requireTrusted(stateDir(cacheDir), statOf(stateDir(cacheDir), false));
+/** What others may have written, and why. */
+export interface Untrusted {
+  path: string;
+  /** The rest of a sentence: `it is a link`. */
+  objection: string;
 }
 
-/** The same of one file in such a directory: a link is refused. @throws CniError */
+/**
+ * The first of the directories of a cache, as far as they are there, that others than root and this user can write to.
+ * Those above them do not count: whoever can put another directory in their place cannot make it root's.
+ *
+ * @throws CniError where it cannot be looked at.
+ */
+export function untrustedDirectory(cacheDir: string): Untrusted | undefined {
+  // Whoever has made these two may have made a link of them: the cache may lie on another disk.
+  return (
+    untrusted(cacheDir, statOf(cacheDir, true), true) ??
+    untrusted(resultsDir(cacheDir), statOf(resultsDir(cacheDir), true)) ??
+    untrusted(stateDir(cacheDir), statOf(stateDir(cacheDir), false))
+  );
+}
+
+/** The same of one file in such a directory: a link is not trusted. @throws CniError */
+export function untrustedFile(path: string): Untrusted | undefined {
+  return untrusted(path, statOf(path, false));
+}
+
+/** @throws CniError with a Failure `cache-untrusted` as its cause. */
+export function requireTrustedCache(cacheDir: string): void {
+  refuse(untrustedDirectory(cacheDir));
+}
+
+/** @throws CniError with a Failure `cache-untrusted` as its cause. */
 export function requireTrustedFile(path: string): void {
-  requireTrusted(path, statOf(path, false));
+  refuse(untrustedFile(path));
 }
 
 /** Undefined: there is none. */
@@ -60,10 +79,9 @@ const OTHERS_WRITE = 0o022;
 const STICKY = 0o1000;
 
 /** @param mayBeSticky a directory that others may write to, and not replace in it what is not theirs: a tmpfs. */
-function requireTrusted(path: string, stat: fs.Stats | undefined, mayBeSticky = false): void {
-  if (stat === undefined) return;
-  const objection = objectionTo(stat, mayBeSticky);
-  if (objection !== undefined) throw untrusted(path, objection);
+function untrusted(path: string, stat: fs.Stats | undefined, mayBeSticky = false): Untrusted | undefined {
+  const objection = stat && objectionTo(stat, mayBeSticky);
+  return objection === undefined ? undefined : { path, objection };
 }
 
 function objectionTo(stat: fs.Stats, mayBeSticky: boolean): string | undefined {
@@ -73,15 +91,22 @@ function objectionTo(stat: fs.Stats, mayBeSticky: boolean): string | undefined {
   return objection && `it ${objection}`;
 }
 
-function untrusted(path: string, objection: string): CniError {
+/** What to do about it. */
+export function cureOfUntrusted(path: string): string {
   const word = shellWord(path);
+  return `what a cache says decides which plugins run as root: look at what is there and remove what you do not know; then chown root: ${word}; chmod go-w ${word}`;
+}
+
+function refuse(found: Untrusted | undefined): void {
+  if (found === undefined) return;
+  const { path, objection } = found;
   const cause = new Failure({
     code: "cache-untrusted",
     subject: path,
     problem: `what lies there is not trusted: ${objection}`,
-    hint: `what a cache says decides which plugins run as root: look at what is there and remove what you do not know; then chown root: ${word}; chmod go-w ${word}`,
+    hint: cureOfUntrusted(path),
   });
-  return new CniError({ code: ERROR_CODES.ioFailure, msg: cause.message }, { cause });
+  throw new CniError({ code: ERROR_CODES.ioFailure, msg: cause.message }, { cause });
 }
 
 /** Is it an error of this module? */

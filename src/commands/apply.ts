@@ -6,27 +6,38 @@ import type { StepResult } from "../apply/plan.ts";
 import type { Probed } from "../apply/probe.ts";
 import { COMMANDS, type Given } from "../commands.ts";
 import { usage } from "../errors.ts";
+import { resolveDirectories, type NodeDirectories } from "../node/directory.ts";
 import { NETWORK_OPTIONS, pick, valuesOf } from "../options.ts";
-import { formatSteps, printJson, printMessage, printWarnings, signalEnding } from "../report.ts";
+import {
+  describedFailure,
+  formatSteps,
+  printFailure,
+  printJson,
+  printMessage,
+  printWarnings,
+  signalEnding,
+} from "../report.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
-import { directoryOf } from "./directories.ts";
+import { directoriesOf } from "./directories.ts";
 
 type Verb = "install" | "uninstall" | "apply" | "plan";
 
-/** Those of apply, which are all that one of the four has. */
+/** What apply is given, which is all that one of the four is. */
 type Options = Given<"apply">;
 
 /** Runs one of the four: request → call → result. What a verb has no option for is as if it were not given. */
 export async function runApply(verb: Verb, given: Given<Verb>, world: World): Promise<Ending> {
   const options: Options = { ...valuesOf(COMMANDS.apply.options, [], {}), ...given };
-  const request = { ...requestOf(verb, options, world), ...(await probeOf(options, world)) };
+  const node = await resolveDirectories(directoriesOf(options), options.criSocket, world.signal);
+  const request = { ...requestOf(verb, options, world, node), ...(await probeOf(options, world, node)) };
   const result = await apply(request, world.signal);
   // A signal that came while files were changed is delivered with the next turn of the event loop.
   await setImmediate();
   await setImmediate();
   const ending = endingOf(world.signal, options.exitCode && wouldChange(result) ? 3 : 0);
   await print(verb, request, result, ending.exitCode, options.output === "json", world);
+  if (result.refusal !== undefined) return { exitCode: result.refusal.exitCode };
   if (ending.signal === undefined && options.pause) await aborted(world.signal);
   return ending;
 }
@@ -36,7 +47,7 @@ function endingOf({ aborted: isAborted, reason }: AbortSignal, exitCode: number)
 }
 
 /** @throws Failure `usage`. */
-function requestOf(verb: Verb, options: Options, world: World): ApplyRequest {
+function requestOf(verb: Verb, options: Options, world: World, node: NodeDirectories): ApplyRequest {
   const { plugins, configs, manifests, prune, criSocket } = options;
   const given = Object.entries({ plugin: plugins, config: configs, manifest: manifests });
   // An empty value is as good as none, even with --prune: a variable that is not set must not empty a node.
@@ -62,17 +73,24 @@ function requestOf(verb: Verb, options: Options, world: World): ApplyRequest {
       printMessage(world, `waiting for ${what}`);
     },
     ...(criSocket !== undefined && { runtime: { socket: criSocket, confirm: !options.noConfirm } }),
-    directories: { plugin: directoryOf("plugin", options), config: directoryOf("config", options) },
+    versionLimit: world.versionLimit,
+    ...node,
   };
 }
 
 /** What finds the host is loaded where plugins are to act on it. */
-async function probeOf(options: Options, world: World): Promise<Pick<ApplyRequest, "probe">> {
+async function probeOf(
+  options: Options,
+  world: World,
+  { directories: { plugin, config } }: NodeDirectories,
+): Promise<Pick<ApplyRequest, "probe">> {
   if (!options.probe && !options.probeAdd) return {};
   const { operatorOf } = await import("./network-options.ts");
   const calls = valuesOf(pick(NETWORK_OPTIONS, "plugin-timeout"), [], {});
-  const operator = operatorOf({ ...options, ...calls, pluginDir: [directoryOf("plugin", options).path] }, world);
-  return { probe: { operator, addAnyway: options.probeAdd } };
+  const named = { pluginDir: [plugin.path], configDir: config.path };
+  return {
+    probe: { operator: await operatorOf({ ...options, ...calls, ...named }, world), addAnyway: options.probeAdd },
+  };
 }
 
 function wouldChange({ steps }: ApplyResult): boolean {
@@ -82,7 +100,7 @@ function wouldChange({ steps }: ApplyResult): boolean {
 async function print(
   command: Verb,
   { dryRun }: ApplyRequest,
-  { steps, probes, warnings }: ApplyResult,
+  { steps, probes, warnings, refusal }: ApplyResult,
   exitCode: number,
   json: boolean,
   world: World,
@@ -90,24 +108,27 @@ async function print(
   printWarnings(world, warnings);
   const diffs = dryRun ? await diffsOf(steps) : [];
   if (!json) {
+    if (refusal !== undefined && steps.length === 0) return printFailure(refusal, world);
     world.stdout(
       `${formatSteps([...steps, ...probes.map(probedRow)])}${diffs.map((diff) => (diff === "" ? "" : `\n${visibleLines(diff)}`)).join("")}`,
     );
-    if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
+    if (refusal !== undefined) printFailure(refusal, world);
+    else if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
     return;
   }
   const shown = steps.map(({ action, kind, name, object, outcome, reason }, index) => {
     const diff = diffs[index] ?? "";
     return { action, kind, name, object, outcome, reason, ...(diff === "" ? {} : { diff }) };
   });
+  if (refusal !== undefined) printFailure(refusal, world);
   printJson(world, {
     command,
-    result: "done",
-    exitCode,
+    ...(refusal === undefined ? { result: "done", exitCode } : { result: "failed", exitCode: refusal.exitCode }),
     ...(dryRun ? { dryRun } : {}),
     steps: shown,
     ...(probes.length === 0 ? {} : { probes }),
     warnings,
+    ...(refusal === undefined ? {} : { error: describedFailure(refusal) }),
   });
 }
 

@@ -1,4 +1,4 @@
-import { updateCatalogue } from "../apply/catalogue.ts";
+import { updateCatalogue } from "../node/catalogue.ts";
 import type { Given } from "../commands.ts";
 import { formatSteps, printJson, printWarnings } from "../report.ts";
 import type { Ending, World } from "../world.ts";

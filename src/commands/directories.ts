@@ -2,22 +2,33 @@
 import { join } from "node:path";
 
 import type { Given } from "../commands.ts";
-import type { DirectoryRequest } from "../host/directory.ts";
+import type { DirectoryRequest, FileKind } from "../node/directory.ts";
+import { USUAL } from "../node/runtime.ts";
 import { HOST_ROOT } from "../options.ts";
 
-const BELOW = { plugin: "opt/cni/bin", config: "etc/cni/net.d" };
+/** The directories of the node that hold assets. */
+export function directoriesOf({
+  hostRoot = HOST_ROOT,
+  pluginDir = [],
+  configDir,
+}: Pick<Given<"status">, "hostRoot" | "pluginDir" | "configDir">): Record<FileKind, DirectoryRequest> {
+  // Runtimes look for plugins in several; configurations are in one.
+  return {
+    plugin: directoryOf("plugin", pluginDir, hostRoot),
+    config: directoryOf("config", configDir ?? [], hostRoot),
+  };
+}
 
-/** The directory of the node that holds assets of this kind. */
-export function directoryOf(
-  kind: "plugin" | "config",
-  options: Pick<Given<"status">, "hostRoot" | "pluginDir" | "configDir">,
-): DirectoryRequest {
-  const { hostRoot = HOST_ROOT, [`${kind}Dir` as const]: named } = options;
+function directoryOf(kind: FileKind, given: readonly string[] | string, hostRoot: string): DirectoryRequest {
+  const auto = given === "auto";
+  const [first, ...more] = auto ? [] : [given].flat();
   return {
     holds: `${kind}s`,
-    path: named ?? join(hostRoot, BELOW[kind]),
+    path: first ?? join(hostRoot, USUAL[kind]),
     option: `--${kind}-dir`,
-    named: named !== undefined,
+    named: first !== undefined,
+    auto,
+    more,
     hostRoot,
     // Who names the default says no more than who names nothing.
     hostRootNamed: hostRoot !== HOST_ROOT,

@@ -1,9 +1,10 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 
-import { entryOf, pluginNames, readCatalogue, type Catalogue } from "../apply/catalogue.ts";
-import type { Given } from "../commands.ts";
+import { entryOf, pluginNames, readCatalogue, type Catalogue } from "../node/catalogue.ts";
 import { Failure } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
+import type { Given } from "../commands.ts";
 import { printJson, printWarnings } from "../report.ts";
 import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
@@ -15,7 +16,7 @@ export async function runList({ pluginSource: source, output }: Given<"list">, w
     world.stdout(names.map((name) => `${visible(name)}\n`).join(""));
     return Promise.resolve({ exitCode: 0 });
   }
-  const warnings: string[] = [];
+  const warnings: Finding[] = [];
   const catalogue = catalogueOrWarning(source, warnings);
   printWarnings(world, warnings);
   const plugins = names.map((name) => {
@@ -26,12 +27,12 @@ export async function runList({ pluginSource: source, output }: Given<"list">, w
 }
 
 /** What can be listed is listed without a catalogue, too. */
-function catalogueOrWarning(source: string, warnings: string[]): Catalogue | undefined {
+function catalogueOrWarning(source: string, warnings: Finding[]): Catalogue | undefined {
   try {
     return readCatalogue(source);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    warnings.push(error.message);
+    warnings.push(warning("catalogue-unusable", error.subject, error.problem));
     return undefined;
   }
 }

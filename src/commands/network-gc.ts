@@ -13,7 +13,7 @@ export async function runGc(options: Given<"network gc">, world: World): Promise
   if (valid !== undefined && name === undefined) throw usage("NETWORK", "is missing", "--valid is for one network");
   const problems: Failure[] = [];
   const operator = {
-    ...operatorOf(options, world),
+    ...(await operatorOf(options, world)),
     onProblem: (problem: Failure) => {
       problems.push(problem);
     },

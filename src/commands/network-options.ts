@@ -1,77 +1,43 @@
 /** What the options of the `network` commands come to. */
-import * as fs from "node:fs";
-import { join, resolve } from "node:path";
-
 import type { NetworkList } from "../cni/config.ts";
-import { loadNetwork } from "../cni/load.ts";
+import type { Given } from "../commands.ts";
 import { Failure, usage } from "../errors.ts";
-import { recallNetwork, type Wanted } from "../network/attach.ts";
+import { networkNamed, type Wanted } from "../network/attach.ts";
+import {
+  environmentOfPlugins,
+  networkDirectories,
+  requireLockable,
+  type NetworkDirectories,
+} from "../network/directories.ts";
 import type { Operator } from "../network/operator.ts";
-import { findPlace, pathOnHost, seen, type Place } from "../network/place.ts";
+import { findPlace, type Place } from "../node/host.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { Target } from "../network/target.ts";
 import { HOST_ROOT } from "../options.ts";
 import { printMessage } from "../report.ts";
 import { formatCall } from "../trace.ts";
 import type { World } from "../world.ts";
-import type { Given } from "../commands.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
-import { seenBelow } from "../system/below.ts";
-import { shellWord } from "../system/text.ts";
-
-/** Where plugins find iptables and the like, whatever PATH this process has. */
-const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /** What says where everything is. */
 type PlaceOptions = Partial<Pick<Given<"network add">, "hostRoot" | "configDir" | "pluginDir" | "cacheDir">>;
 
-/** The directories, as this process sees them; those of plugins as the host does. */
-export interface Places {
-  configDir: string;
-  cacheDir: string;
-  pluginDirs: string[];
-}
-
-/**
- * Where everything is.
- *
- * @param place undefined: the host cannot be reached, and what is mounted of it has to do.
- */
-export function placesOf(options: PlaceOptions, place: Place | undefined): Places {
-  const { hostRoot = HOST_ROOT } = options;
-  // Links are followed as on the host; plugins are looked up there, where links lead as they do for the host.
-  const mounted = (path: string): string => seenBelow(hostRoot, path) ?? join(hostRoot, path);
-  const [onHost, onHostForPlugins] =
-    options.hostRoot !== undefined || place === undefined
-      ? [mounted, mounted]
-      : [(path: string): string => seen(place, path), (path: string): string => path];
-  const { pluginDir = [resolve(onHostForPlugins("/opt/cni/bin"))] } = options;
-  return {
-    configDir: options.configDir ?? onHost("/etc/cni/net.d"),
-    cacheDir: resolve(options.cacheDir ?? mountedCache(hostRoot, place) ?? onHost("/var/lib/cni")),
-    pluginDirs: pluginDir.map((directory) =>
-      place === undefined ? directory : pathOnHost(place, hostRoot, directory),
-    ),
-  };
-}
-
-/** The host's cache where it is mounted in this container; undefined on the host itself. */
-function mountedCache(hostRoot: string, place: Place | undefined): string | undefined {
-  if (place === undefined || place.root === "") return undefined;
-  const mounted = seenBelow(hostRoot, "/var/lib/cni") ?? "";
-  const [here, there] = [mounted, seen(place, "/var/lib/cni")].map((path) => {
-    return fs.statSync(path, { throwIfNoEntry: false, bigint: true });
-  });
-  return here !== undefined && here.dev === there?.dev && here.ino === there.ino ? mounted : undefined;
+/** The directories that the options say. @throws Failure `runtime-directory-unknown` */
+export async function directoriesOf(
+  { hostRoot, pluginDir, configDir, cacheDir }: PlaceOptions,
+  place: Place | undefined,
+): Promise<NetworkDirectories> {
+  const isRootNamed = hostRoot !== undefined;
+  return networkDirectories({ hostRoot: hostRoot ?? HOST_ROOT, isRootNamed, pluginDir, configDir, cacheDir }, place);
 }
 
 /** @throws Failure `host-unreachable`. */
-function findHost({ hostRoot }: Pick<PlaceOptions, "hostRoot">): Place {
+function findHost({ hostRoot }: PlaceOptions): Place {
   return findPlace(hostRoot ?? HOST_ROOT, hostRoot !== undefined);
 }
 
 /** Undefined: this process is in a container and sees nothing of the host but what is mounted. */
-export function findHostIfSeen(options: Pick<PlaceOptions, "hostRoot">): Place | undefined {
+export function findHostIfSeen(options: PlaceOptions): Place | undefined {
   try {
     return findHost(options);
   } catch (error) {
@@ -80,33 +46,24 @@ export function findHostIfSeen(options: Pick<PlaceOptions, "hostRoot">): Place |
   }
 }
 
-/** @throws Failure `host-unreachable`, `mount-missing`. */
-export function operatorOf(
+/** @throws Failure `host-unreachable`, `mount-missing`, `runtime-directory-unknown`. */
+export async function operatorOf(
   options: PlaceOptions & { lockTimeout?: number; pluginTimeout: number; trace: boolean },
   world: World,
-): Operator & Places {
+): Promise<Operator & NetworkDirectories> {
   const place = findHost(options);
-  const places = placesOf(options, place);
-  // SQLite, which locks it, follows the links of a path itself, and would come out in this container.
-  if (place.root !== "" && places.cacheDir.startsWith("/proc/")) {
-    throw new Failure({
-      code: "mount-missing",
-      subject: "/var/lib/cni",
-      problem: "the host's directory of attachments is not mounted in this container",
-      hint: `mount it: docker run -v ${shellWord(`/var/lib/cni:${join(options.hostRoot ?? HOST_ROOT, "var/lib/cni")}`)}`,
-    });
-  }
-  const { PATH = "", ...env } = world.env;
-  const path = [...new Set([...PATH.split(":"), ...SYSTEM_PATH])].filter((directory) => directory !== "").join(":");
+  const directories = await directoriesOf(options, place);
+  const { pluginDirs, cacheDir } = directories;
+  requireLockable(cacheDir, place, options.hostRoot ?? HOST_ROOT);
   return {
-    ...places,
+    ...directories,
     place,
     runtime: {
-      pluginDirs: places.pluginDirs,
+      pluginDirs,
       pluginRoot: place.root,
-      cacheDir: places.cacheDir,
+      cacheDir,
       wrapper: place.wrapper,
-      env: { ...env, PATH: path },
+      env: environmentOfPlugins(world.env),
       timeoutMs: options.pluginTimeout,
       signal: world.signal,
       ...(options.trace
@@ -178,15 +135,9 @@ export async function networkOf(
   if (network === undefined || network === "-") {
     return parseNetwork("standard input", await unlessInterrupted(world.stdin(), world.signal));
   }
-  try {
-    return loadNetwork(configDir, network);
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    const its = recallNetwork(remembered(network));
-    if (its === undefined) throw error;
-    printMessage(world, `warning: ${error.message}: it is used as it was when the container was added`);
-    return its;
-  }
+  return networkNamed(network, configDir, remembered, ({ message }) => {
+    printMessage(world, `warning: ${message}: it is used as it was when the container was added`);
+  });
 }
 
 /** What is to be added, checked or deleted. */

@@ -12,7 +12,7 @@ import { networkOf, operatorOf, wordsOf } from "./network-options.ts";
 
 /** Says whether a network works; the one of pods, if none is named. */
 export async function runProbe(options: Given<"network probe">, world: World): Promise<Ending> {
-  const operator = operatorOf(options, world);
+  const operator = await operatorOf(options, world);
   const isNamed = options.operands.length > 0 || options.file !== undefined;
   const network = isNamed
     ? await networkOf(wordsOf(options, false), options, operator.configDir, world)

@@ -21,10 +21,10 @@ import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import {
   describeProblem,
+  directoriesOf,
   findHostIfSeen,
   networkOf,
   operatorOf,
-  placesOf,
   warnOfProblem,
   wordsOf,
 } from "./network-options.ts";
@@ -32,7 +32,7 @@ import {
 /** Asks the plugins of a network whether they are ready. */
 export async function runStatus(options: Given<"network status">, world: World): Promise<Ending> {
   const words = wordsOf(options, false);
-  const { configDir, runtime, signal } = operatorOf(options, world);
+  const { configDir, runtime, signal } = await operatorOf(options, world);
   const network = await networkOf(words, options, configDir, world);
   try {
     const asked = await status(network, runtime);
@@ -64,7 +64,7 @@ export async function runStatus(options: Given<"network status">, world: World):
 /** Asks the plugins of a network for the versions that they support. */
 export async function runNetworkVersion(options: Given<"network version">, world: World): Promise<Ending> {
   const words = wordsOf(options, false);
-  const { configDir, runtime, signal } = operatorOf(options, world);
+  const { configDir, runtime, signal } = await operatorOf(options, world);
   const network = await networkOf(words, options, configDir, world);
   const answers = await version(network, runtime);
   if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before all plugins had been asked");
@@ -100,8 +100,8 @@ export async function runNetworkList(options: Given<"network list">, world: Worl
   return options.attachments ? listAttached(options, world) : listConfigured(options, world);
 }
 
-function listConfigured(options: Given<"network list">, world: World): Ending {
-  const { configDir } = placesOf(options, findHostIfSeen(options));
+async function listConfigured(options: Given<"network list">, world: World): Promise<Ending> {
+  const { configDir } = await directoriesOf(options, findHostIfSeen(options));
   const networks = listNetworks(configDir).map((loaded) => {
     const { file } = loaded;
     if ("objection" in loaded) return { file, problem: loaded.objection.message };
@@ -125,7 +125,7 @@ function listConfigured(options: Given<"network list">, world: World): Ending {
 async function listAttached(options: Given<"network list">, world: World): Promise<Ending> {
   // No plugin is called: what is mounted of the host will do.
   const place = findHostIfSeen(options);
-  const { cacheDir } = placesOf(options, place);
+  const { cacheDir } = await directoriesOf(options, place);
   const problems: Failure[] = [];
   const there = lookForNamespaces();
   const found = pickRemembered(
@@ -191,7 +191,7 @@ function rowOf(one: CachedAttachment): Row {
 /** Prints the configuration of a network as it is used. */
 export async function runShow(options: Given<"network show">, world: World): Promise<Ending> {
   const words = wordsOf(options, false);
-  const { configDir } = placesOf(options, findHostIfSeen(options));
+  const { configDir } = await directoriesOf(options, findHostIfSeen(options));
   const network = await networkOf(words, options, configDir, world);
   const { name, cniVersion, disableCheck, disableGC, plugins } = network;
   const used = { cniVersion, name, disableCheck, disableGC, plugins };

@@ -6,6 +6,7 @@ import type { Given } from "../commands.ts";
 import { Failure, reasonOf, usage } from "../errors.ts";
 import { attach, checkAttached, detach, recallTarget, type Done, type Wanted } from "../network/attach.ts";
 import type { Operator } from "../network/operator.ts";
+import type { NetworkDirectories } from "../network/directories.ts";
 import { undeclaredOf } from "../network/precheck.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
 import { deleteNamed, makeNamed } from "../network/namespace.ts";
@@ -13,12 +14,12 @@ import { attachmentsOf, remembered } from "../network/remembered.ts";
 import { resolveTarget, type Target } from "../network/target.ts";
 import { formatRows, jsonText, printJson, signalEnding } from "../report.ts";
 import type { Ending, World } from "../world.ts";
-import { networkOf, operatorOf, wantedOf, wordsOf, type Places, type Words } from "./network-options.ts";
+import { networkOf, operatorOf, wantedOf, wordsOf, type Words } from "./network-options.ts";
 
 /** Adds a container to a network. */
 export async function runAdd(options: Given<"network add">, world: World): Promise<Ending> {
   const words = wordsOf(options, true);
-  const operator = operatorOf(options, world);
+  const operator = await operatorOf(options, world);
   const target = resolveTarget(words.target ?? "", operator.place, operator.cacheDir);
   const wanted = wantedOf(options, target);
   const network = await networkOf(words, options, operator.configDir, world);
@@ -36,7 +37,7 @@ export async function runAdd(options: Given<"network add">, world: World): Promi
   } catch (error) {
     if (options.new && !(error instanceof Failure && error.exitCode === 4)) {
       await deleteNamed(target.name ?? "", operator.place).catch((left: unknown) => {
-        if (error instanceof Failure) error.message += `; and its namespace is left: ${reasonOf(left)}`;
+        throw error instanceof Failure ? error.extendedBy(`and its namespace is left: ${reasonOf(left)}`) : error;
       });
     }
     throw error;
@@ -76,9 +77,13 @@ export async function runDel(options: Given<"network del">, world: World): Promi
 async function knownOf(
   options: Given<"network check" | "network del">,
   world: World,
-): Promise<{ network: Awaited<ReturnType<typeof networkOf>>; wanted: Wanted; operator: Operator & Places }> {
+): Promise<{
+  network: Awaited<ReturnType<typeof networkOf>>;
+  wanted: Wanted;
+  operator: Operator & NetworkDirectories;
+}> {
   const words = wordsOf(options, true);
-  const operator = operatorOf(options, world);
+  const operator = await operatorOf(options, world);
   const found = findTarget(words, operator);
   const target = found instanceof Failure ? undefined : found;
   const containerId = options.containerId ?? target?.containerId;
@@ -99,13 +104,17 @@ async function knownOf(
   return { network, wanted, operator };
 }
 
-function rememberedAs({ target }: Words, network: string, { cacheDir }: Places): CachedAttachment | undefined {
+function rememberedAs(
+  { target }: Words,
+  network: string,
+  { cacheDir }: NetworkDirectories,
+): CachedAttachment | undefined {
   const known = recallTarget(network, target ?? "", cacheDir);
   return remembered(cacheDir, (one) => one.networkName === network && one.containerId === known?.containerId)[0];
 }
 
 /** The failure itself where its runtime does not know the container: it may be remembered. */
-function findTarget({ target = "" }: Words, { place, cacheDir }: Operator & Places): Target | Failure {
+function findTarget({ target = "" }: Words, { place, cacheDir }: Operator & NetworkDirectories): Target | Failure {
   try {
     return resolveTarget(target, place, cacheDir);
   } catch (error) {

@@ -6,16 +6,17 @@ import { lookAtNode, type NodeStatus } from "../status/status.ts";
 import { formatStatus } from "../status/text.ts";
 import { shorten } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
-import { directoryOf } from "./directories.ts";
+import { directoriesOf } from "./directories.ts";
 
 /** Looks at a node, prints what was found, and ends with 3 if something is wrong. */
 export async function runStatus(options: Given<"status">, world: World): Promise<Ending> {
   const { pluginSource, checksum, criSocket, output } = options;
   const status = await lookAtNode(
     {
-      directories: { plugin: directoryOf("plugin", options), config: directoryOf("config", options) },
+      directories: directoriesOf(options),
       pluginSource,
       checksum,
+      versionLimit: world.versionLimit,
       criSocket,
     },
     world.signal,

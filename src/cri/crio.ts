@@ -6,12 +6,13 @@ import { parse } from "smol-toml";
 import * as v from "valibot";
 
 import { throwIfInterrupted } from "../errors.ts";
+import { hostPath, type HostPath } from "../system/below.ts";
 import { socketPath, type CallLimits } from "./service.ts";
 
 /** Where CRI-O reads network configurations and finds plugins. */
 export interface CrioConfig {
-  configDir: string;
-  pluginDirs: string[];
+  configDir: HostPath;
+  pluginDirs: HostPath[];
   /** The network that it uses, whichever comes first; none by default. */
   defaultNetwork: string | undefined;
 }
@@ -39,8 +40,8 @@ export async function readCrioConfig(socket: string, limits: CallLimits): Promis
   try {
     const { crio } = v.parse(Config, parse(await read(socketPath(socket), "/config", limits)));
     return {
-      configDir: resolve(crio.network.network_dir),
-      pluginDirs: crio.network.plugin_dirs.map((directory) => resolve(directory)),
+      configDir: hostPath(resolve(crio.network.network_dir)),
+      pluginDirs: crio.network.plugin_dirs.map((directory) => hostPath(resolve(directory))),
       defaultNetwork: crio.network.cni_default_network || undefined,
     };
   } catch {

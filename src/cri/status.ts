@@ -5,6 +5,7 @@ import protobuf from "protobufjs/light.js";
 import * as v from "valibot";
 
 import { mask } from "../secrets.ts";
+import { hostPath, type HostPath } from "../system/below.ts";
 import { readCrioConfig } from "./crio.ts";
 import { RuntimeService, type CallLimits } from "./service.ts";
 
@@ -22,8 +23,8 @@ export interface RuntimeStatus {
   reason: string;
   message: string;
   /** Where it reads network configurations, and where it looks for plugins. */
-  configDir: string | undefined;
-  pluginDirs: string[] | undefined;
+  configDir: HostPath | undefined;
+  pluginDirs: HostPath[] | undefined;
   /** containerd: how many configurations it loads; 0 is all. It is 1 unless somebody has changed it. */
   maxConfigs: number | undefined;
   /** CRI-O: the network that it uses, whichever comes first by file name. */
@@ -94,7 +95,7 @@ interface StatusResponse {
 const Path = v.pipe(
   v.string(),
   v.check(isAbsolute),
-  v.transform((path) => resolve(path)),
+  v.transform((path) => hostPath(resolve(path))),
 );
 
 /** containerd's `info.cniconfig`: `ConfigResult` of go-cni (cni.go), the same since containerd 1.6. */

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 
 import { isAbsence, systemFailure } from "../errors.ts";
 import { SIZE_LIMITS } from "../system/read.ts";
-import { digestOf } from "./disk.ts";
+import { digestOf } from "../system/disk.ts";
 import type { SeenFile } from "./record.ts";
 
 /** What a name in a target directory stands for. Links are not followed. */

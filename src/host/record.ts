@@ -7,7 +7,7 @@ import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
 import { countValues, describeJsonError, isDeeperThan } from "../system/json.ts";
 import { objectionToName, OWNER } from "../system/name.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
-import { remove, removeDirectoryIfEmpty, removeLinks, replaceDurably, TEMPORARY } from "./disk.ts";
+import { remove, removeDirectoryIfEmpty, removeLinks, replaceDurably, TEMPORARY } from "../system/disk.ts";
 import { statePaths, Target } from "./target.ts";
 
 /** A record may have been written by somebody else: what becomes a part of a path or of a decision is checked. */
@@ -154,7 +154,7 @@ function parseRecord(path: string, text: string): HostRecord {
       hint: "use the newer cni-node on this node",
     });
   }
-  if (isDeeperThan(value, MAX_DEPTH)) throw unreadable(path, `it is nested deeper than ${MAX_DEPTH} levels`);
+  if (isDeeperThan(text, MAX_DEPTH)) throw unreadable(path, `it is nested deeper than ${MAX_DEPTH} levels`);
   const parsed = v.safeParse(Record, value);
   if (!parsed.success) throw unreadable(path, whyInvalid(parsed.issues[0]));
   return parsed.output;

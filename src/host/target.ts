@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { objectionToOwner } from "../system/owner.ts";
-import { syncDirectory } from "./disk.ts";
+import { syncDirectory } from "../system/disk.ts";
 
 const STATE = ".cni-node";
 

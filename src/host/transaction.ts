@@ -9,7 +9,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
-import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "./disk.ts";
+import { warning, type Finding } from "../finding.ts";
+import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "../system/disk.ts";
 import { digestOfLive, inspect, isSameFile, seenAs, type Live } from "./inspect.ts";
 import {
   isReleased,
@@ -56,14 +57,14 @@ export interface OutsideChange {
 /** What else belongs to a run. */
 export interface Surrounding {
   /**
-   * Looks at what is about to go live, and throws if it must not.
+   * Looks at what is about to go live, and throws if it must not. Returns what else is to be said of it.
    *
    * @param stagedAs where the new content of an asset is by now.
    */
-  prove?: (stagedAs: (kind: string, name: string) => string | undefined) => Promise<void>;
+  prove?: (stagedAs: (kind: string, name: string) => string | undefined) => Promise<Finding[]>;
   outside?: OutsideChange | undefined;
-  /** Looks at what has gone live, and throws if it must not stay. */
-  confirm?: (() => Promise<void>) | undefined;
+  /** Looks at what has gone live, and throws if it must not stay. Returns what else is to be said of it. */
+  confirm?: (() => Promise<Finding[]>) | undefined;
 }
 
 /** The steps in one directory, in order. */
@@ -93,7 +94,7 @@ interface Member {
 /**
  * Carries out all steps or none.
  *
- * @returns warnings: all is done, but something of the book-keeping was left to the next run.
+ * @returns what was found, and what of the book-keeping was left to the next run: all is done.
  * @throws Failure with exit code 1: nothing has changed, or it was undone. Exit code 4: not everything could be undone.
  * @throws Interrupted before the commit point. After it, signals are not looked at.
  */
@@ -101,14 +102,14 @@ export async function transact(
   parts: readonly TargetSteps[],
   signal: AbortSignal,
   { prove, outside, confirm }: Surrounding = {},
-): Promise<string[]> {
+): Promise<Finding[]> {
   const members: Member[] = [];
   for (const part of parts) {
     throwIfInterrupted(signal);
     members.push(await stage(part));
   }
   await untilNextTick(members);
-  await prove?.((kind, name) => stagedAs(parts, members, kind, name));
+  const proved = await prove?.((kind, name) => stagedAs(parts, members, kind, name));
   for (const member of members) refuseReplaced(member);
   throwIfInterrupted(signal);
   const run = newId();
@@ -116,11 +117,11 @@ export async function transact(
     await outside?.act();
     throwIfInterrupted(signal);
     commit(run, members);
-    await actOrUndo(run, members, { confirm });
+    const confirmed = await actOrUndo(run, members, { confirm });
+    return [...(proved ?? []), ...confirmed, ...settle(run, members)];
   } catch (error) {
     throw outside === undefined ? error : await undoOutside(outside, error);
   }
-  return settle(run, members);
 }
 
 /** A write within the tick of the kernel's clock in which a file was made changes none of its times. */
@@ -166,13 +167,13 @@ async function actOrUndo(
   run: string,
   members: readonly Member[],
   { onForeign, confirm }: { onForeign?: (path: string) => void } & Pick<Surrounding, "confirm">,
-): Promise<void> {
+): Promise<Finding[]> {
   const acted = new Set<Change>();
   try {
     act(members, acted, onForeign);
-    await confirm?.();
+    return (await confirm?.()) ?? [];
   } catch (error) {
-    undo(run, members, acted, error);
+    return undo(run, members, acted, error);
   }
 }
 
@@ -451,7 +452,7 @@ function forget(run: string, members: readonly Member[], cause: unknown): void {
 }
 
 /** Writes what is held now, the deciding directory last. */
-function settle(run: string, members: readonly Member[]): string[] {
+function settle(run: string, members: readonly Member[]): Finding[] {
   for (const member of members) letGo(member);
   for (const member of members) {
     const record = member === members.at(-1) ? recordBeside(member) : awaitedRecord(run, member, members);
@@ -459,8 +460,14 @@ function settle(run: string, members: readonly Member[]): string[] {
     try {
       writeRecord(member.target, { ...base, assets: member.assets.map((asset) => lookedAt(asset, member)) });
     } catch (error) {
+      const hint = "everything is done, the next run finishes the book-keeping";
       return [
-        `${statePaths(member.target.path).record}: cannot be written: ${reasonOf(error)}; everything is done, the next run finishes the book-keeping`,
+        warning(
+          "record-unwritable",
+          statePaths(member.target.path).record,
+          `cannot be written: ${reasonOf(error)}`,
+          hint,
+        ),
       ];
     }
   }
@@ -491,10 +498,10 @@ function lookedAt(asset: HeldAsset, { target, changes, staged }: Member): HeldAs
  *
  * @param targets locked, in kind order.
  * @param visible as for `sweep`.
- * @returns what was done, a sentence each.
+ * @returns what was done.
  * @throws Failure `recovery-incomplete` when a directory of that run is not here.
  */
-export async function recover(targets: readonly Target[], visible: readonly string[]): Promise<string[]> {
+export async function recover(targets: readonly Target[], visible: readonly string[]): Promise<Finding[]> {
   const notes = await finishRuns(targets);
   for (const target of targets) {
     const record = recordOf(target);
@@ -505,8 +512,8 @@ export async function recover(targets: readonly Target[], visible: readonly stri
   return notes;
 }
 
-async function finishRuns(targets: readonly Target[]): Promise<string[]> {
-  const notes: string[] = [];
+async function finishRuns(targets: readonly Target[]): Promise<Finding[]> {
+  const notes: Finding[] = [];
   for (;;) {
     const found = targets.map((target) => ({ target, record: recordOf(target) }));
     const pending = found.find(({ record }) => record?.pending !== undefined)?.record?.pending;
@@ -518,7 +525,7 @@ async function finishRuns(targets: readonly Target[]): Promise<string[]> {
 async function recoverRun(
   { run, directories }: Pending,
   found: readonly { target: Target; record: HostRecord | undefined }[],
-): Promise<string[]> {
+): Promise<Finding[]> {
   const present = directories.map(({ id, path }) => {
     const member = found.find(({ record }) => record?.directory === id);
     if (member?.record === undefined) throw recoveryIncomplete(found, run, path);
@@ -527,19 +534,25 @@ async function recoverRun(
   const begun = present.filter(({ record }) => record.pending?.run === run);
   if (present.at(-1)?.record.pending?.run !== run) {
     for (const { target, record } of begun) writeRecord(target, withoutPending(record));
-    return ["forgot a run that had been ended before it changed anything"];
+    return [finished(begun, "forgot a run that had been ended before it changed anything")];
   }
   const members = begun.map(({ target, record }) => memberOf(target, record));
   const foreign: string[] = [];
   if (!members.some(isLetGo)) await actOrUndo(run, members, { onForeign: (path) => foreign.push(path) });
   for (const member of members) await recogniseLive(member);
-  for (const warning of settle(run, members)) {
-    throw new Failure({ code: "recovery-failed", subject: "an earlier run", problem: warning });
+  for (const { path, message } of settle(run, members)) {
+    throw new Failure({ code: "recovery-failed", subject: path, problem: message });
   }
   return [
-    "finished a run that had been ended half way",
-    ...foreign.map((path) => `${path}: changed by somebody else since that run, left as it is`),
+    finished(members, "finished a run that had been ended half way"),
+    ...foreign.map((path) =>
+      warning("changed-by-others", path, "changed by somebody else since that run, left as it is"),
+    ),
   ];
+}
+
+function finished(members: readonly { target: Target }[], message: string): Finding {
+  return warning("run-finished", members.map(({ target }) => target.path).join(", "), message);
 }
 
 /** The second names of new files are taken away when everything is live, and not before. */

@@ -12,14 +12,13 @@ const RESYNC_MS = 10_000;
 const SETTLE_MS = 50;
 
 /** Tells when something has changed in a directory since the watch was made: make it, look, and only then wait. */
-export interface DirectoryWatch {
+export interface DirectoryWatch extends Disposable {
   /**
    * Waits until something has changed, or until the deadline (as `performance.now()` counts).
    *
    * @returns false when the deadline has passed. @throws Interrupted
    */
   changed(deadline: number, signal: AbortSignal): Promise<boolean>;
-  close(): void;
 }
 
 /** Watches a directory or, where it does not exist yet, the nearest one above it that does. */
@@ -49,7 +48,7 @@ export function watchDirectory(directory: string): DirectoryWatch {
       await sleep(SETTLE_MS);
       return true;
     },
-    close() {
+    [Symbol.dispose]() {
       watcher?.close();
     },
   };

@@ -2,18 +2,20 @@
 import type { CachedAttachment } from "../cni/cache.ts";
 import { parseNetworkList, type NetworkList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
-import { findPlugin, seenBelow, type Args } from "../cni/invoke.ts";
+import { findPlugin, type Args } from "../cni/invoke.ts";
+import { loadNetwork } from "../cni/load.ts";
 import { add, check, del } from "../cni/network.ts";
 import { referencesOf } from "../cni/references.ts";
 import type { AnyResult } from "../cni/result.ts";
 import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
 import { Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
+import { hostPath, seenBelow } from "../system/below.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 import { leftBehind, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
 import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
-import { seen, type Place } from "./place.ts";
+import { seen, type Place } from "../node/host.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
 import { attachmentsOf, remembered } from "./remembered.ts";
 import { requireNamespace, type Target } from "./target.ts";
@@ -158,6 +160,29 @@ export function recallTarget(network: string, text: string, cacheDir: string): T
   return containerId === "" ? undefined : { text, netns, containerId };
 }
 
+/**
+ * The network of that name: as it is configured, else as it was when a container was added.
+ *
+ * @param memory what a network of that name was, if anything. @param onRecalled is told why it is taken.
+ * @throws Failure.
+ */
+export function networkNamed(
+  name: string,
+  configDir: string,
+  memory: (name: string) => CachedAttachment | undefined,
+  onRecalled: (why: Failure) => void,
+): NetworkList {
+  try {
+    return loadNetwork(configDir, name);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    const recalled = recallNetwork(memory(name));
+    if (recalled === undefined) throw error;
+    onRecalled(error);
+    return recalled;
+  }
+}
+
 /** The network as it was when a container was added to it; undefined when that is not remembered. */
 export function recallNetwork(attachment: CachedAttachment | undefined): NetworkList | undefined {
   const parsed = attachment && parseNetworkList("cached.conflist", attachment.config);
@@ -191,11 +216,11 @@ async function lookAround(inside: string, host: string, signal: AbortSignal): Pr
 function attachedTarget(network: string, { target, isIdGiven = false }: Wanted, { place, runtime }: Operator): Target {
   if (isIdGiven || attachmentsOf(network, target.containerId, runtime.cacheDir).length > 0) return target;
   const identity = identityOf(seen(place, target.netns));
+  const leadsTo = (path: string): string | undefined => seenBelow(place.root, hostPath(path));
   const found = remembered(runtime.cacheDir, (one) => {
     if (one.networkName !== network) return false;
     const netns = netnsOf(one);
-    if (identity === undefined)
-      return netns !== "" && seenBelow(place.root, netns) === seenBelow(place.root, target.netns);
+    if (identity === undefined) return netns !== "" && leadsTo(netns) === leadsTo(target.netns);
     return isReachable(one, place) && identityOf(seen(place, netns)) === identity;
   });
   const [containerId = target.containerId, another] = new Set(found.map((one) => one.containerId));

@@ -22,7 +22,7 @@ import {
 } from "./mark.ts";
 import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { identityOf } from "./namespace.ts";
-import { seen, type Place } from "./place.ts";
+import { seen, type Place } from "../node/host.ts";
 import { remembered, rememberedAgain } from "./remembered.ts";
 
 /** What became of an attachment. */
@@ -154,8 +154,7 @@ async function collectLocked(
   if (first === undefined) return deleted.map((attachment) => ({ attachment, outcome: "deleted" }));
   const names = deleted.map(({ containerId, ifName }) => `${containerId}/${ifName}`).join(", ") || "nothing";
   const failure = operationFailure(network.name, `${names} was deleted, and not everything was collected`, first, 4);
-  for (const other of others) failure.message += `; ${explain(other, other.message)}`;
-  throw failure;
+  throw others.reduce((whole, other) => whole.extendedBy(explain(other, other.message)), failure);
 }
 
 /** Its path leads to another namespace than its own; of others' attachments: to the host's. */

@@ -4,9 +4,9 @@ import * as fs from "node:fs";
 import type { CachedAttachment } from "../cni/cache.ts";
 import type { Result } from "../cni/result.ts";
 import { isSystemError } from "../errors.ts";
-import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { readLinkIfPossible, readText, SIZE_LIMITS } from "../system/read.ts";
 import { hardwareIn, identityOf, identityOfHost, sinceWhen } from "./namespace.ts";
-import { seen, type Place } from "./place.ts";
+import { seen, type Place } from "../node/host.ts";
 import type { Target } from "./target.ts";
 
 /** What is remembered with an attachment that we have added. */
@@ -146,7 +146,7 @@ function* namespacesOf(process: string): Generator<[identity: string, path: stri
   }
   for (const name of fs.readdirSync(`${process}/fd`)) {
     const path = `${process}/fd/${name}`;
-    const link = readLink(path);
+    const link = readLinkIfPossible(path) ?? "";
     // What was opened by a path that is not mounted any more is called "/".
     const identity = link === "/" ? identityOf(path) : numberIn(link);
     if (identity !== undefined) yield [identity, path];
@@ -171,14 +171,6 @@ function readLinkOfThread(path: string): string {
 /** Meanwhile, or before, and it is not waited for. */
 function hasEnded(error: unknown): boolean {
   return isSystemError(error, "ENOENT", "ESRCH", "EINVAL");
-}
-
-function readLink(path: string): string {
-  try {
-    return fs.readlinkSync(path);
-  } catch {
-    return "";
-  }
 }
 
 function bootId(): string {

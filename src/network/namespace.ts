@@ -5,12 +5,13 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { parseIp } from "../cni/ip.ts";
-import { seenBelow, systemMessage } from "../cni/invoke.ts";
+import { systemMessage } from "../cni/invoke.ts";
 import { runProgram, type End } from "../cni/process.ts";
 import { Failure, hintFor, reasonOf } from "../errors.ts";
+import { hostPath, seenBelow } from "../system/below.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
-import { seen, type Place } from "./place.ts";
+import { seen, type Place } from "../node/host.ts";
 
 /** Where named network namespaces are, as ip-netns(8) has it. */
 export const NAMED = "/run/netns";
@@ -40,7 +41,7 @@ const OF_TASK = /^(\/proc\/\d+(?:\/task\/\d+)?)\/ns\/net$/u;
  */
 export function sinceWhen(path: string): string | undefined {
   try {
-    const [, task] = OF_TASK.exec(seenBelow("", path) ?? path) ?? [];
+    const [, task] = OF_TASK.exec(seenBelow("", hostPath(path)) ?? path) ?? [];
     // Nothing pins the inode of a process's link: it is a new one whenever it is looked at.
     return task === undefined ? String(fs.statSync(path, { bigint: true }).ctimeNs) : startOf(task);
   } catch {

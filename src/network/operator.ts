@@ -2,7 +2,7 @@
 import { kernelLock, type Lock } from "../cni/lock.ts";
 import type { Runtime } from "../cni/runtime.ts";
 import { Interrupted, type Failure } from "../errors.ts";
-import type { Place } from "./place.ts";
+import type { Place } from "../node/host.ts";
 
 export interface Operator {
   place: Place;

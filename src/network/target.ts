@@ -10,7 +10,7 @@ import { readText as read, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import { netnsOf } from "./mark.ts";
 import { identityOf, NAMED, sinceWhen } from "./namespace.ts";
-import { seen, type Place } from "./place.ts";
+import { seen, type Place } from "../node/host.ts";
 import { remembered } from "./remembered.ts";
 
 /** A network namespace that is there, or was. */

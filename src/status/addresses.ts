@@ -1,7 +1,7 @@
 /** The addresses that host-local keeps: when the range is used up, no pod starts; those of containers that are gone stay. */
 import { join } from "node:path";
 
-import { seenBelow } from "../cni/invoke.ts";
+import { hostPath, seenBelow } from "../system/below.ts";
 import { parseCidr, parseIp } from "../cni/ip.ts";
 import { isObject } from "../cni/json.ts";
 import type { Network } from "../cni/listing.ts";
@@ -73,7 +73,7 @@ export function* lookAtAddresses(
     }
   }
   for (const store of stores.values()) {
-    const directory = seenBelow(hostRoot, store.path);
+    const directory = seenBelow(hostRoot, hostPath(store.path));
     if (directory === undefined) continue;
     try {
       notes.findings.push(...(yield* lookAtStore(store, directory, containers, notes)));

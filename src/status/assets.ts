@@ -2,11 +2,10 @@
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
 
-import type { Kind } from "../apply/asset.ts";
-import { chainOf, isExtended, type Chain } from "../apply/chain.ts";
+import { chainOf, isExtended, type Chain } from "../node/chain.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import { digestOf } from "../host/disk.ts";
+import { digestOf } from "../system/disk.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { isLeftUntidy, readRecord, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
@@ -32,7 +31,7 @@ export type AssetState =
 
 /** One asset of a record. */
 export interface AssetStatus {
-  kind: Kind;
+  kind: HeldAsset["kind"];
   name: string;
   owners: string[];
   /** Of a plugin that the image's catalogue knows. */
@@ -97,9 +96,9 @@ function recordOf({ path, shown }: TargetDirectory, notes: Notes): HostRecord | 
   try {
     return readRecord(path);
   } catch (error) {
-    const isNamed = error instanceof Failure && /^(?:record|state)-/u.test(error.code);
+    const { code } = error as Partial<Failure>;
     note(error, statePaths(shown).record, notes, (problem) => ({
-      code: isNamed ? error.code : "record-unreadable",
+      code: code === "record-newer" || code === "state-untrusted" ? code : "record-unreadable",
       severity: "error",
       path: statePaths(shown).record,
       message: `${problem}; what cni-node installed here is not known, and every run will fail`,

@@ -12,7 +12,8 @@ import { countValues } from "../system/json.ts";
 import { readTextIfPossible } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import type { Steps } from "../system/turns.ts";
-import { seenIn, type TargetDirectory } from "./places.ts";
+import type { TargetDirectory } from "./places.ts";
+import { followBelow } from "../system/below.ts";
 
 /** What may be read to see whether it is a configuration; those have a few KiB. */
 const MAX_SIZE = 256 * 1024;
@@ -171,7 +172,7 @@ function readSmall(path: string): string | undefined {
 export function* lookAtModes(files: readonly string[], directory: TargetDirectory, hostRoot: string): Steps<Finding[]> {
   const found: Finding[] = [];
   for (const file of files) {
-    const here = seenIn(directory, file, hostRoot) ?? "";
+    const here = followBelow(hostRoot, join(directory.path, file)) ?? "";
     const stat = statOf(here);
     if (stat?.isFile() === true) {
       const text = (stat.mode & READABLE) === 0 ? "" : (readSmall(here) ?? "");

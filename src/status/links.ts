@@ -8,8 +8,9 @@ import { MAX_SIZE } from "../cni/load.ts";
 import { isAbsence } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { firstEntriesIn } from "../system/entries.ts";
-import { readText } from "../system/read.ts";
-import { seenIn, type TargetDirectory } from "./places.ts";
+import { followBelow } from "../system/below.ts";
+import { readLinkIfPossible, readText } from "../system/read.ts";
+import type { TargetDirectory } from "./places.ts";
 
 /** What the links in a directory lead to. Followed from here, they would lead elsewhere in this container. */
 export interface Links {
@@ -34,8 +35,8 @@ export function linksOf(directory: TargetDirectory, hostRoot: string): Links {
   const links: Links = { texts: new Map(), hidden: new Map(), nowhere: new Set(), dangling: [] };
   let left = MOST_TEXT;
   for (const name of linkNames(path)) {
-    const target = seenIn(directory, name, hostRoot);
-    const leads = readLink(join(path, name));
+    const target = followBelow(hostRoot, join(path, name));
+    const leads = readLinkIfPossible(join(path, name)) ?? "";
     const state = stateOf(target);
     if (state === "there") {
       const text = isConfigName(name) && left > 0 ? read(target) : undefined;
@@ -72,15 +73,6 @@ function stateOf(target: string | undefined): "there" | "absent" | "unknown" {
     return "there";
   } catch (error) {
     return isAbsence(error) ? "absent" : "unknown";
-  }
-}
-
-/** It may have been replaced a moment ago. */
-function readLink(path: string): string {
-  try {
-    return fs.readlinkSync(path);
-  } catch {
-    return "";
   }
 }
 

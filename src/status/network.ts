@@ -1,11 +1,9 @@
 /** The network of the pods: what the container runtimes take, and whether it can work. */
-import * as fs from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import { dirname, join, relative } from "node:path";
+import { dirname, join } from "node:path";
 
-import { examineConfigs, leftPointers } from "../apply/proof.ts";
-import type { NodeView, PluginView } from "../apply/view.ts";
-import { seenBelow } from "../cni/invoke.ts";
+import { examineConfigs, leftPointers } from "../node/checks.ts";
+import type { NodeView, PluginView } from "../node/view.ts";
 import { configFiles, loadFile, sortBytes, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { referencesOf } from "../cni/references.ts";
 import {
@@ -15,17 +13,14 @@ import {
   type PluginAnswer,
   type Selection,
 } from "../cni/selection.ts";
+import { VERSIONS } from "../cni/version.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import type { Finding } from "../finding.ts";
-import { isBelow } from "../host/directory.ts";
+import type { Rule } from "../node/runtime.ts";
+import { shownAs } from "../system/below.ts";
+import { placeOf } from "../system/place.ts";
 import { isVisible, shellWord } from "../system/text.ts";
-import { placeOf } from "../template/pointer.ts";
 import { MOST_NOTES } from "./notes.ts";
-
-/** The rules by which runtimes choose. */
-export const RULES = ["containerd", "CRI-O"] as const;
-/** One of them. */
-export type Rule = (typeof RULES)[number];
 
 /** What each of the runtimes makes of the directory. */
 export type Choices = Record<Rule, Selection>;
@@ -74,35 +69,7 @@ function answerOf(plugin: PluginView): PluginAnswer | undefined {
   if ("missing" in plugin) return undefined;
   if ("versions" in plugin) return plugin;
   const isSure = "objection" in plugin && plugin.objection.severity === "error";
-  return isSure ? { problem: plugin.objection.message } : { versions: EVERY_VERSION };
-}
-
-const EVERY_VERSION = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-
-/** Where runtimes listen, those of k3s and MicroK8s included. */
-const SOCKETS: Record<Rule, readonly string[]> = {
-  containerd: [
-    "/run/containerd/containerd.sock",
-    "/run/k3s/containerd/containerd.sock",
-    "/var/snap/microk8s/common/run/containerd.sock",
-  ],
-  "CRI-O": ["/run/crio/crio.sock"],
-};
-
-/** The rule of the runtime that is on this node, by its own word or its socket; both where that cannot be told. */
-export function rulesOf(word: RuntimeStatus | undefined, hostRoot: string): readonly Rule[] {
-  if (word?.name === "containerd") return ["containerd"];
-  if (word?.name === "cri-o") return ["CRI-O"];
-  const listening = RULES.filter((rule) => SOCKETS[rule].some((path) => isSocket(seenBelow(hostRoot, path))));
-  return listening.length === 0 ? RULES : listening;
-}
-
-function isSocket(path: string | undefined): boolean {
-  try {
-    return path !== undefined && fs.statSync(path).isSocket();
-  } catch {
-    return false;
-  }
+  return isSure ? { problem: plugin.objection.message } : { versions: VERSIONS };
 }
 
 /** The networks that pods get, each once. */
@@ -127,13 +94,8 @@ export async function askPlugins(networks: readonly Network[], view: NodeView): 
   const { hostRoot } = view.places;
   return asked.map(([name, plugin]) => ({
     ...statusOf(name, plugin),
-    ...("path" in plugin ? { directory: onNodeFrom(dirname(plugin.path), hostRoot) } : {}),
+    ...("path" in plugin ? { directory: shownAs(hostRoot, dirname(plugin.path)) } : {}),
   }));
-}
-
-/** As the node sees it, as far as that is known. */
-function onNodeFrom(path: string, hostRoot: string): string {
-  return isBelow(path, hostRoot) ? join("/", relative(hostRoot, path)) : path;
 }
 
 function statusOf(name: string, plugin: PluginView): PluginStatus {
@@ -204,7 +166,7 @@ function placeIn(file: string, listing: DirectoryListing): string {
 
 /** What no plugin is called, for a blank or another character that people overlook: to install it would not help. */
 function withName<Found extends Omit<Finding, "path">>(finding: Found, about: string): Found {
-  const type = about.startsWith("missing ") ? about.slice("missing ".length) : "";
+  const type = finding.code === "plugin-missing" ? about : "";
   if (type === "" || /^[A-Za-z0-9_.+-]+$/u.test(type)) return finding;
   return {
     ...finding,
@@ -413,7 +375,7 @@ export function lookAtWord(
   }
   if (isOther) {
     const message = `${word.name} reads its configurations from ${word.configDir ?? ""}, and not from ${shown}, which was looked at`;
-    const hint = `mount that directory and name it: --config-dir`;
+    const hint = `mount that directory and look there: --config-dir=auto`;
     found.push({ code: "runtime-directory", severity: "error", path: socket, message, hint });
     return found;
   }

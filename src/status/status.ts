@@ -2,17 +2,20 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 
-import { readCatalogue } from "../apply/catalogue.ts";
-import { kubeconfigsOf } from "../apply/proof.ts";
-import { lookAtAttachments, type Attachments } from "../apply/removal.ts";
-import { NodeView } from "../apply/view.ts";
+import { readCatalogue } from "../node/catalogue.ts";
+import { kubeconfigsOf } from "../node/checks.ts";
+import { lookAtAttachments, type Attachments } from "../node/attachments.ts";
+import { NodeView } from "../node/view.ts";
 import type { Attachment } from "../cni/attachments.ts";
 import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { readDirectoryListing } from "../cni/load.ts";
+import { cureOfUntrusted } from "../cni/trust.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import type { DirectoryRequest } from "../host/directory.ts";
+import type { DirectoryRequest } from "../node/directory.ts";
+import { rulesOf, type Rule } from "../node/runtime.ts";
+import { shownAs } from "../system/below.ts";
 import { entriesIn } from "../system/entries.ts";
 import { Turns } from "../system/turns.ts";
 import { lookAtAddresses } from "./addresses.ts";
@@ -29,14 +32,12 @@ import {
   lookAtNetwork,
   lookAtWord,
   networksBehind,
-  rulesOf,
   type Choices,
   type FileStatus,
   type PluginStatus,
-  type Rule,
 } from "./network.ts";
 import { crowded, MOST_NOTES, note, type Notes } from "./notes.ts";
-import { existing, findPlaces, isForeign, shownAs, type FoundPlaces, type TargetDirectory } from "./places.ts";
+import { existing, findPlaces, isForeign, type FoundPlaces, type TargetDirectory } from "./places.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 
 /** What is to be looked at. */
@@ -48,6 +49,8 @@ export interface StatusRequest {
   criSocket?: string | undefined;
   /** Read also what has not changed by its size, times and inode. */
   checksum: boolean;
+  /** How long a plugin may take to answer VERSION, milliseconds. */
+  versionLimit?: number | undefined;
 }
 
 /** How many containers were attached with a plugin. */
@@ -90,7 +93,7 @@ const WORD_LIMIT = 5000;
 export async function lookAtNode(request: StatusRequest, signal: AbortSignal): Promise<NodeStatus> {
   const notes: Notes = { findings: [], unseen: [] };
   const word = request.criSocket === undefined ? undefined : await ask(request.criSocket, notes.findings, signal);
-  const places = findPlaces(request.directories, word, notes);
+  const places = await findPlaces(request.directories, word, notes);
   const { hostRoot, plugins: pluginDirectory, configs: configDirectory } = places;
   const view = new NodeView(
     {
@@ -98,6 +101,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
       pluginDirectory: existing(pluginDirectory),
       configDirectory: existing(configDirectory),
       runtimePluginDirs: places.runtimePluginDirs,
+      versionLimit: request.versionLimit,
     },
     signal,
   );
@@ -133,7 +137,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
         ...otherPlugins(pluginDirectory, hostRoot, word, request.criSocket),
         ...targets.flatMap(({ path, shown }) => writableFindings(path, shown)),
         ...network.plugins.flatMap(({ path }) =>
-          path === undefined ? [] : writableFindings(path, shownAs(path, hostRoot)),
+          path === undefined ? [] : writableFindings(path, shownAs(hostRoot, path)),
         ),
         ...targets.flatMap((target) => linksOf(target, hostRoot).dangling),
       ].map((finding) => curedHere(finding, pluginDirectory, request)),
@@ -206,7 +210,7 @@ function otherPlugins(
       severity: "warning",
       path: socket,
       message: `${word.name} looks for plugins in ${where}, and not in ${directory.shown}: what is installed there is not found`,
-      hint: "install to the directory that it uses: --plugin-dir",
+      hint: "install to the directory that it uses: --plugin-dir=auto takes it",
     },
   ];
 }
@@ -383,7 +387,7 @@ async function attachmentsOf(
 }
 
 function noteAttachments(
-  { directories, damaged, crowded: full, unseen }: Attachments,
+  { directories, damaged, untrusted, crowded: full, unseen }: Attachments,
   hostRoot: string,
   notes: Notes,
 ): void {
@@ -393,6 +397,15 @@ function noteAttachments(
   notes.findings.push(...full.map(crowded));
   for (const { path, error } of unseen) {
     note(error, path, notes, (message) => ({ code: "attachments-unreadable", severity: "error", path, message }));
+  }
+  for (const { path, objection } of untrusted.slice(0, MOST_NOTES)) {
+    notes.findings.push({
+      code: "cache-untrusted",
+      severity: "warning",
+      path,
+      message: `${objection.replace(/^it /u, "")}: others may have written what decides which plugins run as root, and cni-node network uses nothing of it`,
+      hint: cureOfUntrusted(path),
+    });
   }
   for (const { path, problem } of damaged.slice(0, MOST_NOTES)) {
     notes.findings.push({
@@ -445,7 +458,7 @@ function curedFromHere(
     return { ...finding, hint };
   }
   const { path, named, hostRoot } = directories.plugin;
-  const isUsual = directory === undefined || (!named && directory.shown === shownAs(path, hostRoot));
+  const isUsual = directory === undefined || (!named && directory.shown === shownAs(hostRoot, path));
   if (isUsual) return finding;
   return {
     ...finding,

@@ -1,9 +1,10 @@
 /** What was found on a node, for somebody who has never seen it and is in a hurry: the worst first. Pure. */
 import { isWrong, type Finding } from "../finding.ts";
-import { shorten, visible, visibleLines } from "../system/text.ts";
+import { alignRows, shorten, visible, visibleLines } from "../system/text.ts";
 import type { Network } from "../cni/listing.ts";
 import type { Selection } from "../cni/selection.ts";
-import type { FileStatus, PluginStatus, Rule } from "./network.ts";
+import type { Rule } from "../node/runtime.ts";
+import type { FileStatus, PluginStatus } from "./network.ts";
 import type { NodeStatus } from "./status.ts";
 
 /** Ends in a newline. */
@@ -31,18 +32,8 @@ function section(title: string, lines: readonly string[]): string {
     : `${visible(title)}\n${lines.map((line) => `  ${visible(shorten(line))}\n`).join("")}`;
 }
 
-/** Rows of cells, aligned. */
 function table(rows: readonly (readonly string[])[]): string[] {
-  const cells = rows.map((row) => row.map((cell) => visible(shorten(cell))));
-  const widths = (cells[0] ?? []).map((_, column) =>
-    cells.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 0),
-  );
-  return cells.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join("  ")
-      .trimEnd(),
-  );
+  return alignRows(rows.map((row) => row.map((cell) => shorten(cell))));
 }
 
 function formatFindings(findings: readonly Finding[]): string {

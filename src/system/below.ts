@@ -1,17 +1,44 @@
 /** Paths of a file system that this process sees below a directory, as processes see them whose root that is. */
-import * as fs from "node:fs";
-import { join } from "node:path";
+import { isAbsolute, join, relative } from "node:path";
+
+import { readLinkIfPossible } from "./read.ts";
+
+declare const OF_NODE: unique symbol;
+
+/** An absolute path as the processes of the node see it; this process may see the same file elsewhere. */
+export type HostPath = string & { readonly [OF_NODE]: true };
+
+/** Says of a path that it is one of the node. What follows a link with `..` leads elsewhere than its text says, and stays. */
+export function hostPath(path: string): HostPath {
+  return (path.startsWith("/") ? path : `/${path}`) as HostPath;
+}
 
 /**
  * Where a path of a file system is seen by this process that has it below `root`. Undefined: it leads nowhere, for its
  * links are a loop or it is too long.
  */
-export function seenBelow(root: string, path: string): string | undefined {
+export function seenBelow(root: string, path: HostPath): string | undefined {
   try {
     return join(root, resolveBelow(root, path));
   } catch {
     return undefined;
   }
+}
+
+/** The way back: what the node calls a path that is seen here. Undefined: it is not below the root. */
+export function pathOnNode(root: string, path: string): HostPath | undefined {
+  return isBelow(path, root) ? hostPath(relative(root, path)) : undefined;
+}
+
+/** The path as the node calls it, as far as that is known: for people. */
+export function shownAs(root: string, path: string): string {
+  return pathOnNode(root, path) ?? path;
+}
+
+/** Where a path that is seen here leads by the links on its way, followed as the node does where it is the node's. */
+export function followBelow(root: string, path: string): string | undefined {
+  const onNode = pathOnNode(root, path);
+  return onNode === undefined ? seenBelow("/", hostPath(path)) : seenBelow(root, onNode);
 }
 
 /** What the links of a process lead to has no path: `/proc/7/ns/net` is `net:[4026531840]`. */
@@ -25,7 +52,7 @@ function resolveBelow(root: string, path: string): string {
   for (let links = 0, steps = 0; names.length > 0;) {
     if (++steps > MAX_STEPS) throw new Error("the path leads through too many directories");
     const next = join(resolved, names.shift() ?? "");
-    const target = OF_PROCESS.test(resolved) ? undefined : readLink(join(root, next));
+    const target = OF_PROCESS.test(resolved) ? undefined : readLinkIfPossible(join(root, next));
     if (target === undefined) {
       resolved = next;
     } else {
@@ -43,11 +70,8 @@ const MAX_PATH = 4096;
 /** No path of a node has so many names, with those of the links on its way; the kernel has no such bound. */
 const MAX_STEPS = 1000;
 
-/** Undefined: it is no link. */
-function readLink(path: string): string | undefined {
-  try {
-    return fs.readlinkSync(path);
-  } catch {
-    return undefined;
-  }
+/** Is this path the directory itself or below it? */
+export function isBelow(path: string, directory: string): boolean {
+  const way = relative(directory, path);
+  return way === "" || (!isAbsolute(way) && way !== ".." && !way.startsWith("../"));
 }

@@ -1,7 +1,28 @@
-/** Where a text is not JSON, without a character of it: it may be a secret, and be shown to anybody. */
+/** JSON without loss, and why a text is not JSON. */
 import { parse, printParseErrorCode, type ParseError } from "jsonc-parser";
 
-/** What is wrong with a text that is not JSON, and where. */
+import { placeOf } from "./place.ts";
+
+declare global {
+  interface JSON {
+    parse(text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown): unknown;
+    rawJSON(text: string): object;
+    isRawJSON(value: unknown): boolean;
+  }
+}
+
+/**
+ * Parses JSON; of a number that JavaScript would not hold, `read` makes a value: of an integer beyond 2^53, and of what
+ * is out of range, which is infinite. @throws SyntaxError
+ */
+export function parseExactly(text: string, read: (value: number, source: string) => unknown): unknown {
+  return JSON.parse(text, (_key, value, { source = "" }) => {
+    if (typeof value !== "number" || Number.isSafeInteger(value)) return value;
+    return Number.isFinite(value) && !/^-?\d+$/u.test(source) ? value : read(value, source);
+  });
+}
+
+/** What is wrong with a text that is not JSON, and where; without a character of it, for it may be a secret. */
 export interface JsonSyntaxError {
   /** `value expected` */
   problem: string;
@@ -31,20 +52,32 @@ export function describeJsonError(text: string): string {
   if (text.trim() === "") return "is empty";
   const error = findJsonError(text);
   if (error === undefined) return "is not JSON";
-  const before = text.slice(0, error.offset);
-  const line = before.split("\n").length;
-  return `is not JSON: ${error.problem} at line ${line}, column ${error.offset - before.lastIndexOf("\n")}`;
+  const { line, column } = placeOf(text, error.offset);
+  return `is not JSON: ${error.problem} at line ${line}, column ${column}`;
 }
 
-/** Is a value nested deeper than so many levels? What walks through it by recursion would overflow the stack. */
-export function isDeeperThan(value: unknown, levels: number): boolean {
-  let level = [value];
-  for (let depth = 0; level.length > 0; depth++) {
+/** Is a text in JSON nested deeper than so many levels? What walks through it by recursion would overflow the stack. */
+export function isDeeperThan(text: string, levels: number): boolean {
+  let depth = 0;
+  for (let index = 0; index < text.length; index++) {
+    const character = text[index];
+    if (character === '"') index = endOfString(text, index);
+    else if (character === "{" || character === "[") depth++;
+    else if (character === "}" || character === "]") depth--;
     if (depth > levels) return true;
-    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
   }
   return false;
 }
+
+/** Where the string that begins here ends. */
+function endOfString(text: string, start: number): number {
+  for (let index = start + 1; index < text.length; index++) {
+    if (text[index] === "\\") index++;
+    else if (text[index] === '"') return index;
+  }
+  return text.length;
+}
+
 /**
  * About how many values a JSON or YAML text has, at least: each takes many times its own characters in memory, so that
  * what may come from anybody is counted before it is parsed.

@@ -80,6 +80,15 @@ export function readTextIfPossible(path: string | Buffer, limit: number): string
   }
 }
 
+/** Where a link leads; undefined: it is not a link, or was replaced a moment ago. */
+export function readLinkIfPossible(path: string): string | undefined {
+  try {
+    return fs.readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
 /** A socket cannot be opened at all, and a FIFO without a writer only so. */
 function openRegular(path: string | Buffer, flags: number, attempt: string): number {
   try {

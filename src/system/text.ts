@@ -25,12 +25,35 @@ export function visibleLines(text: string): string {
 
 function escaped(character: string): string {
   const code = character.codePointAt(0) ?? 0;
-  return code > 0xffff ? `\\u{${code.toString(16)}}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  return code > 0xffff ? `\\u{${code.toString(16)}}` : escapeUnit(code);
+}
+
+/** A UTF-16 unit as JSON has it: `\u202e`. */
+export function escapeUnit(unit: number): string {
+  return `\\u${unit.toString(16).padStart(4, "0")}`;
+}
+
+/** A character for people: `U+FEFF`. */
+export function codePointName(code: number): string {
+  return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
 /** A text of which nobody reads more than the beginning. */
 export function shorten(text: string, most = 1000): string {
   return text.length <= most ? text : `${text.slice(0, most)}… (${text.length} characters)`;
+}
+
+/** Rows of cells in columns of equal width, a line each; the last cell is as long as it is. */
+export function alignRows(rows: readonly (readonly string[])[]): string[] {
+  const cells = rows.map((row) => row.map(visible));
+  // There may be more of them than a function takes arguments.
+  const widths = (cells[0] ?? []).map((_, column) =>
+    cells.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 0),
+  );
+  return cells.map((row) => {
+    const padded = row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)));
+    return padded.join("  ").trimEnd();
+  });
 }
 
 /** A word of a command that people paste into a shell: quoted where it must be. */

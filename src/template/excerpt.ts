@@ -1,5 +1,5 @@
 /** A line of a text as people are shown it, with a caret below the place. */
-import type { Place } from "./pointer.ts";
+import type { Place } from "../system/place.ts";
 
 /** So many characters fit on a line of a terminal, with what stands before them. */
 const WIDTH = 100;

@@ -1,8 +1,4 @@
-/** A place in a text, both counted from 1; the column in UTF-16 units as editors do. */
-export interface Place {
-  line: number;
-  column: number;
-}
+import { placeOf, placesOf, type Place } from "../system/place.ts";
 
 /** A `__NAME__` in a template; the half-open range `[start, end)` of the text is what its content takes the place of. */
 export interface Pointer extends Place {
@@ -22,7 +18,7 @@ export interface Rendered {
   origin: (offset: number) => Place & { pointer?: string };
 }
 
-/** design: one underscore may separate words, two end the name; a pointer touches no other word character. */
+/** One underscore may separate words, two end the name; a pointer touches no other word character. */
 const POINTER = /(?<![A-Za-z0-9_])__([A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*)__(?![A-Za-z0-9_])/g;
 
 /** What a pointer is, for messages. */
@@ -58,6 +54,12 @@ export function placeholderOf(name: string): string | undefined {
   const owners = Object.keys(PLACEHOLDERS).filter((owner) => PLACEHOLDERS[owner]?.split(" ").includes(name));
   if (owners.length > 0) return owners.join(" or ");
   return /^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$/u.test(name) ? "another" : undefined;
+}
+
+/** The name of the first pointer in a text. */
+export function firstPointer(text: string): string | undefined {
+  const [match] = text.matchAll(POINTER);
+  return match?.[1];
 }
 
 /** Finds the pointers of a template, leftmost first. One that is alone on its line stands for the whole line. */
@@ -115,26 +117,7 @@ export function substitute(template: string, contents: ReadonlyMap<string, strin
   return { text, template, origin };
 }
 
-/** Line and column of an offset. */
-export function placeOf(text: string, offset: number): Place {
-  const before = text.slice(0, offset);
-  return { line: before.split("\n").length, column: offset - before.lastIndexOf("\n") };
-}
-
 /** JSON strings do not span lines: the part of the line before the pointer decides. */
 function endsInString(line: string): boolean {
   return (line.replace(/\\./gsu, "").match(/"/gu)?.length ?? 0) % 2 === 1;
-}
-
-/** Tells the places of offsets that only grow, each line end being looked for once. */
-export function placesOf(text: string): (offset: number) => Place {
-  let line = 1;
-  let lineStart = 0;
-  return (offset) => {
-    for (let end = text.indexOf("\n", lineStart); end !== -1 && end < offset; end = text.indexOf("\n", lineStart)) {
-      line++;
-      lineStart = end + 1;
-    }
-    return { line, column: offset - lineStart + 1 };
-  };
 }

@@ -1,5 +1,5 @@
 import { lastAtMost } from "../system/search.ts";
-import { placesOf, type Place } from "./pointer.ts";
+import { placesOf, type Place } from "../system/place.ts";
 
 /** A text whose variables have been replaced by their values. */
 export interface Substituted {

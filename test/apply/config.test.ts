@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import * as fs from "node:fs";
+import fs from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import { conflist, contentsOf, TestNode, until, withoutWaits } from "../helpers/node.ts";
 
@@ -291,6 +291,31 @@ async function waiting(node: TestNode, signal?: AbortSignal): Promise<() => Retu
   return async () => run;
 }
 
+/** Does something, and waits until this process opens a file to read it. */
+async function isOpened(path: string, act: () => void): Promise<void> {
+  const { openSync } = fs;
+  act();
+  let isSeen = false;
+  fs.openSync = (...args) => {
+    isSeen ||= args[0] === path;
+    return openSync(...args);
+  };
+  syncBuiltinESMExports();
+  try {
+    await until(() => isSeen);
+  } finally {
+    fs.openSync = openSync;
+    syncBuiltinESMExports();
+  }
+}
+
+/** This process watches the directory. */
+function isWatched(directory: string): boolean {
+  const watch = new RegExp(`^inotify wd:\\d+ ino:${fs.statSync(directory).ino.toString(16)} `, "mu");
+  const descriptors = fs.readdirSync("/proc/self/fdinfo").map((name) => `/proc/self/fdinfo/${name}`);
+  return descriptors.some((path) => fs.existsSync(path) && watch.test(fs.readFileSync(path, "utf8")));
+}
+
 describe("--wait", () => {
   test("goes on as soon as the file is there", async () => {
     using node = new TestNode();
@@ -322,8 +347,7 @@ describe("--wait", () => {
     const path = join(node.netd, "10-calico.conflist");
     const ends = [20, CALICO.indexOf("[") + 1, CALICO.indexOf("},") + 1];
     for (const end of ends) {
-      fs.writeFileSync(path, CALICO.slice(0, end));
-      await sleep(200);
+      await isOpened(path, () => fs.writeFileSync(path, CALICO.slice(0, end)));
     }
     fs.writeFileSync(path, CALICO);
     const { exitCode, stderr } = await ended();
@@ -336,7 +360,7 @@ describe("--wait", () => {
     fs.rmSync(join(node.host, "etc"), { recursive: true });
     const ended = await waiting(node);
     fs.mkdirSync(node.netd, { recursive: true });
-    await sleep(200);
+    await until(() => isWatched(node.netd));
     fs.writeFileSync(join(node.netd, "10-calico.conflist"), CALICO);
     assert.equal((await ended()).exitCode, 0);
     assert.deepEqual(delegatesOf(node, "05-multus.conf"), ["calico"]);

@@ -41,14 +41,14 @@ describe("the plan", () => {
     ["of nothing has no steps", {}, ""],
     ["of empty lists has no steps", { plugin: { desired: [] }, config: { desired: [], current: [] } }, ""],
     [
-      "installs plugins, then manifests, then configs, in the given order, whatever the order of the options",
+      "installs manifests, then plugins, then configs, in the given order, whatever the order of the options",
       { config: all, manifest: all, plugin: all },
-      "install p:1, install p:2, install m:1, install m:2, install c:1, install c:2",
+      "install m:1, install m:2, install p:1, install p:2, install c:1, install c:2",
     ],
     [
-      "uninstalls configs, then manifests, then plugins, in reverse order",
+      "uninstalls configs, then plugins, then manifests, in reverse order",
       Object.fromEntries(["plugin", "config", "manifest"].map((kind) => [kind, { desired: [], current: ["1", "2"] }])),
-      "uninstall c:2, uninstall c:1, uninstall m:2, uninstall m:1, uninstall p:2, uninstall p:1",
+      "uninstall c:2, uninstall c:1, uninstall p:2, uninstall p:1, uninstall m:2, uninstall m:1",
     ],
     [
       "adds everything before it removes anything",

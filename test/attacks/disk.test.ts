@@ -4,11 +4,10 @@ import type { ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { cannotMount, Namespace } from "../helpers/namespace.ts";
-import { conflist, endOf, TestNode } from "../helpers/node.ts";
+import { conflist, endOf, TestNode, until } from "../helpers/node.ts";
 import { problemsOf } from "../helpers/state.ts";
 
 const PRELOAD = fileURLToPath(new URL("../helpers/signal-at.mjs", import.meta.url));
@@ -41,7 +40,7 @@ class Disk implements AsyncDisposable {
   async stopAt(argv: readonly string[], to: string, at: number): Promise<ChildProcess> {
     const env = { NODE_OPTIONS: `--import=${PRELOAD}`, TEST_SIGNAL: "SIGSTOP", TEST_AT: String(at), TEST_TO: to };
     const run = this.#namespace.start([...argv, ...this.node.places], env);
-    while (run.exitCode === null && stateOf(run) !== "T") await sleep(5);
+    await until(() => run.exitCode !== null || stateOf(run) === "T");
     assert.equal(run.exitCode, null, "it was stopped");
     return run;
   }

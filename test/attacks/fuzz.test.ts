@@ -1,16 +1,18 @@
 import { test } from "node:test";
 
-import { COUNTS } from "../soak/counts.ts";
+import { COUNTS, FORM } from "../soak/counts.ts";
 import { fuzzAnswers, fuzzFiles, fuzzStates } from "../soak/fuzz.ts";
 
+const counts = COUNTS[FORM];
+
 test("files on a node that are made up reach nothing outside, crash nothing and are shown nowhere", async () => {
-  await fuzzFiles(COUNTS.short.fuzzedFiles);
+  await fuzzFiles(counts.fuzzedFiles);
 });
 
 test("answers of an API server that are made up reach nothing outside, crash nothing and leave no run half done", async () => {
-  await fuzzAnswers(COUNTS.short.fuzzedAnswers);
+  await fuzzAnswers(counts.fuzzedAnswers);
 });
 
 test("state files of container runtimes that are made up name no namespace that is none, and are shown nowhere", () => {
-  fuzzStates(COUNTS.short.fuzzedStates);
+  fuzzStates(counts.fuzzedStates);
 });

@@ -8,6 +8,7 @@ import { describe, test } from "node:test";
 
 import { unifiedDiff } from "../../src/diff.ts";
 import { Failure } from "../../src/errors.ts";
+import { warning } from "../../src/finding.ts";
 import { formatRows, formatSteps, printMessage, printWarnings, reportFailure } from "../../src/report.ts";
 import { formatStatus } from "../../src/status/text.ts";
 import type { NodeStatus } from "../../src/status/status.ts";
@@ -58,7 +59,9 @@ describe("names and messages of others forge no line", () => {
 
   test("of warnings, errors and hints", () => {
     const world = listening();
-    printWarnings(world, [`a${FORGED}`, "a\ncni-node: FORGED", "a\n  hint: FORGED"]);
+    for (const text of [`a${FORGED}`, "a\ncni-node: FORGED", "a\n  hint: FORGED"]) {
+      printWarnings(world, [warning("no-network", text, "a"), warning("no-network", "a", text, text)]);
+    }
     printMessage(world, "waiting for a\n  hint: FORGED", "do\n  hint: FORGED");
     reportFailure(
       new Failure({ code: "a", subject: `a${FORGED}`, problem: "b\n  hint: FORGED", hint: "c\ncni-node: FORGED" }),
@@ -300,7 +303,7 @@ describe("hints are commands that do nothing else, whatever the names in them ar
   test("of a directory", async () => {
     const base = fs.mkdtempSync(join(tmpdir(), "a b;touch FORGED"));
     try {
-      using node = new TestNode(base);
+      using node = new TestNode(undefined, base);
       fs.writeFileSync(join(node.plugins, ".catalogue.json"), "{");
       node.plugin("bridge");
       const said = [

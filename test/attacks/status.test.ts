@@ -8,7 +8,7 @@ import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Finding } from "../../src/finding.ts";
-import { BUNDLE, endOf, TestNode, type Ran } from "../helpers/node.ts";
+import { BUNDLE, endOf, TestNode, until, type Ran } from "../helpers/node.ts";
 
 const isRoot = process.getuid?.() === 0;
 const needsRoot = { skip: !isRoot && "needs root" };
@@ -42,6 +42,10 @@ interface Looked extends Ran {
 }
 
 class Node extends TestNode {
+  constructor() {
+    super(["bridge", "host-local"]);
+  }
+
   /** Writes a file below the host root. */
   write(path: string, content: unknown, mode = 0o600): string {
     const whole = join(this.host, path);
@@ -379,7 +383,7 @@ describe("12.10 nothing keeps it waiting, and a signal ends it", () => {
   async function ended(node: Node, isThere: () => boolean, words: readonly string[] = []): Promise<Ran> {
     const child = node.begin(words);
     const running = endOf(child);
-    while (!isThere() && child.exitCode === null) await sleep(5);
+    await until(() => isThere() || child.exitCode !== null);
     child.kill("SIGTERM");
     const limit = setTimeout(() => child.kill("SIGKILL"), PATIENCE);
     const ran = await running;
@@ -403,7 +407,7 @@ describe("12.10 nothing keeps it waiting, and a signal ends it", () => {
     const { signal } = await ended(node, () => fs.existsSync(pids) && fs.readFileSync(pids, "utf8").endsWith("\n"));
     assert.equal(signal, "SIGTERM");
     for (const pid of fs.readFileSync(pids, "utf8").trim().split("\n")) {
-      while (fs.existsSync(`/proc/${pid}`)) await sleep(5);
+      await until(() => !fs.existsSync(`/proc/${pid}`));
     }
   });
 

@@ -9,9 +9,10 @@ import { parseNetworkList } from "../../src/cni/config.ts";
 import type { CniError } from "../../src/cni/error.ts";
 import { add } from "../../src/cni/network.ts";
 import { convertResult, parseResult, type AnyResult } from "../../src/cni/result.ts";
+import { Random } from "../helpers/random.ts";
 import { Recorder, type RecordedCall } from "../helpers/recorder.ts";
 import { convertWithLibcni, runLibcni, runOurs, type Attachment, type Outcome, type Step } from "../libcni/run.ts";
-import { generateScript, PREV_RESULT_OF_CONFIG, Random, resultText, VERSIONS, type Script } from "../libcni/scripts.ts";
+import { generateScript, PREV_RESULT_OF_CONFIG, resultText, VERSIONS, type Script } from "../libcni/scripts.ts";
 
 const SCRIPTS = 300;
 const MIXED = 40;

@@ -446,6 +446,21 @@ metadata: {name: x, namespace: bad-kind-new}
       await refused("bad-namespace", text, /ConfigMap nowhere\/x: .*namespaces "nowhere" not found/u);
     });
 
+    test("U2: all objects that are refused are named, with what is wrong with files, and plan shows the rest", async () => {
+      await using at = await scene("all-refused");
+      const map = (name: string, more: string): string =>
+        `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}, namespace: all-refused}\n${more}`;
+      const texts = [map("fine", ""), map("Upper_Case", ""), map("typo", "datta: {a: b}\n")];
+      at.node.manifest("a.yaml", texts.join("---\n"));
+      at.node.template("10-a.conf", '{"cniVersion":"1.0.0","name":"a","type":"gone"}');
+      const argv = ["--manifests=a.yaml", "--configs=10-a.conf"];
+      const all =
+        /a\.yaml: ConfigMap all-refused\/Upper_Case: (?:.*\n)*cni-node: .*a\.yaml: ConfigMap all-refused\/typo: (?:.*\n)*cni-node: .*10-a\.conf: needs the plugin gone(?:.*\n)*cni-node: 3 objections\n/u;
+      await at.failsUntouched(["install", ...argv], all);
+      const planned = await at.failsUntouched(["plan", ...argv], all);
+      assert.match(planned.stdout, /^created +manifest +a\.yaml +ConfigMap all-refused\/fine$/mu);
+    });
+
     test("an object that two manifests want to be different", async () => {
       await using at = await scene("twice");
       at.node.manifest("a.yaml", at.configMap("a", { text: "one" }));

@@ -13,6 +13,7 @@ import { isObject } from "../../src/cni/json.ts";
 import type { DirectoryListing, Network } from "../../src/cni/listing.ts";
 import { readDirectoryListing } from "../../src/cni/load.ts";
 import { selectByName, selectForContainerd, selectForCrio } from "../../src/cni/selection.ts";
+import { SEED, SEED_NOTE } from "../helpers/random.ts";
 import { findSelectionPrograms } from "../selection/build.ts";
 import {
   answerOf,
@@ -195,9 +196,8 @@ test("the plugins of the directories answer us as the table of their answers say
 });
 
 test(`of ${COUNT} generated directories, each runtime takes what we say that it takes`, (t) => {
-  const seed = Number(process.env["CNI_NODE_TEST_SEED"] ?? Date.now() % 2 ** 31);
-  t.diagnostic(`CNI_NODE_TEST_SEED=${seed}`);
-  const cases = generateCases(COUNT, seed);
+  t.diagnostic(SEED_NOTE);
+  const cases = generateCases(COUNT, SEED);
   const directories = makeCases("generated", cases);
   const theirs = askRuntimes(cases, directories);
   const different = cases.flatMap((one, index) => {
@@ -205,7 +205,7 @@ test(`of ${COUNT} generated directories, each runtime takes what we say that it 
     return found.length === 0 ? [] : [inspect({ ...one, found }, { depth: null, maxStringLength: null })];
   });
   const shown = different.slice(0, 3).join("\n");
-  assert.equal(different.length, 0, `seed ${seed}: ${different.length} of ${COUNT} differ:\n${shown}`);
+  assert.equal(different.length, 0, `${SEED_NOTE}: ${different.length} of ${COUNT} differ:\n${shown}`);
   const [containerd, crio] = [
     theirs.filter(({ containerd: { networks } }) => networks.length > 0).length,
     theirs.filter(({ crio: { networks } }) => Object.keys(networks).length > 0).length,

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { readRecord } from "../../src/host/record.ts";
 import { statePaths } from "../../src/host/target.ts";
 import { conflist, endOf, TestNode, type Ran } from "./node.ts";
+import { Random, SEED } from "./random.ts";
 import { problemsOf } from "./state.ts";
 
 /** What came of a number of signals. */
@@ -62,13 +63,15 @@ async function inLanes(
   lanes: number,
   trial: (node: SignalledNode) => Promise<void>,
 ): Promise<SignalFigures> {
+  let nodes = 0;
+  const nextNode = (pace: number): SignalledNode => new SignalledNode(figures, pace, new Random(SEED + nodes++));
   const none = { killed: 0, untouched: 0, halfway: 0, complete: 0, finished: 0 };
   const figures: SignalFigures = { trials: 0, ...none, violations: [] };
-  using undisturbed = new SignalledNode(figures, 0);
+  using undisturbed = nextNode(0);
   const pace = await undisturbed.measurePace();
   const lane = async (): Promise<void> => {
     while (figures.trials < trials) {
-      using node = new SignalledNode(figures, pace);
+      using node = nextNode(pace);
       for (let count = 0; count < TRIALS_PER_NODE && figures.trials < trials; count++) {
         figures.trials++;
         await trial(node);
@@ -92,16 +95,18 @@ class SignalledNode implements Disposable {
   readonly #node = new TestNode();
   readonly #figures: SignalFigures;
   readonly #pace: number;
+  readonly #random: Random;
   /** Some nodes had files of these names before; they must come back. */
   readonly #foreign: Files;
   #state: Goal = "nothing";
   #otherIsThere = false;
 
   /** @param pace how long a run takes on this machine, milliseconds. */
-  constructor(figures: SignalFigures, pace: number) {
+  constructor(figures: SignalFigures, pace: number, random: Random) {
     this.#pace = pace;
     this.#figures = figures;
-    this.#foreign = Math.random() < 0.5 ? new Map() : this.#writeForeign();
+    this.#random = random;
+    this.#foreign = random.once(2) ? new Map() : this.#writeForeign();
     this.#node.plugin("other", "1");
     this.#node.template("99-other.conflist", conflist("other", "other"));
   }
@@ -116,8 +121,8 @@ class SignalledNode implements Disposable {
   async kill(): Promise<void> {
     const run = await this.#signal("SIGKILL");
     this.#judge(run);
-    for (let again = 0; again < 2 && Math.random() < 0.2; again++) await this.#killNext(run);
-    if (Math.random() < 0.5) await this.#repeat(run);
+    for (let again = 0; again < 2 && this.#random.once(5); again++) await this.#killNext(run);
+    if (this.#random.once(2)) await this.#repeat(run);
     else await this.#runOther(run);
   }
 
@@ -145,7 +150,7 @@ class SignalledNode implements Disposable {
 
   /** Starts a run towards another goal and sends it a signal. */
   async #signal(signal: NodeJS.Signals): Promise<Signalled> {
-    const goal = pick(GOALS.filter((candidate) => candidate !== this.#state));
+    const goal = this.#random.pick(GOALS.filter((candidate) => candidate !== this.#state));
     const [from, to] = [this.#expected(this.#state), this.#expected(goal)];
     if (goal !== "nothing") this.#writeImage(goal);
     const ran = await this.#signalled(goal, signal);
@@ -154,7 +159,7 @@ class SignalledNode implements Disposable {
 
   async #signalled(goal: Goal, signal: NodeJS.Signals): Promise<Ran> {
     // Most of a run is its proof: half of them go without, so that enough are met while they change files.
-    const proof = Math.random() < 0.5 ? [] : ["--validate=off"];
+    const proof = this.#random.once(2) ? [] : ["--validate=off"];
     const child = this.#node.start([goal === "nothing" ? "uninstall" : "install", ...LISTS, ...proof]);
     const ended = endOf(child);
     await this.#randomMoment(child);
@@ -175,12 +180,12 @@ class SignalledNode implements Disposable {
   /** Any moment of the process, or one not long after it has made its first change. */
   async #randomMoment(child: ChildProcess): Promise<void> {
     const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-    if (Math.random() < 0.3) {
-      await Promise.race([exited, sleep(Math.random() * 1.5 * this.#pace)]);
+    if (this.#random.fraction() < 0.3) {
+      await Promise.race([exited, sleep(this.#random.fraction() * 1.5 * this.#pace)]);
       return;
     }
     await Promise.race([exited, this.#firstChange()]);
-    const moment = performance.now() + Math.random() * 0.2 * this.#pace;
+    const moment = performance.now() + this.#random.fraction() * 0.2 * this.#pace;
     await Promise.race([exited, sleep(Math.max(0, moment - performance.now() - 2))]);
     // Timers are too coarse for a run that acts within a millisecond.
     while (performance.now() < moment) await new Promise((resolve) => void setImmediate(resolve));
@@ -307,8 +312,4 @@ function configText(name: string, version: string): string {
 
 function isEqual(a: Files, b: Files): boolean {
   return a.size === b.size && [...a].every(([name, text]) => b.get(name) === text);
-}
-
-function pick<T>(values: readonly T[]): T {
-  return values[Math.floor(Math.random() * values.length)] as T;
 }

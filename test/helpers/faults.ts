@@ -55,17 +55,24 @@ export function failAt(numbers: readonly number[], code: "EIO" | "ENOSPC" = "EIO
   };
 }
 
-const SYNC = [
+/** The functions of node:fs that change files, and in front of which faults are put. */
+export const SYNC = [
   "linkSync",
   "renameSync",
   "unlinkSync",
   "rmdirSync",
+  "rmSync",
   "mkdirSync",
+  "symlinkSync",
   "openSync",
+  "fchmodSync",
   "fsyncSync",
   "writeFileSync",
 ];
-const HANDLE = ["writeFile", "chmod", "chown", "sync"];
+/** Of file handles. */
+export const HANDLE = ["writeFile", "chmod", "chown", "sync"];
+/** Of node:fs/promises. */
+export const PROMISES = ["copyFile", "open"];
 
 type AnyFunction = (...args: unknown[]) => unknown;
 

@@ -15,11 +15,15 @@ export interface Ran extends Ending {
   stderr: string;
 }
 
+/** What happens at all happens within so many milliseconds, however busy the machine is. */
+const PATIENCE = 120_000;
+
 /** The bundle; `make test` builds it first. */
 export const BUNDLE = fileURLToPath(new URL("../../dist/cni-node.js", import.meta.url));
 
-/** Plugins that every node of these has beside those that cni-node installs, in the second directory of CRI-O. */
+/** Where a node has the plugins that cni-node does not install: the second directory of CRI-O. */
 const OTHERS_DIRECTORY = "usr/libexec/cni";
+/** They are there unless a test names its own. `status` runs each of them, so that its tests name those they need. */
 const OTHERS = (
   "bandwidth bridge calico calico-ipam flannel host-local ipvlan loopback macvlan multus portmap ptp tuning vlan " +
   "a b before c d foreign newer t x y"
@@ -43,8 +47,8 @@ export class TestNode implements Disposable {
   readonly templates: string;
   readonly manifests: string;
 
-  /** @param base where the temporary directory is made. @param others whether the node has plugins already. */
-  constructor(base: string = tmpdir(), others = true) {
+  /** @param others plugins that the node has already. @param base where the temporary directory is made. */
+  constructor(others: readonly string[] = OTHERS, base: string = tmpdir()) {
     this.root = fs.mkdtempSync(join(fs.realpathSync(base), "cni-node-test-"));
     this.host = join(this.root, "host");
     this.bin = join(this.host, "opt/cni/bin");
@@ -65,8 +69,9 @@ export class TestNode implements Disposable {
     ]) {
       fs.mkdirSync(directory, { recursive: true });
     }
-    for (const name of others ? OTHERS : [])
-      fs.writeFileSync(join(directoryOfOthers, name), pluginScript(VERSIONS, "1"), { mode: 0o755 });
+    const [first = "", ...more] = others.map((name) => join(directoryOfOthers, name));
+    if (first !== "") fs.writeFileSync(first, pluginScript(VERSIONS, "1"), { mode: 0o755 });
+    for (const path of more) fs.linkSync(first, path);
   }
 
   /** The options that say where everything is. */
@@ -98,7 +103,7 @@ export class TestNode implements Disposable {
   /** Runs cni-node in this process. `world.signal` may be given. */
   async run(
     argv: readonly string[],
-    options: { env?: NodeJS.ProcessEnv; signal?: AbortSignal; stdin?: string } = {},
+    options: { env?: NodeJS.ProcessEnv; signal?: AbortSignal; stdin?: string; versionLimit?: number | undefined } = {},
   ): Promise<Ran> {
     let stdout = "";
     let stderr = "";
@@ -109,6 +114,7 @@ export class TestNode implements Disposable {
       stdout: (text) => (stdout += text),
       stderr: (text) => (stderr += text),
       signal: options.signal ?? new AbortController().signal,
+      versionLimit: options.versionLimit,
     });
     return { ...ending, stdout, stderr };
   }
@@ -147,9 +153,14 @@ export async function endOf(child: ChildProcess): Promise<Ran> {
   });
 }
 
-/** Waits until it is so. */
+/** Tests may change the clock. */
+const now = performance.now.bind(performance);
+
+/** Waits until it is so. @throws when that takes longer than any machine needs. */
 export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(5);
+  for (const end = now() + PATIENCE; !condition(); await sleep(5)) {
+    if (now() > end) throw new Error(`after ${PATIENCE / 1000} seconds it is not so: ${String(condition)}`);
+  }
 }
 
 /** A minimal network configuration list, as text. */

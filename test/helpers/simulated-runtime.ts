@@ -10,6 +10,8 @@ import { join } from "node:path";
 import { Server, ServerCredentials, type sendUnaryData, type ServiceDefinition } from "@grpc/grpc-js";
 import protobuf from "protobufjs/light.js";
 
+import { until } from "./node.ts";
+
 /** What it answers. */
 export interface Answers {
   name: string;
@@ -53,6 +55,8 @@ export class SimulatedRuntime implements AsyncDisposable {
   readonly socket: string;
   /** What it answers from now on. */
   answers: Answers;
+  /** How often it has been asked for its status. */
+  asked = 0;
   #stop: (() => Promise<void>) | undefined;
 
   private constructor(socket: string, answers: Answers) {
@@ -112,6 +116,12 @@ export class SimulatedRuntime implements AsyncDisposable {
     };
   }
 
+  /** Waits until it has been asked once more. */
+  async isAsked(): Promise<void> {
+    const { asked } = this;
+    await until(() => this.asked > asked);
+  }
+
   /** Ends, and leaves nothing behind. */
   async stop(): Promise<void> {
     await this.#stop?.();
@@ -128,6 +138,7 @@ export class SimulatedRuntime implements AsyncDisposable {
   }
 
   #status(isVerbose: boolean): object {
+    this.asked++;
     const { network, info } = this.answers;
     const why = { reason: "NetworkPluginNotReady", message: `Network plugin returns error: ${network}` };
     const conditions = [

@@ -40,7 +40,7 @@ function contentOf(path: Buffer, stat: fs.BigIntStats): string {
 }
 
 /** `sha256:…`, as records have it. */
-export function digestOf(content: Uint8Array | string): string {
+function digestOf(content: Uint8Array | string): string {
   return `sha256:${createHash("sha256").update(content).digest("hex")}`;
 }
 

@@ -19,7 +19,7 @@ const IMAGES = join(CACHE, "image");
 const MOST_BYTES = 20e9;
 
 /** The name that README.md and docs/image.md give to the image. */
-export const IMAGE = "cni-node";
+const IMAGE = "cni-node";
 
 /** Where the image is; an error says why there is none. */
 export function findImage(): string {

@@ -1,40 +1,11 @@
 /** Generates scripts on which libcni and src/cni do the same, but for the requests of plugins. */
+import { Random } from "../helpers/random.ts";
 import type { Attachment, Step } from "./run.ts";
 
 /** A script, and the plugins that it needs. */
 export interface Script {
   plugins: string[];
   steps: Step[];
-}
-
-/** Numbers that look random, and are the same for the same seed (mulberry32). */
-export class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed;
-  }
-
-  /** From 0 to `below`, without it. */
-  int(below: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  }
-
-  /** Is it so, once in `often` times? */
-  once(often: number): boolean {
-    return this.int(often) === 0;
-  }
-
-  pick<T>(values: readonly T[]): T {
-    return values[this.int(values.length)] as T;
-  }
-
-  some<T>(values: readonly T[]): T[] {
-    return values.filter(() => this.once(2));
-  }
 }
 
 export const VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];

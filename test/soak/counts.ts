@@ -1,6 +1,25 @@
-/** How often each reliability test tries: in `make test`, and in `make soak`. */
+/**
+ * How often each reliability test tries: in a developer's `make test`, in CI (CI=true), and in `make soak`
+ * (CNI_NODE_TEST_LONG=1).
+ */
 export const COUNTS = {
   short: {
+    kills: 40,
+    terminations: 15,
+    races: 1,
+    readReinstalls: 12,
+    executeReinstalls: 10,
+    watchedRuns: 4,
+    fuzzedFiles: 15,
+    fuzzedAnswers: 8,
+    fuzzedStates: 100,
+    /** Every so many file operations a run is killed, or fails. */
+    step: 5,
+    /** Every so many of them it is killed twice. */
+    stride: 13,
+    distances: [1],
+  },
+  middle: {
     kills: 300,
     terminations: 60,
     races: 3,
@@ -10,6 +29,9 @@ export const COUNTS = {
     fuzzedFiles: 40,
     fuzzedAnswers: 15,
     fuzzedStates: 300,
+    step: 1,
+    stride: 5,
+    distances: [1, 3],
   },
   long: {
     kills: 1000,
@@ -21,5 +43,12 @@ export const COUNTS = {
     fuzzedFiles: 5000,
     fuzzedAnswers: 1000,
     fuzzedStates: 50_000,
+    step: 1,
+    stride: 1,
+    distances: [1, 2, 3, 4, 5],
   },
 } as const;
+
+const { CI, CNI_NODE_TEST_LONG } = process.env;
+/** The form that this run is to have. */
+export const FORM = CNI_NODE_TEST_LONG === "1" ? "long" : CI === "true" ? "middle" : "short";

@@ -1,11 +1,12 @@
 /** Many runs at the same time: what is there in the end is what some order of them, one by one, would leave. */
+import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { readRecord } from "../../src/host/record.ts";
 import { BUNDLE, conflist, endOf, TestNode, withoutWaits, type Ran } from "../helpers/node.ts";
+import { Random, SEED } from "../helpers/random.ts";
 import { problemsOf } from "../helpers/state.ts";
-import { spawn } from "node:child_process";
 
 /** What came of it. */
 export interface RaceFigures {
@@ -28,11 +29,12 @@ const LAST_REMOVED = /^cni-node: warning: \S+: no CNI configuration is left: .*\
  */
 export async function races(rounds: number): Promise<RaceFigures> {
   const figures: RaceFigures = { runs: 0, refused: 0, violations: [] };
+  const random = new Random(SEED);
   using node = new TestNode();
-  const images = new Map(VERSIONS.map((version) => [version, makeImage(node, version)]));
+  const images = VERSIONS.map((version) => makeImage(node, version));
   for (let round = 1; round <= rounds; round++) {
-    const commands = Array.from({ length: AT_ONCE }, () => randomCommand());
-    const rans = await Promise.all(commands.map(async (argv) => start(node, argv, images)));
+    const commands = Array.from({ length: AT_ONCE }, () => [...randomCommand(random), ...random.pick(images)]);
+    const rans = await Promise.all(commands.map(async (argv) => start(node, argv)));
     figures.runs += rans.length;
     for (const [index, { exitCode, stderr }] of rans.entries()) {
       if (exitCode === 1 && stderr.includes("with other content")) figures.refused++;
@@ -59,18 +61,14 @@ function configOf(pair: string): string {
   return `10-${pair}.conflist`;
 }
 
-function randomPairs(): string[] {
-  return PAIRS.filter(() => Math.random() < 0.5);
-}
-
-function randomCommand(): string[] {
-  const [desired, current] = [randomPairs(), randomPairs()];
+function randomCommand(random: Random): string[] {
+  const [desired, current] = [random.some(PAIRS), random.some(PAIRS)];
   const lists = (names: readonly string[], more = ""): string[] => [
     `--plugins=${names.join()}${more}`,
     `--configs=${names.map(configOf).join()}${more === "" ? "" : `:${current.map(configOf).join()}`}`,
   ];
-  const owner = `--owner=${pick(OWNERS)}`;
-  return pick([
+  const owner = `--owner=${random.pick(OWNERS)}`;
+  return random.pick([
     ["install", owner, ...lists(desired)],
     ["install", owner, ...lists(desired), "--take-over"],
     ["uninstall", owner, ...lists(desired)],
@@ -79,9 +77,8 @@ function randomCommand(): string[] {
   ]);
 }
 
-async function start(node: TestNode, argv: readonly string[], images: ReadonlyMap<string, string[]>): Promise<Ran> {
-  const image = images.get(pick(VERSIONS)) ?? [];
-  return endOf(spawn(process.execPath, [BUNDLE, ...argv, ...image, `--host-root=${node.host}`]));
+async function start(node: TestNode, argv: readonly string[]): Promise<Ran> {
+  return endOf(spawn(process.execPath, [BUNDLE, ...argv, `--host-root=${node.host}`]));
 }
 
 function problemsAfter(node: TestNode): string[] {
@@ -101,8 +98,4 @@ function describe(directory: string, name: string): string {
   const text = fs.readFileSync(path, "utf8");
   const [, version] = /"version":"(\d)"/u.exec(text) ?? /"name":"\w+-(\d)"/u.exec(text) ?? [];
   return `${version} of ${owners.join()}`;
-}
-
-function pick<T>(values: readonly T[]): T {
-  return values[Math.floor(Math.random() * values.length)] as T;
 }

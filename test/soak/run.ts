@@ -1,5 +1,6 @@
 /** The long forms of the reliability tests (`make soak`): what was tried, and what was seen. */
 import { randomKills, randomTerminations, type SignalFigures } from "../helpers/crash.ts";
+import { SEED_NOTE } from "../helpers/random.ts";
 import { COUNTS } from "./counts.ts";
 import { fuzzAnswers, fuzzFiles, fuzzStates } from "./fuzz.ts";
 import { executors, readers, watchers } from "./observers.ts";
@@ -36,6 +37,7 @@ const TRIALS: Record<string, () => Promise<{ words: string; violations: string[]
   watchers: async () => describeObservers("events", await watchers(watchedRuns)),
 };
 
+console.log(SEED_NOTE);
 let broken = 0;
 for (const [name, trial] of Object.entries(TRIALS)) {
   const { words, violations } = await trial();

@@ -3,7 +3,8 @@ import { describe, test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { findPointers, placeOf, substitute } from "../../src/template/pointer.ts";
+import { placeOf } from "../../src/system/place.ts";
+import { findPointers, substitute } from "../../src/template/pointer.ts";
 
 describe("a pointer is __NAME__ that touches no other word character", () => {
   const cases: [text: string, ...names: string[]][] = [

@@ -5,7 +5,8 @@ import * as v from "valibot";
 
 import { askVersion, PluginError } from "../cni/invoke.ts";
 import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
-import { digestOf, replaceDurably } from "../host/disk.ts";
+import { warning, type Finding } from "../finding.ts";
+import { digestOf, replaceDurably } from "../system/disk.ts";
 import { describeJsonError } from "../system/json.ts";
 import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
@@ -105,8 +106,8 @@ export function pluginNames(source: string): string[] {
  *
  * @throws Failure: nothing has changed.
  */
-export async function updateCatalogue(source: string): Promise<{ plugins: EntryUpdate[]; warnings: string[] }> {
-  const warnings: string[] = [];
+export async function updateCatalogue(source: string): Promise<{ plugins: EntryUpdate[]; warnings: Finding[] }> {
+  const warnings: Finding[] = [];
   const names = pluginNames(source);
   const before = formerCatalogue(source, warnings);
   const entries: CatalogueEntry[] = [];
@@ -134,12 +135,12 @@ export async function updateCatalogue(source: string): Promise<{ plugins: EntryU
 const ARCHITECTURES: Record<string, string> = { x64: "amd64" };
 
 /** A broken catalogue is one without entries. */
-function formerCatalogue(source: string, warnings: string[]): Catalogue | undefined {
+function formerCatalogue(source: string, warnings: Finding[]): Catalogue | undefined {
   try {
     return readCatalogue(source);
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== "catalogue-invalid") throw error;
-    warnings.push(`${error.message}; it is written anew`);
+    warnings.push(warning("catalogue-unusable", error.subject, error.problem, "it is written anew"));
     return undefined;
   }
 }
@@ -149,7 +150,7 @@ async function describe(
   source: string,
   name: string,
   known: CatalogueEntry | undefined,
-  warnings: string[],
+  warnings: Finding[],
 ): Promise<CatalogueEntry> {
   const path = join(source, name);
   const measured = await measure(path);
@@ -158,7 +159,7 @@ async function describe(
     return { name, ...measured, cniVersions: await askVersion({ plugin: name, path }, { timeoutMs: PATIENCE }) };
   } catch (error) {
     if (!(error instanceof PluginError)) throw error;
-    warnings.push(`${path}: does not tell which CNI versions it speaks: ${error.msg}`);
+    warnings.push(warning("catalogue-version", path, `does not tell which CNI versions it speaks: ${error.msg}`));
     return { name, ...measured };
   }
 }

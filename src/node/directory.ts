@@ -1,11 +1,19 @@
 /** The directories on the node that cni-node writes to. */
 import * as fs from "node:fs";
-import { dirname, isAbsolute, join, relative, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
-import { seenBelow } from "../system/below.ts";
+import { mountOf } from "../host/mounts.ts";
+import { followBelow, hostPath, isBelow, pathOnNode, seenBelow, shownAs } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { shellWord } from "../system/text.ts";
+import { runtimeDirectories, runtimeUnknown, type LookedInto, type RuntimeDirectories } from "./runtime.ts";
+
+/** The kinds of assets that are files of the node, each in a directory of its own. */
+export const FILE_KINDS = ["plugin", "config"] as const;
+
+/** One of them. */
+export type FileKind = (typeof FILE_KINDS)[number];
 
 /** Where a directory of the node is looked for. */
 export interface DirectoryRequest {
@@ -16,6 +24,10 @@ export interface DirectoryRequest {
   option: string;
   /** It was named by the user and so must exist; else it lies below the host root and is made when it is absent. */
   named: boolean;
+  /** It is to be the one that the container runtime uses: `auto`. */
+  auto: boolean;
+  /** Others that were named with it, in which plugins count, too. */
+  more: readonly string[];
   hostRoot: string;
   hostRootNamed: boolean;
 }
@@ -33,7 +45,8 @@ export function findDirectory(request: DirectoryRequest): string {
   const root = realDirectory(hostRoot);
   if (root === undefined) return findNamed(request);
   if (!named) refuseMisplacedMount(request, root);
-  const place = isBelow(path, hostRoot) ? seenBelow(root, join("/", relative(hostRoot, path))) : undefined;
+  const onNode = pathOnNode(hostRoot, path);
+  const place = onNode && seenBelow(root, onNode);
   const found = place === undefined ? undefined : realDirectory(place);
   if (found !== undefined) return found;
   if (named) return findNamed(request);
@@ -41,6 +54,80 @@ export function findDirectory(request: DirectoryRequest): string {
   if (place === undefined) throw mountMissing(request);
   if (!request.hostRootNamed && isOnRootMount(hostRoot, place)) throw mountMissing(request);
   return place;
+}
+
+/** Where a run installs, and where the container runtime looks as far as that is known. */
+export interface NodeDirectories {
+  directories: Record<FileKind, DirectoryRequest>;
+  looks: RuntimeDirectories;
+}
+
+/** How long the container runtime may take to say where it looks, milliseconds. */
+const ANSWER_MS = 5000;
+
+/**
+ * Finds out where to install. The runtime is asked only if its directories are to be taken.
+ *
+ * @param socket of the runtime, if it may be asked.
+ * @throws Failure `runtime-directory-unknown`, `usage`, those of a runtime that does not answer; Interrupted.
+ */
+export async function resolveDirectories(
+  { plugin, config }: NodeDirectories["directories"],
+  socket: string | undefined,
+  signal: AbortSignal,
+): Promise<NodeDirectories> {
+  const hostRoot = fs.existsSync(config.hostRoot) ? fs.realpathSync(config.hostRoot) : config.hostRoot;
+  const isAsked = (plugin.auto || config.auto) && socket !== undefined;
+  const said = isAsked
+    ? await (await import("../cri/status.ts")).askRuntime(socket, { timeout: ANSWER_MS, signal })
+    : undefined;
+  const looks = withNamed(plugin, await runtimeDirectories(hostRoot, said));
+  return {
+    directories: {
+      plugin: plugin.auto ? ofRuntime(plugin, hostRoot, looks.plugin) : plugin,
+      config: config.auto ? ofRuntime(config, hostRoot, looks.config) : config,
+    },
+    looks,
+  };
+}
+
+/** Who names several directories of plugins says where the runtime looks. @throws Failure `usage` */
+export function withNamed(plugin: DirectoryRequest, looks: RuntimeDirectories): RuntimeDirectories {
+  const { path, more, option, hostRoot } = plugin;
+  if (more.length === 0) return looks;
+  const paths = more.map((one) => {
+    const onNode = pathOnNode(hostRoot, one);
+    if (onNode !== undefined) return onNode;
+    throw new Failure({
+      code: "usage",
+      subject: option,
+      problem: `${one} is not below the host root ${hostRoot}`,
+      hint: "only the first directory, to which plugins are installed, may be elsewhere",
+      exitCode: 2,
+    });
+  });
+  return { ...looks, plugin: { by: option, paths: [pathOnNode(hostRoot, path) ?? [], paths].flat() } };
+}
+
+/**
+ * The same for the directory that the runtime itself uses, unless another one is named: the first that is there.
+ *
+ * @param hostRoot its real path. @param looked undefined: it is not known.
+ * @throws Failure `runtime-directory-unknown` where it has to be the runtime's.
+ */
+export function ofRuntime(
+  request: DirectoryRequest,
+  hostRoot: string,
+  looked: LookedInto | undefined,
+): DirectoryRequest {
+  if (request.named) return request;
+  if (looked === undefined && request.auto) {
+    throw runtimeUnknown(request.option, request.holds, request.hostRoot, "ask the runtime: --cri-socket");
+  }
+  const paths = looked?.paths.map((path) => join(request.hostRoot, path)) ?? [];
+  if (paths.includes(request.path)) return request;
+  const there = looked?.paths.findIndex((path) => fs.existsSync(seenBelow(hostRoot, path) ?? "")) ?? -1;
+  return { ...request, path: paths[there] ?? (request.auto ? paths[0] : undefined) ?? request.path };
 }
 
 /** Whoever mounts a target directory at the host root itself (`docker run -v /opt/cni/bin:/host`) forgot the prefix. */
@@ -51,7 +138,7 @@ function refuseMisplacedMount({ holds, path, option, hostRoot }: DirectoryReques
     code: "mount-misplaced",
     subject: hostRoot,
     problem: `is not the root of a node: ${sign}, so that ${holds} would be put into ${path}, where nothing looks for them`,
-    hint: `mount each directory at its own path below ${hostRoot}: docker run -v ${shellWord(`/${relative(hostRoot, path)}:${path}`)}; or name the mounted one with ${option}`,
+    hint: `mount each directory at its own path below ${hostRoot}: docker run -v ${shellWord(`${shownAs(hostRoot, path)}:${path}`)}; or name the mounted one with ${option}`,
   });
 }
 
@@ -109,9 +196,9 @@ function refuseLostLink(request: DirectoryRequest, root: string): void {
 function linksOnTheWay(root: string, way: string): { path: string; target: string | undefined }[] {
   const names = way.split("/");
   return names.flatMap((name, index) => {
-    const above = seenBelow(root, join("/", ...names.slice(0, index)));
+    const above = seenBelow(root, hostPath(join("/", ...names.slice(0, index))));
     const path = join(above ?? root, name);
-    return isLink(path) ? [{ path, target: seenBelow(root, join("/", relative(root, path))) }] : [];
+    return isLink(path) ? [{ path, target: followBelow(root, path) }] : [];
   });
 }
 
@@ -131,7 +218,7 @@ function leadsNowhere({ option, hostRoot }: DirectoryRequest, link: string): Fai
 }
 
 function mountMissing({ holds, path, option, hostRoot }: DirectoryRequest): Failure {
-  const onNode = isBelow(path, hostRoot) ? `/${relative(hostRoot, path)}` : "/the/directory/of/the/node";
+  const onNode = pathOnNode(hostRoot, path) ?? "/the/directory/of/the/node";
   return new Failure({
     code: "mount-missing",
     subject: path,
@@ -169,46 +256,6 @@ function isOnRootMount(hostRoot: string, path: string): boolean {
   let existing = resolve(path);
   while (!fs.existsSync(existing)) existing = dirname(existing);
   return mountOf(fs.realpathSync(existing)).point === "/";
-}
-
-/** Does the kernel refuse to run what lies at this path, for how its file system is mounted? */
-export function isMountedNoexec(path: string): boolean {
-  return mountOf(fs.realpathSync(path)).options.includes("noexec");
-}
-
-interface Mount {
-  point: string;
-  /** What of its file system is mounted: `/opt/cni/bin`. */
-  root: string;
-  options: string[];
-}
-
-/** What a path is on: the last of the mounts with the longest mount point. */
-function mountOf(path: string): Mount {
-  const lines = fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n");
-  const mounts = lines.flatMap((line) => {
-    const [, , , root, point, options] = line.split(" ");
-    if (root === undefined || point === undefined || options === undefined) return [];
-    return [{ point: unescapeMountPoint(point), root: unescapeMountPoint(root), options: options.split(",") }];
-  });
-  return mounts
-    .filter(({ point }) => isBelow(path, point))
-    .reduce((best, mount) => (mount.point.length >= best.point.length ? mount : best), {
-      point: "/",
-      root: "/",
-      options: [],
-    });
-}
-
-/** The kernel writes blanks and backslashes in mountinfo as octal escapes. */
-function unescapeMountPoint(point: string): string {
-  return point.replace(/\\([0-7]{3})/gu, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
-}
-
-/** Is this path the directory itself or below it? */
-export function isBelow(path: string, directory: string): boolean {
-  const way = relative(directory, path);
-  return way === "" || (!isAbsolute(way) && way !== ".." && !way.startsWith("../"));
 }
 
 /** Are both there and one, also when it is mounted in two places? */

@@ -5,9 +5,9 @@
 import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 
-import { seenBelow } from "../cni/invoke.ts";
+import { hostPath, seenBelow, shownAs } from "../system/below.ts";
 import { Failure, reasonOf } from "../errors.ts";
-import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { readLinkIfPossible, readText, SIZE_LIMITS } from "../system/read.ts";
 
 /** The host as this process reaches it. */
 export interface Place {
@@ -43,13 +43,13 @@ const CAPABILITIES = { CAP_SYS_CHROOT: 18, CAP_SYS_PTRACE: 19, CAP_SYS_ADMIN: 21
  */
 export function findPlace(hostRoot: string, named: boolean): Place {
   if (named && resolve(hostRoot) === "/") return ON_HOST;
-  const isFirst = linkOf("/proc/self/ns/pid") === FIRST_PID_NAMESPACE;
-  const first = linkOf("/proc/1/ns/mnt");
+  const isFirst = readLinkIfPossible("/proc/self/ns/pid") === FIRST_PID_NAMESPACE;
+  const first = readLinkIfPossible("/proc/1/ns/mnt");
   if (first === undefined) {
     if (isFirst && !isContainer(hostRoot)) return ON_HOST;
     throw unreachable("the host's first process cannot be looked at", lackingCapabilities());
   }
-  if (first === linkOf("/proc/self/ns/mnt")) {
+  if (first === readLinkIfPossible("/proc/self/ns/mnt")) {
     if (isFirst || !isContainer(hostRoot)) return ON_HOST;
     throw unreachable("plugins would act on this container", "it does not see the host's processes");
   }
@@ -65,27 +65,18 @@ export function findPlace(hostRoot: string, named: boolean): Place {
 /** Where this process sees a file of the host; links are followed as on the host. */
 export function seen({ root }: Place, path: string): string {
   if (root === "") return path;
-  const found = seenBelow(root, path) ?? join(root, path);
+  const found = seenBelow(root, hostPath(path)) ?? join(root, path);
   // The links of processes lead to no path, and whoever sees the host's processes sees them here.
   return found.startsWith(`${root}/proc/`) ? found.slice(root.length) : found;
 }
 
 /** The host's path of a file, from how it is called in a container with the host's files at `hostRoot`. */
 export function pathOnHost({ root }: Place, hostRoot: string, path: string): string {
-  const prefix = `${resolve(hostRoot)}/`;
-  return root !== "" && prefix !== "//" && path.startsWith(prefix) ? path.slice(prefix.length - 1) : path;
+  return root === "" ? path : shownAs(resolve(hostRoot), path);
 }
 
 function isContainer(hostRoot: string): boolean {
   return [...MARKS, hostRoot].some((path) => fs.existsSync(path));
-}
-
-function linkOf(path: string): string | undefined {
-  try {
-    return fs.readlinkSync(path);
-  } catch {
-    return undefined;
-  }
 }
 
 function lackingCapabilities(): string {

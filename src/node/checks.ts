@@ -1,26 +1,20 @@
-/**
- * Nothing unproved goes live: what a run is about to put on the node is looked at and tried, before anything changes.
- * The checks of a configuration are data: named, in order; every objection is told.
- */
-import { join } from "node:path";
-
-import { isConfigName, isListName, type NetworkList, type PluginConfig } from "../cni/config.ts";
+/** Can a configuration work on its node? The checks are data: named, in order; every objection is reported. */
+import { isListName, type NetworkList, type PluginConfig } from "../cni/config.ts";
 import { isObject, parseJson } from "../cni/json.ts";
 import { configFiles, loadFile, type DirectoryListing } from "../cni/listing.ts";
 import { objectionsToReference } from "../cni/reference-plugins.ts";
 import { usesOf, type PluginUse } from "../cni/references.ts";
-import { selectForContainerd } from "../cni/selection.ts";
 import { compareVersions, isVersion, NEWEST_VERSION, VERSIONS } from "../cni/version.ts";
-import { Failure, Objections } from "../errors.ts";
-import { directoryFindings } from "../host/trust.ts";
 import type { Finding } from "../finding.ts";
-import type { Validation } from "./config.ts";
 import type { NodeView } from "./view.ts";
 import { isVisible, shellWord } from "../system/text.ts";
-import { placeholderOf } from "../template/pointer.ts";
+import { firstPointer, placeholderOf } from "../template/pointer.ts";
 
-/** What is found of one configuration. `about` is the same for what is wrong for the same reason elsewhere. */
+/** What is found of one configuration. Two with the same code and `about` are wrong for the same reason. */
 type Found = Omit<Finding, "path"> & { about: string };
+
+/** The same with the configuration that it is of. */
+export type About = Finding & { about: string };
 
 /** A configuration that is looked at. */
 interface Examined {
@@ -87,10 +81,10 @@ async function examineConfig(file: string, listing: DirectoryListing, view: Node
 
 /** Other installers' templates leave their own of the same form (Calico's `__CNI_MTU__`). */
 export function leftPointers(text: string): Found[] {
-  const [pointer] =
-    /(?<![A-Za-z0-9_])__[A-Za-z0-9][A-Za-z0-9.+@-]*(?:_[A-Za-z0-9.+@-]+)*__(?![A-Za-z0-9_])/u.exec(text) ?? [];
-  if (pointer === undefined) return [];
-  const owner = placeholderOf(pointer.slice(2, -2));
+  const name = firstPointer(text);
+  if (name === undefined) return [];
+  const pointer = `__${name}__`;
+  const owner = placeholderOf(name);
   return [
     {
       code: "pointer-left",
@@ -140,14 +134,14 @@ function selfDelegation({ plugins }: NetworkList): Found[] {
 }
 
 async function uses(list: NetworkList, view: NodeView): Promise<Found[]> {
-  const found = new Map<string, Found>();
+  const found: Found[] = [];
   // Of a version that there is none of, nobody need be told that plugins do not support it.
   const version = unknownVersion(list).length > 0 ? undefined : list.cniVersion;
   for (const use of usesOf({ plugins: list.plugins }, version)) {
     const objection = await objectionToUse(use, view);
-    if (objection !== undefined && !found.has(objection.about)) found.set(objection.about, objection);
+    if (objection !== undefined && !found.some((one) => isSameReason(one, objection))) found.push(objection);
   }
-  return [...found.values()];
+  return found;
 }
 
 async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): Promise<Found | undefined> {
@@ -161,7 +155,7 @@ async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): 
         type.includes("/") || !isVisible(type)
           ? "give the file name of the plugin only"
           : `install it before or together with the configuration: cni-node install --plugins=${shellWord(type)}`,
-      about: `missing ${type}`,
+      about: type,
     };
   }
   if ("unseen" in plugin) {
@@ -170,12 +164,12 @@ async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): 
       severity: "warning",
       message: `needs the plugin ${type}; whether it is there cannot be seen: ${plugin.unseen}`,
       hint: "mount the node's directory of plugins, /opt/cni/bin, below the host root",
-      about: `unseen ${type}`,
+      about: type,
     };
   }
   if ("objection" in plugin) {
     const { message, ...objection } = plugin.objection;
-    return { ...objection, message: `needs the plugin ${type}, which ${message}`, about: `${objection.code} ${type}` };
+    return { ...objection, message: `needs the plugin ${type}, which ${message}`, about: type };
   }
   if (cniVersion === undefined || !isVersion(cniVersion) || supports(plugin.versions, cniVersion)) return undefined;
   return {
@@ -183,7 +177,7 @@ async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): 
     severity: "error",
     message: `has cniVersion ${cniVersion}, which the plugin ${type} does not support: it knows ${plugin.versions.join(", ")}`,
     hint: "use one of these as cniVersion, or another version of the plugin",
-    about: `version ${cniVersion} ${type}`,
+    about: `${cniVersion} ${type}`,
   };
 }
 
@@ -198,7 +192,7 @@ async function kubeconfigs({ plugins }: NetworkList, view: NodeView): Promise<Fo
   const { objectionToKubeconfig } = await import("../cluster/kubeconfig-check.ts");
   return [...paths].flatMap((path): Found[] => {
     const here = view.fileAt(path);
-    const about = `kubeconfig ${path}`;
+    const about = path;
     if (here !== undefined) {
       const objection = objectionToKubeconfig(here, (named) => view.hasFile(named));
       if (objection === undefined) return [];
@@ -241,7 +235,7 @@ function newVersion({ cniVersion }: NetworkList): Found[] {
   if (!isVersion(cniVersion) || compareVersions(cniVersion, NEWEST_VERSION) <= 0) return [];
   const message = `has cniVersion ${cniVersion}, newer than ${NEWEST_VERSION}, the newest that is known`;
   const hint = "name older ones beside it: cniVersions";
-  return [{ code: "version-too-new", severity: "warning", message, hint, about: `too new ${cniVersion}` }];
+  return [{ code: "version-too-new", severity: "warning", message, hint, about: cniVersion }];
 }
 
 /** Plugins compare it with those that they support, letter by letter. */
@@ -250,7 +244,7 @@ function unknownVersion({ cniVersion }: NetworkList): Found[] {
   if (isVersion(cniVersion) && compareVersions(cniVersion, NEWEST_VERSION) > 0) return [];
   const message = `has cniVersion ${JSON.stringify(cniVersion)}, which is not a version of the CNI specification`;
   const hint = `use one of ${VERSIONS.join(", ")}`;
-  return [{ code: "version-unknown", severity: "error", message, hint, about: `unknown ${cniVersion}` }];
+  return [{ code: "version-unknown", severity: "error", message, hint, about: cniVersion }];
 }
 
 /** Runtimes take no version for the oldest, and a list's key in another spelling for none. */
@@ -268,7 +262,7 @@ function withoutVersion({ file, list, text }: Examined): Found[] {
       severity: "warning",
       message: `has no cniVersion${instead}: runtimes take it for ${list.cniVersion}, the oldest, which newer plugins may not support`,
       hint: 'add "cniVersion": "1.0.0", or "0.3.1" with old plugins',
-      about: "no version",
+      about: "cniVersion",
     },
   ];
 }
@@ -347,7 +341,7 @@ function lost(type: string, names: readonly string[], why: string): Found {
     severity: "warning",
     message: `has ${type} without the capability ${names.join(", ")}${why}: ${what} are lost without an error`,
     hint: `add ${declared} to ${type}`,
-    about: `capability ${type} ${names.join()}`,
+    about: `${type} ${names.join()}`,
   };
 }
 
@@ -360,120 +354,7 @@ function primaryOf({ delegates, clusterNetwork }: PluginConfig, listing: Directo
   return loaded !== undefined && "network" in loaded ? loaded.network.list.plugins : [];
 }
 
-/** What a run is about to change, as the proof sees it. */
-export interface Changes {
-  /** The node's directory of configurations; undefined: it cannot be seen. */
-  configs?: {
-    directory: string;
-    before: DirectoryListing;
-    after: DirectoryListing;
-    /** The names of files that get new content. */
-    written: readonly string[];
-  };
-  /** Plugins by name, and where their new content is now; undefined: it goes. */
-  plugins: ReadonlyMap<string, string | undefined>;
-  /** The names of plugins and configurations that were there before cni-node, and come back as they were. */
-  restored: ReadonlySet<string>;
-  /** Where they are installed, if any are. */
-  pluginDirectory: string;
-}
-
-/**
- * Proves what a run is about to put on the node: the plugins that it writes answer, the configurations that it writes
- * can work, and others that worked still can. What was wrong before for the same reason is not this run's affair.
- *
- * @param view the node as it is.
- * @returns warnings.
- * @throws Failure with the code of the first finding, which knows the others; Interrupted.
- */
-export async function prove(
-  { configs, plugins, restored, pluginDirectory }: Changes,
-  view: NodeView,
-  { validate, force, dryRun }: { validate: Validation; force: boolean; dryRun: boolean },
-): Promise<string[]> {
-  if (validate === "off") return [];
-  const after = view.after(plugins);
-  const found = (await examinePlugins(plugins, after)).map((one) => ({
-    ...one,
-    path: join(pluginDirectory, one.path),
-    ...(restored.has(one.path) ? { severity: "warning" as const } : {}),
-  }));
-  if (configs !== undefined) {
-    const { directory, written } = configs;
-    const own = await examineConfigs(configs.after, after, written.filter(isConfigName));
-    const others = await examineConfigs(configs.after, after, changedPluginsOf(configs.after, written, plugins));
-    const wrong = [...own, ...others.filter(({ severity }) => severity === "error")];
-    const wasWrong = wrong.some(isError) ? await wrongBefore(configs.before, view) : () => false;
-    const isTolerated = (one: About): boolean =>
-      wasWrong(one) || restored.has(one.path) || (force && isGone(one.about, plugins));
-    const judged = wrong
-      .filter((one) => own.includes(one) || !wasWrong(one))
-      .map((one) => (isTolerated(one) ? { ...one, severity: "warning" as const } : one));
-    found.push(...judged.map((one) => ({ ...one, path: join(directory, one.path) })));
-  }
-  if (plugins.size > 0) found.push(...directoryFindings(pluginDirectory, pluginDirectory));
-  const configDirectory = configs?.directory ?? "";
-  if (configs?.written.length) found.push(...directoryFindings(configDirectory, configDirectory));
-  // A source gets its mode when it is copied.
-  const isUnasked = ({ code }: Finding): boolean => dryRun && code === "plugin-mode";
-  return weigh(
-    found.filter((one) => !isUnasked(one)),
-    validate,
-  );
-}
-
-function weigh(found: readonly Finding[], validate: Validation): string[] {
-  const objections = new Objections();
-  for (const one of validate === "strict" ? found.filter(isError) : []) objections.add(refusal(one));
-  objections.throwIfAny();
-  return found.map(({ path, message, hint }) => `${path}: ${message}${hint === undefined ? "" : `; ${hint}`}`);
-}
-
-/** So many plugins are asked at a time: each is a process with memory of its own. */
-const AT_ONCE = 4;
-
-async function examinePlugins(plugins: Changes["plugins"], view: NodeView): Promise<Finding[]> {
-  const names = [...plugins].flatMap(([name, path]) => (path === undefined ? [] : [name]));
-  const asked = await view.plugins(names, AT_ONCE);
-  return asked.flatMap(([name, plugin]) => ("objection" in plugin ? [{ path: name, ...plugin.objection }] : []));
-}
-
-/** The files of configurations that stay as they are, and whose plugins do not. */
-export function changedPluginsOf(
-  listing: DirectoryListing,
-  written: readonly string[],
-  plugins: Changes["plugins"],
-): string[] {
-  if (plugins.size === 0) return [];
-  return configFiles(listing).filter((file) => {
-    const loaded = written.includes(file) ? undefined : loadFile(file, listing);
-    if (loaded === undefined || "objection" in loaded) return false;
-    return usesOf({ plugins: loaded.network.list.plugins }).some(({ type }) => plugins.has(type));
-  });
-}
-
-type About = Finding & { about: string };
-
-/**
- * What is wrong already, in the very file or in the one that pods get now, is no worse for being wrong again. What is
- * wrong in a file that nobody uses excuses nothing: the new one may be used (issue 14, A1).
- */
-async function wrongBefore(listing: DirectoryListing, view: NodeView): Promise<(one: About) => boolean> {
-  const used = selectForContainerd(listing).chosen?.file;
-  const before = (await examineConfigs(listing, view)).filter(isError);
-  return ({ about, path }) => before.some((one) => one.about === about && (one.path === path || one.path === used));
-}
-
-function isError({ severity }: Finding): boolean {
-  return severity === "error";
-}
-
-/** Whoever removes a plugin by force knows that configurations name it. */
-function isGone(about: string, plugins: Changes["plugins"]): boolean {
-  return [...plugins].some(([name, path]) => path === undefined && about === `missing ${name}`);
-}
-
-function refusal({ code, path, message, hint }: Finding): Failure {
-  const anyway = "--validate=warn installs it all the same";
-  return new Failure({ code, subject: path, problem: message, hint: [hint ?? [], anyway].flat() });
+/** Is it wrong for the same reason? */
+export function isSameReason(a: Found, b: Found): boolean {
+  return a.code === b.code && a.about === b.about;
 }

@@ -17,11 +17,11 @@ export interface Attributes {
 
 /**
  * Makes a directory and the missing ones above it, durably, with this mode whatever the umask. Returns those it made,
- * the outermost first.
+ * the outermost first. `fs.mkdirSync` with `recursive` says of a read-only file system that there is no such file.
  */
 export function makeDirectory(path: string, mode: number): string[] {
   if (fs.existsSync(path)) return [];
-  const above = makeDirectory(dirname(path), 0o755);
+  const above = makeDirectory(dirname(path), mode);
   try {
     fs.mkdirSync(path, { mode });
   } catch (error) {
@@ -102,7 +102,7 @@ export function remove(path: string): void {
   try {
     fs.unlinkSync(path);
   } catch (error) {
-    if (!isSystemError(error, "ENOENT")) throw error;
+    if (!isSystemError(error, "ENOENT", "ENOTDIR")) throw error;
   }
 }
 
@@ -115,13 +115,17 @@ export function removeDirectoryIfEmpty(path: string): void {
   }
 }
 
-/** Replaces a small file of ours by a new one, durably. */
-export function replaceDurably(path: string, content: string, mode: number): void {
-  const temporary = `${path}.tmp`;
+/**
+ * Replaces a small file of ours by a new one, durably, with this mode whatever the umask.
+ *
+ * @param temporary where it is written first, in the same file system; it stays there if that fails.
+ */
+export function replaceDurably(path: string, content: string, mode: number, temporary = `${path}.tmp`): void {
   remove(temporary);
-  const descriptor = fs.openSync(temporary, "wx", mode);
+  const descriptor = fs.openSync(temporary, "wx", 0o600);
   try {
     fs.writeFileSync(descriptor, content);
+    fs.fchmodSync(descriptor, mode);
     fs.fsyncSync(descriptor);
   } finally {
     fs.closeSync(descriptor);

@@ -2,18 +2,18 @@
 import * as fs from "node:fs";
 import { dirname, join, relative } from "node:path";
 
-import { askVersion, PluginError, seenBelow } from "../cni/invoke.ts";
+import { askVersion, PluginError, VERSION_LIMIT_MS } from "../cni/invoke.ts";
 import { Failure, hintFor, isExhaustion, isSystemError, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import { isBelow, isMountedNoexec } from "../host/directory.ts";
+import { isMountedNoexec } from "../host/mounts.ts";
+import { followBelow, hostPath, isBelow, pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
+import { programFormatOf } from "../system/elf.ts";
 import { shellWord } from "../system/text.ts";
 import { Turns } from "../system/turns.ts";
-
-/** Where configurations are on every node. */
-const HOST_CONFIG_PATH = "/etc/cni/net.d";
+import { USUAL } from "./runtime.ts";
 
 /** Where container runtimes of all kinds look for plugins. */
-const PLUGIN_PATHS = ["/opt/cni/bin", "/usr/libexec/cni", "/usr/lib/cni"];
+const PLUGIN_PATHS = [USUAL.plugin, ...["/usr/libexec/cni", "/usr/lib/cni"].map(hostPath)];
 
 /** What file systems take of a name, and the system of a path, in bytes. */
 const LONGEST_NAME = 255;
@@ -42,7 +42,9 @@ export interface Places {
   /** Where configurations are, if it is there. */
   configDirectory: string | undefined;
   /** Where the runtime itself says that it looks for plugins, as the node sees it. */
-  runtimePluginDirs?: readonly string[] | undefined;
+  runtimePluginDirs?: readonly HostPath[] | undefined;
+  /** How long a plugin may take to answer VERSION, milliseconds. */
+  versionLimit?: number | undefined;
 }
 
 /** So many names of plugins, and of other files, are looked for: no node has as many, and each look takes its time. */
@@ -105,7 +107,7 @@ export class NodeView {
     let first: PluginView | undefined;
     for (const { directory, root } of this.#pluginDirectories()) {
       if (join(root, directory) === without) continue;
-      const path = seenBelow(root, join(directory, type));
+      const path = seenBelow(root, hostPath(join(directory, type)));
       if (path !== undefined && isFile(path)) return this.#ask(type, path);
       if (isDenied(join(root, directory, type)))
         return { unseen: `${directory} may not be looked into: permission denied` };
@@ -151,7 +153,7 @@ export class NodeView {
     const here = this.#seen(path);
     if (here !== undefined && isDenied(here)) return undefined;
     if (this.#isConfig(path)) return false;
-    const directory = seenBelow(hostRoot, dirname(path));
+    const directory = seenBelow(hostRoot, hostPath(dirname(path)));
     return directory !== undefined && fs.existsSync(directory) ? false : hostRoot === "/" ? false : undefined;
   }
 
@@ -164,27 +166,25 @@ export class NodeView {
   #seen(path: string): string | undefined {
     if (path.length > LONGEST_PATH) return undefined;
     const { hostRoot, configDirectory = "" } = this.places;
-    if (!this.#isConfig(path)) return seenBelow(hostRoot, path);
-    const here = join(configDirectory, relative(HOST_CONFIG_PATH, path));
-    // Links in it are followed as the node does, where it is below the host root.
-    return isBelow(here, hostRoot) ? seenBelow(hostRoot, join("/", relative(hostRoot, here))) : here;
+    if (!this.#isConfig(path)) return seenBelow(hostRoot, hostPath(path));
+    return followBelow(hostRoot, join(configDirectory, relative(USUAL.config, path)));
   }
 
   #isConfig(path: string): boolean {
-    return isBelow(path, HOST_CONFIG_PATH) && this.places.configDirectory !== undefined;
+    return isBelow(path, USUAL.config) && this.places.configDirectory !== undefined;
   }
 
   /** Those that are there, as paths below a root. */
-  #pluginDirectories(): { directory: string; root: string }[] {
+  #pluginDirectories(): { directory: HostPath; root: string }[] {
     const { hostRoot, pluginDirectory, runtimePluginDirs = PLUGIN_PATHS } = this.places;
     const others = runtimePluginDirs
       .map((directory) => ({ directory, root: hostRoot }))
       .filter(({ directory }) => seenBelow(hostRoot, directory) !== pluginDirectory)
       .filter(({ directory }) => isDirectory(seenBelow(hostRoot, directory)));
     if (pluginDirectory === undefined) return others;
-    const own = isBelow(pluginDirectory, hostRoot)
-      ? { directory: join("/", relative(hostRoot, pluginDirectory)), root: hostRoot }
-      : { directory: pluginDirectory, root: "/" };
+    const directory = pathOnNode(hostRoot, pluginDirectory);
+    const own =
+      directory === undefined ? { directory: hostPath(pluginDirectory), root: "/" } : { directory, root: hostRoot };
     return [own, ...others];
   }
 
@@ -195,61 +195,46 @@ export class NodeView {
     if (hostRoot !== "/" && hidden.length > 0) return { unseen: `${hidden.join(", ")} is not mounted` };
     if (seen.length === 0 && hostRoot !== "/") return { unseen: "no directory of plugins is mounted" };
     const others = this.places.runtimePluginDirs === undefined ? [] : PLUGIN_PATHS;
-    const elsewhere = others.filter((path) => !seen.includes(path) && isIn(seenBelow(hostRoot, join(path, type))));
+    const elsewhere = others.filter(
+      (path) => !seen.includes(path) && isIn(seenBelow(hostRoot, hostPath(join(path, type)))),
+    );
     const but = elsewhere.length === 0 ? "" : `, but in ${elsewhere.join(" and ")}, where the runtime does not look`;
-    return { missing: `${seen.join(" or ") || "/opt/cni/bin"}${but}` };
+    return { missing: `${seen.join(" or ") || USUAL.plugin}${but}` };
   }
 
   async #ask(type: string, path: string): Promise<PluginView> {
     const known = this.#asked.get(path);
-    const asked = known ?? examinePlugin(type, path, this.places.hostRoot === "/", this.#signal);
+    const asked = known ?? examinePlugin(type, path, this.places, this.#signal);
     this.#asked.set(path, asked);
     return asked;
   }
 }
 
-/** How the header of an ELF file names the processors that Node.js runs on, and those whose programs they run, too. */
-const MACHINES: Record<string, Record<number, string>> = {
-  x64: { 62: "x86-64", 3: "x86" },
-  arm64: { 183: "aarch64", 40: "arm" },
-};
-const MACHINE_NAMES: Record<number, string> = {
-  3: "x86",
-  8: "mips",
-  21: "ppc64",
-  22: "s390",
-  40: "arm",
-  62: "x86-64",
-  183: "aarch64",
-  243: "riscv",
-};
-
 /**
  * Asks a plugin for its versions, and finds out why it does not tell them.
  *
- * @param isNative this process sees the node's own file system: what is missing here is missing there.
  * @throws Failure when no program can be started. Interrupted.
  */
 async function examinePlugin(
   type: string,
   path: string,
-  isNative: boolean,
+  { hostRoot, versionLimit = VERSION_LIMIT_MS }: Places,
   signal: AbortSignal,
 ): Promise<PluginView & { path: string }> {
   throwIfInterrupted(signal);
-  const foreign = foreignMachine(path);
-  if (foreign !== undefined) {
-    const message = `is built for another processor (${foreign}; this node has ${process.arch})`;
+  const format = programFormatOf(path);
+  if (typeof format === "object") {
+    const message = `is built for another processor (${format.foreign}; this node has ${process.arch})`;
     const hint = "install the binary for this node's architecture";
     return { path, objection: { code: "plugin-architecture", severity: "error", message, hint } };
   }
   try {
-    return { path, versions: await askVersion({ plugin: type, path }, { signal }) };
+    return { path, versions: await askVersion({ plugin: type, path }, { signal, timeoutMs: versionLimit }) };
   } catch (error) {
     if (!(error instanceof PluginError)) throw error;
     throwIfInterrupted(signal);
     if (isExhaustion(error)) throw cannotTry(type, error);
-    return { path, objection: await objectionOf(error, isNative) };
+    return { path, objection: await objectionOf(error, hostRoot === "/", versionLimit) };
   }
 }
 
@@ -264,10 +249,12 @@ function cannotTry(type: string, { systemCode = "" }: PluginError): Failure {
   });
 }
 
-async function objectionOf(error: PluginError, isNative: boolean): Promise<PluginObjection> {
+/** @param isNative this process sees the node's own file system: what is missing here is missing there. */
+async function objectionOf(error: PluginError, isNative: boolean, versionLimit: number): Promise<PluginObjection> {
   const { reason, systemCode, exitCode, signal, stderr, path, message } = error;
   if (reason === "timeout") {
-    return broken("plugin-silent", "does not answer VERSION within 5 seconds", "run it by hand and see what it does");
+    const problem = `does not answer VERSION within ${versionLimit / 1000} seconds`;
+    return broken("plugin-silent", problem, "run it by hand and see what it does");
   }
   if (systemCode === "ENOEXEC") {
     return broken("plugin-no-program", "is no program: neither ELF nor a script", "put the right file in its place");
@@ -308,32 +295,8 @@ async function objectionOf(error: PluginError, isNative: boolean): Promise<Plugi
   );
 }
 
-function broken(code: string, message: string, hint: string): PluginObjection {
+function broken(code: PluginObjection["code"], message: string, hint: string): PluginObjection {
   return { code, severity: "error", message, hint };
-}
-
-/** The processor that an ELF file is for, if it is not one of ours. */
-function foreignMachine(path: string): string | undefined {
-  const { [process.arch]: ours } = MACHINES;
-  const header = readHeader(path);
-  if (ours === undefined || header === undefined || header.readUInt32BE(0) !== 0x7f454c46) return undefined;
-  const machine = header[5] === 2 ? header.readUInt16BE(18) : header.readUInt16LE(18);
-  return machine in ours ? undefined : (MACHINE_NAMES[machine] ?? `ELF machine ${machine}`);
-}
-
-function readHeader(path: string): Buffer | undefined {
-  const header = Buffer.alloc(20);
-  try {
-    const file = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
-    try {
-      return fs.readSync(file, header, 0, header.length, 0) === header.length ? header : undefined;
-    } finally {
-      fs.closeSync(file);
-    }
-  } catch {
-    // Running it will tell.
-    return undefined;
-  }
 }
 
 function isExecutable(path: string): boolean {

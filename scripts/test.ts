@@ -1,0 +1,79 @@
+/** Runs tests, several files at a time: `node scripts/test.ts unit|test|e2e`, or with the paths of some. */
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import * as fs from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+
+const ROOT = join(import.meta.dirname, "..");
+const isCI = process.env["CI"] === "true";
+const isSoak = process.env["CNI_NODE_TEST_LONG"] === "1";
+
+/** No test takes so long, milliseconds: one that does hangs. */
+const TIMEOUT = 10 * 60 * 1000;
+/** A file system in memory, and the bytes that it must have free. */
+const MEMORY = "/dev/shm";
+const ENOUGH = 2 ** 30;
+/** These take longest: they are begun first, so that none of them runs alone at the end. */
+const SLOW = ["crash", "attacks/status", "kills", "concurrency", "faults"];
+
+const SETS: Record<string, () => string[]> = {
+  unit: () => testsIn("test").filter(isUnit),
+  test: () => testsIn("test").filter((path) => !path.startsWith("test/e2e/")),
+  e2e: () => testsIn("test/e2e"),
+};
+
+process.chdir(ROOT);
+const words = process.argv.slice(2);
+const files = words.flatMap((word) => SETS[word]?.() ?? word).toSorted((a, b) => rankOf(a) - rankOf(b));
+const temporary = placeForFiles();
+const options = [
+  "--test-reporter=spec",
+  ...(isSoak ? [] : [`--test-timeout=${TIMEOUT}`]),
+  `--test-concurrency=${words[0] === "e2e" ? 1 : availableParallelism() + 1}`,
+];
+// Compiling the sources takes as long as many of the files.
+const env = { ...process.env, TMPDIR: temporary, NODE_COMPILE_CACHE: join(ROOT, "build/compiled") };
+const runner = spawn(process.execPath, ["--test", ...options, ...files], { stdio: "inherit", env });
+// It gets them from the terminal, too, and what is in memory must go.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => runner.kill(signal));
+const [exitCode] = (await once(runner, "exit")) as [number | null];
+fs.rmSync(temporary, { recursive: true, force: true });
+process.exitCode = exitCode ?? 1;
+
+function testsIn(directory: string): string[] {
+  return fs.globSync(`${directory}/**/*.test.ts`).toSorted();
+}
+
+/** It lies at the path of a module, and takes neither a node nor plugins. */
+function isUnit(path: string): boolean {
+  const hasModule = fs.existsSync(path.replace(/^test\//u, "src/").replace(/\.test\.ts$/u, ".ts"));
+  return hasModule && !/helpers\/(?:network|node|plugin)\.ts/u.test(fs.readFileSync(path, "utf8"));
+}
+
+function rankOf(path: string): number {
+  const index = SLOW.findIndex((name) => path === `test/${name}.test.ts`);
+  return index === -1 ? SLOW.length : index;
+}
+
+/** A directory for all that the tests write and sync: a developer's is in memory, CI's on the disk. */
+function placeForFiles(): string {
+  const base = !isCI && fs.existsSync(MEMORY) && isFit(MEMORY) ? MEMORY : tmpdir();
+  const directory = fs.mkdtempSync(join(base, "cni-node-tests-"));
+  fs.chmodSync(directory, 0o1777);
+  return directory;
+}
+
+/** There is room in it, and programs can be run from it. */
+function isFit(directory: string): boolean {
+  const { bavail, bsize } = fs.statfsSync(directory);
+  const program = join(directory, `cni-node-tests-${process.pid}`);
+  try {
+    fs.writeFileSync(program, "#!/bin/sh\n", { mode: 0o700 });
+    return bavail * bsize > ENOUGH && spawnSync(program).status === 0;
+  } catch {
+    return false;
+  } finally {
+    fs.rmSync(program, { force: true });
+  }
+}

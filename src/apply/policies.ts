@@ -1,0 +1,68 @@
+/** What stays although a run was to remove it: the last configuration, and plugins that are still needed. */
+import { isConfigName } from "../cni/config.ts";
+import { warning, type Finding } from "../finding.ts";
+import type { Decided } from "./decide.ts";
+import type { Surroundings, Wanted } from "./prepare.ts";
+import { configsAfter, lookAtNeeds } from "./removal.ts";
+
+/** Removals that nobody asked for by name do not take the last configuration; the others say what it means. */
+export function keepNetwork(
+  decided: Decided[],
+  { allowNoNetwork }: Wanted,
+  { configDirectory }: Surroundings,
+): { decided: Decided[]; warnings: Finding[] } {
+  if (configDirectory === undefined || !decided.some(isConfigRemoved)) return { decided, warnings: [] };
+  const left = [...configsIn(configDirectory, decided).keys()];
+  if (left.some((name) => !name.includes("/"))) return { decided, warnings: [] };
+  const isKept = (one: Decided): boolean => isConfigRemoved(one) && one.step.pruned === true && !allowNoNetwork;
+  if (decided.some(isKept)) {
+    const reason = "the node would be left without a CNI configuration; --allow-no-network removes it";
+    return { decided: decided.map((one) => (isKept(one) ? keep(one, reason) : one)), warnings: [] };
+  }
+  const meaning =
+    "no CNI configuration is left: the node becomes NotReady, new pods do not start, and containerd cannot remove the network of pods that end, until there is one again";
+  return { decided, warnings: [warning("no-network", configDirectory, meaning)] };
+}
+
+/** Plugins stay as long as something needs them (docs/reliability.md, 5). */
+export function keepNeeded(
+  decided: Decided[],
+  { force }: Wanted,
+  { configDirectory, hostRoot }: Surroundings,
+): { decided: Decided[]; warnings: Finding[]; isDraining: boolean } {
+  if (force || !decided.some(isPluginRemoved)) return { decided, warnings: [], isDraining: false };
+  const configs = configDirectory === undefined ? undefined : configsIn(configDirectory, decided);
+  const needs = lookAtNeeds(configs, hostRoot);
+  let isDraining = false;
+  const kept = decided.map((one) => {
+    const need = isPluginRemoved(one) ? needs.of(one.result.name) : undefined;
+    if (need?.passing === true) isDraining = true;
+    return need === undefined ? one : keep(one, need.reason);
+  });
+  const warnings = kept.some(isPluginRemoved)
+    ? needs.unseen.map((what) => warning("needs-unseen", "plugins", `are removed without knowing ${what}`))
+    : [];
+  return { decided: kept, warnings, isDraining };
+}
+
+function isConfigRemoved({ result, file }: Decided): boolean {
+  return result.kind === "config" && file?.effect === "remove" && isConfigName(result.name);
+}
+
+function isPluginRemoved({ result, file }: Decided): boolean {
+  return result.kind === "plugin" && file?.effect === "remove";
+}
+
+function keep({ step, result: { texts: _texts, ...result } }: Decided, reason: string): Decided {
+  return { step, result: { ...result, outcome: "kept", reason } };
+}
+
+/** The configurations as they will be after this run. */
+function configsIn(directory: string, decided: readonly Decided[]): Map<string, string> {
+  const configs = decided.filter(({ result, file }) => result.kind === "config" && file !== undefined);
+  const removed = configs.filter(({ file }) => file?.effect === "remove").map(({ result }) => result.name);
+  const written = configs.flatMap(({ result, file }): [string, string][] =>
+    file?.effect === "write" || file?.effect === "restore" ? [[result.name, result.texts?.after ?? ""]] : [],
+  );
+  return configsAfter(directory, new Map(written), new Set(removed));
+}

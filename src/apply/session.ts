@@ -1,0 +1,252 @@
+/** The directories of a run: found, looked at, locked, recovered, tidied up. */
+import * as fs from "node:fs";
+
+import { Failure, isAbsence, reasonOf, systemFailure } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
+import { FILE_KINDS, findDirectory, isSameDirectory, isWritable, type FileKind } from "../node/directory.ts";
+import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
+import { lockDirectory, type Lock } from "../host/lock.ts";
+import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
+import { statePaths, Target } from "../host/target.ts";
+import { recover, type DirectorySteps, type TargetSteps } from "../host/transaction.ts";
+import type { ApplyRequest } from "./apply.ts";
+import type { Kind } from "./asset.ts";
+import { warnOfElsewhere } from "../node/elsewhere.ts";
+import { pathsInView } from "../node/runtime.ts";
+import type { Places } from "../node/view.ts";
+import type { Runtime } from "./runtime.ts";
+import type { Directory, Prepared, Surroundings } from "./prepare.ts";
+import type { ProbeLinks } from "./probe.ts";
+
+/** The directories of a run and the locks that it holds on them. */
+export class Session {
+  /** What was found and finished of earlier runs. */
+  readonly notes: Finding[] = [];
+  readonly #request: ApplyRequest;
+  readonly #signal: AbortSignal;
+  /** The directories that are asked for. */
+  #targets: Partial<Record<FileKind, string>>;
+  readonly #locks = new Map<string, Lock>();
+  /** Directories that were looked at without a lock, held open as long as what was seen counts. */
+  readonly #looked: Target[] = [];
+  readonly #made: string[] = [];
+
+  constructor(request: ApplyRequest, signal: AbortSignal) {
+    this.#request = request;
+    this.#signal = signal;
+    const asked = FILE_KINDS.filter((kind) => isAsked(request, kind));
+    this.#targets = Object.fromEntries(asked.map((kind) => [kind, findDirectory(request.directories[kind])]));
+    // What was applied from a manifest is recorded beside the configurations, where that directory is mounted.
+    const [config] = isAsked(request, "manifest") ? this.#visibleOf("config") : [];
+    if (config !== undefined) this.#targets.config = config;
+    refuseSameDirectory(Object.values(this.#targets));
+  }
+
+  /** The directories that are asked for, as they are now. @throws Failure `state-untrusted`. */
+  look(): Partial<Record<FileKind, Directory>> {
+    this.#closeLooked();
+    return Object.fromEntries(Object.entries(this.#targets).map(([kind, path]) => [kind, this.#lookAt(path)]));
+  }
+
+  /** @throws Failure `state-untrusted`. */
+  #lookAt(path: string): Directory {
+    const target = this.#locks.get(path)?.target ?? this.#open(path);
+    return { path, record: target && recordOf(target), objects: target?.state?.objects ?? statePaths(path).objects };
+  }
+
+  /** Undefined: it is not there yet. */
+  #open(path: string): Target | undefined {
+    try {
+      const target = Target.open(path);
+      this.#looked.push(target);
+      return target;
+    } catch (error) {
+      if (isAbsence(error)) return undefined;
+      throw systemFailure(path, "cannot be opened", error);
+    }
+  }
+
+  #closeLooked(): void {
+    for (const target of this.#looked.splice(0)) target[Symbol.dispose]();
+  }
+
+  /** What is to be written, with its directories, which are locked. */
+  opened(parts: readonly DirectorySteps[]): TargetSteps[] {
+    return parts.map(({ directory, steps }) => {
+      const lock = this.#locks.get(directory);
+      if (lock === undefined) throw new Error(`${directory} is to be written and not locked`);
+      return { target: lock.target, steps };
+    });
+  }
+
+  /** What of the node can be seen, asked for or not. */
+  places(): Places {
+    const [pluginDirectory] = this.#visibleOf("plugin");
+    const [configDirectory] = this.#visibleOf("config");
+    const hostRoot = realHostRoot(this.#request);
+    const runtimePluginDirs = pathsInView(hostRoot, this.#request.looks.plugin);
+    const { versionLimit } = this.#request;
+    return { hostRoot, pluginDirectory, configDirectory, runtimePluginDirs, versionLimit };
+  }
+
+  /** The same, as policies need it. */
+  surroundings(): Surroundings {
+    const [configDirectory] = this.#visibleOf("config");
+    return { hostRoot: realHostRoot(this.#request), configDirectory };
+  }
+
+  /**
+   * The directories that must be locked, in kind order: those to be written, and those of runs to be finished. A run
+   * that changes nothing finishes nothing where it cannot write.
+   */
+  needed(prepared: Prepared): string[] {
+    const asked = Object.values(this.#targets);
+    const written = [...prepared.parts, ...prepared.afterwards].map(({ directory }) => directory);
+    const untidy = asked.filter((path) => isLeftUntidy(path) && (written.includes(path) || isStateWritable(path)));
+    const ids = new Set(untidy.flatMap((path) => readRecord(path)?.pending?.directories.map(({ id }) => id) ?? []));
+    const members = this.#visible().filter((path) => ids.has(readRecord(path)?.directory ?? ""));
+    if (written.length === 0 && !members.every(isStateWritable)) return [];
+    return this.#inKindOrder(new Set([...written, ...untidy, ...members]));
+  }
+
+  /** Are these locked? */
+  holds(directories: readonly string[]): boolean {
+    return directories.every((directory) => this.#locks.has(directory));
+  }
+
+  /** Locks these directories and those that were locked before, and finishes what earlier runs left in them. */
+  async lock(directories: readonly string[]): Promise<void> {
+    const wanted = this.#inKindOrder(new Set([...this.#locks.keys(), ...directories]));
+    this.#release();
+    const deadline = performance.now() + this.#request.lockTimeout;
+    for (const directory of wanted) {
+      try {
+        this.#made.push(...makeDirectory(directory, 0o755));
+      } catch (error) {
+        throw systemFailure(directory, "cannot be made", error);
+      }
+      this.#locks.set(
+        directory,
+        await lockDirectory(directory, deadline, this.#signal, () => {
+          this.#request.onWait(`another run in ${directory} (--lock-timeout)`);
+        }),
+      );
+    }
+    const targets = Array.from(this.#locks.values(), ({ target }) => target);
+    this.notes.push(...(await recover(targets, this.#visible())));
+  }
+
+  /** Undefined: no plugin is written. */
+  probeLinks(): ProbeLinks | undefined {
+    const target = this.#locks.get(this.#targets.plugin ?? "")?.target;
+    return target && { here: target.lockedState.probe, path: statePaths(target.path).probe };
+  }
+
+  /** What is to be said of the node and of what was prepared. */
+  warnings(prepared: Prepared, runtime: Runtime | undefined): Finding[] {
+    const { directories } = this.#request;
+    const { looks } = runtime ?? this.#request;
+    const isInstalled = (kind: FileKind): boolean =>
+      prepared.steps.some((step) => "outcome" in step && step.kind === kind && step.action === "install");
+    const elsewhere = FILE_KINDS.filter(isInstalled).flatMap((kind) => {
+      return warnOfElsewhere(
+        kind,
+        directories[kind],
+        this.#targets[kind] ?? "",
+        realHostRoot(this.#request),
+        looks[kind],
+      );
+    });
+    return [...this.#unfinished(), ...prepared.warnings, ...elsewhere];
+  }
+
+  /** What an earlier run left to be finished, for a run that finishes nothing. */
+  #unfinished(): Finding[] {
+    return Object.values(this.#targets)
+      .filter((path) => !this.#locks.has(path) && readRecord(path)?.pending !== undefined)
+      .map((path) => {
+        const hint = "the next run that changes something finishes it first";
+        return warning("run-unfinished", path, "an earlier run was ended half way", hint);
+      });
+  }
+
+  /** Removes what is no longer needed, and frees the locks. Returns warnings. */
+  tidyUp(): Finding[] {
+    const warnings: Finding[] = [];
+    for (const [directory, { target }] of this.#locks) {
+      try {
+        sweep(target, this.#visible());
+      } catch (error) {
+        const message = `left-over files of this run could not be removed: ${reasonOf(error)}`;
+        warnings.push(warning("files-left", directory, message, "the next run does it"));
+      }
+    }
+    this.#release();
+    this.#closeLooked();
+    return warnings;
+  }
+
+  /** The same for a run that failed: its own failure is what is told. */
+  abandon(): void {
+    this.tidyUp();
+    try {
+      for (const directory of this.#made.toReversed()) removeDirectoryIfEmpty(directory);
+    } catch {
+      // An empty directory more does no harm.
+    }
+  }
+
+  #release(): void {
+    for (const lock of this.#locks.values()) lock.release();
+    this.#locks.clear();
+  }
+
+  /** All runs lock in one order, so that no two wait for each other. */
+  #inKindOrder(directories: ReadonlySet<string>): string[] {
+    const known = FILE_KINDS.flatMap((kind) => this.#targets[kind] ?? this.#visibleOf(kind));
+    return known.filter((path) => directories.has(path));
+  }
+
+  /** The directories of the node that can be seen from here, asked for or not, in kind order. */
+  #visible(): string[] {
+    return FILE_KINDS.flatMap((kind) => this.#visibleOf(kind));
+  }
+
+  #visibleOf(kind: FileKind): string[] {
+    try {
+      const path = this.#targets[kind] ?? findDirectory(this.#request.directories[kind]);
+      return fs.existsSync(path) ? [path] : [];
+    } catch {
+      return [];
+    }
+  }
+}
+
+/** Could a record be written there? */
+export function isStateWritable(directory: string): boolean {
+  const { state } = statePaths(directory);
+  return isWritable(fs.existsSync(state) ? state : directory);
+}
+
+/** The directories are real paths; below a root that is a link they would not be recognised. */
+function realHostRoot({ directories: { config } }: ApplyRequest): string {
+  return fs.existsSync(config.hostRoot) ? fs.realpathSync(config.hostRoot) : config.hostRoot;
+}
+
+function isAsked({ lists, prune }: ApplyRequest, kind: Kind): boolean {
+  const { desired = [], current = [] } = lists[kind] ?? {};
+  return desired.length > 0 || current.length > 0 || (prune && lists[kind] !== undefined);
+}
+
+/** Two records in one place would contradict each other, and its lock would wait for itself. */
+function refuseSameDirectory([first, second]: readonly string[]): void {
+  if (first === undefined || second === undefined) return;
+  if (first !== second && !isSameDirectory(first, second)) return;
+  throw new Failure({
+    code: "usage",
+    subject: first,
+    problem: "is named for plugins and for configs",
+    hint: "give each its own with --plugin-dir and --config-dir",
+    exitCode: 2,
+  });
+}

@@ -1,0 +1,109 @@
+/**
+ * Every code of a finding, and what it means: stable, for programs. `node scripts/docs.ts` makes the table of
+ * docs/troubleshooting.md from it. The program itself needs the names only, as a type.
+ */
+export const FINDING_CODES = {
+  "addresses-stale":
+    "host-local keeps addresses for containers whose network namespace is gone, or in files that name no container; an error when the range is used up by these",
+  "addresses-unreadable": "host-local's store, or an address in it, is not what host-local makes",
+  "addresses-used-up": "every address of host-local's range is in use by containers that may still be there",
+  "asset-changed": "somebody has changed what cni-node installed; plugins that others chain into a list do not count",
+  "asset-missing": "somebody has removed what cni-node installed",
+  "attachment-damaged":
+    "a file in the cache of attachments is empty, cut or not an attachment: nobody can delete its container by it",
+  "attachment-plugin-missing": "containers that may still be there were attached with a plugin that is gone",
+  "attachments-unreadable": "a cache of attachments cannot be read",
+  "backup-missing": "the file that was there before cni-node's can no longer come back",
+  "cache-untrusted":
+    "others than root may have written to the cache of attachments, or an entry in it: it decides which plugins run as root",
+  "capability-missing":
+    "Multus, `portmap` or `bandwidth` does not declare the capability that it needs: runtimes pass nothing to it, and host ports or bandwidth limits of pods are lost without an error",
+  "catalogue-unusable": "the catalogue of plugins in the image cannot be used",
+  "catalogue-version": "the catalogue cannot say which CNI versions a plugin supports: it does not answer `VERSION`",
+  "chain-duplicate": "a plugin is in the chain twice with the same configuration",
+  "chain-without-interface": "the first plugin of the chain is one that needs another before it",
+  "changed-by-others": "a file was changed by somebody else after an interrupted run, so it was left as it is",
+  "cluster-network-missing": "Multus' `clusterNetwork` names a file in net.d that is not there",
+  "config-broken-unused": "a file cannot be loaded; nobody uses it as long as others come before it",
+  "config-directory": "a directory lies in the place of a configuration; runtimes pass over it",
+  "config-invalid": "a file cannot be loaded, and it is its turn",
+  "credentials-expire": "nine tenths of a token's or certificate's life are over: whoever renews it is late",
+  "credentials-expired": "a token or certificate that a plugin uses has expired",
+  "delegates-to-itself": "a plugin calls itself, without end",
+  "directory-crowded": "a directory has more entries than any node needs: only the first were looked at",
+  "directory-owner": "a directory of plugins or configurations belongs to somebody else than root",
+  "directory-unusable":
+    "the directory of plugins or of configurations is a file, a link that leads nowhere, or cannot be read",
+  "drain-ended": "`--drain` stopped waiting before the containers that need a plugin had ended",
+  "file-mode":
+    "a configuration may be read by others than root, a note; a warning where it holds what looks like a secret, or they may write to it",
+  "file-owner": "a configuration or kubeconfig does not belong to root:root",
+  "files-left": "temporary files of a run could not be removed; the next run removes them",
+  "handler-load-failed": "containerd could not load the configurations of a runtime handler",
+  "kubeconfig-invalid":
+    "a kubeconfig that a configuration names cannot work: its server, authority, context or form is wrong, or a placeholder is left in it",
+  "kubeconfig-missing": "a kubeconfig that a configuration names is not there",
+  "kubeconfig-mode": "a kubeconfig may be read by others than root",
+  "kubeconfig-unseen": "it cannot be seen from here whether a kubeconfig is there",
+  "link-dangling": "a link leads nowhere",
+  "link-unseen": "a configuration, or a file that an uninstall puts back, is a link to a place that is not mounted",
+  "loopback-missing": "containerd calls `loopback` for every pod, and it is not there",
+  "more-findings": "there are more findings than are told at once",
+  "name-unread": "a network configuration has a name that no runtime reads",
+  "needs-unseen": "plugins are removed, and whether something still needs them cannot be seen from here",
+  "network-name": "the network has a name that no pod can be attached with",
+  "network-name-shared": "two files have the same network name: addresses and attachments get mixed up",
+  "network-unconfirmed": "the container runtime did not say within 30 seconds that it uses the new configuration",
+  "network-unseen": "this user may not read the configurations: run `status` as root",
+  "no-network": "a runtime finds no network for pods",
+  "not-on-node": "an asset is in both lists of an option, so it is not compared, but it is not on the node",
+  "plugin-architecture": "a plugin is built for another processor",
+  "plugin-broken": "a plugin does not answer `VERSION` as the CNI specification asks for",
+  "plugin-config":
+    "a plugin of the image will refuse its configuration: a value in quotes that is no text, or ranges of host-local that are missing, overlap or lie outside of their subnet",
+  "plugin-denied": "a plugin could not be run from here: a security module denies it",
+  "plugin-directory-missing":
+    "the directory of plugins is not there, and the runtime's others do not have all that is needed",
+  "plugin-loader":
+    "the loader, interpreter or library that a plugin needs is missing; a warning when only this container lacks it",
+  "plugin-missing": "a plugin that a configuration needs is in none of the runtime's directories",
+  "plugin-mode": "a plugin is not executable",
+  "plugin-no-file": "a directory, or what else is no file, has the name of a plugin",
+  "plugin-no-program": "a plugin's file is no program",
+  "plugin-noexec": "a plugin's file system is mounted `noexec`",
+  "plugin-silent": "a plugin does not answer within 5 seconds",
+  "plugin-type": "`type` is a path, not the file name of a plugin",
+  "plugin-unasked": "a plugin could not be started from here, for another reason",
+  "plugin-unseen": "it cannot be seen from here whether a plugin is there",
+  "pointer-left": "a configuration holds a `__NAME__` that nobody has replaced",
+  "probe-failed": "`--probe`: a network failed that failed before the run, too, or `--validate` is not strict",
+  "probe-skipped": "`--probe` added no container to a network, because that is not known to be harmless",
+  "readiness-file-missing": "Multus waits for a file that is not there",
+  "record-newer": "a newer cni-node has written the record",
+  "record-unreadable": "the record of what cni-node installed cannot be read",
+  "record-unwritable": "cni-node cannot write its record in a target directory",
+  "reserved-key": "a configuration sets a key that runtimes set themselves",
+  "run-finished": "this run finished, or forgot, one that had been interrupted",
+  "run-unfinished": "a run of cni-node was ended half way; the finding says what the next one does",
+  "runtime-directory": "the runtime reads another directory than was looked at",
+  "runtime-load-failed": "the runtime could not load its configurations",
+  "runtime-not-ready": "the runtime says that its network is not ready",
+  "runtime-plugin-directory": "the runtime looks for plugins in another directory",
+  "runtime-silent": "the runtime did not answer",
+  "runtime-stale": "the runtime uses another network than its files say",
+  "set-aside":
+    "a configuration was renamed, so that nobody reads it; told where its name would come first or nothing else is there, or where it is cni-node's",
+  "set-aside-by-cilium": "Cilium renamed such a configuration",
+  "stale-twin": "two files differ in their extension only, and the first hides the other",
+  "state-untrusted":
+    "somebody else than root may have written what cni-node keeps in `.cni-node`, so that it is not used; look at who, and move it away or take it back",
+  "variable-unsupported": "a manifest holds `${NAME…}` with an operator of a shell, which cni-node does not substitute",
+  "version-missing": "the configuration has no `cniVersion`, or under another spelling",
+  "version-too-new": "the `cniVersion` is newer than any that is known",
+  "version-unknown": "the `cniVersion` is not a version of the CNI specification",
+  "version-unsupported": "a plugin does not support the `cniVersion`",
+  "writable-by-others": "others than root may write to a plugin, or to one of the two directories",
+} as const;
+
+/** The code of a finding. */
+export type FindingCode = keyof typeof FINDING_CODES;

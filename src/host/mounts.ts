@@ -1,0 +1,39 @@
+/** What is mounted where, as the kernel says to this process. */
+import * as fs from "node:fs";
+
+import { isBelow } from "../system/below.ts";
+
+/** Does the kernel refuse to run what lies at this path, for how its file system is mounted? */
+export function isMountedNoexec(path: string): boolean {
+  return mountOf(fs.realpathSync(path)).options.includes("noexec");
+}
+
+/** A mount as this process sees it. */
+export interface Mount {
+  point: string;
+  /** What of its file system is mounted: `/opt/cni/bin`. */
+  root: string;
+  options: string[];
+}
+
+/** What a path is on: the last of the mounts with the longest mount point. */
+export function mountOf(path: string): Mount {
+  const lines = fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n");
+  const mounts = lines.flatMap((line) => {
+    const [, , , root, point, options] = line.split(" ");
+    if (root === undefined || point === undefined || options === undefined) return [];
+    return [{ point: unescapeMountPoint(point), root: unescapeMountPoint(root), options: options.split(",") }];
+  });
+  return mounts
+    .filter(({ point }) => isBelow(path, point))
+    .reduce((best, mount) => (mount.point.length >= best.point.length ? mount : best), {
+      point: "/",
+      root: "/",
+      options: [],
+    });
+}
+
+/** The kernel writes blanks and backslashes in mountinfo as octal escapes. */
+function unescapeMountPoint(point: string): string {
+  return point.replace(/\\([0-7]{3})/gu, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}

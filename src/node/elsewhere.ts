@@ -1,0 +1,33 @@
+/** Does a run install where the container runtime of the node does not look? */
+import * as fs from "node:fs";
+import { join } from "node:path";
+
+import { warning, type Finding } from "../finding.ts";
+import { seenBelow } from "../system/below.ts";
+import { shellWord } from "../system/text.ts";
+import type { DirectoryRequest, FileKind } from "./directory.ts";
+import type { LookedInto } from "./runtime.ts";
+
+/**
+ * Warns where files go to a directory that nobody named and that the runtime does not read.
+ *
+ * @param target where they go, its real path. @param hostRoot its real path. @param found undefined: it is not known.
+ */
+export function warnOfElsewhere(
+  kind: FileKind,
+  request: DirectoryRequest,
+  target: string,
+  hostRoot: string,
+  found: LookedInto | undefined,
+): Finding[] {
+  if (request.named || request.auto || found === undefined) return [];
+  const seen = found.paths.map((path) => ({ path, here: seenBelow(hostRoot, path) ?? "" }));
+  const [first] = [...seen.filter(({ here }) => fs.existsSync(here)), ...seen];
+  if (first === undefined || seen.some(({ here }) => here === target)) return [];
+  const named = shellWord(`${request.option}=${join(request.hostRoot, first.path)}`);
+  const mount = fs.existsSync(first.here) ? "" : `mount ${first.path}, then `;
+  const code = kind === "plugin" ? "runtime-plugin-directory" : "runtime-directory";
+  const message = `${found.by} looks for ${request.holds} in ${first.path}`;
+  const hint = `${mount}use ${request.option}=auto, or give ${named} to install there`;
+  return [warning(code, target, message, hint)];
+}

@@ -1,0 +1,40 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { HANDLE, PROMISES, SYNC } from "../helpers/faults.ts";
+
+const source = fileURLToPath(new URL("../../src", import.meta.url));
+
+const READING =
+  /^(?:access|close|exists|fstat|lstat|opendir|read|readFile|readdir|readlink|realpath|stat|statfs)Sync$/u;
+
+test("faults are put in front of every function of node:fs that changes a file, in the whole program", () => {
+  const called = readdirSync(source, { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".ts"))
+    .flatMap((file) => Array.from(readFileSync(join(source, file), "utf8").matchAll(/\bfs\.(\w+Sync)\b/gu)))
+    .map(([, name = ""]) => name);
+  assert.ok(called.includes("renameSync"));
+  assert.deepEqual(
+    called.filter((name) => !READING.test(name) && !SYNC.includes(name)),
+    [],
+  );
+});
+
+test("and of every promise and file handle that disk.ts changes files by", () => {
+  const text = readFileSync(join(source, "system/disk.ts"), "utf8");
+  const called = (pattern: RegExp): string[] => Array.from(text.matchAll(pattern), ([, name = ""]) => name);
+  const promises = called(/\bfs\.promises\.([a-z]\w*)/gu);
+  const handles = called(/\bfile\.(\w+)\(/gu);
+  assert.ok(promises.includes("copyFile") && handles.includes("sync"));
+  assert.deepEqual(
+    promises.filter((name) => !PROMISES.includes(name)),
+    [],
+  );
+  assert.deepEqual(
+    handles.filter((name) => !["stat", "read", "close", ...HANDLE].includes(name)),
+    [],
+  );
+});

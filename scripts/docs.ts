@@ -54,14 +54,15 @@ async function optionTable(...group: string[]): Promise<string> {
     name.split(" ")[0] ?? "",
     summary,
   ]);
-  const options = new Map<string, { text: string; commands: string[] }>();
+  const options = new Map<string, { flags: string; text: string; commands: string[] }>();
   for (const [command = ""] of commands) {
     for (const [flags, text] of entriesOf(await helpOf(...group, command), "Options:")) {
-      const known = options.get(flags) ?? { text, commands: [] };
-      options.set(flags, { text, commands: [...known.commands, command] });
+      // An option may mean something else to another command.
+      const { commands: others } = options.get(`${flags} ${text}`) ?? { commands: [] };
+      options.set(`${flags} ${text}`, { flags, text, commands: [...others, command] });
     }
   }
-  const rows = [...options].filter(([flags]) => !flags.startsWith("-h"));
+  const rows = [...options.values()].filter(({ flags }) => !flags.startsWith("-h"));
   return [
     "| command | |",
     "| --- | --- |",
@@ -70,7 +71,7 @@ async function optionTable(...group: string[]): Promise<string> {
     "| option | of | |",
     "| --- | --- | --- |",
     ...rows.map(
-      ([flags, option]) => `| \`${flags.replaceAll("|", "\\|")}\` | ${option.commands.join(", ")} | ${option.text} |`,
+      ({ flags, text, commands: of }) => `| \`${flags.replaceAll("|", "\\|")}\` | ${of.join(", ")} | ${text} |`,
     ),
     "",
   ].join("\n");
@@ -88,18 +89,10 @@ async function helpOf(...command: string[]): Promise<string> {
   return text;
 }
 
-/** The two columns of a section of the help; a text may go on in the following lines. */
+/** The two columns of a section of the help. */
 function entriesOf(help: string, section: string): [string, string][] {
-  const lines = help.slice(help.indexOf(section)).split("\n").slice(1);
-  const end = lines.indexOf("");
-  const entries: [string, string][] = [];
-  for (const line of lines.slice(0, end === -1 ? lines.length : end)) {
-    const [, flags, text] = /^ {2}(\S.*?) {2,}(\S.*)$/u.exec(line) ?? [];
-    const last = entries.at(-1);
-    if (flags !== undefined && text !== undefined) entries.push([flags, text]);
-    else if (last !== undefined) last[1] += ` ${line.trim()}`;
-  }
-  return entries;
+  const [, lines = ""] = new RegExp(`\n${section}\n((?:  .*\n)*)`, "u").exec(help) ?? [];
+  return Array.from(lines.matchAll(/^ {2}(\S.*?) {2,}(\S.*)$/gmu), ([, flags = "", text = ""]) => [flags, text]);
 }
 
 /** The document with the tables as they should be, one behind each directory. */

@@ -1,7 +1,8 @@
 /** The command line of libcni's cnitool, as one of `cni-node network`. */
 import { resolve } from "node:path";
 
-import { OPTIONS } from "./options.ts";
+import { readLine, runLine, type Line } from "./cli.ts";
+import type { Ending, World } from "./world.ts";
 
 /** The verbs that take the path of a network namespace. */
 const ON_NAMESPACE = new Set(["add", "check", "del"]);
@@ -10,37 +11,23 @@ const ON_NAMESPACE = new Set(["add", "check", "del"]);
  * `cnitool add|check|del|gc|status NET NETNS [-i IFNAME]`. What cnitool does not have, options and verbs, is as in
  * `cni-node network`.
  */
-export function networkArguments(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): string[] {
-  const { operands, options, ifName = env["CNI_IFNAME"] || "eth0" } = split(argv);
-  const [verb = "", network = [], netns = [], ...more] = operands;
+export async function run(argv: readonly string[], world: World): Promise<Ending> {
+  const line = readLine(argv.map((word) => (word === "-i" ? "--ifname" : word.replace(/^-i=?/u, "--ifname="))));
+  const [verb = "", network, netns, ...more] = line.words;
   if (ON_NAMESPACE.has(verb)) {
     // A name is that of a file here.
-    const target = typeof netns === "string" && !/^[a-z]+:/u.test(netns) ? resolve(netns) : netns;
-    return ["network", verb, ...[network, target, more].flat(), `--ifname=${ifName}`, ...options];
+    const target = netns === undefined || /^[a-z]+:/u.test(netns) ? netns : resolve(netns);
+    const words = ["network", verb, network, target, ...more].filter((word) => word !== undefined);
+    const ifName = optionOf("ifname", world.env["CNI_IFNAME"] || "eth0");
+    return runLine({ ...line, words, options: [ifName, ...line.options] }, world);
   }
-  // Its garbage collection takes no attachment for valid.
-  if (verb === "gc") return ["network", "gc", ...[network, more].flat(), "--valid=", ...options];
-  if (verb === "status") return ["network", "status", ...[network, more].flat(), ...options];
-  return ["network", ...argv];
+  const words = ["network", ...line.words];
+  // The namespace does not matter to these. Its garbage collection takes no attachment for valid.
+  if (verb === "status" || verb === "gc") words.splice(3, 1);
+  const options = verb === "gc" ? [optionOf("valid", ""), ...line.options] : line.options;
+  return runLine({ ...line, words, options }, world);
 }
 
-function split(argv: readonly string[]): { operands: string[]; options: string[]; ifName?: string } {
-  const words = [...argv];
-  const operands: string[] = [];
-  const options: string[] = [];
-  let ifName: string | undefined;
-  for (let word = words.shift(); word !== undefined; word = words.shift()) {
-    const [, given] = /^(?:-i=?|--ifname=)(.*)$/su.exec(word) ?? [];
-    if (word === "-i" || word === "--ifname") ifName = words.shift() ?? "";
-    else if (given !== undefined) ifName = given;
-    else if (word.startsWith("-") && word !== "-") options.push(word, ...(takesValue(word) ? words.splice(0, 1) : []));
-    else operands.push(word);
-  }
-  return { operands, options, ...(ifName === undefined ? {} : { ifName }) };
-}
-
-/** Is the value of that option the next word? */
-function takesValue(word: string): boolean {
-  const { [word.replace(/^--/u, "")]: option } = OPTIONS as Partial<Record<string, { type: unknown }>>;
-  return option !== undefined && option.type !== "flag";
+function optionOf(name: string, text: string): Line["options"][number] {
+  return { name, word: `--${name}`, text };
 }

@@ -86,6 +86,11 @@ export class Failure extends Error {
   }
 }
 
+/** A command line that is wrong: nothing has been tried. */
+export function usage(subject: string, problem: string, hint?: string): Failure {
+  return new Failure({ code: "usage", subject, problem, ...(hint !== undefined && { hint }), exitCode: 2 });
+}
+
 /** Collects why a run is refused, so that all of it is told at once. */
 export class Objections {
   readonly #found = new Map<string, Failure>();

@@ -23,9 +23,18 @@ const world: World = {
   signal: controller.signal,
 };
 
-const { run } = await import("./cli.ts");
-const [, called = "", ...words] = process.argv;
-const { exitCode, signal } = await run(words, world, basename(called, ".js"));
+/**
+ * What takes its arguments as they are, by the name of the program or the first word behind it: nothing has looked at
+ * them, and the tables of commands and options are not loaded.
+ */
+const RAW = new Map([["cnitool", async () => import("./cnitool.ts")]]);
+
+const [, program = "", ...words] = process.argv;
+const called = basename(program, ".js");
+const [command = "", ...rest] = RAW.has(called) ? [called, ...words] : words;
+const load = RAW.get(command);
+const { exitCode, signal } =
+  load === undefined ? await (await import("./cli.ts")).run(words, world) : await (await load()).run(rest, world);
 if (signal !== undefined) endBy(signal);
 else process.exitCode = output.isLost && exitCode === 0 ? 1 : exitCode;
 
@@ -43,7 +52,7 @@ function onOutputError(error: NodeJS.ErrnoException): void {
   if (error.code === "EPIPE" || output.isLost) return;
   output.isLost = true;
   process.exitCode = 1;
-  write(process.stderr, `cni-node: output: cannot be written, what was to be done is done: ${error.message}\n`);
+  write(process.stderr, `cni-node: output: cannot write the report (the run itself completed): ${error.message}\n`);
 }
 
 /** Whoever started the process sees the truth; process 1 cannot end itself by a signal. */

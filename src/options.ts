@@ -1,147 +1,239 @@
-/** The options of all commands, as data, and how their texts are read. */
-import { Failure } from "./errors.ts";
-import { OWNER } from "./system/name.ts";
+/** The options of all commands, as data, and how a command gets their values. */
+import { usage } from "./errors.ts";
+import {
+  ARGS,
+  ATTACHMENTS,
+  choice,
+  DIRECTORY,
+  DURATION,
+  FLAG,
+  JSON_OBJECT,
+  LISTS,
+  MODE,
+  NODE_DIRECTORIES,
+  NODE_DIRECTORY,
+  OWNER,
+  text,
+  VARIABLES,
+  type Type,
+} from "./option-types.ts";
 import { nearestTo } from "./system/nearest.ts";
 
-/** How the text of an option is read. */
-type Type = "list" | "text" | "variables" | "flag" | "duration" | "mode" | "owner" | readonly string[];
-
-interface OptionSpec {
-  type: Type;
-  /** What the value is called in `--help`. */
-  value?: string;
-  /** Used when neither the option nor its environment variable is given. */
-  default?: string;
+/** An option. Its environment variable is `CNI_NODE_` and its name in capitals. */
+export interface Option {
+  type: Type<unknown>;
   help: string;
+  /** Other variables that are read where neither the option nor its own variable is given. */
+  env?: readonly string[];
+  /** The text that counts where nothing is given. */
+  default?: string;
+  /** The default in words, where it is not a text. */
+  otherwise?: string;
+  /** One of these must be given, too, where the command has one of them; else the problem is said. */
+  needs?: { options: readonly string[]; problem: string };
+  /** None of these may be given. */
+  excludes?: { options: readonly string[]; problem: string };
 }
 
-/** Every option by its name; its environment variable is `CNI_NODE_` and the name in capitals. */
+/** Where the node's file system is looked for, if `--host-root` does not say it. */
+export const HOST_ROOT = "/host";
+
+const NAME = text("<NAME>");
+const NO_CHANGE = { options: ["dry-run"], problem: "goes with a run that changes something, not with --dry-run" };
+
+/** Every option by its name, as most commands have it. */
 export const OPTIONS = {
-  plugins: { type: "list", value: "LIST", help: "plugin binaries" },
-  configs: { type: "list", value: "LIST", help: "CNI configurations, rendered from templates" },
-  manifests: { type: "list", value: "LIST", help: "Kubernetes manifests, with variables substituted" },
-  "plugin-source": {
-    type: "text",
-    value: "DIR",
-    default: "/opt/cni/bin",
-    help: "where plugin binaries are taken from",
-  },
-  "config-source": { type: "text", value: "DIR", default: "/etc/cni/net.d", help: "where templates are taken from" },
-  "manifest-source": {
-    type: "text",
-    value: "DIR",
-    default: "/etc/kubernetes/manifests",
-    help: "where manifests are taken from",
-  },
-  "host-root": { type: "text", value: "DIR", default: "/host", help: "where the node's file system is mounted" },
+  plugins: { type: LISTS, help: "plugin binaries" },
+  configs: { type: LISTS, help: "CNI configurations, rendered from templates" },
+  manifests: { type: LISTS, help: "Kubernetes manifests, with variables substituted" },
+  "plugin-source": { type: DIRECTORY, default: "/opt/cni/bin", help: "directory of the plugin binaries to install" },
+  "config-source": { type: DIRECTORY, default: "/etc/cni/net.d", help: "directory of the templates" },
+  "manifest-source": { type: DIRECTORY, default: "/etc/kubernetes/manifests", help: "directory of the manifests" },
+  "host-root": { type: DIRECTORY, otherwise: HOST_ROOT, help: "where the node's root file system is mounted" },
   "plugin-dir": {
-    type: "text",
-    value: "DIR",
-    help: "the node's plugins, several joined by colons; auto: where its runtime looks (default: HOST_ROOT/opt/cni/bin)",
+    type: NODE_DIRECTORIES,
+    otherwise: "HOST_ROOT/opt/cni/bin",
+    help: "the node's plugin directories; auto: those of its runtime",
   },
   "config-dir": {
-    type: "text",
-    value: "DIR",
-    help: "the node's CNI configurations; auto: where its runtime looks (default: HOST_ROOT/etc/cni/net.d)",
+    type: NODE_DIRECTORY,
+    otherwise: "HOST_ROOT/etc/cni/net.d",
+    help: "the node's CNI configurations; auto: where its runtime looks",
   },
-  owner: { type: "owner", value: "NAME", default: "cni-node", help: "whose assets these are" },
-  "take-over": { type: "flag", help: "replace what another owner holds with other content" },
-  refresh: { type: "flag", help: "compare contents also of what is in both lists" },
-  checksum: { type: "flag", help: "read what is compared, also where nothing says that it has changed" },
-  prune: { type: "flag", help: "also remove what the owner holds and no longer desires; needs --owner" },
+  owner: { type: OWNER, default: "cni-node", help: "owner of the assets; what other owners hold is kept" },
+  "take-over": { type: FLAG, help: "replace assets that another owner holds with different content" },
+  refresh: { type: FLAG, help: "also compare the contents of assets that are in both lists" },
+  checksum: { type: FLAG, help: "compare file contents even if size, times and inode are unchanged" },
+  prune: {
+    type: FLAG,
+    needs: { options: ["owner"], problem: "needs --owner: it removes what that owner holds and no longer desires" },
+    help: "also remove assets that the owner holds and no longer desires",
+  },
   validate: {
-    type: ["strict", "warn", "off"],
+    type: choice("strict", "warn", "off"),
     default: "strict",
-    help: "what to do about what does not pass the proof",
+    help: "what to do when a check fails: refuse, warn, or skip the checks",
   },
   "cri-socket": {
-    type: "text",
-    value: "PATH",
-    help: "ask the container runtime at this socket where it looks, and whether a change keeps its network",
+    type: text("<PATH>"),
+    help: "ask the container runtime at this socket; undo a change that breaks its network",
   },
-  "no-confirm": { type: "flag", help: "do not wait for the container runtime's word after a change" },
+  "no-confirm": { type: FLAG, help: "do not wait for the container runtime's answer after a change" },
   probe: {
-    type: "flag",
-    help: "before anything changes, add a container to each network for a moment, where that is harmless",
+    type: FLAG,
+    excludes: NO_CHANGE,
+    help: "first try each network with a container, if its plugins are known to be safe to try",
   },
-  "probe-add": { type: "flag", help: "the same, also where it is not known to be harmless" },
-  force: { type: "flag", help: "remove plugins also while configurations or containers need them" },
-  drain: {
-    type: "duration",
-    value: "TIME",
-    default: "0s",
-    help: "wait for containers that need a plugin which is to be removed",
+  "probe-add": {
+    type: FLAG,
+    excludes: NO_CHANGE,
+    help: "like --probe, but also for plugins not known to be safe to try",
   },
-  "allow-no-network": { type: "flag", help: "let --prune remove the node's last configuration" },
-  "config-mode": {
-    type: "mode",
-    value: "MODE",
-    help: "mode of configurations (default: 0600, existing files keep theirs)",
-  },
-  variables: {
-    type: "variables",
-    value: "NAMES",
-    help: "substitute only the variables that '$A $B' names, in manifests; with an empty text none",
-  },
-  "allow-unset": { type: "flag", help: "put empty text in the place of variables that are not set" },
-  "node-name": { type: "text", value: "NAME", help: "this node's name (default: NODE_NAME, NODE_HOSTNAME)" },
+  force: { type: FLAG, help: "remove plugins even if configurations or containers need them" },
+  drain: { type: DURATION, default: "0s", help: "how long to wait for containers that need a plugin to be removed" },
+  "allow-no-network": { type: FLAG, help: "let --prune remove the node's last configuration" },
+  "config-mode": { type: MODE, otherwise: "0600; existing files keep theirs", help: "file mode of configurations" },
+  variables: { type: VARIABLES, help: "substitute only these variables in manifests: '$A $B', or '' for none" },
+  "allow-unset": { type: FLAG, help: "substitute an empty text for variables that are not set" },
+  "node-name": { type: NAME, env: ["NODE_NAME", "NODE_HOSTNAME"], help: "name of this node" },
   kubeconfig: {
-    type: "text",
-    value: "FILE",
-    help: "how the Kubernetes API is reached (default: KUBECONFIG, or the pod's own)",
+    type: text("<FILE>"),
+    env: ["KUBECONFIG"],
+    otherwise: "the pod's service account",
+    help: "kubeconfig for the Kubernetes API",
   },
-  context: { type: "text", value: "NAME", help: "the context of the kubeconfig (default: its current one)" },
-  "force-conflicts": { type: "flag", help: "take over the fields of objects that others manage" },
-  timeout: { type: "duration", value: "TIME", default: "60s", help: "how long the Kubernetes API may take" },
-  wait: { type: "duration", value: "TIME", default: "0s", help: "wait for files that pointers name" },
-  "lock-timeout": { type: "duration", value: "TIME", default: "2m", help: "wait for other runs on the same node" },
-  "dry-run": { type: "flag", help: "say what would be done and do nothing" },
-  "exit-code": { type: "flag", help: "end with 3 if anything would change" },
-  pause: { type: "flag", help: "after success, wait for SIGTERM or SIGINT" },
-  file: { type: "text", value: "FILE", help: "the network is in this file, and NETWORK is left out; - is stdin" },
-  ifname: { type: "text", value: "NAME", help: "the interface's name (default: for add the next free ethN)" },
-  "container-id": { type: "text", value: "ID", help: "what the container is known by (default: made of TARGET)" },
-  args: { type: "text", value: "K=V;K=V", help: "CNI_ARGS for the plugins" },
-  "capability-args": { type: "text", value: "JSON", help: "runtimeConfig for the plugins that declare the capability" },
-  new: { type: "flag", help: "make the namespace, which is a name then" },
-  "delete-netns": { type: "flag", help: "then delete the namespace, which is a name then" },
-  "allow-default-route": { type: "flag", help: "add also what brings a second default route" },
-  "cache-dir": {
-    type: "text",
-    value: "DIR",
-    help: "where attachments are remembered (default: the node's /var/lib/cni)",
+  context: { type: NAME, otherwise: "its current context", help: "context of the kubeconfig" },
+  "force-conflicts": { type: FLAG, help: "take over fields of objects that others manage" },
+  timeout: { type: DURATION, default: "60s", help: "how long the Kubernetes API may take" },
+  wait: { type: DURATION, default: "0s", help: "how long to wait for files that pointers name" },
+  "lock-timeout": { type: DURATION, default: "2m", help: "how long to wait for other runs on the same node" },
+  "dry-run": { type: FLAG, help: "print what would be done, and do nothing" },
+  "exit-code": {
+    type: FLAG,
+    needs: { options: ["dry-run"], problem: "goes with plan or --dry-run" },
+    help: "exit with 3 if anything would change",
   },
-  "plugin-timeout": { type: "duration", value: "TIME", default: "2m", help: "how long each call of a plugin may take" },
-  trace: { type: "flag", help: "say what each plugin was given and answered, on stderr, with secrets masked" },
-  attachments: { type: "flag", help: "list attachments instead of networks" },
+  pause: { type: FLAG, help: "after success, wait for SIGTERM or SIGINT" },
+  file: {
+    type: text("<FILE>"),
+    help: "read the network configuration from FILE (- for stdin) instead of naming NETWORK",
+  },
+  ifname: { type: NAME, env: ["CNI_IFNAME"], otherwise: "the one attached", help: "name of the interface" },
+  "container-id": { type: text("<ID>"), otherwise: "made from TARGET", help: "container ID" },
+  args: { type: ARGS, env: ["CNI_ARGS"], help: "CNI_ARGS for the plugins" },
+  "capability-args": {
+    type: JSON_OBJECT,
+    env: ["CAP_ARGS"],
+    help: "runtimeConfig for the plugins that declare the capability",
+  },
+  new: { type: FLAG, help: "create the network namespace; TARGET must be a name" },
+  "delete-netns": { type: FLAG, help: "afterwards delete the named network namespace" },
+  "allow-default-route": { type: FLAG, help: "allow a second default route" },
+  "cache-dir": { type: DIRECTORY, otherwise: "/var/lib/cni", help: "the node's cache of attachments" },
+  "plugin-timeout": { type: DURATION, default: "2m", help: "how long each plugin call may take" },
+  trace: {
+    type: FLAG,
+    needs: { options: ["probe", "probe-add"], problem: "goes with --probe" },
+    help: "print each plugin call on stderr, with secrets masked",
+  },
+  attachments: { type: FLAG, help: "list attachments instead of networks" },
   valid: {
-    type: "list",
-    value: "LIST",
-    help: "delete all attachments to the network but these, ID/IFNAME, and tell the plugins",
+    type: ATTACHMENTS,
+    help: "delete all attachments to NETWORK except these (ID/IFNAME), and call GC of the plugins",
   },
-  add: { type: "flag", help: "add a container also where it is not known to be harmless" },
-  all: { type: "flag", help: "with --valid, delete also attachments that others have added" },
-  output: { type: ["text", "json"], default: "text", help: "how the report is written" },
-} as const satisfies Record<string, OptionSpec>;
+  all: {
+    type: FLAG,
+    needs: { options: ["valid"], problem: "goes with --valid; --valid= says that none is valid" },
+    help: "also delete attachments that others have added",
+  },
+  add: { type: FLAG, help: "add a container even if the plugins are not known to be safe to try" },
+  output: { type: choice("text", "json"), default: "text", help: "format of the report" },
+} as const satisfies Record<string, Option>;
 
-/** The name of an option, without its dashes. */
-export type OptionName = keyof typeof OPTIONS;
+/** The same, as the `network` commands have them. */
+export const NETWORK_OPTIONS = {
+  ...OPTIONS,
+  "host-root": { ...OPTIONS["host-root"], help: "where the node's root file system is mounted; / on the node itself" },
+  "plugin-dir": { ...OPTIONS["plugin-dir"], env: ["CNI_PATH"], otherwise: "/opt/cni/bin" },
+  "config-dir": { ...OPTIONS["config-dir"], env: ["NETCONFPATH"], otherwise: "/etc/cni/net.d" },
+  "lock-timeout": { ...OPTIONS["lock-timeout"], help: "how long to wait for other operations on the same container" },
+} as const satisfies Record<string, Option>;
 
-/** The texts of the options that were given, by option or environment variable. */
-export type OptionTexts = Partial<Record<OptionName, string>>;
-
-/** Is this one of our options? */
-export function isOptionName(name: string): name is OptionName {
-  return Object.hasOwn(OPTIONS, name);
+/** Some options of a table, in that order. */
+export function pick<Table, Name extends keyof Table>(table: Table, ...names: Name[]): Pick<Table, Name> {
+  return Object.fromEntries(names.map((name) => [name, table[name]])) as Pick<Table, Name>;
 }
 
-/** The specification of an option, without the literal types of its entry. */
-export function specOf(name: OptionName): OptionSpec {
-  return OPTIONS[name];
+/** The values that a command with these options gets: of `plugin-source` as `pluginSource`. */
+export type Values<Options> = {
+  [Name in keyof Options as CamelCase<Name>]: ValueOf<Options[Name]>;
+};
+
+type CamelCase<Name> = Name extends `${infer First}-${infer Rest}` ? `${First}${Capitalize<CamelCase<Rest>>}` : Name;
+
+type ValueOf<One> = One extends { type: Type<infer Value> }
+  ? One extends { default: string } | { type: { form: "flag" } }
+    ? Value
+    : Value | undefined
+  : never;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The options of a command line, in its order. */
+export type Texts = readonly { name: string; text: string | undefined }[];
+
+/**
+ * The values of options: as given, else from the environment, else the default.
+ *
+ * @throws Failure `usage`.
+ */
+export function valuesOf<Options extends Readonly<Record<string, Option>>>(
+  options: Options,
+  given: Texts,
+  env: Environment,
+): Values<Options> {
+  const set = new Set<string>();
+  const values = Object.entries(options).map(([name, option]) => {
+    const { text: found, from } = textOf(name, option, given, env) ?? { text: option.default, from: undefined };
+    const value = found === undefined ? undefined : option.type.read(found, from ?? "");
+    if (from !== undefined && value !== false) set.add(name);
+    return [camelCase(name), value ?? (option.type.form === "flag" ? false : undefined)];
+  });
+  for (const [name, { needs, excludes }] of Object.entries(options).filter(([one]) => set.has(one))) {
+    const needed = needs?.options.filter((one) => Object.hasOwn(options, one)) ?? [];
+    if (needed.length > 0 && !needed.some((one) => set.has(one))) throw usage(`--${name}`, needs?.problem ?? "");
+    if (excludes?.options.some((one) => set.has(one))) throw usage(`--${name}`, excludes.problem);
+  }
+  return Object.fromEntries(values) as Values<Options>;
+}
+
+/** The text of an option, and what has it; an empty variable is as good as none. */
+function textOf(
+  name: string,
+  { type, env: others = [] }: Option,
+  given: Texts,
+  env: Environment,
+): { text: string; from: string } | undefined {
+  const from = `--${name}`;
+  const texts = given.filter((one) => one.name === name).map((one) => one.text ?? "");
+  const last = texts.at(-1);
+  if (last === undefined) {
+    const variable = [environmentName(name), ...others].find((one) => env[one]);
+    return variable === undefined ? undefined : { text: env[variable] ?? "", from: variable };
+  }
+  // What is behind the colon of one is removed: it must not get there from the other.
+  if (type.form === "list" && texts.length > 1 && texts.some((one) => one.includes(":"))) {
+    throw usage(from, "is given twice, and one of the lists has a colon", `write ${from}=DESIRED:CURRENT once`);
+  }
+  return { text: type.form === "list" ? texts.join(",") : last, from };
+}
+
+function camelCase(name: string): string {
+  return name.replaceAll(/-(.)/gu, (_, letter: string) => letter.toUpperCase());
 }
 
 /** `CNI_NODE_PLUGIN_SOURCE` for `plugin-source`. */
-export function environmentName(name: OptionName): string {
+export function environmentName(name: string): string {
   return `CNI_NODE_${name.toUpperCase().replaceAll("-", "_")}`;
 }
 
@@ -150,71 +242,12 @@ const OF_SERVICE =
   /^CNI_NODE_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/u;
 
 /** What is wrong with the variables of an environment that look like those of options. */
-export function objectionsToEnvironment(env: Readonly<Record<string, string | undefined>>): string[] {
-  const known = Object.keys(OPTIONS).map((name) => environmentName(name as OptionName));
+export function objectionsToEnvironment(env: Environment): string[] {
+  const known = Object.keys(OPTIONS).map(environmentName);
   return Object.keys(env)
     .filter((name) => name.startsWith("CNI_NODE_") && !known.includes(name) && !OF_SERVICE.test(name))
     .map((name) => {
       const nearest = nearestTo(name, known);
       return `${name}: no option has this variable${nearest === undefined ? "" : `: did you mean ${nearest}?`}`;
     });
-}
-
-/** The text of an option, or its default. */
-export function textOf(texts: OptionTexts, name: OptionName): string {
-  return texts[name] ?? specOf(name).default ?? "";
-}
-
-/** Is this flag set? */
-export function isSet(texts: OptionTexts, name: OptionName): boolean {
-  return ["true", "1"].includes(texts[name] ?? "false");
-}
-
-const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-/** Reads `500ms`, `2m`, `1m30s`; milliseconds. */
-export function durationOf(texts: OptionTexts, name: OptionName): number {
-  const parts = textOf(texts, name).matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/gu);
-  return Array.from(parts, ([, number, unit = ""]) => Number(number) * (UNITS[unit] ?? 0)).reduce((a, b) => a + b, 0);
-}
-
-const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h))+$/u;
-
-/**
- * Checks the text of an option.
- *
- * @throws Failure `usage`.
- */
-export function checkOption(name: OptionName, text: string, from: string): void {
-  const { type } = specOf(name);
-  const problem = objectionTo(type, text);
-  if (problem !== undefined) {
-    throw new Failure({ code: "usage", subject: from, problem: `${JSON.stringify(text)} ${problem}`, exitCode: 2 });
-  }
-}
-
-function objectionTo(type: Type, text: string): string | undefined {
-  if (typeof type !== "string") return type.includes(text) ? undefined : `is none of ${type.join(", ")}`;
-  switch (type) {
-    case "flag":
-      return /^(?:true|false|1|0)$/u.test(text) ? undefined : "is none of true, false, 1, 0";
-    case "duration":
-      return DURATION.test(text) ? undefined : "is no duration such as 500ms, 30s or 2m";
-    case "mode":
-      return /^0?[0-7]{3}$/u.test(text) ? undefined : "is no file mode such as 0600";
-    case "owner":
-      return OWNER.test(text)
-        ? undefined
-        : "is no owner: up to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit";
-    case "variables":
-      return text.trim() === "" || /\$\{?[A-Za-z_]/u.test(text)
-        ? undefined
-        : "names no variable: each begins with $, as in '$A $B'";
-    case "text":
-      return text === "" ? "is empty" : undefined;
-    case "list":
-      return undefined;
-    default:
-      return type satisfies never;
-  }
 }

@@ -8,7 +8,8 @@ import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { lockDirectory } from "../src/host/lock.ts";
-import { durationOf, environmentName, OPTIONS, type OptionName } from "../src/options.ts";
+import { DURATION } from "../src/option-types.ts";
+import { environmentName, OPTIONS } from "../src/options.ts";
 import { visible } from "../src/system/text.ts";
 import { BUNDLE, conflist, contentsOf, endOf, TestNode, until, type Ran } from "./helpers/node.ts";
 
@@ -104,7 +105,7 @@ describe("arguments", () => {
     test(`${option} is refused: it ${problem}`, async () => {
       const start = `cni-node: ${name}: ${JSON.stringify(value)} ${problem}`;
       assert.ok((await refused(["install", "--plugins=bridge", option])).startsWith(start));
-      const variable = environmentName(name.slice(2) as OptionName);
+      const variable = environmentName(name.slice(2));
       if (value === "") return;
       const said = await refused(["install", "--plugins=bridge"], { [variable]: value });
       assert.ok(said.startsWith(`cni-node: ${variable}: ${JSON.stringify(value)} ${problem}`));
@@ -114,7 +115,7 @@ describe("arguments", () => {
   test("durations are milliseconds, seconds, minutes and hours", () => {
     const texts = ["0s", "500ms", "30s", "1.5s", "2m", "1h"];
     assert.deepEqual(
-      texts.map((wait) => durationOf({ wait }, "wait")),
+      texts.map((text) => DURATION.read(text, "--wait")),
       [0, 500, 30_000, 1500, 120_000, 3_600_000],
     );
   });

@@ -335,7 +335,7 @@ test("A5: the network commands find networks and plugins behind absolute links",
   assert.match(ran.stdout, /foreign/u);
   const show = await node.run(["network", "show", "net", `--host-root=${node.host}`]);
   assert.equal(show.exitCode, 0, show.stderr);
-  const { pluginDirs } = await directoriesOf({ "host-root": node.host }, {}, undefined);
+  const { pluginDirs } = await directoriesOf({ hostRoot: node.host }, undefined);
   assert.deepEqual(pluginDirs, [join(node.host, SNAP.replace("current", "1234"), "bin")]);
 });
 

@@ -1,4 +1,4 @@
-import { Failure } from "../errors.ts";
+import { usage } from "../errors.ts";
 import type { FileKind } from "../node/directory.ts";
 import { objectionToName } from "../system/name.ts";
 
@@ -57,8 +57,4 @@ function checkName(option: string, name: string): void {
   if (objection !== undefined) {
     throw usage(option, `${JSON.stringify(name)} is no asset name: ${objection}`, "give file names, not paths");
   }
-}
-
-function usage(option: string, problem: string, hint: string): Failure {
-  return new Failure({ code: "usage", subject: option, problem, hint, exitCode: 2 });
 }

@@ -36,7 +36,7 @@ export interface ManifestOptions {
   /** Where variables have their values. */
   env: Readonly<Record<string, string | undefined>>;
   /** GNU's SHELL-FORMAT: only the variables in it are substituted. */
-  variables?: string;
+  variables?: string | undefined;
   allowUnset: boolean;
   /** This node's name; undefined: unknown, so that no object is of this node. */
   nodeName: string | undefined;

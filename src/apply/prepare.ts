@@ -32,7 +32,7 @@ export interface Wanted {
   force: boolean;
   /** Removals that nobody asked for by name may leave the node without a configuration. */
   allowNoNetwork: boolean;
-  configMode?: number;
+  configMode?: number | undefined;
   sources: Record<FileKind, string>;
   manifests: ManifestOptions;
 }

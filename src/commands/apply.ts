@@ -2,12 +2,12 @@
 import { setImmediate } from "node:timers/promises";
 
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
-import { parseLists, parseNames, type Kind, type Lists } from "../apply/asset.ts";
 import type { StepResult } from "../apply/plan.ts";
 import type { Probed } from "../apply/probe.ts";
-import { Failure } from "../errors.ts";
+import { COMMANDS, type Given } from "../commands.ts";
+import { usage } from "../errors.ts";
 import { resolveDirectories, type NodeDirectories } from "../node/directory.ts";
-import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
+import { NETWORK_OPTIONS, pick, valuesOf } from "../options.ts";
 import {
   describedFailure,
   formatSteps,
@@ -19,22 +19,26 @@ import {
 } from "../report.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
-import { directoriesOf, pathOf } from "./directories.ts";
+import { directoriesOf } from "./directories.ts";
 
 type Verb = "install" | "uninstall" | "apply" | "plan";
 
-/** Runs one of the four: request → call → result. */
-export async function runApply(verb: Verb, texts: OptionTexts, world: World): Promise<Ending> {
-  const node = await resolveDirectories(directoriesOf(texts), texts["cri-socket"], world.signal);
-  const request = { ...requestOf(verb, texts, world, node), ...(await probeOf(texts, world, node)) };
+/** What apply is given, which is all that one of the four is. */
+type Options = Given<"apply">;
+
+/** Runs one of the four: request → call → result. What a verb has no option for is as if it were not given. */
+export async function runApply(verb: Verb, given: Given<Verb>, world: World): Promise<Ending> {
+  const options: Options = { ...valuesOf(COMMANDS.apply.options, [], {}), ...given };
+  const node = await resolveDirectories(directoriesOf(options), options.criSocket, world.signal);
+  const request = { ...requestOf(verb, options, world, node), ...(await probeOf(options, world, node)) };
   const result = await apply(request, world.signal);
   // A signal that came while files were changed is delivered with the next turn of the event loop.
   await setImmediate();
   await setImmediate();
-  const ending = endingOf(world.signal, isSet(texts, "exit-code") && wouldChange(result) ? 3 : 0);
-  await print(verb, request, result, ending.exitCode, texts.output === "json", world);
+  const ending = endingOf(world.signal, options.exitCode && wouldChange(result) ? 3 : 0);
+  await print(verb, request, result, ending.exitCode, options.output === "json", world);
   if (result.refusal !== undefined) return { exitCode: result.refusal.exitCode };
-  if (ending.signal === undefined && isSet(texts, "pause")) await aborted(world.signal);
+  if (ending.signal === undefined && options.pause) await aborted(world.signal);
   return ending;
 }
 
@@ -43,100 +47,50 @@ function endingOf({ aborted: isAborted, reason }: AbortSignal, exitCode: number)
 }
 
 /** @throws Failure `usage`. */
-function requestOf(verb: Verb, texts: OptionTexts, world: World, node: NodeDirectories): ApplyRequest {
-  const lists: Partial<Record<Kind, Lists>> = {};
-  for (const kind of ["plugin", "config", "manifest"] as const) {
-    const text = texts[`${kind}s`];
-    const list = text === undefined ? undefined : listsOf(verb, `--${kind}s`, text);
-    // An empty value is as good as none, also with --prune: a variable that is not set must not empty a node.
-    if (list !== undefined && (list.desired.length > 0 || list.current !== undefined)) lists[kind] = list;
+function requestOf(verb: Verb, options: Options, world: World, node: NodeDirectories): ApplyRequest {
+  const { plugins, configs, manifests, prune, criSocket } = options;
+  const given = Object.entries({ plugin: plugins, config: configs, manifest: manifests });
+  // An empty value is as good as none, even with --prune: a variable that is not set must not empty a node.
+  const lists = Object.fromEntries(
+    given.filter(([, list]) => list !== undefined && (list.desired.length > 0 || list.current !== undefined)),
+  ) as ApplyRequest["lists"];
+  if (prune && Object.values(lists).some(({ current }) => current !== undefined)) {
+    throw usage("--prune", "goes with DESIRED, not with DESIRED:CURRENT, which says what to remove");
   }
-  const { "config-mode": mode, "cri-socket": socket } = texts;
-  const request: ApplyRequest = {
+  return {
     lists,
-    owner: textOf(texts, "owner"),
-    refresh: isSet(texts, "refresh"),
-    prune: isSet(texts, "prune"),
-    takeOver: isSet(texts, "take-over"),
-    checksum: isSet(texts, "checksum"),
-    force: isSet(texts, "force"),
-    allowNoNetwork: isSet(texts, "allow-no-network"),
-    drain: durationOf(texts, "drain"),
-    validate: textOf(texts, "validate") as ApplyRequest["validate"],
-    ...(mode === undefined ? {} : { configMode: Number.parseInt(mode, 8) }),
-    sources: {
-      plugin: pathOf(texts, "plugin-source"),
-      config: pathOf(texts, "config-source"),
+    prune,
+    ...pick(options, "owner", "refresh", "takeOver", "checksum", "force", "allowNoNetwork", "drain", "validate"),
+    ...pick(options, "configMode", "wait", "lockTimeout"),
+    sources: { plugin: options.pluginSource, config: options.configSource },
+    manifests: {
+      env: world.env,
+      source: options.manifestSource,
+      ...pick(options, "variables", "allowUnset", "nodeName", "kubeconfig", "context", "forceConflicts", "timeout"),
     },
-    manifests: manifestOptions(texts, world.env),
-    dryRun: verb === "plan" || isSet(texts, "dry-run"),
-    wait: durationOf(texts, "wait"),
+    dryRun: verb === "plan" || options.dryRun,
     onWait: (what) => {
       printMessage(world, `waiting for ${what}`);
     },
-    lockTimeout: durationOf(texts, "lock-timeout"),
+    ...(criSocket !== undefined && { runtime: { socket: criSocket, confirm: !options.noConfirm } }),
     versionLimit: world.versionLimit,
-    ...(socket === undefined || socket === "" ? {} : { runtime: { socket, confirm: !isSet(texts, "no-confirm") } }),
     ...node,
   };
-  refuseContradictions(texts, request);
-  return request;
 }
 
 /** What finds the host is loaded where plugins are to act on it. */
 async function probeOf(
-  texts: OptionTexts,
+  options: Options,
   world: World,
   { directories: { plugin, config } }: NodeDirectories,
 ): Promise<Pick<ApplyRequest, "probe">> {
-  if (!wantsProbe(texts)) return {};
+  if (!options.probe && !options.probeAdd) return {};
   const { operatorOf } = await import("./network-options.ts");
-  const operator = await operatorOf({ ...texts, "plugin-dir": plugin.path, "config-dir": config.path }, world);
-  return { probe: { operator, addAnyway: isSet(texts, "probe-add") } };
-}
-
-function wantsProbe(texts: OptionTexts): boolean {
-  return isSet(texts, "probe") || isSet(texts, "probe-add");
-}
-
-function manifestOptions(texts: OptionTexts, env: World["env"]): ApplyRequest["manifests"] {
-  const { variables } = texts;
+  const calls = valuesOf(pick(NETWORK_OPTIONS, "plugin-timeout"), [], {});
+  const named = { pluginDir: [plugin.path], configDir: config.path };
   return {
-    source: pathOf(texts, "manifest-source"),
-    env,
-    ...(variables === undefined ? {} : { variables }),
-    allowUnset: isSet(texts, "allow-unset"),
-    nodeName: texts["node-name"] || env["NODE_NAME"] || env["NODE_HOSTNAME"] || undefined,
-    kubeconfig: texts.kubeconfig || env["KUBECONFIG"] || undefined,
-    context: texts.context,
-    forceConflicts: isSet(texts, "force-conflicts"),
-    timeout: durationOf(texts, "timeout"),
+    probe: { operator: await operatorOf({ ...options, ...calls, ...named }, world), addAnyway: options.probeAdd },
   };
-}
-
-function listsOf(verb: Verb, option: string, text: string): Lists {
-  if (verb === "apply" || verb === "plan") return parseLists(option, text);
-  if (text.includes(":")) {
-    throw usage(option, `${verb} takes one list, without a colon`, "cni-node apply takes DESIRED:CURRENT");
-  }
-  const names = parseNames(option, text);
-  return verb === "install" ? { desired: names } : { desired: [], current: names };
-}
-
-function refuseContradictions(texts: OptionTexts, { lists, prune, dryRun }: ApplyRequest): void {
-  if (prune && texts.owner === undefined) {
-    throw usage("--prune", "needs --owner: it removes what that owner holds and no longer desires");
-  }
-  if (prune && Object.values(lists).some(({ current }) => current !== undefined)) {
-    throw usage("--prune", "goes with DESIRED, not with DESIRED:CURRENT, which says what to remove");
-  }
-  if (wantsProbe(texts) && dryRun) throw usage("--probe", "goes with a run that changes something, not with --dry-run");
-  if (isSet(texts, "trace") && !wantsProbe(texts)) throw usage("--trace", "goes with --probe");
-  if (isSet(texts, "exit-code") && !dryRun) throw usage("--exit-code", "goes with plan or --dry-run");
-}
-
-function usage(subject: string, problem: string, hint?: string): Failure {
-  return new Failure({ code: "usage", subject, problem, exitCode: 2, ...(hint === undefined ? {} : { hint }) });
 }
 
 function wouldChange({ steps }: ApplyResult): boolean {

@@ -4,17 +4,15 @@ import { join } from "node:path";
 import { entryOf, pluginNames, readCatalogue, type Catalogue } from "../node/catalogue.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import type { OptionTexts } from "../options.ts";
+import type { Given } from "../commands.ts";
 import { printJson, printWarnings } from "../report.ts";
 import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
-import { pathOf } from "./directories.ts";
 
 /** Prints the plugins that can be installed: one name a line, byte-sorted; as JSON, all that is known of them. */
-export async function runList(texts: OptionTexts, world: World): Promise<Ending> {
-  const source = pathOf(texts, "plugin-source");
+export async function runList({ pluginSource: source, output }: Given<"list">, world: World): Promise<Ending> {
   const names = pluginNames(source);
-  if (texts.output !== "json") {
+  if (output !== "json") {
     world.stdout(names.map((name) => `${visible(name)}\n`).join(""));
     return Promise.resolve({ exitCode: 0 });
   }

@@ -1,21 +1,19 @@
 /** network gc. */
-import type { ValidAttachment } from "../cni/request.ts";
-import { Failure } from "../errors.ts";
+import type { Given } from "../commands.ts";
+import { usage, type Failure } from "../errors.ts";
 import { collectGone, collectInvalid, type Collected } from "../network/collect.ts";
-import { isSet, type OptionTexts } from "../options.ts";
 import { formatRows, printJson, printMessage } from "../report.ts";
 import type { Ending, World } from "../world.ts";
-import { describeProblem, networkOf, operatorOf, usage, warnOfProblem } from "./network-options.ts";
+import { describeProblem, networkOf, operatorOf, warnOfProblem } from "./network-options.ts";
 
 /** Releases attachments that nobody needs any more. */
-export async function runGc(texts: OptionTexts, world: World, [name]: readonly string[]): Promise<Ending> {
-  const { valid } = texts;
-  if (valid === undefined && isSet(texts, "all"))
-    throw usage("--all", "goes with --valid", "--valid= says that none is valid");
+export async function runGc(options: Given<"network gc">, world: World): Promise<Ending> {
+  const { valid, all, output, operands } = options;
+  const [name] = operands;
   if (valid !== undefined && name === undefined) throw usage("NETWORK", "is missing", "--valid is for one network");
   const problems: Failure[] = [];
   const operator = {
-    ...(await operatorOf(texts, world)),
+    ...(await operatorOf(options, world)),
     onProblem: (problem: Failure) => {
       problems.push(problem);
     },
@@ -23,31 +21,11 @@ export async function runGc(texts: OptionTexts, world: World, [name]: readonly s
   const collected =
     valid === undefined || name === undefined
       ? await collectGone(({ networkName }) => name === undefined || networkName === name, operator)
-      : await collectInvalid(
-          await networkOf({ network: name }, texts, operator.configDir, world),
-          parseValid(valid),
-          isSet(texts, "all"),
-          operator,
-        );
+      : await collectInvalid(await networkOf({ network: name }, {}, operator.configDir, world), valid, all, operator);
   const failures = collected.flatMap(({ failure }) => failure ?? []);
   for (const problem of problems) warnOfProblem(problem, world);
-  print({ collected, failures, problems }, texts.output === "json", world);
+  print({ collected, failures, problems }, output === "json", world);
   return { exitCode: failures.length === 0 ? 0 : 1 };
-}
-
-function parseValid(text: string): ValidAttachment[] {
-  return text
-    .split(/[\s,]+/u)
-    .filter((item) => item !== "")
-    .map((item) => {
-      const [, containerID, ifname] = /^([^/]+)\/([^/]+)$/u.exec(item) ?? [];
-      if (containerID !== undefined && ifname !== undefined) return { containerID, ifname };
-      throw usage(
-        "--valid",
-        `${JSON.stringify(item)} is no ID/IFNAME`,
-        "the container's ID, a slash, the interface's name",
-      );
-    });
 }
 
 interface Printed {

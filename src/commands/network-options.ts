@@ -1,8 +1,7 @@
 /** What the options of the `network` commands come to. */
-import type { Args } from "../cni/invoke.ts";
 import type { NetworkList } from "../cni/config.ts";
-import { isObject } from "../cni/json.ts";
-import { Failure } from "../errors.ts";
+import type { Given } from "../commands.ts";
+import { Failure, usage } from "../errors.ts";
 import { networkNamed, type Wanted } from "../network/attach.ts";
 import {
   environmentOfPlugins,
@@ -14,37 +13,33 @@ import type { Operator } from "../network/operator.ts";
 import { findPlace, type Place } from "../node/host.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { Target } from "../network/target.ts";
-import { durationOf, isSet, textOf, type OptionTexts } from "../options.ts";
+import { HOST_ROOT } from "../options.ts";
 import { printMessage } from "../report.ts";
 import { formatCall } from "../trace.ts";
 import type { World } from "../world.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
 
-/** The directories that the options, or the variables of cnitool, say. @throws Failure `runtime-directory-unknown` */
+/** What says where everything is. */
+type PlaceOptions = Partial<Pick<Given<"network add">, "hostRoot" | "configDir" | "pluginDir" | "cacheDir">>;
+
+/** The directories that the options say. @throws Failure `runtime-directory-unknown` */
 export async function directoriesOf(
-  texts: OptionTexts,
-  env: World["env"],
+  { hostRoot, pluginDir, configDir, cacheDir }: PlaceOptions,
   place: Place | undefined,
 ): Promise<NetworkDirectories> {
-  const named = {
-    hostRoot: textOf(texts, "host-root"),
-    isRootNamed: texts["host-root"] !== undefined,
-    pluginPath: texts["plugin-dir"] || env["CNI_PATH"],
-    configDir: texts["config-dir"] || env["NETCONFPATH"],
-    cacheDir: texts["cache-dir"],
-  };
-  return networkDirectories(named, place);
+  const isRootNamed = hostRoot !== undefined;
+  return networkDirectories({ hostRoot: hostRoot ?? HOST_ROOT, isRootNamed, pluginDir, configDir, cacheDir }, place);
 }
 
 /** @throws Failure `host-unreachable`. */
-function findHost(texts: OptionTexts): Place {
-  return findPlace(textOf(texts, "host-root"), texts["host-root"] !== undefined);
+function findHost({ hostRoot }: PlaceOptions): Place {
+  return findPlace(hostRoot ?? HOST_ROOT, hostRoot !== undefined);
 }
 
 /** Undefined: this process is in a container and sees nothing of the host but what is mounted. */
-export function findHostIfSeen(texts: OptionTexts): Place | undefined {
+export function findHostIfSeen(options: PlaceOptions): Place | undefined {
   try {
-    return findHost(texts);
+    return findHost(options);
   } catch (error) {
     if (error instanceof Failure) return undefined;
     throw error;
@@ -52,11 +47,14 @@ export function findHostIfSeen(texts: OptionTexts): Place | undefined {
 }
 
 /** @throws Failure `host-unreachable`, `mount-missing`, `runtime-directory-unknown`. */
-export async function operatorOf(texts: OptionTexts, world: World): Promise<Operator & NetworkDirectories> {
-  const place = findHost(texts);
-  const directories = await directoriesOf(texts, world.env, place);
+export async function operatorOf(
+  options: PlaceOptions & { lockTimeout?: number; pluginTimeout: number; trace: boolean },
+  world: World,
+): Promise<Operator & NetworkDirectories> {
+  const place = findHost(options);
+  const directories = await directoriesOf(options, place);
   const { pluginDirs, cacheDir } = directories;
-  requireLockable(cacheDir, place, textOf(texts, "host-root"));
+  requireLockable(cacheDir, place, options.hostRoot ?? HOST_ROOT);
   return {
     ...directories,
     place,
@@ -66,9 +64,9 @@ export async function operatorOf(texts: OptionTexts, world: World): Promise<Oper
       cacheDir,
       wrapper: place.wrapper,
       env: environmentOfPlugins(world.env),
-      timeoutMs: durationOf(texts, "plugin-timeout"),
+      timeoutMs: options.pluginTimeout,
       signal: world.signal,
-      ...(isSet(texts, "trace")
+      ...(options.trace
         ? {
             trace: (call) => {
               world.stderr(formatCall(call));
@@ -76,7 +74,7 @@ export async function operatorOf(texts: OptionTexts, world: World): Promise<Oper
           }
         : {}),
     },
-    lockTimeoutMs: durationOf(texts, "lock-timeout"),
+    lockTimeoutMs: options.lockTimeout ?? 0,
     signal: world.signal,
     onWait: (what) => {
       printMessage(world, `waiting for ${what}`);
@@ -105,15 +103,18 @@ export interface Words {
 }
 
 /** @throws Failure `usage`. */
-export function wordsOf(texts: OptionTexts, operands: readonly string[], takesTarget: boolean): Words {
-  const names = [...(texts.file === undefined ? ["NETWORK"] : []), ...(takesTarget ? ["TARGET"] : [])];
+export function wordsOf(
+  { file, operands }: Pick<Given<"network add">, "file" | "operands">,
+  takesTarget: boolean,
+): Words {
+  const names = [...(file === undefined ? ["NETWORK"] : []), ...(takesTarget ? ["TARGET"] : [])];
   const missing = names[operands.length];
   if (missing !== undefined) throw usage(missing, "is missing", "add --help to the command to see what it takes");
   const extra = operands[names.length];
   if (extra !== undefined)
-    throw usage(JSON.stringify(extra), "is an argument too many", "--file is given in the place of NETWORK");
+    throw usage(JSON.stringify(extra), "unexpected argument", "--file takes the place of NETWORK");
   const [first = "", second = ""] = operands;
-  if (texts.file === undefined) return takesTarget ? { network: first, target: second } : { network: first };
+  if (file === undefined) return takesTarget ? { network: first, target: second } : { network: first };
   return takesTarget ? { target: first } : {};
 }
 
@@ -125,12 +126,11 @@ export function wordsOf(texts: OptionTexts, operands: readonly string[], takesTa
  */
 export async function networkOf(
   { network }: Words,
-  texts: OptionTexts,
+  { file = "-" }: { file?: string | undefined },
   configDir: string,
   world: World,
   remembered: (name: string) => CachedAttachment | undefined = () => undefined,
 ): Promise<NetworkList> {
-  const file = texts.file ?? "-";
   if (network === undefined && file !== "-") return readNetworkFile(file, world.signal);
   if (network === undefined || network === "-") {
     return parseNetwork("standard input", await unlessInterrupted(world.stdin(), world.signal));
@@ -140,54 +140,20 @@ export async function networkOf(
   });
 }
 
-/** @throws Failure `usage`. */
-export function wantedOf(texts: OptionTexts, env: World["env"], target: Target): Wanted {
-  const ifName = texts.ifname || env["CNI_IFNAME"] || undefined;
-  const containerId = texts["container-id"] ?? target.containerId;
+/** What is to be added, checked or deleted. */
+export function wantedOf(
+  options: Pick<Given<"network check">, "ifname" | "containerId" | "args" | "capabilityArgs"> & {
+    allowDefaultRoute?: boolean;
+  },
+  target: Target,
+): Wanted {
+  const { ifname: ifName, containerId = target.containerId, args = [], capabilityArgs = {} } = options;
   return {
     target: { ...target, containerId },
     ifName,
-    args: parseArgs(texts.args, env["CNI_ARGS"] ?? ""),
-    capabilityArgs: parseCapabilityArgs(texts["capability-args"], env["CAP_ARGS"] ?? ""),
-    allowDefaultRoute: isSet(texts, "allow-default-route"),
-    isIdGiven: texts["container-id"] !== undefined,
+    args,
+    capabilityArgs,
+    allowDefaultRoute: options.allowDefaultRoute ?? false,
+    isIdGiven: options.containerId !== undefined,
   };
-}
-
-function parseArgs(option: string | undefined, variable: string): Args {
-  const text = option ?? variable;
-  return text
-    .split(";")
-    .filter((pair) => pair !== "")
-    .map((pair) => {
-      const [, key, value = ""] = /^([^=]+)=(.*)$/su.exec(pair) ?? [];
-      if (key !== undefined) return [key, value] as const;
-      throw usage(
-        option === undefined ? "CNI_ARGS" : "--args",
-        `${JSON.stringify(pair)} is no KEY=VALUE`,
-        "pairs are joined by ;",
-      );
-    });
-}
-
-function parseCapabilityArgs(option: string | undefined, variable: string): Record<string, unknown> {
-  const text = option ?? variable;
-  if (text === "") return {};
-  try {
-    const value = JSON.parse(text) as unknown;
-    if (isObject(value)) return value;
-  } catch {
-    // Said below.
-  }
-  const subject = option === undefined ? "CAP_ARGS" : "--capability-args";
-  throw usage(
-    subject,
-    "is no JSON object",
-    'an object by capability: {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}',
-  );
-}
-
-/** A command that is used wrongly. */
-export function usage(subject: string, problem: string, hint: string): Failure {
-  return new Failure({ code: "usage", subject, problem, hint, exitCode: 2 });
 }

@@ -2,25 +2,25 @@
 import { readDirectoryListing } from "../cni/load.ts";
 import type { NetworkList } from "../cni/config.ts";
 import { selectForContainerd } from "../cni/selection.ts";
+import type { Given } from "../commands.ts";
 import { Failure } from "../errors.ts";
 import { probe, type ProbeStep } from "../network/probe.ts";
-import { isSet, type OptionTexts } from "../options.ts";
 import { formatRows, printJson } from "../report.ts";
 import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import { networkOf, operatorOf, wordsOf } from "./network-options.ts";
 
 /** Says whether a network works; the one of pods, if none is named. */
-export async function runProbe(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
-  const operator = await operatorOf(texts, world);
-  const isNamed = operands.length > 0 || texts.file !== undefined;
+export async function runProbe(options: Given<"network probe">, world: World): Promise<Ending> {
+  const operator = await operatorOf(options, world);
+  const isNamed = options.operands.length > 0 || options.file !== undefined;
   const network = isNamed
-    ? await networkOf(wordsOf(texts, operands, false), texts, operator.configDir, world)
+    ? await networkOf(wordsOf(options, false), options, operator.configDir, world)
     : primaryOf(operator.configDir);
-  const steps = await probe(network, isSet(texts, "add"), operator);
+  const steps = await probe(network, options.add, operator);
   const failed = steps.filter(({ outcome }) => outcome === "failed");
   const exitCode = failed.length === 0 ? 0 : failed.some(({ isLeft }) => isLeft) ? 4 : 3;
-  if (texts.output === "json") {
+  if (options.output === "json") {
     const result = exitCode === 4 ? "partial" : "done";
     printJson(world, { command: "network probe", result, exitCode, network: network.name, steps });
   } else {

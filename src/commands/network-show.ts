@@ -8,6 +8,7 @@ import { CniError } from "../cni/error.ts";
 import { parseJson } from "../cni/json.ts";
 import { listNetworks } from "../cni/load.ts";
 import { status, version, type PluginVersions } from "../cni/network.ts";
+import type { Given } from "../commands.ts";
 import { mask } from "../secrets.ts";
 import { Interrupted, throwIfInterrupted, type Failure } from "../errors.ts";
 import { explain, operationFailure } from "../network/failure.ts";
@@ -15,7 +16,6 @@ import { abridge, lookForNamespaces, netnsOf, presenceOf, readMark } from "../ne
 import { interruptionOf } from "../network/operator.ts";
 import { addressesOf } from "../network/precheck.ts";
 import { pickRemembered } from "../network/remembered.ts";
-import { isSet, type OptionTexts } from "../options.ts";
 import { formatRows, jsonText, printJson } from "../report.ts";
 import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
@@ -30,14 +30,14 @@ import {
 } from "./network-options.ts";
 
 /** Asks the plugins of a network whether they are ready. */
-export async function runStatus(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
-  const words = wordsOf(texts, operands, false);
-  const { configDir, runtime, signal } = await operatorOf(texts, world);
-  const network = await networkOf(words, texts, configDir, world);
+export async function runStatus(options: Given<"network status">, world: World): Promise<Ending> {
+  const words = wordsOf(options, false);
+  const { configDir, runtime, signal } = await operatorOf(options, world);
+  const network = await networkOf(words, options, configDir, world);
   try {
     const asked = await status(network, runtime);
     const plugins = network.plugins.map(({ type }) => type);
-    if (texts.output === "json") {
+    if (options.output === "json") {
       printJson(world, {
         command: "network status",
         result: "done",
@@ -62,18 +62,14 @@ export async function runStatus(texts: OptionTexts, world: World, operands: read
 }
 
 /** Asks the plugins of a network for the versions that they support. */
-export async function runNetworkVersion(
-  texts: OptionTexts,
-  world: World,
-  operands: readonly string[],
-): Promise<Ending> {
-  const words = wordsOf(texts, operands, false);
-  const { configDir, runtime, signal } = await operatorOf(texts, world);
-  const network = await networkOf(words, texts, configDir, world);
+export async function runNetworkVersion(options: Given<"network version">, world: World): Promise<Ending> {
+  const words = wordsOf(options, false);
+  const { configDir, runtime, signal } = await operatorOf(options, world);
+  const network = await networkOf(words, options, configDir, world);
   const answers = await version(network, runtime);
   if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before all plugins had been asked");
   const exitCode = answers.every(({ supportsNetwork }) => supportsNetwork) ? 0 : 3;
-  if (texts.output === "json") {
+  if (options.output === "json") {
     const plugins = answers.map(({ error, ...answer }) => ({
       ...answer,
       ...(error === undefined ? {} : { error: explain(error, error.message) }),
@@ -100,19 +96,19 @@ function versionRow(
 }
 
 /** Lists the networks of the node, or the attachments to them. */
-export async function runNetworkList(texts: OptionTexts, world: World): Promise<Ending> {
-  return isSet(texts, "attachments") ? listAttached(texts, world) : listConfigured(texts, world);
+export async function runNetworkList(options: Given<"network list">, world: World): Promise<Ending> {
+  return options.attachments ? listAttached(options, world) : listConfigured(options, world);
 }
 
-async function listConfigured(texts: OptionTexts, world: World): Promise<Ending> {
-  const { configDir } = await directoriesOf(texts, world.env, findHostIfSeen(texts));
+async function listConfigured(options: Given<"network list">, world: World): Promise<Ending> {
+  const { configDir } = await directoriesOf(options, findHostIfSeen(options));
   const networks = listNetworks(configDir).map((loaded) => {
     const { file } = loaded;
     if ("objection" in loaded) return { file, problem: loaded.objection.message };
     const { name, cniVersion, plugins } = loaded.network.list;
     return { file, name, cniVersion, plugins: plugins.map(({ type }) => type) };
   });
-  if (texts.output === "json") {
+  if (options.output === "json") {
     printJson(world, { command: "network list", result: "done", exitCode: 0, directory: configDir, networks });
   } else {
     const rows = networks.map(({ file, name = "-", cniVersion = "-", plugins = [], problem }) => {
@@ -126,10 +122,10 @@ async function listConfigured(texts: OptionTexts, world: World): Promise<Ending>
   return { exitCode: 0 };
 }
 
-async function listAttached(texts: OptionTexts, world: World): Promise<Ending> {
+async function listAttached(options: Given<"network list">, world: World): Promise<Ending> {
   // No plugin is called: what is mounted of the host will do.
-  const place = findHostIfSeen(texts);
-  const { cacheDir } = await directoriesOf(texts, world.env, place);
+  const place = findHostIfSeen(options);
+  const { cacheDir } = await directoriesOf(options, place);
   const problems: Failure[] = [];
   const there = lookForNamespaces();
   const found = pickRemembered(
@@ -147,7 +143,7 @@ async function listAttached(texts: OptionTexts, world: World): Promise<Ending> {
     throwIfInterrupted(world.signal);
     attachments.push({ ...row, presence: place === undefined ? "unknown" : await presenceOf(one, place, () => there) });
   }
-  if (texts.output === "json") {
+  if (options.output === "json") {
     printJson(world, {
       command: "network list",
       result: "done",
@@ -193,13 +189,13 @@ function rowOf(one: CachedAttachment): Row {
 }
 
 /** Prints the configuration of a network as it is used. */
-export async function runShow(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
-  const words = wordsOf(texts, operands, false);
-  const { configDir } = await directoriesOf(texts, world.env, findHostIfSeen(texts));
-  const network = await networkOf(words, texts, configDir, world);
+export async function runShow(options: Given<"network show">, world: World): Promise<Ending> {
+  const words = wordsOf(options, false);
+  const { configDir } = await directoriesOf(options, findHostIfSeen(options));
+  const network = await networkOf(words, options, configDir, world);
   const { name, cniVersion, disableCheck, disableGC, plugins } = network;
   const used = { cniVersion, name, disableCheck, disableGC, plugins };
-  if (texts.output === "json") {
+  if (options.output === "json") {
     const shown = parseJson(mask(JSON.stringify(used)));
     const configuration = "value" in shown ? shown.value : undefined;
     printJson(world, { command: "network show", result: "done", exitCode: 0, configuration });

@@ -2,7 +2,8 @@
 import { setImmediate } from "node:timers/promises";
 
 import { upgradeResult, type AnyResult, type Route } from "../cni/result.ts";
-import { Failure, reasonOf } from "../errors.ts";
+import type { Given } from "../commands.ts";
+import { Failure, reasonOf, usage } from "../errors.ts";
 import { attach, checkAttached, detach, recallTarget, type Done, type Wanted } from "../network/attach.ts";
 import type { Operator } from "../network/operator.ts";
 import type { NetworkDirectories } from "../network/directories.ts";
@@ -11,18 +12,17 @@ import type { CachedAttachment } from "../cni/cache.ts";
 import { deleteNamed, makeNamed } from "../network/namespace.ts";
 import { attachmentsOf, remembered } from "../network/remembered.ts";
 import { resolveTarget, type Target } from "../network/target.ts";
-import { isSet, type OptionTexts } from "../options.ts";
 import { formatRows, jsonText, printJson, signalEnding } from "../report.ts";
 import type { Ending, World } from "../world.ts";
-import { networkOf, operatorOf, usage, wantedOf, wordsOf, type Words } from "./network-options.ts";
+import { networkOf, operatorOf, wantedOf, wordsOf, type Words } from "./network-options.ts";
 
 /** Adds a container to a network. */
-export async function runAdd(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
-  const words = wordsOf(texts, operands, true);
-  const operator = await operatorOf(texts, world);
+export async function runAdd(options: Given<"network add">, world: World): Promise<Ending> {
+  const words = wordsOf(options, true);
+  const operator = await operatorOf(options, world);
   const target = resolveTarget(words.target ?? "", operator.place, operator.cacheDir);
-  const wanted = wantedOf(texts, world.env, target);
-  const network = await networkOf(words, texts, operator.configDir, world);
+  const wanted = wantedOf(options, target);
+  const network = await networkOf(words, options, operator.configDir, world);
   const { undeclared, declared } = undeclaredOf(network, wanted.capabilityArgs);
   if (undeclared.length > 0) {
     const there = declared.length === 0 ? "it has none" : `it has ${declared.join(", ")}`;
@@ -30,12 +30,12 @@ export async function runAdd(texts: OptionTexts, world: World, operands: readonl
       `cni-node: warning: --capability-args: no plugin of network ${network.name} declares the capability ${undeclared.join(", ")}: ${there}\n`,
     );
   }
-  if (isSet(texts, "new")) await makeNamed(requireName(target, "--new"), operator.place);
+  if (options.new) await makeNamed(requireName(target, "--new"), operator.place);
   let done: Awaited<ReturnType<typeof attach>>;
   try {
     done = await attach(network, wanted, operator);
   } catch (error) {
-    if (isSet(texts, "new") && !(error instanceof Failure && error.exitCode === 4)) {
+    if (options.new && !(error instanceof Failure && error.exitCode === 4)) {
       await deleteNamed(target.name ?? "", operator.place).catch((left: unknown) => {
         throw error instanceof Failure ? error.extendedBy(`and its namespace is left: ${reasonOf(left)}`) : error;
       });
@@ -43,31 +43,31 @@ export async function runAdd(texts: OptionTexts, world: World, operands: readonl
     throw error;
   }
   const { result } = done;
-  if (texts.output === undefined) world.stdout(`${jsonText(result, 4)}\n`);
-  else if (texts.output === "text") world.stdout(`${lineOf("added", done)}${formatResult(result)}`);
+  if (options.output === undefined) world.stdout(`${jsonText(result, 4)}\n`);
+  else if (options.output === "text") world.stdout(`${lineOf("added", done)}${formatResult(result)}`);
   else printDone(world, "network add", done, { cniResult: result });
   return endingAfter(world);
 }
 
 /** Asks the plugins whether an attachment is as it should be. */
-export async function runCheck(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
-  const { network, wanted, operator } = await knownOf(texts, world, operands);
+export async function runCheck(options: Given<"network check">, world: World): Promise<Ending> {
+  const { network, wanted, operator } = await knownOf(options, world);
   const { isChecked, ...done } = await checkAttached(network, wanted, operator);
-  if (texts.output === "json") printDone(world, "network check", done, { checked: isChecked });
+  if (options.output === "json") printDone(world, "network check", done, { checked: isChecked });
   else if (isChecked) world.stdout(lineOf("right", done));
   else world.stdout(lineOf("unchecked", done, "its network is not to be checked (disableCheck)"));
   return endingAfter(world);
 }
 
 /** Deletes an attachment. */
-export async function runDel(texts: OptionTexts, world: World, operands: readonly string[]): Promise<Ending> {
-  const { network, wanted, operator } = await knownOf(texts, world, operands);
-  const name = isSet(texts, "delete-netns") ? requireName(wanted.target, "--delete-netns") : undefined;
+export async function runDel(options: Given<"network del">, world: World): Promise<Ending> {
+  const { network, wanted, operator } = await knownOf(options, world);
+  const name = options.deleteNetns ? requireName(wanted.target, "--delete-netns") : undefined;
   const { wasThere, left, ...done } = await detach(network, wanted, operator);
   for (const what of left) world.stderr(`cni-node: warning: the network namespace is gone: ${what}\n`);
   if (name !== undefined) await deleteNamed(name, operator.place);
   const outcome = wasThere ? "deleted" : "absent";
-  if (texts.output === "json") printDone(world, "network del", done, { outcome });
+  if (options.output === "json") printDone(world, "network del", done, { outcome });
   else
     world.stdout(lineOf(outcome, done, wasThere ? "" : "it is not remembered; the plugins were called all the same"));
   return endingAfter(world);
@@ -75,20 +75,19 @@ export async function runDel(texts: OptionTexts, world: World, operands: readonl
 
 /** For check and del: a container that may be gone, on a network whose configuration may be. */
 async function knownOf(
-  texts: OptionTexts,
+  options: Given<"network check" | "network del">,
   world: World,
-  operands: readonly string[],
 ): Promise<{
   network: Awaited<ReturnType<typeof networkOf>>;
   wanted: Wanted;
   operator: Operator & NetworkDirectories;
 }> {
-  const words = wordsOf(texts, operands, true);
-  const operator = await operatorOf(texts, world);
+  const words = wordsOf(options, true);
+  const operator = await operatorOf(options, world);
   const found = findTarget(words, operator);
   const target = found instanceof Failure ? undefined : found;
-  const containerId = texts["container-id"] ?? target?.containerId;
-  const network = await networkOf(words, texts, operator.configDir, world, (name) => {
+  const containerId = options.containerId ?? target?.containerId;
+  const network = await networkOf(words, options, operator.configDir, world, (name) => {
     return containerId === undefined
       ? rememberedAs(words, name, operator)
       : attachmentsOf(name, containerId, operator.cacheDir)[0];
@@ -96,7 +95,7 @@ async function knownOf(
   const known = target ?? recallTarget(network.name, words.target ?? "", operator.cacheDir);
   if (known === undefined && containerId === undefined && found instanceof Failure) throw found;
   const { text, netns } = known ?? { text: words.target ?? "", netns: "" };
-  const wanted = wantedOf(texts, world.env, {
+  const wanted = wantedOf(options, {
     ...known,
     text,
     netns,

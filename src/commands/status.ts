@@ -1,28 +1,28 @@
 /** status: says what is on a node, and what is wrong with it. */
+import type { Given } from "../commands.ts";
 import { isWrong } from "../finding.ts";
-import { isSet, type OptionTexts } from "../options.ts";
 import { printJson } from "../report.ts";
 import { lookAtNode, type NodeStatus } from "../status/status.ts";
 import { formatStatus } from "../status/text.ts";
 import { shorten } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
-import { directoriesOf, pathOf } from "./directories.ts";
+import { directoriesOf } from "./directories.ts";
 
 /** Looks at a node, prints what was found, and ends with 3 if something is wrong. */
-export async function runStatus(texts: OptionTexts, world: World): Promise<Ending> {
-  const criSocket = texts["cri-socket"];
+export async function runStatus(options: Given<"status">, world: World): Promise<Ending> {
+  const { pluginSource, checksum, criSocket, output } = options;
   const status = await lookAtNode(
     {
-      directories: directoriesOf(texts),
-      pluginSource: pathOf(texts, "plugin-source"),
-      checksum: isSet(texts, "checksum"),
+      directories: directoriesOf(options),
+      pluginSource,
+      checksum,
       versionLimit: world.versionLimit,
-      ...(criSocket === undefined ? {} : { criSocket }),
+      criSocket,
     },
     world.signal,
   );
   const exitCode = status.findings.some(isWrong) ? 3 : 0;
-  if (texts.output === "json") {
+  if (output === "json") {
     const told = shortened(jsonOf(status)) as Record<string, unknown>;
     printJson(world, { command: "status", result: "done", exitCode, ...told });
   } else {

@@ -1,4 +1,4 @@
-import type { OptionTexts } from "../options.ts";
+import type { Given } from "../commands.ts";
 import { printJson } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 
@@ -7,10 +7,10 @@ declare const CNI_NODE_VERSION: string | undefined;
 declare const CNI_NODE_REVISION: string | undefined;
 
 /** Prints `VERSION (git-SHA)`. */
-export async function runVersion(texts: OptionTexts, world: World): Promise<Ending> {
+export async function runVersion({ output }: Given<"version">, world: World): Promise<Ending> {
   const version = typeof CNI_NODE_VERSION === "string" ? CNI_NODE_VERSION : "unbundled";
   const revision = typeof CNI_NODE_REVISION === "string" ? CNI_NODE_REVISION : "unknown";
-  if (texts.output === "json")
+  if (output === "json")
     printJson(world, { command: "version", result: "done", exitCode: 0, cniNode: version, revision });
   else world.stdout(`${version} (${revision})\n`);
   return Promise.resolve({ exitCode: 0 });

@@ -1,6 +1,6 @@
 /** Where networks, plugins and attachments are for the commands that act on networks. */
 import * as fs from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 
 import { Failure } from "../errors.ts";
 import type { FileKind } from "../node/directory.ts";
@@ -9,13 +9,13 @@ import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } fr
 import { hostPath, seenBelow, type HostPath } from "../system/below.ts";
 import { shellWord } from "../system/text.ts";
 
-/** What is named by who calls; an empty text is as good as none. */
+/** What is named by who calls, in absolute paths. */
 export interface Named {
   hostRoot: string;
   /** The host root was given, and what is not named is below it. */
   isRootNamed: boolean;
-  /** Directories joined by colons, or `auto`: those of the container runtime. */
-  pluginPath: string | undefined;
+  /** `auto`: those of the container runtime. */
+  pluginDir: readonly string[] | "auto" | undefined;
   /** A directory, or `auto`. */
   configDir: string | undefined;
   cacheDir: string | undefined;
@@ -38,26 +38,21 @@ const CACHE_DIR = hostPath("/var/lib/cni");
  * @throws Failure `runtime-directory-unknown`.
  */
 export async function networkDirectories(named: Named, place: Place | undefined): Promise<NetworkDirectories> {
-  const { hostRoot, isRootNamed, pluginPath, configDir, cacheDir } = named;
-  const root = resolve(hostRoot);
+  const { hostRoot, isRootNamed, pluginDir, configDir, cacheDir } = named;
   // Links are followed as on the host; plugins are looked up there, where links lead as they do for the host.
-  const mounted = (path: HostPath): string => seenBelow(root, path) ?? join(root, path);
+  const mounted = (path: HostPath): string => seenBelow(hostRoot, path) ?? join(hostRoot, path);
   const isBelowRoot = isRootNamed || place === undefined;
   const here = (path: HostPath): string => (isBelowRoot ? mounted(path) : seen(place, path));
   const called = (path: HostPath): string => (isBelowRoot ? mounted(path) : path);
-  const isAuto = pluginPath === "auto" || configDir === "auto";
-  const looks = isAuto ? await runtimeDirectories(isBelowRoot ? root : place.root || "/") : {};
+  const isAuto = pluginDir === "auto" || configDir === "auto";
+  const looks = isAuto ? await runtimeDirectories(isBelowRoot ? hostRoot : place.root || "/") : {};
   const plugins =
-    pluginPath === "auto"
-      ? pathsOf(looks, "plugin", hostRoot).map(called)
-      : (pluginPath || called(USUAL.plugin)).split(":").filter((directory) => directory !== "");
+    pluginDir === "auto" ? pathsOf(looks, "plugin", hostRoot).map(called) : (pluginDir ?? [called(USUAL.plugin)]);
   const [config = USUAL.config] = configDir === "auto" ? pathsOf(looks, "config", hostRoot) : [];
   return {
-    configDir: configDir === "auto" || !configDir ? here(config) : configDir,
-    cacheDir: resolve(cacheDir || mountedCache(hostRoot, place) || here(CACHE_DIR)),
-    pluginDirs: plugins.map((directory) =>
-      place === undefined ? resolve(directory) : pathOnHost(place, hostRoot, resolve(directory)),
-    ),
+    configDir: configDir === "auto" || configDir === undefined ? here(config) : configDir,
+    cacheDir: cacheDir ?? mountedCache(hostRoot, place) ?? here(CACHE_DIR),
+    pluginDirs: plugins.map((directory) => (place === undefined ? directory : pathOnHost(place, hostRoot, directory))),
   };
 }
 
@@ -71,7 +66,7 @@ function pathsOf(looks: RuntimeDirectories, kind: FileKind, hostRoot: string): r
 /** The host's cache where it is mounted in this container; undefined on the host itself. */
 function mountedCache(hostRoot: string, place: Place | undefined): string | undefined {
   if (place === undefined || place.root === "") return undefined;
-  const mounted = seenBelow(resolve(hostRoot), CACHE_DIR) ?? "";
+  const mounted = seenBelow(hostRoot, CACHE_DIR) ?? "";
   const [here, there] = [mounted, seen(place, CACHE_DIR)].map((path) => {
     return fs.statSync(path, { throwIfNoEntry: false, bigint: true });
   });
@@ -89,7 +84,7 @@ export function requireLockable(cacheDir: string, { root }: Place, hostRoot: str
     code: "mount-missing",
     subject: CACHE_DIR,
     problem: "the host's directory of attachments is not mounted in this container",
-    hint: `mount it: docker run -v ${shellWord(`${CACHE_DIR}:${join(resolve(hostRoot), CACHE_DIR)}`)}`,
+    hint: `mount it: docker run -v ${shellWord(`${CACHE_DIR}:${join(hostRoot, CACHE_DIR)}`)}`,
   });
 }
 

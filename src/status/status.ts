@@ -46,7 +46,7 @@ export interface StatusRequest {
   /** Where the image's plugins and their catalogue are. */
   pluginSource: string;
   /** The container runtime's socket, if it is to be asked. */
-  criSocket?: string;
+  criSocket?: string | undefined;
   /** Read also what has not changed by its size, times and inode. */
   checksum: boolean;
   /** How long a plugin may take to answer VERSION, milliseconds. */

@@ -1,0 +1,157 @@
+/** How the text of an option becomes its value. */
+import { resolve } from "node:path";
+
+import { parseLists, parseNames, type Lists } from "./apply/asset.ts";
+import type { Args } from "./cni/invoke.ts";
+import type { ValidAttachment } from "./cni/request.ts";
+import { usage } from "./errors.ts";
+import { OWNER as OWNER_NAME } from "./system/name.ts";
+
+/** A type of options. */
+export interface Type<Value> {
+  /** What stands for the value in `--help`: `<DIR>`. */
+  shown: string;
+  /** A `flag` may stand without a value. A `list` that is given twice is one list; of anything else the last counts. */
+  form?: "flag" | "list";
+  /** @param source the option or environment variable that has the text. @throws Failure `usage`. */
+  read(this: void, text: string, source: string): Value;
+}
+
+function matching(shown: string, pattern: RegExp, problem: string): Type<string> {
+  const read = (given: string, source: string): string => {
+    if (pattern.test(given)) return given;
+    throw usage(source, `${JSON.stringify(given)} ${problem}`);
+  };
+  return { shown, read };
+}
+
+/** A type whose values are made of those of another one. */
+function madeOf<Text, Value>({ read, ...type }: Type<Text>, convert: (text: Text) => Value): Type<Value> {
+  return { ...type, read: (given, source) => convert(read(given, source)) };
+}
+
+/** Any text but the empty one. */
+export function text(shown: string): Type<string> {
+  return matching(shown, /./su, "is empty");
+}
+
+/** One of several words. */
+export function choice<const Word extends string>(...words: readonly Word[]): Type<Word> {
+  const pattern = new RegExp(`^(?:${words.join("|")})$`, "u");
+  return matching(`<${words.join("|")}>`, pattern, `is none of ${words.join(", ")}`) as Type<Word>;
+}
+
+const TRUTH = ["true", "false", "1", "0"];
+
+/** May this word be the value of a flag? */
+export function isTruthValue(word = ""): boolean {
+  return TRUTH.includes(word);
+}
+
+export const FLAG: Type<boolean> & { form: "flag" } = {
+  ...madeOf(choice(...TRUTH), (word) => word === "true" || word === "1"),
+  shown: "[BOOL]",
+  form: "flag",
+};
+
+/** A path, made absolute: a name alone would be looked for in PATH where it is run. */
+export const DIRECTORY: Type<string> = madeOf(text("<DIR>"), (path) => resolve(path));
+
+/** A directory of the node, or `auto`: the one in which its container runtime looks. */
+export const NODE_DIRECTORY: Type<string> = madeOf(text("<DIR|auto>"), (path) =>
+  path === "auto" ? path : resolve(path),
+);
+
+/** The same of several, joined by colons. */
+export const NODE_DIRECTORIES: Type<string[] | "auto"> = madeOf(text("<DIR:DIR|auto>"), (paths) => {
+  const parts = partsOf(paths, ":");
+  return parts.join(":") === "auto" ? "auto" : parts.map((path) => resolve(path));
+});
+
+const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** `500ms`, `2m`, `1m30s`; milliseconds. */
+export const DURATION: Type<number> = madeOf(
+  matching("<TIME>", /^(?:\d+(?:\.\d+)?(?:ms|s|m|h))+$/u, "is no duration such as 500ms, 30s or 2m"),
+  (given) => {
+    const parts = given.matchAll(/([\d.]+)(ms|s|m|h)/gu);
+    return parts.reduce((sum, [, number, unit = ""]) => sum + Number(number) * (UNITS[unit] ?? 0), 0);
+  },
+);
+
+export const MODE: Type<number> = madeOf(matching("<MODE>", /^0?[0-7]{3}$/u, "is no file mode such as 0600"), (octal) =>
+  Number.parseInt(octal, 8),
+);
+
+export const OWNER: Type<string> = matching(
+  "<NAME>",
+  OWNER_NAME,
+  "is no owner: up to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
+);
+
+/** GNU's SHELL-FORMAT. */
+export const VARIABLES: Type<string> = matching(
+  "<NAMES>",
+  /^\s*$|\$\{?[A-Za-z_]/u,
+  "names no variable: each begins with $, as in '$A $B'",
+);
+
+/** `DESIRED`, or `DESIRED:CURRENT`. */
+export const LISTS: Type<Lists> = { shown: "<LIST>", form: "list", read: (given, source) => parseLists(source, given) };
+
+/** The names of a verb that knows what is desired, or what is there, by itself. */
+export function listOf(verb: "install" | "uninstall"): Type<Lists> {
+  const read: Type<Lists>["read"] = (given, source) => {
+    if (given.includes(":")) {
+      throw usage(source, `${verb} takes one list, without a colon`, "cni-node apply takes DESIRED:CURRENT");
+    }
+    const names = parseNames(source, given);
+    return verb === "install" ? { desired: names } : { desired: [], current: names };
+  };
+  return { ...LISTS, read };
+}
+
+/** `K=V;K=V`, as in CNI_ARGS. */
+export const ARGS: Type<Args> = {
+  shown: "<K=V;K=V>",
+  read: (given, source) =>
+    partsOf(given, ";").map((pair) => {
+      const [, key, value = ""] = /^([^=]+)=(.*)$/su.exec(pair) ?? [];
+      if (key !== undefined) return [key, value];
+      throw usage(source, `${JSON.stringify(pair)} is no KEY=VALUE`, "pairs are joined by ;");
+    }),
+};
+
+export const JSON_OBJECT: Type<Record<string, unknown>> = {
+  shown: "<JSON>",
+  read: (given, source) => {
+    try {
+      const value = JSON.parse(given) as unknown;
+      if (typeof value === "object" && value !== null && !Array.isArray(value)) return { ...value };
+    } catch {
+      // Said below.
+    }
+    const example = '{"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}';
+    throw usage(source, "is no JSON object", `an object by capability: ${example}`);
+  },
+};
+
+/** `ID/IFNAME,…` */
+export const ATTACHMENTS: Type<ValidAttachment[]> = {
+  shown: "<LIST>",
+  form: "list",
+  read: (given, source) =>
+    partsOf(given, /[\s,]+/u).map((item) => {
+      const [, containerID, ifname] = /^([^/]+)\/([^/]+)$/u.exec(item) ?? [];
+      if (containerID !== undefined && ifname !== undefined) return { containerID, ifname };
+      throw usage(
+        source,
+        `${JSON.stringify(item)} is no ID/IFNAME`,
+        "the container's ID, a slash, the interface's name",
+      );
+    }),
+};
+
+function partsOf(given: string, separator: string | RegExp): string[] {
+  return given.split(separator).filter((part) => part !== "");
+}

@@ -13,7 +13,7 @@ import type { CheckedManifests } from "./manifest.ts";
 import type { StepResult } from "./plan.ts";
 import { prepare, type Prepared, type Wanted } from "./prepare.ts";
 import type { Probed, ProbeOptions } from "./probe.ts";
-import { objectionsIn, prove } from "./prove.ts";
+import { objectionsIn, prove, type Changes } from "./prove.ts";
 import { asItStands } from "./restore.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
 import { isStateWritable, Session } from "./session.ts";
@@ -200,7 +200,7 @@ async function carryOut(
   const pluginDirs = runtime?.pluginDirs ?? places.runtimePluginDirs;
   const view = new NodeView({ ...places, runtimePluginDirs: pluginDirs }, signal);
   if (!request.dryRun && !objections.any) {
-    const { probes, warnings } = await change(prepared, { manifests, request, view, runtime, session }, signal);
+    const { probes, warnings } = await change({ prepared, manifests, request, view, runtime, session }, signal);
     return { steps, probes, warnings: [...session.warnings(prepared, runtime), ...warnings], isDraining };
   }
   const found = await objections.catchLater(async () => prove(prepared.changes, view, { ...request, dryRun: true }));
@@ -266,60 +266,74 @@ async function askRuntime(
   return isIdle || runtime === undefined ? undefined : Runtime.ask(runtime, signal);
 }
 
+/** What the steps of a change have in common. */
+interface Change {
+  prepared: Prepared;
+  manifests: CheckedManifests | undefined;
+  request: ApplyRequest;
+  view: NodeView;
+  runtime: Runtime | undefined;
+  session: Session;
+}
+
 /** Objects are applied before the files' commit point, and deleted when the files that needed them are gone. */
-async function change(
-  prepared: Prepared,
-  around: {
-    manifests: CheckedManifests | undefined;
-    request: ApplyRequest;
-    view: NodeView;
-    runtime: Runtime | undefined;
-    session: Session;
-  },
-  signal: AbortSignal,
-): Promise<Pick<ApplyResult, "probes" | "warnings">> {
-  const { parts, afterwards, changes } = prepared;
-  const { manifests, request, view, runtime, session } = around;
-  const warnings: Finding[] = [];
-  let probes: Probed[] = [];
-  if (parts.length === 0 && manifests === undefined) return { probes, warnings };
-  try {
-    const transacted = await transact(session.opened(parts), signal, {
-      prove: async (stagedAs) => {
-        const { pluginDirectory } = changes;
-        const plugins = Array.from(changes.plugins.keys(), (name) => {
-          const path = stagedAs("plugin", name);
-          return [name, path && asItStands(path, join(pluginDirectory, name), view.places.hostRoot)] as const;
-        });
-        const staged = { ...changes, plugins: new Map(plugins) };
-        const found = await prove(staged, view, request);
-        const objections = new Objections();
-        for (const objection of objectionsIn(found)) objections.add(objection);
-        objections.throwIfAny();
-        warnings.push(...found);
-        if (request.probe !== undefined) {
-          const { probeNetworks } = await import("./probe.ts");
-          const tried = await probeNetworks(staged, view, request.probe, {
-            isStrict: request.validate === "strict",
-            links: session.probeLinks(),
-          });
-          ({ probes } = tried);
-          warnings.push(...tried.warnings);
-        }
-      },
-      outside: manifests,
-      confirm: runtime?.confirmation(prepared, view.places, warnings),
-    });
-    warnings.push(...transacted);
-  } catch (error) {
-    if (runtime !== undefined && error instanceof Failure && error.code === "network-lost") {
-      const more = await runtime.afterUndoing();
-      if (more !== undefined) throw error.extendedBy(more);
-    }
-    throw error;
-  }
+async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyResult, "probes" | "warnings">> {
+  const { prepared, manifests, view, runtime, session } = about;
+  const { parts, afterwards } = prepared;
+  if (parts.length === 0 && manifests === undefined) return { probes: [], warnings: [] };
+  const probes: Probed[] = [];
+  const warnings = await transact(session.opened(parts), signal, {
+    prove: async (stagedAs) => {
+      const staged = changesStaged(prepared.changes, stagedAs, view);
+      const found = await proveStaged(staged, about);
+      const tried = await tryStaged(staged, about);
+      probes.push(...tried.probes);
+      return [...found, ...tried.warnings];
+    },
+    outside: manifests,
+    confirm: runtime && (async () => runtime.confirm(prepared, view.places)),
+  }).catch((error: unknown) => withNetworkBack(error, runtime));
   await manifests?.remove(parts.length > 0 || manifests.hasApplied);
-  if (afterwards.length > 0)
-    warnings.push(...(await transact(session.opened(afterwards), new AbortController().signal)));
-  return { probes, warnings };
+  const recorded =
+    afterwards.length === 0 ? [] : await transact(session.opened(afterwards), new AbortController().signal);
+  return { probes, warnings: [...warnings, ...recorded] };
+}
+
+/** The changes, with plugins where they are staged. */
+function changesStaged(
+  changes: Changes,
+  stagedAs: (kind: string, name: string) => string | undefined,
+  { places: { hostRoot } }: NodeView,
+): Changes {
+  const plugins = Array.from(changes.plugins.keys(), (name) => {
+    const path = stagedAs("plugin", name);
+    return [name, path && asItStands(path, join(changes.pluginDirectory, name), hostRoot)] as const;
+  });
+  return { ...changes, plugins: new Map(plugins) };
+}
+
+/** @throws Failure the first objection, which knows the others. */
+async function proveStaged(staged: Changes, { view, request }: Change): Promise<Finding[]> {
+  const found = await prove(staged, view, request);
+  const objections = new Objections();
+  for (const objection of objectionsIn(found)) objections.add(objection);
+  objections.throwIfAny();
+  return found;
+}
+
+/** Tries the networks that change, if that is asked for. */
+async function tryStaged(
+  staged: Changes,
+  { request: { probe, validate }, view, session }: Change,
+): Promise<Pick<ApplyResult, "probes" | "warnings">> {
+  if (probe === undefined) return { probes: [], warnings: [] };
+  const { probeNetworks } = await import("./probe.ts");
+  return probeNetworks(staged, view, probe, { isStrict: validate === "strict", links: session.probeLinks() });
+}
+
+/** Everything was undone; the runtime may need its time to see it. @throws the error, which says so. */
+async function withNetworkBack(error: unknown, runtime: Runtime | undefined): Promise<never> {
+  if (!(error instanceof Failure) || error.code !== "network-lost") throw error;
+  const more = await runtime?.afterUndoing();
+  throw more === undefined ? error : error.extendedBy(more);
 }

@@ -1,4 +1,5 @@
 import { Failure } from "../errors.ts";
+import type { FileKind } from "../node/directory.ts";
 import { objectionToName } from "../system/name.ts";
 
 /** What cni-node installs. */
@@ -6,6 +7,12 @@ export type Kind = "plugin" | "config" | "manifest";
 
 /** The order in which kinds are installed, each needing those before it (README, "Order"); removal goes backwards. */
 export const KINDS = ["manifest", "plugin", "config"] as const satisfies readonly Kind[];
+
+/** In which directory of the node an asset is recorded: of files, the one where they are. */
+export const RECORDED_IN = { manifest: "config", plugin: "plugin", config: "config" } as const satisfies Record<
+  Kind,
+  FileKind
+>;
 
 /** One thing that cni-node installs, by its file name. */
 export interface Asset {

@@ -6,7 +6,8 @@ import type { Objections } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import type { HeldAsset, HostRecord } from "../host/record.ts";
 import type { DirectorySteps, FileStep } from "../host/transaction.ts";
-import type { Kind, Lists } from "./asset.ts";
+import { FILE_KINDS, type FileKind } from "../node/directory.ts";
+import { KINDS, RECORDED_IN, type Kind, type Lists } from "./asset.ts";
 import { prepareConfigs, warnOfDuplicateNames, warnOfUnreadNames, type Validation } from "./config.ts";
 import { decide, heldAs, type Decided } from "./decide.ts";
 import type { ManifestOptions, PreparedManifest } from "./manifest.ts";
@@ -16,9 +17,6 @@ import { keepNeeded, keepNetwork } from "./policies.ts";
 import type { Changes } from "./prove.ts";
 import { refuseMissingBackup, restoredPlugin, unseenLinks } from "./restore.ts";
 import type { NodeView } from "../node/view.ts";
-
-/** The kinds that are files on the node. */
-export type FileKind = Exclude<Kind, "manifest">;
 
 /** What is asked for and how, without the places on the node. */
 export interface Wanted {
@@ -171,11 +169,11 @@ async function readSources(
 }
 
 /** A record tells of its own directory only: whoever can write one must not decide about another. */
-function heldIn({ plugin, config }: Partial<Record<FileKind, Directory>>): HeldAsset[] {
-  return [
-    ...(plugin?.record?.assets ?? []).filter(({ kind }) => kind === "plugin"),
-    ...(config?.record?.assets ?? []).filter(({ kind }) => kind !== "plugin"),
-  ];
+function heldIn(directories: Partial<Record<FileKind, Directory>>): HeldAsset[] {
+  return KINDS.flatMap((kind) => {
+    const assets = directories[RECORDED_IN[kind]]?.record?.assets ?? [];
+    return assets.filter((asset) => asset.kind === kind);
+  });
 }
 
 /** What becomes of plugins and configurations. */
@@ -252,9 +250,9 @@ function partsOf(
   decided: readonly { file?: FileStep }[],
 ): DirectorySteps[] {
   const files = decided.flatMap(({ file }) => file ?? []);
-  return (["plugin", "config"] as const).flatMap((kind) => {
+  return FILE_KINDS.flatMap((kind) => {
     const directory = directories[kind]?.path;
-    const steps = files.filter((file) => (file.kind === "plugin") === (kind === "plugin"));
+    const steps = files.filter((file) => RECORDED_IN[file.kind as Kind] === kind);
     return directory === undefined || steps.length === 0 ? [] : [{ directory, steps }];
   });
 }

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 
 import { isConfigName } from "../cni/config.ts";
-import { parseJson } from "../cni/json.ts";
+import { parseIfJson } from "../cni/json.ts";
 import { referencesOf } from "../cni/references.ts";
 import { Failure, isAbsence, isSystemError, reasonOf, systemFailure } from "../errors.ts";
 import { lookAtAttachments } from "../node/attachments.ts";
@@ -33,7 +33,7 @@ export interface Needs {
  * @param hostRoot where the node's file system is.
  */
 export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, hostRoot: string): Needs {
-  const values = Array.from(configs ?? [], ([file, text]) => ({ file, text, parsed: parseJson(text) }));
+  const values = Array.from(configs ?? [], ([file, text]) => ({ file, text, value: parseIfJson(text) }));
   const attachments = finish(lookAtAttachments(configs?.values() ?? [], hostRoot));
   const { living, directories, crowded, unseen } = attachments;
   return {
@@ -67,9 +67,9 @@ export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, ho
 }
 
 /** What could not be read may name it, and what is not JSON, if it has the word. */
-function mayName({ text, parsed }: { text: string; parsed: ReturnType<typeof parseJson> }, plugin: string): boolean {
+function mayName({ text, value }: { text: string; value: unknown }, plugin: string): boolean {
   if (text === UNREAD) return true;
-  return "value" in parsed ? referencesOf(parsed.value).includes(plugin) : text.includes(`"${plugin}"`);
+  return value === undefined ? text.includes(`"${plugin}"`) : referencesOf(value).includes(plugin);
 }
 
 /** Stands for the text of a configuration that is there and was not read. */

@@ -2,14 +2,14 @@
 import * as fs from "node:fs";
 
 import { isConfigName } from "../cni/config.ts";
+import type { RuntimeDirectories } from "../node/runtime.ts";
+import { pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { selectForContainerd } from "../cni/selection.ts";
 import type { Confirmation } from "../cri/confirm.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
-import type { RuntimeDirectories } from "../node/runtime.ts";
 import type { Prepared } from "./prepare.ts";
 
 /** How to ask it. */
@@ -53,20 +53,21 @@ export class Runtime {
   }
 
   /**
-   * What is to be done once the changes are live: nothing, unless configurations change that this runtime reads.
+   * Once the changes are live: does the runtime still have a network? It is asked only if configurations have changed
+   * that it reads.
    *
-   * @param warnings receives what is not known for sure.
+   * @returns what is not known for sure.
+   * @throws Failure `network-lost`.
    */
-  confirmation(
+  async confirm(
     { parts }: Prepared,
     { hostRoot, configDirectory }: { hostRoot: string; configDirectory: string | undefined },
-    warnings: Finding[],
-  ): (() => Promise<void>) | undefined {
+  ): Promise<Finding[]> {
     const steps = parts.flatMap((part) => part.steps);
     const isTouched = steps.some(
       ({ kind, name, effect }) => kind === "config" && effect !== "none" && isConfigName(name),
     );
-    if (!isTouched || configDirectory === undefined) return undefined;
+    if (!isTouched || configDirectory === undefined) return [];
     const { name, configDir } = this.#before;
     // A directory that was named may be anywhere.
     const onNode = pathOnNode(hostRoot, configDirectory);
@@ -76,26 +77,22 @@ export class Runtime {
       realPath(seenBelow(hostRoot, configDir)) !== configDirectory
     ) {
       const message = `${name} does not read this directory, but ${configDir}`;
-      warnings.push(
-        warning("runtime-directory", onNode, message, "name it with --config-dir, or use --config-dir=auto"),
-      );
-      return undefined;
+      return [warning("runtime-directory", onNode, message, "name it with --config-dir, or use --config-dir=auto")];
     }
-    return this.#options.confirm ? async () => this.#confirm(configDirectory, warnings) : undefined;
+    return this.#options.confirm ? this.#confirmIn(configDirectory) : [];
   }
 
-  /** @throws Failure `network-lost`. */
-  async #confirm(configDirectory: string, warnings: Finding[]): Promise<void> {
+  async #confirmIn(configDirectory: string): Promise<Finding[]> {
     const { maxConfigs = 1 } = this.#before;
     const selection = selectForContainerd(readDirectoryListing(configDirectory), { maxConfNum: maxConfigs });
     // Whoever removes the last one by name has been told what it means.
-    if (selection.error?.code === "no-file") return;
+    if (selection.error?.code === "no-file") return [];
     const confirmation = await this.#wait(this.#before, selection.chosen?.list);
-    if (confirmation.verdict === "unconfirmed")
-      warnings.push(
-        warning("network-unconfirmed", this.#before.name, `does not confirm the change: ${confirmation.why}`),
-      );
-    if (confirmation.verdict !== "lost") return;
+    if (confirmation.verdict === "confirmed" || confirmation.verdict === "untold") return [];
+    if (confirmation.verdict === "unconfirmed") {
+      const message = `does not confirm the change: ${confirmation.why}`;
+      return [warning("network-unconfirmed", this.#before.name, message)];
+    }
     throw new Failure({
       code: "network-lost",
       subject: this.#before.name,

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 
 import { Failure, isAbsence, reasonOf, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { findDirectory, isSameDirectory, isWritable, type FileKind } from "../node/directory.ts";
+import { FILE_KINDS, findDirectory, isSameDirectory, isWritable, type FileKind } from "../node/directory.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
@@ -17,8 +17,6 @@ import type { Places } from "../node/view.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Directory, Prepared, Surroundings } from "./prepare.ts";
 import type { ProbeLinks } from "./probe.ts";
-
-const FILE_KINDS = ["plugin", "config"] as const satisfies readonly FileKind[];
 
 /** The directories of a run and the locks that it holds on them. */
 export class Session {
@@ -151,7 +149,13 @@ export class Session {
     const isInstalled = (kind: FileKind): boolean =>
       prepared.steps.some((step) => "outcome" in step && step.kind === kind && step.action === "install");
     const elsewhere = FILE_KINDS.filter(isInstalled).flatMap((kind) => {
-      return warnOfElsewhere(directories[kind], this.#targets[kind] ?? "", realHostRoot(this.#request), looks[kind]);
+      return warnOfElsewhere(
+        kind,
+        directories[kind],
+        this.#targets[kind] ?? "",
+        realHostRoot(this.#request),
+        looks[kind],
+      );
     });
     return [...this.#unfinished(), ...prepared.warnings, ...elsewhere];
   }

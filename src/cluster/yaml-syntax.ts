@@ -157,7 +157,6 @@ class Examiner {
     }
     if (isBlock(token)) for (const item of token.items) this.#examineBlockItem(item, token.indent);
     if (token.type === "flow-collection") for (const item of token.items) this.#examineFlowItem(item, indent);
-    if (token.type === "alias" && !this.#isName(token)) refuse(token, NO_ALIAS);
     if (token.type === "scalar") this.#examinePlain(token, indent, inFlow);
     if (token.type === "double-quoted-scalar") examineEscapes(token);
     if (token.type === "block-scalar") this.#examineBlockScalar(token);
@@ -230,7 +229,6 @@ class Examiner {
     }
   }
 
-  /** Anchors and aliases. */
   #isName({ offset, source }: { offset: number; source: string }): boolean {
     return /^.[\w-]+$/u.test(source) && /[\s,\]}]/u.test(this.#text.charAt(offset + source.length));
   }
@@ -238,9 +236,6 @@ class Examiner {
   #examinePlain({ offset, source }: CST.FlowScalar, indent: number, inFlow: boolean): void {
     if (inFlow && /^:|\?/u.test(source)) refuse({ offset }, "a text with ? or a leading : must be in quotes here");
     const [, ...lines] = source.split("\n");
-    if (!inFlow && lines.some((line) => line.trim() !== "" && line.search(/\S/u) <= indent)) {
-      refuse({ offset }, "the lines of this text are not indented enough");
-    }
     const end = offset + source.length;
     const behind = this.#text
       .slice(end, end + this.#text.slice(end).search(/\S|$/u))

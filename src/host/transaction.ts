@@ -57,14 +57,14 @@ export interface OutsideChange {
 /** What else belongs to a run. */
 export interface Surrounding {
   /**
-   * Looks at what is about to go live, and throws if it must not.
+   * Looks at what is about to go live, and throws if it must not. Returns what else is to be said of it.
    *
    * @param stagedAs where the new content of an asset is by now.
    */
-  prove?: (stagedAs: (kind: string, name: string) => string | undefined) => Promise<void>;
+  prove?: (stagedAs: (kind: string, name: string) => string | undefined) => Promise<Finding[]>;
   outside?: OutsideChange | undefined;
-  /** Looks at what has gone live, and throws if it must not stay. */
-  confirm?: (() => Promise<void>) | undefined;
+  /** Looks at what has gone live, and throws if it must not stay. Returns what else is to be said of it. */
+  confirm?: (() => Promise<Finding[]>) | undefined;
 }
 
 /** The steps in one directory, in order. */
@@ -94,7 +94,7 @@ interface Member {
 /**
  * Carries out all steps or none.
  *
- * @returns warnings: all is done, but something of the book-keeping was left to the next run.
+ * @returns what was found, and what of the book-keeping was left to the next run: all is done.
  * @throws Failure with exit code 1: nothing has changed, or it was undone. Exit code 4: not everything could be undone.
  * @throws Interrupted before the commit point. After it, signals are not looked at.
  */
@@ -109,7 +109,7 @@ export async function transact(
     members.push(await stage(part));
   }
   await untilNextTick(members);
-  await prove?.((kind, name) => stagedAs(parts, members, kind, name));
+  const proved = await prove?.((kind, name) => stagedAs(parts, members, kind, name));
   for (const member of members) refuseReplaced(member);
   throwIfInterrupted(signal);
   const run = newId();
@@ -117,11 +117,11 @@ export async function transact(
     await outside?.act();
     throwIfInterrupted(signal);
     commit(run, members);
-    await actOrUndo(run, members, { confirm });
+    const confirmed = await actOrUndo(run, members, { confirm });
+    return [...(proved ?? []), ...confirmed, ...settle(run, members)];
   } catch (error) {
     throw outside === undefined ? error : await undoOutside(outside, error);
   }
-  return settle(run, members);
 }
 
 /** A write within the tick of the kernel's clock in which a file was made changes none of its times. */
@@ -167,13 +167,13 @@ async function actOrUndo(
   run: string,
   members: readonly Member[],
   { onForeign, confirm }: { onForeign?: (path: string) => void } & Pick<Surrounding, "confirm">,
-): Promise<void> {
+): Promise<Finding[]> {
   const acted = new Set<Change>();
   try {
     act(members, acted, onForeign);
-    await confirm?.();
+    return (await confirm?.()) ?? [];
   } catch (error) {
-    undo(run, members, acted, error);
+    return undo(run, members, acted, error);
   }
 }
 

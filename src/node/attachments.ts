@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { dirname, join, relative } from "node:path";
 
 import { readAttachments, type Attachment, type Remembered } from "../cni/attachments.ts";
-import { isObject, parseJson } from "../cni/json.ts";
+import { isObject, parseIfJson } from "../cni/json.ts";
 import { isAbsence, isSystemError } from "../errors.ts";
 import { hostPath, seenBelow } from "../system/below.ts";
 import type { Steps } from "../system/turns.ts";
@@ -31,7 +31,7 @@ const MOST_CACHES = 16;
  * @param hostRoot where the node's file system is.
  */
 export function* lookAtAttachments(configs: Iterable<string>, hostRoot: string): Steps<Attachments> {
-  const named = Array.from(configs, (text) => cacheOf(parse(text)).map(hostPath)).flat();
+  const named = Array.from(configs, (text) => cacheOf(parseIfJson(text)).map(hostPath)).flat();
   const places = [...new Set([...CACHES, ...named])];
   const found: Remembered = {
     attachments: [],
@@ -128,9 +128,4 @@ function isAbsent(path: string): boolean {
   } catch (error) {
     return isSystemError(error, "ENOENT");
   }
-}
-
-function parse(text: string): unknown {
-  const parsed = parseJson(text);
-  return "value" in parsed ? parsed.value : undefined;
 }

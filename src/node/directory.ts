@@ -10,7 +10,10 @@ import { shellWord } from "../system/text.ts";
 import { runtimeDirectories, runtimeUnknown, type LookedInto, type RuntimeDirectories } from "./runtime.ts";
 
 /** The kinds of assets that are files of the node, each in a directory of its own. */
-export type FileKind = "plugin" | "config";
+export const FILE_KINDS = ["plugin", "config"] as const;
+
+/** One of them. */
+export type FileKind = (typeof FILE_KINDS)[number];
 
 /** Where a directory of the node is looked for. */
 export interface DirectoryRequest {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { warning, type Finding } from "../finding.ts";
 import { seenBelow } from "../system/below.ts";
 import { shellWord } from "../system/text.ts";
-import type { DirectoryRequest } from "./directory.ts";
+import type { DirectoryRequest, FileKind } from "./directory.ts";
 import type { LookedInto } from "./runtime.ts";
 
 /**
@@ -14,6 +14,7 @@ import type { LookedInto } from "./runtime.ts";
  * @param target where they go, its real path. @param hostRoot its real path. @param found undefined: it is not known.
  */
 export function warnOfElsewhere(
+  kind: FileKind,
   request: DirectoryRequest,
   target: string,
   hostRoot: string,
@@ -25,7 +26,7 @@ export function warnOfElsewhere(
   if (first === undefined || seen.some(({ here }) => here === target)) return [];
   const named = shellWord(`${request.option}=${join(request.hostRoot, first.path)}`);
   const mount = fs.existsSync(first.here) ? "" : `mount ${first.path}, then `;
-  const code = request.option === "--plugin-dir" ? "runtime-plugin-directory" : "runtime-directory";
+  const code = kind === "plugin" ? "runtime-plugin-directory" : "runtime-directory";
   const message = `${found.by} looks for ${request.holds} in ${first.path}`;
   const hint = `${mount}use ${request.option}=auto, or give ${named} to install there`;
   return [warning(code, target, message, hint)];

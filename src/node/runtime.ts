@@ -156,8 +156,8 @@ export function pathsInView(hostRoot: string, looked: LookedInto | undefined): r
 function ofWord({ name, configDir, pluginDirs }: Said): RuntimeDirectories {
   const by = name === "cri-o" ? "CRI-O" : name;
   return {
-    ...(configDir === undefined ? {} : { config: { by, paths: [hostPath(configDir)] } }),
-    ...(pluginDirs === undefined ? {} : { plugin: { by, paths: pluginDirs.map(hostPath) } }),
+    ...(configDir === undefined ? {} : { config: { by, paths: [configDir] } }),
+    ...(pluginDirs === undefined ? {} : { plugin: { by, paths: pluginDirs } }),
   };
 }
 

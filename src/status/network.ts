@@ -166,7 +166,7 @@ function placeIn(file: string, listing: DirectoryListing): string {
 
 /** What no plugin is called, for a blank or another character that people overlook: to install it would not help. */
 function withName<Found extends Omit<Finding, "path">>(finding: Found, about: string): Found {
-  const type = about.startsWith("missing ") ? about.slice("missing ".length) : "";
+  const type = finding.code === "plugin-missing" ? about : "";
   if (type === "" || /^[A-Za-z0-9_.+-]+$/u.test(type)) return finding;
   return {
     ...finding,

@@ -1,6 +1,8 @@
 /** Paths of a file system that this process sees below a directory, as processes see them whose root that is. */
 import { isAbsolute, join, relative } from "node:path";
 
+import { readLinkIfPossible } from "./read.ts";
+
 declare const OF_NODE: unique symbol;
 
 /** An absolute path as the processes of the node see it; this process may see the same file elsewhere. */
@@ -10,8 +12,6 @@ export type HostPath = string & { readonly [OF_NODE]: true };
 export function hostPath(path: string): HostPath {
   return (path.startsWith("/") ? path : `/${path}`) as HostPath;
 }
-
-import { readLinkIfPossible } from "./read.ts";
 
 /**
  * Where a path of a file system is seen by this process that has it below `root`. Undefined: it leads nowhere, for its

@@ -4,7 +4,9 @@ import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import type { Finding } from "../../src/finding.ts";
 import { conflist, contentsOf, TestNode, until, withoutWaits } from "../helpers/node.ts";
+import { reportOf } from "../helpers/report.ts";
 
 const CALICO = conflist("calico", "calico", "portmap");
 
@@ -415,8 +417,14 @@ describe("a configuration that no runtime would load", () => {
       node.template("a.conf", '{"type": "bridge"}');
       const ran = await node.run(["install", "--configs=a.conf", `--validate=${validate}`, "--output=json"]);
       assert.deepEqual([ran.exitCode, fs.existsSync(join(node.netd, "a.conf"))], [exitCode, installed]);
-      for (const text of [ran.stdout, ran.stderr])
-        assert.equal(text.includes(`${node.templates}/a.conf: ${problem}`), said);
+      const path = `${node.templates}/a.conf`;
+      assert.equal(ran.stderr.includes(`${path}: ${problem}`), said);
+      const { warnings = [], error } = reportOf(ran) as { warnings?: Finding[]; error?: { message: string } };
+      const reported = [...warnings.map((one) => `${one.path}: ${one.message}`), error?.message ?? ""];
+      assert.equal(
+        reported.some((text) => text.startsWith(`${path}: ${problem}`)),
+        said,
+      );
     });
   }
 

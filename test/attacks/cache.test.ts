@@ -318,7 +318,7 @@ describe("a cache of any size costs no more than 128 MiB", { skip, timeout: 5 * 
     }
     const { stderr } = await host.run(...LIST);
     assert.match(stderr, /net-c1-eth0: cannot be read: it is larger than 1 MiB\n/u);
-    assert.match(stderr, /net-c2-eth0: cannot be read: it is no regular file\n/u);
+    assert.match(stderr, /net-c2-eth0: cannot be read: it is not a regular file\n/u);
     for (const words of [LIST, GC, GC_ALL, CHECK, DEL]) {
       const ran = await assertSmall(host, words);
       assert.doesNotMatch(ran.stderr, /defect/u);

@@ -867,7 +867,7 @@ test("a run that waits says what for", async () => {
   assert.equal(said, `cni-node: waiting for another run in ${node.netd} (--lock-timeout)\n`);
 
   node.template("b.conf", '{"name":"b","type":"bridge","delegates":[__later.conf__]}\n');
-  const { stderr } = await node.run(["install", "--configs=b.conf", "--wait=100ms"]);
+  const { stderr } = await node.run(["install", "--configs=b.conf", "--wait=1s"]);
   assert.match(
     stderr,
     /^cni-node: waiting for the node to change \(--wait\): .*__later\.conf__.*\ncni-node: .*__later/u,

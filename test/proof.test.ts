@@ -697,7 +697,7 @@ describe("U2: a run that is refused names all objections", () => {
     const words = ["install", "--plugins=good", "--configs=10-a.conf,20-b.conf", "--wait=1h"];
     const refused = await node.run(words);
     assert.deepEqual([refused.exitCode, /waiting/u.test(refused.stderr)], [1, false]);
-    const waited = await node.run(["install", "--plugins=good", "--configs=10-a.conf", "--wait=50ms"]);
+    const waited = await node.run(["install", "--plugins=good", "--configs=10-a.conf", "--wait=1s"]);
     assert.match(waited.stderr, /^cni-node: waiting for .*\n(?:.*\n)*cni-node: 2 objections\n/u);
   });
 });

@@ -38,12 +38,10 @@ export interface Line {
   wantsHelp: boolean;
 }
 
+/** `word` is as it was written, `name` without dashes, empty if it has one only; without `text`, one is missing. */
 interface GivenOption {
-  /** As it was written, without its value: `--plugins`. */
   word: string;
-  /** Without the dashes; empty if it has one only. */
   name: string;
-  /** Undefined: it has none, but needs one. */
   text: string | undefined;
 }
 

@@ -53,12 +53,12 @@ export const OPTIONS = {
   "plugin-dir": {
     type: NODE_DIRECTORIES,
     otherwise: "HOST_ROOT/opt/cni/bin",
-    help: "the node's plugin directories; auto: those of its runtime",
+    help: "the node's plugin directories; auto: its runtime's",
   },
   "config-dir": {
     type: NODE_DIRECTORY,
     otherwise: "HOST_ROOT/etc/cni/net.d",
-    help: "the node's CNI configurations; auto: where its runtime looks",
+    help: "the node's CNI configs; auto: its runtime's",
   },
   owner: { type: OWNER, default: "cni-node", help: "owner of the assets; what other owners hold is kept" },
   "take-over": { type: FLAG, help: "replace assets that another owner holds with different content" },

@@ -733,6 +733,14 @@ describe("the bundle", () => {
     }
   });
 
+  test("hands the arguments of cnitool on as they are: -i is an option of that one only", async () => {
+    using node = new TestNode();
+    const argv = ["add", "net", "/nowhere", "-i="];
+    assert.match((await node.bundle(["cnitool", ...argv])).stderr, /^cni-node: --ifname: "" is empty\n/u);
+    assert.match((await node.bundle(["network", ...argv])).stderr, /^cni-node: usage: unknown option '-i'\n/u);
+    assert.match((await node.bundle(["cnitool", "--help"])).stdout, /^Usage: cni-node network COMMAND/u);
+  });
+
   test("says in a sentence that its output cannot be written", async () => {
     using node = preparedNode();
     const script = 'exec "$@" > /dev/full';

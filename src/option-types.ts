@@ -55,12 +55,10 @@ export const FLAG: Type<boolean> & { form: "flag" } = {
 };
 
 /** A path, made absolute: a name alone would be looked for in PATH where it is run. */
-export const DIRECTORY: Type<string> = madeOf(text("<DIR>"), (path) => resolve(path));
+export const DIRECTORY = madeOf(text("<DIR>"), (path) => resolve(path));
 
 /** A directory of the node, or `auto`: the one in which its container runtime looks. */
-export const NODE_DIRECTORY: Type<string> = madeOf(text("<DIR|auto>"), (path) =>
-  path === "auto" ? path : resolve(path),
-);
+export const NODE_DIRECTORY = madeOf(text("<DIR|auto>"), (path) => (path === "auto" ? path : resolve(path)));
 
 /** The same of several, joined by colons. */
 export const NODE_DIRECTORIES: Type<string[] | "auto"> = madeOf(text("<DIR:DIR|auto>"), (paths) => {
@@ -84,14 +82,14 @@ export const MODE: Type<number> = madeOf(
   (octal) => Number.parseInt(octal, 8),
 );
 
-export const OWNER: Type<string> = matching(
+export const OWNER = matching(
   "<NAME>",
   OWNER_NAME,
   "is not an owner: up to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
 );
 
 /** GNU's SHELL-FORMAT. */
-export const VARIABLES: Type<string> = matching(
+export const VARIABLES = matching(
   "<NAMES>",
   /^\s*$|\$\{?[A-Za-z_]/u,
   "names no variable: each begins with $, as in '$A $B'",
@@ -145,11 +143,7 @@ export const ATTACHMENTS: Type<ValidAttachment[]> = {
     partsOf(given, /[\s,]+/u).map((item) => {
       const [, containerID, ifname] = /^([^/]+)\/([^/]+)$/u.exec(item) ?? [];
       if (containerID !== undefined && ifname !== undefined) return { containerID, ifname };
-      throw usage(
-        source,
-        `${JSON.stringify(item)} is not ID/IFNAME`,
-        "the container's ID, a slash, the interface's name",
-      );
+      throw usage(source, `${JSON.stringify(item)} is not ID/IFNAME`, "container ID, a slash, interface name");
     }),
 };
 

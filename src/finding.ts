@@ -11,7 +11,14 @@ export interface Finding {
   message: string;
   /** What to do. */
   hint?: string;
+  /** The command that does it, until it is shown: `withCommand` puts it at the end of the hint. */
+  cure?: Cure;
 }
+
+/** What a command of cni-node does about a finding: it installs an asset, or releases what is left in a network. */
+export type Cure =
+  | { kind: "plugin" | "config" | "manifest"; name: string; owner?: string }
+  | { kind: "network"; name: string };
 
 /** A finding that keeps nothing from being done. */
 export function warning(code: FindingCode, path: string, message: string, hint?: string): Finding {

@@ -39,6 +39,7 @@ const PURE = [
   "cluster/object.ts",
   "cluster/managed-fields.ts",
   "cluster/unsettled.ts",
+  "node/cure.ts",
   "cni/command.ts",
   "cni/config.ts",
   "cni/references.ts",

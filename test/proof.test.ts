@@ -209,6 +209,14 @@ describe("a configuration goes live only with what it names", () => {
     assert.match(stderr, /needs the plugin \.\.\/\.\.\/tmp\/x, .*; give the file name of the plugin only$/mu);
   });
 
+  test("R8: one whose type has a blank is told to be corrected, not to be installed", async () => {
+    using node = nodeWith();
+    node.plugin("bridge");
+    node.template("10-a.conf", '{"cniVersion":"1.0.0","name":"a","type":"bridge "}\n');
+    const { stderr } = await node.run(["install", "--configs=10-a.conf", "--validate=warn"]);
+    assert.match(stderr, /needs the plugin "bridge ", .*; correct the type in the configuration, "bridge ": /u);
+  });
+
   test("a configuration that is larger than what is read of a node is not one that was proved", async () => {
     using node = nodeWith();
     const large = { cniVersion: "1.0.0", name: "a", type: "bridge", text: "x".repeat(2 * 1024 * 1024) };

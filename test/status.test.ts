@@ -839,6 +839,50 @@ describe("what cni-node installed", () => {
     assert.match(findingOf(report, "asset-missing").hint ?? "", /cni-node install --plugins=macvlan --owner=cni-node/u);
   });
 
+  test("R8: the commands in hints, run as they are, fix what they are about", async () => {
+    using node = await installed();
+    const configs = join(node.host, "elsewhere");
+    fs.mkdirSync(configs);
+    fs.writeFileSync(join(configs, "10-primary.conflist"), JSON.stringify(PRIMARY), { mode: 0o600 });
+    const places = [`--plugin-source=${node.plugins}`, `--config-dir=${configs}`];
+    node.template("20-more.conf", JSON.stringify({ ...BRIDGE, cniVersion: "1.0.0", name: "more" }));
+    const ran = await node.run(["install", "--configs=20-more.conf", "--owner=third", `--config-dir=${configs}`]);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    fs.rmSync(join(configs, "20-more.conf"));
+    for (const name of ["macvlan", "portmap", "loopback"]) fs.rmSync(join(node.bin, name));
+    for (const name of ["portmap", "loopback"]) fs.copyFileSync(join(built, name), join(node.plugins, name));
+    const broken = await node.status(...places);
+    assert.deepEqual(told(broken), [
+      "error asset-missing 20-more.conf",
+      "error asset-missing macvlan",
+      "error plugin-missing 10-primary.conflist",
+      "warning loopback-missing loopback",
+      "warning no-network elsewhere",
+    ]);
+    for (const { hint = "" } of broken.findings.filter(({ code }) => code !== "no-network")) {
+      const [, command = "", container] =
+        /(cni-node install .*) \(docker run --rm -v \/:\/host (.*)\)$/u.exec(hint) ?? [];
+      assert.equal(command, container);
+      const installs = await node.run(command.split(" ").slice(1));
+      assert.equal(installs.exitCode, 0, `${hint}\n${installs.stderr}`);
+    }
+    assert.deepEqual(told(await node.status(...places)), []);
+  });
+
+  test("R8: no command names what cannot be in a list", async () => {
+    using node = healthy();
+    node.plugin("a,b");
+    const key = { containerId: "c1", ifName: "eth0", networkName: "n" };
+    const results = join(node.host, "var/lib/cni/results");
+    fs.mkdirSync(results);
+    const config = Buffer.from(JSON.stringify({ cniVersion: "1.0.0", name: "n", plugins: [{ type: "a,b" }] })).toString(
+      "base64",
+    );
+    fs.writeFileSync(join(results, "n-c1-eth0"), JSON.stringify({ kind: "cniCacheV1", config, ...key }));
+    const report = await node.status(`--plugin-source=${node.plugins}`);
+    assert.equal(findingOf(report, "attachment-plugin-missing").hint, "install it until these pods are gone");
+  });
+
   test("content that changed behind the same size and times is found with --checksum", async () => {
     using node = await installed();
     const path = join(node.bin, "vlan");

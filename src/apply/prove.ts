@@ -8,6 +8,7 @@ import { selectForContainerd } from "../cni/selection.ts";
 import { Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { directoryFindings } from "../host/trust.ts";
+import { withCommand } from "../node/cure.ts";
 import { examineConfigs, isSameReason, type About } from "../node/checks.ts";
 import type { NodeView } from "../node/view.ts";
 import type { Validation } from "./config.ts";
@@ -75,7 +76,7 @@ export async function prove(
   return found
     .filter((one) => !isUnasked(one))
     .map(({ about: _about, ...one }: Finding & { about?: string }) =>
-      one.severity === "error" && !isRefusing ? { ...one, severity: "warning" } : one,
+      withCommand(one.severity === "error" && !isRefusing ? { ...one, severity: "warning" } : one),
     );
 }
 

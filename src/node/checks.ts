@@ -7,7 +7,6 @@ import { usesOf, type PluginUse } from "../cni/references.ts";
 import { compareVersions, isVersion, NEWEST_VERSION, VERSIONS } from "../cni/version.ts";
 import type { Finding } from "../finding.ts";
 import type { NodeView } from "./view.ts";
-import { isVisible, shellWord } from "../system/text.ts";
 import { firstPointer, placeholderOf } from "../template/pointer.ts";
 
 /** What is found of one configuration. Two with the same code and `about` are wrong for the same reason. */
@@ -147,16 +146,16 @@ async function uses(list: NetworkList, view: NodeView): Promise<Found[]> {
 async function objectionToUse({ type, cniVersion }: PluginUse, view: NodeView): Promise<Found | undefined> {
   const plugin = await view.plugin(type);
   if ("missing" in plugin) {
-    return {
-      code: "plugin-missing",
-      severity: "error",
-      message: `needs the plugin ${type}, which is not in ${plugin.missing}`,
-      hint:
-        type.includes("/") || !isVisible(type)
-          ? "give the file name of the plugin only"
-          : `install it before or together with the configuration: cni-node install --plugins=${shellWord(type)}`,
-      about: type,
-    };
+    // To install what no plugin is called, for a blank or another character that people overlook, would not help.
+    const shown = /^[A-Za-z0-9_.+/-]+$/u.test(type) ? type : JSON.stringify(type);
+    const message = `needs the plugin ${shown}, which is not in ${plugin.missing}`;
+    const common = { code: "plugin-missing", severity: "error", message, about: type } as const;
+    if (type.includes("/")) return { ...common, hint: "give the file name of the plugin only" };
+    if (shown !== type) {
+      return { ...common, hint: `correct the type in the configuration, ${shown}: it is the file name of a plugin` };
+    }
+    const hint = "install it before or together with the configuration";
+    return { ...common, hint, cure: { kind: "plugin", name: type } };
   }
   if ("unseen" in plugin) {
     return {

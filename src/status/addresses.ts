@@ -111,9 +111,8 @@ function* lookAtStore(store: Store, directory: string, containers: Containers, n
   const stale = all.counts.gone + all.counts.nobody;
   if (stale === 0) return [];
   const message = `keeps ${stale} of ${all.total} addresses for containers that are gone: when the range is used up, no pod starts (no IP addresses available in range set)`;
-  return [
-    { code: "addresses-stale", severity: "warning", path: store.path, message, hint: cureOf(store, all, containers) },
-  ];
+  const cured = cureOf(store, all, containers);
+  return [{ code: "addresses-stale", severity: "warning", path: store.path, message, ...cured }];
 }
 
 /** Whatever has its name takes the address. */
@@ -164,13 +163,12 @@ function usedUp(store: Store, tally: Tally, containers: Containers): Finding {
   const message = `has no address left: all ${tally.total} of the range are taken`;
   const effect = "no pod starts (no IP addresses available in range set)";
   if (whose.length > 0) {
-    const hint = cureOf(store, tally, containers);
     return {
       code: "addresses-stale",
       severity: "error",
       path,
       message: `${message}, ${whose.join(", ")}: ${effect}`,
-      hint,
+      ...cureOf(store, tally, containers),
     };
   }
   return {
@@ -187,7 +185,11 @@ function shortened(id: string): string {
   return id.length <= 64 ? id : `${id.slice(0, 64)}…`;
 }
 
-function cureOf({ path, network }: Store, { counts, examples }: Tally, { ours }: Containers): string {
+function cureOf(
+  { path, network }: Store,
+  { counts, examples }: Tally,
+  { ours }: Containers,
+): Pick<Finding, "hint" | "cure"> {
   const cures: string[] = [];
   if (counts.nobody > 0) {
     cures.push(`remove the empty files: find ${shellWord(path)} -type f -name '*[.:]*' -empty -delete`);
@@ -199,8 +201,8 @@ function cureOf({ path, network }: Store, { counts, examples }: Tally, { ours }:
       `of containers that are surely gone remove the files, such as ${file}, whose first line is the container's ID; a runtime that deletes its sandboxes does it itself`,
     );
   }
-  if (ours.size > 0) cures.push(`release what cni-node has attached: cni-node network gc ${shellWord(network)}`);
-  return cures.join("; ");
+  if (ours.size > 0) cures.push("release what cni-node has attached");
+  return { hint: cures.join("; "), ...(ours.size > 0 && { cure: { kind: "network", name: network } }) };
 }
 
 /** The directories of the networks whose addresses come from host-local, those of delegates included. */

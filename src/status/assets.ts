@@ -14,7 +14,6 @@ import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { crowded, note, problemOf, type Notes } from "./notes.ts";
 import type { TargetDirectory } from "./places.ts";
-import { isVisible, shellWord } from "../system/text.ts";
 
 /** How an asset compares with the record. */
 export type AssetState =
@@ -285,16 +284,15 @@ function liveChain(path: string, name: string): Chain | undefined {
 function driftOf({ shown }: TargetDirectory, { name, kind, owners }: HeldAsset, state: AssetState): Finding[] {
   const path = join(shown, name);
   const owner = owners.join(", ");
-  const command = `cni-node install --${kind}s=${shellWord(name)} --owner=${shellWord(owners[0] ?? "")}`;
-  const hint = `install it again${isVisible(command) ? `: ${command}` : ""}`;
+  const cured = { hint: "install it again", cure: { kind, name, owner: owners[0] ?? "" } };
   const effect = kind === "config" ? "pods get another network, or none" : "pods that need it do not start, nor end";
   if (state === "missing") {
     const message = `was installed by ${owner} and is gone: ${effect}`;
-    return [{ code: "asset-missing", severity: "error", path, message, hint }];
+    return [{ code: "asset-missing", severity: "error", path, message, ...cured }];
   }
   if (state === "changed") {
     const message = `was installed by ${owner}, and somebody has changed it since`;
-    return [{ code: "asset-changed", severity: "warning", path, message, hint }];
+    return [{ code: "asset-changed", severity: "warning", path, message, ...cured }];
   }
   return [];
 }

@@ -134,8 +134,8 @@ export async function lookAtNetwork(
     ...examined
       .filter(({ code }) => code !== "kubeconfig-invalid") // It is told of the kubeconfig itself.
       .filter(({ code, path }) => code !== "pointer-left" || isLeftByMistake(path, listing))
-      .map(({ about, path, ...finding }) => ({
-        ...withPlace(withName(finding, about), path, listing),
+      .map(({ about: _about, path, ...finding }) => ({
+        ...withPlace(finding, path, listing),
         path: join(shown, path),
       })),
     ...used.flatMap((file) => pointersOf(file, listing, shown)),
@@ -162,17 +162,6 @@ function placeIn(file: string, listing: DirectoryListing): string {
   if (offset === undefined || entry?.type !== "file") return "";
   const { line, column } = placeOf(entry.text, offset);
   return ` at line ${line}, column ${column}`;
-}
-
-/** What no plugin is called, for a blank or another character that people overlook: to install it would not help. */
-function withName<Found extends Omit<Finding, "path">>(finding: Found, about: string): Found {
-  const type = finding.code === "plugin-missing" ? about : "";
-  if (type === "" || /^[A-Za-z0-9_.+-]+$/u.test(type)) return finding;
-  return {
-    ...finding,
-    message: finding.message.replace(`the plugin ${type},`, () => `the plugin ${JSON.stringify(type)},`),
-    hint: `correct the type in the configuration, ${JSON.stringify(type)}: it is the file name of a plugin`,
-  };
 }
 
 /** @param isBrokenTold what the runtime passes over is told where it is surely this runtime, or ends the search. */
@@ -336,7 +325,7 @@ function withoutLoopback(plugins: readonly PluginStatus[], rules: readonly Rule[
       severity: "warning",
       path: "loopback",
       message: `${loopback.reason ?? ""}: containerd calls it for every pod, unless its use_internal_loopback is set`,
-      hint: "cni-node install --plugins=loopback",
+      cure: { kind: "plugin", name: "loopback" },
     },
   ];
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { readCatalogue } from "../node/catalogue.ts";
 import { kubeconfigsOf } from "../node/checks.ts";
+import { commandOf, withCommand } from "../node/cure.ts";
 import { lookAtAttachments, type Attachments } from "../node/attachments.ts";
 import { NodeView } from "../node/view.ts";
 import type { Attachment } from "../cni/attachments.ts";
@@ -38,7 +39,7 @@ import {
 } from "./network.ts";
 import { crowded, MOST_NOTES, note, type Notes } from "./notes.ts";
 import { existing, findPlaces, isForeign, type FoundPlaces, type TargetDirectory } from "./places.ts";
-import { isVisible, shellWord } from "../system/text.ts";
+import { shellWord } from "../system/text.ts";
 
 /** What is to be looked at. */
 export interface StatusRequest {
@@ -140,7 +141,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
           path === undefined ? [] : writableFindings(path, shownAs(hostRoot, path)),
         ),
         ...targets.flatMap((target) => linksOf(target, hostRoot).dangling),
-      ].map((finding) => curedHere(finding, pluginDirectory, request)),
+      ].map((finding) => curedHere(finding, places, request)),
     ),
   };
 }
@@ -226,7 +227,7 @@ async function ask(socket: string, findings: Finding[], signal: AbortSignal): Pr
       code: "runtime-silent",
       severity: "error",
       path: socket,
-      message: `the container runtime did not answer: ${error.message.slice(error.message.indexOf(": ") + 2)}`,
+      message: `the container runtime did not answer: ${error.problem}`,
       ...(error.hint === undefined ? {} : { hint: error.hint }),
     });
     return undefined;
@@ -372,7 +373,8 @@ async function attachmentsOf(
       severity: "warning",
       path: plugin,
       message: `is gone, and ${who} with it may still be there: CRI-O and Multus call it to remove them, and the pods stay Terminating`,
-      hint: `install it until these pods are gone${isVisible(plugin) ? `: cni-node install --plugins=${shellWord(plugin)}` : ""}`,
+      hint: "install it until these pods are gone",
+      cure: { kind: "plugin", name: plugin },
     });
   }
   const remaining = new Set(found.living.map(({ containerId }) => containerId));
@@ -431,39 +433,32 @@ function containersByPlugin(attachments: readonly Attachment[]): Map<string, Set
 }
 
 /** The cure is one that works when it is followed to the letter: from this image, into the directory that was looked at. */
-function curedHere(finding: Finding, directory: TargetDirectory | undefined, request: StatusRequest): Finding {
-  return inContainer(curedFromHere(finding, directory, request), request);
-}
-
-/** The same command as people in a container run it. */
-function inContainer(finding: Finding, { directories }: StatusRequest): Finding {
-  const [command] = /cni-node (?:install|network gc) [^;]*$/u.exec(finding.hint ?? "") ?? [];
-  if (command === undefined || directories.plugin.hostRoot === "/") return finding;
-  const words = command.startsWith("cni-node network")
-    ? "--privileged --pid=host -v /var/lib/cni:/host/var/lib/cni"
-    : "-v /:/host";
-  return { ...finding, hint: `${finding.hint ?? ""} (docker run --rm ${words} ${command})` };
-}
-
-function curedFromHere(
-  finding: Finding,
-  directory: TargetDirectory | undefined,
-  { pluginSource, directories }: StatusRequest,
-): Finding {
-  const [command, plugin = "", owner] = /cni-node install --plugins=(\S+)( --owner=)?/u.exec(finding.hint ?? "") ?? [];
-  if (command === undefined) return finding;
+function curedHere(finding: Finding, { plugins, configs }: FoundPlaces, request: StatusRequest): Finding {
+  const { cure } = finding;
+  if (cure === undefined) return finding;
+  const { pluginSource, directories } = request;
   // What has an owner came from an image that has it.
-  if (owner === undefined && !fs.existsSync(join(pluginSource, plugin))) {
+  if (cure.kind === "plugin" && cure.owner === undefined && !fs.existsSync(join(pluginSource, cure.name))) {
     const hint = `have its installer install it again: restart its pod on this node; ${pluginSource} here does not have it`;
-    return { ...finding, hint };
+    return { ...withCommand(finding), hint };
   }
-  const { path, named, hostRoot } = directories.plugin;
+  const options =
+    cure.kind === "plugin"
+      ? elsewhere("--plugin-dir", plugins, directories.plugin)
+      : cure.kind === "config"
+        ? elsewhere("--config-dir", configs, directories.config)
+        : [];
+  const command = commandOf(cure, options);
+  if (command === undefined || directories.plugin.hostRoot === "/") return withCommand(finding, command);
+  const words = cure.kind === "network" ? "--privileged --pid=host -v /var/lib/cni:/host/var/lib/cni" : "-v /:/host";
+  return withCommand(finding, `${command} (docker run --rm ${words} ${command})`);
+}
+
+/** The option that names the directory, unless it is the usual one. */
+function elsewhere(option: string, directory: TargetDirectory | undefined, request: DirectoryRequest): string[] {
+  const { path, named, hostRoot } = request;
   const isUsual = directory === undefined || (!named && directory.shown === shownAs(hostRoot, path));
-  if (isUsual) return finding;
-  return {
-    ...finding,
-    hint: finding.hint?.replace(`=${plugin}`, () => `=${plugin} --plugin-dir=${shellWord(directory.path)}`) ?? "",
-  };
+  return isUsual ? [] : [`${option}=${shellWord(directory.path)}`];
 }
 
 function worstFirst(findings: readonly Finding[]): Finding[] {

@@ -1,0 +1,23 @@
+/** The commands that fix findings, as people run them. Pure. */
+import type { Cure, Finding } from "../finding.ts";
+import { isVisible, shellWord } from "../system/text.ts";
+
+/** The command of a cure. Undefined: a name in it cannot be part of a list, or people must not paste it. */
+export function commandOf(cure: Cure, options: readonly string[] = []): string | undefined {
+  const names = cure.kind === "network" ? [cure.name] : [cure.name, cure.owner ?? ""];
+  if (!names.every(isVisible)) return undefined;
+  if (cure.kind === "network") return `cni-node network gc ${shellWord(cure.name)}`;
+  // These separate the names in a list.
+  if (/[\s,:]/u.test(cure.name)) return undefined;
+  const owner = cure.owner === undefined ? [] : [`--owner=${shellWord(cure.owner)}`];
+  return [`cni-node install --${cure.kind}s=${shellWord(cure.name)}`, ...options, ...owner].join(" ");
+}
+
+/** The finding with the command of its cure at the end of its hint. */
+export function withCommand(
+  { cure, ...finding }: Finding,
+  command = cure === undefined ? undefined : commandOf(cure),
+): Finding {
+  const words = [finding.hint ?? [], command ?? []].flat();
+  return words.length === 0 ? finding : { ...finding, hint: words.join(": ") };
+}

@@ -15,8 +15,8 @@ export async function run(argv: readonly string[], world: World): Promise<Ending
   const line = readLine(argv.map((word) => (word === "-i" ? "--ifname" : word.replace(/^-i=?/u, "--ifname="))));
   const [verb = "", network, netns, ...more] = line.words;
   if (ON_NAMESPACE.has(verb)) {
-    // A name is that of a file here.
-    const target = netns === undefined || /^[a-z]+:/u.test(netns) ? netns : resolve(netns);
+    // Whatever it looks like, it is a path here.
+    const target = netns === undefined ? undefined : resolve(netns);
     const words = ["network", verb, network, target, ...more].filter((word) => word !== undefined);
     const ifName = optionOf("ifname", world.env["CNI_IFNAME"] || "eth0");
     return runLine({ ...line, words, options: [ifName, ...line.options] }, world);

@@ -6,7 +6,7 @@ import { describe, test } from "node:test";
 
 import { cannotMount } from "./helpers/namespace.ts";
 import { NetworkHost, REFERENCE_PLUGINS } from "./helpers/network.ts";
-import type { Ran } from "./helpers/node.ts";
+import { BUNDLE, endOf, type Ran } from "./helpers/node.ts";
 import { reportOf } from "./helpers/report.ts";
 
 const skip = cannotMount || (fs.existsSync(join(REFERENCE_PLUGINS, "bridge")) ? false : "needs the reference plugins");
@@ -220,3 +220,94 @@ test(
     }
   },
 );
+
+describe("small, of network", { skip: cannotMount }, () => {
+  async function recording(): Promise<NetworkHost> {
+    const host = await NetworkHost.make("first");
+    host.network("net", { type: "first" });
+    host.plugins.prints("first", "ADD", { cniVersion: "1.1.0", interfaces: [{ name: "eth0" }] });
+    return host;
+  }
+
+  test("small: cnitool takes paths only, and its hints say so", async () => {
+    await using host = await recording();
+    host.target("w");
+    for (const [word, more] of [["w"], ["pid:1"], ["docker:w"], ["w", "--new"]] as const) {
+      const words = [process.execPath, BUNDLE, "cnitool", "add", "net", word, ...(more === undefined ? [] : [more])];
+      const ran = host.namespace.spawn(words, { NETCONFPATH: host.netd, CNI_NODE_HOST_ROOT: "/" });
+      ran.stdin?.end();
+      const { exitCode, stderr } = await endOf(ran);
+      assert.equal(exitCode, more === undefined ? 1 : 2, stderr);
+      assert.match(stderr, new RegExp(`/${word}.*\n {2}hint: .*; cnitool takes paths only\n`, "u"));
+    }
+    assert.deepEqual(host.plugins.take(), []);
+  });
+
+  test("small: the cniVersion v1.0.0 is said to be without the v", async () => {
+    await using host = await recording();
+    host.target("w");
+    const file = join(host.plugins.root, "net.json");
+    for (const [keys, problem] of [
+      [{ cniVersion: "v1.0.0" }, /"v1\.0\.0", not a version like "1\.0\.0", without the v/u],
+      [{ cniVersion: "1.0.0", cniVersions: ["v1.0.0"] }, /"v1\.0\.0", not a version like "1\.0\.0", without the v/u],
+      [{ cniVersion: "one" }, /"one", not a version like "1\.0\.0"(?!,)/u],
+    ] as const) {
+      fs.writeFileSync(file, JSON.stringify({ name: "n", plugins: [{ type: "first" }], ...keys }));
+      const { exitCode, stderr } = await host.run("add", "w", `--file=${file}`);
+      assert.equal(exitCode, 1);
+      assert.match(stderr, problem);
+    }
+  });
+
+  test("small: a network without a name leaves no gap in messages", async () => {
+    await using host = await recording();
+    host.target("w");
+    const file = join(host.plugins.root, "net.json");
+    for (const type of ["first", "absent"]) {
+      fs.writeFileSync(file, JSON.stringify({ cniVersion: "1.0.0", type }));
+      for (const words of [["add", "w"], ["check", "w"], ["del", "w"], ["status"], ["probe"]]) {
+        const { exitCode, stderr } = await host.run(...words, `--file=${file}`);
+        assert.notEqual(exitCode, 0);
+        assert.doesNotMatch(stderr, / :/u);
+      }
+    }
+    assert.match((await host.run("add", "w", `--file=${file}`)).stderr, /^cni-node: the network: \S/u);
+  });
+
+  test("small: a container ID of 300 characters is refused for its length", async () => {
+    await using host = await recording();
+    host.target("w");
+    const { exitCode, stderr } = await host.run("add", "net", "w", `--container-id=${"a".repeat(300)}`);
+    assert.equal(exitCode, 1);
+    assert.match(stderr, /CNI_CONTAINERID has 300 characters/u);
+    assert.deepEqual(host.plugins.take(), []);
+  });
+
+  test("small: check and gc say the same of an attachment that cannot be judged", async () => {
+    await using host = await recording();
+    const keep = "setpriv --reuid=1000 --clear-groups sleep 1000";
+    host.sh(`unshare --net setsid sh -c '${keep} & echo $$ > /run/pid; exec sleep 1001' >/dev/null 2>&1 &`);
+    const pid = host.sh("until [ -s /run/pid ]; do sleep 0.01; done; cat /run/pid").trim();
+    done(await host.run("add", "net", `pid:${pid}`));
+    host.sh(`kill -9 ${pid}; until grep -qs "^State:.Z" /proc/${pid}/status; do sleep 0.01; done`);
+    host.plugins.take();
+    for (const [wrapper, reason] of [
+      [[], "its network namespace is there"],
+      [
+        ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"],
+        "it cannot be known whether its network namespace is gone",
+      ],
+    ] as const) {
+      const run = async (...words: string[]): Promise<Ran> => {
+        const ran = host.start(words, {}, wrapper);
+        ran.stdin?.end();
+        return endOf(ran);
+      };
+      const checked = await run("check", "net", `pid:${pid}`);
+      assert.equal(checked.exitCode, 1);
+      assert.match(checked.stderr, new RegExp(`: ${reason}, and no path`, "u"));
+      assert.match(done(await run("gc")), new RegExp(`^kept .*${reason}$`, "mu"));
+    }
+    assert.deepEqual(host.plugins.take(), []);
+  });
+});

@@ -383,6 +383,10 @@ describe("from valid to invalid is refused, also for configurations of others", 
       const ran = await node.run(["install", "--plugins=good", "--configs=10-a.conf"]);
       assert.deepEqual([ran.exitCode, contentsOf(node.host)], [1, before], ran.stderr);
       assert.match(ran.stderr, /10-a\.conf: .*cniVersion.*(?:0\.1\.0, 0\.2\.0, .*1\.1\.0|is no|not a)/su);
+      assert.equal(
+        /without (?:the|a) v$/mu.test(ran.stderr.replace("; --validate=warn installs it anyway", "")),
+        version.startsWith("v"),
+      );
       assert.equal((await node.run(["install", "--plugins=good"])).exitCode, 0);
       fs.writeFileSync(join(node.netd, "10-a.conf"), JSON.stringify({ cniVersion: version, name: "a", type: "good" }));
       const status = await node.run(["status", `--host-root=${node.host}`]);

@@ -1,7 +1,7 @@
 /** Network configurations, by section 1 of the CNI specification and as libcni 1.3 reads them. Text → value. */
 import { hasHugeNumber, isObject, parseJson, writeJson, type Objection } from "./json.ts";
 import { objectionToShape, stringOf } from "./plugin-keys.ts";
-import { isVersion, negotiateVersion } from "./version.ts";
+import { isVersion, negotiateVersion, notVersion } from "./version.ts";
 
 export type { Objection } from "./json.ts";
 
@@ -229,7 +229,7 @@ function objectionToVersion(version: unknown, key: string): string | undefined {
 }
 
 function noVersion(version: unknown, key: string): string {
-  return `has the ${key} ${JSON.stringify(version)}, not a version like "1.0.0"`;
+  return `has the ${key} ${JSON.stringify(version)}, ${notVersion(version)}`;
 }
 
 function objectionToVersions(versions: unknown): string | undefined {

@@ -5,7 +5,7 @@ import { CniError, ERROR_CODES } from "./error.ts";
 import type { Args, InvokeOptions } from "./invoke.ts";
 import { kernelLock, type Lock } from "./lock.ts";
 import { excessOf, fileNameOf, IF_NAME_RULE, isIfName, isName, NAME_RULE } from "./names.ts";
-import { isVersion } from "./version.ts";
+import { isVersion, notVersion } from "./version.ts";
 
 /** How networks are operated on here. `timeoutMs` is the time of each call of a plugin. */
 export interface Runtime extends InvokeOptions {
@@ -59,7 +59,10 @@ export function checkNetwork({ name, cniVersion, plugins }: NetworkList): void {
   if (!isName(name)) {
     throw new CniError({ code, msg: `the network has the name ${JSON.stringify(name)}`, details: NAME_RULE });
   }
-  if (!isVersion(cniVersion)) throw new CniError({ code, msg: `network ${name} has the cniVersion ${cniVersion}` });
+  if (!isVersion(cniVersion)) {
+    const msg = `network ${name} has the cniVersion ${JSON.stringify(cniVersion)}, ${notVersion(cniVersion)}`;
+    throw new CniError({ code, msg });
+  }
   if (plugins.length === 0) throw new CniError({ code, msg: `network ${name} has no plugins` });
 }
 

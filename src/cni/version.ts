@@ -14,6 +14,12 @@ export function isVersion(text: string): boolean {
   return numbersOf(text) !== undefined;
 }
 
+/** Why a value is not a version, as the rest of a sentence that has named it. */
+export function notVersion(value: unknown): string {
+  const hasV = typeof value === "string" && value.startsWith("v") && VERSIONS.includes(value.slice(1));
+  return `not a version like "1.0.0"${hasV ? ", without the v" : ""}`;
+}
+
 /**
  * Compares two versions by their numbers; missing ones are 0.
  *

@@ -127,7 +127,7 @@ function requireName({ text, name }: Target, option: string): string {
   throw usage(
     option,
     `goes with the name of a network namespace, and ${JSON.stringify(text)} is none`,
-    "a name in /run/netns has no / and no :",
+    "a name in /run/netns has no / and no :; cnitool takes paths only",
   );
 }
 

@@ -11,8 +11,8 @@ import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
 import { Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
 import { hostPath, seenBelow } from "../system/below.ts";
 import { isVisible, shellWord } from "../system/text.ts";
-import { leftBehind, operationFailure } from "./failure.ts";
-import { isReachable, markOf, netnsOf, presentPath, readMark } from "./mark.ts";
+import { leftBehind, networkSubject, operationFailure } from "./failure.ts";
+import { isReachable, markOf, netnsOf, presenceOf, PRESENCES, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
 import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { seen, type Place } from "../node/host.ts";
@@ -90,8 +90,8 @@ export async function checkAttached(
   const { place, signal } = operator;
   const target = attachedTarget(network.name, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
-  const { ifName, conf } = await confOf(network, { ...wanted, target }, operator);
-  if (conf.netns === "") requireOwnNamespace(target, place);
+  const { ifName, conf, attachment } = await confOf(network, { ...wanted, target }, operator);
+  if (conf.netns === "") await refuseWithoutNamespace(attachment, target, place);
   try {
     return { network: network.name, target, ifName, isChecked: await check(network, conf) };
   } catch (error) {
@@ -116,7 +116,8 @@ export async function detach(
   const { signal } = operator;
   const target = attachedTarget(network.name, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
-  const { ifName, conf, wasThere } = await confOf(network, { ...wanted, target }, operator);
+  const { ifName, conf, attachment } = await confOf(network, { ...wanted, target }, operator);
+  const wasThere = attachment !== undefined;
   try {
     await del(network, conf);
     return {
@@ -238,7 +239,7 @@ async function confOf(
   network: NetworkList,
   { target, args, capabilityArgs, ifName }: Wanted,
   { place, runtime, signal, onProblem }: Operator,
-): Promise<{ ifName: string; conf: RuntimeConf; wasThere: boolean }> {
+): Promise<{ ifName: string; conf: RuntimeConf; attachment: CachedAttachment | undefined }> {
   const { containerId } = target;
   const known = attachmentsOf(network.name, containerId, runtime.cacheDir, onProblem);
   const [only, another] = known;
@@ -257,7 +258,7 @@ async function confOf(
   return {
     ifName: name,
     conf: { ...runtime, containerId, netns, ifName: name, args, capabilityArgs, lock: HELD, signal },
-    wasThere: attachment !== undefined,
+    attachment,
   };
 }
 
@@ -271,7 +272,21 @@ async function presentNetns(
   return identityOf(seen(place, netns)) === undefined ? "" : netns;
 }
 
-function requireOwnNamespace(target: Target, place: Place): void {
+/** Says of it what garbage collection says. */
+async function refuseWithoutNamespace(
+  attachment: CachedAttachment | undefined,
+  target: Target,
+  place: Place,
+): Promise<void> {
+  const presence = attachment === undefined ? "gone" : await presenceOf(attachment, place);
+  if (presence !== "gone") {
+    throw new Failure({
+      code: "netns-unknown",
+      subject: target.text,
+      problem: `${PRESENCES[presence]}, and no path is known that surely leads to it`,
+      hint: "cni-node network gc keeps the attachment; cni-node network del deletes it",
+    });
+  }
   requireNamespace(target, place);
   throw new Failure({
     code: "netns-missing",
@@ -299,7 +314,7 @@ export function requirePlugins({ name, plugins }: NetworkList, { pluginDirs, plu
   if (missing.length === 0) return;
   throw new Failure({
     code: "plugin-missing",
-    subject: `network ${name}`,
+    subject: networkSubject(name),
     problem: `${pluginDirs.join(", ") || "an empty --plugin-dir"} has no ${few(missing)}`,
     hint: `${missing.every(isVisible) ? `cni-node install --plugins=${shellWord(missing.slice(0, FEW).join(","))} installs what the image has; ` : ""}--plugin-dir names other directories`,
   });

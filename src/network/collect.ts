@@ -11,15 +11,7 @@ import type { Runtime } from "../cni/runtime.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import { recallNetwork } from "./attach.ts";
 import { explain, operationFailure } from "./failure.ts";
-import {
-  isReachable,
-  lookForNamespaces,
-  netnsOf,
-  presenceOf,
-  readMark,
-  type Namespaces,
-  type Presence,
-} from "./mark.ts";
+import { isReachable, lookForNamespaces, netnsOf, presenceOf, PRESENCES, readMark, type Namespaces } from "./mark.ts";
 import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
 import { identityOf } from "./namespace.ts";
 import { seen, type Place } from "../node/host.ts";
@@ -33,11 +25,6 @@ export interface Collected {
   reason?: string;
   failure?: Failure;
 }
-
-const REASONS: Record<Exclude<Presence, "gone">, string> = {
-  alive: "its network namespace is there",
-  unknown: "it cannot be known whether its network namespace is gone",
-};
 
 /**
  * Deletes the attachments that we have added and whose network namespace is gone. Others' are left alone, and so is
@@ -89,7 +76,7 @@ async function keptIfThere(
   there?: () => Namespaces,
 ): Promise<Collected | undefined> {
   const presence = await presenceOf(attachment, place, there);
-  return presence === "gone" ? undefined : { attachment, outcome: "kept", reason: REASONS[presence] };
+  return presence === "gone" ? undefined : { attachment, outcome: "kept", reason: PRESENCES[presence] };
 }
 
 /** The plugins are not told where it was: another may be there. */

@@ -42,7 +42,7 @@ export function operationFailure(
   const left = leftBehind(error).length > 0;
   return new Failure({
     code: itsCode(error) ?? CODES[code] ?? (isPlugin ? "cni-plugin-failed" : "cni-failed"),
-    subject: `network ${network}`,
+    subject: networkSubject(network),
     problem: `${attempt}: ${explain(error, error.message)}`,
     hint: left ? "fix it, then delete the attachment with cni-node network del" : hintOf(error),
     exitCode: left ? 4 : (exitCode ?? 1),
@@ -54,6 +54,11 @@ export function operationFailure(
     },
     cause: error,
   });
+}
+
+/** What errors call a network; one that is read from a file need not have a name. */
+export function networkSubject(name: string): string {
+  return name === "" ? "the network" : `network ${name}`;
 }
 
 /** What we refuse ourselves has a code of its own. */

@@ -24,6 +24,12 @@ export interface Mark {
 /** Is a network namespace there? Unknown: nothing that can be seen says so. */
 export type Presence = "alive" | "gone" | "unknown";
 
+/** What is said of an attachment that is not surely gone. */
+export const PRESENCES: Readonly<Record<Exclude<Presence, "gone">, string>> = {
+  alive: "its network namespace is there",
+  unknown: "it cannot be known whether its network namespace is gone",
+};
+
 export function markOf({ text, netns }: Target, identity: string, place: Place): Mark {
   return { target: text, identity, since: sinceWhen(seen(place, netns)) ?? "", boot: bootId() };
 }

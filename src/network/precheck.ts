@@ -6,6 +6,7 @@ import { parseCidr, parseIp } from "../cni/ip.ts";
 import { isObject } from "../cni/json.ts";
 import { upgradeResult, type AnyResult, type IPConfig } from "../cni/result.ts";
 import { Failure } from "../errors.ts";
+import { networkSubject } from "./failure.ts";
 import type { Interior } from "./namespace.ts";
 
 /** An attachment that is to be made, and what is there already. */
@@ -55,7 +56,7 @@ function refuseSecondDefaultRoute({ network, target }: Intent): void {
   if (taken === undefined) return;
   throw new Failure({
     code: "default-route-taken",
-    subject: `network ${network.name}`,
+    subject: networkSubject(network.name),
     problem: `it brings a default route, and the network namespace has one on ${target.defaultRoutes[taken] ?? ""} already`,
     hint: "use a configuration without one (no isDefaultGateway, no route to 0.0.0.0/0), or add it anyway with --allow-default-route",
   });

@@ -73,7 +73,7 @@ export function requireNamespace({ text, netns, name }: Target, place: Place): s
 
 /** A file of that name, which ip-netns(8) mounts the namespace on, may be all that a reboot has left of it. */
 function hintFor(name: string | undefined, path: string): string {
-  if (name === undefined) return FORMS;
+  if (name === undefined) return `${FORMS}; cnitool takes paths only`;
   return fs.existsSync(path)
     ? `it is a file, not a namespace: remove it with ip netns delete ${shellWord(name)}, then --new makes one`
     : "--new makes it; ip netns list shows those that are there";

@@ -242,7 +242,7 @@ function unknownVersion({ cniVersion }: NetworkList): Found[] {
   if (VERSIONS.includes(cniVersion)) return [];
   if (isVersion(cniVersion) && compareVersions(cniVersion, NEWEST_VERSION) > 0) return [];
   const message = `has cniVersion ${JSON.stringify(cniVersion)}, which is not a version of the CNI specification`;
-  const hint = `use one of ${VERSIONS.join(", ")}`;
+  const hint = `use one of ${VERSIONS.join(", ")}${cniVersion.startsWith("v") ? ", without a v" : ""}`;
   return [{ code: "version-unknown", severity: "error", message, hint, about: cniVersion }];
 }
 

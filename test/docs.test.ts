@@ -4,8 +4,14 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import { Ajv2020 } from "ajv/dist/2020.js";
+
 import { documented, documentedChoice, documentedCodes, documentedNetwork } from "../scripts/docs.ts";
+import { parseNetworkList } from "../src/cni/config.ts";
+import { objectionsToReference } from "../src/cni/reference-plugins.ts";
 import { FINDING_CODES } from "../src/codes.ts";
+import { COMMANDS, type CommandSpec } from "../src/commands.ts";
+import type { Option } from "../src/options.ts";
 import { conflist, TestNode } from "./helpers/node.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -49,7 +55,11 @@ test("each code of a finding is one that the program can give", () => {
   );
 });
 
-test("every example of cni-node in the README works, one after the other, on a node that fits them", async () => {
+const EXAMPLES = ["README.md", "docs/manifests.md", "docs/troubleshooting.md"]
+  .map((name) => blocksOf(textOf(name)))
+  .join("");
+
+test("N5: every example of cni-node in README, docs/manifests.md and docs/troubleshooting.md works, one after the other", async () => {
   using node = new TestNode();
   for (const name of ["bridge", "flannel", "host-device", "ipvlan", "macvlan", "multus-cni"]) node.plugin(name);
   node.template(
@@ -58,7 +68,7 @@ test("every example of cni-node in the README works, one after the other, on a n
   );
   node.template("10-ipvlan.conf", '{"cniVersion":"1.0.0","name":"ipvlan","type":"ipvlan"}\n');
   fs.writeFileSync(join(node.netd, "10-calico.conflist"), conflist("calico", "calico"));
-  const examples = [...blocksOf(readme).matchAll(/^cni-node (.*)$/gmu)].map(([, words = ""]) => words.split(" "));
+  const examples = [...EXAMPLES.matchAll(/^cni-node (.*)$/gmu)].map(([, words = ""]) => words.split(" "));
   assert.ok(examples.length >= 10);
   for (const name of ["crb.yaml", "sa.yaml"])
     node.manifest(name, "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n");
@@ -75,6 +85,106 @@ test("every example of cni-node in the README works, one after the other, on a n
     assert.equal(ran.exitCode, 0, `cni-node ${argv.join(" ")}: ${ran.stderr}`);
     assert.notEqual(ran.stdout, "");
   }
+});
+
+test("N5: the template in the README is rendered with the node's own file", async () => {
+  using node = new TestNode();
+  node.plugin("multus-cni");
+  const [, template = ""] = /```json\n([^]*?)```/u.exec(readme) ?? [];
+  node.template("05-multus.conf", template);
+  fs.writeFileSync(join(node.netd, "10-calico.conflist"), conflist("calico", "calico"));
+  fs.mkdirSync(join(node.host, "etc/kubernetes"));
+  const kubeconfig = {
+    clusters: [{ name: "a", cluster: { server: "https://127.0.0.1:1" } }],
+    contexts: [{ name: "a", context: { cluster: "a" } }],
+    "current-context": "a",
+  };
+  fs.writeFileSync(join(node.host, "etc/kubernetes/kubelet.conf"), JSON.stringify(kubeconfig));
+  const ran = await node.run(["install", "--plugins=multus-cni", "--configs=05-multus.conf"]);
+  assert.equal(ran.exitCode, 0, ran.stderr);
+  const { delegates } = JSON.parse(fs.readFileSync(join(node.netd, "05-multus.conf"), "utf8")) as {
+    delegates: unknown[];
+  };
+  assert.deepEqual(delegates, [JSON.parse(conflist("calico", "calico"))]);
+});
+
+test("N5: the JSON examples in README and docs/how-cni-config-is-chosen.md are what they are said to be", () => {
+  const isReport = new Ajv2020({ strict: true }).compile(JSON.parse(textOf("docs/schemas/report.json")) as object);
+  const [, report = ""] = jsonOf(readme);
+  assert.ok(isReport(JSON.parse(report)), JSON.stringify(isReport.errors));
+  const [single = "", list = "", ...more] = jsonOf(textOf("docs/how-cni-config-is-chosen.md"));
+  assert.deepEqual(more, []);
+  for (const [name, text] of [
+    ["a.conf", single],
+    ["a.conflist", list],
+  ] as const) {
+    const read = parseNetworkList(name, text);
+    assert.ok("list" in read, JSON.stringify(read));
+    assert.deepEqual(read.list.plugins.flatMap(objectionsToReference), []);
+  }
+});
+
+test("N5: every example that stands in a block of its own is run by a test", () => {
+  const run = new Set([
+    ...["README.md", "docs/manifests.md", "docs/troubleshooting.md"].map((name) => `${name} sh`), // Here, and docker.
+    "README.md json", // Here.
+    "docs/how-cni-config-is-chosen.md json", // Here.
+    "docs/how-cni-config-is-chosen.md net.d", // scripts/docs.ts, which a test above compares.
+    "docs/by-hand.md sh", // test/e2e/by-hand.test.ts.
+    "docs/by-hand.md json", // The same.
+    "docs/library.md json", // test/library.test.ts.
+    "docs/library.md ts", // The same.
+    "docs/image.md dockerfile", // test/e2e/docker.test.ts.
+    "docs/network.md yaml", // test/install-probe.test.ts.
+    "docs/manifests.md yaml", // test/e2e/ancestor-manifests.test.ts.
+  ]);
+  // What an example prints.
+  const kinds = new Set(["text", "error", ""]);
+  const documents = ["README.md", ...fs.globSync("docs/*.md", { cwd: root })].filter(
+    (name) => name !== "docs/architecture.md",
+  );
+  const found = documents.flatMap((name) =>
+    Array.from(textOf(name).matchAll(/^```(\S*)[^\n]*\n[^]*?^```$/gmu), ([, kind = ""]) =>
+      kinds.has(kind) ? [] : [`${name} ${kind}`],
+    ).flat(),
+  );
+  assert.deepEqual(new Set(found), run);
+});
+
+/** Options of other programs, whose commands are examples, too; and `--name=value`, which stands for any. */
+const OTHERS = "cap-drop mount name net network network-plugin pid platform security-opt target".split(" ");
+
+test("N5: every example of an option, in hints, help and documents, has a value that the option takes", () => {
+  const types = new Map<string, Option["type"][]>();
+  for (const { options } of Object.values<CommandSpec>(COMMANDS)) {
+    for (const [name, { type }] of Object.entries(options)) types.set(name, [...(types.get(name) ?? []), type]);
+  }
+  const files = fs.globSync(["src/**/*.ts", "docs/*.md", "README.md"], { cwd: root });
+  const isTaken = (name: string, value: string): boolean =>
+    types.get(name)?.some(({ read }) => {
+      try {
+        read(value, name);
+        return true;
+      } catch {
+        return false;
+      }
+    }) ?? false;
+  let count = 0;
+  const wrong = files.flatMap((file) =>
+    Array.from(
+      textOf(file).matchAll(/--([a-z][a-z-]*)=('[^'\n]*'|[^\s`'");|\\]+)/gu),
+      ([example, name = "", word = ""]) => {
+        const value = word.replaceAll(/^'|'$|[.:]$/gu, "");
+        // Made when it is shown, or a word for any value.
+        if (value.includes("${") || value.includes("…") || /^[A-Z_:/<>$&]+$/u.test(value) || OTHERS.includes(name))
+          return [];
+        count++;
+        return isTaken(name, value) ? [] : [`${file}: ${example}`];
+      },
+    ).flat(),
+  );
+  assert.deepEqual(wrong, []);
+  assert.ok(count > 50, String(count));
 });
 
 test("every file that a document links to or names exists", () => {
@@ -117,6 +227,14 @@ test("every target that the documents tell to make is in the Makefile", () => {
     [],
   );
 });
+
+function textOf(name: string): string {
+  return fs.readFileSync(join(root, name), "utf8");
+}
+
+function jsonOf(text: string): string[] {
+  return Array.from(text.matchAll(/```json\n([^]*?)```/gu), ([, block = ""]) => block);
+}
 
 /** The shell examples of a document. */
 function blocksOf(text: string): string {

@@ -5,6 +5,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import { parse } from "yaml";
+
 import { cannotMount, childrenOf, containerRoot } from "./helpers/namespace.ts";
 import { NetworkHost, REFERENCE_PLUGINS } from "./helpers/network.ts";
 import { BUNDLE, endOf, until, type Ran } from "./helpers/node.ts";
@@ -96,6 +98,21 @@ class InstallHost implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.host[Symbol.asyncDispose]();
   }
+}
+
+/** As far as docs/network.md shows it. */
+interface Pod {
+  spec: {
+    hostPID: boolean;
+    containers: [
+      {
+        args: string[];
+        securityContext: { privileged: boolean };
+        volumeMounts: { name: string; mountPath: string }[];
+      },
+    ];
+    volumes: { name: string; hostPath?: { path: string } }[];
+  };
 }
 
 interface Report {
@@ -305,17 +322,27 @@ async function inContainer(
   words: readonly string[],
   { pid = false, at = "/host/opt/cni/bin", isMounted = true } = {},
 ): Promise<Ran> {
-  const { script, root } = containerRoot(fs.mkdtempSync(join(node.host.plugins.root, "container-")));
   const mounts = {
     "/opt/cni/net.d": "/host/etc/cni/net.d",
     "/var/lib/cni": "/host/var/lib/cni",
     ...(isMounted ? { "/opt/cni/bin": at } : {}),
   };
+  const sources = [`--plugin-source=${node.image}`, `--config-source=${node.image}`];
+  return withMounts(node, [...words, ...sources, ...(isMounted ? [`--plugin-dir=${at}`] : [])], mounts, pid);
+}
+
+async function withMounts(
+  node: InstallHost,
+  words: readonly string[],
+  mounts: Readonly<Record<string, string>>,
+  pid = false,
+): Promise<Ran> {
+  const { script, root } = containerRoot(fs.mkdtempSync(join(node.host.plugins.root, "container-")));
   const shell = [
     script,
     ...Object.entries(mounts).map(([from, to]) => `mkdir -p ${root}${to}; mount --bind ${from} ${root}${to}`),
     `touch ${root}/.dockerenv`,
-    `chroot ${root} env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin ${process.execPath} ${BUNDLE} ${words.join(" ")} --plugin-source=${node.image} --config-source=${node.image} ${isMounted ? `--plugin-dir=${at}` : ""}`,
+    `chroot ${root} env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin ${process.execPath} ${BUNDLE} ${words.join(" ")}`,
   ].join("\n");
   const own = ["unshare", "--mount", "--net", ...(pid ? ["--pid", "--fork"] : []), "sh", "-ec", shell];
   const child = spawn("nsenter", [...node.host.namespace.entrance, ...own]);
@@ -324,6 +351,32 @@ async function inContainer(
 }
 
 describe("install --probe from a container", { skip }, () => {
+  test("N5: the pod of docs/network.md has all that it needs", async () => {
+    await using node = await InstallHost.make();
+    node.template(BRIDGE);
+    const templates = join(node.image, "templates");
+    fs.mkdirSync(templates);
+    fs.renameSync(join(node.image, "10-net.conflist"), join(templates, "20-bridge.conflist"));
+    node.host.sh(
+      "mkdir /run/upper /run/work; mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work /etc; mkdir -p /etc/cni; mount -t tmpfs none /etc/cni",
+    );
+    const document = fs.readFileSync(new URL("../docs/network.md", import.meta.url), "utf8");
+    const { spec } = parse(/```yaml\n([^]*?)```/u.exec(document)?.[1] ?? "") as Pod;
+    const [{ args, securityContext, volumeMounts }] = spec.containers;
+    assert.ok(spec.hostPID && securityContext.privileged);
+    const mounts = volumeMounts.map(({ name, mountPath }) => {
+      const path = spec.volumes.find((volume) => volume.name === name)?.hostPath?.path;
+      if (path !== undefined) node.host.sh(`mkdir -p ${path}`);
+      return [path ?? templates, mountPath];
+    });
+    const words = [...args.filter((word) => word !== "--pause"), `--plugin-source=${node.image}`];
+    assert.match(
+      done(await withMounts(node, words, Object.fromEntries(mounts))),
+      /^probed .* ping 10\.8\.0\.1 answers/mu,
+    );
+    assert.equal(node.host.sh("ls /etc/cni/net.d; ls /opt/cni/bin"), "20-bridge.conflist\nbridge\nhost-local\n");
+  });
+
   test("that sees the host's processes: the plugins act on the host", async () => {
     await using node = await InstallHost.make();
     node.template(BRIDGE);

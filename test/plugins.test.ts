@@ -34,7 +34,7 @@ test("the catalogue knows every plugin of containernetworking/plugins 1.9.1 and 
   }
 });
 
-test("the main job installs real plugins that run on the node, and a configuration around the primary one", async () => {
+test("N5: the main job, and the examples of make run in the README: it installs real plugins that run on the node, and a configuration around the primary one", async () => {
   using node = new TestNode();
   fs.cpSync(join(root, "examples/node"), node.netd, { recursive: true });
   fs.cpSync(join(root, "examples/templates"), node.templates, { recursive: true });
@@ -65,4 +65,12 @@ test("the main job installs real plugins that run on the node, and a configurati
     config.plugins.map(({ type }) => type),
     ["bridge", "portmap"],
   );
+  const readme = fs.readFileSync(join(root, "README.md"), "utf8");
+  const examples = Array.from(readme.matchAll(/^make run ARGS="(.*)"$/gmu), ([, words = ""]) => words.split(" "));
+  assert.equal(examples.length, 2);
+  fs.symlinkSync(join(built, "vlan"), join(node.plugins, "vlan"));
+  for (const words of examples) {
+    const { exitCode, stderr } = await node.bundle(words);
+    assert.equal(exitCode, 0, `${words.join(" ")}: ${stderr}`);
+  }
 });

@@ -125,4 +125,28 @@ suite("the ancestor's manifests", { skip: cannotStart }, () => {
     );
     assert.deepEqual([fs.readdirSync(node.netd), fs.readdirSync(node.bin)], [["10-calico.conflist"], []]);
   });
+
+  test("N5: the example of docs/manifests.md needs no more rights than the role there gives", async () => {
+    using node = preparedNode();
+    const document = fs.readFileSync(new URL("../../docs/manifests.md", import.meta.url), "utf8");
+    const [, role = ""] = /```yaml\n([^]*?)```/u.exec(document) ?? [];
+    const [, example = ""] = /```sh\ncni-node (.*)\n```/u.exec(document) ?? [];
+    node.manifest("role.yaml", role);
+    const admin = { NODE_HOSTNAME: "node-1", KUBECONFIG: cluster.adminKubeconfig };
+    const prepared = await node.run(["install", "--manifests=rbac.yaml,role.yaml"], { env: admin });
+    assert.equal(prepared.exitCode, 0, prepared.stderr);
+    const kubeconfig = await cluster.kubeconfigFor({ name: "documented", rules: [] });
+    const subjects = [{ kind: "ServiceAccount", name: "documented", namespace: "default" }];
+    const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cni-node" };
+    const bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    const bound = await cluster.request("POST", bindings, { metadata: { name: "documented" }, roleRef, subjects });
+    assert.equal(bound.status, 201, bound.text);
+    fs.copyFileSync(join(node.templates, "05-multus-cni.conf"), join(node.templates, "05-multus.conf"));
+    const env = { ...admin, KUBECONFIG: kubeconfig };
+    for (const words of [example, example, example.replace("install", "uninstall")]) {
+      const ran = await node.run(words.split(" "), { env });
+      assert.equal(ran.exitCode, 0, ran.stderr);
+    }
+    assert.equal((await cluster.request("GET", BINDING_PATH)).status, 404);
+  });
 });

@@ -29,7 +29,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
   });
   after(async () => engine[Symbol.asyncDispose]());
 
-  /** Runs the example of the README that has these words. */
+  /** Runs the example of the documents that has these words. */
   async function example(words: string): Promise<Ran> {
     const found = EXAMPLES.filter((line) => line.endsWith(words));
     assert.equal(found.length, 1, `one example of ${words}`);
@@ -52,7 +52,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
     }
   }
 
-  suite("by the README's examples", () => {
+  suite("by the examples of README.md and docs/troubleshooting.md", () => {
     before(emptyNode);
 
     test("without arguments prints its usage and ends with 2", async () => {
@@ -180,6 +180,12 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
         fs.readdirSync(netd).filter((name) => name !== ".cni-node"),
         ["10-calico.conflist"],
       );
+    });
+
+    test("N5: status looks at the whole node, which it may only read", async () => {
+      const { exitCode, stdout, stderr } = await example("-v /:/host:ro cni-node status");
+      assert.ok([0, 3].includes(exitCode), stderr);
+      assert.match(stdout, /^files in \/etc\/cni\/net\.d\n {2}10-calico\.conflist/mu);
     });
 
     test("[R2] with --pause stays, and ends with 0 as soon as docker stop asks it to, time and again", async () => {

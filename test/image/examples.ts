@@ -1,10 +1,12 @@
-/** The `docker` commands of README.md. */
+/** The `docker` commands of README.md and docs/troubleshooting.md. */
 import { readFileSync } from "node:fs";
 
-const README = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+const DOCUMENTS = ["README.md", "docs/troubleshooting.md"]
+  .map((name) => readFileSync(new URL(`../../${name}`, import.meta.url), "utf8"))
+  .join("");
 
 /** Each as it stands there, in order. */
-export const EXAMPLES: readonly string[] = Array.from(README.matchAll(/```sh\n([^]*?)```/gu), ([, block = ""]) =>
+export const EXAMPLES: readonly string[] = Array.from(DOCUMENTS.matchAll(/```sh\n([^]*?)```/gu), ([, block = ""]) =>
   block.replaceAll("\\\n", "").split("\n"),
 )
   .flat()

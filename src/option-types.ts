@@ -70,21 +70,22 @@ const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 
 
 /** `500ms`, `2m`, `1m30s`; milliseconds. */
 export const DURATION: Type<number> = madeOf(
-  matching("<TIME>", /^(?:\d+(?:\.\d+)?(?:ms|s|m|h))+$/u, "is no duration such as 500ms, 30s or 2m"),
+  matching("<TIME>", /^(?:\d+(?:\.\d+)?(?:ms|s|m|h))+$/u, "is not a duration such as 500ms, 30s or 2m"),
   (given) => {
     const parts = given.matchAll(/([\d.]+)(ms|s|m|h)/gu);
     return parts.reduce((sum, [, number, unit = ""]) => sum + Number(number) * (UNITS[unit] ?? 0), 0);
   },
 );
 
-export const MODE: Type<number> = madeOf(matching("<MODE>", /^0?[0-7]{3}$/u, "is no file mode such as 0600"), (octal) =>
-  Number.parseInt(octal, 8),
+export const MODE: Type<number> = madeOf(
+  matching("<MODE>", /^0?[0-7]{3}$/u, "is not a file mode such as 0600"),
+  (octal) => Number.parseInt(octal, 8),
 );
 
 export const OWNER = matching(
   "<NAME>",
   OWNER_NAME,
-  "is no owner: up to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
+  "is not an owner: up to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
 );
 
 /** GNU's SHELL-FORMAT. */
@@ -116,7 +117,7 @@ export const ARGS: Type<Args> = {
     partsOf(given, ";").map((pair) => {
       const [, key, value = ""] = /^([^=]+)=(.*)$/su.exec(pair) ?? [];
       if (key !== undefined) return [key, value];
-      throw usage(source, `${JSON.stringify(pair)} is no KEY=VALUE`, "pairs are joined by ;");
+      throw usage(source, `${JSON.stringify(pair)} is not KEY=VALUE`, "pairs are joined by ;");
     }),
 };
 
@@ -130,7 +131,7 @@ export const JSON_OBJECT: Type<Record<string, unknown>> = {
       // Said below.
     }
     const example = '{"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}';
-    throw usage(source, "is no JSON object", `an object by capability: ${example}`);
+    throw usage(source, "is not a JSON object", `an object by capability: ${example}`);
   },
 };
 
@@ -142,7 +143,7 @@ export const ATTACHMENTS: Type<ValidAttachment[]> = {
     partsOf(given, /[\s,]+/u).map((item) => {
       const [, containerID, ifname] = /^([^/]+)\/([^/]+)$/u.exec(item) ?? [];
       if (containerID !== undefined && ifname !== undefined) return { containerID, ifname };
-      throw usage(source, `${JSON.stringify(item)} is no ID/IFNAME`, "container ID, a slash, interface name");
+      throw usage(source, `${JSON.stringify(item)} is not ID/IFNAME`, "container ID, a slash, interface name");
     }),
 };
 

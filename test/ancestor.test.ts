@@ -443,14 +443,14 @@ describe("cured: apply compares whole names as sets", () => {
   const refusals: [label: string, promise: string, list: string, exitCode: number, message: RegExp][] = [
     [
       "apply-name-with-quote",
-      "it is no plugin, and bridge stays",
+      "it is not a plugin, and bridge stays",
       "it's:bridge",
       1,
       /^cni-node: it's: not among the plugins/u,
     ],
     [
       "apply-name-bad-regex",
-      "it is no plugin, and bridge stays",
+      "it is not a plugin, and bridge stays",
       "a[b*(:bridge",
       1,
       /^cni-node: a\[b\*\(: not among the plugins/u,
@@ -554,12 +554,12 @@ describe("cured: names", () => {
     ["configs-uninstall-path-traversal", ["uninstall", "--configs=../../../opt/cni/bin/vlan"]],
   ];
   for (const [label, argv] of cases) {
-    test(`${label}: a path is no name, exit 2`, async () => {
+    test(`${label}: a path is not a name, exit 2`, async () => {
       using node = calicoNode();
       await outcomes(node, "install", "--plugins=vlan");
       assert.match(
         await refusal(node, 2, ...argv),
-        /is no asset name: it contains a slash\n {2}hint: give file names, not paths/u,
+        /is not an asset name: it contains a slash\n {2}hint: give file names, not paths/u,
       );
     });
   }

@@ -155,7 +155,7 @@ describe("catalogue", () => {
 });
 
 describe("a binary that is not the one of its catalogue entry", () => {
-  test("is refused before anything is live, naming the command that mends it, and then installed", async () => {
+  test("is refused before anything is live, naming the command that fixes it, and then installed", async () => {
     using node = new TestNode();
     for (const name of ["good", "bad"]) plugin(node, name);
     await catalogue(node);

@@ -88,16 +88,16 @@ describe("arguments", () => {
     ["--dry-run=", "is none of true, false, 1, 0"],
     ["--output=yaml", "is none of text, json"],
     ["--validate=true", "is none of strict, warn, off"],
-    ["--wait=5", "is no duration such as 500ms, 30s or 2m"],
-    ["--wait=-5s", "is no duration such as 500ms, 30s or 2m"],
-    ["--lock-timeout=1d", "is no duration such as 500ms, 30s or 2m"],
-    ["--lock-timeout=", "is no duration such as 500ms, 30s or 2m"],
-    ["--config-mode=888", "is no file mode such as 0600"],
-    ["--config-mode=0o600", "is no file mode such as 0600"],
-    ["--config-mode=06000", "is no file mode such as 0600"],
-    ["--owner=", "is no owner"],
-    ["--owner=a/b", "is no owner"],
-    ["--owner=-a", "is no owner"],
+    ["--wait=5", "is not a duration such as 500ms, 30s or 2m"],
+    ["--wait=-5s", "is not a duration such as 500ms, 30s or 2m"],
+    ["--lock-timeout=1d", "is not a duration such as 500ms, 30s or 2m"],
+    ["--lock-timeout=", "is not a duration such as 500ms, 30s or 2m"],
+    ["--config-mode=888", "is not a file mode such as 0600"],
+    ["--config-mode=0o600", "is not a file mode such as 0600"],
+    ["--config-mode=06000", "is not a file mode such as 0600"],
+    ["--owner=", "is not an owner"],
+    ["--owner=a/b", "is not an owner"],
+    ["--owner=-a", "is not an owner"],
     ["--plugin-dir=", "is empty"],
   ];
   for (const [option, problem] of values) {
@@ -189,7 +189,7 @@ describe("environment variables", () => {
     });
   }
 
-  test("R6: what Kubernetes sets for a Service whose name begins with cni-node is no warning", async () => {
+  test("R6: what Kubernetes sets for a Service whose name begins with cni-node is not a warning", async () => {
     using node = preparedNode();
     const env = {
       CNI_NODE_METRICS_SERVICE_HOST: "10.0.0.1",
@@ -412,11 +412,13 @@ describe("names that are no names are refused, whatever is done with them", () =
       ]) {
         const said = await refused([argv[0] as string, `--${argv[1] as string}=bridge,${name}`]);
         assert.ok(
-          said.startsWith(`cni-node: --${argv[1] as string}: ${visible(JSON.stringify(name))} is no asset name: it `),
+          said.startsWith(
+            `cni-node: --${argv[1] as string}: ${visible(JSON.stringify(name))} is not an asset name: it `,
+          ),
           said,
         );
       }
-      assert.match(await refused(["apply", `--plugins=:${name}`]), /is no asset name/u);
+      assert.match(await refused(["apply", `--plugins=:${name}`]), /is not an asset name/u);
     });
   }
 
@@ -539,7 +541,7 @@ describe("R4: what is in both lists", () => {
   const BOTH = ["--plugins=bridge:bridge", "--configs=a.conflist:a.conflist"];
 
   for (const verb of ["apply", "plan"]) {
-    test(`and not on the node is said by ${verb}: absent, with a warning; nothing is done, and it is no failure`, async () => {
+    test(`and not on the node is said by ${verb}: absent, with a warning; nothing is done, and it is not a failure`, async () => {
       using node = preparedNode();
       fs.rmSync(join(node.host, "etc"), { recursive: true });
       const ran = await node.run([verb, ...BOTH]);
@@ -553,7 +555,7 @@ describe("R4: what is in both lists", () => {
         [join(node.netd, "a.conflist"), "--configs"],
       ] as const) {
         assert.ok(
-          ran.stderr.includes(`warning: ${path}: is in both lists of ${list}, so that nothing is done,`),
+          ran.stderr.includes(`warning: ${path}: is in both lists of ${list}, so nothing is done,`),
           ran.stderr,
         );
       }
@@ -682,7 +684,7 @@ describe("R10: a template that is not JSON", () => {
   });
 
   test("what is JSON and no configuration may be installed with --validate=warn, and the message says so", async () => {
-    assert.match(await refusal('{"type": "bridge"}'), /--validate=warn installs it all the same/u);
+    assert.match(await refusal('{"type": "bridge"}'), /--validate=warn installs it anyway/u);
   });
 });
 
@@ -875,7 +877,7 @@ test("a run that waits says what for", async () => {
   assert.equal(said, `cni-node: waiting for another run in ${node.netd} (--lock-timeout)\n`);
 
   node.template("b.conf", '{"name":"b","type":"bridge","delegates":[__later.conf__]}\n');
-  const { stderr } = await node.run(["install", "--configs=b.conf", "--wait=100ms"]);
+  const { stderr } = await node.run(["install", "--configs=b.conf", "--wait=1s"]);
   assert.match(
     stderr,
     /^cni-node: waiting for the node to change \(--wait\): .*__later\.conf__.*\ncni-node: .*__later/u,

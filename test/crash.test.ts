@@ -230,7 +230,7 @@ for (const scenario of SCENARIOS) {
     }
   });
 
-  test(`${scenario.name}: a second I/O error while the first is undone ends with 4 at most, and the next run mends it`, async (t) => {
+  test(`${scenario.name}: a second I/O error while the first is undone ends with 4 at most, and the next run fixes it`, async (t) => {
     t.diagnostic(SEED_NOTE);
     const states = await references(scenario);
     const { node: clean, count } = await nodeAfter(scenario, {});

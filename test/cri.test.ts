@@ -168,7 +168,7 @@ describe("simulated CRI-O", () => {
 
   for (const [what, http] of Object.entries({
     "it does not tell": {},
-    "it is no TOML": { "/config": "<html>" },
+    "it is not a TOML": { "/config": "<html>" },
     "the directories are missing": { "/config": "[crio]\n[crio.network]\n" },
     "it is endless": { "/config": "#".repeat(2 * 1024 * 1024) },
   })) {

@@ -71,7 +71,7 @@ for (const [what, files] of [
   ["is told nothing", { [TOML]: "version = 3\n" }],
   ["is k3s that brings no network of its own", { [`${K3S}/.keep`]: "" }],
 ] as const) {
-  test(`A12, A23: a runtime that ${what} is no warning`, async () => {
+  test(`A12, A23: a runtime that ${what} is not a warning`, async () => {
     using node = nodeWith(files);
     const { stderr } = await node.run(["install", "--plugins=bridge", "--configs=a.conflist"]);
     assert.equal(stderr, "");
@@ -86,7 +86,7 @@ test("A12, A23: whoever names the directories, or removes, is told nothing", asy
   assert.doesNotMatch((await node.run(["uninstall", ...assets])).stderr, /looks for/u);
 });
 
-test("A12, A23: a usual directory that is a link to the runtime's is no warning", async () => {
+test("A12, A23: a usual directory that is a link to the runtime's is not a warning", async () => {
   using node = nodeWith({ [`${K3S}/10-flannel.conflist`]: conflist("cbr0", "flannel") });
   fs.rmdirSync(node.netd);
   fs.symlinkSync(K3S, node.netd);

@@ -140,7 +140,7 @@ for (const situation of SITUATIONS) {
         using node = await situate(situation);
         const path = join(kind === "plugin" ? node.bin : node.netd, name);
         replaceBy(path, make);
-        await refuses(node, situation.argv, [`cni-node: ${path}: `, what === "a directory" ? what : "no regular file"]);
+        await refuses(node, situation.argv, [`cni-node: ${path}: `, what === "a directory" ? what : "a special file"]);
         removeAll(path);
         await succeeds(node, situation.argv);
         assertTidy(node);
@@ -860,7 +860,7 @@ for (const situation of SITUATIONS) {
   }
 }
 
-test("a read-only node where everything is right already is no failure", { skip: cannotMount }, async () => {
+test("a read-only node where everything is right already is not a failure", { skip: cannotMount }, async () => {
   using node = makeNode();
   await succeeds(node, INSTALL);
   await using namespace = await Namespace.make(
@@ -1140,7 +1140,7 @@ for (const verb of ["install", "uninstall"] as const) {
 
 for (const [what, pathIn, says] of [
   ["record", recordOf, "record.json: is not a regular file"],
-  ["backup", backupIn, "cannot be put back: .* is no file any more"],
+  ["backup", backupIn, "cannot be put back: .* is not a file any more"],
 ] as const) {
   test(`a fifo in the place of a ${what} makes no run wait for its writer`, async () => {
     using node = makeNode();
@@ -1306,7 +1306,7 @@ test("a foreign configuration that runtimes would not load is not put back but k
   fs.writeFileSync(path, `{"name": "cut`);
   await succeeds(node, INSTALL);
   const { stdout } = await succeeds(node, UNINSTALL);
-  const [, kept = ""] = /20-more\.conflist +what was there before is kept at (\S+): it is no JSON/u.exec(stdout) ?? [];
+  const [, kept = ""] = /20-more\.conflist +what was there before is kept at (\S+): it is not JSON/u.exec(stdout) ?? [];
   assert.equal(fs.readFileSync(kept, "utf8"), `{"name": "cut`);
   assert.ok(!fs.existsSync(path));
   const after = snapshotOf(node.host);

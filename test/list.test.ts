@@ -53,7 +53,7 @@ describe("list", () => {
     assert.deepEqual(fs.readdirSync(node.bin), [".cni-node", ...names]);
   });
 
-  test("leaves out a name that is no text", async () => {
+  test("leaves out a name that is not text", async () => {
     using node = new TestNode();
     node.plugin("bridge");
     fs.writeFileSync(Buffer.concat([Buffer.from(`${node.plugins}/a`), Buffer.from([0xff, 0xfe])]), "");

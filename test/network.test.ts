@@ -278,7 +278,7 @@ describe("network add", { skip }, () => {
       [["B=2", "net8"]],
     );
     const said = (await host.runWith({ env: { ...env, CNI_ARGS: "x" } }, "add", "net", "a")).stderr;
-    assert.match(said, /^cni-node: CNI_ARGS: "x" is no KEY=VALUE/u);
+    assert.match(said, /^cni-node: CNI_ARGS: "x" is not KEY=VALUE/u);
   });
 
   const USAGE: [words: string[], said: RegExp][] = [
@@ -286,21 +286,21 @@ describe("network add", { skip }, () => {
     [["add", "net"], /^cni-node: TARGET: is missing/u],
     [["add", "net", "a", "b"], /^cni-node: "b": unexpected argument/u],
     [["add", "net", "a", "--", "b"], /^cni-node: .*argument/u],
-    [["add", "net", "docker"], /\/run\/netns\/docker is no network namespace/u],
-    [["add", "net", "what:ever"], /is no target that is known: what/u],
-    [["add", "net", "pid:0"], /is no process number/u],
-    [["add", "net", "pid:"], /is no process number/u],
-    [["add", "net", "pod:name"], /is no pod:NAMESPACE\/NAME/u],
-    [["add", "net", "a/b"], /is no name in \/run\/netns/u],
+    [["add", "net", "docker"], /\/run\/netns\/docker is not a network namespace/u],
+    [["add", "net", "what:ever"], /is not a known target: what/u],
+    [["add", "net", "pid:0"], /is not a process number/u],
+    [["add", "net", "pid:"], /is not a process number/u],
+    [["add", "net", "pod:name"], /is not pod:NAMESPACE\/NAME/u],
+    [["add", "net", "a/b"], /is not a name in \/run\/netns/u],
     [["add", "net", "runc:../.."], /there is no such container/u],
     [["add", "net", "docker:"], /there is no such container/u],
-    [["add", "net", "a", "--args=x"], /^cni-node: --args: "x" is no KEY=VALUE/u],
-    [["add", "net", "a", "--capability-args=[]"], /^cni-node: --capability-args: is no JSON object/u],
+    [["add", "net", "a", "--args=x"], /^cni-node: --args: "x" is not KEY=VALUE/u],
+    [["add", "net", "a", "--capability-args=[]"], /^cni-node: --capability-args: is not a JSON object/u],
     [["add", "net", "a", "--valid="], /unknown option '--valid'/u],
-    [["add", "net", "a", "--plugin-timeout=5"], /is no duration/u],
+    [["add", "net", "a", "--plugin-timeout=5"], /is not a duration/u],
     [["gc", "net", "--all"], /--all: goes with --valid/u],
     [["gc", "--valid="], /NETWORK: is missing/u],
-    [["gc", "net", "--valid=x"], /"x" is no ID\/IFNAME/u],
+    [["gc", "net", "--valid=x"], /"x" is not ID\/IFNAME/u],
     [["ad"], /unknown command 'ad'\n(?:.|\n)*did you mean add\?/u],
   ];
   test("what is used wrongly is refused before anything is touched", async () => {
@@ -319,7 +319,7 @@ describe("before it adds, network add refuses", { skip }, () => {
     await using host = await makeHost();
     host.sh("touch /run/netns/file");
     for (const target of ["nope", "file", "/nowhere", "pid:999999"]) {
-      assert.match(await refused(host, 1, "add", "net", target), /is no network namespace\n {2}hint: /u);
+      assert.match(await refused(host, 1, "add", "net", target), /is not a network namespace\n {2}hint: /u);
     }
     for (const target of ["pid:1", "/proc/self/ns/net"]) {
       for (const verb of ["add", "del"]) {
@@ -913,7 +913,7 @@ describe("called cnitool", { skip }, () => {
     assert.equal(cached(host).length, 2);
     assert.match((await cnitool(host, {}, "add", "net", netns, "-i=")).stderr, /--ifname: "" is empty/u);
     assert.match((await cnitool(host, {}, "add", "net")).stderr, /TARGET: is missing/u);
-    assert.match((await cnitool(host, {}, "add", "net", "a")).stderr, /\/a is no network namespace/u);
+    assert.match((await cnitool(host, {}, "add", "net", "a")).stderr, /\/a is not a network namespace/u);
   });
 
   test("its gc deletes all attachments, but not those of others", async () => {

@@ -34,7 +34,7 @@ function elf(machine: number, bits: 1 | 2 = 2): Buffer {
 function assertRefused(node: TestNode, before: unknown, ran: Ran, message: RegExp): void {
   assert.match(ran.stderr, message);
   assert.equal(ran.exitCode, 1);
-  assert.match(ran.stderr, /\n {2}hint: .*--validate=warn installs it all the same\n$/u);
+  assert.match(ran.stderr, /\n {2}hint: .*--validate=warn installs it anyway\n$/u);
   assert.deepEqual(contentsOf(node.host), before);
 }
 
@@ -45,11 +45,11 @@ describe("a plugin is run where it is about to live, and refused before anything
       elf(243),
       /opt\/cni\/bin\/odd: is built for another processor \(riscv; this node has /u,
     ],
-    ["is no program", "hello\n", /odd: is no program: neither ELF nor a script/u],
-    ["is empty, as after a lost write (story 1: istio#44167)", "", /odd: is no program/u],
+    ["is not a program", "hello\n", /odd: is not a program: neither ELF nor a script/u],
+    ["is empty, as after a lost write (story 1: istio#44167)", "", /odd: is not a program/u],
     ["fails", "#!/bin/sh\necho wrong >&2\nexit 3\n", /odd: does not answer VERSION: wrong/u],
-    ["is killed by the processor", "#!/bin/sh\nkill -ILL $$\n", /SIGILL, so that it is built for a newer processor/u],
-    ["answers nonsense", "#!/bin/sh\necho hello\n", /odd: does not answer VERSION: its answer is no JSON object/u],
+    ["is killed by the processor", "#!/bin/sh\nkill -ILL $$\n", /SIGILL, so it is built for a newer processor/u],
+    ["answers nonsense", "#!/bin/sh\necho hello\n", /odd: does not answer VERSION: its answer is not a JSON object/u],
   ];
   for (const [what, script, message] of refused) {
     test(`one that ${what}`, async () => {
@@ -397,7 +397,7 @@ describe("from valid to invalid is refused, also for configurations of others", 
     await node.run(["install", "--plugins=good"]);
     const ran = await node.run(["uninstall", "--plugins=good"]);
     assert.equal(ran.exitCode, 0, ran.stderr);
-    assert.match(ran.stderr, /warning: .*\/good: is no program/u);
+    assert.match(ran.stderr, /warning: .*\/good: is not a program/u);
     assert.equal(fs.readFileSync(join(node.bin, "good"), "utf8"), "somebody's");
   });
 
@@ -436,7 +436,7 @@ describe("configurations of the field pass", () => {
     ],
   };
   const field: [what: string, name: string, config: object][] = [
-    ["Calico's, whose policy.type is no plugin", "10-calico.conflist", calico],
+    ["Calico's, whose policy.type is not a plugin", "10-calico.conflist", calico],
     [
       "Multus around Calico, itself 0.1.0 and Calico 0.3.1 (story 22: calico#12965)",
       "00-multus.conf",
@@ -559,7 +559,7 @@ describe("U2: a run that is refused names all objections", () => {
       const ran = await node.run([verb, "--plugins=good,odd", "--configs=10-a.conf,20-b.conf"]);
       const netd = RegExp.escape(node.netd);
       const lines = [
-        `cni-node: .*/odd: is no program: neither ELF nor a script`,
+        `cni-node: .*/odd: is not a program: neither ELF nor a script`,
         `  hint: put the right file in its place`,
         `cni-node: ${netd}/10-a\\.conf: needs the plugin gone, which is not in .*`,
         `  hint: install it .*--plugins=gone`,
@@ -568,7 +568,7 @@ describe("U2: a run that is refused names all objections", () => {
         `cni-node: ${netd}/20-b\\.conf: has cniVersion "0\\.5\\.0", which is not a version of the CNI specification`,
         `  hint: use one of .*`,
         `cni-node: 4 objections`,
-        `  hint: --validate=warn installs it all the same`,
+        `  hint: --validate=warn installs it anyway`,
       ];
       assert.match(ran.stderr, new RegExp(`^${lines.join("\n")}\n$`, "u"));
       assert.equal(ran.exitCode, 1);
@@ -603,7 +603,7 @@ describe("U2: a run that is refused names all objections", () => {
         ["source-missing", "image/etc/cni/net.d/no.conf: there is no such template"],
         [
           "config-invalid",
-          "image/etc/cni/net.d/10-a.conf: the rendered configuration is no JSON: close brace expected at line 2, column 1, which is at line 2, column 1 of the template",
+          "image/etc/cni/net.d/10-a.conf: the rendered configuration is not JSON: close brace expected at line 2, column 1, which is at line 2, column 1 of the template",
         ],
         ["variable-unset", "image/etc/kubernetes/manifests/a.yaml: line 1, column 4: the variable ONE is not set"],
         ["variable-unset", "image/etc/kubernetes/manifests/a.yaml: line 2, column 4: the variable TWO is not set"],
@@ -697,7 +697,7 @@ describe("U2: a run that is refused names all objections", () => {
     const words = ["install", "--plugins=good", "--configs=10-a.conf,20-b.conf", "--wait=1h"];
     const refused = await node.run(words);
     assert.deepEqual([refused.exitCode, /waiting/u.test(refused.stderr)], [1, false]);
-    const waited = await node.run(["install", "--plugins=good", "--configs=10-a.conf", "--wait=50ms"]);
+    const waited = await node.run(["install", "--plugins=good", "--configs=10-a.conf", "--wait=1s"]);
     assert.match(waited.stderr, /^cni-node: waiting for .*\n(?:.*\n)*cni-node: 2 objections\n/u);
   });
 });
@@ -868,7 +868,7 @@ describe("A8: a kubeconfig that cannot work is refused, with the line, and statu
       /line 7, .*: this is not base64/u,
     ],
     [
-      "an authority that is no certificate",
+      "an authority that is not a certificate",
       kubeconfigOf(`{server: h, certificate-authority-data: ${btoa("hunter2")}}`),
       /line 7, .*: this holds no certificate as PEM/u,
     ],

@@ -26,7 +26,7 @@ describe("the value is masked", () => {
     ["behind a comment", '# a comment\n{"token": "S3CRET"}'],
     ["behind a missing comma", '{"a": {"b": 1} {"token": "S3CRET"}}'],
     ["behind a missing quote", '{"name: "a", "token": "S3CRET"}'],
-    ["behind what is no JSON at all", 'text {"token": "S3CRET"}'],
+    ["behind what is not JSON at all", 'text {"token": "S3CRET"}'],
     ["that is a PEM block", '{"ca": "-----BEGIN PRIVATE KEY-----\\nS3CRET\\n-----END PRIVATE KEY-----\\n"}'],
     ["in YAML", "token: S3CRET"],
     ["in a list in YAML", "users:\n- client-key-data: S3CRET\n  - token: S3CRET"],
@@ -77,7 +77,7 @@ test("the value is masked in a file with a fault, wherever that is", () => {
   );
 });
 
-test("what is no secret is shown as it is", () => {
+test("what is not a secret is shown as it is", () => {
   const text = '{"name": "token", "list": ["secret", {"a": "key"}], "kubeconfig": "/etc/cni/net.d/calico-kubeconfig"}';
   assert.equal(mask(text), text);
 });

@@ -629,7 +629,7 @@ describe("files in net.d", () => {
     assert.deepEqual(told(await node.status()), []);
   });
 
-  test("what is no file and no text, and names that would steer a terminal, are told like everything else", async () => {
+  test("what is not a file and no text, and names that would steer a terminal, are told like everything else", async () => {
     using node = healthy();
     fs.writeFileSync(Buffer.from(`${node.netd}/bad\xff.conf`, "latin1"), "{}", { mode: 0o600 });
     fs.symlinkSync("loop.conf", join(node.netd, "loop.conf"));
@@ -684,7 +684,7 @@ describe("files in net.d", () => {
     assert.deepEqual(told(await fedora.status()), []);
   });
 
-  test("links whose name is no text, and links to what is no configuration for its size, stop nothing", async () => {
+  test("links whose name is not text, and links to what is not a configuration for its size, stop nothing", async () => {
     using node = healthy();
     const name = Buffer.from([0xff, 0xfe]);
     fs.symlinkSync("/nowhere", Buffer.concat([Buffer.from(`${node.netd}/`), name]));
@@ -779,7 +779,7 @@ describe("the credentials of plugins", () => {
     );
   });
 
-  test("a token that is good for ever, in the largest number that there is, is no error", async () => {
+  test("a token that is good for ever, in the largest number that there is, is not an error", async () => {
     using node = withKubeconfig(kubeconfig({ token: jwt({ exp: 2 ** 63 }) }));
     assert.deepEqual(told(await node.status()), []);
   });
@@ -939,7 +939,7 @@ describe("a run that was killed", () => {
       assert.deepEqual(
         report.findings.filter(({ code }) => code.startsWith("asset-")),
         [],
-        "what a run is changing is no drift",
+        "what a run is changing is not a drift",
       );
       assert.deepEqual(contentsOf(node.host), before);
       const alone = await node.run(["status", "--output=json", `--plugin-dir=${node.bin}`, "--host-root=/nowhere"]);
@@ -1001,7 +1001,7 @@ describe("containers that were attached", () => {
   }
 });
 
-test("what is no file where files are expected keeps nobody waiting", async () => {
+test("what is not a file where files are expected keeps nobody waiting", async () => {
   using node = healthy();
   for (const path of ["var/lib/cni/results/primary-c1-eth0", "var/lib/cni/networks/primary/10.22.0.2"]) {
     fs.mkdirSync(join(node.host, path, ".."), { recursive: true });
@@ -1126,7 +1126,7 @@ describe("the runtime's own word", () => {
     assert.equal(report.networks?.length, 2);
   });
 
-  test("where its files are right and it has none of them, the cure is to have it read them again; else to mend them", async () => {
+  test("where its files are right and it has none of them, the cure is to have it read them again; else to fix them", async () => {
     using node = healthy();
     const failed = containerd("cni plugin not initialized", [], {}, "no network config found in /etc/cni/net.d");
     await using runtime = await SimulatedRuntime.start(node.root, failed);
@@ -1138,7 +1138,7 @@ describe("the runtime's own word", () => {
     node.write("10-primary.conflist", "{");
     assert.deepEqual(await hints(), [
       "it has no configuration that it can use, see there",
-      "mend the file that it names",
+      "fix the file that it names",
     ]);
   });
 

@@ -32,7 +32,7 @@ export interface Lists {
 /**
  * Reads `desired[:current]`: names split on commas and any white space, empties and duplicates harmless.
  *
- * @throws Failure `usage` for two colons and for a name that is no file name.
+ * @throws Failure `usage` for two colons and for a name that is not a file name.
  */
 export function parseLists(option: string, text: string): Lists {
   const [desired = "", current, ...more] = text.split(":");
@@ -55,6 +55,6 @@ export function parseNames(option: string, text: string): string[] {
 function checkName(option: string, name: string): void {
   const objection = objectionToName(name);
   if (objection !== undefined) {
-    throw usage(option, `${JSON.stringify(name)} is no asset name: ${objection}`, "give file names, not paths");
+    throw usage(option, `${JSON.stringify(name)} is not an asset name: ${objection}`, "give file names, not paths");
   }
 }

@@ -70,7 +70,7 @@ function renderAll(
   objections: Objections,
 ): {
   rendered: Map<string, Rendered>;
-  /** By template, the file that a pointer of it names and that is no JSON: somebody may be writing it. */
+  /** By template, the file that a pointer of it names and that is not JSON: somebody may be writing it. */
   unreadable: Map<string, string>;
   /** The files that pointers name. */
   pointedTo: Set<string>;
@@ -207,7 +207,7 @@ function readTextFile(path: string, limit: number, attempt: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
-    throw new Failure({ code: "not-text", subject: path, problem: "is no UTF-8 text", cause: error });
+    throw new Failure({ code: "not-text", subject: path, problem: "is not UTF-8 text", cause: error });
   }
 }
 
@@ -270,7 +270,7 @@ async function checkRendered(
   });
 }
 
-const ANYWAY = "--validate=warn installs it all the same";
+const ANYWAY = "--validate=warn installs it anyway";
 
 /** A word of the template that was meant as a pointer; what a file of the node has is that one's affair. */
 function pointerLike(text: string, origin: Rendered["origin"]): (Place & { word: string }) | undefined {
@@ -343,7 +343,7 @@ export function warnOfUnreadNames(
       warning(
         "name-unread",
         join(directory, name),
-        "is a network configuration that no runtime reads, for its name does not end in .conf, .conflist or .json",
+        "is a network configuration that no runtime reads, because its name does not end in .conf, .conflist or .json",
         "name it .conflist if it has plugins, else .conf",
       ),
     );
@@ -392,7 +392,7 @@ function readConfigs(directory: string, except: ReadonlySet<string>): [string, s
     try {
       found.push([name, readTextFile(join(directory, name), SIZE_LIMITS.config, "cannot be read")]);
     } catch {
-      // What cannot be read, or has a name that is no text, is no configuration that a runtime takes.
+      // What cannot be read, or has a name that is not text, is not a configuration that a runtime takes.
     }
   }
   return found;

@@ -74,7 +74,7 @@ function leave(step: Step, directory: Directory, view: NodeView): Decided {
     return { step, result: { action, kind, name, outcome: "unchanged", reason: "in both lists, not compared" } };
   }
   const hint = "name it on the left of the colon only, or add --refresh, to have it installed";
-  const message = `is in both lists of --${kind}s, so that nothing is done, but ${instead}`;
+  const message = `is in both lists of --${kind}s, so nothing is done, but ${instead}`;
   return {
     step,
     result: { action, kind, name, outcome: "absent", reason: `in both lists, but ${instead}` },

@@ -219,7 +219,7 @@ function readManifest(
   };
 }
 
-/** Warns of what a shell would expand and is no variable here, once a name: `${MTU:-1500}`. Defaults may be secret. */
+/** Warns of what a shell would expand and is not a variable here, once a name: `${MTU:-1500}`. Defaults may be secret. */
 function untouchedIn(template: string, path: string, options: ManifestOptions): Finding[] {
   const only = variablesOf(options);
   const lines = new Lines(template);
@@ -390,7 +390,7 @@ export class CheckedManifests implements OutsideChange {
     const foreign = isForeign
       ? "only the record on the node says that cni-node has written it, not the API"
       : undefined;
-    const shared = object.sharedWith === undefined ? undefined : `manifest ${object.sharedWith} has it as well`;
+    const shared = object.sharedWith === undefined ? undefined : `manifest ${object.sharedWith} also has it`;
     const reason = isDesired ? "this run also installs it" : (shared ?? objection ?? foreign);
     if (reason !== undefined) return { object: described, outcome: "kept", reason };
     await this.#cluster.tryRemove(found);

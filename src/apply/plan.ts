@@ -246,7 +246,7 @@ function refuseUnlessFile(path: string, live: Live): void {
   throw new Failure({
     code: "not-a-file",
     subject: path,
-    problem: `is ${live.type === "directory" ? "a directory" : "no regular file"}, not a file of cni-node's`,
+    problem: `is ${live.type === "directory" ? "a directory" : "a special file"}, not a file of cni-node's`,
     hint: "look at what it is; cni-node neither replaces nor removes it",
   });
 }

@@ -191,7 +191,7 @@ function changesOf(
     const effect = file?.effect ?? "none";
     if (effect === "none") continue;
     if (effect === "restore") restored.add(name);
-    // What cannot be seen is no text.
+    // What cannot be seen is not text.
     if (kind === "config") texts.set(name, effect === "write" ? result.texts?.after : result.texts?.after || undefined);
     else if (effect === "write") plugins.set(name, join(sources.plugin, name));
     else if (effect === "remove") plugins.set(name, undefined);

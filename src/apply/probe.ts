@@ -112,8 +112,8 @@ function failureIn(steps: readonly ProbeStep[]): ProbeStep | undefined {
 function failureOf(subject: string, { name }: NetworkList, failed: ProbeStep, isOld: boolean): Failure {
   const { step, plugin, reason, isLeft = false } = failed;
   const who = [step.toUpperCase(), plugin === undefined ? [] : `plugin ${plugin}`].flat().join(": ");
-  const anyway = "--trace shows what plugins were given and answered; without --probe it is installed all the same";
-  const remembered = "mend it, then cni-node network gc releases what is left of the container";
+  const anyway = "--trace shows what plugins were given and answered; without --probe it is installed anyway";
+  const remembered = "fix it, then cni-node network gc releases what is left of the container";
   return new Failure({
     code: "probe-failed",
     subject,
@@ -153,7 +153,7 @@ function operatorWith(operator: Operator, paths: readonly string[], hostRoot: st
     throw new Failure({
       code: "host-unreachable",
       subject: path,
-      problem: `the host's processes do not find these plugins at ${onHost}, so that they cannot be tried`,
+      problem: `the host's processes do not find these plugins at ${onHost}, so they cannot be tried`,
       hint: `mount the host's directory at its own path below ${hostRoot}`,
     });
   });

@@ -127,6 +127,6 @@ function isGone({ code, about }: About, plugins: Changes["plugins"]): boolean {
 }
 
 function refusal({ code, path, message, hint }: Finding): Failure {
-  const anyway = "--validate=warn installs it all the same";
+  const anyway = "--validate=warn installs it anyway";
   return new Failure({ code, subject: path, problem: message, hint: [hint ?? [], anyway].flat() });
 }

@@ -104,7 +104,7 @@ export function configsAfter(
   return configs;
 }
 
-/** Undefined: nobody can read it, for it leads nowhere or is no file. */
+/** Undefined: nobody can read it, for it leads nowhere or is not a file. */
 function readConfig(path: string): string | undefined {
   try {
     const text = readText(path, SIZE_LIMITS.config);

@@ -73,7 +73,7 @@ export function unseenLinks(
     if (file?.restores === undefined || directory === undefined) return [];
     if (asItWillStand(directory, file.restores, name, hostRoot) !== undefined) return [];
     const target = fs.readlinkSync(join(directory.objects, file.restores));
-    const message = `what comes back is a link to ${target}, which is not there or not mounted, so that it was not tried`;
+    const message = `what comes back is a link to ${target}, which is not there or not mounted, so it was not tried`;
     return warning("link-unseen", join(directory.path, name), message);
   });
 }

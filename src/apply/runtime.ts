@@ -97,7 +97,7 @@ export class Runtime {
       code: "network-lost",
       subject: this.#before.name,
       problem: `it has lost its network by this change: ${confirmation.why}`,
-      hint: "see what is wrong with the configuration or its plugins; --no-confirm makes the change all the same",
+      hint: "see what is wrong with the configuration or its plugins; --no-confirm makes the change anyway",
     });
   }
 

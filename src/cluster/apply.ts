@@ -196,7 +196,7 @@ export class Cluster {
     });
   }
 
-  /** A dry run. What kubectl's client-side apply holds will be migrated, so that it is no conflict. */
+  /** A dry run. What kubectl's client-side apply holds will be migrated, so that it is not a conflict. */
   async #try(path: string, body: JsonObject, live: JsonObject | undefined): Promise<ApiResponse> {
     const { forceConflicts } = this.#options;
     const tried = await this.#patch(path, body, { dryRun: true, force: forceConflicts });
@@ -484,8 +484,8 @@ export class Cluster {
       subject: describeIdentity(identity),
       problem: `is being deleted, but not gone in time: ${this.#api.redact(why)}`,
       hint: isDefinition(identity)
-        ? `its objects hold it: look at kubectl get ${shellWord(identity.name)} --all-namespaces for finalizers, which whoever set them must remove; --timeout waits longer`
-        : "whoever set the finalizer must remove it; --timeout waits longer",
+        ? `its objects hold it: look at kubectl get ${shellWord(identity.name)} --all-namespaces for finalizers, which the one who set them must remove; --timeout waits longer`
+        : "the one who set the finalizer must remove it; --timeout waits longer",
     });
   }
 

@@ -29,7 +29,7 @@ const LOOK_AHEAD = 4096;
 
 /**
  * Reads the documents of a text as kubectl does: what begins with a brace is JSON values one after another, and YAML
- * from the first or second on that is no JSON. Throws `DocumentProblem`.
+ * from the first or second on that is not JSON. Throws `DocumentProblem`.
  */
 export function readDocuments(text: string): Document[] {
   if (!/^[\t-\r \u0085\p{Z}]*\{/u.test(text.slice(0, LOOK_AHEAD))) return readYamlDocuments(text, 0);
@@ -114,7 +114,7 @@ function problemOfJson(source: string): { offset: number; message: string } | un
     return undefined;
   } catch {
     const { offset, problem } = findJsonError(source) ?? { offset: 0, problem: "it is nested too deeply" };
-    return { offset, message: `this is no JSON: ${problem}` };
+    return { offset, message: `this is not JSON: ${problem}` };
   }
 }
 

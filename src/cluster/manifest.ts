@@ -23,7 +23,7 @@ export function decodeManifest(file: string, bytes: Uint8Array): string {
     return new TextDecoder(encoding, { fatal: true }).decode(bytes);
   } catch {
     const before = new TextDecoder(encoding).decode(bytes).split("\uFFFD", 1).join();
-    const problem = `line ${before.split("\n").length}: is no ${encoding.toUpperCase()} text`;
+    const problem = `line ${before.split("\n").length}: is not ${encoding.toUpperCase()} text`;
     throw invalid(file, problem, "save it as UTF-8");
   }
 }
@@ -58,14 +58,14 @@ export function parseManifest(
 /** As for kubectl, whatever has items is a list. */
 function objectsOf(file: string, { value, line }: Document): JsonObject[] {
   if (value === null) return [];
-  if (!isObject(value)) throw invalid(file, `line ${line}: the document is no object`, OBJECT_HINT);
+  if (!isObject(value)) throw invalid(file, `line ${line}: the document is not an object`, OBJECT_HINT);
   if (!Object.hasOwn(value, "items")) return [value];
   const { items, kind, apiVersion } = value as { items: JsonValue; kind?: JsonValue; apiVersion?: JsonValue };
   if (textOf(kind) === "") throw invalid(file, `line ${line}: the list has no kind`, OBJECT_HINT);
   if (items === null) return [];
-  if (!Array.isArray(items)) throw invalid(file, `line ${line}: items is no list`, OBJECT_HINT);
+  if (!Array.isArray(items)) throw invalid(file, `line ${line}: items is not a list`, OBJECT_HINT);
   return items.map((item) => {
-    if (!isObject(item)) throw invalid(file, `line ${line}: an item of the list is no object`, OBJECT_HINT);
+    if (!isObject(item)) throw invalid(file, `line ${line}: an item of the list is not an object`, OBJECT_HINT);
     if (Array.isArray(item["items"])) {
       throw invalid(
         file,
@@ -91,7 +91,7 @@ function toManifestObject(file: string, value: JsonObject, line: number): Manife
     const described = describeKind(value);
     if (found === undefined || found === null || found === "")
       return refuse(`${described} has no ${path}`, OBJECT_HINT);
-    return refuse(`${described} has a ${path} that is no text: ${typeof found}`, "put it in quotes");
+    return refuse(`${described} has a ${path} that is not a string: ${typeof found}`, "put it in quotes");
   };
   const apiVersion = required(value, "apiVersion", "apiVersion");
   const kind = required(value, "kind", "kind");
@@ -105,7 +105,7 @@ function toManifestObject(file: string, value: JsonObject, line: number): Manife
   const name = required(metadata, "name", "metadata.name");
   const { namespace = null } = metadata as { namespace?: JsonValue };
   if (namespace !== null && typeof namespace !== "string") {
-    refuse(`${kind} ${name} has a metadata.namespace that is no text: ${typeof namespace}`, "put it in quotes");
+    refuse(`${kind} ${name} has a metadata.namespace that is not a string: ${typeof namespace}`, "put it in quotes");
   }
   return { apiVersion, kind, name, ...(textOf(namespace) === "" ? {} : { namespace: textOf(namespace) }), value, line };
 }

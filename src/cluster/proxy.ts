@@ -10,7 +10,7 @@ export function proxyFromEnvironment(server: URL, env: Env): URL | undefined {
   return proxy === undefined || isExempt(server, first(env, "NO_PROXY")) ? undefined : proxy;
 }
 
-/** The address of a proxy; `http` if it names no scheme. Undefined: it is no address of a proxy that we can use. */
+/** The address of a proxy; `http` if it names no scheme. Undefined: it is not an address of a proxy that we can use. */
 export function parseProxy(text: string): URL | undefined {
   if (text === "") return undefined;
   const url = text.includes("://") ? URL.parse(text) : URL.parse(`http://${text}`);

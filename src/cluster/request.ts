@@ -19,7 +19,7 @@ export interface ApiRequest {
 
 export interface ApiResponse {
   status: number;
-  /** A Status object where it failed; text that is no JSON as it is. */
+  /** A Status object where it failed; text that is not JSON as it is. */
   body: JsonValue;
   /** What the server warns of: deprecations, Pod Security. */
   warnings: string[];
@@ -246,7 +246,7 @@ async function send(
     const status = response.statusCode ?? 0;
     const answer = parsed(text);
     if (status < 300 && (typeof answer !== "object" || answer === null)) {
-      throw new Error("the answer is no Kubernetes object");
+      throw new Error("the answer is not a Kubernetes object");
     }
     const { "retry-after": retryAfter, warning = "" } = response.headers;
     return { status, body: answer, warnings: warningsIn(warning), retryAfter: secondsOf(retryAfter) };
@@ -269,7 +269,7 @@ async function responseTo(
     sent.on("error", reject);
     sent.on("upgrade", (_, socket) => {
       socket.destroy();
-      reject(new Error("the answer is no Kubernetes object"));
+      reject(new Error("the answer is not a Kubernetes object"));
     });
     sent.on("response", (response) => {
       response.on("error", reject);
@@ -315,7 +315,7 @@ function secondsOf(retryAfter: string | undefined): number | undefined {
   return retryAfter !== undefined && /^\d{1,9}$/u.test(retryAfter) ? Number(retryAfter) : undefined;
 }
 
-/** Text that is no JSON, or nested deeper than anything of Kubernetes, as it is. */
+/** Text that is not JSON, or nested deeper than anything of Kubernetes, as it is. */
 function parsed(text: string): JsonValue {
   try {
     return isTooDeep(text) ? text : parseJson(text);

@@ -192,7 +192,7 @@ export function apiFailure(subject: string, attempt: string, response: ApiRespon
   });
 }
 
-const ADMISSION_HINT = "this is no matter of rights: change the object, or what in the cluster refuses it";
+const ADMISSION_HINT = "this is not a matter of rights: change the object, or what in the cluster refuses it";
 
 const HINTS: Record<number, string> = {
   401: "the credentials are not valid or have expired: look at the kubeconfig or the service account",

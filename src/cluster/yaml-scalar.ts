@@ -67,7 +67,7 @@ function readFloat(text: string): number | undefined {
   return Number.isFinite(float) ? float : undefined;
 }
 
-/** Undefined, too, for what is no text: JSON cannot hold it. */
+/** Undefined, too, for what is not text: JSON cannot hold it. */
 function decodeBinary(text: string): string | undefined {
   const base64 = text.replaceAll("\n", "");
   if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/u.test(base64)) return undefined;

@@ -81,7 +81,7 @@ function findCutQuote(text: string): { start: number; end: number | undefined } 
   return undefined;
 }
 
-/** Is this offset of a text in a comment? A text that is no YAML has none. */
+/** Is this offset of a text in a comment? A text that is not YAML has none. */
 export function commentsIn(text: string): (offset: number) => boolean {
   const starts: number[] = [];
   const ends: number[] = [];
@@ -268,7 +268,7 @@ class Examiner {
 
 const TAG = /^!(?:<[\w:.,/-]+>|!?[\w.-]+)?$/u;
 
-/** An escape of YAML 1.1 that is no half of a character and, if of a line end, not followed by an empty line. */
+/** An escape of YAML 1.1 that is not a half of a character and, if of a line end, not followed by an empty line. */
 const ESCAPE =
   /\\(?:[0abtnvfreNLP_ "\\\t]|\n(?![ \t]*\n)|x[\da-fA-F]{2}|u(?![dD][89a-fA-F])[\da-fA-F]{4}|U00(?!00[dD][89a-fA-F])(?:0[\da-fA-F]|10)[\da-fA-F]{4})/uy;
 

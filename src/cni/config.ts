@@ -77,7 +77,7 @@ export function parsePlugin(text: string): { plugin: PluginConfig } | { objectio
 function read<T>(text: string, use: (value: Record<string, unknown>) => T): T | { objection: Objection } {
   const parsed = parseJson(text);
   if ("objection" in parsed) return parsed;
-  return isObject(parsed.value) ? use(parsed.value) : { objection: { message: "is no JSON object" } };
+  return isObject(parsed.value) ? use(parsed.value) : { objection: { message: "is not a JSON object" } };
 }
 
 function toNetworkList(fileName: string, value: Record<string, unknown>, text: string): NetworkList {
@@ -167,7 +167,7 @@ export function tooManyPlugins(count: number): string {
 
 function objectionToPlugins(plugins: unknown): string | undefined {
   if (plugins === undefined) return "is a network configuration list (.conflist) without plugins";
-  if (!Array.isArray(plugins)) return "has a key plugins that is no list";
+  if (!Array.isArray(plugins)) return "has a key plugins that is not a list";
   if (plugins.length === 0) return "has an empty list of plugins";
   if (plugins.length > MAX_PLUGINS) return tooManyPlugins(plugins.length);
   return plugins
@@ -194,7 +194,7 @@ function isStringOrNone(value: unknown): boolean {
 
 /** @param keys in the order in which libcni reads them: sorted, unless the plugin has a file of its own. */
 function objectionToPlugin(plugin: unknown, where: string, keys?: readonly string[]): string | undefined {
-  if (!isObject(plugin)) return `has ${where} that is no object`;
+  if (!isObject(plugin)) return `has ${where} that is not an object`;
   const { type } = plugin as { type?: unknown };
   if (!isStringOrNone(type)) return noType(type, where);
   const objection = objectionToShape(plugin, where);

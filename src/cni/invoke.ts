@@ -126,7 +126,7 @@ const BUSY_TRIES = 6;
  *
  * @param root where the directories' file system is seen by this process, if it is not its own: `/proc/1/root`. It is
  * not part of the path that is returned.
- * @throws CniError when `type` is no file name.
+ * @throws CniError when `type` is not a file name.
  */
 export function findPlugin(type: string, directories: readonly string[], root = ""): string | undefined {
   if (type === "" || type.includes("/")) {
@@ -204,12 +204,12 @@ function readVersions({ plugin, path, command }: Invocation, stdout: string): st
     const call = { plugin, path, command, stdout, stderr: "", exitCode: 0 };
     return new PluginError("answer", call, { code: ERROR_CODES.decodingFailure, msg });
   };
-  if (answer === undefined) throw refuse(`its answer is no JSON object: ${shorten(JSON.stringify(stdout))}`);
+  if (answer === undefined) throw refuse(`its answer is not a JSON object: ${shorten(JSON.stringify(stdout))}`);
   const { cniVersion, supportedVersions } = answer;
   if (typeof cniVersion !== "string" || cniVersion === "") throw refuse("its answer has no cniVersion");
   const versions = supportedVersions ?? [];
   if (!Array.isArray(versions) || !versions.every((version) => typeof version === "string")) {
-    throw refuse("supportedVersions in its answer is no list of versions");
+    throw refuse("supportedVersions in its answer is not a list of versions");
   }
   if (versions.length > 0) return versions;
   if (cniVersion === "0.2.0") return ["0.1.0", "0.2.0"];
@@ -304,7 +304,7 @@ function exitError({ stdout, stderr, exitCode, signal }: PluginCall): ErrorObjec
   };
 }
 
-/** Undefined: the text is no JSON object. */
+/** Undefined: the text is not a JSON object. */
 function parseObject(text: string): object | undefined {
   try {
     const value = JSON.parse(text) as unknown;

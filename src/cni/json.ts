@@ -30,8 +30,8 @@ export function parseJson(text: string): { value: unknown } | { objection: Objec
   } catch {
     if (text.trim() === "") return { objection: { message: "is empty" } };
     const first = findJsonError(text);
-    if (first === undefined) return { objection: { message: "is no JSON" } };
-    const message = `is no JSON: ${first.problem}${invisibleAt(text, first.offset)}`;
+    if (first === undefined) return { objection: { message: "is not JSON" } };
+    const message = `is not JSON: ${first.problem}${invisibleAt(text, first.offset)}`;
     return { objection: { message, offset: first.offset } };
   }
 }

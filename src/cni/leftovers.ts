@@ -12,7 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 
-/** The variable that marks a call. It is no parameter of CNI, and no option of cni-node. */
+/** The variable that marks a call. It is not a parameter of CNI, and no option of cni-node. */
 const MARK = "CNINODE_CALL";
 /** Each round finds what was started during the one before; what is found is stopped, and starts no more. */
 const MAX_ROUNDS = 20;

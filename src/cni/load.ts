@@ -87,7 +87,7 @@ export function loadNetwork(directory: string, name: string): NetworkList {
         code: "config-invalid",
         subject: join(directory, selected.file),
         problem: selected.objection.message,
-        hint: "mend it or move it away: files are read in the order of their names, and a broken one ends the search",
+        hint: "fix it or move it away: files are read in the order of their names, and a broken one ends the search",
       });
 }
 
@@ -145,8 +145,8 @@ function readEntry(path: Buffer, budget: Budget): Entry {
   try {
     const stat = fs.statSync(path);
     if (stat.isDirectory()) return unreadable("is a link to a directory");
-    if (!stat.isFile()) return unreadable("is no regular file");
-    // Go, too, puts U+FFFD in the place of what is no UTF-8, and does not take a byte order mark for nothing.
+    if (!stat.isFile()) return unreadable("is not a regular file");
+    // Go, too, puts U+FFFD in the place of what is not UTF-8, and does not take a byte order mark for nothing.
     const text = readText(path, MAX_SIZE);
     budget.bytes -= text.length;
     const entry = entryOf(text);
@@ -154,7 +154,8 @@ function readEntry(path: Buffer, budget: Budget): Entry {
     return entry;
   } catch (error) {
     if (isExhaustion(error)) throw error;
-    if (error instanceof Failure) return error.code === "file-too-large" ? TOO_LARGE : unreadable("is no regular file");
+    if (error instanceof Failure)
+      return error.code === "file-too-large" ? TOO_LARGE : unreadable("is not a regular file");
     if (isSystemError(error, "ENOENT") && fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
       return unreadable("is a link that leads nowhere");
     }

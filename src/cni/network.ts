@@ -75,7 +75,7 @@ function isToBeChecked({ name, cniVersion, disableCheck }: NetworkList): boolean
 /**
  * Deleting an attachment: DEL to every plugin in reverse order, each with the result of ADD; the first error ends it.
  * When all have succeeded, it is forgotten. It is deleted with the configuration and the arguments that it was added
- * with, or with the given ones if they are not remembered: to delete twice is no error.
+ * with, or with the given ones if they are not remembered: to delete twice is not an error.
  *
  * @throws CniError, a `PluginError` if a plugin failed.
  */

@@ -11,23 +11,23 @@ interface Misfit {
 /** What is wrong with a value, which is not null. */
 type Shape = (value: unknown, key: string) => Misfit | undefined;
 
-const string: Shape = (value, key) => (typeof value === "string" ? undefined : { key, problem: "no string" });
+const string: Shape = (value, key) => (typeof value === "string" ? undefined : { key, problem: "not a string" });
 const boolean: Shape = (value, key) =>
   typeof value === "boolean" ? undefined : { key, problem: "neither true nor false" };
-const object: Shape = (value, key) => (isObject(value) ? undefined : { key, problem: "no object" });
+const object: Shape = (value, key) => (isObject(value) ? undefined : { key, problem: "not an object" });
 
 function listOf(shape: Shape): Shape {
   return (value, key) =>
     Array.isArray(value)
       ? firstMisfit(value.map((one, index) => [shape, one, `${key}[${index}]`]))
-      : { key, problem: "no list" };
+      : { key, problem: "not a list" };
 }
 
 function objectOf(shapeOf: (key: string) => Shape | undefined): Shape {
   return (value, key) =>
     isObject(value)
       ? firstMisfit(Object.entries(value).map(([name, one]) => [shapeOf(name), one, join(key, name)]))
-      : { key, problem: "no object" };
+      : { key, problem: "not an object" };
 }
 
 function members(shapes: Record<string, Shape>): Shape {

@@ -200,7 +200,7 @@ async function endOf(child: ChildProcess): Promise<Omit<End, "stdout" | "stderr"
   });
 }
 
-/** Throws what is no error of the system. */
+/** Throws what is not an error of the system. */
 function systemCodeOf(error: unknown): string {
   const { code = "UNKNOWN", errno } = error as NodeJS.ErrnoException;
   if (errno === undefined) throw error;

@@ -100,7 +100,7 @@ const FORMS = new Map<string, Form>([
  * Reads the result that a plugin has printed, in the result's own version.
  *
  * @param cniVersion that of the request; a result that does not say its version is of this one.
- * @throws CniError when it is no result.
+ * @throws CniError when it is not a result.
  */
 export function readResult(stdout: string, cniVersion: string): AnyResult {
   let value: unknown;
@@ -110,7 +110,7 @@ export function readResult(stdout: string, cniVersion: string): AnyResult {
     throw notDecoded(`it ${describeJsonError(stdout)}`);
   }
   const given = value ?? {};
-  if (!isObject(given)) throw notDecoded("it is no JSON object");
+  if (!isObject(given)) throw notDecoded("it is not a JSON object");
   const { cniVersion: own } = given as { cniVersion?: unknown };
   return parseResult({ ...given, cniVersion: typeof own === "string" && own !== "" ? own : cniVersion });
 }
@@ -119,7 +119,7 @@ export function readResult(stdout: string, cniVersion: string): AnyResult {
  * Takes a value for a result: checks it, and puts it in its normal form. A result that does not say its version is of
  * 0.1.0.
  *
- * @throws CniError when it is no result.
+ * @throws CniError when it is not a result.
  */
 export function parseResult(value: unknown): AnyResult {
   const result = new Fields(value, "");
@@ -267,7 +267,7 @@ class Fields {
 
   /** @param where its path in the result, for messages. */
   constructor(value: unknown, where: string) {
-    if (!isObject(value)) throw notDecoded(`${where || "it"} is no JSON object`);
+    if (!isObject(value)) throw notDecoded(`${where || "it"} is not a JSON object`);
     this.#value = value;
     this.#where = where;
   }
@@ -275,7 +275,7 @@ class Fields {
   /** Empty when it is absent. */
   string(key: string): string {
     const value = this.#value[key] ?? "";
-    if (typeof value !== "string") throw notDecoded(`${this.#pathOf(key)} is no string`);
+    if (typeof value !== "string") throw notDecoded(`${this.#pathOf(key)} is not a string`);
     return value;
   }
 
@@ -287,7 +287,7 @@ class Fields {
   /** Undefined when it is absent; 0 is a value. */
   integer(key: string): number | undefined {
     const value = this.#value[key] ?? undefined;
-    if (value !== undefined && !Number.isSafeInteger(value)) throw notDecoded(`${this.#pathOf(key)} is no integer`);
+    if (value !== undefined && !Number.isSafeInteger(value)) throw notDecoded(`${this.#pathOf(key)} is not an integer`);
     return value as number | undefined;
   }
 
@@ -319,13 +319,13 @@ class Fields {
   strings(key: string): string[] {
     const list = this.#list(key);
     const wrong = list.findIndex((one) => typeof one !== "string");
-    if (wrong !== -1) throw notDecoded(`${this.#pathOf(key)}[${wrong}] is no string`);
+    if (wrong !== -1) throw notDecoded(`${this.#pathOf(key)}[${wrong}] is not a string`);
     return list as string[];
   }
 
   #list(key: string): unknown[] {
     const value = this.#value[key] ?? [];
-    if (!Array.isArray(value)) throw notDecoded(`${this.#pathOf(key)} is no list`);
+    if (!Array.isArray(value)) throw notDecoded(`${this.#pathOf(key)} is not a list`);
     return value as unknown[];
   }
 

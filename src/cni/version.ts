@@ -18,11 +18,11 @@ export function isVersion(text: string): boolean {
  * Compares two versions by their numbers; missing ones are 0.
  *
  * @returns less than 0, 0, or greater than 0, for `Array.sort`.
- * @throws RangeError when one is no version.
+ * @throws RangeError when one is not a version.
  */
 export function compareVersions(a: string, b: string): number {
   const [first, second] = [numbersOf(a), numbersOf(b)];
-  if (first === undefined || second === undefined) throw new RangeError(`${a} or ${b} is no version`);
+  if (first === undefined || second === undefined) throw new RangeError(`${a} or ${b} is not a version`);
   return first.map((number, index) => number - (second[index] ?? 0)).find((difference) => difference !== 0) ?? 0;
 }
 

@@ -68,8 +68,7 @@ export async function runDel(options: Given<"network del">, world: World): Promi
   if (name !== undefined) await deleteNamed(name, operator.place);
   const outcome = wasThere ? "deleted" : "absent";
   if (options.output === "json") printDone(world, "network del", done, { outcome });
-  else
-    world.stdout(lineOf(outcome, done, wasThere ? "" : "it is not remembered; the plugins were called all the same"));
+  else world.stdout(lineOf(outcome, done, wasThere ? "" : "it is not remembered; the plugins were called anyway"));
   return endingAfter(world);
 }
 

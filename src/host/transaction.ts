@@ -418,7 +418,7 @@ function undoPhase({ target, changes }: Member, phase: Change["phase"], acted: R
 function notUndone(
   error: unknown,
   stuck: readonly string[],
-  hint = "mend the cause and run any cni-node command that writes here: it finishes this run first",
+  hint = "fix the cause and run any cni-node command that writes here: it finishes this run first",
 ): Failure {
   return new Failure({
     code: "not-undone",

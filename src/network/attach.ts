@@ -101,7 +101,7 @@ export async function checkAttached(
 }
 
 /**
- * Deletes an attachment; one that is gone already is no error. The plugins are not told a network namespace that is
+ * Deletes an attachment; one that is gone already is not an error. The plugins are not told a network namespace that is
  * another than the one that it was added to.
  *
  * @returns `wasThere` is false when nothing of it was remembered; the plugins have been called all the same. `left` is
@@ -281,7 +281,7 @@ function requireOwnNamespace(target: Target, place: Place): void {
   });
 }
 
-/** The host's own network is no container's: plugins would change and delete its interfaces. */
+/** The host's own network is not a container's: plugins would change and delete its interfaces. */
 function refuseHost(identity: string | undefined, { text }: Target, place: Place): void {
   if (identity === undefined || identity !== identityOfHost(place)) return;
   throw new Failure({

@@ -141,7 +141,7 @@ async function collectLocked(
       code: "attachments-of-others",
       subject: `network ${network.name}`,
       problem: `others have added attachments that would be deleted: ${names}`,
-      hint: "name those that are to stay with --valid; --all deletes them all the same, and their containers lose the network",
+      hint: "name those that are to stay with --valid; --all deletes them anyway, and their containers lose the network",
     });
   }
   const lost = network.disableGC ? [] : invalid.filter((one) => isLost(one, place));

@@ -1,4 +1,4 @@
-/** Errors of the CNI specification, said as failures that the user can mend. */
+/** Errors of the CNI specification, said as failures that the user can fix. */
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { PluginError } from "../cni/invoke.ts";
 import { Failure, hintFor, isExhaustion, type FailureExitCode } from "../errors.ts";
@@ -44,7 +44,7 @@ export function operationFailure(
     code: itsCode(error) ?? CODES[code] ?? (isPlugin ? "cni-plugin-failed" : "cni-failed"),
     subject: `network ${network}`,
     problem: `${attempt}: ${explain(error, error.message)}`,
-    hint: left ? "mend it, then delete the attachment with cni-node network del" : hintOf(error),
+    hint: left ? "fix it, then delete the attachment with cni-node network del" : hintOf(error),
     exitCode: left ? 4 : (exitCode ?? 1),
     cni: {
       code,

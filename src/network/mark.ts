@@ -86,7 +86,7 @@ export async function presentPath(attachment: CachedAttachment, place: Place): P
 
 /**
  * Does the path of an attachment lead to the namespace that it was added to? Of others' attachments: to any but the
- * host's, which is no container's.
+ * host's, which is not a container's.
  */
 export function isReachable(attachment: CachedAttachment, place: Place): boolean {
   const mark = readMark(attachment);

@@ -203,7 +203,7 @@ async function ipNetns(verb: "add" | "delete", name: string, place: Place): Prom
     const saying = reasonOf(error);
     const exists = saying.includes("File exists");
     const [inTheWay, cure] = isStray(name, place)
-      ? ["there is a file of that name, which is no namespace", `remove it: ip netns delete ${shellWord(name)}`]
+      ? ["there is a file of that name, which is not a namespace", `remove it: ip netns delete ${shellWord(name)}`]
       : ["there is such a network namespace already", "leave out --new to use it, or choose another name"];
     throw new Failure({
       code: exists ? "netns-exists" : "netns-failed",

@@ -57,7 +57,7 @@ function refuseSecondDefaultRoute({ network, target }: Intent): void {
     code: "default-route-taken",
     subject: `network ${network.name}`,
     problem: `it brings a default route, and the network namespace has one on ${target.defaultRoutes[taken] ?? ""} already`,
-    hint: "use a configuration without one (no isDefaultGateway, no route to 0.0.0.0/0), or add it all the same with --allow-default-route",
+    hint: "use a configuration without one (no isDefaultGateway, no route to 0.0.0.0/0), or add it anyway with --allow-default-route",
   });
 }
 

@@ -10,7 +10,7 @@ import { Failure, systemFailure, throwIfInterrupted } from "../errors.ts";
  * Reads a network from a file of any name: a list if it has plugins, else the configuration of one plugin. The file may
  * be a pipe, which somebody else writes when he likes.
  *
- * @throws Failure when it cannot be read, `config-invalid` when it is no network. Interrupted.
+ * @throws Failure when it cannot be read, `config-invalid` when it is not a network. Interrupted.
  */
 export async function readNetworkFile(path: string, signal: AbortSignal): Promise<NetworkList> {
   return parseNetwork(path, await unlessInterrupted(readText(path), signal));

@@ -42,7 +42,7 @@ export function resolveTarget(text: string, place: Place, cacheDir: string): Tar
     case "":
       break;
     case "pid":
-      if (!/^[1-9]\d*$/u.test(id)) throw usage(text, "is no process number");
+      if (!/^[1-9]\d*$/u.test(id)) throw usage(text, "is not a process number");
       return ofPath(text, `/proc/${id}/ns/net`);
     case "runc":
       return ofProcess(text, id, pidOfOci(id, place));
@@ -53,9 +53,9 @@ export function resolveTarget(text: string, place: Place, cacheDir: string): Tar
     case "pod":
       return ofPod(text, id, place, cacheDir);
     default:
-      throw usage(text, `is no target that is known: ${kind}`);
+      throw usage(text, `is not a known target: ${kind}`);
   }
-  if (text.includes("/") || text.startsWith(".") || text === "") throw usage(text, "is no name in /run/netns");
+  if (text.includes("/") || text.startsWith(".") || text === "") throw usage(text, "is not a name in /run/netns");
   return { ...ofPath(text, join(NAMED, text)), name: text };
 }
 
@@ -66,7 +66,7 @@ export function requireNamespace({ text, netns, name }: Target, place: Place): s
   throw new Failure({
     code: "netns-missing",
     subject: text,
-    problem: `${netns} is no network namespace`,
+    problem: `${netns} is not a network namespace`,
     hint: hintFor(name, seen(place, netns)),
   });
 }
@@ -164,7 +164,7 @@ function pidIn(pid: number | undefined, id: string): number | undefined {
 /** Every runtime that uses libcni notes the pod's name among the arguments of its attachments. */
 function ofPod(text: string, id: string, place: Place, cacheDir: string): Target {
   const [, namespace, name] = /^([^/]+)\/([^/]+)$/u.exec(id) ?? [];
-  if (namespace === undefined) throw usage(text, "is no pod:NAMESPACE/NAME");
+  if (namespace === undefined) throw usage(text, "is not pod:NAMESPACE/NAME");
   const sandboxes = remembered(cacheDir, ({ args }) => {
     const given = new Map(args);
     return given.get("K8S_POD_NAMESPACE") === namespace && given.get("K8S_POD_NAME") === name;

@@ -12,7 +12,7 @@ export interface Chain {
   plugins: string[];
 }
 
-/** Undefined: it is no configuration list. */
+/** Undefined: it is not a configuration list. */
 export function chainOf(fileName: string, text: string): Chain | undefined {
   const parsed = isListName(fileName) ? parseJson(text) : { objection: undefined };
   if (!("value" in parsed) || !isObject(parsed.value)) return undefined;

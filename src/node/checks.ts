@@ -67,7 +67,7 @@ export async function examineConfigs(
 async function examineConfig(file: string, listing: DirectoryListing, view: NodeView): Promise<Found[]> {
   const loaded = loadFile(file, listing);
   if ("objection" in loaded) {
-    const hint = "mend it or move it away: containerd stops at the first file that it cannot load";
+    const hint = "fix it or move it away: containerd stops at the first file that it cannot load";
     const { message } = loaded.objection;
     return [{ code: "config-invalid", severity: "error", message, hint, about: file }];
   }
@@ -213,7 +213,7 @@ async function kubeconfigs({ plugins }: NetworkList, view: NodeView): Promise<Fo
           {
             code: "kubeconfig-unseen",
             severity: "warning",
-            message: `names the kubeconfig ${path}; whether it is there cannot be seen, for its directory is not mounted`,
+            message: `names the kubeconfig ${path}; whether it is there cannot be seen, because its directory is not mounted`,
             about,
           },
         ];

@@ -55,7 +55,7 @@ export function findPlace(hostRoot: string, named: boolean): Place {
   }
   // With a PID namespace that the containers of a pod share, process 1 is the pod's.
   if (!isFirst && !["opt/cni", "etc/cni"].some((path) => fs.existsSync(`/proc/1/root/${path}`))) {
-    throw unreachable("plugins would act on this container", "process 1 that it sees is no node's");
+    throw unreachable("plugins would act on this container", "process 1 that it sees is not a node's");
   }
   const lacking = lackingCapabilities();
   if (lacking !== "") throw unreachable("the host's namespaces cannot be entered", lacking);

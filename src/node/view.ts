@@ -257,7 +257,7 @@ async function objectionOf(error: PluginError, isNative: boolean, versionLimit: 
     return broken("plugin-silent", problem, "run it by hand and see what it does");
   }
   if (systemCode === "ENOEXEC") {
-    return broken("plugin-no-program", "is no program: neither ELF nor a script", "put the right file in its place");
+    return broken("plugin-no-program", "is not a program: neither ELF nor a script", "put the right file in its place");
   }
   if (systemCode === "EACCES" && isMountedNoexec(path)) {
     const hint = "mount the file system of the plugins without noexec, or use another directory (--plugin-dir)";
@@ -285,7 +285,7 @@ async function objectionOf(error: PluginError, isNative: boolean, versionLimit: 
     };
   }
   if (reason === "start") return { code: "plugin-unasked", severity: "warning", message };
-  const how = signal === "SIGILL" ? ", so that it is built for a newer processor" : "";
+  const how = signal === "SIGILL" ? ", so it is built for a newer processor" : "";
   // It brings a parser of YAML, for which no run that goes well has a use.
   const { mask } = await import("../secrets.ts");
   return broken(
@@ -343,12 +343,16 @@ function unfitFor(path: string, target: string | undefined, root: string): Plugi
   if (stat === undefined) return undefined;
   if (end !== undefined) {
     const message = end.isDirectory() ? "is a directory" : "is not a file";
-    const hint = `look at ${shellWord(path)}, and remove it: a mount of a file that was not there makes a directory (docker run -v, hostPath); then have whoever brings the plugin install it again`;
+    const hint = `look at ${shellWord(path)}, and remove it: a mount of a file that was not there makes a directory (docker run -v, hostPath); then have the plugin's installer install it again`;
     return broken("plugin-no-file", message, hint);
   }
   if (root !== "/" && target !== undefined && !fs.existsSync(dirname(target))) return "hidden";
   const message = `is a link to ${readLink(path)}, which is not there`;
-  return broken("plugin-missing", message, "have whoever made the link install what it leads to, or remove the link");
+  return broken(
+    "plugin-missing",
+    message,
+    "have its installer install the file that the link leads to, or remove the link",
+  );
 }
 
 function statOf(path: string): fs.Stats | undefined {

@@ -89,7 +89,7 @@ class JsonReader {
     return leaf(/^[-\d]/u.test(text) ? "number" : "constant", from, this.#at, text);
   }
 
-  /** The next character that is no blank. */
+  /** The next character that is not a blank. */
   #peek(): string {
     while (/\s/u.test(this.#text[this.#at] ?? "")) this.#at++;
     return this.#text[this.#at] ?? "";

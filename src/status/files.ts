@@ -149,7 +149,8 @@ function unreadOf(
     {
       code: "name-unread",
       ...subject,
-      message: "is a network configuration that nobody reads, for its name does not end in .conf, .conflist or .json",
+      message:
+        "is a network configuration that nobody reads, because its name does not end in .conf, .conflist or .json",
       hint: "name it .conflist if it has plugins, else .conf",
     },
   ];
@@ -193,8 +194,8 @@ export function modeFindings(stat: fs.Stats, path: string, holds: "nothing" | "s
   const found: Finding[] = [];
   if ((stat.mode & 0o177) !== 0) {
     const told = {
-      credentials: `has mode ${mode}: whoever reads it has the rights of the plugin in the cluster`,
-      secret: `has mode ${mode}, and holds what looks like a secret: whoever reads it has it (CIS Kubernetes Benchmark 1.1.9)`,
+      credentials: `has mode ${mode}: anybody who reads it has the rights of the plugin in the cluster`,
+      secret: `has mode ${mode}, and holds what looks like a secret: anybody who reads it has it (CIS Kubernetes Benchmark 1.1.9)`,
       nothing: `has mode ${mode}, and not 0600 or stricter (CIS Kubernetes Benchmark 1.1.9): configurations may hold credentials`,
     };
     const isKubeconfig = holds === "credentials";

@@ -56,7 +56,7 @@ export function linksOf(directory: TargetDirectory, hostRoot: string): Links {
   return links;
 }
 
-/** A name that is no text cannot be followed. */
+/** A name that is not text cannot be followed. */
 function linkNames(directory: string): string[] {
   try {
     const { entries } = firstEntriesIn(directory, MOST_LINKS, (entry) => entry.isSymbolicLink());

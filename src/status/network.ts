@@ -205,7 +205,7 @@ function withoutNetwork(choices: Choices, rules: readonly Rule[], shown: string)
       severity: without.length === rules.length ? "error" : "warning",
       path: shown,
       message: `${[...reasons].join("; ")}: with ${without.join(" and ")} the node is NotReady, and no pod starts`,
-      hint: WITHOUT_NETWORK[code] ?? "mend what is said of these files here; the runtime loads them again by itself",
+      hint: WITHOUT_NETWORK[code] ?? "fix what is said of these files here; the runtime loads them again by itself",
     },
   ];
 }
@@ -235,7 +235,7 @@ function brokenUnused(file: string, listing: DirectoryListing, shown: string): F
     severity: "warning",
     path: join(shown, file),
     message: `${"objection" in loaded ? loaded.objection.message : ""}${placeIn(file, listing)}; nobody uses it as long as others come before it, and containerd has no network if it comes first`,
-    hint: "mend it or move it away",
+    hint: "fix it or move it away",
   };
 }
 
@@ -386,7 +386,7 @@ export function lookAtWord(
       severity: "error",
       path: socket,
       message,
-      hint: chosen === undefined ? "mend the file that it names" : again,
+      hint: chosen === undefined ? "fix the file that it names" : again,
     });
   }
   const loaded = word.networks?.[0];
@@ -402,7 +402,7 @@ function brokenHandlers({ name: runtime, handlers }: RuntimeStatus, socket: stri
   return handlers.flatMap(({ name, configDir, loadError }): Finding[] => {
     if (loadError === undefined) return [];
     const message = `${runtime} could not load the configurations of its runtime handler ${name} in ${configDir}: ${loadError}`;
-    const hint = "pods whose RuntimeClass has that handler do not start: mend the file that it names";
+    const hint = "pods whose RuntimeClass has that handler do not start: fix the file that it names";
     return [{ code: "handler-load-failed", severity: "warning", path: socket, message, hint }];
   });
 }

@@ -27,7 +27,7 @@ export function problemOf(error: unknown): string {
 /**
  * Notes that something could not be looked at: what this user may not do is nothing that is wrong with the node.
  *
- * @param finding what it is otherwise. @throws what is no error of the system and no Failure.
+ * @param finding what it is otherwise. @throws what is not an error of the system and no Failure.
  */
 export function note(
   error: unknown,

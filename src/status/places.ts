@@ -33,7 +33,7 @@ export interface FoundPlaces {
  *
  * @param word what the runtime says: where it reads its configurations, unless another directory is asked for. Where it
  *   does not, its distribution or its configuration may.
- * @param notes gets what is not mounted, and what is no directory.
+ * @param notes gets what is not mounted, and what is not a directory.
  * @throws Failure `mount-missing` where there is nothing at all; `runtime-directory-unknown`.
  */
 export async function findPlaces(

@@ -412,7 +412,7 @@ function noteAttachments(
       code: "attachment-damaged",
       severity: "warning",
       path,
-      message: `${problem}: whoever attached the container cannot delete it by this, and its addresses may stay taken`,
+      message: `${problem}: the container cannot be deleted by it, and its addresses may stay taken`,
       hint: `see whether its container is gone, and then remove it: rm ${shellWord(path)}`,
     });
   }
@@ -454,7 +454,7 @@ function curedFromHere(
   if (command === undefined) return finding;
   // What has an owner came from an image that has it.
   if (owner === undefined && !fs.existsSync(join(pluginSource, plugin))) {
-    const hint = `have whoever brings it install it again: restart its pod on this node; ${pluginSource} here does not have it`;
+    const hint = `have its installer install it again: restart its pod on this node; ${pluginSource} here does not have it`;
     return { ...finding, hint };
   }
   const { path, named, hostRoot } = directories.plugin;
@@ -471,7 +471,7 @@ function worstFirst(findings: readonly Finding[]): Finding[] {
   const all = [...error, ...warning, ...notes];
   const rest = all.length - MOST_NOTES;
   if (rest <= 0) return all;
-  const message = `has ${rest} more findings than are told here`;
-  const hint = "cure those that are told, and look again";
+  const message = `has ${rest} more findings than are shown here`;
+  const hint = "fix those that are shown, and look again";
   return [...all.slice(0, MOST_NOTES), { code: "more-findings", severity: "warning", path: "the node", message, hint }];
 }

@@ -15,7 +15,7 @@ const VARIABLE = /\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})/g;
 
 /**
  * Replaces variables as GNU envsubst does: values are inserted as they are and not searched for variables, a backslash
- * is no escape, `$1 $(X) ${X:-y}` stay. With `only`, every other variable stays too.
+ * is not an escape, `$1 $(X) ${X:-y}` stay. With `only`, every other variable stays too.
  */
 export function substituteVariables(
   text: string,

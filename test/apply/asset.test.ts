@@ -54,7 +54,7 @@ describe("desired and current", () => {
   });
 });
 
-describe("a name that is no file name is refused", () => {
+describe("a name that is not a file name is refused", () => {
   const cases: [name: string, why: string][] = [
     ["a/b", "it contains a slash"],
     ["/etc/passwd", "it contains a slash"],
@@ -79,7 +79,7 @@ describe("a name that is no file name is refused", () => {
           (error) => {
             assert.ok(error instanceof Failure);
             assert.deepEqual([error.code, error.exitCode, error.hint], ["usage", 2, "give file names, not paths"]);
-            assert.equal(error.message, `--plugins: ${JSON.stringify(name)} is no asset name: ${why}`);
+            assert.equal(error.message, `--plugins: ${JSON.stringify(name)} is not an asset name: ${why}`);
             return true;
           },
         );

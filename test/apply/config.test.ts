@@ -4,7 +4,9 @@ import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import type { Finding } from "../../src/finding.ts";
 import { conflist, contentsOf, TestNode, until, withoutWaits } from "../helpers/node.ts";
+import { reportOf } from "../helpers/report.ts";
 
 const CALICO = conflist("calico", "calico", "portmap");
 
@@ -148,20 +150,20 @@ describe("a pointer", () => {
       { "05.conf": multus("__directory__") },
       "not-a-file",
       ({ templates, netd }) =>
-        `${netd}/directory: cannot be read for the pointer in ${templates}/05.conf, line 5: it is no regular file`,
+        `${netd}/directory: cannot be read for the pointer in ${templates}/05.conf, line 5: it is not a regular file`,
     ],
     [
-      "to a file that is no text is refused",
+      "to a file that is not text is refused",
       { "05.conf": multus("__binary__") },
       "not-text",
-      ({ netd }) => `${netd}/binary: is no UTF-8 text`,
+      ({ netd }) => `${netd}/binary: is not UTF-8 text`,
     ],
     [
       "to what makes the result invalid is named as the place of the fault",
       { "05.conf": multus("__broken__") },
       "config-invalid",
       ({ templates }) =>
-        `${templates}/05.conf: the rendered configuration is no JSON: value expected at line 6, column 9, which is at line 2, column 9 of broken`,
+        `${templates}/05.conf: the rendered configuration is not JSON: value expected at line 6, column 9, which is at line 2, column 9 of broken`,
     ],
   ];
   for (const [promise, templates, code, message] of refusals) {
@@ -184,7 +186,7 @@ describe("a pointer", () => {
     });
   }
 
-  test("may stand in quotes where the file is no configuration", async () => {
+  test("may stand in quotes where the file is not a configuration", async () => {
     using node = new TestNode();
     fs.writeFileSync(join(node.netd, "name"), "x\n");
     node.template("notes.txt", 'the name is "__name__"');
@@ -218,13 +220,13 @@ describe("a word that looks like a pointer", () => {
       const ran = await node.run(["install", "--configs=05.conf"]);
       assert.equal(
         ran.stderr,
-        `cni-node: ${node.templates}/05.conf: line 5, column 25: ${word} is not a pointer\n  hint: a pointer is __NAME__, where NAME is a file in the directory of configurations itself: letters, digits, . + @ - and single underscores, the first one a letter or digit; --validate=warn installs it all the same\n`,
+        `cni-node: ${node.templates}/05.conf: line 5, column 25: ${word} is not a pointer\n  hint: a pointer is __NAME__, where NAME is a file in the directory of configurations itself: letters, digits, . + @ - and single underscores, the first one a letter or digit; --validate=warn installs it anyway\n`,
       );
       assert.deepEqual([ran.exitCode, contentsOf(node.netd)], [1, {}]);
     });
   }
 
-  test("U4: in a string or in what is no configuration is text", async () => {
+  test("U4: in a string or in what is not a configuration is text", async () => {
     using node = new TestNode();
     node.template("05.conf", '{"cniVersion":"1.0.0","name":"a","type":"bridge","x":"__a/b__ \\" __a__b__"}');
     node.template("notes.txt", "__a/b__");
@@ -271,14 +273,14 @@ describe("a word that looks like a pointer", () => {
   }
 });
 
-test("a template that is no text, or is a directory, is refused", async () => {
+test("a template that is not text, or is a directory, is refused", async () => {
   using node = new TestNode();
   fs.writeFileSync(join(node.templates, "a.conf"), Buffer.from([0x7b, 0xc3, 0x28, 0x7d]));
   fs.mkdirSync(join(node.templates, "b.conf"));
   const [a, b] = [await node.run(["install", "--configs=a.conf"]), await node.run(["install", "--configs=b.conf"])];
-  assert.deepEqual([a.exitCode, a.stderr], [1, `cni-node: ${node.templates}/a.conf: is no UTF-8 text\n`]);
+  assert.deepEqual([a.exitCode, a.stderr], [1, `cni-node: ${node.templates}/a.conf: is not UTF-8 text\n`]);
   assert.equal(b.exitCode, 1);
-  assert.match(b.stderr, /b\.conf: the template cannot be read: it is no regular file\n {2}hint: .*docker run -v/u);
+  assert.match(b.stderr, /b\.conf: the template cannot be read: it is not a regular file\n {2}hint: .*docker run -v/u);
 });
 
 /** Starts an installation of a plugin and of a configuration whose pointer's file is not there, and lets it wait. */
@@ -387,7 +389,7 @@ describe("--wait", () => {
     assert.deepEqual([fs.readdirSync(node.bin), fs.readdirSync(node.netd)], [[], []]);
   });
 
-  test("does not wait for what waiting does not mend", async () => {
+  test("does not wait for what waiting does not fix", async () => {
     using node = new TestNode();
     node.template("05.conf", "{");
     node.template("06.conf", "[ __05.conf__ ]");
@@ -415,8 +417,14 @@ describe("a configuration that no runtime would load", () => {
       node.template("a.conf", '{"type": "bridge"}');
       const ran = await node.run(["install", "--configs=a.conf", `--validate=${validate}`, "--output=json"]);
       assert.deepEqual([ran.exitCode, fs.existsSync(join(node.netd, "a.conf"))], [exitCode, installed]);
-      for (const text of [ran.stdout, ran.stderr])
-        assert.equal(text.includes(`${node.templates}/a.conf: ${problem}`), said);
+      const path = `${node.templates}/a.conf`;
+      assert.equal(ran.stderr.includes(`${path}: ${problem}`), said);
+      const { warnings = [], error } = reportOf(ran) as { warnings?: Finding[]; error?: { message: string } };
+      const reported = [...warnings.map((one) => `${one.path}: ${one.message}`), error?.message ?? ""];
+      assert.equal(
+        reported.some((text) => text.startsWith(`${path}: ${problem}`)),
+        said,
+      );
     });
   }
 
@@ -466,7 +474,7 @@ describe("a network name that another configuration has too", () => {
     assert.deepEqual([ran.exitCode, ran.stderr], [0, duplicateWarning(node, "20-b.conf", "10-a.conflist")]);
   });
 
-  test("is fine when the other one is replaced or removed by the same run, or is no configuration", async () => {
+  test("is fine when the other one is replaced or removed by the same run, or is not a configuration", async () => {
     using node = new TestNode();
     for (const name of ["10-a.conflist", "20-b.conflist", "c.bak", "d.conf"]) {
       fs.writeFileSync(join(node.netd, name), name === "d.conf" ? "{" : conflist("net", "ptp"));
@@ -523,7 +531,7 @@ describe("a network configuration under a name that no runtime reads", () => {
       const ran = await node.run(["install", `--configs=${name}`]);
       assert.equal(
         ran.stderr,
-        `cni-node: warning: ${node.netd}/${name}: is a network configuration that no runtime reads, for its name does not end in .conf, .conflist or .json; name it .conflist if it has plugins, else .conf\n`,
+        `cni-node: warning: ${node.netd}/${name}: is a network configuration that no runtime reads, because its name does not end in .conf, .conflist or .json; name it .conflist if it has plugins, else .conf\n`,
       );
       assert.equal(ran.exitCode, 0);
       const again = await node.run(["install", `--configs=${name}`]);

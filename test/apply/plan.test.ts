@@ -143,7 +143,7 @@ describe("installing", () => {
     ],
     ["leaves what is right", { live: live.program, held: mine, ...same }, "unchanged none [me]"],
     ["replaces what we wrote", { live: live.program, held: mine }, "configured write [me]"],
-    ["mends a wrong mode", { live: live.file, held: mine, ...same }, "configured write [me] the mode was different"],
+    ["fixes a wrong mode", { live: live.file, held: mine, ...same }, "configured write [me] the mode was different"],
     [
       "says that somebody changed the file",
       { live: live.program, held: mine, sameAsHeld: true },
@@ -160,7 +160,7 @@ describe("installing", () => {
       "unchanged none [me,other]",
     ],
     [
-      "joins another owner whose file somebody has changed, and mends it",
+      "joins another owner whose file somebody has changed, and fixes it",
       { live: live.program, held: heldBy(["other"]), sameAsHeld: true },
       "configured write [me,other] somebody had changed it",
     ],
@@ -201,7 +201,7 @@ describe("installing", () => {
   test("refuses where a directory or a special file is, held or not", () => {
     for (const [name, what] of [
       ["directory", "a directory"],
-      ["fifo", "no regular file"],
+      ["fifo", "a special file"],
     ] as const) {
       for (const held of [undefined, mine]) {
         const failure = { code: "not-a-file", message: `/bin/a: is ${what}, not a file of cni-node's` };

@@ -81,8 +81,8 @@ suite("a kubeconfig that is of no use is told by its place, without a word of it
     "a placeholder": kubeconfigOf({ cluster: { server: `__${SECRET}__` } }),
     "a proxy that is none": kubeconfigOf({ cluster: { "proxy-url": `ftp://x:${SECRET}@p` } }),
     "a flag that is none": kubeconfigOf({ cluster: { "insecure-skip-tls-verify": SECRET } }),
-    "an authority that is no base64": kubeconfigOf({ cluster: { "certificate-authority-data": `-${SECRET}-` } }),
-    "an authority that is no certificate": kubeconfigOf({
+    "an authority that is not base64": kubeconfigOf({ cluster: { "certificate-authority-data": `-${SECRET}-` } }),
+    "an authority that is not a certificate": kubeconfigOf({
       cluster: {
         "certificate-authority-data": btoa(`-----BEGIN CERTIFICATE-----\n${SECRET}\n-----END CERTIFICATE-----\n`),
       },
@@ -144,9 +144,9 @@ suite("a kubeconfig that is of no use is told by its place, without a word of it
 
 suite("what is named in a kubeconfig is read with a bound, and is a file:", { concurrency: 2 }, () => {
   const unusual: [about: string, make: (path: string) => void, message: RegExp][] = [
-    ["a FIFO", (path) => void spawnSync("mkfifo", [path]), /it is no regular file/u],
-    ["a device without end", (path) => fs.symlinkSync("/dev/zero", path), /it is no regular file/u],
-    ["a directory", (path) => fs.mkdirSync(path), /it is no regular file/u],
+    ["a FIFO", (path) => void spawnSync("mkfifo", [path]), /it is not a regular file/u],
+    ["a device without end", (path) => fs.symlinkSync("/dev/zero", path), /it is not a regular file/u],
+    ["a directory", (path) => fs.mkdirSync(path), /it is not a regular file/u],
     [
       "a sparse file of 100 GB",
       (path) => (fs.writeFileSync(path, ""), fs.truncateSync(path, 1e11)),

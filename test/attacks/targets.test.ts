@@ -140,7 +140,7 @@ describe("the state of a runtime is not believed blindly", { skip }, () => {
   });
 });
 
-describe("what is no network namespace is refused without waiting for it", { skip }, () => {
+describe("what is not a network namespace is refused without waiting for it", { skip }, () => {
   test("a FIFO, a device, a socket, a directory, a file", async () => {
     await using host = await makeHost();
     host.sh("cd /run; mkfifo fifo; cp -a /dev/zero device; mkdir directory; : > file; ln -s loop loop");
@@ -236,7 +236,7 @@ describe("with few file descriptors", { skip }, () => {
         child.stdin?.end();
         const { stdout, stderr } = await endOf(child);
         const said = `${words.join(" ")}: ${stdout}${stderr}`;
-        assert.doesNotMatch(said, /defect|run as root|for this machine|remove it|mend it|bad file descriptor/iu);
+        assert.doesNotMatch(said, /defect|run as root|for this machine|remove it|fix it|bad file descriptor/iu);
       }
       assert.ok(fs.existsSync(path), "it was taken for damaged");
     });

@@ -58,7 +58,7 @@ test("a key __proto__ is a key as any other", () => {
   assert.ok(isEqualJson(value, parseJson('{"__proto__":{"polluted":true}}')));
 });
 
-test("what is no JSON, or a number out of range, is a SyntaxError", () => {
+test("what is not JSON, or a number out of range, is a SyntaxError", () => {
   for (const text of ["", "{", "{a: 1}", "01", "[1,]", "1e400", "-1e400", "1n", "undefined"]) {
     assert.throws(() => parseJson(text), SyntaxError, text);
   }

@@ -67,20 +67,25 @@ describe("the objects of a manifest", () => {
 
   const problems: [about: string, text: string, problem: RegExp, hint?: RegExp][] = [
     ["no apiVersion", "kind: A\nmetadata: {name: a}", /^line 1: A has no apiVersion$/u],
-    ["an apiVersion that is no text", "apiVersion: 1.0\nkind: A\nmetadata: {name: a}", /no text: number$/u, /quotes/u],
+    [
+      "an apiVersion that is not text",
+      "apiVersion: 1.0\nkind: A\nmetadata: {name: a}",
+      /not a string: number$/u,
+      /quotes/u,
+    ],
     ["no kind", "apiVersion: v1\nmetadata: {name: a}", /^line 1: the object has no kind$/u],
     ["an empty kind", "apiVersion: v1\nkind: ''\nmetadata: {name: a}", /the object has no kind$/u],
     ["no metadata", "---\napiVersion: v1\nkind: A", /^line 2: A has no metadata.name$/u],
-    ["metadata that is no object", "apiVersion: v1\nkind: A\nmetadata: [name]", /A has no metadata.name$/u],
+    ["metadata that is not an object", "apiVersion: v1\nkind: A\nmetadata: [name]", /A has no metadata.name$/u],
     ["an empty name", "apiVersion: v1\nkind: A\nmetadata: {name: ''}", /A has no metadata.name$/u],
     [
-      "a name that is no text",
+      "a name that is not text",
       "apiVersion: v1\nkind: A\nmetadata: {name: 1}",
-      /metadata.name that is no text/u,
+      /metadata.name that is not a string/u,
       /quotes/u,
     ],
     [
-      "a namespace that is no text",
+      "a namespace that is not text",
       "apiVersion: v1\nkind: A\nmetadata: {name: a, namespace: no}",
       /A a has a metadata/u,
     ],
@@ -90,7 +95,7 @@ describe("the objects of a manifest", () => {
       /A has generateName and no name$/u,
       /apply/u,
     ],
-    ["a document that is no object", "- a\n---\nb", /^line 1: the document is no object$/u],
+    ["a document that is not an object", "- a\n---\nb", /^line 1: the document is not an object$/u],
     ["a list without kind", "items: []", /^line 1: the list has no kind$/u],
     ["a list in a list", "kind: List\nitems: [{kind: List, items: []}]", /^line 1: a list stands in a list/u, /outer/u],
     [
@@ -100,7 +105,7 @@ describe("the objects of a manifest", () => {
     ],
     ["one in JSON", '{"a": {"b": 1, "\\u0062": 2}}', /^line 1, column 16: this key is there already$/u],
     [
-      "a value that begins with * and is no alias",
+      "a value that begins with * and is not an alias",
       "a: *x",
       /^line 1, column 4: a value that begins with \* is an alias/u,
     ],
@@ -111,8 +116,8 @@ describe("the objects of a manifest", () => {
     ["broken YAML behind quotes that are not indented", "a: 'b\nc\nd'\ne: 'f\ng'\nh: @i", /^line 6, column 4: /u],
     ["quotes that are not closed", "a: 'b\nc'\nd: \"e'\nf: g", /^line 3, column 4: the closing quote is missing$/u],
     ["broken YAML behind such on its line", "a: 'b\nc' @d", /^line 2, column 4: /u],
-    ["broken JSON", '{\n  "a": 1,\n  "b" 2\n}', /^line 3, column 7: this is no JSON: /u],
-    ["YAML behind two JSON values", "{}\n{}\n---\na: b\n", /^line 3, column 1: this is no JSON: /u],
+    ["broken JSON", '{\n  "a": 1,\n  "b" 2\n}', /^line 3, column 7: this is not JSON: /u],
+    ["YAML behind two JSON values", "{}\n{}\n---\na: b\n", /^line 3, column 1: this is not JSON: /u],
     ["a number that is out of range", '{"a": 1e400}', /^line 1, column 1: .*range/u],
     ["nesting without end", thing(`a: ${"[".repeat(50_000)}${"]".repeat(50_000)}`), /nested too deeply$/u],
     ["nesting without end in JSON", json(`${"[".repeat(500_000)}${"]".repeat(500_000)}`), /nested too deeply$/u],
@@ -148,7 +153,7 @@ describe("a manifest is text", () => {
 
   test("and nothing else, which is told with its line", () => {
     assert.throws(() => decodeManifest(FILE, Buffer.from("a: b\nc: \xe9", "latin1")), {
-      message: "a.yaml: line 2: is no UTF-8 text",
+      message: "a.yaml: line 2: is not UTF-8 text",
       code: "manifest-invalid",
     });
   });

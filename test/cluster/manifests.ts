@@ -73,13 +73,13 @@ const MANIFESTS: Record<string, string> = {
   "a list of nulls": "apiVersion: v1\nkind: List\nitems: [null]\n",
   "a list of numbers": "apiVersion: v1\nkind: List\nitems: [1]\n",
   "a list that is a mapping": "apiVersion: v1\nkind: List\nitems: {}\n",
-  "items in a kind that is no list": "apiVersion: v1\nkind: A\nitems: [{metadata: {name: a}}]\n",
+  "items in a kind that is not a list": "apiVersion: v1\nkind: A\nitems: [{metadata: {name: a}}]\n",
   "a list in a list": `apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: List, items: []}\n`,
   "a list without items": "apiVersion: v1\nkind: List\nmetadata: {name: a}\n",
   "an array": `- ${json()}\n`,
   "a text": "a",
   "a number": "1",
-  "what is no object after an object": `${thing()}---\na\n`,
+  "what is not an object after an object": `${thing()}---\na\n`,
 };
 
 const SPECS: Record<string, string> = {

@@ -66,7 +66,7 @@ suite("M1: a proxy of the environment is used as by Go's net/http", () => {
     assert.equal(proxyFromEnvironment(http, { http_proxy: PROXY })?.port, "3128");
   });
 
-  test("an address without a scheme is one of http, and what is no address is none", () => {
+  test("an address without a scheme is one of http, and what is not an address is none", () => {
     assert.equal(parseProxy("proxy:3128")?.href, "http://proxy:3128/");
     assert.equal(parseProxy("socks5://proxy")?.protocol, "socks5:");
     for (const text of ["", "ftp://proxy", "http://", "://x"]) assert.equal(parseProxy(text), undefined);

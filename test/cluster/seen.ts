@@ -10,9 +10,9 @@ export interface Seen {
   /** Without parameters; empty when there is none. */
   contentType: string;
   headers: IncomingHttpHeaders;
-  /** What Roles call it. Of what is no resource: the method in small letters. */
+  /** What Roles call it. Of what is not a resource: the method in small letters. */
   verb: string;
-  /** The plural; empty when it is no resource. */
+  /** The plural; empty when it is not a resource. */
   resource: string;
   namespace: string;
   /** Of the object; empty for collections. */

@@ -112,9 +112,9 @@ describe("a configuration is refused with one reason", () => {
   const list = { name: "a", cniVersion: "1.0.0", plugins: [{ type: "bridge" }] };
   const single = { name: "a", type: "bridge" };
   const cases: [file: string, value: unknown, message: string][] = [
-    ["a.conflist", [], "is no JSON object"],
-    ["a.conflist", null, "is no JSON object"],
-    ["a.conflist", "text", "is no JSON object"],
+    ["a.conflist", [], "is not a JSON object"],
+    ["a.conflist", null, "is not a JSON object"],
+    ["a.conflist", "text", "is not a JSON object"],
     ["a.conflist", { ...list, name: undefined }, "has no network name (key name)"],
     ["a.conf", { type: "bridge" }, "has no network name (key name)"],
     ...["", "-a", ".a", "a b", "a/b", "ä", 1, null, ["a"]].map((name): [string, unknown, string] => [
@@ -134,9 +134,9 @@ describe("a configuration is refused with one reason", () => {
       'has the cniVersions entry "x", not a version like "1.0.0"',
     ],
     ["a.conflist", single, "is a network configuration list (.conflist) without plugins"],
-    ["a.conflist", { ...list, plugins: {} }, "has a key plugins that is no list"],
+    ["a.conflist", { ...list, plugins: {} }, "has a key plugins that is not a list"],
     ["a.conflist", { ...list, plugins: [] }, "has an empty list of plugins"],
-    ["a.conflist", { ...list, plugins: [{ type: "a" }, "b"] }, "has plugins[1] that is no object"],
+    ["a.conflist", { ...list, plugins: [{ type: "a" }, "b"] }, "has plugins[1] that is not an object"],
     ["a.conflist", { ...list, plugins: [{}] }, "has no plugin type in plugins[0] (key type)"],
     ["a.conflist", { ...list, plugins: [{ type: "" }] }, "has no plugin type in plugins[0] (key type)"],
     [
@@ -238,25 +238,25 @@ describe("a key of a type that Go does not take spoils the file", () => {
       "has a key loadOnlyInlinedPlugins that is neither true nor false",
     ],
     ["a.conflist", { cniVersions: ["0.4.0"], cniVersion: "x" }, 'has the cniVersion "x", not a version like "1.0.0"'],
-    ["a.conf", { ipam: "host-local" }, "has a key ipam in the configuration that is no object"],
-    ["a.conf", { IPAM: { Type: 1 } }, "has a key IPAM.Type in the configuration that is no string"],
-    ["a.conf", { capabilities: ["mac"] }, "has a key capabilities in the configuration that is no object"],
+    ["a.conf", { ipam: "host-local" }, "has a key ipam in the configuration that is not an object"],
+    ["a.conf", { IPAM: { Type: 1 } }, "has a key IPAM.Type in the configuration that is not a string"],
+    ["a.conf", { capabilities: ["mac"] }, "has a key capabilities in the configuration that is not an object"],
     [
       "a.conf",
       { capabilities: { a: null, mac: "true" } },
       "has a key capabilities.mac in the configuration that is neither true nor false",
     ],
-    ["a.conf", { dns: { search: "a" } }, "has a key dns.search in the configuration that is no list"],
+    ["a.conf", { dns: { search: "a" } }, "has a key dns.search in the configuration that is not a list"],
     [
       "a.conf",
       { dns: { nameservers: ["a", 1] } },
-      "has a key dns.nameservers[1] in the configuration that is no string",
+      "has a key dns.nameservers[1] in the configuration that is not a string",
     ],
-    ["a.conf", { prevResult: [] }, "has a key prevResult in the configuration that is no object"],
+    ["a.conf", { prevResult: [] }, "has a key prevResult in the configuration that is not an object"],
     [
       "a.conf",
       { "cni.dev/valid-attachments": [{ ifname: 1 }] },
-      "has a key cni.dev/valid-attachments[0].ifname in the configuration that is no string",
+      "has a key cni.dev/valid-attachments[0].ifname in the configuration that is not a string",
     ],
   ];
   for (const [file, value, message] of cases) {
@@ -306,28 +306,28 @@ describe("a plugin in the directory of its network", () => {
   });
   const cases: [text: string, message: string][] = [
     ["", "is empty"],
-    ["[]", "is no JSON object"],
+    ["[]", "is not a JSON object"],
     ["{}", "has no plugin type in the configuration (key type)"],
     ['{"name":"n","plugins":[]}', "has no plugin type in the configuration (key type)"],
-    ['{"type":"a","ipam":1}', "has a key ipam in the configuration that is no object"],
+    ['{"type":"a","ipam":1}', "has a key ipam in the configuration that is not an object"],
   ];
   for (const [text, message] of cases) {
     test(`${JSON.stringify(text)} ${message}`, () => assert.deepEqual(parsePlugin(text), { objection: { message } }));
   }
 });
 
-describe("a text that is no JSON is refused, with the place", () => {
+describe("a text that is not JSON is refused, with the place", () => {
   const cases: [text: string, message: string, offset?: number][] = [
     ["", "is empty"],
     [" \n\t", "is empty"],
-    ['{"name": "a",}', "is no JSON: property name expected", 13],
-    ['{"name": "a"', "is no JSON: close brace expected", 12],
-    ['{"delegates": [ ,{}]}', "is no JSON: value expected", 16],
-    ['{"delegates": [ __x__ ]}', "is no JSON: invalid symbol", 16],
-    ["{} {}", "is no JSON: end of file expected", 3],
-    ["{// comment\n}", "is no JSON: invalid comment token", 1],
-    ["{'name': 'a'}", "is no JSON: invalid symbol", 1],
-    ['\ufeff{"name": "a"}', "is no JSON: invalid symbol U+FEFF", 0],
+    ['{"name": "a",}', "is not JSON: property name expected", 13],
+    ['{"name": "a"', "is not JSON: close brace expected", 12],
+    ['{"delegates": [ ,{}]}', "is not JSON: value expected", 16],
+    ['{"delegates": [ __x__ ]}', "is not JSON: invalid symbol", 16],
+    ["{} {}", "is not JSON: end of file expected", 3],
+    ["{// comment\n}", "is not JSON: invalid comment token", 1],
+    ["{'name': 'a'}", "is not JSON: invalid symbol", 1],
+    ['\ufeff{"name": "a"}', "is not JSON: invalid symbol U+FEFF", 0],
   ];
   for (const [text, message, offset] of cases) {
     test(`${JSON.stringify(text)} ${message}`, () => {

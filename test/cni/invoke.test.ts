@@ -56,7 +56,7 @@ describe("findPlugin", () => {
     assert.equal(findPlugin("bridge", []), undefined);
   });
 
-  test("refuses a type that is no file name: plugins are not looked for elsewhere", () => {
+  test("refuses a type that is not a file name: plugins are not looked for elsewhere", () => {
     using plugins = new PluginDir();
     plugins.file("bridge", "");
     for (const type of ["", "../bridge", "/bin/sh", "sub/bridge"]) {
@@ -222,7 +222,7 @@ describe("a plugin's failure is told in the specification's terms", () => {
     ["an error object without details", `echo '{"code":7,"msg":"bad"}'; exit 3`, 7, "bad"],
     ["details that are no text", `echo '{"code":7,"msg":"bad","details":{"a":1}}'; exit 1`, 7, "bad", '{"a":1}'],
     ["an error object without a code", `echo '{"msg":"bad"}'; exit 1`, 0, "bad"],
-    ["an object that is no error", `echo '{"a":1}'; exit 1`, 0, '{"a":1}', "exit code 1"],
+    ["an object that is not an error", `echo '{"a":1}'; exit 1`, 0, '{"a":1}', "exit code 1"],
     ["text on its output", "echo no route; echo log >&2; exit 2", 0, "no route", "exit code 2"],
     ["text on its error output", "echo ' no route' >&2; exit 2", 0, "no route", "exit code 2"],
     ["nothing but its exit code", "exit 9", 0, "no error message, exit code 9"],
@@ -400,12 +400,16 @@ describe("askVersion", () => {
   });
 
   const wrong: [what: string, script: string, message: RegExp][] = [
-    ["nothing", "exit 0", /its answer is no JSON object: ""/u],
-    ["text", "echo hello", /its answer is no JSON object: "hello\\n"/u],
-    ["a list", "echo '[]'", /no JSON object/u],
+    ["nothing", "exit 0", /its answer is not a JSON object: ""/u],
+    ["text", "echo hello", /its answer is not a JSON object: "hello\\n"/u],
+    ["a list", "echo '[]'", /not a JSON object/u],
     ["no cniVersion", `echo '{"supportedVersions":["1.0.0"]}'`, /no cniVersion/u],
-    ["versions that are no list", `echo '{"cniVersion":"1.0.0","supportedVersions":"1.0.0"}'`, /no list of versions/u],
-    ["versions that are no text", `echo '{"cniVersion":"1.0.0","supportedVersions":[1]}'`, /no list of versions/u],
+    [
+      "versions that are no list",
+      `echo '{"cniVersion":"1.0.0","supportedVersions":"1.0.0"}'`,
+      /not a list of versions/u,
+    ],
+    ["versions that are no text", `echo '{"cniVersion":"1.0.0","supportedVersions":[1]}'`, /not a list of versions/u],
   ];
   for (const [what, script, message] of wrong) {
     test(`an answer that is not to be understood is an error: ${what}`, async () => {

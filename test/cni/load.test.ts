@@ -42,8 +42,8 @@ describe("a directory is read", () => {
       "d.conf": { type: "unreadable", reason: "is a link to a directory" },
       "e.conf": { type: "unreadable", reason: "is a link that leads nowhere" },
       "f.conf": { type: "unreadable", reason: "cannot be read: too many symbolic links encountered" },
-      "g.conf": { type: "unreadable", reason: "is no regular file" },
-      "h.conf": { type: "unreadable", reason: "is no regular file" },
+      "g.conf": { type: "unreadable", reason: "is not a regular file" },
+      "h.conf": { type: "unreadable", reason: "is not a regular file" },
       "i.conf": { type: "unreadable", reason: "is larger than 2 MiB" },
       kubeconfig: { type: "other" },
     });
@@ -81,7 +81,7 @@ describe("a directory is read", () => {
     assert.deepEqual(readDirectoryListing(directory).entries.get("a.json"), { type: "file", text: "\ufeff{}" });
   });
 
-  test("as empty when it is not there; what is no directory is refused", () => {
+  test("as empty when it is not there; what is not a directory is refused", () => {
     assert.equal(readDirectoryListing(join(directory, "absent")).entries.size, 0);
     write("file", "");
     assert.throws(
@@ -109,7 +109,7 @@ describe("a network is loaded by its name", () => {
     write("10-a.conflist", BRIDGE);
     assert.throws(() => loadNetwork(directory, "a"), {
       code: "config-invalid",
-      message: `${directory}/05-x.conflist: is no JSON: close brace expected`,
+      message: `${directory}/05-x.conflist: is not JSON: close brace expected`,
     });
   });
 });

@@ -602,7 +602,7 @@ describe("del", () => {
     assert.deepEqual(plugin.takeNames(), ["third DEL", "second DEL", "first DEL"]);
   });
 
-  test("twice is no error, and needs no memory", async () => {
+  test("twice is not an error, and needs no memory", async () => {
     using plugin = recorder();
     await del(NET, confOf(plugin, { args: [["K", "v"]] }));
     assert.deepEqual(

@@ -107,7 +107,7 @@ describe("containerd", () => {
     const selection = selectForContainerd(listing({ "05-a.conflist": list("a", "ptp"), "10-b.conflist": "{" }));
     assert.equal(selection.chosen?.file, "05-a.conflist");
     assert.deepEqual(verdictsOf(selection), ["05-a.conflist chosen first", "10-b.conflist shadowed later"]);
-    assert.match(selection.files[1]?.objection?.message ?? "", /^is no JSON/u);
+    assert.match(selection.files[1]?.objection?.message ?? "", /^is not JSON/u);
   });
 
   test("with max_conf_num 2 takes two, of which none may be broken; with 0 it takes all", () => {
@@ -280,7 +280,7 @@ describe("plugins that are dropped into the directory of a network", () => {
     );
   });
 
-  test("may be all that a list has, and are left out where it says so, or where it is no list", () => {
+  test("may be all that a list has, and are left out where it says so, or where it is not a list", () => {
     const bare = JSON.stringify({ name: "a", cniVersion: "1.0.0" });
     const only = JSON.stringify({ name: "a", loadOnlyInlinedPlugins: true, plugins: [{ type: "ptp" }] });
     const chainOf = (file: string, text: string): unknown =>

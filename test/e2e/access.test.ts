@@ -125,7 +125,7 @@ suite("access", { skip: cannotStart }, () => {
     exec: { apiVersion: "client.authentication.k8s.io/v1", command: "sh", args: ["-c", script] },
   });
   const unusable: [about: string, change: { server?: string; user?: object; named?: string }, message: RegExp][] = [
-    ["a server that is no address", { server: "10.0.0.1:6443" }, /column \d+: the server is not an address that/u],
+    ["a server that is not an address", { server: "10.0.0.1:6443" }, /column \d+: the server is not an address that/u],
     ["a server of another kind", { server: "localhost:6443" }, /column \d+: the server is not an address that/u],
     ["a user that is not there", { named: "nobody" }, /column \d+: the context names a user that is not there/u],
     [

@@ -216,7 +216,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       const options = [...bare, ...odd, ...MOUNTS, "-v", `${templates}:/etc/cni/net.d:ro`];
       const ran = await engine.run(options, "install", "--plugins=vlan,multus", "--configs=05-b.conf");
       assert.equal(ran.exitCode, 0, ran.stderr);
-      // It was so before, and is no affair of this run.
+      // It was so before, and is not an affair of this run.
       assert.match(ran.stderr, /^cni-node: warning: \S*05-b\.conf: needs the plugin bridge, which is not in .*\n$/u);
       assert.deepEqual(fs.readdirSync(bin), [".cni-node", "multus", "vlan"]);
       const again = await engine.run(options, "install", "--plugins=vlan,multus", "--configs=05-b.conf");
@@ -264,7 +264,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
       assert.match(
         ran.stderr,
-        /^cni-node: \/etc\/cni\/net\.d\/05-x\.conf: .*no regular file\n {2}hint: .*does not exist/u,
+        /^cni-node: \/etc\/cni\/net\.d\/05-x\.conf: .*not a regular file\n {2}hint: .*does not exist/u,
       );
     });
 
@@ -408,7 +408,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       assert.equal(fs.readFileSync(join(bin, "my-plugin"), "utf8"), plugin);
     });
 
-    test("a binary that was replaced without that is refused, naming what mends it", async () => {
+    test("a binary that was replaced without that is refused, naming what fixes it", async () => {
       const other = "--entrypoint=sh cni-node -c 'echo >>/opt/cni/bin/bridge; cni-node install --plugins=bridge'";
       const ran = await engine.sh(`docker run --rm ${MOUNTS.join(" ")} ${other}`);
       assert.equal(ran.exitCode, 1);

@@ -166,7 +166,7 @@ function textOf(step: Step): string {
   return JSON.stringify(step).slice(0, 2000);
 }
 
-test("what is no container ID, interface or network name is refused with the same code", async () => {
+test("what is not a container ID, interface or network name is refused with the same code", async () => {
   const names: [keyof Names, values: string[]][] = [
     ["containerId", ["", "a", "A0._-", "-a", "_a", ".a", "a b", "a/b", "../a", "é", "a\n", "a:b", "a".repeat(200)]],
     ["ifName", ["", "a", ".", "..", "...", "a/b", "a:b", "a b", "a\t", "a\u00a0", "\u0085", "é", "é".repeat(8), "-"]],
@@ -304,7 +304,7 @@ describe("where the specification demands other than libcni does (docs/library.m
     });
   });
 
-  test("a result that the network's version cannot say is no result of it (section 5, ADD Success)", async () => {
+  test("a result that the network's version cannot say is not a result of it (section 5, ADD Success)", async () => {
     const plugins = [{ type: "p0" }, { type: "p1" }];
     const steps = [
       { do: "write", path: "record/p0.ADD", text: `printf '{"cniVersion":"1.1.0"}'` } as const,

@@ -37,7 +37,7 @@ const REFUSED: Record<string, [says: RegExp, ...manifests: string[]]> = {
     thing("a: [\nb\n]"),
     thing("a: {\n\tb: c\n}"),
   ],
-  "binary data that is no text": [/cannot be read as !!binary/u, thing("a: !!binary /w==")],
+  "binary data that is not text": [/cannot be read as !!binary/u, thing("a: !!binary /w==")],
   "!!timestamp": [/cannot be read as !!timestamp$/u, thing("a: !!timestamp 2001-01-01")],
   "line ends that only YAML 1.1 knows, and a byte order mark inside": [
     /the character U\+/u,

@@ -475,13 +475,13 @@ metadata: {name: x, namespace: bad-kind-new}
       );
     });
 
-    test("what admission refuses, which is no matter of rights", async () => {
+    test("what admission refuses, which is not a matter of rights", async () => {
       const text =
         "apiVersion: v1\nkind: Pod\nmetadata: {name: x, namespace: bad-pod}\nspec: {containers: [{name: a, image: a}], serviceAccountName: nobody}\n";
       await refused(
         "bad-pod",
         text,
-        /bad\.yaml: Pod bad-pod\/x: .*serviceaccount "nobody" not found\n {2}hint: this is no matter of rights/u,
+        /bad\.yaml: Pod bad-pod\/x: .*serviceaccount "nobody" not found\n {2}hint: this is not a matter of rights/u,
       );
     });
 
@@ -905,7 +905,7 @@ data:
       await at.succeeds(["install", "--manifests=1.yaml"]);
       await at.succeeds(["install", "--manifests=2.yaml", "--owner=other"]);
       const first = await at.succeeds(["uninstall", "--manifests=1.yaml"]);
-      assert.match(first.stdout, /^deleted .*\/a$\nkept .*\/shared: manifest 2\.yaml has it as well$/mu);
+      assert.match(first.stdout, /^deleted .*\/a$\nkept .*\/shared: manifest 2\.yaml also has it$/mu);
       assert.deepEqual(await at.configMapIs("shared"), { a: "1" });
       await at.succeeds(["uninstall", "--manifests=2.yaml", "--owner=other"]);
       assert.equal(await at.configMapIs("shared"), undefined);

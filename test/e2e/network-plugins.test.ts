@@ -51,7 +51,7 @@ function stateOf(host: NetworkHost): string {
   return [...leases, ...cached, links, rules].join("\n");
 }
 
-/** Deletes all of them twice: deleting what is gone is no error. Nothing may be left. */
+/** Deletes all of them twice: deleting what is gone is not an error. Nothing may be left. */
 async function deleteAll(host: NetworkHost, before: string, ...names: string[]): Promise<void> {
   for (const name of names) done(await host.run("check", "net", name));
   for (const name of names.toReversed()) {

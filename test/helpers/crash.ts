@@ -36,6 +36,7 @@ const CONFIGS = ["10-one.conflist", "20-two.conflist", "30-three.conf"];
 const LISTS = [`--plugins=${PLUGINS.join()}`, `--configs=${CONFIGS.join()}`];
 const GOALS: readonly Goal[] = ["nothing", "a", "b"];
 const PLUGIN_SIZE = 200_000;
+const DISK = "/var/tmp";
 /** A node is used for so many trials: each begins where the one before it ended. */
 const TRIALS_PER_NODE = 25;
 
@@ -92,7 +93,8 @@ interface Signalled extends Ran {
 }
 
 class SignalledNode implements Disposable {
-  readonly #node = new TestNode();
+  // In memory all is done before a signal can come between.
+  readonly #node = new TestNode(undefined, DISK);
   readonly #figures: SignalFigures;
   readonly #pace: number;
   readonly #random: Random;
@@ -177,15 +179,17 @@ class SignalledNode implements Disposable {
     this.#node[Symbol.dispose]();
   }
 
-  /** Any moment of the process, or one not long after it has made its first change. */
+  /** Any moment of the process, or one not long after it has made its first change, or its first to a live file. */
   async #randomMoment(child: ChildProcess): Promise<void> {
     const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-    if (this.#random.fraction() < 0.3) {
-      await Promise.race([exited, sleep(this.#random.fraction() * 1.5 * this.#pace)]);
+    const [kind, fraction] = [this.#random.fraction(), this.#random.fraction()];
+    if (kind < 0.3) {
+      await Promise.race([exited, sleep(fraction * 1.5 * this.#pace)]);
       return;
     }
-    await Promise.race([exited, this.#firstChange()]);
-    const moment = performance.now() + this.#random.fraction() * 0.2 * this.#pace;
+    const isEarly = kind < 0.6;
+    await Promise.race([exited, isEarly ? this.#firstChange() : this.#firstLiveChange(exited)]);
+    const moment = performance.now() + fraction * (isEarly ? 0.2 : 0.02) * this.#pace;
     await Promise.race([exited, sleep(Math.max(0, moment - performance.now() - 2))]);
     // Timers are too coarse for a run that acts within a millisecond.
     while (performance.now() < moment) await new Promise((resolve) => void setImmediate(resolve));
@@ -198,6 +202,17 @@ class SignalledNode implements Disposable {
     const watcher = fs.watch(watched, () => changed.resolve());
     await Promise.race([changed.promise, sleep(1000)]);
     watcher.close();
+  }
+
+  async #firstLiveChange(exited: Promise<void>): Promise<void> {
+    const changed = Promise.withResolvers<void>();
+    const watchers = [this.#node.bin, this.#node.netd].map((directory) =>
+      fs.watch(directory, (_, name) => {
+        if (name?.startsWith(".cni-node") !== true) changed.resolve();
+      }),
+    );
+    await Promise.race([changed.promise, exited]);
+    for (const watcher of watchers) watcher.close();
   }
 
   /** Every live file is old or new; counts what the signal found. */

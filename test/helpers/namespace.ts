@@ -2,6 +2,7 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { once } from "node:events";
+import { tmpdir } from "node:os";
 
 import { BUNDLE, endOf, type Ran } from "./node.ts";
 
@@ -91,13 +92,20 @@ export class Namespace implements AsyncDisposable {
  */
 export function containerRoot(at: string): { script: string; root: string } {
   const root = `${at}/root`;
+  const layers = `lowerdir=${tmpdir()},upperdir=${at}/upper-t,workdir=${at}/work-t`;
+  const temporary = `mount -t overlay overlay -o ${layers} ${root}${tmpdir()}`;
   const script = [
     `mount -t tmpfs none ${at}`,
     `mkdir ${at}/upper ${at}/work ${root}`,
     `mount -t overlay overlay -o lowerdir=/,upperdir=${at}/upper,workdir=${at}/work ${root}`,
+    ...(isOnRoot(tmpdir()) ? [] : [`mkdir ${at}/upper-t ${at}/work-t`, `mkdir -p ${root}${tmpdir()}`, temporary]),
     `mount -t proc proc ${root}/proc`,
   ].join("\n");
   return { script, root };
+}
+
+function isOnRoot(path: string): boolean {
+  return fs.statSync(path).dev === fs.statSync("/").dev;
 }
 
 /** The processes that a process has started. */

@@ -68,7 +68,7 @@ function describe(path: string): string {
   return `${stat.mode.toString(8)} ${stat.uid}:${stat.gid} ${stat.mtime.toISOString()} ${content}`;
 }
 
-/** What an executable is for; undefined: it is no ELF file. See elf(5). */
+/** What an executable is for; undefined: it is not an ELF file. See elf(5). */
 export function elfOf(
   path: string,
 ): { machine: "amd64" | "arm64"; isStatic: boolean; isStripped: boolean } | undefined {

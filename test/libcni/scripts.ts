@@ -312,7 +312,7 @@ const FAILURES = [
   "kill -9 $$",
 ];
 
-/** What a plugin may print that is no result. */
+/** What a plugin may print that is not a result. */
 const NO_RESULTS = [
   "",
   "text",

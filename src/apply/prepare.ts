@@ -126,8 +126,8 @@ export async function prepare(
       ...[...manifests.values()].flatMap((manifest) => manifest.warnings),
       ...decided.flatMap((one) => one.warning ?? []),
       ...nameWarnings(files, directories.config?.path, configs.pointedTo),
-      ...network.warnings,
-      ...needed.warnings,
+      // Of a run that is refused, not all is known that will be there.
+      ...(objections.any ? [] : [...network.warnings, ...needed.warnings]),
       ...(wanted.validate === "off" ? [] : unseenLinks(files, directories, surroundings.hostRoot)),
     ],
     isDraining: needed.isDraining,

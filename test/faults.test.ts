@@ -10,6 +10,10 @@ import { directoriesOf } from "../src/commands/network-options.ts";
 import { cannotMount, containerRoot, Namespace } from "./helpers/namespace.ts";
 import { BUNDLE, conflist, endOf, TestNode, type Ran } from "./helpers/node.ts";
 import { differencesOf, problemsOf, snapshotOf } from "./helpers/state.ts";
+import { COUNTS, FORM } from "./soak/counts.ts";
+
+/** The short form tries every so many amounts of space. */
+const { step: STEP } = COUNTS[FORM];
 
 const LISTS = ["--plugins=bridge,tuning", "--configs=10-net.conflist,20-more.conflist"];
 const INSTALL = ["install", ...LISTS];
@@ -1003,8 +1007,8 @@ for (const situation of SITUATIONS) {
             image(node, "2", 10_000);
           }
           let refused = 0;
-          for (let more = 0; ; more++) {
-            assert.ok(more < 30, "no amount is enough");
+          for (let more = 0; ; more += STEP) {
+            assert.ok(more < 30 + STEP, "no amount is enough");
             const before = snapshotOf(inside);
             namespace.sh(limit(path, resource, more));
             const ran = await run();

@@ -102,8 +102,12 @@ export async function prepare(
   }
   const network = keepNetwork(decided, wanted, surroundings);
   const needed = keepNeeded(network.decided, wanted, surroundings);
-  const files = needed.decided;
-  for (const { file } of files) objections.catch(() => refuseMissingBackup(file, directories));
+  const isPossible = ({ file }: Decided): boolean =>
+    objections.catch(() => {
+      refuseMissingBackup(file, directories);
+      return true;
+    }) === true;
+  const files = needed.decided.filter(isPossible);
   const records = [...manifests.values()].filter(({ asset, held: before }) => asset !== before);
   const [kept, dropped] = [
     records.filter(({ asset }) => asset !== undefined),

@@ -24,7 +24,7 @@ export function refuseMissingBackup(
   throw new Failure({
     code: "backup-missing",
     subject: live,
-    problem: `what was there before cannot be put back: ${join(statePaths(path).objects, file.restores)} is ${type === "absent" ? "gone" : "no file any more"}`,
+    problem: `what was there before cannot be put back: ${join(statePaths(path).objects, file.restores)} is ${type === "absent" ? "gone" : "not a file any more"}`,
     hint: `remove ${live} by hand if it is to go, and run again`,
   });
 }

@@ -212,7 +212,10 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       const odd = ["--env=HOME=", "--hostname=x-1.example.org", "--workdir=/"];
       fs.writeFileSync(join(netd, "10-a.conf"), '{"cniVersion":"1.0.0","name":"a","type":"bridge"}\n');
       const templates = folder("templates");
-      fs.writeFileSync(join(templates, "05-b.conf"), '{"cniVersion":"1.0.0","name":"b","type":"vlan","delegates":[__10-a.conf__]}\n');
+      fs.writeFileSync(
+        join(templates, "05-b.conf"),
+        '{"cniVersion":"1.0.0","name":"b","type":"vlan","delegates":[__10-a.conf__]}\n',
+      );
       const options = [...bare, ...odd, ...MOUNTS, "-v", `${templates}:/etc/cni/net.d:ro`];
       const ran = await engine.run(options, "install", "--plugins=vlan,multus", "--configs=05-b.conf");
       assert.equal(ran.exitCode, 0, ran.stderr);

@@ -13,7 +13,7 @@ export const COUNTS = {
     fuzzedFiles: 15,
     fuzzedAnswers: 8,
     fuzzedStates: 100,
-    /** Every so many file operations a run is killed, or fails. */
+    /** Every so many file operations a run is killed, or fails; so many units of space are added at a time. */
     step: 5,
     /** Every so many of them it is killed twice. */
     stride: 13,

@@ -1,6 +1,7 @@
 /** The process: arguments, signals, exit. Nothing is imported before the signals are handled. */
 import { constants } from "node:os";
 import { basename } from "node:path";
+import { setFlagsFromString } from "node:v8";
 
 import { visibleLines } from "./system/text.ts";
 import type { World } from "./world.ts";
@@ -8,6 +9,9 @@ import type { World } from "./world.ts";
 const controller = new AbortController();
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 for (const name of SIGNALS) process.on(name, () => controller.abort(name));
+
+// The space for new objects stays at its first size: memory of a node counts for more than some more collections.
+setFlagsFromString("--semi-space-growth-factor=1");
 
 const output = { isLost: false };
 for (const stream of [process.stdout, process.stderr]) stream.on("error", onOutputError);

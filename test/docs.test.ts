@@ -152,7 +152,8 @@ test("N5: every example that stands in a block of its own is run by a test", () 
 });
 
 /** Options of other programs, whose commands are examples, too; and `--name=value`, which stands for any. */
-const OTHERS = "cap-drop mount name net network network-plugin pid platform security-opt target".split(" ");
+const OTHERS =
+  "cap-drop mount name net network network-plugin pid platform security-opt semi-space-growth-factor target".split(" ");
 
 test("N5: every example of an option, in hints, help and documents, has a value that the option takes", () => {
   const types = new Map<string, Option["type"][]>();

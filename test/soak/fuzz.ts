@@ -97,7 +97,8 @@ function mutate(value: unknown, mutations: readonly Mutation[]): unknown {
     };
     visit(root, 0);
     const { holder, key } = places[at % places.length] ?? { holder: root, key: "value" };
-    if (how === "replace") holder[key] = hostile;
+    // A copy: a later mutation inside it must not change, or close a circle in, the constant that all trials share.
+    if (how === "replace") holder[key] = structuredClone(hostile);
     else if (how === "rename") holder[typeof hostile === "string" ? hostile : "later"] = holder[key];
     else if (how === "remove" && holder !== root && !Array.isArray(holder)) Reflect.deleteProperty(holder, key);
     else if (Array.isArray(holder)) holder.push(structuredClone(holder[Number(key)]));

@@ -1,7 +1,10 @@
 /** Random numbers that can be had again. */
 
-/** The seed of this run's random trials: that of the environment, or another one each time. Tests print it. */
-export const SEED = Number(process.env["CNI_NODE_TEST_SEED"] ?? Date.now() % 2 ** 31);
+/**
+ * The seed of this run's random trials: that of the environment; in CI always the same, so that a change is judged by
+ * what it changes; else another one each time. Tests print it.
+ */
+export const SEED = Number(process.env["CNI_NODE_TEST_SEED"] ?? (process.env["CI"] ? 1 : Date.now() % 2 ** 31));
 /** What tests print, to be put before the command that repeats them. */
 export const SEED_NOTE = `CNI_NODE_TEST_SEED=${SEED}`;
 

@@ -16,8 +16,17 @@ export interface Route {
   tls: { context: tls.SecureContext; insecure: boolean; name: string | undefined } | undefined;
 }
 
-/** Opens a connection on which requests can be sent. Rejects with the signal's reason once that is aborted. */
-export async function connect(server: URL, { proxy, tls: security }: Route, signal: AbortSignal): Promise<net.Socket> {
+/**
+ * Opens a connection on which requests can be sent. Rejects with the signal's reason once that is aborted.
+ *
+ * @param protocols those that the client speaks (ALPN), the preferred one first.
+ */
+export async function connect(
+  server: URL,
+  { proxy, tls: security }: Route,
+  signal: AbortSignal,
+  protocols: readonly string[] = ["http/1.1"],
+): Promise<net.Socket> {
   const raw = await (proxy === undefined ? connectTcp(server, signal) : connectThrough(proxy, server, signal));
   if (security === undefined) return raw;
   const host = hostOf(server);
@@ -26,7 +35,7 @@ export async function connect(server: URL, { proxy, tls: security }: Route, sign
     socket: raw,
     secureContext: security.context,
     rejectUnauthorized: !security.insecure,
-    ALPNProtocols: ["http/1.1"],
+    ALPNProtocols: [...protocols],
     // Names only may be sent (RFC 6066), addresses are in certificates all the same.
     ...(net.isIP(name) === 0 ? { servername: name } : {}),
     checkServerIdentity: (_, certificate) => tls.checkServerIdentity(name, certificate),
@@ -35,7 +44,8 @@ export async function connect(server: URL, { proxy, tls: security }: Route, sign
 }
 
 async function connectTcp(to: URL, signal: AbortSignal): Promise<net.Socket> {
-  return ready(net.connect({ host: hostOf(to), port: portOf(to) }), "connect", signal);
+  const keepAlive = { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS };
+  return ready(net.connect({ host: hostOf(to), port: portOf(to), ...keepAlive }), "connect", signal);
 }
 
 async function connectThrough(proxy: URL, server: URL, signal: AbortSignal): Promise<net.Socket> {
@@ -43,6 +53,9 @@ async function connectThrough(proxy: URL, server: URL, signal: AbortSignal): Pro
     ? connectSocks(proxy, server, signal)
     : connectTunnel(proxy, server, signal);
 }
+
+/** How long a connection may be silent before the kernel asks the other side whether it is still there. */
+const KEEP_ALIVE_MS = 15_000;
 
 /** A proxy of HTTP opens the connection with CONNECT. */
 async function connectTunnel(proxy: URL, server: URL, signal: AbortSignal): Promise<net.Socket> {

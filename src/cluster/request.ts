@@ -61,7 +61,7 @@ export class Api {
   readonly access: Access;
   readonly #deadline: number;
   #signal: AbortSignal;
-  #secrets = new Set<string>();
+  readonly #redaction = new Redaction();
 
   /** @param deadline by the clock of `performance.now()`; until then, what may pass is tried again. */
   constructor(access: Access, deadline: number, signal: AbortSignal) {
@@ -90,7 +90,7 @@ export class Api {
 
   /** What the API says, without the credentials that it may repeat. */
   redact(text: string): string {
-    return Array.from(this.#secrets).reduce((shown, secret) => shown.replaceAll(secret, "***"), text);
+    return this.#redaction.text(text);
   }
 
   /**
@@ -108,7 +108,9 @@ export class Api {
       const answer = await this.#attempt(request, signal);
       throwIfInterrupted(signal);
       if (answer instanceof Error) {
-        if (this.expired || isLasting(answer)) throw this.#unreachable(answer);
+        if (this.expired || isLasting(answer)) {
+          throw unreachable(this.access.server, answer, this.#redaction, "; --timeout gives it more time");
+        }
       } else if (answer.status === 401 && !refreshed) {
         // The token may just have been replaced; credentials are read for each attempt.
         refreshed = true;
@@ -137,11 +139,11 @@ export class Api {
     try {
       using patience = deadlineIn(left, this.#signal);
       const credentials = await this.access.credentials(patience.signal);
-      for (const secret of credentials.secrets) if (secret.length >= SHORTEST_SECRET) this.#secrets.add(secret);
+      this.#redaction.learn(credentials.secrets);
       using attempt = deadlineIn(Math.min(longest, Math.max(SHORTEST_ATTEMPT_MS, this.#left)), signal);
       const answer = await send(this.access.server, credentials, request, attempt.signal);
       const warnings = answer.warnings.map((warning) => this.redact(warning));
-      return { ...answer, warnings, body: answer.status < 300 ? answer.body : this.#redacted(answer.body) };
+      return { ...answer, warnings, body: answer.status < 300 ? answer.body : this.#redaction.json(answer.body) };
     } catch (error) {
       if (error instanceof Failure || error instanceof Interrupted) throw error;
       // The reason of the run's signal is a name.
@@ -149,27 +151,46 @@ export class Api {
       return error instanceof Error ? error : new Error(String(error));
     }
   }
+}
 
-  #redacted(value: JsonValue): JsonValue {
-    if (typeof value === "string") return this.redact(value);
-    if (typeof value !== "object" || value === null) return value;
-    if (Array.isArray(value)) return value.map((item) => this.#redacted(item));
-    return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, this.#redacted(part)]));
+/** Removes credentials from what the API says: it may repeat them. */
+export class Redaction {
+  readonly #secrets = new Set<string>();
+
+  /** From now on, these are not shown. */
+  learn(secrets: readonly string[]): void {
+    for (const secret of secrets) if (secret.length >= SHORTEST_SECRET) this.#secrets.add(secret);
   }
 
-  #unreachable(error: Error): Failure {
-    return new Failure({
-      code: "api-unreachable",
-      subject: this.access.server.origin,
-      problem: `the Kubernetes API cannot be reached: ${this.redact(reasonOfConnection(error))}`,
-      hint: "look at the address and the certificate in the kubeconfig, and at the network between here and there; --timeout gives it more time",
-      cause: error,
-    });
+  text(text: string): string {
+    return Array.from(this.#secrets).reduce((shown, secret) => shown.replaceAll(secret, "***"), text);
+  }
+
+  json(value: JsonValue): JsonValue {
+    if (typeof value === "string") return this.text(value);
+    if (typeof value !== "object" || value === null) return value;
+    if (Array.isArray(value)) return value.map((item) => this.json(item));
+    return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, this.json(part)]));
   }
 }
 
+/**
+ * A connection that failed, or a request that was not answered.
+ *
+ * @param more the end of the hint.
+ */
+export function unreachable(server: URL, error: Error, redaction: Redaction, more = ""): Failure {
+  return new Failure({
+    code: "api-unreachable",
+    subject: server.origin,
+    problem: `the Kubernetes API cannot be reached: ${redaction.text(reasonOfConnection(error))}`,
+    hint: `look at the address and the certificate in the kubeconfig, and at the network between here and there${more}`,
+    cause: error,
+  });
+}
+
 /** A signal that is aborted after a time, or with another; its timer ends with the block. */
-function deadlineIn(milliseconds: number, signal: AbortSignal): Disposable & { signal: AbortSignal } {
+export function deadlineIn(milliseconds: number, signal: AbortSignal): Disposable & { signal: AbortSignal } {
   const controller = new AbortController();
   const timer = setTimeout(() => {
     controller.abort(new DOMException("no answer in time", "TimeoutError"));
@@ -227,9 +248,7 @@ async function send(
   { method, path, query = {}, body, contentType = "application/json", limit = ANSWER_LIMITS.object }: ApiRequest,
   signal: AbortSignal,
 ): Promise<Answer> {
-  const url = new URL(server);
-  url.pathname = `${url.pathname.replace(/\/$/u, "")}${path}`;
-  for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+  const url = urlOf(server, path, query);
   const payload = body === undefined ? undefined : stringifyJson(body);
   const headers = {
     ...credentials.headers,
@@ -257,8 +276,16 @@ async function send(
   }
 }
 
+/** The address of a path of the API: the server's own may have one, too. */
+export function urlOf(server: URL, path: string, query: Record<string, string>): URL {
+  const url = new URL(server);
+  url.pathname = `${url.pathname.replace(/\/$/u, "")}${path}`;
+  for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+  return url;
+}
+
 /** The connection ends with the signal, and with it the answer that comes on it. */
-async function responseTo(
+export async function responseTo(
   sent: http.ClientRequest,
   payload: string | undefined,
   signal: AbortSignal,
@@ -280,19 +307,23 @@ async function responseTo(
 }
 
 /** The whole answer, unless it is larger than it may be. */
-async function readBody(response: http.IncomingMessage, limit: number, subject: string): Promise<string> {
+export async function readBody(
+  response: AsyncIterable<Buffer> & { complete?: boolean },
+  limit: number,
+  subject: string,
+): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
+  for await (const chunk of response) {
     size += chunk.length;
     if (size > limit) throw tooLarge(subject, limit);
     chunks.push(chunk);
   }
-  if (!response.complete) throw new Error("the answer was cut off");
+  if (response.complete === false) throw new Error("the answer was cut off");
   return Buffer.concat(chunks).toString("utf8");
 }
 
-function tooLarge(subject: string, limit: number): Failure {
+export function tooLarge(subject: string, limit: number): Failure {
   return new Failure({
     code: "answer-too-large",
     subject,
@@ -311,12 +342,12 @@ function warningsIn(header: string): string[] {
 }
 
 /** Whole seconds, as the API server says it; anything else is as good as nothing. */
-function secondsOf(retryAfter: string | undefined): number | undefined {
+export function secondsOf(retryAfter: string | undefined): number | undefined {
   return retryAfter !== undefined && /^\d{1,9}$/u.test(retryAfter) ? Number(retryAfter) : undefined;
 }
 
 /** Text that is not JSON, or nested deeper than anything of Kubernetes, as it is. */
-function parsed(text: string): JsonValue {
+export function parsed(text: string): JsonValue {
   try {
     return isTooDeep(text) ? text : parseJson(text);
   } catch {

@@ -40,6 +40,8 @@ export const FINDING_CODES = {
   "file-owner": "a configuration or kubeconfig does not belong to root:root",
   "files-left": "temporary files of a run could not be removed; the next run removes them",
   "handler-load-failed": "containerd could not load the configurations of a runtime handler",
+  "inotify-exhausted":
+    "the kernel has no watch of directories left: `watch` looks at them every 2 seconds until it has one",
   "kubeconfig-invalid":
     "a kubeconfig that a configuration names cannot work: its server, authority, context or form is wrong, or a placeholder is left in it",
   "kubeconfig-missing": "a kubeconfig that a configuration names is not there",

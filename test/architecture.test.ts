@@ -16,6 +16,7 @@ const LAYERS = [
   ["commands.ts", "trace.ts"],
   ["report.ts", "diff.ts", "options.ts"],
   ["option-types.ts"],
+  ["watch/"],
   ["status/", "apply/"],
   ["network/"],
   ["node/"],

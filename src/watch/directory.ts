@@ -1,0 +1,180 @@
+/** Directories that others change: when to look at them again. */
+import * as fs from "node:fs";
+import { basename, dirname } from "node:path";
+
+import { isSystemError, reasonOf } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
+import { firstEntriesIn } from "../system/entries.ts";
+
+/** Milliseconds. */
+const TIMING = {
+  /** How often to look whether the path leads to the same directory: no event tells of a mount or of a link above. */
+  check: 2_000,
+  /** How often to ask the kernel again for a watch, after it had none left. */
+  retry: 30_000,
+};
+
+/** More entries no node needs; the changes of others are noticed by events only. */
+const MOST_ENTRIES = 4096;
+
+/** What a run writes for itself changes nothing for others. */
+const OWN = ".cni-node";
+
+/** A directory that is replaced all the time is looked at instead. */
+const TRIES = 10;
+
+/** What inotify means by its errors; the system's own words for ENOSPC speak of a disk. */
+const EXHAUSTED: Record<string, string> = {
+  EMFILE: "no instance of inotify is left",
+  ENOSPC: "no watch of inotify is left",
+};
+
+/**
+ * Watches a directory, which need not exist yet: it is found when it is made, made again, replaced, or mounted. Says
+ * when to look again, and nothing of what has changed. Without inotify it looks every two seconds.
+ */
+export class DirectoryWatch implements Disposable {
+  readonly path: string;
+  readonly #onChange: () => void;
+  readonly #timing: typeof TIMING;
+  readonly #timer: NodeJS.Timeout;
+  #watcher: fs.FSWatcher | undefined;
+  /** What was there when the watch was made: the directory, or the nearest one above it. */
+  #place: Place;
+  /** Of a directory that cannot be watched: what it looked like. */
+  #seen = "";
+  #exhausted: string | undefined;
+  #retryAt = 0;
+
+  /** @param onChange is called after a change; several changes may be one call, and one change several. */
+  constructor(path: string, onChange: () => void, timing: Partial<typeof TIMING> = {}) {
+    this.path = path;
+    this.#onChange = onChange;
+    this.#timing = { ...TIMING, ...timing };
+    this.#place = this.#watch();
+    this.#timer = setInterval(() => {
+      this.#check();
+    }, this.#timing.check);
+    this.#timer.unref();
+  }
+
+  /** Why it is looked at every two seconds instead of at once after each change. */
+  get finding(): Finding | undefined {
+    if (this.#exhausted === undefined) return undefined;
+    const message = `cannot be watched (${this.#exhausted}): it is looked at every ${this.#timing.check / 1000} seconds until it can`;
+    const hint =
+      "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches with sysctl, or find what uses them up";
+    return warning("inotify-exhausted", this.path, message, hint);
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+    this.#watcher?.close();
+  }
+
+  /** Watches what is there. Between a look at the path and the watch, what is there may change. */
+  #watch(): Place {
+    for (let tries = 1; ; tries++) {
+      const place = placeOf(this.path);
+      const error = this.#tryWatch(place.path);
+      if (error === undefined && placeOf(this.path).id === place.id) {
+        this.#exhausted = undefined;
+        return place;
+      }
+      if (tries < TRIES && (error === undefined || isSystemError(error, "ENOENT", "ENOTDIR"))) continue;
+      this.#exhausted = EXHAUSTED[String((error as NodeJS.ErrnoException | undefined)?.code)] ?? reasonOf(error);
+      this.#retryAt = performance.now() + this.#timing.retry;
+      this.#seen = fingerprint(this.path);
+      return place;
+    }
+  }
+
+  #tryWatch(path: string): unknown {
+    this.#watcher?.close();
+    this.#watcher = undefined;
+    try {
+      const watcher = fs.watch(path, (_, name) => {
+        if (watcher === this.#watcher) this.#onEvent(name);
+      });
+      watcher.on("error", () => {
+        if (watcher === this.#watcher) this.#change(this.#watch());
+      });
+      this.#watcher = watcher;
+      return undefined;
+    } catch (error) {
+      return error;
+    }
+  }
+
+  #onEvent(name: string | null): void {
+    const { path, isThere } = this.#place;
+    // A directory that goes says so by its own name. The next one may have the same inode.
+    if (name === basename(path) || placeOf(this.path).id !== this.#place.id) return this.#change(this.#watch());
+    if (isThere && name?.startsWith(OWN) !== true) this.#onChange();
+  }
+
+  #check(): void {
+    if (placeOf(this.path).id !== this.#place.id) return this.#change(this.#watch());
+    if (this.#exhausted === undefined) return;
+    const before = this.#seen;
+    if (performance.now() >= this.#retryAt) this.#place = this.#watch();
+    this.#seen = fingerprint(this.path);
+    if (this.#seen !== before) this.#onChange();
+  }
+
+  /** The directory is another one; nobody knows what has changed meanwhile. */
+  #change(place: Place): void {
+    const before = this.#place;
+    this.#place = place;
+    if (before.isThere || place.isThere) this.#onChange();
+  }
+}
+
+/** The directory that a path leads to or, as long as it does not, the nearest one above. */
+interface Place {
+  path: string;
+  isThere: boolean;
+  /** Of no other directory, at no other time. */
+  id: string;
+}
+
+function placeOf(path: string): Place {
+  for (let above = path; ; above = dirname(above)) {
+    const stat = statIfPossible(above);
+    if (stat?.isDirectory() === true || above === dirname(above)) {
+      const id = `${above} ${stat?.dev} ${stat?.ino} ${stat?.birthtimeNs}`;
+      return { path: above, isThere: above === path && stat !== undefined, id };
+    }
+  }
+}
+
+function statIfPossible(path: string): fs.BigIntStats | undefined {
+  try {
+    return fs.statSync(path, { bigint: true });
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the entries of a directory look like from outside: the same text means that nothing has changed. */
+function fingerprint(path: string): string {
+  try {
+    const { entries, isCut } = firstEntriesIn(path, MOST_ENTRIES, ({ name }) => !name.toString().startsWith(OWN));
+    return JSON.stringify([isCut, ...entries.map(({ name }) => [name.toString("latin1"), ...look(path, name)])]);
+  } catch (error) {
+    return String((error as NodeJS.ErrnoException).code);
+  }
+}
+
+/** An entry and, of a link, what it leads to. */
+function look(path: string, name: Buffer): string[] {
+  const entry = Buffer.concat([Buffer.from(`${path}/`), name]);
+  return [fs.lstatSync, fs.statSync].map((stat) => {
+    try {
+      const { dev, ino, mode, size, mtimeNs, ctimeNs } = stat(entry, { bigint: true });
+      return [dev, ino, mode, size, mtimeNs, ctimeNs].join(" ");
+    } catch (error) {
+      return String((error as NodeJS.ErrnoException).code);
+    }
+  });
+}

@@ -45,7 +45,7 @@ const PINGS = { interval: 30_000, answer: 15_000 };
 type Carrier = http2.ClientHttp2Session | Socket;
 
 /**
- * The way to the API. A connection that is lost, or that the server wants to end, is replaced with the next request;
+ * The way to the API, for a few watches at a time: servers take 100 requests on one connection. A connection that is lost, or that the server wants to end, is replaced with the next request;
  * addresses, certificates and tokens are read anew then.
  */
 export class Channel implements Disposable {

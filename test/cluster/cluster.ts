@@ -54,6 +54,7 @@ interface Parts {
   authority: CertificateAuthority;
   identities: { server: Identity; admin: Identity; frontProxy: Identity };
   port: number;
+  server: { component: Component; start: () => Component };
 }
 
 const RBAC = "/apis/rbac.authorization.k8s.io/v1";
@@ -86,8 +87,10 @@ export async function startCluster({ controllers = [], apiserver = [] }: Cluster
     const identities = { server, admin, frontProxy };
     for (;;) {
       const port = await freePort();
-      const cluster = new Cluster({ place, authority, identities, port });
-      const components = [etcd, startApiserver(place, trust, port, apiserver)];
+      const start = (): Component => startApiserver(place, trust, port, apiserver);
+      const server = { component: start(), start };
+      const cluster = new Cluster({ place, authority, identities, port, server });
+      const components = [etcd, server.component];
       if (!(await isServing(cluster, components))) continue;
       if (controllers.length > 0) {
         const manager = startControllers(place, trust, cluster.adminKubeconfig, controllers);
@@ -185,6 +188,18 @@ export class Cluster implements AsyncDisposable {
       if (status !== 200) return false;
     }
     return true;
+  }
+
+  /** Kills the API server. */
+  async killServer(): Promise<void> {
+    await this.#parts.server.component.kill();
+  }
+
+  /** Starts it again. */
+  async startServer(): Promise<void> {
+    const { server } = this.#parts;
+    server.component = server.start();
+    await until(async () => this.isReady(), [server.component]);
   }
 
   /** Kills its processes and removes its directory. */

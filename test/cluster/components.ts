@@ -28,6 +28,8 @@ export interface Component {
   lost: Promise<never>;
   /** What it has printed so far. */
   printed: () => string;
+  /** Kills it; nothing is lost but what only it knew. */
+  kill: () => Promise<void>;
 }
 
 /** Names of sockets in the directory of the processes, in the form that etcd wants: no ports are needed. */
@@ -112,11 +114,15 @@ function start(
   const words = Object.entries(options).map(([option, value]) =>
     value === "" ? `--${option}` : `--${option}=${value}`,
   );
-  const { ended, printed } = processes.start(join(programs, name), [...words, ...more]);
+  const { pid, ended, printed } = processes.start(join(programs, name), [...words, ...more]);
   const lost = ended.then((): never => {
     throw new Error(`${name} ended: ${printed().slice(-4000)}`);
   });
   // Nobody may be waiting when it is killed at the end.
   lost.catch(() => undefined);
-  return { lost, printed };
+  const kill = async (): Promise<void> => {
+    process.kill(pid, "SIGKILL");
+    await ended;
+  };
+  return { lost, printed, kill };
 }

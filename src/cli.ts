@@ -15,6 +15,7 @@ const RUNS: { readonly [Name in CommandName]: Run<Given<Name>> } = {
   uninstall: async (...given) => (await import("./commands/apply.ts")).runApply("uninstall", ...given),
   apply: async (...given) => (await import("./commands/apply.ts")).runApply("apply", ...given),
   plan: async (...given) => (await import("./commands/apply.ts")).runApply("plan", ...given),
+  watch: async (...given) => (await import("./commands/watch.ts")).runWatch(...given),
   status: async (...given) => (await import("./commands/status.ts")).runStatus(...given),
   "network add": async (...given) => (await import("./commands/network.ts")).runAdd(...given),
   "network check": async (...given) => (await import("./commands/network.ts")).runCheck(...given),

@@ -8,6 +8,7 @@ export const FINDING_CODES = {
   "addresses-unreadable": "host-local's store, or an address in it, is not what host-local makes",
   "addresses-used-up": "every address of host-local's range is in use by containers that may still be there",
   "asset-changed": "somebody has changed what cni-node installed; plugins that others chain into a list do not count",
+  "asset-fought-over": "somebody changes again and again what `watch` repairs, which it does more rarely then",
   "asset-missing": "somebody has removed what cni-node installed",
   "attachment-damaged":
     "a file in the cache of attachments is empty, cut or not an attachment: nobody can delete its container by it",

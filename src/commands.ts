@@ -53,6 +53,15 @@ export const COMMANDS = {
       ...pick(OPTIONS, ...RENDER, ...OBJECTS, "force-conflicts", "exit-code", ...RUN),
     },
   },
+  watch: {
+    summary: "keep plugins, configs and manifests as desired until a signal ends it",
+    options: {
+      ...pick(OPTIONS, ...LISTS, "configmap", ...PLACES),
+      owner: { type: OPTIONS.owner.type, help: "owner of the assets; what it holds and no longer desires is removed" },
+      ...pick(OPTIONS, "take-over", "validate", "config-mode", "checksum", "force", "allow-no-network"),
+      ...pick(OPTIONS, ...OBJECTS, "force-conflicts", "cri-socket", "no-confirm", "lock-timeout", "output"),
+    },
+  },
   status: {
     summary: "report what is on the node, what the container runtime uses, and what is wrong",
     options: {

@@ -46,6 +46,10 @@ export const OPTIONS = {
   plugins: { type: LISTS, help: "plugin binaries" },
   configs: { type: LISTS, help: "CNI configurations, rendered from templates" },
   manifests: { type: LISTS, help: "Kubernetes manifests, with variables substituted" },
+  configmap: {
+    type: text("<NAME>"),
+    help: "[NAMESPACE/]NAME of the ConfigMap whose keys plugins, configs and manifests say what is desired",
+  },
   "plugin-source": { type: DIRECTORY, default: "/opt/cni/bin", help: "directory of the plugin binaries to install" },
   "config-source": { type: DIRECTORY, default: "/etc/cni/net.d", help: "directory of the templates" },
   "manifest-source": { type: DIRECTORY, default: "/etc/kubernetes/manifests", help: "directory of the manifests" },

@@ -46,8 +46,8 @@ function endingOf({ aborted: isAborted, reason }: AbortSignal, exitCode: number)
   return isAborted ? signalEnding(reason as NodeJS.Signals) : { exitCode };
 }
 
-/** @throws Failure `usage`. */
-function requestOf(verb: Verb, options: Options, world: World, node: NodeDirectories): ApplyRequest {
+/** What the options ask of apply. @throws Failure `usage`. */
+export function requestOf(verb: Verb, options: Options, world: World, node: NodeDirectories): ApplyRequest {
   const { plugins, configs, manifests, prune, criSocket } = options;
   const given = Object.entries({ plugin: plugins, config: configs, manifest: manifests });
   // An empty value is as good as none, even with --prune: a variable that is not set must not empty a node.

@@ -136,7 +136,7 @@ export class TestNode implements Disposable {
 }
 
 function takesPlaces(argv: readonly string[]): boolean {
-  return argv.some((word) => ["install", "uninstall", "apply", "plan"].includes(word));
+  return argv.some((word) => ["install", "uninstall", "apply", "plan", "watch"].includes(word));
 }
 
 /** Waits for a process, and collects what it printed. A signal that ended it gives exit code -1. */

@@ -1,0 +1,70 @@
+/** What a ConfigMap asks for. Pure. */
+import { parseNames, type Kind, type Lists } from "../apply/asset.ts";
+import { Failure } from "../errors.ts";
+import { visible } from "../system/text.ts";
+
+/** The keys of the ConfigMap, which are those of the ancestor, and what their lists are of. */
+const KEYS: Readonly<Record<string, Kind>> = { plugins: "plugin", configs: "config", manifests: "manifest" };
+
+/** More unknown keys are not named. */
+const MOST_KEYS = 10;
+
+/** What is desired, and what to say about it. */
+export interface Desired {
+  /** A kind that is not in it stays as it is; an empty list removes all of a kind. */
+  lists: Partial<Record<Kind, Lists>>;
+  /** Sentences for people. */
+  notes: string[];
+}
+
+/**
+ * Reads the lists of a ConfigMap: names separated by commas and any white space, so also block scalars.
+ *
+ * @param object undefined: there is no such ConfigMap.
+ * @param subject its name, for people.
+ * @throws Failure `desired-missing`, `desired-invalid`: what was desired before stays.
+ */
+export function desiredIn(object: unknown, subject: string): Desired {
+  if (object === undefined) {
+    throw new Failure({
+      code: "desired-missing",
+      subject,
+      problem: "does not exist: what is installed stays as it is",
+      hint: "create it; empty lists in it remove what is installed",
+    });
+  }
+  const { data } = object as { data?: unknown };
+  const entries = typeof data === "object" && data !== null ? Object.entries(data) : [];
+  const known = entries.filter(([key]) => Object.hasOwn(KEYS, key));
+  if (known.length === 0) {
+    throw new Failure({
+      code: "desired-invalid",
+      subject,
+      problem: "has none of the keys plugins, configs and manifests: what is installed stays as it is",
+      hint: "add the keys; an empty list removes what is installed",
+    });
+  }
+  const lists = known.map(([key, text]) => [KEYS[key], { desired: namesIn(text, `${subject}: ${key}`) }] as const);
+  const unknown = entries.map(([key]) => key).filter((key) => !Object.hasOwn(KEYS, key));
+  const missing = Object.keys(KEYS).filter((key) => !known.some(([one]) => one === key));
+  const named = (keys: readonly string[]): string => keys.slice(0, MOST_KEYS).map(visible).join(", ");
+  return {
+    lists: Object.fromEntries(lists),
+    notes: [
+      ...(missing.length === 0 ? [] : [`${subject} does not have ${named(missing)}: what is installed of these stays`]),
+      ...(unknown.length === 0 ? [] : [`${subject} has keys that are not known: ${named(unknown)}`]),
+    ],
+  };
+}
+
+/** A name that cannot be one makes the whole list invalid. */
+function namesIn(text: unknown, subject: string): string[] {
+  try {
+    if (typeof text === "string") return parseNames(subject, text);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    const { problem, hint } = error;
+    throw new Failure({ code: "desired-invalid", subject, problem, ...(hint !== undefined && { hint }) });
+  }
+  throw new Failure({ code: "desired-invalid", subject, problem: "is not a text" });
+}

@@ -1,0 +1,230 @@
+/** `cni-node watch`: the node stays as desired, whatever others do. The desired state is in options, or a ConfigMap. */
+import assert from "node:assert/strict";
+import type { ChildProcess } from "node:child_process";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { suite, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { cannotSign } from "./cluster/pki.ts";
+import { WatchServer } from "./cluster/watch-server.ts";
+import { conflist, endOf, TestNode, until, type Ran } from "./helpers/node.ts";
+
+/** A node that is watched. */
+class Watched implements AsyncDisposable {
+  readonly node = new TestNode();
+  stdout = "";
+  stderr = "";
+  #child: ChildProcess | undefined;
+  #ended: Promise<Ran> | undefined;
+
+  start(...argv: string[]): void {
+    this.#child = this.node.start(["watch", "--owner=w", ...argv]);
+    this.#child.stdout?.on("data", (text: Buffer) => (this.stdout += text.toString()));
+    this.#child.stderr?.on("data", (text: Buffer) => (this.stderr += text.toString()));
+    this.#ended = endOf(this.#child);
+  }
+
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<Ran> {
+    this.#child?.kill(signal);
+    return (await this.#ended) ?? assert.fail("not started");
+  }
+
+  config(name: string): string | undefined {
+    return textOf(join(this.node.netd, name));
+  }
+
+  plugin(name: string): string | undefined {
+    return textOf(join(this.node.bin, name));
+  }
+
+  /** The lines of the log. */
+  get lines(): string[] {
+    return this.stdout.split("\n").slice(0, -1);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop("SIGKILL");
+    this.node[Symbol.dispose]();
+  }
+}
+
+function textOf(path: string): string | undefined {
+  try {
+    return fs.readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** A file that is replaced as others do it. */
+function replace(path: string, text: string): void {
+  fs.writeFileSync(`${path}.new`, text);
+  fs.renameSync(`${path}.new`, path);
+}
+
+/** A node with plugins and a template that wraps the primary. */
+function prepared(): Watched {
+  const w = new Watched();
+  w.node.plugin("bridge", "1");
+  w.node.plugin("vlan", "1");
+  w.node.template(
+    "05-multus.conflist",
+    `{"cniVersion":"1.0.0","name":"m","plugins":[{"type":"multus","delegates":[__10-primary.conflist__]}]}\n`,
+  );
+  fs.writeFileSync(join(w.node.netd, "10-primary.conflist"), conflist("one", "bridge"));
+  return w;
+}
+
+suite("watch with the desired state in options", () => {
+  test("what others change, remove or wipe is repaired (stories 15, 25), and what a template or pointer becomes is followed (13, 16)", async () => {
+    await using w = prepared();
+    w.start("--plugins=bridge,vlan", "--configs=05-multus.conflist");
+    await until(() => w.config("05-multus.conflist")?.includes('"one"') === true);
+    const right = w.config("05-multus.conflist");
+    // A package upgrade wipes the directory.
+    for (const name of ["bridge", "vlan"]) fs.unlinkSync(join(w.node.bin, name));
+    await until(() => w.plugin("bridge") !== undefined && w.plugin("vlan") !== undefined);
+    fs.rmSync(w.node.bin, { recursive: true });
+    fs.mkdirSync(w.node.bin);
+    await until(() => w.plugin("bridge") !== undefined && w.plugin("vlan") !== undefined);
+    fs.writeFileSync(join(w.node.netd, "05-multus.conflist"), "");
+    await until(() => w.config("05-multus.conflist") === right);
+    // The primary: replaced, written in place, gone for a while, and here again.
+    replace(join(w.node.netd, "10-primary.conflist"), conflist("two", "bridge"));
+    await until(() => w.config("05-multus.conflist")?.includes('"two"') === true);
+    fs.writeFileSync(join(w.node.netd, "10-primary.conflist"), conflist("three", "bridge"));
+    await until(() => w.config("05-multus.conflist")?.includes('"three"') === true);
+    fs.unlinkSync(join(w.node.netd, "10-primary.conflist"));
+    await until(() => w.stderr.includes("10-primary.conflist"));
+    assert.match(w.config("05-multus.conflist") ?? "", /"three"/u, "story 3: the last good one stays");
+    replace(join(w.node.netd, "10-primary.conflist"), conflist("four", "bridge"));
+    await until(() => w.config("05-multus.conflist")?.includes('"four"') === true);
+    w.node.template(
+      "05-multus.conflist",
+      (textOf(join(w.node.templates, "05-multus.conflist")) ?? "").replace('"m"', '"n"'),
+    );
+    await until(() => w.config("05-multus.conflist")?.includes('"n"') === true);
+    w.node.plugin("vlan", "2");
+    await until(() => w.plugin("vlan")?.includes('"version":"2"') === true);
+  });
+
+  test("its own writes are no reason to write again, and nothing happens at rest", async () => {
+    await using w = prepared();
+    w.start("--plugins=bridge", "--configs=05-multus.conflist");
+    await until(() => w.lines.length === 1);
+    await sleep(500);
+    assert.equal(w.lines.length, 1, w.stdout);
+    assert.match(
+      w.lines[0] ?? "",
+      /^\S+Z created plugin bridge, created config 05-multus\.conflist \(\d+ ms, for start\)$/u,
+    );
+  });
+
+  test("a signal ends it at once, without undoing anything; started again it removes what is no longer desired", async () => {
+    await using w = prepared();
+    w.start("--plugins=bridge,vlan");
+    await until(() => w.plugin("vlan") !== undefined);
+    const ended = await w.stop();
+    assert.deepEqual([ended.signal, ended.stderr], ["SIGTERM", ""]);
+    assert.notEqual(w.plugin("vlan"), undefined);
+    w.start("--plugins=bridge");
+    await until(() => w.plugin("vlan") === undefined);
+    assert.notEqual(w.plugin("bridge"), undefined);
+  });
+
+  test("story 14: a file that another agent renames away each time is named, and repaired ever more rarely", async () => {
+    await using w = prepared();
+    w.start("--configs=05-multus.conflist");
+    await until(() => w.config("05-multus.conflist") !== undefined);
+    using agent = new DisposableStack();
+    let renames = 0;
+    const watcher = fs.watch(w.node.netd, () => {
+      try {
+        fs.renameSync(join(w.node.netd, "05-multus.conflist"), join(w.node.netd, "05-multus.conflist.cilium_bak"));
+        renames++;
+      } catch {
+        // It is not there.
+      }
+    });
+    agent.defer(() => watcher.close());
+    fs.writeFileSync(join(w.node.netd, "x"), "");
+    await until(() =>
+      w.stderr.includes("Cilium renames the configurations of others unless its cni.exclusive is false"),
+    );
+    const before = renames;
+    await sleep(2000);
+    assert.ok(renames - before <= 3, `${renames - before} repairs in two seconds`);
+  });
+
+  test("what it cannot do without is said before anything is done", async () => {
+    using node = new TestNode();
+    for (const [argv, message] of [
+      [["--plugins=a"], /--owner: is missing/u],
+      [["--owner=w"], /--configmap: is missing/u],
+      [["--owner=w", "--plugins=a", "--configmap=c"], /--configmap: says what is desired/u],
+    ] as const) {
+      const { exitCode, stderr } = await node.run(["watch", ...argv]);
+      assert.equal(exitCode, 2);
+      assert.match(stderr, message);
+    }
+  });
+});
+
+suite("watch with the desired state in a ConfigMap", { skip: cannotSign }, () => {
+  test("the faults of the ancestor's kube-watch: glued and lost changes, a typo, an emptied field, a restart, an API that is away", async () => {
+    await using server = await WatchServer.start("h2");
+    await using w = prepared();
+    for (const name of ["ptp", "host-local"]) w.node.plugin(name);
+    const argv = ["--configmap=default/cni", `--kubeconfig=${server.kubeconfig()}`];
+    const installed = (): string =>
+      fs
+        .readdirSync(w.node.bin)
+        .filter((name) => !name.startsWith("."))
+        .toSorted()
+        .join();
+    w.start(...argv);
+    await until(() => w.stderr.includes("does not exist: what is installed stays as it is"));
+    server.put("cni", { plugins: "bridge\nhost-local\n", unknown: "x" });
+    await until(() => installed() === "bridge,host-local");
+    await until(() => w.stderr.includes("has keys that are not known: unknown"));
+    // 1, 3: changes at once, and while a run goes on.
+    for (let round = 0; round < 30; round++) {
+      server.put("cni", { plugins: round % 2 === 0 ? "bridge,host-local,ptp" : "bridge,host-local,vlan" });
+      if (round % 5 === 0) await sleep(30);
+    }
+    await until(() => installed() === "bridge,host-local,vlan");
+    // 2: a typo, corrected.
+    server.put("cni", { plugins: "bridge,host-local,typo" });
+    await until(() => w.stderr.includes("typo"));
+    assert.equal(installed(), "bridge,host-local,vlan");
+    server.put("cni", { plugins: "../x" });
+    await until(() => w.stderr.includes("is not an asset name"));
+    server.put("cni", { plugins: "bridge,ptp" });
+    await until(() => installed() === "bridge,ptp");
+    // A key or a ConfigMap that is gone says nothing.
+    server.put("cni", { configs: "" });
+    server.delete("cni");
+    await until(() => w.stderr.split("does not exist").length > 2);
+    assert.equal(installed(), "bridge,ptp");
+    // 7: the API is away; repairs go on.
+    const { port } = server;
+    server.put("cni", { plugins: "bridge,ptp" });
+    await until(() => server.watches.size === 1);
+    await sleep(200);
+    await server.close();
+    await until(() => w.stderr.includes("the Kubernetes API cannot be reached"));
+    fs.unlinkSync(join(w.node.bin, "ptp"));
+    await until(() => installed() === "bridge,ptp");
+    // 5: what changed while nobody watched.
+    assert.equal((await w.stop()).signal, "SIGTERM");
+    await server.listen(port);
+    server.put("cni", { plugins: "bridge,vlan" });
+    w.start(...argv);
+    await until(() => installed() === "bridge,vlan");
+    // 4: an emptied field.
+    server.put("cni", { plugins: "" });
+    await until(() => installed() === "");
+    assert.doesNotMatch(w.stderr, /at .*\.js/u);
+  });
+});

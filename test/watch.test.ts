@@ -175,7 +175,7 @@ suite("watch with the desired state in a ConfigMap", { skip: cannotSign }, () =>
   test("the faults of the ancestor's kube-watch: glued and lost changes, a typo, an emptied field, a restart, an API that is away", async () => {
     await using server = await WatchServer.start("h2");
     await using w = prepared();
-    for (const name of ["ptp", "host-local"]) w.node.plugin(name);
+    for (const name of ["alpha", "beta", "delta", "gamma"]) w.node.plugin(name);
     const argv = ["--configmap=default/cni", `--kubeconfig=${server.kubeconfig()}`];
     const installed = (): string =>
       fs
@@ -185,43 +185,43 @@ suite("watch with the desired state in a ConfigMap", { skip: cannotSign }, () =>
         .join();
     w.start(...argv);
     await until(() => w.stderr.includes("does not exist: what is installed stays as it is"));
-    server.put("cni", { plugins: "bridge\nhost-local\n", unknown: "x" });
-    await until(() => installed() === "bridge,host-local");
+    server.put("cni", { plugins: "alpha\nbeta\n", unknown: "x" });
+    await until(() => installed() === "alpha,beta");
     await until(() => w.stderr.includes("has keys that are not known: unknown"));
     // 1, 3: changes at once, and while a run goes on.
     for (let round = 0; round < 30; round++) {
-      server.put("cni", { plugins: round % 2 === 0 ? "bridge,host-local,ptp" : "bridge,host-local,vlan" });
+      server.put("cni", { plugins: round % 2 === 0 ? "alpha,beta,delta" : "alpha,beta,gamma" });
       if (round % 5 === 0) await sleep(30);
     }
-    await until(() => installed() === "bridge,host-local,vlan");
+    await until(() => installed() === "alpha,beta,gamma");
     // 2: a typo, corrected.
-    server.put("cni", { plugins: "bridge,host-local,typo" });
+    server.put("cni", { plugins: "alpha,beta,typo" });
     await until(() => w.stderr.includes("typo"));
-    assert.equal(installed(), "bridge,host-local,vlan");
+    assert.equal(installed(), "alpha,beta,gamma");
     server.put("cni", { plugins: "../x" });
     await until(() => w.stderr.includes("is not an asset name"));
-    server.put("cni", { plugins: "bridge,ptp" });
-    await until(() => installed() === "bridge,ptp");
+    server.put("cni", { plugins: "alpha,delta" });
+    await until(() => installed() === "alpha,delta");
     // A key or a ConfigMap that is gone says nothing.
     server.put("cni", { configs: "" });
     server.delete("cni");
     await until(() => w.stderr.split("does not exist").length > 2);
-    assert.equal(installed(), "bridge,ptp");
+    assert.equal(installed(), "alpha,delta");
     // 7: the API is away; repairs go on.
     const { port } = server;
-    server.put("cni", { plugins: "bridge,ptp" });
+    server.put("cni", { plugins: "alpha,delta" });
     await until(() => server.watches.size === 1);
     await sleep(200);
     await server.close();
     await until(() => w.stderr.includes("the Kubernetes API cannot be reached"));
-    fs.unlinkSync(join(w.node.bin, "ptp"));
-    await until(() => installed() === "bridge,ptp");
+    fs.unlinkSync(join(w.node.bin, "delta"));
+    await until(() => installed() === "alpha,delta");
     // 5: what changed while nobody watched.
     assert.equal((await w.stop()).signal, "SIGTERM");
     await server.listen(port);
-    server.put("cni", { plugins: "bridge,vlan" });
+    server.put("cni", { plugins: "alpha,gamma" });
     w.start(...argv);
-    await until(() => installed() === "bridge,vlan");
+    await until(() => installed() === "alpha,gamma");
     // 4: an emptied field.
     server.put("cni", { plugins: "" });
     await until(() => installed() === "");

@@ -54,6 +54,8 @@ class Watch {
   #configMap: { watch: ObjectWatch; name: string } | undefined;
   /** What is wrong now, and was said already. */
   #said = new Set<string>();
+  /** The last run succeeded, and said so. */
+  #isSettled = false;
 
   constructor(base: ApplyRequest, options: Options, world: World) {
     this.#base = base;
@@ -78,7 +80,7 @@ class Watch {
     // Nothing else need keep the process.
     const alive = setInterval(() => undefined, 2 ** 31 - 1);
     try {
-      await Promise.race([ended, following]);
+      await Promise.race([ended, following ?? ended]);
     } finally {
       clearInterval(alive);
       await this.#driver.stop(this.#world.signal.reason);
@@ -110,7 +112,7 @@ class Watch {
     await watch.follow(this.#world.signal);
   }
 
-  /** One line for each that changes something, fails, or is for a new desired state. */
+  /** One line for each that changes something or fails, and for the first one that succeeds. */
   async #reconcile(signal: AbortSignal, causes: readonly string[]): Promise<Outcome> {
     const begin = performance.now();
     const after = (): string => `${Math.round(performance.now() - begin)} ms, for ${causes.join(", ")}`;
@@ -126,6 +128,7 @@ class Watch {
         return { result: signal.reason === SUPERSEDED ? "superseded" : "failed" };
       }
       if (!(error instanceof Failure)) throw error;
+      this.#isSettled = false;
       this.#sayOnce(error, after());
       return { result: "failed" };
     }
@@ -150,7 +153,8 @@ class Watch {
   }
 
   #report({ steps, warnings }: ApplyResult, changed: ApplyResult["steps"], how: string): void {
-    if (changed.length === 0 && how.endsWith("for check")) return;
+    if (changed.length === 0 && this.#isSettled) return;
+    this.#isSettled = true;
     if (this.#options.output === "json") {
       const shown = steps.map(({ texts: _, ...step }) => step);
       return printJson(this.#world, { command: "watch", result: "done", exitCode: 0, steps: shown, warnings });

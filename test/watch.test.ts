@@ -6,9 +6,13 @@ import { join } from "node:path";
 import { suite, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { Ajv2020 } from "ajv/dist/2020.js";
+
 import { cannotSign } from "./cluster/pki.ts";
 import { WatchServer } from "./cluster/watch-server.ts";
 import { conflist, endOf, TestNode, until, type Ran } from "./helpers/node.ts";
+
+const SCHEMA = join(import.meta.dirname, "../docs/schemas/report.json");
 
 /** A node that is watched. */
 class Watched implements AsyncDisposable {
@@ -155,6 +159,21 @@ suite("watch with the desired state in options", () => {
     const before = renames;
     await sleep(2000);
     assert.ok(renames - before <= 3, `${renames - before} repairs in two seconds`);
+  });
+
+  test("--output=json prints an object for each reconcile that changes something or fails", async () => {
+    await using w = prepared();
+    w.start("--plugins=bridge", "--configs=05-multus.conflist", "--output=json");
+    await until(() => w.lines.length === 1);
+    fs.unlinkSync(join(w.node.netd, "10-primary.conflist"));
+    await until(() => w.lines.length === 2);
+    const isReport = new Ajv2020({ strict: true }).compile(JSON.parse(fs.readFileSync(SCHEMA, "utf8")) as object);
+    const reports = w.lines.map((line) => JSON.parse(line) as { result: string });
+    for (const report of reports) assert.ok(isReport(report), JSON.stringify(isReport.errors));
+    assert.deepEqual(
+      reports.map(({ result }) => result),
+      ["done", "failed"],
+    );
   });
 
   test("what it cannot do without is said before anything is done", async () => {

@@ -156,7 +156,9 @@ class Watch {
     if (changed.length === 0 && this.#isSettled) return;
     this.#isSettled = true;
     if (this.#options.output === "json") {
-      const shown = steps.map(({ texts: _, ...step }) => step);
+      const shown = steps.map(({ action, kind, name, object, outcome, reason }) => {
+        return { action, kind, name, object, outcome, reason };
+      });
       return printJson(this.#world, { command: "watch", result: "done", exitCode: 0, steps: shown, warnings });
     }
     const done = changed.map(({ outcome, kind, name, object }) =>

@@ -47,7 +47,6 @@ export function desiredIn(object: unknown, subject: string): Desired {
   const lists = known.map(([key, text]) => [KEYS[key], { desired: namesIn(text, `${subject}: ${key}`) }] as const);
   const unknown = entries.map(([key]) => key).filter((key) => !Object.hasOwn(KEYS, key));
   const missing = Object.keys(KEYS).filter((key) => !known.some(([one]) => one === key));
-  const named = (keys: readonly string[]): string => keys.slice(0, MOST_KEYS).map(visible).join(", ");
   return {
     lists: Object.fromEntries(lists),
     notes: [
@@ -55,6 +54,10 @@ export function desiredIn(object: unknown, subject: string): Desired {
       ...(unknown.length === 0 ? [] : [`${subject} has keys that are not known: ${named(unknown)}`]),
     ],
   };
+}
+
+function named(keys: readonly string[]): string {
+  return keys.slice(0, MOST_KEYS).map(visible).join(", ");
 }
 
 /** A name that cannot be one makes the whole list invalid. */

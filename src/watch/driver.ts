@@ -181,15 +181,18 @@ export class Driver {
     const wasReached = this.#isReached;
     // What is desired from here on is noticed as a wake.
     this.#isReached = true;
-    const promise = this.#run(end.signal, causes).then((outcome) => {
-      this.#running = undefined;
-      this.#finish(outcome, wasReached);
-      this.#schedule();
-    });
+    const promise = this.#finish(this.#run(end.signal, causes), wasReached);
     this.#running = { end, promise };
   }
 
-  #finish(outcome: Outcome, wasReached: boolean): void {
+  async #finish(run: Promise<Outcome>, wasReached: boolean): Promise<void> {
+    const outcome = await run;
+    this.#running = undefined;
+    this.#note(outcome, wasReached);
+    this.#schedule();
+  }
+
+  #note(outcome: Outcome, wasReached: boolean): void {
     const now = this.#clock.now();
     const { resync, firstRetry, longestRetry } = this.#timing;
     if (outcome.result === "superseded") {

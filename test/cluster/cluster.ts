@@ -88,9 +88,9 @@ export async function startCluster({ controllers = [], apiserver = [] }: Cluster
     for (;;) {
       const port = await freePort();
       const start = (): Component => startApiserver(place, trust, port, apiserver);
-      const server = { component: start(), start };
-      const cluster = new Cluster({ place, authority, identities, port, server });
-      const components = [etcd, server.component];
+      const running = { component: start(), start };
+      const cluster = new Cluster({ place, authority, identities, port, server: running });
+      const components = [etcd, running.component];
       if (!(await isServing(cluster, components))) continue;
       if (controllers.length > 0) {
         const manager = startControllers(place, trust, cluster.adminKubeconfig, controllers);

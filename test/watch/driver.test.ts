@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 import { DirectoryWatch } from "../../src/watch/directory.ts";
 import { Driver, SUPERSEDED, TIMING, type Cause, type Clock, type Outcome } from "../../src/watch/driver.ts";

@@ -89,8 +89,8 @@ suite("watch with the desired state in options", () => {
     // A package upgrade wipes the directory.
     for (const name of ["bridge", "vlan"]) fs.unlinkSync(join(w.node.bin, name));
     await until(() => w.plugin("bridge") !== undefined && w.plugin("vlan") !== undefined);
-    fs.rmSync(w.node.bin, { recursive: true });
-    fs.mkdirSync(w.node.bin);
+    fs.rmSync(w.node.bin, { recursive: true, force: true, maxRetries: 10 });
+    fs.mkdirSync(w.node.bin, { recursive: true });
     await until(() => w.plugin("bridge") !== undefined && w.plugin("vlan") !== undefined);
     fs.writeFileSync(join(w.node.netd, "05-multus.conflist"), "");
     await until(() => w.config("05-multus.conflist") === right);

@@ -18,6 +18,9 @@ import { directoriesOf } from "./directories.ts";
 
 type Options = Given<"watch">;
 
+/** More different failures in a row are said again. */
+const MOST_SAID = 100;
+
 /** Keeps the node as desired; ends by the signal. */
 export async function runWatch(options: Options, world: World): Promise<Ending> {
   if (options.owner === undefined) {
@@ -181,6 +184,7 @@ class Watch {
   /** The same failure again and again is said once. */
   #sayOnce(failure: Failure, how?: string): void {
     if (this.#said.has(failure.message)) return;
+    if (this.#said.size >= MOST_SAID) this.#said.clear();
     this.#said.add(failure.message);
     printFailure(failure, this.#world);
     if (this.#options.output === "json") {

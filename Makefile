@@ -10,7 +10,7 @@ SOURCES := $(shell find src -name '*.ts')
 EXAMPLE := install --plugins=bridge,host-local,macvlan,portmap --configs=05-bridge-portmap.conflist
 ARGS ?= $(EXAMPLE)
 CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_PLUGIN_SOURCE=$(PLUGINS) CNI_NODE_CONFIG_SOURCE=examples/templates \
-	node dist/cni-node.js
+	node dist/cni-node.cjs
 
 E2E_BUILDS := .build-cluster .build-image .build-runtime .build-selection .build-libcni
 
@@ -55,9 +55,9 @@ check: node_modules/.installed
 format: node_modules/.installed
 	oxfmt '{src,test,scripts,plugins}/**/*.{ts,mjs,json}' '*.json'
 
-build: dist/cni-node.js
+build: dist/cni-node.cjs
 
-dist/cni-node.js: node_modules/.installed $(SOURCES) scripts/bundle.ts package.json
+dist/cni-node.cjs: node_modules/.installed $(SOURCES) scripts/bundle.ts package.json
 	@node scripts/bundle.ts
 
 # Every plugin of the catalogue. The first build of Multus takes minutes.

@@ -324,7 +324,7 @@ test("bundled, it works without node_modules, in a chunk of its own that nothing
   const words = ["scripts/bundle.ts", "test/helpers/ask-runtime.ts", bundled];
   const built = await endOf(spawn(process.execPath, words, { cwd: root }));
   assert.equal(built.exitCode, 0, built.stderr);
-  const program = join(bundled, "ask-runtime.js");
+  const program = join(bundled, "ask-runtime.cjs");
   assert.equal(loadedAtOnce(program).some(isClient), false);
   assert.equal(
     fs

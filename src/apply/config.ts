@@ -7,6 +7,7 @@ import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts"
 import { warning, type Finding } from "../finding.ts";
 import { createFile } from "../system/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
+import { mask } from "../secrets.ts";
 import { placeOf, type Place } from "../system/place.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
 import { excerptOf } from "../template/excerpt.ts";
@@ -261,7 +262,7 @@ async function checkRendered(
   return new Failure({
     code: "config-invalid",
     subject: join(source, name),
-    problem: `the rendered configuration ${message}${where}${came}${from === undefined ? "" : await shownLine(template, from)}`,
+    problem: `the rendered configuration ${message}${where}${came}${from === undefined ? "" : shownLine(template, from)}`,
     hint:
       unreadable === undefined
         ? ["fix the template", ...(offset === undefined ? [ANYWAY] : [])]
@@ -282,8 +283,7 @@ function pointerLike(text: string, origin: Rendered["origin"]): (Place & { word:
 }
 
 /** Of a template: what a file of the node has is shown to nobody, and neither is a secret. */
-async function shownLine(template: string, place: Place & { pointer?: string }): Promise<string> {
-  const { mask } = await import("../secrets.ts");
+function shownLine(template: string, place: Place & { pointer?: string }): string {
   const lineOf = (text: string): string | undefined => text.split("\n")[place.line - 1];
   const line = lineOf(template) ?? "";
   const isShown = place.pointer === undefined && line.trim() !== "" && lineOf(mask(template)) === line;

@@ -5,7 +5,8 @@ import { Failure, isSystemError, systemFailure, type Objections } from "../error
 import { createCopy, digestOf } from "../system/disk.ts";
 import type { Live } from "../host/inspect.ts";
 import { shellWord } from "../system/text.ts";
-import { entryOf, pluginNames, readCatalogue, type CatalogueEntry } from "../node/catalogue.ts";
+import { entryOf, readCatalogue, type CatalogueEntry } from "../node/catalogue.ts";
+import { pluginNames } from "../node/source.ts";
 import { didYouMean } from "./source.ts";
 
 /** The new content of one asset: compared first, and written only where it differs. */

@@ -25,8 +25,10 @@ export class Session {
   readonly notes: Finding[] = [];
   readonly #request: ApplyRequest;
   readonly #signal: AbortSignal;
+  /** The directories of the node; without those that are not asked for and cannot be used. */
+  readonly #found: Partial<Record<FileKind, string>>;
   /** The directories that are asked for. */
-  #targets: Partial<Record<FileKind, string>>;
+  readonly #targets: Partial<Record<FileKind, string>>;
   readonly #locks = new Map<string, Lock>();
   /** Directories that were looked at without a lock, held open as long as what was seen counts. */
   readonly #looked: Target[] = [];
@@ -35,11 +37,13 @@ export class Session {
   constructor(request: ApplyRequest, signal: AbortSignal) {
     this.#request = request;
     this.#signal = signal;
-    const asked = FILE_KINDS.filter((kind) => isAsked(request, kind));
-    this.#targets = Object.fromEntries(asked.map((kind) => [kind, findDirectory(request.directories[kind])]));
+    const found = FILE_KINDS.map((kind) => [kind, findIfPossible(request, kind)] as const);
+    this.#found = Object.fromEntries(found.filter(([, path]) => path !== undefined));
     // What was applied from a manifest is recorded beside the configurations, where that directory is mounted.
-    const [config] = isAsked(request, "manifest") ? this.#visibleOf("config") : [];
-    if (config !== undefined) this.#targets.config = config;
+    const isTarget = (kind: FileKind): boolean =>
+      isAsked(request, kind) ||
+      (kind === "config" && isAsked(request, "manifest") && this.#visibleOf("config").length > 0);
+    this.#targets = Object.fromEntries(Object.entries(this.#found).filter(([kind]) => isTarget(kind as FileKind)));
     refuseSameDirectory(Object.values(this.#targets));
   }
 
@@ -229,12 +233,18 @@ export class Session {
   }
 
   #visibleOf(kind: FileKind): string[] {
-    try {
-      const path = this.#targets[kind] ?? findDirectory(this.#request.directories[kind]);
-      return fs.existsSync(path) ? [path] : [];
-    } catch {
-      return [];
-    }
+    const { [kind]: path } = this.#found;
+    return path !== undefined && fs.existsSync(path) ? [path] : [];
+  }
+}
+
+/** Undefined: it cannot be used, and is not asked for. @throws Failure if it is. */
+function findIfPossible(request: ApplyRequest, kind: FileKind): string | undefined {
+  try {
+    return findDirectory(request.directories[kind]);
+  } catch (error) {
+    if (isAsked(request, kind)) throw error;
+    return undefined;
   }
 }
 

@@ -137,7 +137,19 @@ function withTarget<T>(directory: string, look: (target: Target) => T): T | unde
   return look(target);
 }
 
+/** The record that was read last: a run reads the same one several times. */
+let last: { path: string; text: string; record: HostRecord } | undefined;
+/** Longer texts are not kept. */
+const KEPT = 256 * 1024;
+
 function parseRecord(path: string, text: string): HostRecord {
+  if (last?.path === path && last.text === text) return last.record;
+  const record = parseText(path, text);
+  if (text.length <= KEPT) last = { path, text, record };
+  return record;
+}
+
+function parseText(path: string, text: string): HostRecord {
   let value: unknown;
   if (countValues(text) > MAX_VALUES) throw unreadable(path, `it has more than ${MAX_VALUES} values`);
   try {

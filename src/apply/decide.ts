@@ -1,13 +1,14 @@
 /** Compares one asset of files with what is held and live, and decides its step. */
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 
 import { isConfigName, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { isSystemError, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
-import type { HeldAsset } from "../host/record.ts";
+import { digestOfLive, inspect, seenAs, type Live } from "../host/inspect.ts";
+import type { HeldAsset, SeenFile } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
 import { changedMeanwhile, type FileStep } from "../host/transaction.ts";
 import { examineConfigs } from "../node/checks.ts";
@@ -27,6 +28,8 @@ export interface Decided {
   warning?: Finding;
   /** What is to be written to the directory or its record; undefined: nothing. */
   file?: FileStep;
+  /** The file was read and is right; the record does not say so yet. */
+  seen?: SeenFile;
 }
 
 /**
@@ -50,7 +53,10 @@ export async function decide(
   const { outcome, reason, effect, keepLive, restores, seen, asset } = decision;
   const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
   if (kind === "config") Object.assign(result, textsOf(decision, directory, name, live, content, view));
-  if (effect === "none" && !keepLive && asset === held) return { step, result };
+  if (effect === "none" && !keepLive && asset === held) {
+    const news = seen === undefined ? undefined : seenAs(live, seen);
+    return { step, result, ...(news === undefined || isDeepStrictEqual(news, held?.seen) ? {} : { seen: news }) };
+  }
   const file: FileStep = {
     kind,
     name,

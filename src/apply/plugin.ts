@@ -19,6 +19,8 @@ export interface Content {
   size: number;
   /** Writes it to a new path, durable. Returns its digest. */
   stage(path: string, live: Live): Promise<string>;
+  /** What the catalogue of the image says of it: the content is checked against it when it is staged. */
+  entry?: CatalogueEntry | undefined;
   /** For people, where it is text. */
   text?: string;
 }
@@ -98,6 +100,7 @@ function pluginContent(path: string, size: number, entry: CatalogueEntry | undef
     mode: () => PLUGIN_MODE,
     digest,
     size,
+    entry,
     stage: async (target) => checked(await createCopy(path, target, { mode: PLUGIN_MODE })),
   };
 }

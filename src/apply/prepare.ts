@@ -5,6 +5,7 @@ import { readDirectoryListing } from "../cni/load.ts";
 import type { Objections } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import type { HeldAsset, HostRecord } from "../host/record.ts";
+import type { SeenAsset } from "../host/remember.ts";
 import type { DirectorySteps, FileStep } from "../host/transaction.ts";
 import { FILE_KINDS, type FileKind } from "../node/directory.ts";
 import { KINDS, RECORDED_IN, type Kind, type Lists } from "./asset.ts";
@@ -60,6 +61,8 @@ export interface Prepared {
   parts: DirectorySteps[];
   /** The same, for after the objects of manifests have been deleted. */
   afterwards: DirectorySteps[];
+  /** Files that were read and are right, by directory; the records do not say so yet. */
+  seen: ReadonlyMap<string, readonly SeenAsset[]>;
   /** What is to be proved. Plugins are named by their source. */
   changes: Changes;
   warnings: Finding[];
@@ -121,9 +124,11 @@ export async function prepare(
     steps: steps.flatMap((step) => results.get(step) ?? manifests.get(step) ?? []),
     parts: partsOf(directories, [...files, ...kept.map(recordStep)]),
     afterwards: partsOf(directories, dropped.map(recordStep)),
+    seen: Map.groupBy(decided.flatMap(seenAsset), ({ kind }) => directories[kind as FileKind]?.path ?? ""),
     changes: {
       ...changesOf(files, wanted, directories, surroundings),
       refused: new Set(refused.map(({ name }) => name)),
+      entries: new Map(Array.from(plugins, ([name, { entry }]) => [name, entry])),
     },
     warnings: [
       ...configs.warnings,
@@ -136,6 +141,10 @@ export async function prepare(
     ],
     isDraining: needed.isDraining,
   };
+}
+
+function seenAsset({ step: { kind, name }, seen }: Decided): SeenAsset[] {
+  return seen === undefined ? [] : [{ kind, name, seen }];
 }
 
 function resultOf<Result>(settled: PromiseSettledResult<Result>): Result {
@@ -186,7 +195,7 @@ function changesOf(
   { sources }: Wanted,
   directories: Partial<Record<FileKind, Directory>>,
   { configDirectory, hostRoot }: Surroundings,
-): Omit<Changes, "refused"> {
+): Omit<Changes, "refused" | "entries"> {
   const plugins = new Map<string, string | undefined>();
   const restored = new Set<string>();
   const texts = new Map<string, string | undefined>();

@@ -10,7 +10,9 @@ import type { Finding } from "../finding.ts";
 import { directoryFindings } from "../host/trust.ts";
 import { withCommand } from "../node/cure.ts";
 import { examineConfigs, isSameReason, type About } from "../node/checks.ts";
+import type { CatalogueEntry } from "../node/catalogue.ts";
 import type { NodeView } from "../node/view.ts";
+import { isStatic } from "../system/elf.ts";
 import type { Validation } from "./config.ts";
 
 /** What a run is about to change, as the proof sees it. */
@@ -25,6 +27,8 @@ export interface Changes {
   };
   /** Plugins by name, and where their new content is now; undefined: it goes. */
   plugins: ReadonlyMap<string, string | undefined>;
+  /** What the catalogue of the image says of plugins that are written; their content is checked against it. */
+  entries: ReadonlyMap<string, CatalogueEntry | undefined>;
   /** The names of plugins and configurations that were there before cni-node, and come back as they were. */
   restored: ReadonlySet<string>;
   /** Plugins that this run cannot bring, which is an objection of its own. */
@@ -42,13 +46,13 @@ export interface Changes {
  * @throws Interrupted
  */
 export async function prove(
-  { configs, plugins, restored, refused, pluginDirectory }: Changes,
+  { configs, plugins, entries, restored, refused, pluginDirectory }: Changes,
   view: NodeView,
   { validate, force, dryRun }: { validate: Validation; force: boolean; dryRun: boolean },
 ): Promise<Finding[]> {
   if (validate === "off") return [];
   const after = view.after(plugins);
-  const found = (await examinePlugins(plugins, after)).map((one) => ({
+  const found = (await examinePlugins(plugins, entries, after)).map((one) => ({
     ...one,
     path: join(pluginDirectory, one.path),
     ...(restored.has(one.path) ? { severity: "warning" as const } : {}),
@@ -88,10 +92,33 @@ export function objectionsIn(found: readonly Finding[]): Failure[] {
 /** So many plugins are asked at a time: each is a process with memory of its own. */
 const AT_ONCE = 4;
 
-async function examinePlugins(plugins: Changes["plugins"], view: NodeView): Promise<Finding[]> {
-  const names = [...plugins].flatMap(([name, path]) => (path === undefined ? [] : [name]));
-  const asked = await view.plugins(names, AT_ONCE);
-  return asked.flatMap(([name, plugin]) => ("objection" in plugin ? [{ path: name, ...plugin.objection }] : []));
+/**
+ * Asks the plugins. One speaks for all of its build: whether this node runs programs of that directory is one question,
+ * and the catalogue answers for the content of a static binary. If it does not answer, each is asked.
+ */
+async function examinePlugins(
+  plugins: Changes["plugins"],
+  entries: Changes["entries"],
+  view: NodeView,
+): Promise<Finding[]> {
+  const written = [...plugins].flatMap(([name, path]) => (path === undefined ? [] : [{ name, path }]));
+  const builds = Map.groupBy(written, ({ name, path }) => buildOf(path, entries.get(name)) ?? name);
+  const speakers = [...builds.values()].flatMap(([speaker]) => speaker?.name ?? []);
+  await view.plugins(speakers, AT_ONCE);
+  for (const [speaker, ...others] of builds.values()) {
+    if (speaker === undefined || !("versions" in (await view.plugin(speaker.name)))) continue;
+    for (const { name, path } of others) view.believe(path, entries.get(name)?.cniVersions ?? []);
+  }
+  const names = written.map(({ name }) => name);
+  const answers = await view.plugins(names, AT_ONCE);
+  return answers.flatMap(([name, plugin]) => ("objection" in plugin ? [{ path: name, ...plugin.objection }] : []));
+}
+
+/** What tells plugins of one build, which all run on a node or none does. Undefined: only the plugin itself can tell. */
+function buildOf(path: string, entry: CatalogueEntry | undefined): string | undefined {
+  const { module, version, cniVersions } = entry ?? {};
+  if (module === undefined || version === undefined || cniVersions === undefined) return undefined;
+  return isStatic(path) ? `${module}/${version}` : undefined;
 }
 
 /** The files of configurations that stay as they are, and whose plugins do not. */

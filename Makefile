@@ -53,7 +53,7 @@ check: node_modules/.installed
 	@node scripts/check.ts
 
 format: node_modules/.installed
-	oxfmt '{src,test,scripts,plugins}/**/*.{ts,mjs,json}' '*.json'
+	oxfmt '{src,test,scripts,plugins,bench}/**/*.{ts,mjs,json}' '*.json'
 
 build: dist/cni-node.cjs
 

@@ -30,9 +30,10 @@ const LATE = new Set([...LATE_MODULES.split(" "), ...LATE_PACKAGES.map((one) => 
 const latePackages: Plugin = {
   name: "late packages",
   setup(build) {
-    build.onResolve({ filter: new RegExp(`^(?:${LATE_PACKAGES.join("|")})$`) }, ({ kind, path }) =>
-      kind === "entry-point" ? undefined : { path: `./${path}.cjs`, external: true },
-    );
+    build.onResolve({ filter: new RegExp(`^(?:${LATE_PACKAGES.join("|")})$`) }, ({ path }) => ({
+      path: `./${path}.cjs`,
+      external: true,
+    }));
   },
 };
 
@@ -86,10 +87,7 @@ const common = {
 rmSync(outdir, { recursive: true, force: true });
 const { outputFiles, metafile } = await bundle({
   ...common,
-  entryPoints: {
-    [program === undefined ? "cni-node" : basename(program, ".ts")]: program ?? "src/launch.ts",
-    ...Object.fromEntries(LATE_PACKAGES.map((one) => [`lib/${one}`, one])),
-  },
+  entryPoints: { [program === undefined ? "cni-node" : basename(program, ".ts")]: program ?? "src/launch.ts" },
   outExtension: { ".js": ".cjs" },
   chunkNames: "lib/[name]-[hash]",
   splitting: true,
@@ -97,8 +95,14 @@ const { outputFiles, metafile } = await bundle({
   write: false,
 });
 for (const { path, text } of outputFiles) await write(path, text);
+const late = await bundle({
+  ...common,
+  entryPoints: LATE_PACKAGES.map((one) => ({ in: one, out: `lib/${one}` })),
+  outExtension: { ".js": ".cjs" },
+  format: "cjs",
+});
 if (program === undefined) await bundle({ ...common, entryPoints: { cni: "src/cni/index.ts" } });
-const inputs = Object.keys(metafile.inputs);
+const inputs = Object.keys({ ...metafile.inputs, ...late.metafile.inputs });
 const packages = inputs.map((path) => /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)\//u.exec(path));
 for (const [from = "", module = ""] of packages.filter((found) => found !== null)) copyLicence(from, module);
 
@@ -108,15 +112,15 @@ async function write(path: string, text: string): Promise<void> {
   if (!path.endsWith(".cjs")) return writeFileSync(path, text);
   const { minifyWhitespace, minifySyntax, platform, target, logLevel } = common;
   const options = { minifyWhitespace, minifySyntax, platform, target, logLevel };
-  const { code } = await transform(text, { ...options, format: "cjs", supported: { "dynamic-import": false } });
+  const transformed = await transform(text, { ...options, format: "cjs", supported: { "dynamic-import": false } });
   // esbuild copies the properties of a module of Node.js for every file that imports it as a namespace.
-  const direct = code.replaceAll(/=__toESM\((require\("node:[\w/]+"\))(?:,1)?\)/gu, "=$1");
-  const late = direct.replaceAll(/(?<=import_\w+=)require\("([^"]+)"\)/gu, (load, name: string) =>
+  const direct = transformed.code.replaceAll(/=__toESM\((require\("node:[\w/]+"\))(?:,1)?\)/gu, "=$1");
+  const code = direct.replaceAll(/(?<=import_\w+=)require\("([^"]+)"\)/gu, (load, name: string) =>
     LATE.has(name) ? `late(()=>${load})` : load,
   );
-  const head = late === direct ? "" : "const late=load=>new Proxy({},{get:(_,name)=>load()[name]});";
-  if (path !== join(outdir, "cni-node.cjs")) writeFileSync(path, head + late);
-  else writeFileSync(path, `#!/usr/bin/env node\n${head}${late}`, { mode: 0o755 });
+  const head = code === direct ? "" : "const late=load=>new Proxy({},{get:(_,name)=>load()[name]});";
+  if (path !== join(outdir, "cni-node.cjs")) writeFileSync(path, head + code);
+  else writeFileSync(path, `#!/usr/bin/env node\n${head}${code}`, { mode: 0o755 });
 }
 
 /** @throws when it has none: nobody may hand on what has no licence. */

@@ -1,10 +1,11 @@
 /** What is right already is known by its size, times and inode; its content is read where one of them differs. */
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 
-import { conflist, TestNode } from "./helpers/node.ts";
+import { lockDirectory } from "../src/host/lock.ts";
+import { conflist, TestNode, until } from "./helpers/node.ts";
 
 const INSTALL = ["install", "--plugins=bridge", "--configs=10-a.conflist"];
 
@@ -64,6 +65,37 @@ test("a file that was touched and is still right is read, and left alone", async
   const { ino } = fs.statSync(path);
   assert.equal(await readsOf(path, async () => node.run(INSTALL)), 1);
   assert.deepEqual([fs.statSync(path).ino, fs.statSync(path).mtimeMs], [ino, 0]);
+});
+
+for (const place of ["opt/cni/bin/bridge", "etc/cni/net.d/10-a.conflist"]) {
+  test(`${place}, rewritten by somebody else with the same content, is read once`, async () => {
+    using node = await installed();
+    const path = join(node.host, place);
+    fs.writeFileSync(path, fs.readFileSync(path));
+    const { ino, mtimeMs } = fs.statSync(path);
+    const reads = async (): Promise<number> =>
+      readsOf(path, async () => assert.equal((await node.run(INSTALL)).exitCode, 0));
+    // A file that was written just now may be written again within the same tick of the clock.
+    await until(() => Date.now() - fs.statSync(path).ctimeMs > 200);
+    const record = fs.readFileSync(join(dirname(path), ".cni-node/record.json"), "utf8");
+    assert.equal(await readsOf(path, async () => node.run(["plan", ...INSTALL.slice(1)])), 1);
+    assert.equal(fs.readFileSync(join(dirname(path), ".cni-node/record.json"), "utf8"), record);
+    assert.deepEqual([await reads(), await reads()], [1, 0]);
+    assert.deepEqual([fs.statSync(path).ino, fs.statSync(path).mtimeMs], [ino, mtimeMs]);
+  });
+}
+
+test("a run that changes nothing does not wait for the lock to note what it has read", async () => {
+  using node = await installed();
+  const path = join(node.bin, "bridge");
+  fs.writeFileSync(path, fs.readFileSync(path));
+  await until(() => Date.now() - fs.statSync(path).ctimeMs > 200);
+  const lock = await lockDirectory(node.bin, 0, new AbortController().signal);
+  const record = join(node.bin, ".cni-node/record.json");
+  const before = fs.readFileSync(record, "utf8");
+  const ran = await node.run([...INSTALL, "--lock-timeout=60s"]);
+  assert.deepEqual([ran.exitCode, ran.stderr, fs.readFileSync(record, "utf8")], [0, "", before]);
+  lock.release();
 });
 
 test("a file that was there already and right is known from then on, too", async () => {

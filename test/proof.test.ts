@@ -1,12 +1,14 @@
 /** Promise 5: nothing unproved goes live. The stories are those that other installers' users have told. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { join, relative } from "node:path";
 import { describe, test } from "node:test";
 
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
 import { BUNDLE, conflist, contentsOf, TestNode, until, type Ran } from "./helpers/node.ts";
+import { REFERENCE_PLUGINS } from "./helpers/network.ts";
 import { reportOf } from "./helpers/report.ts";
 
 /** A node with a plugin `good` in the image, and one that is as the test says. */
@@ -28,6 +30,16 @@ function elf(machine: number, bits: 1 | 2 = 2): Buffer {
   header[5] = 1;
   header.writeUInt16LE(machine, 18);
   return header;
+}
+
+/** A static program of this machine's that the system does not run: it has a segment, and nothing in it. */
+function silentElf(): Buffer {
+  const program = Buffer.concat([elf(process.arch === "x64" ? 62 : 183), Buffer.alloc(56)]);
+  program.writeUInt8(64, 32);
+  program.writeUInt16LE(56, 54);
+  program.writeUInt16LE(1, 56);
+  program.writeUInt32LE(1, 64);
+  return program;
 }
 
 /** It was refused for this reason, and the node is as it was. */
@@ -109,6 +121,55 @@ describe("a plugin is run where it is about to live, and refused before anything
     await node.run(["install", "--plugins=good"]);
     await node.run(["install", "--plugins=good"]);
     assert.equal(fs.readFileSync(log, "utf8"), "ran\n");
+  });
+
+  test("a static binary that the catalogue knows is not run where another one of its build runs", async () => {
+    const module = { module: "example.com/plugins", version: "v1.0.0", cniVersions: ["0.4.0", "1.0.0"] };
+    const speaker = fs.readFileSync(join(REFERENCE_PLUGINS, "loopback"));
+    const install = async (
+      silent: string | Buffer,
+      knownOfSilent: object,
+      knownOfSpeaker: object = module,
+      version = "1.0.0",
+    ): Promise<string> => {
+      using node = nodeWith();
+      const files = { asked: [speaker, knownOfSpeaker], known: [silent, knownOfSilent] } as const;
+      const plugins = Object.entries(files).map(([name, [content, known]]) => {
+        fs.writeFileSync(join(node.plugins, name), content);
+        const sha256 = createHash("sha256").update(content).digest("hex");
+        return { name, size: content.length, sha256, ...known };
+      });
+      fs.writeFileSync(join(node.plugins, ".catalogue.json"), JSON.stringify({ version: 1, plugins }));
+      node.template("10-a.conflist", conflist("a", "known").replace("1.0.0", version));
+      const { stderr } = await node.run(["install", "--plugins=asked,known", "--configs=10-a.conflist"]);
+      assert.equal(fs.existsSync(join(node.bin, "known")), stderr === "", stderr);
+      return stderr;
+    };
+    assert.equal(await install(silentElf(), module), "");
+    const isRun = /known: does not answer VERSION/u;
+    assert.match(await install(silentElf(), { ...module, version: "v1.0.1" }), isRun);
+    assert.match(await install(silentElf(), { module: module.module, version: module.version }), isRun);
+    assert.match(await install(silentElf(), module, {}), isRun);
+    assert.match(await install("#!/bin/sh\nexit 3\n", module), isRun);
+    assert.match(
+      await install(silentElf(), module, module, "1.1.0"),
+      /1\.1\.0, which the plugin known does not support/u,
+    );
+  });
+
+  test("where one of a build does not run, each of it is named", async () => {
+    using node = nodeWith();
+    const entry = { module: "example.com/plugins", version: "v1.0.0", cniVersions: ["1.0.0"] };
+    const program = silentElf();
+    const sha256 = createHash("sha256").update(program).digest("hex");
+    const plugins = ["a", "b", "c"].map((name) => {
+      fs.writeFileSync(join(node.plugins, name), program);
+      return { name, size: program.length, sha256, ...entry };
+    });
+    fs.writeFileSync(join(node.plugins, ".catalogue.json"), JSON.stringify({ version: 1, plugins }));
+    const ran = await node.run(["install", "--plugins=a,b,c"]);
+    assert.equal(ran.exitCode, 1);
+    for (const { name } of plugins) assert.match(ran.stderr, new RegExp(`bin/${name}: does not answer VERSION`, "u"));
   });
 
   test("a file system that is mounted noexec is named", { skip: cannotMount }, async () => {

@@ -266,6 +266,7 @@ interface Change {
 async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyResult, "probes" | "warnings">> {
   const { prepared, manifests, view, runtime, session } = about;
   const { parts, afterwards } = prepared;
+  if (parts.length === 0) await session.remember(prepared.seen);
   if (parts.length === 0 && manifests === undefined) return { probes: [], warnings: [] };
   const probes: Probed[] = [];
   const warnings = await transact(session.opened(parts), signal, {

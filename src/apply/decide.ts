@@ -1,11 +1,12 @@
 /** Compares one asset of files with what is held and live, and decides its step. */
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 
 import { KINDS } from "../asset.ts";
 import { isSystemError, systemFailure } from "../errors.ts";
 import { warning } from "../finding.ts";
-import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
+import { digestOfLive, inspect, seenAs, type Live } from "../host/inspect.ts";
 import type { HeldAsset } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
 import { changedMeanwhile, type FileStep } from "../host/transaction.ts";
@@ -39,7 +40,7 @@ export async function decide(
   const { outcome, reason, effect, keepLive, restores, seen, asset } = decision;
   const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
   if (FILES[kind].isShown) Object.assign(result, textsOf(decision, directory, name, live, content, view));
-  if (effect === "none" && !keepLive && asset === held) return { step, result };
+  if (effect === "none" && !keepLive && asset === held) return { step, result, ...newlySeen(live, seen, held) };
   const file: FileStep = {
     kind,
     name,
@@ -55,7 +56,13 @@ export async function decide(
   return { step, result, file };
 }
 
-/** Whoever says that an asset is there and is wrong is told so: nobody else looks. */
+/** What the record does not say yet of a file that was read. */
+function newlySeen(live: Live, digest: string | undefined, held: HeldAsset | undefined): Pick<Decided, "seen"> {
+  const seen = digest === undefined ? undefined : seenAs(live, digest);
+  return seen === undefined || isDeepStrictEqual(seen, held?.seen) ? {} : { seen };
+}
+
+/** Warns of an asset that the caller says is there, and that is missing: no other step looks at it. */
 function leave(step: StepOfFile, directory: Directory, view: NodeView): Decided {
   const { action, kind, name } = step;
   const instead = lackOf(directory.path, name, view.places.hostRoot);

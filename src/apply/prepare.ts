@@ -3,6 +3,7 @@ import { ALL_KINDS, byFileKind, FILE_KINDS, KINDS, type FileKind } from "../asse
 import type { Objections } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import type { HeldAsset } from "../host/record.ts";
+import type { SeenAsset } from "../host/remember.ts";
 import type { DirectorySteps, FileStep } from "../host/transaction.ts";
 import {
   isOfFile,
@@ -32,6 +33,8 @@ export interface Prepared {
   parts: DirectorySteps[];
   /** The same, for after the objects of manifests have been deleted. */
   afterwards: DirectorySteps[];
+  /** Files that were read and are right, by directory; the records do not say so yet. */
+  seen: ReadonlyMap<string, readonly SeenAsset[]>;
   /** What is to be proved. Plugins are named by their source. */
   changes: Changes;
   warnings: Finding[];
@@ -79,6 +82,7 @@ export async function prepare(
       ...records.filter((one) => !dropped.includes(one)).map(recordStep),
     ]),
     afterwards: partsOf(directories, dropped.map(recordStep)),
+    seen: seenIn(directories, decided),
     changes: changesOf(steps, files, desired, { wanted, directories, surroundings }),
     warnings: [
       ...FILE_KINDS.flatMap((kind) => desired[kind].warnings),
@@ -154,6 +158,11 @@ function keepNeeded(decided: Decided[], wanted: Wanted, surroundings: Surroundin
   return kept;
 }
 
+function seenIn(directories: Directories, decided: readonly Decided[]): Prepared["seen"] {
+  const found = decided.flatMap(({ step: { kind, name }, seen }) => (seen === undefined ? [] : [{ kind, name, seen }]));
+  return Map.groupBy(found, ({ kind }) => directories[kind]?.path ?? "");
+}
+
 /** The files of a kind that change. */
 function changedOf(kind: FileKind, files: readonly Decided[]): Decided[] {
   return files.filter(({ step, file }) => step.kind === kind && file !== undefined && file.effect !== "none");
@@ -167,14 +176,25 @@ function changesOf(
   { wanted, directories, surroundings }: About & { surroundings: Surroundings },
 ): Changes {
   const restored = files.filter(({ file }) => file?.effect === "restore").map(({ step: { name } }) => name);
-  const nothing: Changes = { plugins: new Map(), refused: new Set(), pluginDirectory: "", restored: new Set(restored) };
+  const nothing: Changes = {
+    plugins: new Map(),
+    entries: new Map(),
+    refused: new Set(),
+    restored: new Set(restored),
+    pluginDirectory: "",
+  };
   if (FILE_KINDS.every((kind) => changedOf(kind, files).length === 0)) return nothing;
   const changes = FILE_KINDS.map((kind) => {
     const refused = steps.filter((step) => {
       return step.kind === kind && step.action === "install" && !desired[kind].contents.has(step.name);
     });
-    const target = { directory: directories[kind], surroundings };
-    return FILES[kind].changes(changedOf(kind, files), wanted, target, new Set(refused.map(({ name }) => name)));
+    return FILES[kind].changes(changedOf(kind, files), {
+      wanted,
+      desired: desired[kind],
+      refused: new Set(refused.map(({ name }) => name)),
+      directory: directories[kind],
+      surroundings,
+    });
   });
   return Object.assign(nothing, ...changes) as Changes;
 }

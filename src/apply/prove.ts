@@ -11,7 +11,9 @@ import { directoryFindings } from "../host/trust.ts";
 import type { Changes, Validation } from "../kinds/kind.ts";
 import { withCommand } from "../node/cure.ts";
 import { examineConfigs, isSameReason, type About } from "../node/checks.ts";
+import type { CatalogueEntry } from "../node/catalogue.ts";
 import type { NodeView } from "../node/view.ts";
+import { isStatic } from "../system/elf.ts";
 
 /**
  * Proves what a run is about to put on the node: the plugins that it writes answer, the configurations that it writes
@@ -22,13 +24,13 @@ import type { NodeView } from "../node/view.ts";
  * @throws Interrupted
  */
 export async function prove(
-  { configs, plugins, restored, refused, pluginDirectory }: Changes,
+  { configs, plugins, entries, restored, refused, pluginDirectory }: Changes,
   view: NodeView,
   { validate, force, dryRun }: { validate: Validation; force: boolean; dryRun: boolean },
 ): Promise<Finding[]> {
   if (validate === "off") return [];
   const after = view.after(plugins);
-  const found = (await examinePlugins(plugins, after)).map((one) => ({
+  const found = (await examinePlugins(plugins, entries, after)).map((one) => ({
     ...one,
     path: join(pluginDirectory, one.path),
     ...(restored.has(one.path) ? { severity: "warning" as const } : {}),
@@ -68,10 +70,33 @@ export function objectionsIn(found: readonly Finding[]): Failure[] {
 /** So many plugins are asked at a time: each is a process with memory of its own. */
 const AT_ONCE = 4;
 
-async function examinePlugins(plugins: Changes["plugins"], view: NodeView): Promise<Finding[]> {
-  const names = [...plugins].flatMap(([name, path]) => (path === undefined ? [] : [name]));
-  const asked = await view.plugins(names, AT_ONCE);
-  return asked.flatMap(([name, plugin]) => ("objection" in plugin ? [{ path: name, ...plugin.objection }] : []));
+/**
+ * Asks the plugins. One speaks for all of its build: whether this node runs programs of that directory is one question,
+ * and the catalogue answers for the content of a static binary. If it does not answer, each is asked.
+ */
+async function examinePlugins(
+  plugins: Changes["plugins"],
+  entries: Changes["entries"],
+  view: NodeView,
+): Promise<Finding[]> {
+  const written = [...plugins].flatMap(([name, path]) => (path === undefined ? [] : [{ name, path }]));
+  const builds = Map.groupBy(written, ({ name, path }) => buildOf(path, entries.get(name)) ?? name);
+  const speakers = [...builds.values()].flatMap(([speaker]) => speaker?.name ?? []);
+  await view.plugins(speakers, AT_ONCE);
+  for (const [speaker, ...others] of builds.values()) {
+    if (speaker === undefined || !("versions" in (await view.plugin(speaker.name)))) continue;
+    for (const { name, path } of others) view.believe(path, entries.get(name)?.cniVersions ?? []);
+  }
+  const names = written.map(({ name }) => name);
+  const answers = await view.plugins(names, AT_ONCE);
+  return answers.flatMap(([name, plugin]) => ("objection" in plugin ? [{ path: name, ...plugin.objection }] : []));
+}
+
+/** What tells plugins of one build, which all run on a node or none does. Undefined: only the plugin itself can tell. */
+function buildOf(path: string, entry: CatalogueEntry | undefined): string | undefined {
+  const { module, version, cniVersions } = entry ?? {};
+  if (module === undefined || version === undefined || cniVersions === undefined) return undefined;
+  return isStatic(path) ? `${module}/${version}` : undefined;
 }
 
 /** The files of configurations that stay as they are, and whose plugins do not. */

@@ -8,6 +8,7 @@ import { findDirectory, isSameDirectory, isWritable, realHostRoot, type Director
 import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
+import { noteSeen } from "../host/remember.ts";
 import { statePaths, Target } from "../host/target.ts";
 import { recover, type DirectorySteps, type TargetSteps } from "../host/transaction.ts";
 import type { ApplyRequest } from "./apply.ts";
@@ -138,6 +139,21 @@ export class Session {
     }
     const targets = Array.from(this.#locks.values(), ({ target }) => target);
     this.notes.push(...(await recover(targets, this.#visible())));
+  }
+
+  /** Notes what was read, for the next run not to read it again, where that is possible without waiting. */
+  async remember(seen: Prepared["seen"]): Promise<void> {
+    for (const [directory, files] of seen) {
+      let lock: Lock | undefined;
+      try {
+        lock = await lockDirectory(directory, performance.now(), this.#signal);
+        noteSeen(lock.target, files);
+      } catch {
+        // Another run works there, or nothing can be written: the next run reads the files again.
+      } finally {
+        lock?.release();
+      }
+    }
   }
 
   /** Undefined: no plugin is written. */

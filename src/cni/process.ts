@@ -1,14 +1,13 @@
 /** Runs a program as Go's os/exec would, which is what plugins are used to: real pipes, no help from a shell. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
 import * as fs from "node:fs";
-import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { programFormatOf } from "../system/elf.ts";
 import { endWhole, marked } from "./leftovers.ts";
+import { openPipes, type Pipes } from "./pipes.ts";
 
 /** A program to run. */
 export interface Program {
@@ -52,8 +51,12 @@ export async function runProgram(
   if (isAborted(signal)) return { stdout: "", stderr: "", stopped: "aborted" };
   if (!isExecutableFormat(program.file)) return { stdout: "", stderr: "", systemCode: "ENOEXEC" };
   const id = randomUUID();
-  const started = await start({ ...program, env: marked(program.env, id) });
-  if ("systemCode" in started) return { stdout: "", stderr: "", ...started };
+  const pipes = await openPipes();
+  const started = await start({ ...program, env: marked(program.env, id) }, pipes);
+  if ("systemCode" in started) {
+    pipes?.release();
+    return { stdout: "", stderr: "", ...started };
+  }
   const { child } = started;
   let stopped: Stop | undefined;
   let ending: Promise<void> | undefined;
@@ -88,6 +91,7 @@ export async function runProgram(
     clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);
     for (const stream of [started.stdin, started.stdout, started.stderr]) stream.destroy();
+    pipes?.release();
   }
 }
 
@@ -118,8 +122,11 @@ interface Streams {
   stderr: Readable;
 }
 
-async function start({ file, argv0, words, env, stdin }: Program): Promise<Started | { systemCode: string }> {
-  const pipes = await openPipes();
+/** @param pipes undefined: it gets sockets. */
+async function start(
+  { file, argv0, words, env, stdin }: Program,
+  pipes: Pipes | undefined,
+): Promise<Started | { systemCode: string }> {
   try {
     const child = spawn(file, words, { argv0, env, detached: true, stdio: pipes?.stdio ?? "pipe" });
     const end = endOf(child);
@@ -134,54 +141,6 @@ async function start({ file, argv0, words, env, stdin }: Program): Promise<Start
     return { systemCode: systemCodeOf(error) };
   } finally {
     for (const descriptor of pipes?.stdio ?? []) fs.closeSync(descriptor);
-  }
-}
-
-interface Pipes {
-  /** The program's ends. */
-  stdio: [stdin: number, stdout: number, stderr: number];
-  streams: Streams;
-}
-
-const { O_RDONLY, O_WRONLY } = fs.constants;
-
-/** Holds three pipes as its descriptors 5 to 7, says its process number, and ends with its input. */
-const HOLD_PIPES = `exec 3<&0; : | { exec 5<&0; : | { exec 6<&0; : | { exec 7<&0 <&3
-read -r pid _ </proc/self/stat; echo "$pid"; read -r _; }; }; }`;
-
-/**
- * Makes pipes for a program. Node itself would connect it to sockets, and those cannot be opened by name: a script that
- * reads `/dev/stdin` or writes to `/dev/stderr` would fail with "No such device or address", though it works with every
- * runtime that is written in Go. Node cannot make a pipe; a shell does it, and we open what it has. They are nowhere in
- * the file system: a pipe with a name would stay when we are killed, and whoever opens it for reading once more, after
- * we have written, would wait for a writer for ever.
- *
- * @returns undefined where there is no `sh`, or no `/proc`: then it is sockets.
- */
-async function openPipes(): Promise<Pipes | undefined> {
-  let holder: ChildProcess | undefined;
-  const opened: number[] = [];
-  try {
-    // Out of the reach of Ctrl-C, as the program is.
-    holder = spawn("sh", ["-c", HOLD_PIPES], { detached: true, stdio: ["pipe", "pipe", "ignore"] });
-    const ended = endOf(holder);
-    const [said] = await Promise.race([once(holder.stdout as Readable, "data"), ended.then(() => [])]);
-    const open = (descriptor: number, flags: number): number => {
-      const ours = fs.openSync(`/proc/${Number(said)}/fd/${descriptor}`, flags);
-      opened.push(ours);
-      return ours;
-    };
-    const stdio: Pipes["stdio"] = [open(5, O_RDONLY), open(6, O_WRONLY), open(7, O_WRONLY)];
-    const [input, output, errors] = [open(5, O_WRONLY), open(6, O_RDONLY), open(7, O_RDONLY)];
-    const stdin = new Socket({ fd: input, readable: false });
-    const [stdout, stderr] = [output, errors].map((fd) => new Socket({ fd, writable: false })) as [Socket, Socket];
-    return { stdio, streams: { stdin, stdout, stderr } };
-  } catch {
-    for (const descriptor of opened) fs.closeSync(descriptor);
-    return undefined;
-  } finally {
-    holder?.stdin?.destroy();
-    holder?.stdout?.destroy();
   }
 }
 

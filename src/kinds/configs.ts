@@ -34,7 +34,7 @@ export const configs: FileAssets = {
   isShown: true,
   objectionTo: objectionToBackup,
   keep: keepNetwork,
-  changes: (files, _wanted, { surroundings: { configDirectory: directory } }) => {
+  changes: (files, { surroundings: { configDirectory: directory } }) => {
     if (directory === undefined) return {};
     // What cannot be seen is not text.
     const texts = new Map(

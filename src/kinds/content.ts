@@ -1,4 +1,5 @@
 import { digestOfLive, type Live } from "../host/inspect.ts";
+import type { CatalogueEntry } from "../node/catalogue.ts";
 import type { HeldAsset, SeenFile } from "../host/record.ts";
 
 /** The new content of one file: compared first, and written only where it differs. */
@@ -11,6 +12,8 @@ export interface Content {
   isCurrent(path: string, live: Live, seen: SeenFile | undefined): Promise<boolean>;
   /** Writes it to a new path, durable. Returns its digest. */
   stage(path: string, live: Live): Promise<string>;
+  /** What the catalogue of the image says of it: the content is checked against it when it is staged. */
+  entry?: CatalogueEntry | undefined;
   /** For people, where it is text. */
   text?: string;
   /** What the record says of it, besides its digest. */

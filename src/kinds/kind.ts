@@ -3,8 +3,9 @@ import { isFileKind, type FileKind, type Kind } from "../asset.ts";
 import type { DirectoryListing } from "../cni/listing.ts";
 import type { Objections } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import type { HeldAsset, HostRecord } from "../host/record.ts";
+import type { HeldAsset, HostRecord, SeenFile } from "../host/record.ts";
 import type { FileStep } from "../host/transaction.ts";
+import type { CatalogueEntry } from "../node/catalogue.ts";
 import type { NodeView } from "../node/view.ts";
 import type { Content } from "./content.ts";
 import type { Lists } from "./lists.ts";
@@ -94,6 +95,8 @@ export interface Decided {
   warning?: Finding;
   /** What is to be written to the directory or its record; undefined: nothing. */
   file?: FileStep;
+  /** The file was read and is right; the record does not say so yet. */
+  seen?: SeenFile;
 }
 
 /** What a run is about to change, as the proof sees it. */
@@ -109,6 +112,8 @@ export interface Changes {
   };
   /** Plugins by name, and where their new content is now; undefined: it goes. */
   plugins: ReadonlyMap<string, string | undefined>;
+  /** What the catalogue of the image says of plugins that are written; their content is checked against it. */
+  entries: ReadonlyMap<string, CatalogueEntry | undefined>;
   /** The names of plugins and configurations that were there before cni-node, and come back as they were. */
   restored: ReadonlySet<string>;
   /** Plugins that this run cannot bring, which is an objection of its own. */
@@ -126,8 +131,12 @@ export interface Desired {
   warningsOf?: (files: readonly Decided[]) => Finding[];
 }
 
-/** What the assets of a kind are compared with. */
-export interface Target {
+/** What is known of a kind when its files are to be proved. */
+export interface Proving {
+  wanted: Wanted;
+  desired: Desired;
+  /** The names of assets that cannot be installed. */
+  refused: ReadonlySet<string>;
   /** Undefined: nothing is asked of it. */
   directory: Directory | undefined;
   surroundings: Surroundings;
@@ -143,17 +152,8 @@ export interface FileAssets {
   objectionTo?: (name: string, backup: string, directory: string, view: NodeView) => Promise<string | undefined>;
   /** Keeps assets that are to be removed and are still needed. */
   keep: (decided: Decided[], wanted: Wanted, surroundings: Surroundings) => Kept;
-  /**
-   * What is to be proved.
-   *
-   * @param files of this kind that change. @param refused the names of those that cannot be installed.
-   */
-  changes: (
-    files: readonly Decided[],
-    wanted: Wanted,
-    target: Target,
-    refused: ReadonlySet<string>,
-  ) => Partial<Changes>;
+  /** What is to be proved. @param files of this kind that change. */
+  changes: (files: readonly Decided[], about: Proving) => Partial<Changes>;
   /** What it means for the node that an installed file is missing. */
   lossMeans: string;
 }

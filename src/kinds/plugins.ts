@@ -19,14 +19,15 @@ export const plugins: FileAssets = {
   },
   isShown: false,
   keep: keepNeeded,
-  changes: (files, { sources }, { directory, surroundings }, refused) => {
+  changes: (files, { wanted: { sources }, desired: { contents }, refused, directory, surroundings }) => {
     const changed = new Map<string, string | undefined>();
     for (const { file, step } of files) {
       const restored = restoredFile(file, directory, surroundings);
       if (file?.effect === "write") changed.set(step.name, join(sources.plugin, step.name));
       else if (file?.effect === "remove" || restored !== undefined) changed.set(step.name, restored);
     }
-    return { plugins: changed, pluginDirectory: directory?.path ?? "", refused };
+    const entries = new Map(Array.from(contents, ([name, { entry }]) => [name, entry]));
+    return { plugins: changed, entries, pluginDirectory: directory?.path ?? "", refused };
   },
   lossMeans: "pods that need it do not start, nor end",
 };
@@ -105,6 +106,7 @@ function pluginContent(path: string, size: number, entry: CatalogueEntry | undef
   return {
     mode: () => PLUGIN_MODE,
     digest,
+    entry,
     isCurrent: async (live, file, seen) => hasBytes(digest, size, live, file, seen),
     stage: async (target) => checked(await createCopy(path, target, { mode: PLUGIN_MODE })),
   };

@@ -32,7 +32,7 @@ export function identityOf(path: string): string | undefined {
 }
 
 /** A process's way, or a thread's, to its network namespace. */
-const OF_TASK = /^(\/proc\/\d+(?:\/task\/\d+)?)\/ns\/net$/u;
+const OF_TASK = /^(\/proc\/(?:self|\d+)(?:\/task\/\d+)?)\/ns\/net$/u;
 
 /**
  * What tells the namespace behind a path from a later one of the same number behind the same path: since when the
@@ -76,23 +76,21 @@ export interface Interior {
   defaultMetrics: Partial<Record<"4" | "6", number>>;
 }
 
-const TABLES = ["dev", "route", "fib_trie", "ipv6_route", "if_inet6"] as const;
-/** Prints them with nothing but a shell: an image may have no more. A table that the kernel lacks is empty. */
-const PRINT_TABLES = `for table in ${TABLES.join(" ")}; do
-  echo "== $table"
-  [ -e /proc/net/$table ] && while IFS= read -r line; do echo "$line"; done </proc/net/$table
-done; :`;
 const LOOK_LIMIT_MS = 10_000;
 
 /**
- * Looks into a network namespace.
+ * Looks into a network namespace. A process that is in it shows its tables in /proc; one that is named has perhaps none,
+ * so a process enters it and waits.
  *
  * @param path as this process sees it.
  * @throws Failure `netns-unreadable`.
  */
 export async function lookInto(path: string): Promise<Interior> {
   try {
-    return readTables(await outputOf(["nsenter", `--net=${path}`, "--", "sh", "-c", PRINT_TABLES]));
+    const [, task] = OF_TASK.exec(path) ?? [];
+    if (task !== undefined) return readTables(`${task}/net`);
+    await using inside = await Waiting.start("nsenter", `--net=${path}`);
+    return readTables(`/proc/${inside.pid}/net`);
   } catch (error) {
     throw new Failure({
       code: "netns-unreadable",
@@ -103,12 +101,13 @@ export async function lookInto(path: string): Promise<Interior> {
   }
 }
 
-/** Reads what `PRINT_TABLES` prints. */
-function readTables(text: string): Interior {
-  const sections = text.split(/^== /mu).slice(1);
-  const tables = new Map(sections.map((section) => [section.split("\n", 1)[0], section.split("\n").slice(1)]));
-  const rows = (table: (typeof TABLES)[number]): string[][] => {
-    return (tables.get(table) ?? []).map((line) => line.trim().split(/\s+/u));
+/** @param directory a process's `net` in /proc. */
+function readTables(directory: string): Interior {
+  const rows = (table: string): string[][] => {
+    const path = join(directory, table);
+    // The kernel may lack it: there need be no IPv6.
+    const text = table === "dev" || fs.existsSync(path) ? readText(path, SIZE_LIMITS.proc) : "";
+    return text.split("\n").map((line) => line.trim().split(/\s+/u));
   };
   const route4 = rows("route").find(([, destination, , , , , , mask]) => destination === ZERO4 && mask === ZERO4);
   const route6 = rows("ipv6_route").find(
@@ -233,44 +232,75 @@ export function explainEnd(file: string, { stderr, exitCode, signal, systemCode,
   return stderr.trim() || `${file} ended: ${stopped ?? signal ?? `exit code ${exitCode ?? 0}`}`;
 }
 
-/** A network namespace that ends with this process, whatever ends that. */
-export class ScratchNamespace implements AsyncDisposable {
-  readonly #keeper: ChildProcess;
-  /** As the host's processes see it. */
-  readonly path: string;
+/** A program in a network namespace of its own or another one, which waits until this process ends or disposes of it. */
+class Waiting implements AsyncDisposable {
+  readonly #process: ChildProcess;
 
-  private constructor(keeper: ChildProcess) {
-    this.#keeper = keeper;
-    this.path = `/proc/${keeper.pid ?? 0}/ns/net`;
+  private constructor(process: ChildProcess) {
+    this.#process = process;
   }
 
-  /** Makes one. Throws `Failure`, `netns-failed`. */
-  static async make(): Promise<ScratchNamespace> {
+  /** Starts it by a program that puts itself into the namespace. Throws what that said of its failure. */
+  static async start(...words: [file: string, ...string[]]): Promise<Waiting> {
+    const [file, ...rest] = words;
     // It waits for input that never comes, and ends when the other end of the pipe does.
-    const keeper = spawn("unshare", ["--net", "--", "sh", "-c", "echo made; read -r line"], {
+    const child = spawn(file, [...rest, "--", "sh", "-c", "echo inside; read -r line"], {
       stdio: ["pipe", "pipe", "pipe"],
       // Ctrl-C at a terminal does not reach it.
       detached: true,
     });
+    const limit = setTimeout(() => child.kill("SIGKILL"), LOOK_LIMIT_MS);
     let said = "";
-    keeper.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
-    const ended = once(keeper, "close").catch((error: unknown) => (said = reasonOf(error)));
-    const [made] = (await Promise.race([once(keeper.stdout, "data").catch(() => []), ended.then(() => [])])) as [
-      unknown?,
-    ];
-    if (String(made) === "made\n") return new ScratchNamespace(keeper);
-    throw new Failure({
-      code: "netns-failed",
-      subject: "network namespace",
-      problem: `none can be made: ${said.trim() || "unshare ended"}`,
-      hint: "run as root, with unshare (util-linux) and sh in PATH",
+    let code: unknown;
+    child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    const ended = once(child, "close").catch((error: unknown) => {
+      said = `${file} cannot be run: ${reasonOf(error)}`;
+      ({ code } = error as NodeJS.ErrnoException);
     });
+    const first = await Promise.race([once(child.stdout, "data").catch(() => []), ended.then(() => [])]);
+    clearTimeout(limit);
+    if (String(first[0]) === "inside\n") return new Waiting(child);
+    throw Object.assign(new Error(said.trim() || `${file} ended`), { code });
+  }
+
+  get pid(): number {
+    return this.#process.pid ?? 0;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#keeper.exitCode !== null || this.#keeper.signalCode !== null) return;
-    const ended = once(this.#keeper, "exit");
-    this.#keeper.stdin?.end();
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    const ended = once(this.#process, "exit");
+    this.#process.stdin?.end();
     await ended;
+  }
+}
+
+/** A network namespace that ends with this process, whatever ends that. */
+export class ScratchNamespace implements AsyncDisposable {
+  readonly #keeper: Waiting;
+  /** As the host's processes see it. */
+  readonly path: string;
+
+  private constructor(keeper: Waiting) {
+    this.#keeper = keeper;
+    this.path = `/proc/${keeper.pid}/ns/net`;
+  }
+
+  /** Makes one. Throws `Failure`, `netns-failed`. */
+  static async make(): Promise<ScratchNamespace> {
+    try {
+      return new ScratchNamespace(await Waiting.start("unshare", "--net"));
+    } catch (error) {
+      throw new Failure({
+        code: "netns-failed",
+        subject: "network namespace",
+        problem: `none can be made: ${reasonOf(error)}`,
+        hint: "run as root, with unshare (util-linux) and sh in PATH",
+      });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#keeper[Symbol.asyncDispose]();
   }
 }

@@ -136,6 +136,11 @@ export class NodeView {
     return answers;
   }
 
+  /** Takes it as known which versions the plugin at that path supports: it need not be asked. */
+  believe(path: string, versions: readonly string[]): void {
+    this.#asked.set(path, Promise.resolve({ path, versions }));
+  }
+
   /** Is there such a file on the node? Undefined: that cannot be seen from here. */
   hasFile(path: string): boolean | undefined {
     const { files: known } = this.#looks;

@@ -4,6 +4,7 @@ import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 
 import { isSystemError } from "../errors.ts";
+import { Semaphore } from "./semaphore.ts";
 
 /** The one temporary name in a target directory. Runtimes load files by extension and so never load it. */
 export const TEMPORARY = ".cni-node.tmp";
@@ -39,8 +40,16 @@ export function makeDirectory(path: string, mode: number): string[] {
   return [...above, path];
 }
 
+/**
+ * So many files are read or written at a time. It is the number of threads that Node has for that; more would only hold
+ * more buffers and descriptors.
+ */
+const AT_ONCE = 4;
+const inTurn = new Semaphore(AT_ONCE);
+
 /** Writes a new file with its final mode and owner, durable but for its directory entry. The path must be free. */
 export async function createFile(path: string, content: Uint8Array, attributes: Attributes): Promise<void> {
+  using _ = await inTurn.enter();
   const file = await fs.promises.open(path, "wx", 0o600);
   try {
     await file.writeFile(content);
@@ -52,11 +61,12 @@ export async function createFile(path: string, content: Uint8Array, attributes: 
 
 /** Copies a file, following links at the source, as `createFile`. Returns the copy's sha256 (`sha256:…`). */
 export async function createCopy(source: string, path: string, attributes: Attributes): Promise<string> {
+  using _ = await inTurn.enter();
   await fs.promises.copyFile(source, path, fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE);
   // The copy has the mode of the source, which need not be writable.
   const file = await fs.promises.open(path, "r");
   try {
-    const [digest] = await Promise.all([digestOf(path), finish(file, attributes)]);
+    const [digest] = await Promise.all([readDigest(path), finish(file, attributes)]);
     return digest;
   } finally {
     await file.close();
@@ -152,11 +162,16 @@ export function syncDirectory(path: string): void {
 
 /** The sha256 of a file's content, `sha256:` and 64 hexadecimal digits. */
 export async function digestOf(path: string): Promise<string> {
+  using _ = await inTurn.enter();
+  return readDigest(path);
+}
+
+async function readDigest(path: string): Promise<string> {
   const hash = createHash("sha256");
   const file = await fs.promises.open(path, "r");
   try {
     // One buffer for the whole file: streams allocate one for each chunk, which costs as much as hashing it.
-    const buffer = Buffer.allocUnsafe(1 << 20);
+    const buffer = Buffer.allocUnsafe(1 << 18);
     for (let read = await file.read(buffer); read.bytesRead > 0; read = await file.read(buffer)) {
       hash.update(buffer.subarray(0, read.bytesRead));
     }

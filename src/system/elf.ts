@@ -32,15 +32,37 @@ export function programFormatOf(path: string): ProgramFormat {
   return isNative ? "native" : { foreign: MACHINES[machine] ?? `ELF machine ${machine}` };
 }
 
+/** Is it an executable for this machine that needs no loader and no libraries? */
+export function isStatic(path: string): boolean {
+  if (programFormatOf(path) !== "native") return false;
+  // Tables of programs follow the header immediately, except in files that were edited.
+  const header = readHeader(path, 4096) ?? Buffer.alloc(0);
+  const [is64, isBig] = [header[4] === 2, header[5] === BIG_ENDIAN];
+  const number = (at: number, size: number): number =>
+    isBig ? header.readUIntBE(at, size) : header.readUIntLE(at, size);
+  try {
+    const [table, size, count] = is64
+      ? [number(32, 6), number(54, 2), number(56, 2)]
+      : [number(28, 4), number(42, 2), number(44, 2)];
+    const types = Array.from({ length: count }, (_, index) => number(table + index * size, 4));
+    return count > 0 && !types.includes(PT_INTERP);
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
+}
+
 const HEADER_SIZE = 20;
+/** The segment that names the loader. */
+const PT_INTERP = 3;
 
 /** Undefined: it cannot be read. */
-function readHeader(path: string): Buffer | undefined {
-  const header = Buffer.alloc(HEADER_SIZE);
+function readHeader(path: string, size = HEADER_SIZE): Buffer | undefined {
+  const header = Buffer.alloc(size);
   try {
     const descriptor = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
     try {
-      return header.subarray(0, fs.readSync(descriptor, header, 0, HEADER_SIZE, 0));
+      return header.subarray(0, fs.readSync(descriptor, header, 0, size, 0));
     } finally {
       fs.closeSync(descriptor);
     }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawnSync, type SpawnSyncReturns } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -35,6 +35,18 @@ async function failureOf(call: Promise<unknown>): Promise<PluginError> {
 async function failureOfScript(script: string, options: InvokeOptions = {}): Promise<PluginError> {
   using plugins = new PluginDir();
   return await failureOf(invoke(add(plugins.write("bridge", script)), options));
+}
+
+/** Runs a script that has `call(plugin, stdin, options)`, in a process that has no pipes yet. */
+function inNewProcess(plugins: PluginDir, script: string, wrapper: readonly string[] = []): SpawnSyncReturns<string> {
+  const begin = `
+    import * as fs from "node:fs";
+    const { invoke } = await import(${JSON.stringify(new URL("../../src/cni/invoke.ts", import.meta.url))});
+    const call = (plugin, stdin, options) => invoke(
+      { plugin, path: ${JSON.stringify(plugins.path)} + "/" + plugin, command: "ADD", parameters: {}, stdin }, options);`;
+  const module = plugins.file("caller.mjs", `${begin}${script}`);
+  const [file, ...words] = [...wrapper, process.execPath, module];
+  return spawnSync(file, words, { encoding: "utf8" });
 }
 
 describe("findPlugin", () => {
@@ -134,13 +146,52 @@ describe("invoke", () => {
     assert.equal(calls[0]?.stderr, "said\n");
   });
 
-  test("works where there is no shell that makes pipes", async () => {
+  test("works where there is no shell that makes pipes", () => {
     using plugins = new PluginDir();
-    const env = { ...process.env };
-    using _ = new Variable("PATH", "/nonexistent");
-    const stdin = "x".repeat(1_000_000);
-    assert.equal(await invoke(add(plugins.write("bridge", "cat; echo said >&2"), { stdin }), { env }), stdin);
-    assert.equal(await invoke(add(plugins.write("deaf", "exec true"), { stdin }), { env }), "");
+    plugins.write("bridge", "cat; echo said >&2");
+    plugins.write("deaf", "exec true");
+    const script = `
+      const { env } = process;
+      process.env = { PATH: "/nonexistent" };
+      const stdin = "x".repeat(1_000_000);
+      const lengths = [];
+      for (const plugin of ["bridge", "deaf"]) lengths.push((await call(plugin, stdin, { env })).length);
+      console.log(lengths.join());`;
+    assert.equal(inNewProcess(plugins, script).stdout, "1000000,0\n");
+  });
+
+  test("one shell makes the pipes of all calls, one after the other", () => {
+    using plugins = new PluginDir();
+    plugins.write("bridge", "cat /dev/stdin; exit 1");
+    plugins.write("deaf", "exec true");
+    plugins.write("sh", `echo made >> ${plugins.path}/shells; exec /bin/sh "$@"`);
+    const script = `
+      process.env.PATH = ${JSON.stringify(plugins.path)} + ":" + process.env.PATH;
+      for (let i = 0; i < 5; i++) {
+        for (const plugin of ["bridge", "deaf", "missing"]) await call(plugin, "x".repeat(1000)).catch(() => undefined);
+      }`;
+    inNewProcess(plugins, script);
+    assert.equal(fs.readFileSync(join(plugins.path, "shells"), "utf8"), "made\n");
+  });
+
+  test("what one plugin leaves behind neither reads the input nor joins the output of the next", async () => {
+    using plugins = new PluginDir();
+    const leaving = 'until [ -e "$0.go" ]; do sleep 0.02; done; cat <&3 >> "$0.stolen"; echo forged; echo forged >&4';
+    const holds = {
+      input: `exec 3<&0 4>/dev/null; (${leaving}) >/dev/null 2>&1 &`,
+      output: `exec 3</dev/null 4>&1; (${leaving}) </dev/null >/dev/null 2>&1 &`,
+      "output for reading": `exec 3</dev/stdout 4>/dev/null; (${leaving}) </dev/null >/dev/null 2>&1 &`,
+    };
+    const next = plugins.write("next", "sleep 0.2; cat; sleep 0.2");
+    for (const [what, script] of Object.entries(holds)) {
+      const path = plugins.write("bridge", `cat; ${script}\necho $!`);
+      const daemon = Number((await invoke(add(path))).replace("{}", ""));
+      fs.writeFileSync(`${path}.go`, "");
+      for (let i = 0; i < 3; i++) assert.equal(await invoke(add(next, { stdin: "own" })), "own", what);
+      await until(() => !isAlive(daemon));
+      assert.doesNotMatch(fs.readFileSync(`${path}.stolen`, "utf8"), /own/u, what);
+      fs.rmSync(`${path}.go`);
+    }
   });
 
   test("a plugin need not read its configuration", async () => {
@@ -287,19 +338,16 @@ describe("a plugin that the system does not start", () => {
 
   test("has no descriptors left for it", async () => {
     using plugins = new PluginDir();
+    plugins.write("bridge", "cat");
     const script = `
-      import * as fs from "node:fs";
-      const { invoke } = await import(${JSON.stringify(new URL("../../src/cni/invoke.ts", import.meta.url))});
-      const plugin = { plugin: "bridge", path: "/bin/cat", command: "ADD", parameters: {}, stdin: "said" };
       const opened = [];
       try {
         for (;;) opened.push(fs.openSync("/dev/null"));
       } catch {}
-      await invoke(plugin).catch(({ name, systemCode }) => console.log(name, systemCode));
+      await call("bridge", "said").catch(({ name, systemCode }) => console.log(name, systemCode));
       for (const descriptor of opened) fs.closeSync(descriptor);
-      console.log(await invoke(plugin));`;
-    const module = plugins.file("caller.mjs", script);
-    const ran = spawnSync("prlimit", ["--nofile=100", process.execPath, module], { encoding: "utf8" });
+      console.log(await call("bridge", "said"));`;
+    const ran = inNewProcess(plugins, script, ["prlimit", "--nofile=100"]);
     assert.deepEqual([ran.stdout, ran.stderr], ["PluginError EMFILE\nsaid\n", ""]);
   });
 

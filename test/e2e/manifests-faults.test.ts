@@ -394,7 +394,7 @@ suite("manifests when something goes wrong", { skip: cannotStart }, () => {
             { times: 1000 },
             { kind: "answer", status: 200, text: "<html>", contentType: "text/html" },
           ),
-        /https:\/\/127\.0\.0\.1:\d+: .*no Kubernetes object/u,
+        /https:\/\/127\.0\.0\.1:\d+: .*not a Kubernetes object/u,
       );
     });
 

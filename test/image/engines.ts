@@ -86,9 +86,9 @@ export async function startDocker(): Promise<Engine> {
     daemon.on("exit", () => reject(new Error(fs.existsSync(log) ? fs.readFileSync(log, "utf8").slice(-4000) : "")));
   });
   ended.catch(() => undefined);
-  while ((await Promise.race([engine.sh("docker version"), ended])).exitCode !== 0) await sleep(50);
-  await succeed(engine, `docker load --quiet --input ${findImage()}`);
-  return engine;
+  return started(engine, async () => {
+    while ((await Promise.race([engine.sh("docker version"), ended])).exitCode !== 0) await sleep(50);
+  });
 }
 
 /** Has Podman load the image; it has no daemon. */
@@ -106,9 +106,20 @@ export async function startPodman(): Promise<Engine> {
     `exec ${podman.join(" ")} "$verb" "$@"`,
   ];
   fs.writeFileSync(join(directory, "bin/docker"), `${script.join("\n")}\n`, { mode: 0o755 });
-  const engine = engineOf(directory, namespace, { HOME: join(directory, "work") });
-  await succeed(engine, `docker load --quiet --input ${findImage()}`);
-  return engine;
+  return started(engineOf(directory, namespace, { HOME: join(directory, "work") }), async () => undefined);
+}
+
+/** Waits until an engine runs, and loads the image. One that fails leaves nothing for which the test would wait. */
+async function started(engine: Engine, untilItRuns: () => Promise<void>): Promise<Engine> {
+  try {
+    await untilItRuns();
+    const { exitCode, stderr } = await engine.sh(`docker load --quiet --input ${findImage()}`);
+    if (exitCode !== 0) throw new Error(`the engine cannot load the image: ${stderr}`);
+    return engine;
+  } catch (error) {
+    await engine[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 /**
@@ -194,11 +205,6 @@ function engineOf(directory: string, namespace: Namespace, settings: NodeJS.Proc
 
 function pipe(from: Socket, to: Socket): void {
   from.pipe(to).on("error", () => from.destroy());
-}
-
-async function succeed(engine: Engine, script: string): Promise<void> {
-  const { exitCode, stderr } = await engine.sh(script);
-  if (exitCode !== 0) throw new Error(`${script}: ${stderr}`);
 }
 
 function whyNot(): string | false {

@@ -157,8 +157,8 @@ async function makePipes(): Promise<Pipe[]> {
   try {
     // Out of the reach of Ctrl-C, as the program is.
     holder = spawn("sh", ["-c", HOLD_PIPES], { detached: true, stdio: ["pipe", "pipe", "ignore"] });
-    const failed = once(holder, "exit").then(() => []);
-    const [said] = await Promise.race([once(holder.stdout as Readable, "data"), failed]);
+    const ended = once(holder, "exit").catch(() => []);
+    const [said] = await Promise.race([once(holder.stdout as Readable, "data"), ended.then(() => [])]);
     for (const descriptor of [5, 6, 7]) {
       ends.push(fs.openSync(`/proc/${Number(said)}/fd/${descriptor}`, O_RDONLY | O_NONBLOCK));
     }

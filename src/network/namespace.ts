@@ -252,14 +252,16 @@ class Waiting implements AsyncDisposable {
     const limit = setTimeout(() => child.kill("SIGKILL"), LOOK_LIMIT_MS);
     let said = "";
     let code: unknown;
-    child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
     const ended = once(child, "close").catch((error: unknown) => {
       said = `${file} cannot be run: ${reasonOf(error)}`;
       ({ code } = error as NodeJS.ErrnoException);
     });
-    const first = await Promise.race([once(child.stdout, "data").catch(() => []), ended.then(() => [])]);
+    // Node has none of them if it has no descriptors left.
+    const { stdout, stderr } = child as Partial<typeof child>;
+    stderr?.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    const first = await (stdout ? Promise.race([once(stdout, "data").catch(() => []), ended]) : ended);
     clearTimeout(limit);
-    if (String(first[0]) === "inside\n") return new Waiting(child);
+    if (String(first?.[0]) === "inside\n") return new Waiting(child);
     throw Object.assign(new Error(said.trim() || `${file} ended`), { code });
   }
 

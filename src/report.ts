@@ -1,7 +1,7 @@
 /** Results → text or JSON. The report goes to stdout, everything else to stderr. */
 import { constants } from "node:os";
 
-import type { StepResult } from "./apply/plan.ts";
+import type { StepResult } from "./kinds/kind.ts";
 import { CniError } from "./cni/error.ts";
 import { Failure, Interrupted } from "./errors.ts";
 import type { Finding } from "./finding.ts";

@@ -1,9 +1,10 @@
 /** The directories of a run: found, looked at, locked, recovered, tidied up. */
 import * as fs from "node:fs";
 
-import { Failure, isAbsence, reasonOf, systemFailure } from "../errors.ts";
+import { isAbsence, reasonOf, systemFailure, usage } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { FILE_KINDS, findDirectory, isSameDirectory, isWritable, type FileKind } from "../node/directory.ts";
+import { ALL_KINDS, FILE_KINDS, KINDS, type FileKind, type Kind } from "../asset.ts";
+import { findDirectory, isSameDirectory, isWritable, realHostRoot, type DirectoryRequest } from "../node/directory.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
@@ -11,12 +12,12 @@ import { noteSeen } from "../host/remember.ts";
 import { statePaths, Target } from "../host/target.ts";
 import { recover, type DirectorySteps, type TargetSteps } from "../host/transaction.ts";
 import type { ApplyRequest } from "./apply.ts";
-import type { Kind } from "./asset.ts";
 import { warnOfElsewhere } from "../node/elsewhere.ts";
 import { pathsInView } from "../node/runtime.ts";
 import type { Places } from "../node/view.ts";
 import type { Runtime } from "./runtime.ts";
-import type { Directory, Prepared, Surroundings } from "./prepare.ts";
+import type { Directories, Directory, Surroundings } from "../kinds/kind.ts";
+import type { Prepared } from "./prepare.ts";
 import type { ProbeLinks } from "./probe.ts";
 
 /** The directories of a run and the locks that it holds on them. */
@@ -39,16 +40,16 @@ export class Session {
     this.#signal = signal;
     const found = FILE_KINDS.map((kind) => [kind, findIfPossible(request, kind)] as const);
     this.#found = Object.fromEntries(found.filter(([, path]) => path !== undefined));
-    // What was applied from a manifest is recorded beside the configurations, where that directory is mounted.
-    const isTarget = (kind: FileKind): boolean =>
-      isAsked(request, kind) ||
-      (kind === "config" && isAsked(request, "manifest") && this.#visibleOf("config").length > 0);
-    this.#targets = Object.fromEntries(Object.entries(this.#found).filter(([kind]) => isTarget(kind as FileKind)));
-    refuseSameDirectory(Object.values(this.#targets));
+    const asked = ALL_KINDS.filter((kind) => isAsked(request, kind));
+    // What has no files on the node is recorded beside those of another kind, where that directory is mounted.
+    const recording = asked.map((kind) => KINDS[kind].recordedIn).filter((kind) => this.#visibleOf(kind).length > 0);
+    const targets = new Set<string>([...asked, ...recording]);
+    this.#targets = Object.fromEntries(Object.entries(this.#found).filter(([kind]) => targets.has(kind)));
+    refuseSameDirectory(this.#targets, request.directories);
   }
 
   /** The directories that are asked for, as they are now. @throws Failure `state-untrusted`. */
-  look(): Partial<Record<FileKind, Directory>> {
+  look(): Directories {
     this.#closeLooked();
     return Object.fromEntries(Object.entries(this.#targets).map(([kind, path]) => [kind, this.#lookAt(path)]));
   }
@@ -88,7 +89,7 @@ export class Session {
   places(): Places {
     const [pluginDirectory] = this.#visibleOf("plugin");
     const [configDirectory] = this.#visibleOf("config");
-    const hostRoot = realHostRoot(this.#request);
+    const hostRoot = realHostRoot(this.#request.directories);
     const runtimePluginDirs = pathsInView(hostRoot, this.#request.looks.plugin);
     const { versionLimit } = this.#request;
     return { hostRoot, pluginDirectory, configDirectory, runtimePluginDirs, versionLimit };
@@ -97,7 +98,7 @@ export class Session {
   /** The same, as policies need it. */
   surroundings(): Surroundings {
     const [configDirectory] = this.#visibleOf("config");
-    return { hostRoot: realHostRoot(this.#request), configDirectory };
+    return { hostRoot: realHostRoot(this.#request.directories), configDirectory };
   }
 
   /**
@@ -173,7 +174,7 @@ export class Session {
         kind,
         directories[kind],
         this.#targets[kind] ?? "",
-        realHostRoot(this.#request),
+        realHostRoot(this.#request.directories),
         looks[kind],
       );
     });
@@ -254,25 +255,24 @@ export function isStateWritable(directory: string): boolean {
   return isWritable(fs.existsSync(state) ? state : directory);
 }
 
-/** The directories are real paths; below a root that is a link they would not be recognised. */
-function realHostRoot({ directories: { config } }: ApplyRequest): string {
-  return fs.existsSync(config.hostRoot) ? fs.realpathSync(config.hostRoot) : config.hostRoot;
-}
-
 function isAsked({ lists, prune }: ApplyRequest, kind: Kind): boolean {
   const { desired = [], current = [] } = lists[kind] ?? {};
   return desired.length > 0 || current.length > 0 || (prune && lists[kind] !== undefined);
 }
 
 /** Two records in one place would contradict each other, and its lock would wait for itself. */
-function refuseSameDirectory([first, second]: readonly string[]): void {
-  if (first === undefined || second === undefined) return;
-  if (first !== second && !isSameDirectory(first, second)) return;
-  throw new Failure({
-    code: "usage",
-    subject: first,
-    problem: "is named for plugins and for configs",
-    hint: "give each its own with --plugin-dir and --config-dir",
-    exitCode: 2,
+function refuseSameDirectory(
+  targets: Partial<Record<FileKind, string>>,
+  requests: Record<FileKind, DirectoryRequest>,
+): void {
+  const named = FILE_KINDS.flatMap((kind) => {
+    const path = targets[kind];
+    return path === undefined ? [] : [{ ...requests[kind], path }];
   });
+  for (const [index, first] of named.entries()) {
+    const second = named.slice(index + 1).find(({ path }) => path === first.path || isSameDirectory(path, first.path));
+    if (second === undefined) continue;
+    const problem = `is named for ${first.holds} and for ${second.holds}`;
+    throw usage(first.path, problem, `give each its own with ${first.option} and ${second.option}`);
+  }
 }

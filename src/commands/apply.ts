@@ -1,8 +1,9 @@
 /** install, uninstall, apply and plan: one path, four ways to say what is desired and what is there. */
 import { setImmediate } from "node:timers/promises";
 
+import { ALL_KINDS, KINDS } from "../asset.ts";
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
-import type { StepResult } from "../apply/plan.ts";
+import type { StepResult } from "../kinds/kind.ts";
 import type { Probed } from "../apply/probe.ts";
 import { COMMANDS, type Given } from "../commands.ts";
 import { usage } from "../errors.ts";
@@ -48,8 +49,8 @@ function endingOf({ aborted: isAborted, reason }: AbortSignal, exitCode: number)
 
 /** @throws Failure `usage`. */
 function requestOf(verb: Verb, options: Options, world: World, node: NodeDirectories): ApplyRequest {
-  const { plugins, configs, manifests, prune, criSocket } = options;
-  const given = Object.entries({ plugin: plugins, config: configs, manifest: manifests });
+  const { prune, criSocket } = options;
+  const given = ALL_KINDS.map((kind) => [kind, options[KINDS[kind].option]] as const);
   // An empty value is as good as none, even with --prune: a variable that is not set must not empty a node.
   const lists = Object.fromEntries(
     given.filter(([, list]) => list !== undefined && (list.desired.length > 0 || list.current !== undefined)),

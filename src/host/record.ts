@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 
+import { ALL_KINDS } from "../asset.ts";
 import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
 import { countValues, describeJsonError, isDeeperThan } from "../system/json.ts";
 import { objectionToName, OWNER } from "../system/name.ts";
@@ -42,7 +43,7 @@ const SeenFile = v.looseObject({
 const HeldAsset = v.looseObject({
   /** With the kind, what it is known by. */
   name: Name,
-  kind: v.picklist(["manifest", "plugin", "config"]),
+  kind: v.picklist(ALL_KINDS),
   /** Who wants it there. Nobody: it was given back, or `before` could not be restored. */
   owners: v.array(Owner),
   /** Of a configuration list that we wrote, the digests of its parts: others may chain their plugins into it. */

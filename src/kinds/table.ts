@@ -1,0 +1,7 @@
+import type { FileKind } from "../asset.ts";
+import { configs } from "./configs.ts";
+import type { FileAssets } from "./kind.ts";
+import { plugins } from "./plugins.ts";
+
+/** What is done with each kind of files. */
+export const FILES: Record<FileKind, FileAssets> = { plugin: plugins, config: configs };

@@ -128,7 +128,7 @@ describe("a socket that cannot be asked is refused with what to do about it", ()
     const asked = ask(listening.socket, 60_000, controller.signal);
     await once(server, "connection");
     controller.abort("SIGTERM");
-    await assert.rejects(asked, { name: "Interrupted", signal: "SIGTERM" });
+    await assert.rejects(asked, { name: "Interrupted", reason: "SIGTERM" });
     await assert.rejects(ask(listening.socket, 60_000, controller.signal), { name: "Interrupted" });
   });
 });
@@ -314,7 +314,7 @@ describe("waiting for a runtime", () => {
     const confirmed = confirmNetwork(runtime.socket, await ask(runtime.socket), undefined, limits);
     await runtime.isAsked();
     controller.abort("SIGINT");
-    await assert.rejects(confirmed, { name: "Interrupted", signal: "SIGINT" });
+    await assert.rejects(confirmed, { name: "Interrupted", reason: "SIGINT" });
   });
 });
 

@@ -11,12 +11,12 @@ import { resolveDirectories, type NodeDirectories } from "../node/directory.ts";
 import { NETWORK_OPTIONS, pick, valuesOf } from "../options.ts";
 import {
   describedFailure,
+  endingOfDone,
   formatSteps,
   printFailure,
   printJson,
   printMessage,
   printWarnings,
-  signalEnding,
 } from "../report.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
@@ -36,15 +36,11 @@ export async function runApply(verb: Verb, given: Given<Verb>, world: World): Pr
   // A signal that came while files were changed is delivered with the next turn of the event loop.
   await setImmediate();
   await setImmediate();
-  const ending = endingOf(world.signal, options.exitCode && wouldChange(result) ? 3 : 0);
+  const ending = endingOfDone(world.signal, options.exitCode && wouldChange(result) ? 3 : 0);
   await print(verb, request, result, ending.exitCode, options.output === "json", world);
   if (result.refusal !== undefined) return { exitCode: result.refusal.exitCode };
   if (ending.signal === undefined && options.pause) await aborted(world.signal);
   return ending;
-}
-
-function endingOf({ aborted: isAborted, reason }: AbortSignal, exitCode: number): Ending {
-  return isAborted ? signalEnding(reason as NodeJS.Signals) : { exitCode };
 }
 
 /** @throws Failure `usage`. */

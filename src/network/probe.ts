@@ -9,12 +9,12 @@ import { PluginError } from "../cni/invoke.ts";
 import { isObject } from "../cni/json.ts";
 import { status, version } from "../cni/network.ts";
 import type { AnyResult } from "../cni/result.ts";
-import { Failure, Interrupted } from "../errors.ts";
+import { cancellationOf, Failure, Interrupted } from "../errors.ts";
 import { attach, checkAttached, detach, requirePlugins, type Wanted } from "./attach.ts";
 import { collectGone } from "./collect.ts";
 import { explain } from "./failure.ts";
 import { explainEnd, lookInto, netnsOfHost, removeIdleBridge, runQuietly, ScratchNamespace } from "./namespace.ts";
-import { interruptionOf, type Operator } from "./operator.ts";
+import type { Operator } from "./operator.ts";
 import { addressesOf, gatewaysOf } from "./precheck.ts";
 
 /** What was tried, and what came of it. */
@@ -216,5 +216,5 @@ function strangeIpam({ ipam }: PluginConfig): string[] {
 }
 
 function refuseSignal({ signal }: Operator): void {
-  if (signal.aborted) throw new Interrupted(interruptionOf(signal), "; nothing of the probe is left");
+  if (signal.aborted) throw new Interrupted(cancellationOf(signal), "; nothing of the probe is left");
 }

@@ -97,8 +97,8 @@ function ours(...words: string[]): Way {
 }
 
 function pluginRows(root: string, all: readonly string[]): Row[] {
-  const again = (): { place: Place; install: Command } => {
-    const place = new Place(root, "again");
+  const again = (name = "again"): { place: Place; install: Command } => {
+    const place = new Place(root, name);
     const install = place.command(["install", `--plugins=${all.join()}`], REFERENCE_PLUGINS);
     execFileSync(install[0] ?? "", install.slice(1), { stdio: "ignore" });
     return { place, install };
@@ -110,8 +110,9 @@ function pluginRows(root: string, all: readonly string[]): Row[] {
       name: "plugins-again",
       work: `install of ${all.length} plugins with nothing to do`,
       ways: () => {
-        const { place, install } = again();
-        return [{ name: "cni-node", run: [install] }, NOTHING, original(place, "plugins", REFERENCE_PLUGINS, all)];
+        // The original writes all files again: on a node of its own.
+        const theirs = original(again("original").place, "plugins", REFERENCE_PLUGINS, all);
+        return [{ name: "cni-node", run: [again().install] }, NOTHING, theirs];
       },
       limit: `${STARTS}, our files, looking at the record and each file`,
     },

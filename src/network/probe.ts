@@ -13,7 +13,7 @@ import { cancellationOf, Failure, Interrupted } from "../errors.ts";
 import { attach, checkAttached, detach, requirePlugins, type Wanted } from "./attach.ts";
 import { collectGone } from "./collect.ts";
 import { explain } from "./failure.ts";
-import { explainEnd, lookInto, netnsOfHost, removeIdleBridge, runQuietly, ScratchNamespace } from "./namespace.ts";
+import { explainEnd, lookInto, netnsOfHost, removeIdleBridge, runQuietly, HeldNamespace } from "./namespace.ts";
 import type { Operator } from "./operator.ts";
 import { addressesOf, gatewaysOf } from "./precheck.ts";
 
@@ -83,7 +83,7 @@ async function probePlugins(network: NetworkList, { runtime }: Operator, steps: 
 
 async function probeAdd(network: NetworkList, operator: Operator, steps: ProbeStep[]): Promise<void> {
   await using _ = await noteBridges(network, operator);
-  await using scratch = await ScratchNamespace.make();
+  await using scratch = await HeldNamespace.make();
   const containerId = `${PROBE}${randomUUID()}`;
   const target = { text: "probe", netns: scratch.path, containerId };
   const wanted: Wanted = { target, args: [["IgnoreUnknown", "1"]], capabilityArgs: {} };

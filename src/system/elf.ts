@@ -26,23 +26,43 @@ const BIG_ENDIAN = 2;
  * refuses is `none`: the C library would have a shell interpret it.
  */
 export function programFormatOf(path: string): ProgramFormat {
-  return withFile(path, (read) => {
-    const header = read(0, HEADER_SIZE);
-    if (header.toString("latin1", 0, 2) === "#!") return "script";
-    if (header.length < HEADER_SIZE_32 || header.toString("latin1", 0, 4) !== "\x7fELF") return "none";
-    const machine = numberIn(header, 18, 2);
-    if (NATIVE[process.arch]?.includes(machine) === false) {
-      return { foreign: MACHINES[machine] ?? `ELF machine ${machine}` };
-    }
-    return segmentsIn(header, read) === undefined ? "none" : "native";
-  });
+  const { format } = lookAt(path);
+  return format;
 }
 
 /** Is it an executable for this machine that needs no loader and no libraries? */
 export function isStatic(path: string): boolean {
-  if (programFormatOf(path) !== "native") return false;
-  const found = withFile(path, (read) => segmentsIn(read(0, HEADER_SIZE), read));
-  return Array.isArray(found) && !found.includes(PT_INTERP);
+  return lookAt(path).segments?.includes(PT_INTERP) === false;
+}
+
+/** `segments`: their types, if it is an executable for this machine. */
+function lookAt(path: string): { format: ProgramFormat; segments?: number[] } {
+  try {
+    const descriptor = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    try {
+      return lookInto((at, size) => {
+        const bytes = Buffer.alloc(size);
+        return bytes.subarray(0, fs.readSync(descriptor, bytes, 0, size, at));
+      });
+    } finally {
+      fs.closeSync(descriptor);
+    }
+  } catch (error) {
+    if (!(error instanceof Error && "syscall" in error)) throw error;
+    return { format: "unknown" };
+  }
+}
+
+function lookInto(read: Read): ReturnType<typeof lookAt> {
+  const header = read(0, HEADER_SIZE);
+  if (header.toString("latin1", 0, 2) === "#!") return { format: "script" };
+  if (header.length < HEADER_SIZE_32 || header.toString("latin1", 0, 4) !== "\x7fELF") return { format: "none" };
+  const machine = numberIn(header, 18, 2);
+  if (NATIVE[process.arch]?.includes(machine) === false) {
+    return { format: { foreign: MACHINES[machine] ?? `ELF machine ${machine}` } };
+  }
+  const segments = segmentsIn(header, read);
+  return segments === undefined ? { format: "none" } : { format: "native", segments };
 }
 
 const HEADER_SIZE = 64;
@@ -74,22 +94,4 @@ function segmentsIn(header: Buffer, read: Read): number[] | undefined {
 /** A number in the byte order that the header names. */
 function numberIn(bytes: Buffer, at: number, size: number, header = bytes): number {
   return header[5] === BIG_ENDIAN ? bytes.readUIntBE(at, size) : bytes.readUIntLE(at, size);
-}
-
-/** `unknown` if it cannot be read. */
-function withFile<Result>(path: string, look: (read: Read) => Result): Result | "unknown" {
-  try {
-    const descriptor = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
-    try {
-      return look((at, size) => {
-        const bytes = Buffer.alloc(size);
-        return bytes.subarray(0, fs.readSync(descriptor, bytes, 0, size, at));
-      });
-    } finally {
-      fs.closeSync(descriptor);
-    }
-  } catch (error) {
-    if (!(error instanceof Error && "syscall" in error)) throw error;
-    return "unknown";
-  }
 }

@@ -65,7 +65,7 @@ export async function prepare(
     objections,
   );
   const decided = await decideFiles(steps, desired, { wanted, directories, view }, objections);
-  const kept = keepNeeded(decided, wanted, surroundings);
+  const kept = applyPolicies(decided, wanted, surroundings);
   const files = kept.decided.filter(({ step, file }) =>
     objections.catch(() => {
       refuseMissingBackup(file, directories[step.kind]);
@@ -97,7 +97,7 @@ export async function prepare(
   };
 }
 
-/** A record tells of its own directory only: whoever can write one must not decide about another. */
+/** A record counts for its own directory only: a user who can write one must not decide about another. */
 function heldIn(directories: Directories): HeldAsset[] {
   return ALL_KINDS.flatMap((kind) => {
     const assets = directories[KINDS[kind].recordedIn]?.record?.assets ?? [];
@@ -146,8 +146,8 @@ function resultOf<Result>(settled: PromiseSettledResult<Result>): Result {
   throw settled.reason;
 }
 
-/** In the order of removal: what stays of one kind may need what is to be removed of the next. */
-function keepNeeded(decided: Decided[], wanted: Wanted, surroundings: Surroundings): Kept {
+/** Keeps assets, in the order of removal: what stays of one kind may need what is to be removed of the next. */
+function applyPolicies(decided: Decided[], wanted: Wanted, surroundings: Surroundings): Kept {
   const kept: Kept = { decided, warnings: [], isDraining: false };
   for (const kind of FILE_KINDS.toReversed()) {
     const next = FILES[kind].keep(kept.decided, wanted, surroundings);

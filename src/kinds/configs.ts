@@ -26,7 +26,7 @@ import {
 } from "../template/pointer.ts";
 import { hasBytes, type Content } from "./content.ts";
 import type { Decided, Desired, FileAssets, Wanted } from "./kind.ts";
-import { hintOfMissing } from "./missing-source.ts";
+import { sourceMissing } from "./missing-source.ts";
 import { keepNetwork } from "./policies.ts";
 
 /** Network configurations, rendered from templates. */
@@ -55,12 +55,6 @@ export const configs: FileAssets = {
   },
   lossMeans: "pods get another network, or none",
 };
-
-/** The directories of the templates, and of the configurations, where pointers are looked up. */
-interface Places {
-  source: string;
-  directory: string;
-}
 
 /** Configurations may hold credentials (CIS Kubernetes Benchmark 1.1.9). */
 const CONFIG_MODE = 0o600;
@@ -95,10 +89,14 @@ async function readDesired(
   };
 }
 
-/** A pointer may name a configuration of the same run, whatever the order: it stands for that one's new content. */
+/**
+ * A pointer may name a configuration of the same run, in any order: it stands for that one's new content.
+ *
+ * @param source the directory of the templates. @param directory of the configurations, where pointers are looked up.
+ */
 function renderAll(
   names: readonly string[],
-  { source, directory }: Places,
+  { source, directory }: { source: string; directory: string },
   objections: Objections,
 ): {
   rendered: Map<string, Rendered>;
@@ -201,12 +199,7 @@ function readTemplate(path: string): string {
     return readTextFile(path, SIZE_LIMITS.template, "the template cannot be read");
   } catch (error) {
     if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
-      throw new Failure({
-        code: "source-missing",
-        subject: path,
-        problem: "there is no such template",
-        hint: hintOfMissing(path, "templates", "--config-source"),
-      });
+      throw sourceMissing(path, "there is no such template", "templates", "--config-source");
     }
     throw systemFailure(path, "the template cannot be read", error);
   }

@@ -1,3 +1,4 @@
+/** The new content of a file, which the kinds make. */
 import { digestOfLive, type Live } from "../host/inspect.ts";
 import type { CatalogueEntry } from "../node/catalogue.ts";
 import type { HeldAsset, SeenFile } from "../host/record.ts";

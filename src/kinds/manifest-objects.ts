@@ -195,7 +195,7 @@ export class CheckedManifests implements OutsideChange {
   }
 
   /**
-   * Deletes what is obsolete, definitions and namespaces last: with the first of them there is no way back.
+   * Deletes what is obsolete, definitions and namespaces last: their deletion cannot be undone.
    *
    * @param changedBefore the run has changed something already, so that it goes on whatever comes.
    * @throws Failure; with exit code 4 when something had been deleted or changed before. Interrupted.

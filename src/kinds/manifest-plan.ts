@@ -15,7 +15,7 @@ import type { HeldAsset } from "../host/record.ts";
 import { Lines } from "../system/place.ts";
 import { parseShellFormat, substituteVariables } from "../template/variables.ts";
 import type { Step } from "./kind.ts";
-import { hintOfMissing } from "./missing-source.ts";
+import { sourceMissing } from "./missing-source.ts";
 import { heldReason, ownersAfter } from "./owners.ts";
 
 /** How manifests are read and applied. */
@@ -253,12 +253,8 @@ function readText(path: string): string {
     if (!isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
       throw systemFailure(path, "the manifest cannot be read", error);
     }
-    throw new Failure({
-      code: "source-missing",
-      subject: path,
-      problem: "there is no such manifest, and no record of what was applied from it",
-      hint: hintOfMissing(path, "manifests", "--manifest-source"),
-    });
+    const problem = "there is no such manifest, and no record of what was applied from it";
+    throw sourceMissing(path, problem, "manifests", "--manifest-source");
   }
   throw notRegular(path, "the manifest cannot be read", stat);
 }

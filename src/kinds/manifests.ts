@@ -28,7 +28,7 @@ export async function prepareManifests(
   return prepared;
 }
 
-/** Asks the API about all objects. Undefined: there are no manifests. @throws Failure, as `CheckedManifests.check`. */
+/** Checks all objects with the API server. Undefined if the run has no manifests. @throws as `CheckedManifests.check`. */
 export async function checkManifests(
   manifests: readonly PreparedManifest[],
   { manifests: options, owner }: Wanted,

@@ -1,3 +1,4 @@
+/** The kinds of files, each a module beside this one. */
 import type { FileKind } from "../asset.ts";
 import { configs } from "./configs.ts";
 import type { FileAssets } from "./kind.ts";

@@ -29,7 +29,7 @@ export function pluginNames(source: string): string[] {
   }
 }
 
-/** Links that lead nowhere, or to themselves, are no plugins. */
+/** A link to a missing file, or to itself, is not a file. */
 function isFile(path: string): boolean {
   try {
     return fs.statSync(path).isFile();

@@ -4,28 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 
-const RESOURCES = {
-  kind: "APIResourceList",
-  apiVersion: "v1",
-  groupVersion: "v1",
-  resources: [
-    {
-      name: "configmaps",
-      singularName: "configmap",
-      namespaced: true,
-      kind: "ConfigMap",
-      verbs: ["get", "patch", "delete"],
-    },
-  ],
-};
-const ABSENT = {
-  kind: "Status",
-  apiVersion: "v1",
-  status: "Failure",
-  reason: "NotFound",
-  code: 404,
-  message: "not found",
-};
+import { ABSENT, RESOURCES } from "../test/helpers/api-answers.ts";
 
 /** Objects in memory. */
 export class ApiServer implements Disposable {

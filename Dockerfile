@@ -41,14 +41,14 @@ ARG VERSION
 ARG GIT_SHA
 ARG SOURCE_DATE_EPOCH
 RUN CNI_NODE_VERSION=$VERSION node scripts/bundle.ts && \
-    sed -i '1s|^#!.*|#!/usr/lib/cni-node/start|' dist/cni-node.js && \
+    sed -i '1s|^#!.*|#!/usr/lib/cni-node/start|' dist/cni-node.cjs && \
     install --mode=0755 scripts/start.sh dist/start && \
     mkdir -p /out/usr/bin /out/usr/lib /out/usr/share/doc/cni-node/licences && \
     mv LICENSE /out/usr/share/doc/cni-node/ && \
     mv dist/licences /out/usr/share/doc/cni-node/licences/npm && \
     mv dist /out/usr/lib/cni-node && \
     for name in $(node -p 'Object.keys(require("./package.json").bin).join(" ")'); do \
-      ln -s ../lib/cni-node/cni-node.js "/out/usr/bin/$name"; \
+      ln -s ../lib/cni-node/cni-node.cjs "/out/usr/bin/$name"; \
     done && \
     find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" '{}' +
 

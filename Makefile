@@ -10,11 +10,11 @@ SOURCES := $(shell find src -name '*.ts')
 EXAMPLE := install --plugins=bridge,host-local,macvlan,portmap --configs=05-bridge-portmap.conflist
 ARGS ?= $(EXAMPLE)
 CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_PLUGIN_SOURCE=$(PLUGINS) CNI_NODE_CONFIG_SOURCE=examples/templates \
-	node dist/cni-node.js
+	node dist/cni-node.cjs
 
 E2E_BUILDS := .build-cluster .build-image .build-runtime .build-selection .build-libcni
 
-.PHONY: $(E2E_BUILDS) run test unit e2e check format build plugins image soak bench clean
+.PHONY: $(E2E_BUILDS) run test unit e2e check format build plugins image soak bench bench-smoke .bench clean
 
 # Runs a command on ./node instead of /. By default it installs plugins and a configuration from a template.
 run: build
@@ -53,11 +53,11 @@ check: node_modules/.installed
 	@node scripts/check.ts
 
 format: node_modules/.installed
-	oxfmt '{src,test,scripts,plugins}/**/*.{ts,mjs,json}' '*.json'
+	oxfmt '{src,test,scripts,plugins,bench}/**/*.{ts,mjs,json}' '*.json'
 
-build: dist/cni-node.js
+build: dist/cni-node.cjs
 
-dist/cni-node.js: node_modules/.installed $(SOURCES) scripts/bundle.ts package.json
+dist/cni-node.cjs: node_modules/.installed $(SOURCES) scripts/bundle.ts package.json
 	@node scripts/bundle.ts
 
 # Every plugin of the catalogue. The first build of Multus takes minutes.
@@ -74,9 +74,17 @@ soak: build .packages
 	node test/soak/run.ts
 	CNI_NODE_TEST_LONG=1 node scripts/test.ts test/crash.test.ts
 
-# Speed and memory, as ratios within one run.
-bench: build
-	node test/bench/run.ts
+# Speed and memory beside other programs (bench/README.md). ARGS are rows and options.
+bench bench-smoke: ARGS =
+bench: .bench
+	node bench/run.ts $(ARGS)
+
+bench-smoke: .bench
+	node bench/run.ts --smoke $(ARGS)
+
+.bench: build .packages
+	@node plugins/build.ts --plugins=reference,flannel
+	@node bench/cnitool/build.ts >/dev/null
 
 node_modules/.installed: package.json package-lock.json
 	npm ci --ignore-scripts

@@ -1,5 +1,5 @@
 #!/usr/bin/busybox sh
-# The interpreter of cni-node.js in the image: the kernel hands it the path of the program, and its words.
+# The interpreter of cni-node.cjs in the image: the kernel hands it the path of the program, and its words.
 # Process 1 gets no signal that it has no handler for, and Node.js takes a moment to have one: an init has that place.
 [ $$ != 1 ] || exec /usr/bin/tini -- /usr/lib/cni-node/node "$@"
 exec /usr/lib/cni-node/node "$@"

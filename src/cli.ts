@@ -1,6 +1,9 @@
 /** Arguments → command. */
 import { COMMANDS, GROUPS, type CommandName, type CommandSpec, type Given } from "./commands.ts";
+import { runList } from "./commands/list.ts";
+import { runVersion } from "./commands/version.ts";
 import { Failure, usage } from "./errors.ts";
+import { helpOf, usageOf } from "./help.ts";
 import { isTruthValue } from "./option-types.ts";
 import { environmentName, objectionsToEnvironment, OPTIONS, valuesOf, type Option } from "./options.ts";
 import { printMessage, reportFailure } from "./report.ts";
@@ -9,7 +12,7 @@ import type { Ending, World } from "./world.ts";
 
 type Run<What> = (given: What, world: World) => Promise<Ending>;
 
-/** The code of each command, loaded when it is run. */
+/** The code of each command; loaded when it is run, unless it is short. */
 const RUNS: { readonly [Name in CommandName]: Run<Given<Name>> } = {
   install: async (...given) => (await import("./commands/apply.ts")).runApply("install", ...given),
   uninstall: async (...given) => (await import("./commands/apply.ts")).runApply("uninstall", ...given),
@@ -17,18 +20,18 @@ const RUNS: { readonly [Name in CommandName]: Run<Given<Name>> } = {
   plan: async (...given) => (await import("./commands/apply.ts")).runApply("plan", ...given),
   watch: async (...given) => (await import("./commands/watch.ts")).runWatch(...given),
   status: async (...given) => (await import("./commands/status.ts")).runStatus(...given),
-  "network add": async (...given) => (await import("./commands/network.ts")).runAdd(...given),
-  "network check": async (...given) => (await import("./commands/network.ts")).runCheck(...given),
-  "network del": async (...given) => (await import("./commands/network.ts")).runDel(...given),
-  "network gc": async (...given) => (await import("./commands/network-gc.ts")).runGc(...given),
-  "network status": async (...given) => (await import("./commands/network-show.ts")).runStatus(...given),
-  "network version": async (...given) => (await import("./commands/network-show.ts")).runNetworkVersion(...given),
-  "network probe": async (...given) => (await import("./commands/network-probe.ts")).runProbe(...given),
-  "network list": async (...given) => (await import("./commands/network-show.ts")).runNetworkList(...given),
-  "network show": async (...given) => (await import("./commands/network-show.ts")).runShow(...given),
-  list: async (...given) => (await import("./commands/list.ts")).runList(...given),
+  "network add": async (...given) => (await import("./commands/networks.ts")).runAdd(...given),
+  "network check": async (...given) => (await import("./commands/networks.ts")).runCheck(...given),
+  "network del": async (...given) => (await import("./commands/networks.ts")).runDel(...given),
+  "network gc": async (...given) => (await import("./commands/networks.ts")).runGc(...given),
+  "network status": async (...given) => (await import("./commands/networks.ts")).runStatus(...given),
+  "network version": async (...given) => (await import("./commands/networks.ts")).runNetworkVersion(...given),
+  "network probe": async (...given) => (await import("./commands/networks.ts")).runProbe(...given),
+  "network list": async (...given) => (await import("./commands/networks.ts")).runNetworkList(...given),
+  "network show": async (...given) => (await import("./commands/networks.ts")).runShow(...given),
+  list: runList,
   catalogue: async (...given) => (await import("./commands/catalogue.ts")).runCatalogue(...given),
-  version: async (...given) => (await import("./commands/version.ts")).runVersion(...given),
+  version: runVersion,
 };
 
 /** A command line, taken apart. */
@@ -83,7 +86,7 @@ export async function runLine(line: Line, world: World): Promise<Ending> {
   const name = commandIn(line.words[0] === "help" ? line.words.slice(1) : line.words);
   try {
     if (line.wantsHelp) {
-      world.stdout((await import("./help.ts")).helpOf(name));
+      world.stdout(helpOf(name));
       return { exitCode: 0 };
     }
     const command = requireCommand(name, line);
@@ -97,7 +100,7 @@ export async function runLine(line: Line, world: World): Promise<Ending> {
   } catch (error) {
     const ending = reportFailure(error, name, wantsJson(line, world.env), world);
     if (error instanceof Failure && error.code === "usage-command") {
-      world.stderr(`\n${(await import("./help.ts")).usageOf(name)}`);
+      world.stderr(`\n${usageOf(name)}`);
     }
     return ending;
   }

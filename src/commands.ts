@@ -1,5 +1,5 @@
 /** The commands, as data: what they are for, what they take, and which options they have. */
-import type { Lists } from "./apply/asset.ts";
+import type { Lists } from "./kinds/lists.ts";
 import { listOf, type Type } from "./option-types.ts";
 import { NETWORK_OPTIONS, OPTIONS, pick, type Option, type Values } from "./options.ts";
 

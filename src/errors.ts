@@ -147,20 +147,28 @@ export class Objections {
   }
 }
 
-/** The run was ended by a signal; if nothing else is said, before its commit point: nothing has happened. */
+/** Why a run is cancelled: by a signal to the process, or because a newer run does what it would do. */
+export type Cancellation = NodeJS.Signals | "superseded";
+
+/** The run was cancelled; if nothing else is said, before its commit point: nothing has happened. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
-  readonly signal: NodeJS.Signals;
+  readonly reason: Cancellation;
 
-  constructor(signal: NodeJS.Signals, when = " before anything was changed") {
-    super(`ended by ${signal}${when}`);
-    this.signal = signal;
+  constructor(reason: Cancellation, when = " before anything was changed") {
+    super(`ended by ${reason === "superseded" ? "a newer run" : reason}${when}`);
+    this.reason = reason;
   }
 }
 
-/** Throws `Interrupted` once the run's signal has been aborted; its reason is the name of the process signal. */
+/** Why the run of a signal that is aborted is cancelled. What aborts one gives a `Cancellation` as the reason. */
+export function cancellationOf({ reason }: AbortSignal): Cancellation {
+  return reason as Cancellation;
+}
+
+/** Throws `Interrupted` once the run is cancelled. */
 export function throwIfInterrupted(signal: AbortSignal): void {
-  if (signal.aborted) throw new Interrupted(signal.reason as NodeJS.Signals);
+  if (signal.aborted) throw new Interrupted(cancellationOf(signal));
 }
 
 /** Is this the system's error of that code (`ENOENT`)? */

@@ -1,3 +1,4 @@
+import type { Kind } from "./asset.ts";
 import type { FindingCode } from "./codes.ts";
 
 /** Something that is wrong or worth knowing: `status`, the proof of a run and its warnings are made of these. */
@@ -16,9 +17,7 @@ export interface Finding {
 }
 
 /** What a command of cni-node does about a finding: it installs an asset, or releases what is left in a network. */
-export type Cure =
-  | { kind: "plugin" | "config" | "manifest"; name: string; owner?: string }
-  | { kind: "network"; name: string };
+export type Cure = { kind: Kind; name: string; owner?: string } | { kind: "network"; name: string };
 
 /** A finding that keeps nothing from being done. */
 export function warning(code: FindingCode, path: string, message: string, hint?: string): Finding {

@@ -5,8 +5,11 @@
 /** Put in by the bundler: `engines` of package.json, `24.15.0`. */
 declare const CNI_NODE_ENGINE: string;
 
-if (isEnough(process.versions.node)) await import("./main.ts");
-else {
+if (isEnough(process.versions.node)) void import("./main.ts");
+else void useOther();
+
+/** Runs the program by a Node.js that is new enough, if there is one. */
+async function useOther(): Promise<void> {
   const own = await findNode();
   if (own === undefined) {
     const [major, minor] = CNI_NODE_ENGINE.split(".");
@@ -25,10 +28,9 @@ function isEnough(version: string): boolean {
 
 /** The project's own: beside the program, or where npm puts it. */
 async function findNode(): Promise<string | undefined> {
-  const [{ existsSync, realpathSync }, { fileURLToPath }] = await Promise.all([import("node:fs"), import("node:url")]);
-  const paths = ["./node", "../node_modules/.bin/node", "../../.bin/node"].map((path) => {
-    return fileURLToPath(new URL(path, import.meta.url));
-  });
+  const [{ existsSync, realpathSync }, { posix }] = await Promise.all([import("node:fs"), import("node:path")]);
+  const here = posix.dirname(realpathSync(process.argv[1] ?? ""));
+  const paths = ["node", "../node_modules/.bin/node", "../../.bin/node"].map((path) => posix.join(here, path));
   return paths.find((path) => existsSync(path) && realpathSync(path) !== realpathSync(process.execPath));
 }
 

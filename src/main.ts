@@ -14,8 +14,7 @@ for (const name of SIGNALS) process.on(name, () => controller.abort(name));
 // size, and code is not optimized (10 MiB less; status with 10,000 networks takes a tenth longer).
 for (const flag of ["--semi-space-growth-factor=1", "--no-opt", "--no-maglev"]) setFlagsFromString(flag);
 
-const output = { isLost: false };
-for (const stream of [process.stdout, process.stderr]) stream.on("error", onOutputError);
+const output = { isLost: false, opened: new Set<string>() };
 
 const world: World = {
   env: process.env,
@@ -23,8 +22,8 @@ const world: World = {
     const [{ addAbortSignal }, { text }] = await Promise.all([import("node:stream"), import("node:stream/consumers")]);
     return text(addAbortSignal(controller.signal, process.stdin));
   },
-  stdout: (text) => write(process.stdout, text),
-  stderr: (text) => write(process.stderr, text),
+  stdout: (text) => write("stdout", text),
+  stderr: (text) => write("stderr", text),
   signal: controller.signal,
 };
 
@@ -34,18 +33,26 @@ const world: World = {
  */
 const RAW = new Map([["cnitool", async () => import("./cnitool.ts")]]);
 
-const [, program = "", ...words] = process.argv;
-const called = basename(program, ".js");
-const [command = "", ...rest] = RAW.has(called) ? [called, ...words] : words;
-const load = RAW.get(command);
-const { exitCode, signal } =
-  load === undefined ? await (await import("./cli.ts")).run(words, world) : await (await load()).run(rest, world);
-if (signal !== undefined) endBy(signal);
-else process.exitCode = output.isLost && exitCode === 0 ? 1 : exitCode;
+void main();
 
-/** Files report their errors by throwing, pipes by an event. */
-function write(stream: NodeJS.WriteStream, text: string): void {
+/** Runs the command. Not awaited: CommonJS modules, which start faster, cannot wait (scripts/bundle.ts). */
+async function main(): Promise<void> {
+  const [, program = "", ...words] = process.argv;
+  const called = basename(program, ".cjs");
+  const [command = "", ...rest] = RAW.has(called) ? [called, ...words] : words;
+  const load = RAW.get(command);
+  const { exitCode, signal } =
+    load === undefined ? await (await import("./cli.ts")).run(words, world) : await (await load()).run(rest, world);
+  if (signal !== undefined) endBy(signal);
+  else process.exitCode = output.isLost && exitCode === 0 ? 1 : exitCode;
+}
+
+/** Files report their errors by throwing, pipes by an event. Node.js opens a stream when it is first used. */
+function write(name: "stdout" | "stderr", text: string): void {
   try {
+    const { [name]: stream } = process;
+    if (!output.opened.has(name)) stream.on("error", onOutputError);
+    output.opened.add(name);
     stream.write(visibleLines(text));
   } catch (error) {
     onOutputError(error as NodeJS.ErrnoException);
@@ -57,7 +64,7 @@ function onOutputError(error: NodeJS.ErrnoException): void {
   if (error.code === "EPIPE" || output.isLost) return;
   output.isLost = true;
   process.exitCode = 1;
-  write(process.stderr, `cni-node: output: cannot write the report (the run itself completed): ${error.message}\n`);
+  write("stderr", `cni-node: output: cannot write the report (the run itself completed): ${error.message}\n`);
 }
 
 /** Whoever started the process sees the truth; process 1 cannot end itself by a signal. */

@@ -1,7 +1,7 @@
 /** How the text of an option becomes its value. */
 import { resolve } from "node:path";
 
-import { parseLists, parseNames, type Lists } from "./apply/asset.ts";
+import { parseLists, parseNames, type Lists } from "./kinds/lists.ts";
 import type { Args } from "./cni/invoke.ts";
 import type { ValidAttachment } from "./cni/request.ts";
 import { usage } from "./errors.ts";

@@ -1,9 +1,9 @@
 /** Results → text or JSON. The report goes to stdout, everything else to stderr. */
 import { constants } from "node:os";
 
-import type { StepResult } from "./apply/plan.ts";
+import type { StepResult } from "./kinds/kind.ts";
 import { CniError } from "./cni/error.ts";
-import { Failure, Interrupted } from "./errors.ts";
+import { cancellationOf, Failure, Interrupted, type Cancellation } from "./errors.ts";
 import type { Finding } from "./finding.ts";
 import { maskTokens } from "./secrets/prose.ts";
 import { alignRows, escapeUnit, visibleLines } from "./system/text.ts";
@@ -119,13 +119,19 @@ function joined(hints: readonly string[]): string | undefined {
 
 function endingOf(error: unknown): Ending {
   if (error instanceof Failure) return { exitCode: error.exitCode };
-  if (error instanceof Interrupted) return signalEnding(error.signal);
+  if (error instanceof Interrupted) return cancelledEnding(error.reason, 1);
   return { exitCode: 1 };
 }
 
-/** By the signal itself or, of process 1, by the exit code that stands for it. */
-export function signalEnding(signal: NodeJS.Signals): Ending {
-  return { exitCode: 128 + constants.signals[signal], signal };
+/** How a run ends that was completed, even if it was cancelled meanwhile. @param exitCode unless a signal came. */
+export function endingOfDone(signal: AbortSignal, exitCode: number): Ending {
+  return signal.aborted ? cancelledEnding(cancellationOf(signal), exitCode) : { exitCode };
+}
+
+/** How a run ends that is cancelled. @param exitCode of a run that is superseded: no signal ends the process. */
+function cancelledEnding(reason: Cancellation, exitCode: number): Ending {
+  // By the signal itself or, of process 1, by the exit code that stands for it.
+  return reason === "superseded" ? { exitCode } : { exitCode: 128 + constants.signals[reason], signal: reason };
 }
 
 function describe(error: unknown): [code: string, message: string, hint?: string] {

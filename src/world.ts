@@ -7,7 +7,7 @@ export interface World {
   stdout(text: string): void;
   /** Notes, warnings and errors. */
   stderr(text: string): void;
-  /** Aborted by the first signal that ends the process; the reason is its name (`SIGTERM`). */
+  /** Aborted by the first signal that ends the process; the reason is its name (`SIGTERM`), a `Cancellation`. */
   signal: AbortSignal;
   /** How long a plugin may take to answer VERSION, milliseconds. Default: 5 seconds. */
   versionLimit?: number | undefined;

@@ -18,6 +18,7 @@ const LAYERS = [
   ["option-types.ts"],
   ["watch/"],
   ["status/", "apply/"],
+  ["kinds/"],
   ["network/"],
   ["node/"],
   ["host/", "template/", "cni/", "cluster/", "cri/"],
@@ -25,13 +26,17 @@ const LAYERS = [
   ["secrets/"],
   ["system/"],
   ["errors.ts", "world.ts", "finding.ts"],
-  ["codes.ts"],
+  ["codes.ts", "asset.ts"],
 ];
 
 /** Modules that decide and never touch a file: pure core, effects at the edge. */
 const PURE = [
-  "apply/asset.ts",
+  "asset.ts",
   "apply/plan.ts",
+  "kinds/kind.ts",
+  "kinds/lists.ts",
+  "kinds/owners.ts",
+  "kinds/manifest-results.ts",
   "template/pointer.ts",
   "template/variables.ts",
   "cluster/json.ts",

@@ -128,7 +128,7 @@ describe("a socket that cannot be asked is refused with what to do about it", ()
     const asked = ask(listening.socket, 60_000, controller.signal);
     await once(server, "connection");
     controller.abort("SIGTERM");
-    await assert.rejects(asked, { name: "Interrupted", signal: "SIGTERM" });
+    await assert.rejects(asked, { name: "Interrupted", reason: "SIGTERM" });
     await assert.rejects(ask(listening.socket, 60_000, controller.signal), { name: "Interrupted" });
   });
 });
@@ -314,7 +314,7 @@ describe("waiting for a runtime", () => {
     const confirmed = confirmNetwork(runtime.socket, await ask(runtime.socket), undefined, limits);
     await runtime.isAsked();
     controller.abort("SIGINT");
-    await assert.rejects(confirmed, { name: "Interrupted", signal: "SIGINT" });
+    await assert.rejects(confirmed, { name: "Interrupted", reason: "SIGINT" });
   });
 });
 
@@ -324,7 +324,7 @@ test("bundled, it works without node_modules, in a chunk of its own that nothing
   const words = ["scripts/bundle.ts", "test/helpers/ask-runtime.ts", bundled];
   const built = await endOf(spawn(process.execPath, words, { cwd: root }));
   assert.equal(built.exitCode, 0, built.stderr);
-  const program = join(bundled, "ask-runtime.js");
+  const program = join(bundled, "ask-runtime.cjs");
   assert.equal(loadedAtOnce(program).some(isClient), false);
   assert.equal(
     fs

@@ -661,7 +661,7 @@ async function asNobody(node: TestNode, argv: readonly string[]): Promise<Ran> {
   try {
     await using namespace = await Namespace.make(script.join("\n"));
     const words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", join(program, "node")];
-    return await endOf(namespace.spawn([...words, join(program, "dist/cni-node.js"), ...argv, ...node.places]));
+    return await endOf(namespace.spawn([...words, join(program, "dist/cni-node.cjs"), ...argv, ...node.places]));
   } finally {
     fs.rmdirSync(program);
   }

@@ -26,7 +26,7 @@ function installed(nodeAt?: string): { program: string } & Disposable {
     fs.writeFileSync(join(root, nodeAt), `#!/bin/sh\nexec ${process.execPath} "$@"\n`, { mode: 0o755 });
   }
   return {
-    program: join(root, "dist/cni-node.js"),
+    program: join(root, "dist/cni-node.cjs"),
     [Symbol.dispose]: () => {
       fs.rmSync(root, { recursive: true });
     },

@@ -70,7 +70,7 @@ test("the package has the library's types: with them the examples are right, and
 });
 
 test("nothing but the library can be imported", () => {
-  fs.writeFileSync(join(project, "other.ts"), 'import "cni-node/dist/cni-node.js";\n');
+  fs.writeFileSync(join(project, "other.ts"), 'import "cni-node/dist/cni-node.cjs";\n');
   const { stderr } = spawnSync(process.execPath, [join(project, "other.ts")], { encoding: "utf8" });
   assert.match(stderr, /ERR_PACKAGE_PATH_NOT_EXPORTED/u);
 });

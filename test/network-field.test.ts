@@ -73,6 +73,23 @@ describe("an attachment is found by the namespace that it was added to", { skip 
     assert.deepEqual([left(host), ofHost(host)], ["", ""]);
   });
 
+  test("N9: del says what plugins leave on the host whose namespace is gone, and nothing else does", async () => {
+    await using host = await NetworkHost.make("host-device", "ptp", "portmap");
+    host.network("net", { type: "host-device" }, { type: "ptp", ipMasq: true }, { type: "portmap", ipMasq: false });
+    const del = async (): Promise<Ran> => host.run("del", "net", "w");
+    host.target("w");
+    done(await host.run("add", "net", "w"));
+    assert.equal((await del()).stderr, "");
+    done(await host.run("add", "net", "w"));
+    host.sh("ip netns delete w");
+    const { stdout, stderr } = await del();
+    assert.match(stdout, /^deleted /u);
+    const warning = "cni-node: warning: the network namespace is gone:";
+    const said = ["host-device does not release the address", "ptp leaves its masquerading rules"];
+    assert.equal(stderr, said.map((what) => `${warning} ${what}\n`).join(""));
+    assert.equal((await del()).stderr, "");
+  });
+
   test("a namespace that has the number and the path of one that is gone is not touched", async () => {
     await using host = await makeHost(BRIDGE);
     host.target("w");

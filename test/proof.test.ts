@@ -35,6 +35,7 @@ function elf(machine: number, bits: 1 | 2 = 2): Buffer {
 /** A static program of this machine's that the system does not run: it has a segment, and nothing in it. */
 function silentElf(): Buffer {
   const program = Buffer.concat([elf(process.arch === "x64" ? 62 : 183), Buffer.alloc(56)]);
+  program.writeUInt16LE(2, 16);
   program.writeUInt8(64, 32);
   program.writeUInt16LE(56, 54);
   program.writeUInt16LE(1, 56);
@@ -58,6 +59,7 @@ describe("a plugin is run where it is about to live, and refused before anything
       /opt\/cni\/bin\/odd: is built for another processor \(riscv; this node has /u,
     ],
     ["is not a program", "hello\n", /odd: is not a program: neither ELF nor a script/u],
+    ["is an ELF file that was cut after its header", elf(process.arch === "x64" ? 62 : 183), /odd: is not a program/u],
     ["is empty, as after a lost write (story 1: istio#44167)", "", /odd: is not a program/u],
     ["fails", "#!/bin/sh\necho wrong >&2\nexit 3\n", /odd: does not answer VERSION: wrong/u],
     ["is killed by the processor", "#!/bin/sh\nkill -ILL $$\n", /SIGILL, so it is built for a newer processor/u],

@@ -4,22 +4,23 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { Failure, Interrupted, Objections, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import type { DirectoryRequest, FileKind } from "../node/directory.ts";
-import type { RuntimeDirectories } from "../node/runtime.ts";
+import type { Changes, StepResult, Wanted } from "../kinds/kind.ts";
+import type { CheckedManifests } from "../kinds/manifest-objects.ts";
+import type { PreparedManifest } from "../kinds/manifest-plan.ts";
+import { checkManifests } from "../kinds/manifests.ts";
+import { asItStands } from "../kinds/restore.ts";
+import type { NodeDirectories } from "../node/directory.ts";
 import { NodeView } from "../node/view.ts";
 import { transact, type DirectorySteps } from "../host/transaction.ts";
 import { watchDirectory } from "../host/watch.ts";
-import type { CheckedManifests } from "./manifest.ts";
-import type { StepResult } from "./plan.ts";
-import { prepare, type Prepared, type Wanted } from "./prepare.ts";
+import { prepare, type Prepared } from "./prepare.ts";
 import type { Probed, ProbeOptions } from "./probe.ts";
-import { objectionsIn, prove, type Changes } from "./prove.ts";
-import { asItStands } from "./restore.ts";
+import { objectionsIn, prove } from "./prove.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
 import { isStateWritable, Session } from "./session.ts";
 
 /** A run that changes, or would change, what is on the node. */
-export interface ApplyRequest extends Wanted {
+export interface ApplyRequest extends Wanted, NodeDirectories {
   dryRun: boolean;
   /** How long to wait for files that pointers name, milliseconds. */
   wait: number;
@@ -35,9 +36,6 @@ export interface ApplyRequest extends Wanted {
   probe?: ProbeOptions;
   /** Is told what is waited for, when that begins. */
   onWait: (what: string) => void;
-  directories: Record<FileKind, DirectoryRequest>;
-  /** Where the container runtime of the node looks, as far as that is known without asking it. */
-  looks: RuntimeDirectories;
 }
 
 /** What a run did, or would do. */
@@ -193,7 +191,8 @@ async function carryOut(
   signal: AbortSignal,
 ): Promise<Attempt> {
   const { isDraining } = prepared;
-  const manifests = await objections.catchLater(async () => checkManifests(prepared, request, signal, objections));
+  const unasked = prepared.steps.filter((step): step is PreparedManifest => !("outcome" in step));
+  const manifests = await objections.catchLater(async () => checkManifests(unasked, request, signal, objections));
   const steps = prepared.steps.flatMap((step) => ("outcome" in step ? step : (manifests?.resultsOf(step) ?? [])));
   const runtime = await objections.catchLater(async () => askRuntime(prepared, request, signal));
   const places = session.places();
@@ -241,19 +240,6 @@ function withoutUnwritable(prepared: Prepared): Prepared {
     afterwards: prepared.afterwards.filter((part) => !isLost(part)),
     warnings: [...prepared.warnings, ...warnings],
   };
-}
-
-/** Asks the API about all objects, once everything else has been decided. Undefined: there are no manifests. */
-async function checkManifests(
-  { steps }: Prepared,
-  { manifests: options, owner }: ApplyRequest,
-  signal: AbortSignal,
-  objections: Objections,
-): Promise<CheckedManifests | undefined> {
-  const manifests = steps.flatMap((step) => ("outcome" in step ? [] : [step]));
-  if (manifests.length === 0) return undefined;
-  const { CheckedManifests } = await import("./manifest.ts");
-  return CheckedManifests.check(manifests, options, owner, signal, objections);
 }
 
 /** A run that changes nothing asks nobody. */

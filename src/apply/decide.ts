@@ -3,34 +3,21 @@ import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 
-import { isConfigName, readConfig } from "../cni/config.ts";
-import { readDirectoryListing } from "../cni/load.ts";
+import { KINDS } from "../asset.ts";
 import { isSystemError, systemFailure } from "../errors.ts";
-import { warning, type Finding } from "../finding.ts";
+import { warning } from "../finding.ts";
 import { digestOfLive, inspect, seenAs, type Live } from "../host/inspect.ts";
-import type { HeldAsset, SeenFile } from "../host/record.ts";
+import type { HeldAsset } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
 import { changedMeanwhile, type FileStep } from "../host/transaction.ts";
-import { examineConfigs } from "../node/checks.ts";
-import { chainOf } from "../node/chain.ts";
+import type { Content } from "../kinds/content.ts";
+import { heldAs, type Decided, type Directory, type StepOfFile, type StepResult, type Wanted } from "../kinds/kind.ts";
+import { asItWillStand } from "../kinds/restore.ts";
+import { FILES } from "../kinds/table.ts";
 import type { NodeView } from "../node/view.ts";
 import { followBelow } from "../system/below.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
-import { decideInstall, decideUninstall, type Decision, type Step, type StepResult } from "./plan.ts";
-import type { Content } from "./plugin.ts";
-import type { Directory, Wanted } from "./prepare.ts";
-import { asItWillStand } from "./restore.ts";
-
-/** What is to become of one asset. */
-export interface Decided {
-  step: Step;
-  result: StepResult;
-  warning?: Finding;
-  /** What is to be written to the directory or its record; undefined: nothing. */
-  file?: FileStep;
-  /** The file was read and is right; the record does not say so yet. */
-  seen?: SeenFile;
-}
+import { decideInstall, decideUninstall, type Decision } from "./plan.ts";
 
 /**
  * Decides a step.
@@ -39,7 +26,7 @@ export interface Decided {
  * @throws Failure `not-a-file`, `held-by-other`, `changed-meanwhile`, and errors of the system.
  */
 export async function decide(
-  step: Step,
+  step: StepOfFile,
   wanted: Wanted,
   directory: Directory,
   content: Content | undefined,
@@ -52,11 +39,8 @@ export async function decide(
   const decision = await decideStep(step, wanted, directory, live, content, view);
   const { outcome, reason, effect, keepLive, restores, seen, asset } = decision;
   const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
-  if (kind === "config") Object.assign(result, textsOf(decision, directory, name, live, content, view));
-  if (effect === "none" && !keepLive && asset === held) {
-    const news = seen === undefined ? undefined : seenAs(live, seen);
-    return { step, result, ...(news === undefined || isDeepStrictEqual(news, held?.seen) ? {} : { seen: news }) };
-  }
+  if (FILES[kind].isShown) Object.assign(result, textsOf(decision, directory, name, live, content, view));
+  if (effect === "none" && !keepLive && asset === held) return { step, result, ...newlySeen(live, seen, held) };
   const file: FileStep = {
     kind,
     name,
@@ -64,7 +48,7 @@ export async function decide(
     live,
     effect,
     keepLive,
-    asset: asset === held ? held : withChain(asset, content),
+    asset: asset === undefined || asset === held ? asset : { ...asset, ...content?.recorded?.() },
     ...(restores === undefined ? {} : { restores }),
     ...(seen === undefined ? {} : { seen }),
     ...(content === undefined ? {} : { stage: async (path: string) => content.stage(path, live) }),
@@ -72,15 +56,21 @@ export async function decide(
   return { step, result, file };
 }
 
-/** Whoever says that an asset is there and is wrong is told so: nobody else looks. */
-function leave(step: Step, directory: Directory, view: NodeView): Decided {
+/** What the record does not say yet of a file that was read. */
+function newlySeen(live: Live, digest: string | undefined, held: HeldAsset | undefined): Pick<Decided, "seen"> {
+  const seen = digest === undefined ? undefined : seenAs(live, digest);
+  return seen === undefined || isDeepStrictEqual(seen, held?.seen) ? {} : { seen };
+}
+
+/** Warns of an asset that the caller says is there, and that is missing: no other step looks at it. */
+function leave(step: StepOfFile, directory: Directory, view: NodeView): Decided {
   const { action, kind, name } = step;
   const instead = lackOf(directory.path, name, view.places.hostRoot);
   if (instead === undefined) {
     return { step, result: { action, kind, name, outcome: "unchanged", reason: "in both lists, not compared" } };
   }
   const hint = "name it on the left of the colon only, or add --refresh, to have it installed";
-  const message = `is in both lists of --${kind}s, so nothing is done, but ${instead}`;
+  const message = `is in both lists of --${KINDS[kind].option}, so nothing is done, but ${instead}`;
   return {
     step,
     result: { action, kind, name, outcome: "absent", reason: `in both lists, but ${instead}` },
@@ -100,13 +90,8 @@ function lackOf(directory: string, name: string, hostRoot: string): string | und
   return isThere || isHidden ? undefined : "a link that leads nowhere is in its place";
 }
 
-function withChain(asset: HeldAsset | undefined, content: Content | undefined): HeldAsset | undefined {
-  const chain = asset?.kind === "config" && content?.text !== undefined ? chainOf(asset.name, content.text) : undefined;
-  return asset === undefined || chain === undefined ? asset : { ...asset, chain };
-}
-
 async function decideStep(
-  step: Step,
+  step: StepOfFile,
   wanted: Wanted,
   directory: Directory,
   live: Live,
@@ -127,7 +112,7 @@ async function decideStep(
 }
 
 async function decideAddition(
-  { kind, name }: Step,
+  { kind, name }: StepOfFile,
   { owner, takeOver, checksum }: Wanted,
   { path: directory }: Directory,
   held: HeldAsset | undefined,
@@ -135,9 +120,7 @@ async function decideAddition(
   content: Content,
 ): Promise<Decision & { seen?: string }> {
   const path = join(directory, name);
-  const sameContent =
-    live.stat?.size === BigInt(content.size) &&
-    (await digestOfLive(path, live, checksum ? undefined : held?.seen)) === (await content.digest());
+  const sameContent = await content.isCurrent(path, live, checksum ? undefined : held?.seen);
   const digest = held === undefined && !sameContent ? undefined : await content.digest();
   const decision = decideInstall({
     path,
@@ -156,7 +139,7 @@ async function decideAddition(
 }
 
 async function decideRemoval(
-  { kind, name, pruned = false }: Step,
+  { kind, name, pruned = false }: StepOfFile,
   { owner, validate, checksum }: Wanted,
   directory: Directory,
   held: HeldAsset | undefined,
@@ -169,8 +152,8 @@ async function decideRemoval(
   const expected = held?.digest ?? (await digestOfBackup(directory, held?.before));
   const ours =
     expected !== undefined && expected === (await digestOfLive(path, live, checksum ? undefined : held?.seen));
-  const isProved = kind === "config" && backup !== undefined && validate !== "off";
-  const objection = isProved ? await objectionTo(name, backup, directory.path, view) : undefined;
+  const isProved = backup !== undefined && validate !== "off";
+  const objection = isProved ? await FILES[kind].objectionTo?.(name, backup, directory.path, view) : undefined;
   return decideUninstall({
     path,
     owner,
@@ -195,25 +178,6 @@ async function digestOfBackup({ objects }: Directory, object: string | undefined
   return digestOfLive(join(objects, object), inspect(objects, object), undefined);
 }
 
-/** Why a configuration that was there before must not come back: one broken file spoils the whole directory. */
-async function objectionTo(
-  name: string,
-  backup: string,
-  directory: string,
-  view: NodeView,
-): Promise<string | undefined> {
-  const text = readConfigText(backup);
-  if (!isConfigName(name) || text === undefined) return undefined;
-  const read = readConfig(name, text);
-  if ("objection" in read) return read.objection.message;
-  const found = await examineConfigs(readDirectoryListing(directory, new Map([[name, text]])), view, [name]);
-  return found.find(({ severity }) => severity === "error")?.message;
-}
-
-function readConfigText(path: string): string | undefined {
-  return readTextIfPossible(path, SIZE_LIMITS.config);
-}
-
 function textsOf(
   { effect, restores }: Decision,
   directory: Directory,
@@ -223,13 +187,12 @@ function textsOf(
   { places: { hostRoot } }: NodeView,
 ): Pick<StepResult, "texts"> {
   if (effect === "none") return {};
-  const before = live.type === "file" ? (readConfigText(join(directory.path, name)) ?? "") : "";
+  const before = live.type === "file" ? (readShown(join(directory.path, name)) ?? "") : "";
   const kept = restores === undefined ? undefined : asItWillStand(directory, restores, name, hostRoot);
-  const restored = kept === undefined ? "" : (readConfigText(kept) ?? "");
+  const restored = kept === undefined ? "" : (readShown(kept) ?? "");
   return { texts: { before, after: content?.text ?? restored } };
 }
 
-/** What the record says of the asset of a step. */
-export function heldAs(held: readonly HeldAsset[], { kind, name }: Step): HeldAsset | undefined {
-  return held.find((asset) => asset.kind === kind && asset.name === name);
+function readShown(path: string): string | undefined {
+  return readTextIfPossible(path, SIZE_LIMITS.config);
 }

@@ -3,30 +3,10 @@ import type { Live } from "../host/inspect.ts";
 import { modeOf } from "../host/inspect.ts";
 import type { HeldAsset } from "../host/record.ts";
 import { Failure } from "../errors.ts";
-import { KINDS, type Asset, type Kind, type Lists } from "./asset.ts";
-
-/** What became of an asset, in kubectl's words where it has them. */
-export type Outcome = "created" | "configured" | "unchanged" | "deleted" | "absent" | "kept";
-
-/** One thing to do. `leave`: the caller says that it is there, so that it is not even looked at. */
-export interface Step extends Asset {
-  action: "install" | "uninstall" | "leave";
-  /** Nobody named this asset: it is removed because its owner no longer desires it. */
-  pruned?: boolean;
-}
-
-/** What became of a step, or of one object of a manifest, for the report. */
-export interface StepResult {
-  action: Step["action"];
-  kind: Kind;
-  name: string;
-  /** Of a manifest: the object, `ConfigMap kube-system/a`. */
-  object?: string;
-  outcome: Outcome;
-  reason?: string;
-  /** Both contents of a configuration or object that is or would be changed. */
-  texts?: { before: string; after: string };
-}
+import { ALL_KINDS, type Kind } from "../asset.ts";
+import type { Outcome, Step } from "../kinds/kind.ts";
+import type { Lists } from "../kinds/lists.ts";
+import { heldReason, ownersAfter, type OwnerFacts } from "../kinds/owners.ts";
 
 interface Options {
   owner: string;
@@ -47,13 +27,13 @@ export function planSteps(
   held: readonly HeldAsset[],
   { owner, refresh, prune }: Options,
 ): Step[] {
-  const additions = KINDS.flatMap((kind) => {
+  const additions = ALL_KINDS.flatMap((kind) => {
     const { desired = [], current = [] } = lists[kind] ?? {};
     return desired.map((name): Step => {
       return { action: current.includes(name) && !refresh ? "leave" : "install", kind, name };
     });
   });
-  const removals = KINDS.toReversed().flatMap((kind) => {
+  const removals = ALL_KINDS.toReversed().flatMap((kind) => {
     const { desired = [], current = [] } = lists[kind] ?? {};
     const named = current.filter((name) => !desired.includes(name)).toReversed();
     const own = held.filter((asset) => asset.kind === kind && asset.owners.includes(owner));
@@ -79,17 +59,6 @@ export interface Decision {
   restores?: string;
   /** Undefined: the record does not name it. */
   asset: HeldAsset | undefined;
-}
-
-/** What the owners of an installed asset are decided upon. */
-interface OwnerFacts {
-  /** What is installed, for messages. */
-  path: string;
-  owner: string;
-  takeOver: boolean;
-  held: HeldAsset | undefined;
-  /** What the record says is there is the wanted content. */
-  sameAsHeld: boolean;
 }
 
 /** What an installation is decided upon. */
@@ -126,13 +95,6 @@ export function decideInstall(facts: InstallFacts): Decision {
   }
   const outcome = live.type === "absent" ? "created" : "configured";
   return { outcome, ...reasonFor(facts, isHeld), effect: "write", keepLive, asset };
-}
-
-/** Who holds an asset once this owner has installed it. @throws Failure `held-by-other`. */
-export function ownersAfter({ path, held, owner, sameAsHeld, takeOver }: OwnerFacts): string[] {
-  const others = held?.owners.filter((other) => other !== owner) ?? [];
-  if (others.length > 0 && !sameAsHeld && !takeOver) throw heldByOther(path, others);
-  return [...(sameAsHeld ? others : []), owner].toSorted();
 }
 
 /** What we hold is live: the very same record where nothing about it has changed, so that nothing is written. */
@@ -186,11 +148,6 @@ export function decideUninstall(facts: UninstallFacts): Decision {
     return { outcome: "kept", reason: "somebody has changed it since cni-node wrote it", ...none, asset: held };
   }
   return { outcome: "deleted", effect: "remove", keepLive: false, asset: undefined };
-}
-
-/** Why an asset stays when this owner no longer wants it. */
-export function heldReason({ owners }: HeldAsset, others: readonly string[]): string {
-  return `${others.length === owners.length ? "held" : "also held"} by ${others.join(", ")}`;
 }
 
 /** Nobody holds it: an earlier uninstall gave it back, or could not put back what was there before. */
@@ -248,14 +205,5 @@ function refuseUnlessFile(path: string, live: Live): void {
     subject: path,
     problem: `is ${live.type === "directory" ? "a directory" : "a special file"}, not a file of cni-node's`,
     hint: "look at what it is; cni-node neither replaces nor removes it",
-  });
-}
-
-function heldByOther(path: string, others: readonly string[]): Failure {
-  return new Failure({
-    code: "held-by-other",
-    subject: path,
-    problem: `cannot be installed: ${others.join(", ")} holds it with other content`,
-    hint: "give the same version to both, or take it over with --take-over",
   });
 }

@@ -11,7 +11,8 @@ import { makeLinks } from "../system/disk.ts";
 import type { Operator } from "../network/operator.ts";
 import { pathOnHost, seen } from "../node/host.ts";
 import { probe, type ProbeStep } from "../network/probe.ts";
-import { changedPluginsOf, type Changes } from "./prove.ts";
+import type { Changes } from "../kinds/kind.ts";
+import { changedPluginsOf } from "./prove.ts";
 import type { NodeView } from "../node/view.ts";
 
 /** How networks are tried. */

@@ -8,34 +8,12 @@ import { selectForContainerd } from "../cni/selection.ts";
 import { Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { directoryFindings } from "../host/trust.ts";
+import type { Changes, Validation } from "../kinds/kind.ts";
 import { withCommand } from "../node/cure.ts";
 import { examineConfigs, isSameReason, type About } from "../node/checks.ts";
 import type { CatalogueEntry } from "../node/catalogue.ts";
 import type { NodeView } from "../node/view.ts";
 import { isStatic } from "../system/elf.ts";
-import type { Validation } from "./config.ts";
-
-/** What a run is about to change, as the proof sees it. */
-export interface Changes {
-  /** The node's directory of configurations; undefined: it cannot be seen. */
-  configs?: {
-    directory: string;
-    before: DirectoryListing;
-    after: DirectoryListing;
-    /** The names of files that get new content. */
-    written: readonly string[];
-  };
-  /** Plugins by name, and where their new content is now; undefined: it goes. */
-  plugins: ReadonlyMap<string, string | undefined>;
-  /** What the catalogue of the image says of plugins that are written; their content is checked against it. */
-  entries: ReadonlyMap<string, CatalogueEntry | undefined>;
-  /** The names of plugins and configurations that were there before cni-node, and come back as they were. */
-  restored: ReadonlySet<string>;
-  /** Plugins that this run cannot bring, which is an objection of its own. */
-  refused: ReadonlySet<string>;
-  /** Where they are installed, if any are. */
-  pluginDirectory: string;
-}
 
 /**
  * Proves what a run is about to put on the node: the plugins that it writes answer, the configurations that it writes

@@ -60,13 +60,10 @@ export class Runtime {
    * @throws Failure `network-lost`.
    */
   async confirm(
-    { parts }: Prepared,
+    { changes }: Prepared,
     { hostRoot, configDirectory }: { hostRoot: string; configDirectory: string | undefined },
   ): Promise<Finding[]> {
-    const steps = parts.flatMap((part) => part.steps);
-    const isTouched = steps.some(
-      ({ kind, name, effect }) => kind === "config" && effect !== "none" && isConfigName(name),
-    );
+    const isTouched = changes.configs?.changed.some(isConfigName) === true;
     if (!isTouched || configDirectory === undefined) return [];
     const { name, configDir } = this.#before;
     // A directory that was named may be anywhere.

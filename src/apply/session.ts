@@ -1,9 +1,10 @@
 /** The directories of a run: found, looked at, locked, recovered, tidied up. */
 import * as fs from "node:fs";
 
-import { Failure, isAbsence, reasonOf, systemFailure } from "../errors.ts";
+import { isAbsence, reasonOf, systemFailure, usage } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { FILE_KINDS, findDirectory, isSameDirectory, isWritable, type FileKind } from "../node/directory.ts";
+import { ALL_KINDS, FILE_KINDS, KINDS, type FileKind, type Kind } from "../asset.ts";
+import { findDirectory, isSameDirectory, isWritable, realHostRoot, type DirectoryRequest } from "../node/directory.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
@@ -11,12 +12,12 @@ import { noteSeen } from "../host/remember.ts";
 import { statePaths, Target } from "../host/target.ts";
 import { recover, type DirectorySteps, type TargetSteps } from "../host/transaction.ts";
 import type { ApplyRequest } from "./apply.ts";
-import type { Kind } from "./asset.ts";
 import { warnOfElsewhere } from "../node/elsewhere.ts";
 import { pathsInView } from "../node/runtime.ts";
 import type { Places } from "../node/view.ts";
 import type { Runtime } from "./runtime.ts";
-import type { Directory, Prepared, Surroundings } from "./prepare.ts";
+import type { Directories, Directory, Surroundings } from "../kinds/kind.ts";
+import type { Prepared } from "./prepare.ts";
 import type { ProbeLinks } from "./probe.ts";
 
 /** The directories of a run and the locks that it holds on them. */
@@ -25,8 +26,10 @@ export class Session {
   readonly notes: Finding[] = [];
   readonly #request: ApplyRequest;
   readonly #signal: AbortSignal;
+  /** The directories of the node; without those that are not asked for and cannot be used. */
+  readonly #found: Partial<Record<FileKind, string>>;
   /** The directories that are asked for. */
-  #targets: Partial<Record<FileKind, string>>;
+  readonly #targets: Partial<Record<FileKind, string>>;
   readonly #locks = new Map<string, Lock>();
   /** Directories that were looked at without a lock, held open as long as what was seen counts. */
   readonly #looked: Target[] = [];
@@ -35,16 +38,18 @@ export class Session {
   constructor(request: ApplyRequest, signal: AbortSignal) {
     this.#request = request;
     this.#signal = signal;
-    const asked = FILE_KINDS.filter((kind) => isAsked(request, kind));
-    this.#targets = Object.fromEntries(asked.map((kind) => [kind, findDirectory(request.directories[kind])]));
-    // What was applied from a manifest is recorded beside the configurations, where that directory is mounted.
-    const [config] = isAsked(request, "manifest") ? this.#visibleOf("config") : [];
-    if (config !== undefined) this.#targets.config = config;
-    refuseSameDirectory(Object.values(this.#targets));
+    const found = FILE_KINDS.map((kind) => [kind, findIfPossible(request, kind)] as const);
+    this.#found = Object.fromEntries(found.filter(([, path]) => path !== undefined));
+    const asked = ALL_KINDS.filter((kind) => isAsked(request, kind));
+    // What has no files on the node is recorded beside those of another kind, where that directory is mounted.
+    const recording = asked.map((kind) => KINDS[kind].recordedIn).filter((kind) => this.#visibleOf(kind).length > 0);
+    const targets = new Set<string>([...asked, ...recording]);
+    this.#targets = Object.fromEntries(Object.entries(this.#found).filter(([kind]) => targets.has(kind)));
+    refuseSameDirectory(this.#targets, request.directories);
   }
 
   /** The directories that are asked for, as they are now. @throws Failure `state-untrusted`. */
-  look(): Partial<Record<FileKind, Directory>> {
+  look(): Directories {
     this.#closeLooked();
     return Object.fromEntries(Object.entries(this.#targets).map(([kind, path]) => [kind, this.#lookAt(path)]));
   }
@@ -84,7 +89,7 @@ export class Session {
   places(): Places {
     const [pluginDirectory] = this.#visibleOf("plugin");
     const [configDirectory] = this.#visibleOf("config");
-    const hostRoot = realHostRoot(this.#request);
+    const hostRoot = realHostRoot(this.#request.directories);
     const runtimePluginDirs = pathsInView(hostRoot, this.#request.looks.plugin);
     const { versionLimit } = this.#request;
     return { hostRoot, pluginDirectory, configDirectory, runtimePluginDirs, versionLimit };
@@ -93,7 +98,7 @@ export class Session {
   /** The same, as policies need it. */
   surroundings(): Surroundings {
     const [configDirectory] = this.#visibleOf("config");
-    return { hostRoot: realHostRoot(this.#request), configDirectory };
+    return { hostRoot: realHostRoot(this.#request.directories), configDirectory };
   }
 
   /**
@@ -169,7 +174,7 @@ export class Session {
         kind,
         directories[kind],
         this.#targets[kind] ?? "",
-        realHostRoot(this.#request),
+        realHostRoot(this.#request.directories),
         looks[kind],
       );
     });
@@ -229,12 +234,18 @@ export class Session {
   }
 
   #visibleOf(kind: FileKind): string[] {
-    try {
-      const path = this.#targets[kind] ?? findDirectory(this.#request.directories[kind]);
-      return fs.existsSync(path) ? [path] : [];
-    } catch {
-      return [];
-    }
+    const { [kind]: path } = this.#found;
+    return path !== undefined && fs.existsSync(path) ? [path] : [];
+  }
+}
+
+/** Undefined: it cannot be used, and is not asked for. @throws Failure if it is. */
+function findIfPossible(request: ApplyRequest, kind: FileKind): string | undefined {
+  try {
+    return findDirectory(request.directories[kind]);
+  } catch (error) {
+    if (isAsked(request, kind)) throw error;
+    return undefined;
   }
 }
 
@@ -244,25 +255,24 @@ export function isStateWritable(directory: string): boolean {
   return isWritable(fs.existsSync(state) ? state : directory);
 }
 
-/** The directories are real paths; below a root that is a link they would not be recognised. */
-function realHostRoot({ directories: { config } }: ApplyRequest): string {
-  return fs.existsSync(config.hostRoot) ? fs.realpathSync(config.hostRoot) : config.hostRoot;
-}
-
 function isAsked({ lists, prune }: ApplyRequest, kind: Kind): boolean {
   const { desired = [], current = [] } = lists[kind] ?? {};
   return desired.length > 0 || current.length > 0 || (prune && lists[kind] !== undefined);
 }
 
 /** Two records in one place would contradict each other, and its lock would wait for itself. */
-function refuseSameDirectory([first, second]: readonly string[]): void {
-  if (first === undefined || second === undefined) return;
-  if (first !== second && !isSameDirectory(first, second)) return;
-  throw new Failure({
-    code: "usage",
-    subject: first,
-    problem: "is named for plugins and for configs",
-    hint: "give each its own with --plugin-dir and --config-dir",
-    exitCode: 2,
+function refuseSameDirectory(
+  targets: Partial<Record<FileKind, string>>,
+  requests: Record<FileKind, DirectoryRequest>,
+): void {
+  const named = FILE_KINDS.flatMap((kind) => {
+    const path = targets[kind];
+    return path === undefined ? [] : [{ ...requests[kind], path }];
   });
+  for (const [index, first] of named.entries()) {
+    const second = named.slice(index + 1).find(({ path }) => path === first.path || isSameDirectory(path, first.path));
+    if (second === undefined) continue;
+    const problem = `is named for ${first.holds} and for ${second.holds}`;
+    throw usage(first.path, problem, `give each its own with ${first.option} and ${second.option}`);
+  }
 }

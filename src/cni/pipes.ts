@@ -16,12 +16,19 @@ import { isSystemError } from "../errors.ts";
 
 const { O_RDONLY, O_WRONLY, O_NONBLOCK } = fs.constants;
 
-/** The standard streams of one program. */
+/** Our ends of a program's standard streams. */
+export interface Streams {
+  stdin: Writable;
+  stdout: Readable;
+  stderr: Readable;
+}
+
+/** The pipes of one program's standard streams. */
 export interface Pipes {
   /** The program's ends, which the caller closes once it is started. */
   stdio: [stdin: number, stdout: number, stderr: number];
   /** Our ends, which the caller destroys. */
-  streams: { stdin: Writable; stdout: Readable; stderr: Readable };
+  streams: Streams;
   /** To be called when the program has ended and our ends are destroyed. */
   release(): void;
 }
@@ -50,7 +57,10 @@ export async function openPipes(): Promise<Pipes | undefined> {
       stdout: new Socket({ fd: output, writable: false }),
       stderr: new Socket({ fd: errors, writable: false }),
     };
-    return { stdio, streams, release: () => void pipes.map((pipe) => pipe.release()) };
+    const release = (): void => {
+      for (const pipe of pipes) pipe.release();
+    };
+    return { stdio, streams, release };
   } catch {
     for (const end of opened) fs.closeSync(end);
     for (const pipe of pipes) pipe.close();
@@ -86,7 +96,7 @@ class Pipe {
       if (free.length < MAX_FREE && this.#isEmptied() && this.#isUnshared()) free.push(this);
       else this.close();
     } catch {
-      // There are no descriptors left.
+      // This process has no descriptors left.
       this.close();
     }
   }
@@ -108,7 +118,7 @@ class Pipe {
     return false;
   }
 
-  /** Closes the read end for a moment: a write fails if there is no other. */
+  /** Closes the read end for a moment. If a write fails meanwhile, no other process has a read end. */
   #isUnshared(): boolean {
     const writer = this.open(O_WRONLY | O_NONBLOCK);
     try {

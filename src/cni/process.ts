@@ -2,12 +2,12 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import * as fs from "node:fs";
-import type { Readable, Writable } from "node:stream";
+import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { programFormatOf } from "../system/elf.ts";
 import { endWhole, marked } from "./leftovers.ts";
-import { openPipes, type Pipes } from "./pipes.ts";
+import { openPipes, type Pipes, type Streams } from "./pipes.ts";
 
 /** A program to run. */
 export interface Program {
@@ -113,13 +113,6 @@ function isExecutableFormat(path: string): boolean {
 interface Started extends Streams {
   child: ChildProcess;
   end: ReturnType<typeof endOf>;
-}
-
-/** Our ends of a program's standard streams. */
-interface Streams {
-  stdin: Writable;
-  stdout: Readable;
-  stderr: Readable;
 }
 
 /** @param pipes undefined: it gets sockets. */

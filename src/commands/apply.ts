@@ -1,8 +1,9 @@
 /** install, uninstall, apply and plan: one path, four ways to say what is desired and what is there. */
 import { setImmediate } from "node:timers/promises";
 
+import { ALL_KINDS, KINDS } from "../asset.ts";
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
-import type { StepResult } from "../apply/plan.ts";
+import type { StepResult } from "../kinds/kind.ts";
 import type { Probed } from "../apply/probe.ts";
 import { COMMANDS, type Given } from "../commands.ts";
 import { usage } from "../errors.ts";
@@ -10,12 +11,12 @@ import { resolveDirectories, type NodeDirectories } from "../node/directory.ts";
 import { NETWORK_OPTIONS, pick, valuesOf } from "../options.ts";
 import {
   describedFailure,
+  endingOfDone,
   formatSteps,
   printFailure,
   printJson,
   printMessage,
   printWarnings,
-  signalEnding,
 } from "../report.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
@@ -35,21 +36,17 @@ export async function runApply(verb: Verb, given: Given<Verb>, world: World): Pr
   // A signal that came while files were changed is delivered with the next turn of the event loop.
   await setImmediate();
   await setImmediate();
-  const ending = endingOf(world.signal, options.exitCode && wouldChange(result) ? 3 : 0);
+  const ending = endingOfDone(world.signal, options.exitCode && wouldChange(result) ? 3 : 0);
   await print(verb, request, result, ending.exitCode, options.output === "json", world);
   if (result.refusal !== undefined) return { exitCode: result.refusal.exitCode };
   if (ending.signal === undefined && options.pause) await aborted(world.signal);
   return ending;
 }
 
-function endingOf({ aborted: isAborted, reason }: AbortSignal, exitCode: number): Ending {
-  return isAborted ? signalEnding(reason as NodeJS.Signals) : { exitCode };
-}
-
 /** What the options ask of apply. @throws Failure `usage`. */
 export function requestOf(verb: Verb, options: Options, world: World, node: NodeDirectories): ApplyRequest {
-  const { plugins, configs, manifests, prune, criSocket } = options;
-  const given = Object.entries({ plugin: plugins, config: configs, manifest: manifests });
+  const { prune, criSocket } = options;
+  const given = ALL_KINDS.map((kind) => [kind, options[KINDS[kind].option]] as const);
   // An empty value is as good as none, even with --prune: a variable that is not set must not empty a node.
   const lists = Object.fromEntries(
     given.filter(([, list]) => list !== undefined && (list.desired.length > 0 || list.current !== undefined)),

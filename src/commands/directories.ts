@@ -1,9 +1,9 @@
 /** Where the options say that the node's directories are. */
 import { join } from "node:path";
 
+import { KINDS, type FileKind } from "../asset.ts";
 import type { Given } from "../commands.ts";
-import type { DirectoryRequest, FileKind } from "../node/directory.ts";
-import { USUAL } from "../node/runtime.ts";
+import type { DirectoryRequest } from "../node/directory.ts";
 import { HOST_ROOT } from "../options.ts";
 
 /** The directories of the node that hold assets. */
@@ -23,8 +23,8 @@ function directoryOf(kind: FileKind, given: readonly string[] | string, hostRoot
   const auto = given === "auto";
   const [first, ...more] = auto ? [] : [given].flat();
   return {
-    holds: `${kind}s`,
-    path: first ?? join(hostRoot, USUAL[kind]),
+    holds: KINDS[kind].option,
+    path: first ?? join(hostRoot, KINDS[kind].directory),
     option: `--${kind}-dir`,
     named: first !== undefined,
     auto,

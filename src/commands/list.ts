@@ -1,10 +1,11 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 
-import { entryOf, pluginNames, readCatalogue, type Catalogue } from "../node/catalogue.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import type { Given } from "../commands.ts";
+import type { Catalogue } from "../node/catalogue.ts";
+import { pluginNames } from "../node/source.ts";
 import { printJson, printWarnings } from "../report.ts";
 import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
@@ -14,10 +15,11 @@ export async function runList({ pluginSource: source, output }: Given<"list">, w
   const names = pluginNames(source);
   if (output !== "json") {
     world.stdout(names.map((name) => `${visible(name)}\n`).join(""));
-    return Promise.resolve({ exitCode: 0 });
+    return { exitCode: 0 };
   }
+  const { entryOf, readCatalogue } = await import("../node/catalogue.ts");
   const warnings: Finding[] = [];
-  const catalogue = catalogueOrWarning(source, warnings);
+  const catalogue = catalogueOrWarning(() => readCatalogue(source), warnings);
   printWarnings(world, warnings);
   const plugins = names.map((name) => {
     return Object.assign({ name, size: statSync(join(source, name)).size }, entryOf(catalogue, name));
@@ -27,9 +29,9 @@ export async function runList({ pluginSource: source, output }: Given<"list">, w
 }
 
 /** What can be listed is listed without a catalogue, too. */
-function catalogueOrWarning(source: string, warnings: Finding[]): Catalogue | undefined {
+function catalogueOrWarning(read: () => Catalogue | undefined, warnings: Finding[]): Catalogue | undefined {
   try {
-    return readCatalogue(source);
+    return read();
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     warnings.push(warning("catalogue-unusable", error.subject, error.problem));

@@ -10,10 +10,9 @@ import { listNetworks } from "../cni/load.ts";
 import { status, version, type PluginVersions } from "../cni/network.ts";
 import type { Given } from "../commands.ts";
 import { mask } from "../secrets.ts";
-import { Interrupted, throwIfInterrupted, type Failure } from "../errors.ts";
+import { cancellationOf, Interrupted, throwIfInterrupted, type Failure } from "../errors.ts";
 import { explain, operationFailure } from "../network/failure.ts";
 import { abridge, lookForNamespaces, netnsOf, presenceOf, readMark } from "../network/mark.ts";
-import { interruptionOf } from "../network/operator.ts";
 import { addressesOf } from "../network/precheck.ts";
 import { pickRemembered } from "../network/remembered.ts";
 import { formatRows, jsonText, printJson } from "../report.ts";
@@ -54,7 +53,7 @@ export async function runStatus(options: Given<"network status">, world: World):
     }
     return { exitCode: 0 };
   } catch (error) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before all plugins had been asked");
+    if (signal.aborted) throw new Interrupted(cancellationOf(signal), " before all plugins had been asked");
     if (!(error instanceof CniError)) throw error;
     const isFinding = "reason" in error && error.reason === "exit";
     throw operationFailure(network.name, "it is not ready", error, isFinding ? 3 : 1);
@@ -67,7 +66,7 @@ export async function runNetworkVersion(options: Given<"network version">, world
   const { configDir, runtime, signal } = await operatorOf(options, world);
   const network = await networkOf(words, options, configDir, world);
   const answers = await version(network, runtime);
-  if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before all plugins had been asked");
+  if (signal.aborted) throw new Interrupted(cancellationOf(signal), " before all plugins had been asked");
   const exitCode = answers.every(({ supportsNetwork }) => supportsNetwork) ? 0 : 3;
   if (options.output === "json") {
     const plugins = answers.map(({ error, ...answer }) => ({

@@ -12,7 +12,7 @@ import type { CachedAttachment } from "../cni/cache.ts";
 import { deleteNamed, makeNamed } from "../network/namespace.ts";
 import { attachmentsOf, remembered } from "../network/remembered.ts";
 import { resolveTarget, type Target } from "../network/target.ts";
-import { formatRows, jsonText, printJson, signalEnding } from "../report.ts";
+import { formatRows, jsonText, printJson, endingOfDone } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 import { networkOf, operatorOf, wantedOf, wordsOf, type Words } from "./network-options.ts";
 
@@ -175,5 +175,5 @@ function formatRoute({ dst, gw, table, mtu, advmss, priority, scope }: Route): s
 /** A signal that came too late to stop it ends the process all the same. */
 async function endingAfter({ signal }: World): Promise<Ending> {
   await setImmediate();
-  return signal.aborted ? signalEnding(signal.reason as NodeJS.Signals) : { exitCode: 0 };
+  return endingOfDone(signal, 0);
 }

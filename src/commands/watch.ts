@@ -7,7 +7,7 @@ import { Failure, Interrupted, usage } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { resolveDirectories } from "../node/directory.ts";
 import { valuesOf } from "../options.ts";
-import { describedFailure, printFailure, printJson, printMessage, printWarnings, signalEnding } from "../report.ts";
+import { describedFailure, endingOfDone, printFailure, printJson, printMessage, printWarnings } from "../report.ts";
 import type { Desired } from "../watch/desired.ts";
 import { desiredIn } from "../watch/desired.ts";
 import { DirectoryWatch } from "../watch/directory.ts";
@@ -37,7 +37,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   using resources = new DisposableStack();
   const watch = new Watch(base, options, world);
   await watch.follow(resources);
-  return signalEnding(world.signal.reason as NodeJS.Signals);
+  return endingOfDone(world.signal, 0);
 }
 
 /** What apply would do with the same options, but that it prunes and does not wait. */

@@ -6,7 +6,7 @@ import { resolve } from "node:path";
 import { Client, credentials, Metadata, status, type ServiceError } from "@grpc/grpc-js";
 import protobuf from "protobufjs/light.js";
 
-import { Failure, Interrupted, isSystemError, reasonOf, throwIfInterrupted } from "../errors.ts";
+import { cancellationOf, Failure, Interrupted, isSystemError, reasonOf, throwIfInterrupted } from "../errors.ts";
 
 /** How long a call may take, in milliseconds, and what ends it before. */
 export interface CallLimits {
@@ -61,8 +61,7 @@ export class RuntimeService implements Disposable {
         (error, response) => {
           over.removeEventListener("abort", cancel);
           if (error === null) return fulfil(response as Response);
-          const { aborted, reason } = limits.signal;
-          if (aborted) return reject(new Interrupted(reason as NodeJS.Signals));
+          if (limits.signal.aborted) return reject(new Interrupted(cancellationOf(limits.signal)));
           reject(timeout.aborted ? timedOut(this.#socket) : callFailure(this.#socket, error));
         },
       );

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 
+import { ALL_KINDS } from "../asset.ts";
 import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
 import { countValues, describeJsonError, isDeeperThan } from "../system/json.ts";
 import { objectionToName, OWNER } from "../system/name.ts";
@@ -42,7 +43,7 @@ const SeenFile = v.looseObject({
 const HeldAsset = v.looseObject({
   /** With the kind, what it is known by. */
   name: Name,
-  kind: v.picklist(["manifest", "plugin", "config"]),
+  kind: v.picklist(ALL_KINDS),
   /** Who wants it there. Nobody: it was given back, or `before` could not be restored. */
   owners: v.array(Owner),
   /** Of a configuration list that we wrote, the digests of its parts: others may chain their plugins into it. */
@@ -137,7 +138,19 @@ function withTarget<T>(directory: string, look: (target: Target) => T): T | unde
   return look(target);
 }
 
+/** The record that was read last: a run reads the same one several times. */
+let last: { path: string; text: string; record: HostRecord } | undefined;
+/** Longer texts are not kept. */
+const KEPT = 256 * 1024;
+
 function parseRecord(path: string, text: string): HostRecord {
+  if (last?.path === path && last.text === text) return last.record;
+  const record = parseText(path, text);
+  if (text.length <= KEPT) last = { path, text, record };
+  return record;
+}
+
+function parseText(path: string, text: string): HostRecord {
   let value: unknown;
   if (countValues(text) > MAX_VALUES) throw unreadable(path, `it has more than ${MAX_VALUES} values`);
   try {

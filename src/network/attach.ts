@@ -8,13 +8,13 @@ import { add, check, del } from "../cni/network.ts";
 import { referencesOf } from "../cni/references.ts";
 import type { AnyResult } from "../cni/result.ts";
 import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
-import { Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
+import { cancellationOf, Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
 import { hostPath, seenBelow } from "../system/below.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 import { leftBehind, networkSubject, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, presenceOf, PRESENCES, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
-import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
+import { HELD, lockOf, type Operator } from "./operator.ts";
 import { seen, type Place } from "../node/host.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
 import { attachmentsOf, remembered } from "./remembered.ts";
@@ -71,7 +71,7 @@ export async function attach(
   } catch (error) {
     const isClean = error instanceof CniError && leftBehind(error).length === 0;
     if (signal.aborted && isClean)
-      throw new Interrupted(interruptionOf(signal), "; what had been begun was taken back");
+      throw new Interrupted(cancellationOf(signal), "; what had been begun was taken back");
     throw asFailure(error, network.name, `container ${containerId} cannot be added as ${ifName}`);
   }
 }
@@ -95,7 +95,7 @@ export async function checkAttached(
   try {
     return { network: network.name, target, ifName, isChecked: await check(network, conf) };
   } catch (error) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before all plugins had been asked");
+    if (signal.aborted) throw new Interrupted(cancellationOf(signal), " before all plugins had been asked");
     throw asFailure(error, network.name, `container ${target.containerId} does not have ${ifName} as it should`, true);
   }
 }
@@ -128,7 +128,7 @@ export async function detach(
       left: wasThere && conf.netns === "" ? leftOf(network) : [],
     };
   } catch (error) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " while it was being deleted: delete it again");
+    if (signal.aborted) throw new Interrupted(cancellationOf(signal), " while it was being deleted: delete it again");
     throw asFailure(error, network.name, `container ${target.containerId} cannot be deleted`);
   }
 }

@@ -8,11 +8,11 @@ import { gc, type GcReport } from "../cni/gc.ts";
 import { del } from "../cni/network.ts";
 import type { ValidAttachment } from "../cni/request.ts";
 import type { Runtime } from "../cni/runtime.ts";
-import { Failure, Interrupted } from "../errors.ts";
+import { cancellationOf, Failure, Interrupted } from "../errors.ts";
 import { recallNetwork } from "./attach.ts";
 import { explain, operationFailure } from "./failure.ts";
 import { isReachable, lookForNamespaces, netnsOf, presenceOf, PRESENCES, readMark, type Namespaces } from "./mark.ts";
-import { HELD, interruptionOf, lockOf, type Operator } from "./operator.ts";
+import { HELD, lockOf, type Operator } from "./operator.ts";
 import { identityOf } from "./namespace.ts";
 import { seen, type Place } from "../node/host.ts";
 import { remembered, rememberedAgain } from "./remembered.ts";
@@ -43,7 +43,7 @@ export async function collectGone(
   for (const attachment of ours) {
     // Signals are heard of in between only.
     await setImmediate();
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), NOT_EVERYTHING);
+    if (signal.aborted) throw new Interrupted(cancellationOf(signal), NOT_EVERYTHING);
     collected.push(...(await collect(attachment, there, operator)));
   }
   return collected;
@@ -63,7 +63,7 @@ async function collect(found: CachedAttachment, there: Namespaces, operator: Ope
     if (attachment === undefined) return [];
     return [(await keptIfThere(attachment, place)) ?? (await release(attachment, operator))];
   } catch (error) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), NOT_EVERYTHING);
+    if (signal.aborted) throw new Interrupted(cancellationOf(signal), NOT_EVERYTHING);
     if (!(error instanceof CniError)) throw error;
     const failure = operationFailure(networkName, `container ${containerId} cannot be deleted`, error);
     return [{ attachment: found, outcome: "kept", reason: failure.message, failure }];
@@ -106,7 +106,7 @@ export async function collectInvalid(
     using _ = await lockOf(operator).all();
     return await collectLocked(network, valid, all, operator);
   } catch (error) {
-    if (signal.aborted) throw new Interrupted(interruptionOf(signal), " before everything had been collected");
+    if (signal.aborted) throw new Interrupted(cancellationOf(signal), " before everything had been collected");
     throw error instanceof CniError ? operationFailure(network.name, "nothing was collected", error) : error;
   }
 }

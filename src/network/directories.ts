@@ -3,7 +3,6 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { Failure } from "../errors.ts";
-import type { FileKind } from "../node/directory.ts";
 import { pathOnHost, seen, type Place } from "../node/host.ts";
 import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } from "../node/runtime.ts";
 import { hostPath, seenBelow, type HostPath } from "../system/below.ts";
@@ -57,7 +56,7 @@ export async function networkDirectories(named: Named, place: Place | undefined)
 }
 
 /** @throws Failure `runtime-directory-unknown` */
-function pathsOf(looks: RuntimeDirectories, kind: FileKind, hostRoot: string): readonly HostPath[] {
+function pathsOf(looks: RuntimeDirectories, kind: keyof typeof USUAL, hostRoot: string): readonly HostPath[] {
   const { [kind]: looked } = looks;
   if (looked === undefined) throw runtimeUnknown(`--${kind}-dir`, `${kind}s`, hostRoot);
   return looked.paths;

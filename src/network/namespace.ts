@@ -89,8 +89,8 @@ export async function lookInto(path: string): Promise<Interior> {
   try {
     const [, task] = OF_TASK.exec(path) ?? [];
     if (task !== undefined) return readTables(`${task}/net`);
-    await using inside = await Waiting.start("nsenter", `--net=${path}`);
-    return readTables(`/proc/${inside.pid}/net`);
+    await using held = await HeldNamespace.enter(path);
+    return readTables(held.tables);
   } catch (error) {
     throw new Failure({
       code: "netns-unreadable",
@@ -232,19 +232,36 @@ export function explainEnd(file: string, { stderr, exitCode, signal, systemCode,
   return stderr.trim() || `${file} ended: ${stopped ?? signal ?? `exit code ${exitCode ?? 0}`}`;
 }
 
-/** A program in a network namespace of its own or another one, which waits until this process ends or disposes of it. */
-class Waiting implements AsyncDisposable {
-  readonly #process: ChildProcess;
+/** A network namespace that a process of ours waits in. A new one ends with this process, whatever ends that. */
+export class HeldNamespace implements AsyncDisposable {
+  readonly #keeper: ChildProcess;
 
-  private constructor(process: ChildProcess) {
-    this.#process = process;
+  private constructor(keeper: ChildProcess) {
+    this.#keeper = keeper;
   }
 
-  /** Starts it by a program that puts itself into the namespace. Throws what that said of its failure. */
-  static async start(...words: [file: string, ...string[]]): Promise<Waiting> {
-    const [file, ...rest] = words;
+  /** Enters one. Throws what nsenter said of its failure. */
+  static async enter(path: string): Promise<HeldNamespace> {
+    return HeldNamespace.#start("nsenter", `--net=${path}`);
+  }
+
+  /** Makes one. Throws `Failure`, `netns-failed`. */
+  static async make(): Promise<HeldNamespace> {
+    try {
+      return await HeldNamespace.#start("unshare", "--net");
+    } catch (error) {
+      throw new Failure({
+        code: "netns-failed",
+        subject: "network namespace",
+        problem: `none can be made: ${reasonOf(error)}`,
+        hint: "run as root, with unshare (util-linux) and sh in PATH",
+      });
+    }
+  }
+
+  static async #start(file: string, option: string): Promise<HeldNamespace> {
     // It waits for input that never comes, and ends when the other end of the pipe does.
-    const child = spawn(file, [...rest, "--", "sh", "-c", "echo inside; read -r line"], {
+    const child = spawn(file, [option, "--", "sh", "-c", "echo inside; read -r line"], {
       stdio: ["pipe", "pipe", "pipe"],
       // Ctrl-C at a terminal does not reach it.
       detached: true,
@@ -261,48 +278,24 @@ class Waiting implements AsyncDisposable {
     stderr?.on("data", (chunk: Buffer) => (said += chunk.toString()));
     const first = await (stdout ? Promise.race([once(stdout, "data").catch(() => []), ended]) : ended);
     clearTimeout(limit);
-    if (String(first?.[0]) === "inside\n") return new Waiting(child);
+    if (String(first?.[0]) === "inside\n") return new HeldNamespace(child);
     throw Object.assign(new Error(said.trim() || `${file} ended`), { code });
   }
 
-  get pid(): number {
-    return this.#process.pid ?? 0;
+  /** What the kernel shows of it in /proc. */
+  get tables(): string {
+    return `/proc/${this.#keeper.pid ?? 0}/net`;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
-    const ended = once(this.#process, "exit");
-    this.#process.stdin?.end();
-    await ended;
-  }
-}
-
-/** A network namespace that ends with this process, whatever ends that. */
-export class ScratchNamespace implements AsyncDisposable {
-  readonly #keeper: Waiting;
   /** As the host's processes see it. */
-  readonly path: string;
-
-  private constructor(keeper: Waiting) {
-    this.#keeper = keeper;
-    this.path = `/proc/${keeper.pid}/ns/net`;
-  }
-
-  /** Makes one. Throws `Failure`, `netns-failed`. */
-  static async make(): Promise<ScratchNamespace> {
-    try {
-      return new ScratchNamespace(await Waiting.start("unshare", "--net"));
-    } catch (error) {
-      throw new Failure({
-        code: "netns-failed",
-        subject: "network namespace",
-        problem: `none can be made: ${reasonOf(error)}`,
-        hint: "run as root, with unshare (util-linux) and sh in PATH",
-      });
-    }
+  get path(): string {
+    return `/proc/${this.#keeper.pid ?? 0}/ns/net`;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#keeper[Symbol.asyncDispose]();
+    if (this.#keeper.exitCode !== null || this.#keeper.signalCode !== null) return;
+    const ended = once(this.#keeper, "exit");
+    this.#keeper.stdin?.end();
+    await ended;
   }
 }

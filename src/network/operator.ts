@@ -1,7 +1,7 @@
 /** How networks are operated on for people: where, with what, and how long others are waited for. */
 import { kernelLock, type Lock } from "../cni/lock.ts";
 import type { Runtime } from "../cni/runtime.ts";
-import { Interrupted, type Failure } from "../errors.ts";
+import { cancellationOf, Interrupted, type Failure } from "../errors.ts";
 import type { Place } from "../node/host.ts";
 
 export interface Operator {
@@ -31,7 +31,7 @@ export function lockOf({ runtime, lockTimeoutMs, signal, onWait }: Operator): Lo
     try {
       return await acquire(AbortSignal.any([signal, limit.signal]));
     } catch (error) {
-      if (signal.aborted) throw new Interrupted(interruptionOf(signal));
+      if (signal.aborted) throw new Interrupted(cancellationOf(signal));
       throw error;
     } finally {
       clearTimeout(timer);
@@ -49,8 +49,3 @@ export const HELD: Lock = {
   container: async () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
   all: async () => Promise.resolve({ [Symbol.dispose]: () => undefined }),
 };
-
-/** The signal that ends the process. */
-export function interruptionOf({ reason }: AbortSignal): NodeJS.Signals {
-  return reason as NodeJS.Signals;
-}

@@ -9,12 +9,12 @@ import { PluginError } from "../cni/invoke.ts";
 import { isObject } from "../cni/json.ts";
 import { status, version } from "../cni/network.ts";
 import type { AnyResult } from "../cni/result.ts";
-import { Failure, Interrupted } from "../errors.ts";
+import { cancellationOf, Failure, Interrupted } from "../errors.ts";
 import { attach, checkAttached, detach, requirePlugins, type Wanted } from "./attach.ts";
 import { collectGone } from "./collect.ts";
 import { explain } from "./failure.ts";
-import { explainEnd, lookInto, netnsOfHost, removeIdleBridge, runQuietly, ScratchNamespace } from "./namespace.ts";
-import { interruptionOf, type Operator } from "./operator.ts";
+import { explainEnd, lookInto, netnsOfHost, removeIdleBridge, runQuietly, HeldNamespace } from "./namespace.ts";
+import type { Operator } from "./operator.ts";
 import { addressesOf, gatewaysOf } from "./precheck.ts";
 
 /** What was tried, and what came of it. */
@@ -83,7 +83,7 @@ async function probePlugins(network: NetworkList, { runtime }: Operator, steps: 
 
 async function probeAdd(network: NetworkList, operator: Operator, steps: ProbeStep[]): Promise<void> {
   await using _ = await noteBridges(network, operator);
-  await using scratch = await ScratchNamespace.make();
+  await using scratch = await HeldNamespace.make();
   const containerId = `${PROBE}${randomUUID()}`;
   const target = { text: "probe", netns: scratch.path, containerId };
   const wanted: Wanted = { target, args: [["IgnoreUnknown", "1"]], capabilityArgs: {} };
@@ -216,5 +216,5 @@ function strangeIpam({ ipam }: PluginConfig): string[] {
 }
 
 function refuseSignal({ signal }: Operator): void {
-  if (signal.aborted) throw new Interrupted(interruptionOf(signal), "; nothing of the probe is left");
+  if (signal.aborted) throw new Interrupted(cancellationOf(signal), "; nothing of the probe is left");
 }

@@ -4,12 +4,13 @@ import { join } from "node:path";
 import * as v from "valibot";
 
 import { askVersion, PluginError } from "../cni/invoke.ts";
-import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
+import { Failure, isAbsence, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { digestOf, replaceDurably } from "../system/disk.ts";
 import { describeJsonError } from "../system/json.ts";
 import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
+import { pluginNames } from "./source.ts";
 
 const Entry = v.looseObject({
   name: v.string(),
@@ -73,31 +74,6 @@ export function readCatalogue(source: string): Catalogue | undefined {
 /** What the catalogue says of that plugin. */
 export function entryOf(catalogue: Catalogue | undefined, name: string): CatalogueEntry | undefined {
   return catalogue?.plugins.find((entry) => entry.name === name);
-}
-
-/**
- * Names of the plugins in a directory, byte-sorted: regular files and links to them, no dotfiles. Names that are no
- * text cannot be named and are left out.
- *
- * @throws Failure `source-missing`, or the system's.
- */
-export function pluginNames(source: string): string[] {
-  try {
-    return fs
-      .readdirSync(source, { encoding: "buffer" })
-      .toSorted((a, b) => Buffer.compare(a, b))
-      .filter((name) => Buffer.from(name.toString()).equals(name))
-      .map((name) => name.toString())
-      .filter((name) => !name.startsWith(".") && isFile(join(source, name)));
-  } catch (error) {
-    if (!isSystemError(error, "ENOENT")) throw systemFailure(source, "cannot be listed", error);
-    throw new Failure({
-      code: "source-missing",
-      subject: source,
-      problem: "no such directory to list plugins from",
-      hint: "name the directory of the plugin binaries with --plugin-source",
-    });
-  }
 }
 
 /**
@@ -188,14 +164,4 @@ function write(source: string, catalogue: Catalogue): void {
 
 function catalogueOf(source: string): string {
   return join(source, ".catalogue.json");
-}
-
-/** Links that lead nowhere, or to themselves, are no plugins. */
-function isFile(path: string): boolean {
-  try {
-    return fs.statSync(path).isFile();
-  } catch (error) {
-    if (isSystemError(error, "ENOENT", "ELOOP", "ENOTDIR")) return false;
-    throw error;
-  }
 }

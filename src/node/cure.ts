@@ -1,4 +1,5 @@
 /** The commands that fix findings, as people run them. Pure. */
+import { KINDS } from "../asset.ts";
 import type { Cure, Finding } from "../finding.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 
@@ -10,7 +11,7 @@ export function commandOf(cure: Cure, options: readonly string[] = []): string |
   // These separate the names in a list.
   if (/[\s,:]/u.test(cure.name)) return undefined;
   const owner = cure.owner === undefined ? [] : [`--owner=${shellWord(cure.owner)}`];
-  return [`cni-node install --${cure.kind}s=${shellWord(cure.name)}`, ...options, ...owner].join(" ");
+  return [`cni-node install --${KINDS[cure.kind].option}=${shellWord(cure.name)}`, ...options, ...owner].join(" ");
 }
 
 /** The finding with the command of its cure at the end of its hint. */

@@ -2,18 +2,13 @@
 import * as fs from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 
+import { byFileKind, FILE_KINDS, type FileKind } from "../asset.ts";
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { mountOf } from "../host/mounts.ts";
 import { followBelow, hostPath, isBelow, pathOnNode, seenBelow, shownAs } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { shellWord } from "../system/text.ts";
 import { runtimeDirectories, runtimeUnknown, type LookedInto, type RuntimeDirectories } from "./runtime.ts";
-
-/** The kinds of assets that are files of the node, each in a directory of its own. */
-export const FILE_KINDS = ["plugin", "config"] as const;
-
-/** One of them. */
-export type FileKind = (typeof FILE_KINDS)[number];
 
 /** Where a directory of the node is looked for. */
 export interface DirectoryRequest {
@@ -72,23 +67,26 @@ const ANSWER_MS = 5000;
  * @throws Failure `runtime-directory-unknown`, `usage`, those of a runtime that does not answer; Interrupted.
  */
 export async function resolveDirectories(
-  { plugin, config }: NodeDirectories["directories"],
+  directories: NodeDirectories["directories"],
   socket: string | undefined,
   signal: AbortSignal,
 ): Promise<NodeDirectories> {
-  const hostRoot = fs.existsSync(config.hostRoot) ? fs.realpathSync(config.hostRoot) : config.hostRoot;
-  const isAsked = (plugin.auto || config.auto) && socket !== undefined;
+  const hostRoot = realHostRoot(directories);
+  const isAsked = FILE_KINDS.some((kind) => directories[kind].auto) && socket !== undefined;
   const said = isAsked
     ? await (await import("../cri/status.ts")).askRuntime(socket, { timeout: ANSWER_MS, signal })
     : undefined;
-  const looks = withNamed(plugin, await runtimeDirectories(hostRoot, said));
-  return {
-    directories: {
-      plugin: plugin.auto ? ofRuntime(plugin, hostRoot, looks.plugin) : plugin,
-      config: config.auto ? ofRuntime(config, hostRoot, looks.config) : config,
-    },
-    looks,
-  };
+  const looks = withNamed(directories.plugin, await runtimeDirectories(hostRoot, said));
+  const resolved = byFileKind((kind) => {
+    const request = directories[kind];
+    return request.auto ? ofRuntime(request, hostRoot, looks[kind]) : request;
+  });
+  return { directories: resolved, looks };
+}
+
+/** The host root of target directories. They are real paths; below a root that is a link they would not be recognised. */
+export function realHostRoot({ config: { hostRoot } }: NodeDirectories["directories"]): string {
+  return fs.existsSync(hostRoot) ? fs.realpathSync(hostRoot) : hostRoot;
 }
 
 /** Who names several directories of plugins says where the runtime looks. @throws Failure `usage` */

@@ -2,10 +2,11 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 
+import type { FileKind } from "../asset.ts";
 import { warning, type Finding } from "../finding.ts";
 import { seenBelow } from "../system/below.ts";
 import { shellWord } from "../system/text.ts";
-import type { DirectoryRequest, FileKind } from "./directory.ts";
+import type { DirectoryRequest } from "./directory.ts";
 import type { LookedInto } from "./runtime.ts";
 
 /**

@@ -2,6 +2,7 @@
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
+import { KINDS, type FileKind } from "../asset.ts";
 import { isConfigName } from "../cni/config.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure } from "../errors.ts";
@@ -9,17 +10,16 @@ import { hostPath, seenBelow, type HostPath } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { readTextIfPossible } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
-import type { FileKind } from "./directory.ts";
 
 /** The rules by which runtimes choose a network. */
 export const RULES = ["containerd", "CRI-O"] as const;
 /** One of them. */
 export type Rule = (typeof RULES)[number];
 
-/** Where runtimes look on every node that is not told otherwise. */
-export const USUAL: Record<FileKind, HostPath> = {
-  plugin: hostPath("/opt/cni/bin"),
-  config: hostPath("/etc/cni/net.d"),
+/** Where runtimes look on every node that is not configured otherwise. */
+export const USUAL = {
+  plugin: hostPath(KINDS.plugin.directory),
+  config: hostPath(KINDS.config.directory),
 };
 
 /** The directories of one kind that a runtime looks into, in its order. */

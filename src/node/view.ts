@@ -6,6 +6,7 @@ import { askVersion, PluginError, VERSION_LIMIT_MS } from "../cni/invoke.ts";
 import { Failure, hintFor, isExhaustion, isSystemError, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { isMountedNoexec } from "../host/mounts.ts";
+import { mask } from "../secrets.ts";
 import { followBelow, hostPath, isBelow, pathOnNode, seenBelow, type HostPath } from "../system/below.ts";
 import { programFormatOf } from "../system/elf.ts";
 import { shellWord } from "../system/text.ts";
@@ -291,8 +292,6 @@ async function objectionOf(error: PluginError, isNative: boolean, versionLimit: 
   }
   if (reason === "start") return { code: "plugin-unasked", severity: "warning", message };
   const how = signal === "SIGILL" ? ", so it is built for a newer processor" : "";
-  // It brings a parser of YAML, for which no run that goes well has a use.
-  const { mask } = await import("../secrets.ts");
   return broken(
     "plugin-broken",
     `does not answer VERSION: ${mask(error.msg.replaceAll(/\s+/gu, " ").trim())}${how}`,

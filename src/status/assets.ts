@@ -2,6 +2,8 @@
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
 
+import { isFileKind } from "../asset.ts";
+import { FILES } from "../kinds/table.ts";
 import { chainOf, isExtended, type Chain } from "../node/chain.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
@@ -230,7 +232,7 @@ async function compare(
   record: HostRecord | undefined,
   checksum: boolean,
 ): Promise<Comparison> {
-  if (asset.kind === "manifest") return { state: "unproved", reason: "the cluster is not asked" };
+  if (!isFileKind(asset.kind)) return { state: "unproved", reason: "the cluster is not asked" };
   if (asset.owners.length === 0) return { state: "released" };
   if (record?.pending?.changes.some(({ name }) => name === asset.name) === true) {
     return { state: "unproved", reason: "a run is changing it" };
@@ -285,9 +287,8 @@ function driftOf({ shown }: TargetDirectory, { name, kind, owners }: HeldAsset, 
   const path = join(shown, name);
   const owner = owners.join(", ");
   const cured = { hint: "install it again", cure: { kind, name, owner: owners[0] ?? "" } };
-  const effect = kind === "config" ? "pods get another network, or none" : "pods that need it do not start, nor end";
-  if (state === "missing") {
-    const message = `was installed by ${owner} and is gone: ${effect}`;
+  if (state === "missing" && isFileKind(kind)) {
+    const message = `was installed by ${owner} and is gone: ${FILES[kind].lossMeans}`;
     return [{ code: "asset-missing", severity: "error", path, message, ...cured }];
   }
   if (state === "changed") {

@@ -2,10 +2,11 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 
+import type { FileKind } from "../asset.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure, isAbsence } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import { findDirectory, ofRuntime, withNamed, type DirectoryRequest, type FileKind } from "../node/directory.ts";
+import { findDirectory, ofRuntime, withNamed, type DirectoryRequest } from "../node/directory.ts";
 import { runtimeDirectories } from "../node/runtime.ts";
 import { followBelow, isBelow, pathOnNode, seenBelow, shownAs, type HostPath } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";

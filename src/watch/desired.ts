@@ -1,10 +1,11 @@
 /** What a ConfigMap asks for. Pure. */
-import { parseNames, type Kind, type Lists } from "../apply/asset.ts";
+import { ALL_KINDS, KINDS, type Kind } from "../asset.ts";
 import { Failure } from "../errors.ts";
+import { parseNames, type Lists } from "../kinds/lists.ts";
 import { visible } from "../system/text.ts";
 
-/** The keys of the ConfigMap, which are those of the ancestor, and what their lists are of. */
-const KEYS: Readonly<Record<string, Kind>> = { plugins: "plugin", configs: "config", manifests: "manifest" };
+/** The keys of the ConfigMap, which are the options' names, and what their lists are of. */
+const KEYS: Readonly<Record<string, Kind>> = Object.fromEntries(ALL_KINDS.map((kind) => [KINDS[kind].option, kind]));
 
 /** More unknown keys are not named. */
 const MOST_KEYS = 10;

@@ -7,7 +7,8 @@ import { after, describe, test } from "node:test";
 
 import * as fc from "fast-check";
 
-import type { Kind, Lists } from "../../src/apply/asset.ts";
+import type { Kind } from "../../src/asset.ts";
+import type { Lists } from "../../src/kinds/lists.ts";
 import {
   decideInstall,
   decideUninstall,

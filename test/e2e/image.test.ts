@@ -118,12 +118,12 @@ suite("the image", { skip: cannotStart }, () => {
 
   test("has the program under each name of package.json", () => {
     const { bin } = JSON.parse(fs.readFileSync(join(ROOT, "package.json"), "utf8")) as { bin: Record<string, string> };
-    const links = find("-path", "./usr/bin/*", "-lname", "*/cni-node.js").map((name) =>
+    const links = find("-path", "./usr/bin/*", "-lname", "*/cni-node.cjs").map((name) =>
       name.slice("./usr/bin/".length),
     );
     assert.deepEqual(links, Object.keys(bin).toSorted());
     for (const name of links) {
-      assert.equal(fs.realpathSync(path(`usr/bin/${name}`)), path("usr/lib/cni-node/cni-node.js"));
+      assert.equal(fs.realpathSync(path(`usr/bin/${name}`)), path("usr/lib/cni-node/cni-node.cjs"));
     }
   });
 

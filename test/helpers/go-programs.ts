@@ -1,11 +1,11 @@
 /**
- * Builds Go programs that tests need, once: they are kept in a cache, under a hash of all that they are made from.
+ * Builds Go programs that tests and measurements need, once: they are kept in a cache, under a hash of all that they are made from.
  */
 import { spawnSync } from "node:child_process";
 import { hash } from "node:crypto";
 import * as fs from "node:fs";
 import { homedir } from "node:os";
-import { basename, join, resolve } from "node:path";
+import { basename, join, relative, resolve } from "node:path";
 import { getSystemErrorMessage } from "node:util";
 
 /** Programs of one Go module. */
@@ -37,7 +37,7 @@ class Failure extends Error {}
 export function findPrograms(programs: GoPrograms): string {
   const directory = programDirectory(programs);
   if (isWhole(programs, directory)) return directory;
-  throw new Failure(`the programs for ${programs.name} are not built: run node test/${programs.name}/build.ts`);
+  throw new Failure(`the programs for ${programs.name} are not built: run node ${builderOf(programs)}`);
 }
 
 /** Builds the programs if they are not there, prints the directory that they are in, or why not. */
@@ -46,9 +46,13 @@ export function buildPrograms(programs: GoPrograms): void {
     process.stdout.write(`${build(programs)}\n`);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    process.stderr.write(`test/${programs.name}/build.ts: ${error.message}\n`);
+    process.stderr.write(`${builderOf(programs)}: ${error.message}\n`);
     process.exitCode = 1;
   }
+}
+
+function builderOf({ directory }: GoPrograms): string {
+  return relative(process.cwd(), join(directory, "build.ts"));
 }
 
 function build(programs: GoPrograms): string {

@@ -19,7 +19,7 @@ export interface Ran extends Ending {
 const PATIENCE = 120_000;
 
 /** The bundle; `make test` builds it first. */
-export const BUNDLE = fileURLToPath(new URL("../../dist/cni-node.js", import.meta.url));
+export const BUNDLE = fileURLToPath(new URL("../../dist/cni-node.cjs", import.meta.url));
 
 /** Where a node has the plugins that cni-node does not install: the second directory of CRI-O. */
 const OTHERS_DIRECTORY = "usr/libexec/cni";

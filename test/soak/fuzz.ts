@@ -13,6 +13,7 @@ import * as fc from "fast-check";
 import { Failure } from "../../src/errors.ts";
 import { resolveTarget } from "../../src/network/target.ts";
 import { conflist, TestNode, type Ran } from "../helpers/node.ts";
+import { ABSENT, RESOURCES } from "../helpers/api-answers.ts";
 import { SEED } from "../helpers/random.ts";
 import { differencesOf, snapshotOf } from "../helpers/state.ts";
 
@@ -255,20 +256,6 @@ export async function fuzzFiles(runs: number): Promise<void> {
 }
 
 const MANIFEST = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: v}\n";
-const RESOURCES = {
-  kind: "APIResourceList",
-  apiVersion: "v1",
-  groupVersion: "v1",
-  resources: [
-    {
-      name: "configmaps",
-      singularName: "configmap",
-      namespaced: true,
-      kind: "ConfigMap",
-      verbs: ["get", "patch", "delete"],
-    },
-  ],
-};
 const OBJECT = {
   apiVersion: "v1",
   kind: "ConfigMap",
@@ -283,15 +270,6 @@ const OBJECT = {
   },
   data: { k: "old" },
 };
-const FAILURE = {
-  kind: "Status",
-  apiVersion: "v1",
-  status: "Failure",
-  reason: "NotFound",
-  code: 404,
-  message: "not found",
-};
-
 interface Answer {
   status: number;
   mutations: Mutation[];
@@ -349,7 +327,7 @@ async function serve(answers: readonly Answer[]): Promise<Server> {
     request.resume();
     const { status, mutations, damage, retryAfter } = answers[count++ % answers.length] as Answer;
     const isDiscovery = /^\/apis?(?:\/[^/]+)?(?:\/v1)?(?:\?|$)/u.test(request.url ?? "");
-    const model = status >= 400 ? FAILURE : isDiscovery ? RESOURCES : OBJECT;
+    const model = status >= 400 ? ABSENT : isDiscovery ? RESOURCES : OBJECT;
     try {
       response.writeHead(status, {
         "Content-Type": "application/json",

@@ -2,6 +2,7 @@
 import * as fs from "node:fs";
 import { basename, dirname } from "node:path";
 
+import { Failure } from "../errors.ts";
 import { nearestTo } from "../system/nearest.ts";
 import { visible } from "../system/text.ts";
 
@@ -15,11 +16,15 @@ export function didYouMean(names: readonly string[], known: readonly string[]): 
 }
 
 /**
- * What to do about a source file that is not there.
+ * `source-missing`, with what to do about it.
  *
  * @param holds what its directory holds, in the plural. @param option the option that names the directory.
  */
-export function hintOfMissing(path: string, holds: string, option: string): string {
+export function sourceMissing(path: string, problem: string, holds: string, option: string): Failure {
+  return new Failure({ code: "source-missing", subject: path, problem, hint: hintOfMissing(path, holds, option) });
+}
+
+function hintOfMissing(path: string, holds: string, option: string): string {
   const names = fileNames(dirname(path));
   if (names.length === 0) return `mount the ${holds} and name their directory with ${option}`;
   const more = names.length > MOST_NAMES ? ` and ${names.length - MOST_NAMES} more` : "";

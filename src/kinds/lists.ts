@@ -1,24 +1,6 @@
+/** What the options of the kinds list. */
 import { usage } from "../errors.ts";
-import type { FileKind } from "../node/directory.ts";
 import { objectionToName } from "../system/name.ts";
-
-/** What cni-node installs. */
-export type Kind = "plugin" | "config" | "manifest";
-
-/** The order in which kinds are installed, each needing those before it (README, "Order"); removal goes backwards. */
-export const KINDS = ["manifest", "plugin", "config"] as const satisfies readonly Kind[];
-
-/** In which directory of the node an asset is recorded: of files, the one where they are. */
-export const RECORDED_IN = { manifest: "config", plugin: "plugin", config: "config" } as const satisfies Record<
-  Kind,
-  FileKind
->;
-
-/** One thing that cni-node installs, by its file name. */
-export interface Asset {
-  kind: Kind;
-  name: string;
-}
 
 /**
  * What an option asks for: the desired names and, when the caller says what is there (`desired:current`), the current

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { parseLists, parseNames } from "../../src/apply/asset.ts";
+import { parseLists, parseNames } from "../../src/kinds/lists.ts";
 import { Failure } from "../../src/errors.ts";
 
 describe("a list of names", () => {

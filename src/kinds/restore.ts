@@ -7,16 +7,12 @@ import { warning, type Finding } from "../finding.ts";
 import { inspect } from "../host/inspect.ts";
 import { statePaths } from "../host/target.ts";
 import type { FileStep } from "../host/transaction.ts";
-import type { FileKind } from "../node/directory.ts";
 import { hostPath, isBelow, seenBelow } from "../system/below.ts";
-import type { Directory } from "./prepare.ts";
+import type { Decided, Directories, Directory, Surroundings } from "./kind.ts";
 
 /** Before anything is tried: a plan, too, says what cannot be put back. @throws Failure `backup-missing`. */
-export function refuseMissingBackup(
-  file: FileStep | undefined,
-  directories: Partial<Record<FileKind, Directory>>,
-): void {
-  const { path = "", objects = "" } = directories[file?.kind as FileKind] ?? {};
+export function refuseMissingBackup(file: FileStep | undefined, directory: Directory | undefined): void {
+  const { path = "", objects = "" } = directory ?? {};
   if (file?.restores === undefined) return;
   const { type } = inspect(objects, file.restores);
   if (type === "file" || type === "link") return;
@@ -29,11 +25,11 @@ export function refuseMissingBackup(
   });
 }
 
-/** The file of a plugin that comes back, as it will stand. Undefined: it cannot be seen. */
-export function restoredPlugin(
+/** The file that a step restores, as it will stand. Undefined: it cannot be seen. */
+export function restoredFile(
   file: FileStep | undefined,
   directory: Directory | undefined,
-  hostRoot: string,
+  { hostRoot }: Surroundings,
 ): string | undefined {
   if (file?.restores === undefined || directory === undefined) return undefined;
   return asItWillStand(directory, file.restores, file.name, hostRoot);
@@ -63,13 +59,9 @@ export function asItStands(file: string, place: string, hostRoot: string): strin
 }
 
 /** Warns of a link that comes back and leads to what cannot be seen: nobody judges it. */
-export function unseenLinks(
-  files: readonly { result: { name: string }; file?: FileStep }[],
-  directories: Partial<Record<FileKind, Directory>>,
-  hostRoot: string,
-): Finding[] {
-  return files.flatMap(({ result: { name }, file }) => {
-    const directory = directories[file?.kind as FileKind];
+export function unseenLinks(files: readonly Decided[], directories: Directories, hostRoot: string): Finding[] {
+  return files.flatMap(({ step: { kind, name }, file }) => {
+    const directory = directories[kind];
     if (file?.restores === undefined || directory === undefined) return [];
     if (asItWillStand(directory, file.restores, name, hostRoot) !== undefined) return [];
     const target = fs.readlinkSync(join(directory.objects, file.restores));

@@ -3,26 +3,35 @@ import { join } from "node:path";
 
 import { Failure, isSystemError, systemFailure, type Objections } from "../errors.ts";
 import { createCopy, digestOf } from "../system/disk.ts";
-import type { Live } from "../host/inspect.ts";
+import { entryOf, readCatalogue, type CatalogueEntry } from "../node/catalogue.ts";
+import { pluginNames } from "../node/source.ts";
 import { shellWord } from "../system/text.ts";
-import { entryOf, pluginNames, readCatalogue, type CatalogueEntry } from "../node/catalogue.ts";
-import { didYouMean } from "./source.ts";
+import { hasBytes, type Content } from "./content.ts";
+import type { FileAssets } from "./kind.ts";
+import { didYouMean } from "./missing-source.ts";
+import { keepNeeded } from "./policies.ts";
+import { restoredFile } from "./restore.ts";
 
-/** The new content of one asset: compared first, and written only where it differs. */
-export interface Content {
-  /** The mode that the file is to have when this is there now. */
-  mode(live: Live): number;
-  /** `sha256:…` */
-  digest(): Promise<string>;
-  /** Bytes. */
-  size: number;
-  /** Writes it to a new path, durable. Returns its digest. */
-  stage(path: string, live: Live): Promise<string>;
-  /** What the catalogue of the image says of it: the content is checked against it when it is staged. */
-  entry?: CatalogueEntry | undefined;
-  /** For people, where it is text. */
-  text?: string;
-}
+/** Programs that container runtimes call. */
+export const plugins: FileAssets = {
+  read: async (names, { sources, checksum }, _directory, objections) => {
+    const contents = objections.catch(() => readPlugins(sources.plugin, names, checksum, objections));
+    return Promise.resolve({ contents: contents ?? new Map<string, Content>(), warnings: [] });
+  },
+  isShown: false,
+  keep: keepNeeded,
+  changes: (files, { wanted: { sources }, desired: { contents }, refused, directory, surroundings }) => {
+    const changed = new Map<string, string | undefined>();
+    for (const { file, step } of files) {
+      const restored = restoredFile(file, directory, surroundings);
+      if (file?.effect === "write") changed.set(step.name, join(sources.plugin, step.name));
+      else if (file?.effect === "remove" || restored !== undefined) changed.set(step.name, restored);
+    }
+    const entries = new Map(Array.from(contents, ([name, { entry }]) => [name, entry]));
+    return { plugins: changed, entries, pluginDirectory: directory?.path ?? "", refused };
+  },
+  lossMeans: "pods that need it do not start, nor end",
+};
 
 const PLUGIN_MODE = 0o755;
 
@@ -34,7 +43,7 @@ const PLUGIN_MODE = 0o755;
  * @throws Failure `source-missing` when the directory is, `catalogue-invalid`. What reads a plugin throws
  * `catalogue-mismatch` when it is not the one that the catalogue knows.
  */
-export function preparePlugins(
+function readPlugins(
   source: string,
   names: readonly string[],
   checksum: boolean,
@@ -98,8 +107,8 @@ function pluginContent(path: string, size: number, entry: CatalogueEntry | undef
   return {
     mode: () => PLUGIN_MODE,
     digest,
-    size,
     entry,
+    isCurrent: async (live, file, seen) => hasBytes(digest, size, live, file, seen),
     stage: async (target) => checked(await createCopy(path, target, { mode: PLUGIN_MODE })),
   };
 }

@@ -3,12 +3,17 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { isConfigName, parseNetworkList, readConfig } from "../cni/config.ts";
+import { readDirectoryListing } from "../cni/load.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { createFile } from "../system/disk.ts";
 import { modeOf, type Live } from "../host/inspect.ts";
+import { chainOf } from "../node/chain.ts";
+import { examineConfigs } from "../node/checks.ts";
+import type { NodeView } from "../node/view.ts";
+import { mask } from "../secrets.ts";
 import { placeOf, type Place } from "../system/place.ts";
-import { readFile, SIZE_LIMITS } from "../system/read.ts";
+import { readFile, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { excerptOf } from "../template/excerpt.ts";
 import {
   findPointers,
@@ -19,54 +24,79 @@ import {
   type Pointer,
   type Rendered,
 } from "../template/pointer.ts";
-import type { Content } from "./plugin.ts";
-import { hintOfMissing } from "./source.ts";
+import { hasBytes, type Content } from "./content.ts";
+import type { Decided, Desired, FileAssets, Wanted } from "./kind.ts";
+import { sourceMissing } from "./missing-source.ts";
+import { keepNetwork } from "./policies.ts";
 
-/** What is done about a rendered configuration that the CNI specification does not allow. */
-export type Validation = "strict" | "warn" | "off";
-
-export interface ConfigOptions {
-  /** The directory of the templates. */
-  source: string;
-  /** The node's directory of configurations, where pointers are looked up. */
-  directory: string;
-  validate: Validation;
-  /** Given: every configuration gets this mode; else 0600 for new ones, and those that exist keep theirs. */
-  mode?: number;
-}
+/** Network configurations, rendered from templates. */
+export const configs: FileAssets = {
+  read: readDesired,
+  isShown: true,
+  objectionTo: objectionToBackup,
+  keep: keepNetwork,
+  changes: (files, { surroundings: { configDirectory: directory } }) => {
+    if (directory === undefined) return {};
+    // What cannot be seen is not text.
+    const texts = new Map(
+      files.map(({ file, result: { name, texts: { after = "" } = {} } }) => {
+        return [name, file?.effect === "write" ? after : after || undefined] as const;
+      }),
+    );
+    return {
+      configs: {
+        directory,
+        before: readDirectoryListing(directory),
+        after: readDirectoryListing(directory, texts),
+        changed: [...texts.keys()],
+        written: [...texts].filter(([, text]) => text !== undefined).map(([name]) => name),
+      },
+    };
+  },
+  lossMeans: "pods get another network, or none",
+};
 
 /** Configurations may hold credentials (CIS Kubernetes Benchmark 1.1.9). */
 const CONFIG_MODE = 0o600;
 
 /**
- * Renders the templates of these names, and checks the results. `pointedTo`: the files that their pointers name.
+ * Renders the templates of these names, and checks the results.
  *
  * @param objections receives `source-missing`, `pointer-missing`, `pointer-in-string`, `pointer-cycle`,
  * `pointer-depth`, `config-too-large`, `config-invalid`, `pointer-invalid`; these configurations have no content.
  */
-export async function prepareConfigs(
+async function readDesired(
   names: readonly string[],
-  options: ConfigOptions,
+  wanted: Wanted,
+  directory: string,
   objections: Objections,
-): Promise<{ contents: Map<string, Content>; pointedTo: Set<string>; warnings: Finding[] }> {
-  const { rendered, unreadable, pointedTo } = renderAll(names, options, objections);
+): Promise<Desired> {
+  const { validate, sources, configMode } = wanted;
+  const { rendered, unreadable, pointedTo } = renderAll(names, { source: sources.config, directory }, objections);
   const warnings: Finding[] = [];
   for (const [name, result] of rendered) {
     const failure =
-      options.validate === "off" ? undefined : await checkRendered(name, result, options, unreadable.get(name));
-    if (failure !== undefined && options.validate === "strict") {
+      validate === "off" ? undefined : await checkRendered(name, result, sources.config, unreadable.get(name));
+    if (failure !== undefined && validate === "strict") {
       objections.add(failure);
       rendered.delete(name);
     } else if (failure !== undefined) warnings.push(warning("config-invalid", failure.subject, failure.problem));
   }
-  const contents = new Map(Array.from(rendered, ([name, { text }]) => [name, configContent(text, options)] as const));
-  return { contents, pointedTo, warnings };
+  return {
+    contents: new Map(Array.from(rendered, ([name, { text }]) => [name, configContent(name, text, configMode)])),
+    warnings,
+    warningsOf: (files) => nameWarnings(files, directory, pointedTo),
+  };
 }
 
-/** A pointer may name a configuration of the same run, whatever the order: it stands for that one's new content. */
+/**
+ * A pointer may name a configuration of the same run, in any order: it stands for that one's new content.
+ *
+ * @param source the directory of the templates. @param directory of the configurations, where pointers are looked up.
+ */
 function renderAll(
   names: readonly string[],
-  options: ConfigOptions,
+  { source, directory }: { source: string; directory: string },
   objections: Objections,
 ): {
   rendered: Map<string, Rendered>;
@@ -84,7 +114,7 @@ function renderAll(
   /** Undefined: there are objections. */
   function render(name: string): Rendered | undefined {
     if (rendered.has(name) || failed.has(name)) return rendered.get(name);
-    const path = join(options.source, name);
+    const path = join(source, name);
     const result = objections.catch(() => {
       if (chain.includes(name)) throw pointerCycle(path, [...chain.slice(chain.indexOf(name)), name]);
       if (chain.length === MAX_DEPTH) throw tooDeep(path);
@@ -120,7 +150,7 @@ function renderAll(
 
   function contentFor(pointer: Pointer, path: string): string | undefined {
     if (names.includes(pointer.name)) return render(pointer.name)?.text;
-    return objections.catch(() => readTarget(pointer, path, options.directory));
+    return objections.catch(() => readTarget(pointer, path, directory));
   }
 
   for (const name of names) render(name);
@@ -169,12 +199,7 @@ function readTemplate(path: string): string {
     return readTextFile(path, SIZE_LIMITS.template, "the template cannot be read");
   } catch (error) {
     if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
-      throw new Failure({
-        code: "source-missing",
-        subject: path,
-        problem: "there is no such template",
-        hint: hintOfMissing(path, "templates", "--config-source"),
-      });
+      throw sourceMissing(path, "there is no such template", "templates", "--config-source");
     }
     throw systemFailure(path, "the template cannot be read", error);
   }
@@ -239,7 +264,7 @@ function placeholderHint(name: string): string | undefined {
 async function checkRendered(
   name: string,
   { text, template, origin }: Rendered,
-  { source }: ConfigOptions,
+  source: string,
   unreadable: string | undefined,
 ): Promise<Failure | undefined> {
   if (!isConfigName(name)) return undefined;
@@ -261,7 +286,7 @@ async function checkRendered(
   return new Failure({
     code: "config-invalid",
     subject: join(source, name),
-    problem: `the rendered configuration ${message}${where}${came}${from === undefined ? "" : await shownLine(template, from)}`,
+    problem: `the rendered configuration ${message}${where}${came}${from === undefined ? "" : shownLine(template, from)}`,
     hint:
       unreadable === undefined
         ? ["fix the template", ...(offset === undefined ? [ANYWAY] : [])]
@@ -282,8 +307,7 @@ function pointerLike(text: string, origin: Rendered["origin"]): (Place & { word:
 }
 
 /** Of a template: what a file of the node has is shown to nobody, and neither is a secret. */
-async function shownLine(template: string, place: Place & { pointer?: string }): Promise<string> {
-  const { mask } = await import("../secrets.ts");
+function shownLine(template: string, place: Place & { pointer?: string }): string {
   const lineOf = (text: string): string | undefined => text.split("\n")[place.line - 1];
   const line = lineOf(template) ?? "";
   const isShown = place.pointer === undefined && line.trim() !== "" && lineOf(mask(template)) === line;
@@ -294,18 +318,24 @@ function whereOf({ line, column }: Place): string {
   return ` at line ${line}, column ${column}`;
 }
 
-function configContent(text: string, options: ConfigOptions): Content {
+/** @param asked the mode that was asked for; else new files get `CONFIG_MODE`, and those that exist keep theirs. */
+function configContent(name: string, text: string, asked: number | undefined): Content {
   const bytes = Buffer.from(text);
-  const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
-  const mode = (live: Live): number => options.mode ?? (live.type === "file" ? modeOf(live) : CONFIG_MODE);
+  const known = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+  const digest = async (): Promise<string> => Promise.resolve(known);
+  const mode = (live: Live): number => asked ?? (live.type === "file" ? modeOf(live) : CONFIG_MODE);
   return {
     text,
     mode,
-    digest: async () => Promise.resolve(digest),
-    size: bytes.length,
+    digest,
+    isCurrent: async (path, live, seen) => hasBytes(digest, bytes.length, path, live, seen),
+    recorded: () => {
+      const chain = chainOf(name, text);
+      return chain === undefined ? {} : { chain };
+    },
     stage: async (path, live) => {
       await createFile(path, bytes, { mode: mode(live), ...ownerOf(live) });
-      return digest;
+      return known;
     },
   };
 }
@@ -313,6 +343,33 @@ function configContent(text: string, options: ConfigOptions): Content {
 /** A file that is replaced keeps its owner as well as its mode. */
 function ownerOf({ type, stat }: Live): { uid?: number; gid?: number } {
   return type === "file" && stat !== undefined ? { uid: Number(stat.uid), gid: Number(stat.gid) } : {};
+}
+
+/** One broken file spoils the whole directory. */
+async function objectionToBackup(
+  name: string,
+  backup: string,
+  directory: string,
+  view: NodeView,
+): Promise<string | undefined> {
+  const text = readTextIfPossible(backup, SIZE_LIMITS.config);
+  if (!isConfigName(name) || text === undefined) return undefined;
+  const read = readConfig(name, text);
+  if ("objection" in read) return read.objection.message;
+  const found = await examineConfigs(readDirectoryListing(directory, new Map([[name, text]])), view, [name]);
+  return found.find(({ severity }) => severity === "error")?.message;
+}
+
+/** @param pointedTo the files that pointers name. */
+function nameWarnings(files: readonly Decided[], directory: string, pointedTo: ReadonlySet<string>): Finding[] {
+  const written = files.filter(({ file }) => file?.effect === "write");
+  if (written.length === 0) return [];
+  const texts = new Map(written.map(({ result }) => [result.name, result.texts?.after ?? ""]));
+  const removed = new Set(files.filter(({ file }) => file?.effect === "remove").map(({ result }) => result.name));
+  return [
+    ...warnOfDuplicateNames(directory, texts, removed),
+    ...warnOfUnreadNames(directory, texts, removed, pointedTo),
+  ];
 }
 
 /** So packages and people call what nobody is to read. */
@@ -324,7 +381,7 @@ const UNREAD_ON_PURPOSE = /\.(?:bak|disabled|example|off|orig|sample|template|tm
  *
  * @param written new contents by file name. @param removed names that will be gone. @param pointedTo names in pointers.
  */
-export function warnOfUnreadNames(
+function warnOfUnreadNames(
   directory: string,
   written: ReadonlyMap<string, string>,
   removed: ReadonlySet<string>,
@@ -361,7 +418,7 @@ function isMeantAsNetwork(text: string): boolean {
  *
  * @param written new contents by file name. @param removed names that will be gone.
  */
-export function warnOfDuplicateNames(
+function warnOfDuplicateNames(
   directory: string,
   written: ReadonlyMap<string, string>,
   removed: ReadonlySet<string>,

@@ -1,35 +1,27 @@
 /** What stays although a run was to remove it: the last configuration, and plugins that are still needed. */
 import { isConfigName } from "../cni/config.ts";
-import { warning, type Finding } from "../finding.ts";
-import type { Decided } from "./decide.ts";
-import type { Surroundings, Wanted } from "./prepare.ts";
+import { warning } from "../finding.ts";
+import type { Decided, Kept, Surroundings, Wanted } from "./kind.ts";
 import { configsAfter, lookAtNeeds } from "./removal.ts";
 
 /** Removals that nobody asked for by name do not take the last configuration; the others say what it means. */
-export function keepNetwork(
-  decided: Decided[],
-  { allowNoNetwork }: Wanted,
-  { configDirectory }: Surroundings,
-): { decided: Decided[]; warnings: Finding[] } {
-  if (configDirectory === undefined || !decided.some(isConfigRemoved)) return { decided, warnings: [] };
+export function keepNetwork(decided: Decided[], { allowNoNetwork }: Wanted, { configDirectory }: Surroundings): Kept {
+  const asDecided = { decided, warnings: [], isDraining: false };
+  if (configDirectory === undefined || !decided.some(isConfigRemoved)) return asDecided;
   const left = [...configsIn(configDirectory, decided).keys()];
-  if (left.some((name) => !name.includes("/"))) return { decided, warnings: [] };
+  if (left.some((name) => !name.includes("/"))) return asDecided;
   const isKept = (one: Decided): boolean => isConfigRemoved(one) && one.step.pruned === true && !allowNoNetwork;
   if (decided.some(isKept)) {
     const reason = "the node would be left without a CNI configuration; --allow-no-network removes it";
-    return { decided: decided.map((one) => (isKept(one) ? keep(one, reason) : one)), warnings: [] };
+    return { ...asDecided, decided: decided.map((one) => (isKept(one) ? keep(one, reason) : one)) };
   }
   const meaning =
     "no CNI configuration is left: the node becomes NotReady, new pods do not start, and containerd cannot remove the network of pods that end, until there is one again";
-  return { decided, warnings: [warning("no-network", configDirectory, meaning)] };
+  return { ...asDecided, warnings: [warning("no-network", configDirectory, meaning)] };
 }
 
 /** Plugins stay as long as something needs them (docs/reliability.md, 5). */
-export function keepNeeded(
-  decided: Decided[],
-  { force }: Wanted,
-  { configDirectory, hostRoot }: Surroundings,
-): { decided: Decided[]; warnings: Finding[]; isDraining: boolean } {
+export function keepNeeded(decided: Decided[], { force }: Wanted, { configDirectory, hostRoot }: Surroundings): Kept {
   if (force || !decided.some(isPluginRemoved)) return { decided, warnings: [], isDraining: false };
   const configs = configDirectory === undefined ? undefined : configsIn(configDirectory, decided);
   const needs = lookAtNeeds(configs, hostRoot);

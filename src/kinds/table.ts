@@ -1,0 +1,8 @@
+/** The kinds of files, each a module beside this one. */
+import type { FileKind } from "../asset.ts";
+import { configs } from "./configs.ts";
+import type { FileAssets } from "./kind.ts";
+import { plugins } from "./plugins.ts";
+
+/** What is done with each kind of files. */
+export const FILES: Record<FileKind, FileAssets> = { plugin: plugins, config: configs };

@@ -153,9 +153,7 @@ suite("watch with the desired state in options", () => {
     });
     agent.defer(() => watcher.close());
     fs.writeFileSync(join(w.node.netd, "x"), "");
-    await until(() =>
-      w.stderr.includes("Cilium renames the configurations of others unless its cni.exclusive is false"),
-    );
+    await until(() => w.stderr.includes("set cni.exclusive=false in Cilium's Helm values"));
     const before = renames;
     await sleep(2000);
     assert.ok(renames - before <= 3, `${renames - before} repairs in two seconds`);

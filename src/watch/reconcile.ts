@@ -60,4 +60,6 @@ export interface Watching {
 /** Is told of each reconcile, in order. Must not throw; what takes time goes on behind. */
 export interface Observer {
   reconciled(reconcile: Reconcile): void;
+  /** Something cannot be followed for now. */
+  troubled(failure: Failure): void;
 }

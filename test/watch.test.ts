@@ -1,6 +1,5 @@
 /** `cni-node watch`: the node stays as desired, whatever others do. The desired state is in options, or a ConfigMap. */
 import assert from "node:assert/strict";
-import type { ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { suite, test } from "node:test";
@@ -10,75 +9,10 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 
 import { cannotSign } from "./cluster/pki.ts";
 import { WatchServer } from "./cluster/watch-server.ts";
-import { conflist, endOf, TestNode, until, type Ran } from "./helpers/node.ts";
+import { conflist, TestNode, until } from "./helpers/node.ts";
+import { prepared, replace, textOf } from "./helpers/watched.ts";
 
 const SCHEMA = join(import.meta.dirname, "../docs/schemas/report.json");
-
-/** A node that is watched. */
-class Watched implements AsyncDisposable {
-  readonly node = new TestNode();
-  stdout = "";
-  stderr = "";
-  #child: ChildProcess | undefined;
-  #ended: Promise<Ran> | undefined;
-
-  start(...argv: string[]): void {
-    this.#child = this.node.start(["watch", "--owner=w", ...argv]);
-    this.#child.stdout?.on("data", (text: Buffer) => (this.stdout += text.toString()));
-    this.#child.stderr?.on("data", (text: Buffer) => (this.stderr += text.toString()));
-    this.#ended = endOf(this.#child);
-  }
-
-  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<Ran> {
-    this.#child?.kill(signal);
-    return (await this.#ended) ?? assert.fail("not started");
-  }
-
-  config(name: string): string | undefined {
-    return textOf(join(this.node.netd, name));
-  }
-
-  plugin(name: string): string | undefined {
-    return textOf(join(this.node.bin, name));
-  }
-
-  /** The lines of the log. */
-  get lines(): string[] {
-    return this.stdout.split("\n").slice(0, -1);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop("SIGKILL");
-    this.node[Symbol.dispose]();
-  }
-}
-
-function textOf(path: string): string | undefined {
-  try {
-    return fs.readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
-}
-
-/** A file that is replaced as others do it. */
-function replace(path: string, text: string): void {
-  fs.writeFileSync(`${path}.new`, text);
-  fs.renameSync(`${path}.new`, path);
-}
-
-/** A node with plugins and a template that wraps the primary. */
-function prepared(): Watched {
-  const w = new Watched();
-  w.node.plugin("bridge", "1");
-  w.node.plugin("vlan", "1");
-  w.node.template(
-    "05-multus.conflist",
-    `{"cniVersion":"1.0.0","name":"m","plugins":[{"type":"multus","delegates":[__10-primary.conflist__]}]}\n`,
-  );
-  fs.writeFileSync(join(w.node.netd, "10-primary.conflist"), conflist("one", "bridge"));
-  return w;
-}
 
 suite("watch with the desired state in options", () => {
   test("what others change, remove or wipe is repaired (stories 15, 25), and what a template or pointer becomes is followed (13, 16)", async () => {

@@ -8,8 +8,9 @@ import * as net from "node:net";
 import { join } from "node:path";
 
 import { Failure, isAbsence, isSystemError, reasonOf } from "../errors.ts";
+import { removeDirectoryIfEmpty } from "../system/disk.ts";
 import { OWNER } from "../system/name.ts";
-import { Target } from "./target.ts";
+import { statePaths, Target } from "./target.ts";
 
 /** Why a process is asked to keep its hands off: its owner's assets are removed, or a newer process keeps them. */
 export type StandDownReason = "uninstall" | "newer";
@@ -169,6 +170,8 @@ class OwnSocket implements Disposable {
   [Symbol.dispose](): void {
     try {
       if (this.#isOurs(this.#path)) fs.unlinkSync(this.#path);
+      // A run that removed the last asset left it to the socket.
+      if (this.#target.hasState()) removeDirectoryIfEmpty(statePaths(this.#target.here).state);
     } catch {
       // The next process that keeps this directory takes the place.
     }
@@ -214,7 +217,7 @@ export async function standDown(directories: readonly string[], owner: string): 
 /** Undefined: no process listens. A socket that a process left is removed. @throws Failure `watch-unanswered`. */
 async function holdOf(target: Target, owner: string, reason: StandDownReason): Promise<Hold | undefined> {
   const path = socketIn(target.state?.state ?? "", owner);
-  const shown = socketIn(join(target.path, ".cni-node"), owner);
+  const shown = socketIn(statePaths(target.path).state, owner);
   const socket = await connectTo(path);
   if (socket === undefined) return removeIfPossible(path);
   try {
@@ -257,7 +260,8 @@ export async function describeKeepers(
       try {
         const socket = await connectTo(socketIn(state, owner));
         if (socket === undefined) return undefined;
-        return { owner, said: JSON.parse(await exchange(socket, { request: "describe" }, LIMITS.patience)) as unknown };
+        const answer = await exchange(socket, { request: "describe" }, LIMITS.patience).finally(() => socket.destroy());
+        return { owner, said: JSON.parse(answer) as unknown };
       } catch (error) {
         return { owner, trouble: reasonOf(error) };
       }

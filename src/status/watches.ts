@@ -13,6 +13,15 @@ const Time = v.pipe(v.string(), v.isoTimestamp());
 const Count = v.pipe(v.number(), v.minValue(0));
 const List = <Item extends v.GenericSchema>(item: Item): v.ArraySchema<Item, undefined> => v.array(item);
 
+const Reconcile = v.object({
+  begin: Time,
+  /** Milliseconds. */
+  duration: Count,
+  causes: List(Text),
+  changed: List(v.object({ outcome: Text, kind: Text, name: Text, object: v.exactOptional(Text) })),
+  error: v.exactOptional(v.object({ code: Text, message: Text, hint: v.exactOptional(Text) })),
+});
+
 const WatchStatus = v.object({
   /** The same in every directory of a process. */
   id: Text,
@@ -21,16 +30,9 @@ const WatchStatus = v.object({
   follows: List(v.object({ name: Text, isLive: v.boolean(), trouble: v.exactOptional(Text) })),
   /** The names by kind. */
   desired: v.exactOptional(v.record(v.picklist(ALL_KINDS), List(Text))),
-  last: v.exactOptional(
-    v.object({
-      begin: Time,
-      /** Milliseconds. */
-      duration: Count,
-      causes: List(Text),
-      changed: List(v.object({ outcome: Text, kind: Text, name: Text, object: v.exactOptional(Text) })),
-      error: v.exactOptional(v.object({ code: Text, message: Text, hint: v.exactOptional(Text) })),
-    }),
-  ),
+  last: v.exactOptional(Reconcile),
+  /** The last one that changed something. */
+  lastChange: v.exactOptional(Reconcile),
   lastSuccess: v.exactOptional(Time),
   next: v.exactOptional(v.object({ at: Time, isRetry: v.boolean() })),
   fights: List(v.object({ asset: Text, repairs: Count })),
@@ -88,22 +90,25 @@ function findingsOf({ owner, last, standsDown, fights }: WatchStatus): Finding[]
 }
 
 /** For people: a line for each thing. */
-export function formatWatch({ owner, since, follows, last, lastSuccess, next, standsDown }: WatchStatus): string[] {
+export function formatWatch(watch: WatchStatus): string[] {
+  const { owner, since, follows, last, lastChange, lastSuccess, next, standsDown } = watch;
   const lines = [
     `owner ${owner}, since ${since}${standsDown === undefined ? "" : `, stands down for ${standsDown}`}`,
     ...follows.map(({ name, isLive, trouble }) => {
       return `  follows ${name}${isLive ? "" : `, not at once${trouble === undefined ? "" : `: ${trouble}`}`}`;
     }),
   ];
-  if (last !== undefined) {
-    const { begin, duration, causes, changed, error } = last;
-    const done = changed.map(({ outcome, kind, name, object }) =>
-      [outcome, kind, name, object].filter(Boolean).join(" "),
-    );
-    const result = error === undefined ? done.join(", ") || "nothing to do" : `failed: ${error.message}`;
-    lines.push(`  last ${begin}: ${result} (${Math.round(duration)} ms, for ${causes.join(", ")})`);
-    if (error !== undefined) lines.push(`  last success ${lastSuccess ?? "never"}`);
-  }
+  if (lastChange !== undefined) lines.push(`  last change ${formatReconcile(lastChange)}`);
+  if (last !== undefined) lines.push(`  last reconcile ${formatReconcile(last)}`);
+  if (last?.error !== undefined) lines.push(`  last success ${lastSuccess ?? "never"}`);
   if (next !== undefined) lines.push(`  next ${next.at}, ${next.isRetry ? "a retry" : "to look at everything again"}`);
   return lines;
+}
+
+function formatReconcile({ begin, duration, causes, changed, error }: NonNullable<WatchStatus["last"]>): string {
+  const done = changed.map(({ outcome, kind, name, object }) =>
+    [outcome, kind, name, object].filter(Boolean).join(" "),
+  );
+  const result = error === undefined ? done.join(", ") || "nothing to do" : `failed: ${error.message}`;
+  return `${begin}: ${result} (${Math.round(duration)} ms, for ${causes.join(", ")})`;
 }

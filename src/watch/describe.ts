@@ -1,14 +1,14 @@
 /** How a process that watches is, for others on the node. Pure. */
 import type { WatchStatus } from "../status/watches.ts";
 import { shorten } from "../system/text.ts";
-import type { Watching } from "./reconcile.ts";
+import type { Reconcile, Watching } from "./reconcile.ts";
 
 /** More of a kind is not said. */
 const MOST = 200;
 
 /** @param id of the process. */
 export function describeWatching(id: string, watching: Watching): WatchStatus {
-  const { owner, since, follows, desired, last, lastSuccess, next, fights, standsDown } = watching;
+  const { owner, since, follows, desired, last, lastChange, lastSuccess, next, fights, standsDown } = watching;
   return {
     id,
     owner,
@@ -19,7 +19,8 @@ export function describeWatching(id: string, watching: Watching): WatchStatus {
     ...(desired !== undefined && {
       desired: Object.fromEntries(Object.entries(desired).map(([kind, names]) => [kind, names.slice(0, MOST)])),
     }),
-    ...(last !== undefined && { last: describeLast(last) }),
+    ...(last !== undefined && { last: describeReconcile(last) }),
+    ...(lastChange !== undefined && { lastChange: describeReconcile(lastChange) }),
     ...(lastSuccess !== undefined && { lastSuccess: lastSuccess.toISOString() }),
     ...(next !== undefined && { next: { at: next.at.toISOString(), isRetry: next.isRetry } }),
     fights: fights.slice(0, MOST).map(({ asset, repairs }) => ({ asset, repairs })),
@@ -27,13 +28,8 @@ export function describeWatching(id: string, watching: Watching): WatchStatus {
   };
 }
 
-function describeLast({
-  begin,
-  duration,
-  causes,
-  changed,
-  failure,
-}: NonNullable<Watching["last"]>): NonNullable<WatchStatus["last"]> {
+function describeReconcile(reconcile: Reconcile): NonNullable<WatchStatus["last"]> {
+  const { begin, duration, causes, changed, failure } = reconcile;
   const error =
     failure === undefined
       ? {}

@@ -65,7 +65,7 @@ export class Watcher {
   #desired: Partial<Record<Kind, Lists>> | undefined;
   #last: Reconcile | undefined;
   #lastSuccess: Date | undefined;
-  #lastChange: Date | undefined;
+  #lastChange: Reconcile | undefined;
   #standsDown: StandDownReason | undefined;
 
   /** @param observers hear of everything, in this order. */
@@ -257,7 +257,7 @@ export class Watcher {
     this.#last = reconcile;
     const end = new Date(reconcile.begin.getTime() + reconcile.duration);
     if (reconcile.failure === undefined) this.#lastSuccess = end;
-    if (reconcile.changed.length > 0) this.#lastChange = end;
+    if (reconcile.changed.length > 0) this.#lastChange = reconcile;
     for (const observer of this.#observers) observer.reconciled(reconcile);
   }
 }

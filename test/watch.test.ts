@@ -178,4 +178,44 @@ suite("watch with the desired state in a ConfigMap", { skip: cannotSign }, () =>
     await until(() => installed() === "");
     assert.doesNotMatch(w.stderr, /at .*\.js/u);
   });
+
+  test("story 19: after a reboot with the API away, what the owner holds is repaired before the lists are known", async () => {
+    await using server = await WatchServer.start("h2");
+    await using w = prepared();
+    const argv = ["--configmap=default/cni", `--kubeconfig=${server.kubeconfig()}`];
+    server.put("cni", { plugins: "bridge,vlan", configs: "05-multus.conflist" });
+    w.start(...argv);
+    await until(() => w.config("05-multus.conflist") !== undefined);
+    await w.stop("SIGKILL");
+    const { port } = server;
+    await server.close();
+    for (const name of ["bridge", "vlan"]) fs.unlinkSync(join(w.node.bin, name));
+    fs.unlinkSync(join(w.node.netd, "05-multus.conflist"));
+    w.start(...argv);
+    await until(() => w.plugin("vlan") !== undefined && w.config("05-multus.conflist") !== undefined);
+    await until(() => w.stderr.includes("is not known yet"));
+    // What is desired by now counts as soon as it is known.
+    server.put("cni", { plugins: "bridge" });
+    await server.listen(port);
+    await until(() => w.plugin("vlan") === undefined);
+    assert.notEqual(w.config("05-multus.conflist"), undefined);
+  });
+
+  test("--spread: a change waits for its time on this node, the first reading does not, and repairs go on as before", async () => {
+    await using server = await WatchServer.start("h2");
+    await using w = prepared();
+    w.node.plugin("tuning");
+    server.put("cni", { plugins: "vlan" });
+    // Of an hour, this node waits 3 seconds.
+    const node = "node-369";
+    w.start("--configmap=default/cni", `--kubeconfig=${server.kubeconfig()}`, "--spread=1h", `--node-name=${node}`);
+    await until(() => w.plugin("vlan") !== undefined);
+    server.put("cni", { plugins: "vlan,tuning" });
+    server.put("cni", { plugins: "tuning" });
+    await sleep(300);
+    fs.unlinkSync(join(w.node.bin, "vlan"));
+    await until(() => w.plugin("vlan") !== undefined);
+    assert.equal(w.plugin("tuning"), undefined);
+    await until(() => w.plugin("tuning") !== undefined && w.plugin("vlan") === undefined);
+  });
 });

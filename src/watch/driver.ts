@@ -17,7 +17,7 @@ export interface Clock {
 export type Outcome =
   /** @param changed the assets that it changed, each by the same name every time. */
   | { result: "done"; changed: readonly string[] }
-  /** Nothing has changed: it is tried again. */
+  /** It is tried again. */
   | { result: "failed" }
   /** It was ended by its signal before anything had changed. */
   | { result: "superseded" };

@@ -1,8 +1,8 @@
 /** One process that keeps a node as desired: what it follows, what it does about it, and how it is. */
 import { randomBytes } from "node:crypto";
 
-import { apply, type ApplyRequest } from "../apply/apply.ts";
-import { FILE_KINDS, type Kind } from "../asset.ts";
+import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
+import { FILE_KINDS, KINDS, type Kind } from "../asset.ts";
 import type { Access } from "../cluster/access.ts";
 import type { Channel } from "../cluster/channel.ts";
 import type { ObjectWatch } from "../cluster/watch.ts";
@@ -67,6 +67,8 @@ export class Watcher {
   #lastSuccess: Date | undefined;
   #lastChange: Reconcile | undefined;
   #standsDown: StandDownReason | undefined;
+  /** The API could not be reached when manifests were to be applied. */
+  #isApiAway = false;
 
   /** @param observers hear of everything, in this order. */
   constructor(request: WatchRequest, observers: readonly Observer[]) {
@@ -204,18 +206,43 @@ export class Watcher {
     try {
       const { lists, findings } = this.#findDesired();
       this.#desired = lists;
-      const { warnings, ...result } = await apply({ ...this.#request.base, lists }, signal);
+      const { warnings, failure, ...result } = await this.#apply(lists, signal);
       await this.#claim();
       const steps = result.steps.map(({ texts: _texts, ...step }) => step);
       const changed = steps.filter(({ outcome }) => CHANGES.has(outcome));
       const names = changed.map(({ kind, name, object }) => [kind, name, object].filter(Boolean).join(" "));
-      report({ steps, changed, findings: [...findings, ...warnings, ...this.#findings()] });
-      return { result: "done", changed: names };
+      const because = failure === undefined ? {} : { failure };
+      report({ steps, changed, findings: [...findings, ...warnings, ...this.#findings()], ...because });
+      return failure === undefined ? { result: "done", changed: names } : { result: "failed" };
     } catch (error) {
       if (error instanceof Interrupted) return { result: signal.reason === SUPERSEDED ? "superseded" : "failed" };
       if (!(error instanceof Failure)) throw error;
       report({ steps: [], changed: [], findings: this.#findings(), failure: error });
       return { result: "failed" };
+    }
+  }
+
+  /**
+   * Objects of the cluster must not keep the files of the node from being repaired: if the API cannot be reached, and
+   * the manifests that are desired were applied before, only the files are brought to what is desired.
+   */
+  async #apply(lists: Desired["lists"], signal: AbortSignal): Promise<ApplyResult & { failure?: Failure }> {
+    const { base } = this.#request;
+    const { manifest, ...files } = lists;
+    const isApplied = manifest?.desired.every((name) => this.#held("manifest").includes(name)) === true;
+    // What the API is waited for must not delay a repair the second time.
+    const repaired = this.#isApiAway && isApplied ? await apply({ ...base, lists: files }, signal) : undefined;
+    try {
+      const result = await apply({ ...base, lists }, signal);
+      this.#isApiAway = false;
+      return {
+        ...result,
+        steps: [...(repaired?.steps.filter(({ outcome }) => CHANGES.has(outcome)) ?? []), ...result.steps],
+      };
+    } catch (error) {
+      this.#isApiAway = error instanceof Failure && error.code === "api-unreachable";
+      if (!this.#isApiAway || !isApplied) throw error;
+      return { ...(repaired ?? (await apply({ ...base, lists: files }, signal))), failure: error as Failure };
     }
   }
 
@@ -234,14 +261,16 @@ export class Watcher {
 
   /** The files that the owner holds. */
   #heldLists(): Partial<Record<Kind, Lists>> {
-    const { base } = this.#request;
-    const held = FILE_KINDS.map((kind) => {
-      const directory = findDirectoryIfUsable(base.directories[kind]);
-      const assets = (directory === undefined ? undefined : readRecord(directory)?.assets) ?? [];
-      const ours = assets.filter((asset) => asset.kind === kind && asset.owners.includes(base.owner));
-      return [kind, { desired: ours.map(({ name }) => name) }] as const;
-    });
+    const held = FILE_KINDS.map((kind) => [kind, { desired: this.#held(kind) }] as const);
     return Object.fromEntries(held.filter(([, { desired }]) => desired.length > 0));
+  }
+
+  /** The names of the assets that the owner holds. @throws Failure `state-untrusted`, `record-unreadable`. */
+  #held(kind: Kind): string[] {
+    const { owner, directories } = this.#request.base;
+    const directory = findDirectoryIfUsable(directories[KINDS[kind].recordedIn]);
+    const assets = (directory === undefined ? undefined : readRecord(directory)?.assets) ?? [];
+    return assets.filter((asset) => asset.kind === kind && asset.owners.includes(owner)).map(({ name }) => name);
   }
 
   #findings(): Finding[] {

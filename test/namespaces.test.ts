@@ -290,3 +290,60 @@ test(
     }
   },
 );
+
+/** What a package upgrade does to a directory, or an administrator. */
+const WIPES: Record<string, (path: string) => void> = {
+  "emptied, with all that is hidden in it": (path) => {
+    for (const name of fs.readdirSync(path)) fs.rmSync(join(path, name), { recursive: true });
+  },
+  "removed and made again": (path) => {
+    fs.rmSync(path, { recursive: true });
+    fs.mkdirSync(path);
+  },
+  "moved away and made again": (path) => {
+    fs.renameSync(path, `${path}.old`);
+    fs.mkdirSync(path);
+  },
+};
+
+for (const place of ["bin", "netd"] as const) {
+  for (const [how, wipe] of Object.entries(WIPES)) {
+    test(`story 25: the ${place} directory is ${how} after a run was killed: the next run makes the node whole`, async () => {
+      for (let at = 1; at <= RENAMES; at++) {
+        using node = makeNode();
+        await node.bundle(["install", ...LISTS], signalAt("SIGKILL", at, ""));
+        wipe(node[place]);
+        const { exitCode, stderr } = await node.run(["install", ...LISTS]);
+        assert.equal(exitCode, 0, `rename ${at}: ${stderr}`);
+        const installed = Object.keys(contentsOf(node.host)).filter((path) => /(?:bridge|tuning|net|more)/u.test(path));
+        assert.equal(installed.filter((path) => !path.includes(".old")).length, 4, `rename ${at}: ${installed.join()}`);
+        assertTidy(node);
+      }
+    });
+  }
+}
+
+test(
+  "another file system in the place of a directory that a killed run wrote to is not taken for it",
+  { skip: cannotMount },
+  async () => {
+    using node = makeNode();
+    await using both = await Container.make(node, "both");
+    await both.run(["install", ...LISTS], signalAt("SIGKILL", COMMIT + 2, ""));
+    assert.notEqual(readRecord(node.netd)?.pending, undefined);
+    const namespace = await Namespace.make(
+      `mount --bind ${node.netd} ${both.paths.netd}\nmount -t tmpfs none ${both.paths.bin}`,
+      { pid: true },
+    );
+    const places = [
+      `--plugin-dir=${both.paths.bin}`,
+      `--config-dir=${both.paths.netd}`,
+      `--host-root=${node.root}/none`,
+    ];
+    const sources = [`--plugin-source=${node.plugins}`, `--config-source=${node.templates}`];
+    const ran = await endOf(namespace.start(["install", ...LISTS, ...places, ...sources]));
+    assert.equal(ran.exitCode, 1);
+    assert.match(ran.stderr, /was ended half way and cannot be finished/u);
+    await namespace[Symbol.asyncDispose]();
+  },
+);

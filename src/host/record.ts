@@ -68,10 +68,13 @@ const Change = v.looseObject({
   after: v.nullable(Id),
 });
 
+/** Which directory of the file system it was, and when, milliseconds: its state may be lost with all that is in it. */
+const Origin = v.looseObject({ device: Integer, inode: Integer, time: Integer });
+
 const Pending = v.looseObject({
   run: Id,
   /** All directories of the run in kind order; the record of the last one decides whether it was committed. */
-  directories: v.pipe(v.array(v.looseObject({ id: Id, path: Text })), v.minLength(1)),
+  directories: v.pipe(v.array(v.looseObject({ id: Id, path: Text, origin: v.exactOptional(Origin) })), v.minLength(1)),
   changes: v.array(Change),
   /** What the record holds once the changes are live. */
   assets: v.array(HeldAsset),

@@ -132,6 +132,22 @@ export class Target implements Disposable {
   }
 }
 
+/** Which directory of the file system it is now. */
+export function originOf({ here }: Target): { device: string; inode: string; time: string } {
+  const { dev, ino } = fs.statSync(here, { bigint: true });
+  return { device: String(dev), inode: String(ino), time: String(Date.now()) };
+}
+
+/**
+ * Is what is at a path the directory that had this origin, or one that was made in its place since? Then what is missing
+ * in it was removed. Another file system, or an older directory, is mounted in its place.
+ */
+export function isInPlaceOf(path: string, { device, inode, time }: ReturnType<typeof originOf>): boolean {
+  const stat = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  if (stat?.isDirectory() !== true || String(stat.dev) !== device) return false;
+  return String(stat.ino) === inode || stat.birthtimeMs > BigInt(time);
+}
+
 /**
  * For this process and those that it starts. /proc may be that of another PID namespace, in which our number belongs to
  * somebody else: what it says of itself counts, and it must be what was opened.

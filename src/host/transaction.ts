@@ -14,6 +14,7 @@ import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY
 import { digestOfLive, inspect, isSameFile, seenAs, type Live } from "./inspect.ts";
 import {
   isReleased,
+  readRecord,
   recordOf,
   withoutAwaited,
   withoutPending,
@@ -23,7 +24,7 @@ import {
   type HostRecord,
   type Pending,
 } from "./record.ts";
-import { statePaths, type Target } from "./target.ts";
+import { isInPlaceOf, originOf, statePaths, type Target } from "./target.ts";
 
 /** What is to become of one asset of a directory: of its file, where it has one there, and of its record. */
 export interface FileStep {
@@ -292,7 +293,7 @@ export function changedMeanwhile(path: string): Failure {
 /** After the last record has been written the run will happen, whatever comes. */
 function commit(run: string, members: readonly Member[]): void {
   if (members.length === 0) return;
-  const directories = members.map(({ id, target }) => ({ id, path: target.path }));
+  const directories = members.map(({ id, target }) => ({ id, path: target.path, origin: originOf(target) }));
   try {
     const decider = members.at(-1);
     if (members.length > 1 && decider !== undefined && decider.record === undefined) {
@@ -502,7 +503,7 @@ function lookedAt(asset: HeldAsset, { target, changes, staged }: Member): HeldAs
  * @throws Failure `recovery-incomplete` when a directory of that run is not here.
  */
 export async function recover(targets: readonly Target[], visible: readonly string[]): Promise<Finding[]> {
-  const notes = await finishRuns(targets);
+  const notes = await finishRuns(targets, visible);
   for (const target of targets) {
     const record = recordOf(target);
     if (record?.awaited !== undefined && isReleased(target.path, record, visible)) {
@@ -512,27 +513,32 @@ export async function recover(targets: readonly Target[], visible: readonly stri
   return notes;
 }
 
-async function finishRuns(targets: readonly Target[]): Promise<Finding[]> {
+async function finishRuns(targets: readonly Target[], visible: readonly string[]): Promise<Finding[]> {
   const notes: Finding[] = [];
   for (;;) {
     const found = targets.map((target) => ({ target, record: recordOf(target) }));
     const pending = found.find(({ record }) => record?.pending !== undefined)?.record?.pending;
     if (pending === undefined) return notes;
-    notes.push(...(await recoverRun(pending, found)));
+    notes.push(...(await recoverRun(pending, found, visible)));
   }
 }
 
 async function recoverRun(
   { run, directories }: Pending,
   found: readonly { target: Target; record: HostRecord | undefined }[],
+  visible: readonly string[],
 ): Promise<Finding[]> {
-  const present = directories.map(({ id, path }) => {
+  const present = directories.flatMap(({ id, path, origin }) => {
     const member = found.find(({ record }) => record?.directory === id);
-    if (member?.record === undefined) throw recoveryIncomplete(found, run, path);
-    return { target: member.target, record: member.record };
+    if (member?.record !== undefined) return [{ target: member.target, record: member.record }];
+    // A package upgrade may have emptied it, or made it anew: what it had to do with that run is gone for good.
+    const isHere = visible.includes(path) && readRecord(path)?.directory !== id;
+    if (origin !== undefined && isHere && isInPlaceOf(path, origin)) return [];
+    throw recoveryIncomplete(found, run, path);
   });
   const begun = present.filter(({ record }) => record.pending?.run === run);
-  if (present.at(-1)?.record.pending?.run !== run) {
+  const decider = present.find(({ record }) => record.directory === directories.at(-1)?.id);
+  if (decider !== undefined && decider.record.pending?.run !== run) {
     for (const { target, record } of begun) writeRecord(target, withoutPending(record));
     return [finished(begun, "forgot a run that had been ended before it changed anything")];
   }

@@ -39,6 +39,8 @@ export class WatchServer implements AsyncDisposable {
   trick: Trick = () => false;
   readonly #server: http2.Http2SecureServer | https.Server;
   readonly #ca: string;
+  /** The last event of each object. */
+  readonly #last = new Map<string, { type: string; object: Stored }>();
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<http2.ServerHttp2Session>();
 
@@ -155,6 +157,7 @@ export class WatchServer implements AsyncDisposable {
 
   #tell(type: string, object: Stored): void {
     const name = object.metadata["name"] as string;
+    this.#last.set(name, { type, object });
     for (const watch of this.watches) {
       if (watch.seen.query.get("fieldSelector") === `metadata.name=${name}`) watch.send(type, object);
     }
@@ -185,9 +188,15 @@ export class WatchServer implements AsyncDisposable {
     };
     this.watches.add(watch);
     answer.on("close", () => this.watches.delete(watch));
-    if (seen.query.has("resourceVersion")) return;
-    const object = this.objects.get(seen.query.get("fieldSelector")?.replace("metadata.name=", "") ?? "");
-    if (object !== undefined) watch.send("ADDED", object);
+    const name = seen.query.get("fieldSelector")?.replace("metadata.name=", "") ?? "";
+    const since = seen.query.get("resourceVersion");
+    // The newest of what happened since then stands for all of it.
+    const last = this.#last.get(name);
+    if (since !== null && last !== undefined && Number(last.object.metadata["resourceVersion"]) > Number(since)) {
+      watch.send(last.type, last.object);
+    }
+    const object = this.objects.get(name);
+    if (since === null && object !== undefined) watch.send("ADDED", object);
   }
 }
 

@@ -33,6 +33,12 @@ export class Watched implements AsyncDisposable {
     return (await this.#ended) ?? assert.fail("not started");
   }
 
+  /** Resident memory, KiB. */
+  get memory(): number {
+    const status = fs.readFileSync(`/proc/${this.#child?.pid}/status`, "utf8");
+    return Number(/^VmRSS:\s+(\d+)/mu.exec(status)?.[1]);
+  }
+
   config(name: string): string | undefined {
     return textOf(join(this.node.netd, name));
   }

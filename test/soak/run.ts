@@ -3,6 +3,7 @@ import { randomKills, randomTerminations, type SignalFigures } from "../helpers/
 import { SEED_NOTE } from "../helpers/random.ts";
 import { COUNTS } from "./counts.ts";
 import { fuzzAnswers, fuzzFiles, fuzzStates } from "./fuzz.ts";
+import { keeping, type Kept } from "./keeping.ts";
 import { executors, readers, watchers } from "./observers.ts";
 import { races } from "./races.ts";
 
@@ -13,6 +14,7 @@ const {
   readReinstalls,
   executeReinstalls,
   watchedRuns,
+  keptChanges,
   fuzzedFiles,
   fuzzedAnswers,
   fuzzedStates,
@@ -34,6 +36,8 @@ const TRIALS: Record<string, () => Promise<{ words: string; violations: string[]
   "made-up files": async () => fuzzed(fuzzedFiles, fuzzFiles),
   "made-up state files": async () => fuzzed(fuzzedStates, fuzzStates),
   "made-up API answers": async () => fuzzed(fuzzedAnswers, fuzzAnswers),
+  "a node that is kept": async () => describeKept(await keeping(keptChanges, false)),
+  "a node that is kept, with restarts": async () => describeKept(await keeping(keptChanges / 10, true)),
   watchers: async () => describeObservers("events", await watchers(watchedRuns)),
 };
 
@@ -46,6 +50,15 @@ for (const [name, trial] of Object.entries(TRIALS)) {
   broken += violations.length;
 }
 process.exitCode = broken === 0 ? 0 : 1;
+
+function describeKept({ changes, restarts, outages, memory, violations }: Kept): {
+  words: string;
+  violations: string[];
+} {
+  const grown = memory === undefined ? "" : `, ${memory.map((kib) => Math.round(kib / 1024)).join(" then ")} MiB`;
+  const words = `${shown(changes)} changes, ${shown(restarts)} restarts, the API away ${shown(outages)} times${grown}`;
+  return { words, violations };
+}
 
 async function fuzzed(
   runs: number,

@@ -46,6 +46,7 @@ const PURE = [
   "cluster/managed-fields.ts",
   "cluster/unsettled.ts",
   "node/cure.ts",
+  "node/merge-chain.ts",
   "cni/command.ts",
   "cni/config.ts",
   "cni/references.ts",

@@ -145,7 +145,12 @@ export interface Proving {
 /** A kind whose assets are files of the node, in a target directory of its own. */
 export interface FileAssets {
   /** What is desired: reads the new contents of these assets. */
-  read: (names: readonly string[], wanted: Wanted, directory: string, objections: Objections) => Promise<Desired>;
+  read: (
+    names: readonly string[],
+    wanted: Wanted,
+    directory: Directory | undefined,
+    objections: Objections,
+  ) => Promise<Desired>;
   /** Are the contents texts that a plan shows? */
   isShown: boolean;
   /** Why a file that was there before, and is now at `backup`, must not come back. */

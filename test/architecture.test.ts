@@ -36,6 +36,7 @@ const PURE = [
   "kinds/kind.ts",
   "kinds/lists.ts",
   "kinds/owners.ts",
+  "kinds/missing-source.ts",
   "kinds/manifest-results.ts",
   "template/pointer.ts",
   "template/variables.ts",

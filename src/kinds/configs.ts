@@ -29,8 +29,8 @@ import {
 } from "../template/pointer.ts";
 import { hasBytes, type Content } from "./content.ts";
 import { heldAs, type Decided, type Desired, type Directory, type FileAssets, type Wanted } from "./kind.ts";
-import { sourceMissing } from "./missing-source.ts";
 import { keepNetwork } from "./policies.ts";
+import { Source } from "./source.ts";
 
 /** Network configurations, rendered from templates. */
 export const configs: FileAssets = {
@@ -76,11 +76,11 @@ async function readDesired(
 ): Promise<Desired> {
   const { validate, sources, configMode } = wanted;
   const directory = target?.path ?? "";
-  const { rendered, unreadable, pointedTo } = renderAll(names, { source: sources.config, target }, objections);
+  const source = new Source(sources.config, wanted.configTexts);
+  const { rendered, unreadable, pointedTo } = renderAll(names, { source, target }, objections);
   const warnings: Finding[] = [];
   for (const [name, result] of rendered) {
-    const failure =
-      validate === "off" ? undefined : await checkRendered(name, result, sources.config, unreadable.get(name));
+    const failure = validate === "off" ? undefined : await checkRendered(name, result, source, unreadable.get(name));
     if (failure !== undefined && validate === "strict") {
       objections.add(failure);
       rendered.delete(name);
@@ -96,11 +96,11 @@ async function readDesired(
 /**
  * A pointer may name a configuration of the same run, in any order: it stands for that one's new content.
  *
- * @param source the directory of the templates. @param target that of the configurations, where pointers are looked up.
+ * @param source of the templates. @param target the directory of the configurations, where pointers are looked up.
  */
 function renderAll(
   names: readonly string[],
-  { source, target: directory }: { source: string; target: Directory | undefined },
+  { source, target: directory }: { source: Source; target: Directory | undefined },
   objections: Objections,
 ): {
   rendered: Map<string, NewConfig>;
@@ -118,7 +118,7 @@ function renderAll(
   /** Undefined: there are objections. */
   function render(name: string): NewConfig | undefined {
     if (rendered.has(name) || failed.has(name)) return rendered.get(name);
-    const path = join(source, name);
+    const path = source.nameOf(name);
     const result = objections.catch(() => {
       if (chain.includes(name)) throw pointerCycle(path, [...chain.slice(chain.indexOf(name)), name]);
       if (chain.length === MAX_DEPTH) throw tooDeep(path);
@@ -136,7 +136,7 @@ function renderAll(
   }
 
   function renderTemplate(name: string, path: string): Rendered | undefined {
-    const template = readTemplate(path);
+    const template = readTemplate(source, name);
     const pointers = findPointers(template);
     const quoted = pointers.filter((pointer) => isConfigName(name) && pointer.inString);
     for (const pointer of quoted) objections.add(pointerInString(path, pointer));
@@ -230,12 +230,18 @@ function isJson(text: string): boolean {
   }
 }
 
-function readTemplate(path: string): string {
+function readTemplate(source: Source, name: string): string {
+  const path = source.nameOf(name);
+  const options = { attempt: "the template cannot be read" };
   try {
-    return readTextFile(path, SIZE_LIMITS.template, "the template cannot be read");
+    const limit = SIZE_LIMITS.template;
+    return decoded(
+      path,
+      source.read(name, limit, (file) => readFile(file, limit, options)),
+    );
   } catch (error) {
     if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
-      throw sourceMissing(path, "there is no such template", "templates", "--config-source");
+      throw source.missing(name, "there is no such template", "templates", "--config-source");
     }
     throw systemFailure(path, "the template cannot be read", error);
   }
@@ -267,7 +273,10 @@ function readTarget({ name, line, column }: Pointer, template: string, directory
  * @param follow false: a link is refused.
  */
 function readTextFile(path: string, limit: number, attempt: string, follow = true): string {
-  const bytes = readFile(path, limit, { attempt, follow });
+  return decoded(path, readFile(path, limit, { attempt, follow }));
+}
+
+function decoded(path: string, bytes: Buffer): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
@@ -303,7 +312,7 @@ function placeholderHint(name: string): string | undefined {
 async function checkRendered(
   name: string,
   { text, template, origin }: Rendered,
-  source: string,
+  source: Source,
   unreadable: string | undefined,
 ): Promise<Failure | undefined> {
   if (!isConfigName(name)) return undefined;
@@ -313,7 +322,7 @@ async function checkRendered(
   if (stray !== undefined) {
     return new Failure({
       code: "pointer-invalid",
-      subject: join(source, name),
+      subject: source.nameOf(name),
       problem: `line ${stray.line}, column ${stray.column}: ${stray.word} is not a pointer`,
       hint: [POINTER_RULE, ANYWAY],
     });
@@ -324,7 +333,7 @@ async function checkRendered(
   const came = from === undefined ? "" : `, which is${whereOf(from)} of ${from.pointer ?? "the template"}`;
   return new Failure({
     code: "config-invalid",
-    subject: join(source, name),
+    subject: source.nameOf(name),
     problem: `the rendered configuration ${message}${where}${came}${from === undefined ? "" : shownLine(template, from)}`,
     hint:
       unreadable === undefined

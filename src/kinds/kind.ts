@@ -10,6 +10,7 @@ import type { NodeView } from "../node/view.ts";
 import type { Content } from "./content.ts";
 import type { Lists } from "./lists.ts";
 import type { ManifestOptions } from "./manifest-plan.ts";
+import type { Texts } from "./source.ts";
 
 /** One thing that cni-node installs, by its file name. */
 export interface Asset {
@@ -36,6 +37,8 @@ export interface Wanted {
   allowNoNetwork: boolean;
   configMode?: number | undefined;
   sources: Record<"plugin" | "config", string>;
+  /** Templates that win over the files of `sources.config`. */
+  configTexts?: Texts;
   manifests: ManifestOptions;
 }
 

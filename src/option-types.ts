@@ -95,6 +95,45 @@ export const VARIABLES = matching(
   "names no variable: each begins with $, as in '$A $B'",
 );
 
+/** A ConfigMap of the cluster. */
+export interface ConfigMapName {
+  /** Undefined: that of the kubeconfig or the pod. */
+  namespace?: string;
+  name: string;
+}
+
+/** A template list has so many at most: each is followed by a watch of its own. */
+const MOST_CONFIG_MAPS = 16;
+const LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?";
+const CONFIG_MAP_NAME = new RegExp(`^(?:(${LABEL})/)?(?=.{1,253}$)(${LABEL}(?:\\.${LABEL})*)$`, "u");
+
+function readConfigMap(given: string, source: string): ConfigMapName {
+  const [, namespace, name] = CONFIG_MAP_NAME.exec(given) ?? [];
+  if (name !== undefined) return namespace === undefined ? { name } : { namespace, name };
+  const hint = "lowercase letters, digits, dashes and, in NAME, dots, as in kube-system/cni-node";
+  throw usage(source, `${JSON.stringify(given)} is not [NAMESPACE/]NAME of a ConfigMap`, hint);
+}
+
+/** `[NAMESPACE/]NAME`, which stays a text. */
+export const CONFIG_MAP: Type<string> = {
+  shown: "<NAME>",
+  read: (given, source) => {
+    readConfigMap(given, source);
+    return given;
+  },
+};
+
+/** `[NAMESPACE/]NAME,…` */
+export const CONFIG_MAPS: Type<ConfigMapName[]> = {
+  shown: "<LIST>",
+  form: "list",
+  read: (given, source) => {
+    const names = [...new Set(partsOf(given, /[\s,]+/u))];
+    if (names.length > MOST_CONFIG_MAPS) throw usage(source, `names more than ${MOST_CONFIG_MAPS} ConfigMaps`);
+    return names.map((name) => readConfigMap(name, source));
+  },
+};
+
 /** `DESIRED`, or `DESIRED:CURRENT`. */
 export const LISTS: Type<Lists> = { shown: "<LIST>", form: "list", read: (given, source) => parseLists(source, given) };
 

@@ -4,6 +4,8 @@ import {
   ARGS,
   ATTACHMENTS,
   choice,
+  CONFIG_MAP,
+  CONFIG_MAPS,
   DIRECTORY,
   DURATION,
   FLAG,
@@ -47,13 +49,21 @@ export const OPTIONS = {
   configs: { type: LISTS, help: "CNI configurations, rendered from templates" },
   manifests: { type: LISTS, help: "Kubernetes manifests, with variables substituted" },
   configmap: {
-    type: text("<NAME>"),
-    help: "[NAMESPACE/]NAME of the ConfigMap whose keys plugins, configs and manifests say what is desired",
+    type: CONFIG_MAP,
+    help: "[NAMESPACE/]NAME of the ConfigMap with the lists plugins, configs and manifests",
   },
   spread: {
     type: DURATION,
     default: "0s",
     help: "answer a change in the cluster after a part of this, which is the same each time and differs by node",
+  },
+  "config-templates": {
+    type: CONFIG_MAPS,
+    help: "[NAMESPACE/]NAME,… of ConfigMaps with templates; they win over files",
+  },
+  "manifest-templates": {
+    type: CONFIG_MAPS,
+    help: "[NAMESPACE/]NAME,… of ConfigMaps with manifests; they win over files",
   },
   "plugin-source": { type: DIRECTORY, default: "/opt/cni/bin", help: "directory of the plugin binaries to install" },
   "config-source": { type: DIRECTORY, default: "/etc/cni/net.d", help: "directory of the templates" },

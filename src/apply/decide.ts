@@ -132,10 +132,11 @@ async function decideAddition(
     live,
     mode: content.mode(live),
     sameContent,
-    sameAsHeld: held?.digest === undefined ? sameContent : held.digest === digest,
+    sameAsHeld: held?.digest === undefined ? sameContent : held.digest === digest || content.isHeld?.(held) === true,
     ...(digest === undefined ? {} : { digest }),
   });
-  return decision.effect === "none" && sameContent && digest !== undefined ? { ...decision, seen: digest } : decision;
+  const isSeen = decision.effect === "none" && sameContent && (decision.asset?.digest ?? digest) === digest;
+  return isSeen && digest !== undefined ? { ...decision, seen: digest } : decision;
 }
 
 async function decideRemoval(

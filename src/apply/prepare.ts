@@ -114,7 +114,7 @@ async function readFiles(
   const desired: Partial<Record<FileKind, Desired>> = {};
   for (const kind of FILE_KINDS) {
     const names = steps.filter((step) => step.kind === kind && step.action === "install").map(({ name }) => name);
-    desired[kind] = await FILES[kind].read(names, wanted, directories[kind]?.path ?? "", objections);
+    desired[kind] = await FILES[kind].read(names, wanted, directories[kind], objections);
   }
   return desired as Record<FileKind, Desired>;
 }

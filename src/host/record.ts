@@ -46,8 +46,10 @@ const HeldAsset = v.looseObject({
   kind: v.picklist(ALL_KINDS),
   /** Who wants it there. Nobody: it was given back, or `before` could not be restored. */
   owners: v.array(Owner),
-  /** Of a configuration list that we wrote, the digests of its parts: others may chain their plugins into it. */
-  chain: v.exactOptional(v.object({ rest: v.string(), plugins: v.array(v.string()) })),
+  /** Of a configuration list that we wrote, the digests of our parts: others may chain their plugins into it. */
+  chain: v.exactOptional(
+    v.object({ rest: v.string(), plugins: v.array(v.string()), types: v.exactOptional(v.array(v.string())) }),
+  ),
   /** What we wrote; absent where nothing of ours was ever written. */
   digest: v.optional(Digest),
   /** The live file, as it was when it was last found right. */

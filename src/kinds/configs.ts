@@ -1,15 +1,18 @@
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 
 import { isConfigName, parseNetworkList, readConfig } from "../cni/config.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { createFile } from "../system/disk.ts";
-import { modeOf, type Live } from "../host/inspect.ts";
+import { inspect, isSameFile, modeOf, type Live } from "../host/inspect.ts";
+import { changedMeanwhile } from "../host/transaction.ts";
 import { chainOf } from "../node/chain.ts";
 import { examineConfigs } from "../node/checks.ts";
+import { keepChained } from "../node/merge-chain.ts";
 import type { NodeView } from "../node/view.ts";
 import { mask } from "../secrets.ts";
 import { placeOf, type Place } from "../system/place.ts";
@@ -25,9 +28,9 @@ import {
   type Rendered,
 } from "../template/pointer.ts";
 import { hasBytes, type Content } from "./content.ts";
-import type { Decided, Desired, FileAssets, Wanted } from "./kind.ts";
-import { sourceMissing } from "./missing-source.ts";
+import { heldAs, type Decided, type Desired, type Directory, type FileAssets, type Wanted } from "./kind.ts";
 import { keepNetwork } from "./policies.ts";
+import { Source } from "./source.ts";
 
 /** Network configurations, rendered from templates. */
 export const configs: FileAssets = {
@@ -68,22 +71,23 @@ const CONFIG_MODE = 0o600;
 async function readDesired(
   names: readonly string[],
   wanted: Wanted,
-  directory: string,
+  target: Directory | undefined,
   objections: Objections,
 ): Promise<Desired> {
   const { validate, sources, configMode } = wanted;
-  const { rendered, unreadable, pointedTo } = renderAll(names, { source: sources.config, directory }, objections);
+  const directory = target?.path ?? "";
+  const source = new Source(sources.config, wanted.configTexts);
+  const { rendered, unreadable, pointedTo } = renderAll(names, { source, target }, objections);
   const warnings: Finding[] = [];
   for (const [name, result] of rendered) {
-    const failure =
-      validate === "off" ? undefined : await checkRendered(name, result, sources.config, unreadable.get(name));
+    const failure = validate === "off" ? undefined : await checkRendered(name, result, source, unreadable.get(name));
     if (failure !== undefined && validate === "strict") {
       objections.add(failure);
       rendered.delete(name);
     } else if (failure !== undefined) warnings.push(warning("config-invalid", failure.subject, failure.problem));
   }
   return {
-    contents: new Map(Array.from(rendered, ([name, { text }]) => [name, configContent(name, text, configMode)])),
+    contents: new Map(Array.from(rendered, ([name, result]) => [name, configContent(name, result, configMode)])),
     warnings,
     warningsOf: (files) => nameWarnings(files, directory, pointedTo),
   };
@@ -92,35 +96,36 @@ async function readDesired(
 /**
  * A pointer may name a configuration of the same run, in any order: it stands for that one's new content.
  *
- * @param source the directory of the templates. @param directory of the configurations, where pointers are looked up.
+ * @param source of the templates. @param target the directory of the configurations, where pointers are looked up.
  */
 function renderAll(
   names: readonly string[],
-  { source, directory }: { source: string; directory: string },
+  { source, target: directory }: { source: Source; target: Directory | undefined },
   objections: Objections,
 ): {
-  rendered: Map<string, Rendered>;
+  rendered: Map<string, NewConfig>;
   /** By template, the file that a pointer of it names and that is not JSON: somebody may be writing it. */
   unreadable: Map<string, string>;
   /** The files that pointers name. */
   pointedTo: Set<string>;
 } {
-  const rendered = new Map<string, Rendered>();
+  const rendered = new Map<string, NewConfig>();
   const unreadable = new Map<string, string>();
   const pointedTo = new Set<string>();
   const failed = new Set<string>();
   const chain: string[] = [];
 
   /** Undefined: there are objections. */
-  function render(name: string): Rendered | undefined {
+  function render(name: string): NewConfig | undefined {
     if (rendered.has(name) || failed.has(name)) return rendered.get(name);
-    const path = join(source, name);
+    const path = source.nameOf(name);
     const result = objections.catch(() => {
       if (chain.includes(name)) throw pointerCycle(path, [...chain.slice(chain.indexOf(name)), name]);
       if (chain.length === MAX_DEPTH) throw tooDeep(path);
       chain.push(name);
       try {
-        return renderTemplate(name, path);
+        const made = renderTemplate(name, path);
+        return made && withChained(name, made, directory);
       } finally {
         chain.pop();
       }
@@ -131,7 +136,7 @@ function renderAll(
   }
 
   function renderTemplate(name: string, path: string): Rendered | undefined {
-    const template = readTemplate(path);
+    const template = readTemplate(source, name);
     const pointers = findPointers(template);
     const quoted = pointers.filter((pointer) => isConfigName(name) && pointer.inString);
     for (const pointer of quoted) objections.add(pointerInString(path, pointer));
@@ -149,12 +154,43 @@ function renderAll(
   }
 
   function contentFor(pointer: Pointer, path: string): string | undefined {
-    if (names.includes(pointer.name)) return render(pointer.name)?.text;
-    return objections.catch(() => readTarget(pointer, path, directory));
+    if (names.includes(pointer.name)) return render(pointer.name)?.kept;
+    return objections.catch(() => readTarget(pointer, path, directory?.path ?? ""));
   }
 
   for (const name of names) render(name);
   return { rendered, unreadable, pointedTo };
+}
+
+/** A rendered configuration, and what is written of it. */
+interface NewConfig extends Rendered {
+  /** The text with the plugins that others have chained into the live list. */
+  kept: string;
+  /** The live list, if it was read for that. */
+  live?: Live;
+}
+
+function withChained(name: string, rendered: Rendered, directory: Directory | undefined): NewConfig {
+  const held = heldAs(directory?.record?.assets ?? [], { kind: "config", name });
+  if (directory === undefined || held?.chain === undefined || held.owners.length === 0) {
+    return { ...rendered, kept: rendered.text };
+  }
+  const live = inspect(directory.path, name);
+  const text = live.type === "file" ? readLive(join(directory.path, name)) : undefined;
+  return {
+    ...rendered,
+    kept: text === undefined ? rendered.text : keepChained(name, rendered.text, text, held.chain),
+    live,
+  };
+}
+
+/** Undefined: it is not a configuration, so it is replaced. */
+function readLive(path: string): string | undefined {
+  try {
+    return readTextFile(path, SIZE_LIMITS.config, "cannot be read", false);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Templates that point to templates: nobody needs more, and each level may be ten times as large as the one before. */
@@ -194,12 +230,18 @@ function isJson(text: string): boolean {
   }
 }
 
-function readTemplate(path: string): string {
+function readTemplate(source: Source, name: string): string {
+  const path = source.nameOf(name);
+  const options = { attempt: "the template cannot be read" };
   try {
-    return readTextFile(path, SIZE_LIMITS.template, "the template cannot be read");
+    const limit = SIZE_LIMITS.template;
+    return decoded(
+      path,
+      source.read(name, limit, (file) => readFile(file, limit, options)),
+    );
   } catch (error) {
     if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
-      throw sourceMissing(path, "there is no such template", "templates", "--config-source");
+      throw source.missing(name, "there is no such template", "templates", "--config-source");
     }
     throw systemFailure(path, "the template cannot be read", error);
   }
@@ -226,9 +268,15 @@ function readTarget({ name, line, column }: Pointer, template: string, directory
   });
 }
 
-/** @param attempt what does not work if it cannot be read, for the message. */
-function readTextFile(path: string, limit: number, attempt: string): string {
-  const bytes = readFile(path, limit, { attempt });
+/**
+ * @param attempt what does not work if it cannot be read, for the message.
+ * @param follow false: a link is refused.
+ */
+function readTextFile(path: string, limit: number, attempt: string, follow = true): string {
+  return decoded(path, readFile(path, limit, { attempt, follow }));
+}
+
+function decoded(path: string, bytes: Buffer): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
@@ -264,7 +312,7 @@ function placeholderHint(name: string): string | undefined {
 async function checkRendered(
   name: string,
   { text, template, origin }: Rendered,
-  source: string,
+  source: Source,
   unreadable: string | undefined,
 ): Promise<Failure | undefined> {
   if (!isConfigName(name)) return undefined;
@@ -274,7 +322,7 @@ async function checkRendered(
   if (stray !== undefined) {
     return new Failure({
       code: "pointer-invalid",
-      subject: join(source, name),
+      subject: source.nameOf(name),
       problem: `line ${stray.line}, column ${stray.column}: ${stray.word} is not a pointer`,
       hint: [POINTER_RULE, ANYWAY],
     });
@@ -285,7 +333,7 @@ async function checkRendered(
   const came = from === undefined ? "" : `, which is${whereOf(from)} of ${from.pointer ?? "the template"}`;
   return new Failure({
     code: "config-invalid",
-    subject: join(source, name),
+    subject: source.nameOf(name),
     problem: `the rendered configuration ${message}${where}${came}${from === undefined ? "" : shownLine(template, from)}`,
     hint:
       unreadable === undefined
@@ -319,20 +367,22 @@ function whereOf({ line, column }: Place): string {
 }
 
 /** @param asked the mode that was asked for; else new files get `CONFIG_MODE`, and those that exist keep theirs. */
-function configContent(name: string, text: string, asked: number | undefined): Content {
-  const bytes = Buffer.from(text);
+function configContent(name: string, { text: own, kept, live: read }: NewConfig, asked: number | undefined): Content {
+  const bytes = Buffer.from(kept);
+  const chain = chainOf(name, own);
   const known = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
   const digest = async (): Promise<string> => Promise.resolve(known);
   const mode = (live: Live): number => asked ?? (live.type === "file" ? modeOf(live) : CONFIG_MODE);
   return {
-    text,
+    text: kept,
     mode,
     digest,
-    isCurrent: async (path, live, seen) => hasBytes(digest, bytes.length, path, live, seen),
-    recorded: () => {
-      const chain = chainOf(name, text);
-      return chain === undefined ? {} : { chain };
+    isCurrent: async (path, live, seen) => {
+      if (read !== undefined && !isSameFile(read, live)) throw changedMeanwhile(path);
+      return hasBytes(digest, bytes.length, path, live, seen);
     },
+    isHeld: (held) => kept !== own && isDeepStrictEqual(held.chain, chain),
+    recorded: () => (chain === undefined ? {} : { chain }),
     stage: async (path, live) => {
       await createFile(path, bytes, { mode: mode(live), ...ownerOf(live) });
       return known;

@@ -17,6 +17,8 @@ export interface Content {
   entry?: CatalogueEntry | undefined;
   /** For people, where it is text. */
   text?: string;
+  /** Is this what is held, even if the digest differs because others have chained their plugins into it? */
+  isHeld?(held: HeldAsset): boolean;
   /** What the record says of it, besides its digest. */
   recorded?(): Pick<HeldAsset, "chain">;
 }

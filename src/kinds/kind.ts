@@ -10,6 +10,7 @@ import type { NodeView } from "../node/view.ts";
 import type { Content } from "./content.ts";
 import type { Lists } from "./lists.ts";
 import type { ManifestOptions } from "./manifest-plan.ts";
+import type { Texts } from "./source.ts";
 
 /** One thing that cni-node installs, by its file name. */
 export interface Asset {
@@ -36,6 +37,8 @@ export interface Wanted {
   allowNoNetwork: boolean;
   configMode?: number | undefined;
   sources: Record<"plugin" | "config", string>;
+  /** Templates that win over the files of `sources.config`. */
+  configTexts?: Texts;
   manifests: ManifestOptions;
 }
 
@@ -145,7 +148,12 @@ export interface Proving {
 /** A kind whose assets are files of the node, in a target directory of its own. */
 export interface FileAssets {
   /** What is desired: reads the new contents of these assets. */
-  read: (names: readonly string[], wanted: Wanted, directory: string, objections: Objections) => Promise<Desired>;
+  read: (
+    names: readonly string[],
+    wanted: Wanted,
+    directory: Directory | undefined,
+    objections: Objections,
+  ) => Promise<Desired>;
   /** Are the contents texts that a plan shows? */
   isShown: boolean;
   /** Why a file that was there before, and is now at `backup`, must not come back. */

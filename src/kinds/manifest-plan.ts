@@ -1,7 +1,6 @@
 /** Manifests: what they say on this node, and which objects a run applies and deletes for them. */
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
-import { join } from "node:path";
 
 import { findAccess } from "../cluster/access.ts";
 import type { DesiredObject } from "../cluster/apply.ts";
@@ -13,14 +12,17 @@ import { Failure, isSystemError, notRegular, Objections, systemFailure } from ".
 import { warning, type Finding } from "../finding.ts";
 import type { HeldAsset } from "../host/record.ts";
 import { Lines } from "../system/place.ts";
+import { SIZE_LIMITS } from "../system/read.ts";
 import { parseShellFormat, substituteVariables } from "../template/variables.ts";
 import type { Step } from "./kind.ts";
-import { sourceMissing } from "./missing-source.ts";
 import { heldReason, ownersAfter } from "./owners.ts";
+import { Source, type Texts } from "./source.ts";
 
 /** How manifests are read and applied. */
 export interface ManifestOptions {
   source: string;
+  /** Manifests that win over the files of `source`. */
+  texts?: Texts;
   /** Where variables have their values. */
   env: Readonly<Record<string, string | undefined>>;
   /** GNU's SHELL-FORMAT: only the variables in it are substituted. */
@@ -95,7 +97,7 @@ function prepareInstall(
   const { text, desired, warnings } = readManifest(step.name, options);
   const digest = `sha256:${createHash("sha256").update(text).digest("hex")}`;
   const owners = ownersAfter({
-    path: join(options.source, step.name),
+    path: sourceOf(options).nameOf(step.name),
     held,
     owner: options.owner,
     sameAsHeld: held?.digest === digest,
@@ -104,7 +106,7 @@ function prepareInstall(
   if (desired.length === 0 && prune && (held?.objects ?? []).length > 0) {
     throw new Failure({
       code: "manifest-empty",
-      subject: join(options.source, step.name),
+      subject: sourceOf(options).nameOf(step.name),
       problem: "holds no objects any more, and --prune would delete all that were applied from it",
       hint: "uninstall the manifest if that is meant; else look at what has emptied the file",
     });
@@ -141,7 +143,7 @@ function prepareUninstall(step: Step, held: HeldAsset | undefined, options: Mani
     return { step, desired: [], obsolete: [], kept: heldReason(held, others), held, asset, warnings: [] };
   }
   const recorded = held?.objects ?? [];
-  const isGone = !fs.existsSync(join(options.source, step.name));
+  const isGone = !sourceOf(options).has(step.name);
   const read = step.pruned === true || (isGone && held !== undefined) ? [] : readManifest(step.name, options).desired;
   const named = read.map((object) => recorded.find((old) => isSameIdentity({ ...old, ...object }, old)) ?? object);
   const more = recorded.filter((old) => !named.some((object) => isSameIdentity(object, old)));
@@ -173,8 +175,9 @@ function readManifest(
   name: string,
   options: ManifestOptions,
 ): { text: string; desired: DesiredObject[]; warnings: Finding[] } {
-  const path = join(options.source, name);
-  const template = readText(path);
+  const source = sourceOf(options);
+  const path = source.nameOf(name);
+  const template = readText(source, name);
   const substituted = substituteVariables(template, (variable) => options.env[variable], variablesOf(options));
   const { text, missing } = substituted;
   const lines = new Lines(template);
@@ -244,17 +247,25 @@ function variablesOf({ variables }: ManifestOptions): ReadonlySet<string> | unde
   return variables === undefined ? undefined : parseShellFormat(variables);
 }
 
-function readText(path: string): string {
-  let stat: fs.Stats;
+function sourceOf({ source, texts }: ManifestOptions): Source {
+  return new Source(source, texts);
+}
+
+function readText(source: Source, name: string): string {
+  const path = source.nameOf(name);
   try {
-    stat = fs.statSync(path);
-    if (stat.isFile()) return decodeManifest(path, fs.readFileSync(path));
+    return decodeManifest(path, source.read(name, SIZE_LIMITS.manifest, readFile));
   } catch (error) {
     if (!isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
       throw systemFailure(path, "the manifest cannot be read", error);
     }
     const problem = "there is no such manifest, and no record of what was applied from it";
-    throw sourceMissing(path, problem, "manifests", "--manifest-source");
+    throw source.missing(name, problem, "manifests", "--manifest-source");
   }
+}
+
+function readFile(path: string): Buffer {
+  const stat = fs.statSync(path);
+  if (stat.isFile()) return fs.readFileSync(path);
   throw notRegular(path, "the manifest cannot be read", stat);
 }

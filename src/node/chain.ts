@@ -10,6 +10,8 @@ export interface Chain {
   rest: string;
   /** In the order of the chain. */
   plugins: string[];
+  /** Their types, if they are known. */
+  types?: string[];
 }
 
 /** Undefined: it is not a configuration list. */
@@ -17,7 +19,12 @@ export function chainOf(fileName: string, text: string): Chain | undefined {
   const parsed = isListName(fileName) ? parseJson(text) : { objection: undefined };
   if (!("value" in parsed) || !isObject(parsed.value)) return undefined;
   const { plugins, ...rest } = parsed.value;
-  return Array.isArray(plugins) ? { rest: digestOf(rest), plugins: plugins.map(digestOf) } : undefined;
+  if (!Array.isArray(plugins)) return undefined;
+  return { rest: digestOf(rest), plugins: plugins.map(digestOf), types: plugins.map(typeOf) };
+}
+
+function typeOf(plugin: unknown): string {
+  return isObject(plugin) && typeof plugin["type"] === "string" ? plugin["type"] : "";
 }
 
 /** Is this our list, with plugins of others before, between or behind ours? Istio, Linkerd and others do that. */

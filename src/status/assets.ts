@@ -247,11 +247,12 @@ async function compareContent(directory: string, asset: HeldAsset, live: Live, c
   const path = join(directory, asset.name);
   const before = backupOf(directory, asset);
   const size = asset.digest === undefined ? before?.stat?.size : sizeOf(asset);
-  if (size !== undefined && size !== live.stat?.size) return changed(path, asset);
+  if (size !== undefined && size !== live.stat?.size) return extended(path, asset) ?? { state: "changed" };
   if ((live.stat?.size ?? 0n) > MOST_HASHED) return { state: "unproved", reason: "is too large to be read" };
   const wanted = asset.digest ?? (before === undefined ? undefined : await digestOf(before.path));
   const digest = await digestOfLive(path, live, checksum ? undefined : asset.seen);
-  return wanted === undefined || digest === wanted ? { state: "unchanged" } : changed(path, asset);
+  const isWanted = wanted === undefined || digest === wanted;
+  return extended(path, asset) ?? { state: isWanted ? "unchanged" : "changed" };
 }
 
 /** The size of what we wrote, where it was noted. */
@@ -267,9 +268,10 @@ function backupOf(directory: string, { before }: HeldAsset): (Live & { path: str
   return live.type === "file" ? { ...live, path: join(objects, before) } : undefined;
 }
 
-function changed(path: string, asset: HeldAsset): Comparison {
+/** Others have chained their plugins into our list, or we wrote it with theirs. */
+function extended(path: string, asset: HeldAsset): Comparison | undefined {
   const chain = asset.chain === undefined ? undefined : liveChain(path, asset.name);
-  if (asset.chain === undefined || chain === undefined || !isExtended(asset.chain, chain)) return { state: "changed" };
+  if (asset.chain === undefined || chain === undefined || !isExtended(asset.chain, chain)) return undefined;
   const count = chain.plugins.length - asset.chain.plugins.length;
   return { state: "extended", reason: `others have chained ${count === 1 ? "a plugin" : `${count} plugins`} into it` };
 }

@@ -103,6 +103,7 @@ export const FINDING_CODES = {
   "stale-twin": "two files differ in their extension only, and the first hides the other",
   "state-untrusted":
     "a user other than root may have written `.cni-node`, so cni-node does not use it; find out who, then move it away or take it back",
+  "templates-ignored": "a ConfigMap of templates or manifests has keys that cannot be used",
   "variable-unsupported": "a manifest holds `${NAME…}` with an operator of a shell, which cni-node does not substitute",
   "version-missing": "the configuration has no `cniVersion`, or spells it differently",
   "version-too-new": "the `cniVersion` is newer than any known version",

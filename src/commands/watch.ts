@@ -31,13 +31,15 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
       : "is missing, or one of --plugins, --configs and --manifests";
     throw usage("--configmap", problem, "give one of both");
   }
-  const { kubeconfig, context, spread, nodeName = hostname() } = options;
+  const { kubeconfig, context, spread, configTemplates = [], manifestTemplates = [], nodeName = hostname() } = options;
   const { findAccess } = await import("../cluster/access.ts");
   const [name, namespace] = options.configmap?.split("/").toReversed() ?? [];
   const watcher = new Watcher(
     {
       base,
       configMap: name === undefined ? undefined : { name, namespace },
+      configTemplates,
+      manifestTemplates,
       find: () => findAccess({ kubeconfig, context, env: world.env }),
       spread,
       node: nodeName,

@@ -1,5 +1,6 @@
 /** Templates and manifests straight from ConfigMaps. Pure. */
 import { Failure } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
 import type { Texts } from "../kinds/source.ts";
 import { objectionToName } from "../system/name.ts";
 import { visible } from "../system/text.ts";
@@ -15,12 +16,15 @@ const MOST_NAMES = 10;
  * is the failure of the reconcile, so that the last good state stays.
  *
  * @param objects `name` for people, `ConfigMap kube-system/templates`; `object` undefined: there is no such ConfigMap.
- * @returns also sentences for people about what is ignored.
+ * @returns also what is ignored.
  * @throws Failure `templates-missing`, `templates-invalid`, `templates-duplicate`.
  */
-export function templatesIn(objects: readonly { name: string; object: unknown }[]): { texts: Texts; notes: string[] } {
+export function templatesIn(objects: readonly { name: string; object: unknown }[]): {
+  texts: Texts;
+  findings: Finding[];
+} {
   const byName = new Map<string, { text: string; from: string }>();
-  const notes: string[] = [];
+  const findings: Finding[] = [];
   for (const { name: from, object } of objects) {
     if (object === undefined) throw missing(from);
     const { data = {}, binaryData = {} } = object as { data?: unknown; binaryData?: unknown };
@@ -31,11 +35,13 @@ export function templatesIn(objects: readonly { name: string; object: unknown }[
       byName.set(name, { text: checked(text, `${from}: ${name}`), from });
     }
     const ignored = entries.filter((entry) => !isAsset(entry)).map(([key]) => key);
-    if (ignored.length > 0) notes.push(`${from} has keys that cannot be file names: ${named(ignored)}`);
+    if (ignored.length > 0)
+      findings.push(warning("templates-ignored", from, `has keys that cannot be file names: ${named(ignored)}`));
     const binary = Object.keys(binaryData ?? {});
-    if (binary.length > 0) notes.push(`${from} has binaryData, which is not supported: ${named(binary)}`);
+    if (binary.length > 0)
+      findings.push(warning("templates-ignored", from, `has binaryData, which is not supported: ${named(binary)}`));
   }
-  return { texts: { byName, from: objects.map(({ name }) => name) }, notes };
+  return { texts: { byName, from: objects.map(({ name }) => name) }, findings };
 }
 
 function isAsset([key]: [string, unknown]): boolean {

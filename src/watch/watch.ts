@@ -14,9 +14,10 @@ import type { Lists } from "../kinds/lists.ts";
 import { findDirectoryIfUsable } from "../node/directory.ts";
 import { delayOf } from "./spread.ts";
 import { describeWatching } from "./describe.ts";
+import { templatesIn } from "./templates.ts";
 import { desiredIn, type Desired } from "./desired.ts";
 import { DirectoryWatch } from "./directory.ts";
-import { Driver, SUPERSEDED, type Outcome } from "./driver.ts";
+import { Driver, SUPERSEDED, type Cause, type Outcome } from "./driver.ts";
 import { fightFinding } from "./fight.ts";
 import type { Followed, Observer, Reconcile, Watching } from "./reconcile.ts";
 
@@ -33,6 +34,9 @@ export interface WatchRequest {
   base: ApplyRequest;
   /** The ConfigMap that has the lists. */
   configMap?: ObjectName | undefined;
+  /** ConfigMaps that have the templates, and the manifests. */
+  configTemplates: readonly ObjectName[];
+  manifestTemplates: readonly ObjectName[];
   /** Finds the API, each time anew. */
   find: () => Access;
   /** A change of an object of the API is answered after a part of this, milliseconds, which depends on the node. */
@@ -44,6 +48,8 @@ export interface WatchRequest {
 /** An object that is followed, and what of it counts. */
 interface FollowedObject {
   name: string;
+  /** Does it have the lists, or what is installed by them? */
+  holds: "lists" | "config" | "manifest";
   watch: ObjectWatch;
   /** As it was when it was accepted: at first at once, then after the delay of this node. */
   accepted: ObjectWatch["known"];
@@ -119,8 +125,13 @@ export class Watcher {
     }
     for (const path of new Set(onNode)) this.#followDirectory(path, "node", resources);
     await this.#claim();
-    const { configMap } = this.#request;
-    const following = configMap && this.#followObjects([configMap], resources, signal);
+    const { configMap, configTemplates, manifestTemplates } = this.#request;
+    const objects = [
+      ...(configMap === undefined ? [] : [{ ...configMap, holds: "lists" as const }]),
+      ...configTemplates.map((one) => ({ ...one, holds: "config" as const })),
+      ...manifestTemplates.map((one) => ({ ...one, holds: "manifest" as const })),
+    ];
+    const following = objects.length === 0 ? undefined : this.#followObjects(objects, resources, signal);
     if (following === undefined) this.#driver.wake("desired", "start");
     // Nothing else need keep the process.
     const alive = setInterval(() => undefined, 2 ** 31 - 1);
@@ -140,7 +151,11 @@ export class Watcher {
   }
 
   /** Begins to follow the objects of the API. Ends when the signal comes. */
-  async #followObjects(names: readonly ObjectName[], resources: DisposableStack, signal: AbortSignal): Promise<void> {
+  async #followObjects(
+    names: readonly (ObjectName & Pick<FollowedObject, "holds">)[],
+    resources: DisposableStack,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { find } = this.#request;
     const [{ Channel }, { ObjectWatch, CONFIG_MAPS }] = await Promise.all([
       import("../cluster/channel.ts"),
@@ -148,21 +163,20 @@ export class Watcher {
     ]);
     const channel = resources.use(new Channel(find));
     this.#channel = channel;
-    const follow = ({ namespace = find().namespace, name }: ObjectName): ObjectWatch => {
+    for (const { namespace = find().namespace, name, holds } of names) {
       const identity = { apiVersion: "v1", kind: "ConfigMap", namespace, name };
       const watch = new ObjectWatch(channel, identity, CONFIG_MAPS, () => this.#heard(followed));
-      const followed = { name: `ConfigMap ${namespace}/${name}`, watch, accepted: undefined, isDelayed: false };
+      const followed = { name: `ConfigMap ${namespace}/${name}`, holds, watch, accepted: undefined, isDelayed: false };
       this.#objects.push(followed);
-      return watch;
-    };
-    await Promise.all(names.map(follow).map(async (watch) => watch.follow(signal)));
+    }
+    await Promise.all(this.#objects.map(async ({ watch }) => watch.follow(signal)));
   }
 
   /** Something else is known of an object, or it cannot be followed. */
   #heard(object: FollowedObject): void {
     const { known, trouble } = object.watch;
     if (trouble !== undefined) for (const observer of this.#observers) observer.troubled(trouble);
-    if (known === undefined) return this.#driver.wake("node", `${object.name} is not known`);
+    if (known === undefined) return this.#wakeWhenKnown("node", object);
     if (object.accepted === undefined) return this.#accept(object);
     if (object.accepted === known || object.isDelayed) return;
     object.isDelayed = true;
@@ -175,7 +189,13 @@ export class Watcher {
   #accept(object: FollowedObject): void {
     object.accepted = object.watch.known;
     object.isDelayed = false;
-    this.#driver.wake("desired", object.name);
+    this.#wakeWhenKnown("desired", object);
+  }
+
+  /** At the start, all that is followed is waited for, but what cannot be followed. */
+  #wakeWhenKnown(cause: Cause, { name }: FollowedObject): void {
+    const isReady = this.#objects.every(({ accepted, watch }) => accepted !== undefined || watch.trouble !== undefined);
+    if (isReady) this.#driver.wake(cause, name);
   }
 
   async #standDown(reason: StandDownReason): Promise<void> {
@@ -204,9 +224,9 @@ export class Watcher {
       this.#report({ begin, duration: performance.now() - from, causes, isRepair: isReached, ...result });
     };
     try {
-      const { lists, findings } = this.#findDesired();
-      this.#desired = lists;
-      const { warnings, failure, ...result } = await this.#apply(lists, signal);
+      const { request, findings } = this.#findDesired();
+      this.#desired = request.lists;
+      const { warnings, failure, ...result } = await this.#apply(request, signal);
       await this.#claim();
       const steps = result.steps.map(({ texts: _texts, ...step }) => step);
       const changed = steps.filter(({ outcome }) => CHANGES.has(outcome));
@@ -226,14 +246,13 @@ export class Watcher {
    * Objects of the cluster must not keep the files of the node from being repaired: if the API cannot be reached, and
    * the manifests that are desired were applied before, only the files are brought to what is desired.
    */
-  async #apply(lists: Desired["lists"], signal: AbortSignal): Promise<ApplyResult & { failure?: Failure }> {
-    const { base } = this.#request;
-    const { manifest, ...files } = lists;
+  async #apply(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult & { failure?: Failure }> {
+    const { manifest, ...files } = request.lists;
     const isApplied = manifest?.desired.every((name) => this.#held("manifest").includes(name)) === true;
     // What the API is waited for must not delay a repair the second time.
-    const repaired = this.#isApiAway && isApplied ? await apply({ ...base, lists: files }, signal) : undefined;
+    const repaired = this.#isApiAway && isApplied ? await apply({ ...request, lists: files }, signal) : undefined;
     try {
-      const result = await apply({ ...base, lists }, signal);
+      const result = await apply(request, signal);
       this.#isApiAway = false;
       return {
         ...result,
@@ -242,21 +261,47 @@ export class Watcher {
     } catch (error) {
       this.#isApiAway = error instanceof Failure && error.code === "api-unreachable";
       if (!this.#isApiAway || !isApplied) throw error;
-      return { ...(repaired ?? (await apply({ ...base, lists: files }, signal))), failure: error as Failure };
+      return { ...(repaired ?? (await apply({ ...request, lists: files }, signal))), failure: error as Failure };
     }
   }
 
   /**
-   * As long as the lists are not known, what is held of files is desired: it is repaired, even if the API is away.
+   * As long as the lists are not known, what is held of files is desired: it is repaired, even if the API is away. A
+   * kind stays as it is while what would be installed is not known.
    *
-   * @throws Failure `desired-missing`, `desired-invalid`.
+   * @throws Failure `desired-missing`, `desired-invalid`, `templates-missing`, `templates-invalid`, `templates-duplicate`.
    */
-  #findDesired(): Desired {
-    const [lists] = this.#objects;
-    if (lists === undefined) return { lists: this.#request.base.lists, findings: [] };
-    if (lists.accepted !== undefined) return desiredIn(lists.accepted.object, lists.name);
-    const message = "is not known yet: what is installed stays as it is, and is repaired";
-    return { lists: this.#heldLists(), findings: [warning("desired-unknown", lists.name, message)] };
+  #findDesired(): { request: ApplyRequest; findings: Finding[] } {
+    const { base } = this.#request;
+    const unknown = this.#objects.filter(({ accepted }) => accepted === undefined);
+    const findings = unknown.map(({ name }) => warning("desired-unknown", name, UNKNOWN));
+    const { lists, ...said } = this.#findLists();
+    for (const { holds } of unknown) if (holds !== "lists") delete lists[holds];
+    const templates = this.#textsOf("config", lists);
+    const manifests = this.#textsOf("manifest", lists);
+    return {
+      request: {
+        ...base,
+        lists,
+        ...(templates !== undefined && { configTexts: templates.texts }),
+        ...(manifests !== undefined && { manifests: { ...base.manifests, texts: manifests.texts } }),
+      },
+      findings: [...findings, ...said.findings, ...(templates?.findings ?? []), ...(manifests?.findings ?? [])],
+    };
+  }
+
+  #findLists(): Desired {
+    const lists = this.#objects.find(({ holds }) => holds === "lists");
+    if (lists === undefined) return { lists: { ...this.#request.base.lists }, findings: [] };
+    if (lists.accepted === undefined) return { lists: this.#heldLists(), findings: [] };
+    return desiredIn(lists.accepted.object, lists.name);
+  }
+
+  /** Undefined: there is no ConfigMap of this kind, or nothing of it is asked for. */
+  #textsOf(kind: "config" | "manifest", lists: Desired["lists"]): ReturnType<typeof templatesIn> | undefined {
+    const objects = this.#objects.filter(({ holds }) => holds === kind);
+    if (objects.length === 0 || lists[kind] === undefined) return undefined;
+    return templatesIn(objects.map(({ name, accepted }) => ({ name, object: accepted?.object })));
   }
 
   /** The files that the owner holds. */
@@ -290,6 +335,8 @@ export class Watcher {
     for (const observer of this.#observers) observer.reconciled(reconcile);
   }
 }
+
+const UNKNOWN = "is not known yet: what is installed by it stays as it is, and other files are repaired";
 
 const CHANGES: ReadonlySet<string> = new Set(["created", "configured", "deleted"]);
 

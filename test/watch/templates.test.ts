@@ -21,7 +21,7 @@ function mapOf(data: unknown, more: object = {}): object {
 
 describe("templates in ConfigMaps", () => {
   test("have the names of their keys", () => {
-    const { texts, notes } = templatesIn([
+    const { texts, findings } = templatesIn([
       { name: ONE, object: mapOf({ "a.conf": "A", "b.conf": "" }) },
       { name: TWO, object: mapOf({ "c.conf": "C" }) },
       { name: "ConfigMap a/empty", object: mapOf(undefined) },
@@ -35,7 +35,7 @@ describe("templates in ConfigMaps", () => {
         ["c.conf", { text: "C", from: TWO }],
       ],
     );
-    assert.deepEqual([texts.from.length, notes], [4, []]);
+    assert.deepEqual([texts.from.length, findings], [4, []]);
   });
 
   test("that cannot be used are named", () => {
@@ -43,12 +43,21 @@ describe("templates in ConfigMaps", () => {
       { ".hidden": "A", "..": "B", "a/b": "C", "line\nbreak": "D", ok: "E" },
       { binaryData: { x: "AA==" } },
     );
-    const { texts, notes } = templatesIn([{ name: ONE, object }]);
+    const { texts, findings } = templatesIn([{ name: ONE, object }]);
     assert.deepEqual([...texts.byName.keys()], ["ok"]);
-    assert.equal(notes.length, 2);
-    assert.match(notes[0] ?? "", /one has keys that cannot be file names: \.hidden, \.\., a\/b, /u);
-    assert.equal(notes.join().includes("\n"), false);
-    assert.equal(notes[1], `${ONE} has binaryData, which is not supported: x`);
+    assert.deepEqual(
+      findings.map(({ code, path }) => [code, path]),
+      [
+        ["templates-ignored", ONE],
+        ["templates-ignored", ONE],
+      ],
+    );
+    assert.match(findings[0]?.message ?? "", /^has keys that cannot be file names: \.hidden, \.\., a\/b, /u);
+    assert.equal(
+      findings.some(({ message }) => message.includes("\n")),
+      false,
+    );
+    assert.equal(findings[1]?.message, "has binaryData, which is not supported: x");
   });
 
   const refusals: [what: string, objects: { name: string; object: unknown }[], code: string, message: RegExp][] = [

@@ -170,9 +170,7 @@ function sendChecks(
   if (name !== undefined && name !== "") {
     const check = checks.find((one) => one.name === name);
     if (check === undefined) return send(answer, 404, "not found\n");
-    return check.isOk(pages)
-      ? send(answer, 200, "ok")
-      : send(answer, 500, "internal server error: reason withheld\n");
+    return check.isOk(pages) ? send(answer, 200, "ok") : send(answer, 500, "internal server error: reason withheld\n");
   }
   const excluded = query.getAll("exclude");
   const lines: string[] = [];
@@ -194,7 +192,8 @@ function sendChecks(
 
 /** For people. Names, codes and times only. */
 function statusPage(watching: Watching, now: Date): string {
-  const { owner, since, follows, desired, last, lastSuccess, lastChange, next, fights, standsDown, requests } = watching;
+  const { owner, since, follows, desired, last, lastSuccess, lastChange, next, fights, standsDown, requests } =
+    watching;
   const rows = [
     ["owner", owner],
     ["since", since.toISOString()],

@@ -145,7 +145,9 @@ function nameOf({ kind, name, object }: StepResult): string {
 function fieldsOf({ causes, duration, steps, changed, findings, isRepair }: Reconcile): object {
   const outcomes: Record<string, number> = {};
   for (const { outcome } of steps) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
-  const shown = changed.slice(0, MOST_SHOWN).map(({ kind, name, object, outcome }) => ({ kind, name, object, outcome }));
+  const shown = changed
+    .slice(0, MOST_SHOWN)
+    .map(({ kind, name, object, outcome }) => ({ kind, name, object, outcome }));
   return {
     trigger: causes,
     duration: Math.round(duration),

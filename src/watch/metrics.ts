@@ -91,8 +91,10 @@ export class Metrics implements Observer {
       watching().follows.reduce((sum, { restarts }) => sum + restarts, 0),
     );
     this.#total("cni_node_api_requests_total", "Requests to the Kubernetes API.", () => watching().requests);
-    this.#gauge("cni_node_last_success_timestamp_seconds", "When a reconcile succeeded last; 0: none has.", () =>
-      (watching().lastSuccess?.getTime() ?? 0) / 1000,
+    this.#gauge(
+      "cni_node_last_success_timestamp_seconds",
+      "When a reconcile succeeded last; 0: none has.",
+      () => (watching().lastSuccess?.getTime() ?? 0) / 1000,
     );
     this.#gauge("cni_node_fights", "Files that another agent changes again and again.", () => watching().fights.length);
     this.#gauge("cni_node_ready", "1 if /readyz says ok.", () => (isReady() ? 1 : 0));
@@ -114,7 +116,7 @@ export class Metrics implements Observer {
     const collect = function (this: Gauge): void {
       this.set(read());
     };
-    new Gauge({ ...this.#own, name, help, collect });
+    this.#registry.registerMetric(new Gauge({ registers: [], name, help, collect }));
   }
 
   /** A counter that somebody else counts. */
@@ -123,7 +125,7 @@ export class Metrics implements Observer {
       this.reset();
       this.inc(read());
     };
-    new Counter({ ...this.#own, name, help, collect });
+    this.#registry.registerMetric(new Counter({ registers: [], name, help, collect }));
   }
 }
 
@@ -135,6 +137,8 @@ function openFiles(): number {
 function startTime(): number {
   const boot = /^btime (\d+)$/mu.exec(readFileSync("/proc/stat", "utf8"))?.[1];
   // The name of the program, in parentheses, may have spaces.
-  const fields = readFileSync("/proc/self/stat", "utf8").replace(/^.*\) /su, "").split(" ");
+  const fields = readFileSync("/proc/self/stat", "utf8")
+    .replace(/^.*\) /su, "")
+    .split(" ");
   return Number(boot) + Number(fields[19]) / TICKS;
 }

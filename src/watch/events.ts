@@ -103,6 +103,11 @@ export class Events implements Observer, AsyncDisposable {
     this.#regarding.push({ namespace, object: ofPod, ...full });
   }
 
+  /** Is nothing being sent right now? */
+  get isIdle(): boolean {
+    return this.#sending === undefined;
+  }
+
   reconciled(reconcile: Reconcile): void {
     if (this.#isClosed) return;
     for (const happening of happeningsOf(reconcile)) {

@@ -1,5 +1,6 @@
 /** The metrics, by the rules of Prometheus. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { Failure } from "../../src/errors.ts";
@@ -45,4 +46,21 @@ test("codes are bounded", async () => {
     metrics.reconciled(reconcile({ steps: [], changed: [], failure }));
   }
   assert.equal(readExposition(await metrics.text()).get("cni_node_refusals_total")?.samples.length, 101);
+});
+
+test("docs/watch.md has every metric with its labels", async () => {
+  const metrics = new Metrics(
+    () => watching(),
+    () => true,
+    build,
+  );
+  const failure = new Failure({ code: "a", subject: "a", problem: "b" });
+  metrics.reconciled(reconcile({ failure }));
+  const shown = Array.from(readExposition(await metrics.text()).values(), ({ name, samples }) => {
+    const labels = Object.keys(samples[0]?.labels ?? {}).filter((label) => label !== "le");
+    return labels.length === 0 ? name : `${name}{${labels.join()}}`;
+  });
+  const docs = readFileSync(new URL("../../docs/watch.md", import.meta.url), "utf8");
+  const told = Array.from(docs.matchAll(/^\| `((?:cni_node|process)_[^`]+)` \|/gmu), ([, name]) => name);
+  assert.deepEqual(told.toSorted(), shown.toSorted());
 });

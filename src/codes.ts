@@ -31,6 +31,9 @@ export const FINDING_CODES = {
   "credentials-expire": "nine tenths of a token's or certificate's life are over: its renewal is late",
   "credentials-expired": "a token or certificate that a plugin uses has expired",
   "delegates-to-itself": "a plugin calls itself, without end",
+  "desired-key-missing": "the ConfigMap that says what is desired lacks a list: what is installed of these stays",
+  "desired-key-unknown": "the ConfigMap that says what is desired has keys that cni-node does not read",
+  "desired-unknown": "the ConfigMap that says what is desired has not been read yet: `watch` keeps what is installed",
   "directory-crowded": "a directory has more entries than any node needs: only the first were looked at",
   "directory-owner": "a directory of plugins or configurations belongs to a user other than root",
   "directory-unusable":
@@ -105,6 +108,11 @@ export const FINDING_CODES = {
   "version-too-new": "the `cniVersion` is newer than any known version",
   "version-unknown": "the `cniVersion` is not a version of the CNI specification",
   "version-unsupported": "a plugin does not support the `cniVersion`",
+  "watch-failing": "the last reconcile of `watch` failed; what it installed before stays",
+  "watch-stands-down":
+    "a `watch` does not repair anything: an uninstall has removed its assets, or a newer `watch` runs",
+  "watch-unanswered": "a `watch` has a socket on this node and does not answer",
+  "watch-unseen": "`watch` cannot listen in a directory, so `status` and `uninstall` do not find it",
   "writable-by-others": "users other than root may write to a plugin or to a target directory",
 } as const;
 

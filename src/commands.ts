@@ -56,7 +56,7 @@ export const COMMANDS = {
   watch: {
     summary: "keep plugins, configs and manifests as desired until a signal ends it",
     options: {
-      ...pick(OPTIONS, ...LISTS, "configmap", ...PLACES),
+      ...pick(OPTIONS, ...LISTS, "configmap", "spread", ...PLACES),
       owner: { type: OPTIONS.owner.type, help: "owner of the assets; what it holds and no longer desires is removed" },
       ...pick(OPTIONS, "take-over", "validate", "config-mode", "checksum", "force", "allow-no-network"),
       ...pick(OPTIONS, ...OBJECTS, "force-conflicts", "cri-socket", "no-confirm", "lock-timeout"),

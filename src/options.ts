@@ -51,6 +51,11 @@ export const OPTIONS = {
     type: text("<NAME>"),
     help: "[NAMESPACE/]NAME of the ConfigMap whose keys plugins, configs and manifests say what is desired",
   },
+  spread: {
+    type: DURATION,
+    default: "0s",
+    help: "answer a change in the cluster after a part of this, which is the same each time and differs by node",
+  },
   "plugin-source": { type: DIRECTORY, default: "/opt/cni/bin", help: "directory of the plugin binaries to install" },
   "config-source": { type: DIRECTORY, default: "/etc/cni/net.d", help: "directory of the templates" },
   "manifest-source": { type: DIRECTORY, default: "/etc/kubernetes/manifests", help: "directory of the manifests" },

@@ -1,6 +1,5 @@
 /** `cni-node watch`: the node stays as desired, whatever others do. The desired state is in options, or a ConfigMap. */
 import assert from "node:assert/strict";
-import type { ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { suite, test } from "node:test";
@@ -10,75 +9,10 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 
 import { cannotSign } from "./cluster/pki.ts";
 import { WatchServer } from "./cluster/watch-server.ts";
-import { conflist, endOf, TestNode, until, type Ran } from "./helpers/node.ts";
+import { conflist, TestNode, until } from "./helpers/node.ts";
+import { prepared, replace, textOf } from "./helpers/watched.ts";
 
 const SCHEMA = join(import.meta.dirname, "../docs/schemas/report.json");
-
-/** A node that is watched. */
-class Watched implements AsyncDisposable {
-  readonly node = new TestNode();
-  stdout = "";
-  stderr = "";
-  #child: ChildProcess | undefined;
-  #ended: Promise<Ran> | undefined;
-
-  start(...argv: string[]): void {
-    this.#child = this.node.start(["watch", "--owner=w", ...argv]);
-    this.#child.stdout?.on("data", (text: Buffer) => (this.stdout += text.toString()));
-    this.#child.stderr?.on("data", (text: Buffer) => (this.stderr += text.toString()));
-    this.#ended = endOf(this.#child);
-  }
-
-  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<Ran> {
-    this.#child?.kill(signal);
-    return (await this.#ended) ?? assert.fail("not started");
-  }
-
-  config(name: string): string | undefined {
-    return textOf(join(this.node.netd, name));
-  }
-
-  plugin(name: string): string | undefined {
-    return textOf(join(this.node.bin, name));
-  }
-
-  /** The lines of the log. */
-  get lines(): string[] {
-    return this.stdout.split("\n").slice(0, -1);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop("SIGKILL");
-    this.node[Symbol.dispose]();
-  }
-}
-
-function textOf(path: string): string | undefined {
-  try {
-    return fs.readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
-}
-
-/** A file that is replaced as others do it. */
-function replace(path: string, text: string): void {
-  fs.writeFileSync(`${path}.new`, text);
-  fs.renameSync(`${path}.new`, path);
-}
-
-/** A node with plugins and a template that wraps the primary. */
-function prepared(): Watched {
-  const w = new Watched();
-  w.node.plugin("bridge", "1");
-  w.node.plugin("vlan", "1");
-  w.node.template(
-    "05-multus.conflist",
-    `{"cniVersion":"1.0.0","name":"m","plugins":[{"type":"multus","delegates":[__10-primary.conflist__]}]}\n`,
-  );
-  fs.writeFileSync(join(w.node.netd, "10-primary.conflist"), conflist("one", "bridge"));
-  return w;
-}
 
 suite("watch with the desired state in options", () => {
   test("what others change, remove or wipe is repaired (stories 15, 25), and what a template or pointer becomes is followed (13, 16)", async () => {
@@ -153,9 +87,7 @@ suite("watch with the desired state in options", () => {
     });
     agent.defer(() => watcher.close());
     fs.writeFileSync(join(w.node.netd, "x"), "");
-    await until(() =>
-      w.stderr.includes("Cilium renames the configurations of others unless its cni.exclusive is false"),
-    );
+    await until(() => w.stderr.includes("set cni.exclusive=false in Cilium's Helm values"));
     const before = renames;
     await sleep(2000);
     assert.ok(renames - before <= 3, `${renames - before} repairs in two seconds`);
@@ -245,5 +177,45 @@ suite("watch with the desired state in a ConfigMap", { skip: cannotSign }, () =>
     server.put("cni", { plugins: "" });
     await until(() => installed() === "");
     assert.doesNotMatch(w.stderr, /at .*\.js/u);
+  });
+
+  test("story 19: after a reboot with the API away, what the owner holds is repaired before the lists are known", async () => {
+    await using server = await WatchServer.start("h2");
+    await using w = prepared();
+    const argv = ["--configmap=default/cni", `--kubeconfig=${server.kubeconfig()}`];
+    server.put("cni", { plugins: "bridge,vlan", configs: "05-multus.conflist" });
+    w.start(...argv);
+    await until(() => w.config("05-multus.conflist") !== undefined);
+    await w.stop("SIGKILL");
+    const { port } = server;
+    await server.close();
+    for (const name of ["bridge", "vlan"]) fs.unlinkSync(join(w.node.bin, name));
+    fs.unlinkSync(join(w.node.netd, "05-multus.conflist"));
+    w.start(...argv);
+    await until(() => w.plugin("vlan") !== undefined && w.config("05-multus.conflist") !== undefined);
+    await until(() => w.stderr.includes("is not known yet"));
+    // What is desired by now counts as soon as it is known.
+    server.put("cni", { plugins: "bridge" });
+    await server.listen(port);
+    await until(() => w.plugin("vlan") === undefined);
+    assert.notEqual(w.config("05-multus.conflist"), undefined);
+  });
+
+  test("--spread: a change waits for its time on this node, the first reading does not, and repairs go on as before", async () => {
+    await using server = await WatchServer.start("h2");
+    await using w = prepared();
+    w.node.plugin("tuning");
+    server.put("cni", { plugins: "vlan" });
+    // Of an hour, this node waits 3 seconds.
+    const node = "node-369";
+    w.start("--configmap=default/cni", `--kubeconfig=${server.kubeconfig()}`, "--spread=1h", `--node-name=${node}`);
+    await until(() => w.plugin("vlan") !== undefined);
+    server.put("cni", { plugins: "vlan,tuning" });
+    server.put("cni", { plugins: "tuning" });
+    await sleep(300);
+    fs.unlinkSync(join(w.node.bin, "vlan"));
+    await until(() => w.plugin("vlan") !== undefined);
+    assert.equal(w.plugin("tuning"), undefined);
+    await until(() => w.plugin("tuning") !== undefined && w.plugin("vlan") === undefined);
   });
 });

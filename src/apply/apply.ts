@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { FILE_KINDS } from "../asset.ts";
 import { Failure, Interrupted, Objections, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import type { Changes, StepResult, Wanted } from "../kinds/kind.ts";
@@ -9,8 +10,9 @@ import type { CheckedManifests } from "../kinds/manifest-objects.ts";
 import type { PreparedManifest } from "../kinds/manifest-plan.ts";
 import { checkManifests } from "../kinds/manifests.ts";
 import { asItStands } from "../kinds/restore.ts";
-import type { NodeDirectories } from "../node/directory.ts";
+import { findDirectoryIfUsable, type NodeDirectories } from "../node/directory.ts";
 import { NodeView } from "../node/view.ts";
+import { standDown } from "../host/control.ts";
 import { transact, type DirectorySteps } from "../host/transaction.ts";
 import { watchDirectory } from "../host/watch.ts";
 import { prepare, type Prepared } from "./prepare.ts";
@@ -34,6 +36,8 @@ export interface ApplyRequest extends Wanted, NodeDirectories {
   runtime?: RuntimeOptions;
   /** Try the networks that change, before they do. */
   probe?: ProbeOptions;
+  /** A process that keeps what this owner holds stands down until this run has ended, and for good if it succeeds. */
+  standDown: boolean;
   /** Is told what is waited for, when that begins. */
   onWait: (what: string) => void;
 }
@@ -68,8 +72,17 @@ const DRAIN_INTERVAL = 1000;
  * @throws Failure: nothing has changed, unless its exit code is 4. Interrupted: nothing has changed.
  */
 export async function apply(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
-  const { isDraining, ...result } = await applyOrWait(request, signal);
-  return isDraining && !request.dryRun && request.drain > 0 ? drain(result, request, signal) : result;
+  using hold =
+    request.standDown && !request.dryRun ? await standDown(directoriesOf(request), request.owner) : undefined;
+  const { isDraining, ...first } = await applyOrWait(request, signal);
+  const isDrained = isDraining && !request.dryRun && request.drain > 0;
+  const result = isDrained ? await drain(first, request, signal) : first;
+  hold?.keep();
+  return result;
+}
+
+function directoriesOf({ directories }: ApplyRequest): string[] {
+  return FILE_KINDS.flatMap((kind) => findDirectoryIfUsable(directories[kind]) ?? []);
 }
 
 /** Tries until nothing blocks it that may pass, or until `wait` has passed since the first attempt. */

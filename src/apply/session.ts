@@ -4,7 +4,14 @@ import * as fs from "node:fs";
 import { isAbsence, reasonOf, systemFailure, usage } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { ALL_KINDS, FILE_KINDS, KINDS, type FileKind, type Kind } from "../asset.ts";
-import { findDirectory, isSameDirectory, isWritable, realHostRoot, type DirectoryRequest } from "../node/directory.ts";
+import {
+  findDirectory,
+  findDirectoryIfUsable,
+  isSameDirectory,
+  isWritable,
+  realHostRoot,
+  type DirectoryRequest,
+} from "../node/directory.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
 import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
@@ -241,12 +248,8 @@ export class Session {
 
 /** Undefined: it cannot be used, and is not asked for. @throws Failure if it is. */
 function findIfPossible(request: ApplyRequest, kind: FileKind): string | undefined {
-  try {
-    return findDirectory(request.directories[kind]);
-  } catch (error) {
-    if (isAsked(request, kind)) throw error;
-    return undefined;
-  }
+  const { [kind]: directory } = request.directories;
+  return isAsked(request, kind) ? findDirectory(directory) : findDirectoryIfUsable(directory);
 }
 
 /** Could a record be written there? */

@@ -66,6 +66,7 @@ export function requestOf(verb: Verb, options: Options, world: World, node: Node
       ...pick(options, "variables", "allowUnset", "nodeName", "kubeconfig", "context", "forceConflicts", "timeout"),
     },
     dryRun: verb === "plan" || options.dryRun,
+    standDown: verb === "uninstall",
     onWait: (what) => {
       printMessage(world, `waiting for ${what}`);
     },

@@ -96,6 +96,13 @@ export class Target implements Disposable {
     return this.state;
   }
 
+  /** Does the path still lead to the directory that is held open? Others may remove it and make it again. */
+  isInPlace(): boolean {
+    const present = fs.statSync(this.path, { bigint: true, throwIfNoEntry: false });
+    const held = fs.fstatSync(this.#descriptor, { bigint: true });
+    return present?.ino === held.ino && present.dev === held.dev;
+  }
+
   /** Is the state that is held open still the one of the directory? A run that ends removes one that is not needed. */
   hasState(): boolean {
     if (this.#state === undefined) return false;

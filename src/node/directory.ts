@@ -51,6 +51,16 @@ export function findDirectory(request: DirectoryRequest): string {
   return place;
 }
 
+/** The same; undefined: it cannot be used now, and why does not matter. */
+export function findDirectoryIfUsable(request: DirectoryRequest): string | undefined {
+  try {
+    return findDirectory(request);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return undefined;
+  }
+}
+
 /** Where a run installs, and where the container runtime looks as far as that is known. */
 export interface NodeDirectories {
   directories: Record<FileKind, DirectoryRequest>;

@@ -40,6 +40,7 @@ import {
 import { crowded, MOST_NOTES, note, type Notes } from "./notes.ts";
 import { existing, findPlaces, isForeign, type FoundPlaces, type TargetDirectory } from "./places.ts";
 import { shellWord } from "../system/text.ts";
+import { lookAtWatches, type WatchStatus } from "./watches.ts";
 
 /** What is to be looked at. */
 export interface StatusRequest {
@@ -77,6 +78,8 @@ export interface NodeStatus extends Pick<Assets, "assets" | "backups" | "unfinis
   /** Those that the pods' network needs. */
   plugins: PluginStatus[];
   attachments: AttachmentStatus[];
+  /** The processes that keep this node. */
+  watches: WatchStatus[];
   /** What the runtime says of itself, if it was asked and answered. */
   word: RuntimeStatus | undefined;
   /** What could not be looked at, a sentence each. */
@@ -115,6 +118,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
       ? NOTHING
       : await lookAtPodNetwork(configDirectory, view, { word, places, turns }, request, assets);
   const attached = await attachmentsOf(networks, texts, hostRoot, view, turns);
+  const { watches, findings: watchFindings } = await lookAtWatches(targets);
   for (const target of targets) await turns.pause().then(() => notes.findings.push(...crowdOf(target)));
   throwIfInterrupted(signal);
   const { assets: held, backups, unfinished } = assets;
@@ -125,6 +129,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
     ...network,
     rules: rulesOf(word, hostRoot),
     word,
+    watches,
     attachments: attached.attachments,
     configDirectory: configDirectory?.shown,
     unseen: [...notes.unseen, ...network.unseen, ...assets.unseen, ...attached.unseen].slice(0, MOST_NOTES),
@@ -134,6 +139,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
         ...network.findings,
         ...assets.findings,
         ...attached.findings,
+        ...watchFindings,
         ...withoutPlugins(pluginDirectory, hostRoot, network.plugins),
         ...otherPlugins(pluginDirectory, hostRoot, word, request.criSocket),
         ...targets.flatMap(({ path, shown }) => writableFindings(path, shown)),

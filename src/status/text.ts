@@ -6,6 +6,7 @@ import type { Selection } from "../cni/selection.ts";
 import type { Rule } from "../node/runtime.ts";
 import type { FileStatus, PluginStatus } from "./network.ts";
 import type { NodeStatus } from "./status.ts";
+import { formatWatch } from "./watches.ts";
 
 /** Ends in a newline. */
 export function formatStatus(status: NodeStatus): string {
@@ -15,6 +16,7 @@ export function formatStatus(status: NodeStatus): string {
     section("plugins of the network", table(status.plugins.map(pluginRow))),
     section(`files in ${status.configDirectory ?? ""}`, formatFiles(status)),
     section("installed by cni-node", table(status.assets.map(assetRow))),
+    section("kept right by cni-node watch", status.watches.flatMap(formatWatch)),
     section("kept of what was there before", table(status.backups.map(({ name, path }) => [name, path]))),
     section(
       "ended half way",

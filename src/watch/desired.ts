@@ -1,6 +1,7 @@
 /** What a ConfigMap asks for. Pure. */
 import { ALL_KINDS, KINDS, type Kind } from "../asset.ts";
 import { Failure } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
 import { parseNames, type Lists } from "../kinds/lists.ts";
 import { visible } from "../system/text.ts";
 
@@ -14,8 +15,7 @@ const MOST_KEYS = 10;
 export interface Desired {
   /** A kind that is not in it stays as it is; an empty list removes all of a kind. */
   lists: Partial<Record<Kind, Lists>>;
-  /** Sentences for people. */
-  notes: string[];
+  findings: Finding[];
 }
 
 /**
@@ -50,9 +50,19 @@ export function desiredIn(object: unknown, subject: string): Desired {
   const missing = Object.keys(KEYS).filter((key) => !known.some(([one]) => one === key));
   return {
     lists: Object.fromEntries(lists),
-    notes: [
-      ...(missing.length === 0 ? [] : [`${subject} does not have ${named(missing)}: what is installed of these stays`]),
-      ...(unknown.length === 0 ? [] : [`${subject} has keys that are not known: ${named(unknown)}`]),
+    findings: [
+      ...(missing.length === 0
+        ? []
+        : [
+            warning(
+              "desired-key-missing",
+              subject,
+              `does not have ${named(missing)}: what is installed of these stays`,
+            ),
+          ]),
+      ...(unknown.length === 0
+        ? []
+        : [warning("desired-key-unknown", subject, `has keys that are not known: ${named(unknown)}`)]),
     ],
   };
 }

@@ -17,7 +17,7 @@ export interface Clock {
 export type Outcome =
   /** @param changed the assets that it changed, each by the same name every time. */
   | { result: "done"; changed: readonly string[] }
-  /** Nothing has changed: it is tried again. */
+  /** It is tried again. */
   | { result: "failed" }
   /** It was ended by its signal before anything had changed. */
   | { result: "superseded" };
@@ -27,8 +27,9 @@ export type Outcome =
  *
  * @param signal aborted with `superseded` when there is a newer desired state, or with what `stop` was given: a run that
  *   has not come to its commit point ends then.
+ * @param isReached the desired state had been reached before: what is changed now is a repair.
  */
-export type Run = (signal: AbortSignal, causes: readonly string[]) => Promise<Outcome>;
+export type Run = (signal: AbortSignal, causes: readonly string[], isReached: boolean) => Promise<Outcome>;
 
 /** The reason that a run is ended for which there is a newer desired state. */
 export const SUPERSEDED = "superseded";
@@ -74,6 +75,7 @@ export class Driver {
   #cancel: (() => void) | undefined;
   #running: { end: AbortController; promise: Promise<void> } | undefined;
   #stopped = false;
+  #paused = false;
   #resyncAt = Number.POSITIVE_INFINITY;
   #retryAt = Number.POSITIVE_INFINITY;
   #failures = 0;
@@ -105,16 +107,32 @@ export class Driver {
     this.#schedule();
   }
 
-  /** When the next run begins if nothing changes until then; undefined: one is running, or none is due. */
-  get nextAt(): number | undefined {
-    const at = this.#running === undefined ? this.#dueAt() : Number.POSITIVE_INFINITY;
-    return Number.isFinite(at) ? at : undefined;
+  /** In how many milliseconds the next run begins if nothing changes until then; undefined: one runs, or none is due. */
+  get nextIn(): number | undefined {
+    const isIdle = this.#running === undefined && !this.#paused;
+    const due = isIdle ? this.#dueAt() : Number.POSITIVE_INFINITY;
+    return Number.isFinite(due) ? Math.max(0, due - this.#clock.now()) : undefined;
   }
 
   /** Files that somebody else changes again and again. */
   get fights(): Fight[] {
     const fought = Array.from(this.#repairs, ([asset, { count }]) => ({ asset, repairs: count }));
     return fought.filter(({ repairs }) => repairs >= this.#timing.fight);
+  }
+
+  /** Ends the run that goes on, if it has not come to its commit point, and begins none until `resume`. */
+  async pause(): Promise<void> {
+    this.#paused = true;
+    this.#isReached = false;
+    this.#cancel?.();
+    this.#running?.end.abort(SUPERSEDED);
+    await this.#running?.promise;
+  }
+
+  /** Begins again, at the newest state. */
+  resume(): void {
+    this.#paused = false;
+    this.wake("node", "resume");
   }
 
   /** Ends the run that is going on, before its commit point, and begins no other. */
@@ -136,7 +154,7 @@ export class Driver {
   #schedule(): void {
     this.#cancel?.();
     this.#cancel = undefined;
-    if (this.#stopped || this.#running !== undefined) return;
+    if (this.#stopped || this.#paused || this.#running !== undefined) return;
     const due = this.#dueAt();
     if (!Number.isFinite(due)) return;
     this.#cancel = this.#clock.after(Math.max(0, due - this.#clock.now()), () => {
@@ -181,7 +199,7 @@ export class Driver {
     const wasReached = this.#isReached;
     // What is desired from here on is noticed as a wake.
     this.#isReached = true;
-    const promise = this.#finish(this.#run(end.signal, causes), wasReached);
+    const promise = this.#finish(this.#run(end.signal, causes, wasReached), wasReached);
     this.#running = { end, promise };
   }
 

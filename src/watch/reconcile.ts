@@ -44,10 +44,11 @@ export interface Watching {
   follows: readonly Followed[];
   /** The newest desired state that is known: the names by kind; undefined: none is known yet. */
   desired: Partial<Record<Kind, readonly string[]>> | undefined;
-  /** The last reconcile, the last one that succeeded, and the last one that changed something. */
   last: Reconcile | undefined;
+  /** The last one that changed something. */
+  lastChange: Reconcile | undefined;
+  /** When the last one that succeeded ended. */
   lastSuccess: Date | undefined;
-  lastChange: Date | undefined;
   /** When everything is looked at again, or a failed reconcile is tried again, if nothing changes until then. */
   next: { at: Date; isRetry: boolean } | undefined;
   fights: readonly Fight[];
@@ -60,4 +61,6 @@ export interface Watching {
 /** Is told of each reconcile, in order. Must not throw; what takes time goes on behind. */
 export interface Observer {
   reconciled(reconcile: Reconcile): void;
+  /** Something cannot be followed for now. */
+  troubled(failure: Failure): void;
 }

@@ -1,0 +1,313 @@
+/** One process that keeps a node as desired: what it follows, what it does about it, and how it is. */
+import { randomBytes } from "node:crypto";
+
+import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
+import { FILE_KINDS, KINDS, type Kind } from "../asset.ts";
+import type { Access } from "../cluster/access.ts";
+import type { Channel } from "../cluster/channel.ts";
+import type { ObjectWatch } from "../cluster/watch.ts";
+import { Failure, Interrupted } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
+import { ControlSockets, type StandDownReason } from "../host/control.ts";
+import { readRecord } from "../host/record.ts";
+import type { Lists } from "../kinds/lists.ts";
+import { findDirectoryIfUsable } from "../node/directory.ts";
+import { delayOf } from "./spread.ts";
+import { describeWatching } from "./describe.ts";
+import { desiredIn, type Desired } from "./desired.ts";
+import { DirectoryWatch } from "./directory.ts";
+import { Driver, SUPERSEDED, type Outcome } from "./driver.ts";
+import { fightFinding } from "./fight.ts";
+import type { Followed, Observer, Reconcile, Watching } from "./reconcile.ts";
+
+/** An object of the API that is named by an option. */
+export interface ObjectName {
+  /** Undefined: that of the kubeconfig or the pod. */
+  namespace?: string | undefined;
+  name: string;
+}
+
+/** What is to be kept, and how. */
+export interface WatchRequest {
+  /** What apply is given each time; its lists count unless a ConfigMap has them. */
+  base: ApplyRequest;
+  /** The ConfigMap that has the lists. */
+  configMap?: ObjectName | undefined;
+  /** Finds the API, each time anew. */
+  find: () => Access;
+  /** A change of an object of the API is answered after a part of this, milliseconds, which depends on the node. */
+  spread: number;
+  /** What tells this node from others. */
+  node: string;
+}
+
+/** An object that is followed, and what of it counts. */
+interface FollowedObject {
+  name: string;
+  watch: ObjectWatch;
+  /** As it was when it was accepted: at first at once, then after the delay of this node. */
+  accepted: ObjectWatch["known"];
+  isDelayed: boolean;
+}
+
+/** Keeps a node as desired until it is stopped. */
+export class Watcher {
+  readonly #request: WatchRequest;
+  readonly #observers: readonly Observer[];
+  readonly #driver: Driver;
+  readonly #since = new Date();
+  readonly #id = randomBytes(8).toString("hex");
+  readonly #directories: DirectoryWatch[] = [];
+  readonly #objects: FollowedObject[] = [];
+  readonly #sockets: ControlSockets;
+  #claimTroubles: Finding[] = [];
+  #channel: Channel | undefined;
+  #desired: Partial<Record<Kind, Lists>> | undefined;
+  #last: Reconcile | undefined;
+  #lastSuccess: Date | undefined;
+  #lastChange: Reconcile | undefined;
+  #standsDown: StandDownReason | undefined;
+  /** The API could not be reached when manifests were to be applied. */
+  #isApiAway = false;
+
+  /** @param observers hear of everything, in this order. */
+  constructor(request: WatchRequest, observers: readonly Observer[]) {
+    this.#request = request;
+    this.#observers = observers;
+    this.#driver = new Driver(async (signal, causes, isReached) => this.#reconcile(signal, causes, isReached));
+    this.#sockets = new ControlSockets(request.base.owner, {
+      describe: () => describeWatching(this.#id, this.watching),
+      standDown: async (reason) => this.#standDown(reason),
+      resume: () => this.#resume(),
+    });
+  }
+
+  /** How it is right now. */
+  get watching(): Watching {
+    const { nextIn } = this.#driver;
+    return {
+      owner: this.#request.base.owner,
+      since: this.#since,
+      follows: [...this.#directories.map(followedDirectory), ...this.#objects.map(followedObject)],
+      desired: this.#desired && namesOf(this.#desired),
+      last: this.#last,
+      lastSuccess: this.#lastSuccess,
+      lastChange: this.#lastChange,
+      next:
+        nextIn === undefined
+          ? undefined
+          : { at: new Date(Date.now() + nextIn), isRetry: this.#last?.failure !== undefined },
+      fights: this.#driver.fights,
+      ...(this.#standsDown !== undefined && { standsDown: STANDS_DOWN[this.#standsDown] }),
+      requests: this.#channel?.requests ?? 0,
+    };
+  }
+
+  /** The way to the API, if anything of it is followed; for what else is to be sent there. */
+  get channel(): Channel | undefined {
+    return this.#channel;
+  }
+
+  /** Follows everything until the signal comes. Watches come before the first look. */
+  async keep(signal: AbortSignal): Promise<void> {
+    using resources = new DisposableStack();
+    resources.use(this.#sockets);
+    const { sources, manifests, directories } = this.#request.base;
+    const onNode = Object.values(directories).flatMap(({ path, more }) => [path, ...more]);
+    for (const path of new Set([sources.plugin, sources.config, manifests.source])) {
+      this.#followDirectory(path, "desired", resources);
+    }
+    for (const path of new Set(onNode)) this.#followDirectory(path, "node", resources);
+    await this.#claim();
+    const { configMap } = this.#request;
+    const following = configMap && this.#followObjects([configMap], resources, signal);
+    if (following === undefined) this.#driver.wake("desired", "start");
+    // Nothing else need keep the process.
+    const alive = setInterval(() => undefined, 2 ** 31 - 1);
+    try {
+      const ended = Promise.withResolvers<undefined>();
+      signal.addEventListener("abort", () => ended.resolve(undefined), { once: true });
+      if (!signal.aborted) await Promise.race([ended.promise, following ?? ended.promise]);
+    } finally {
+      clearInterval(alive);
+      await this.#driver.stop(signal.reason);
+    }
+    await following;
+  }
+
+  #followDirectory(path: string, cause: "desired" | "node", resources: DisposableStack): void {
+    this.#directories.push(resources.use(new DirectoryWatch(path, () => this.#driver.wake(cause, path))));
+  }
+
+  /** Begins to follow the objects of the API. Ends when the signal comes. */
+  async #followObjects(names: readonly ObjectName[], resources: DisposableStack, signal: AbortSignal): Promise<void> {
+    const { find } = this.#request;
+    const [{ Channel }, { ObjectWatch, CONFIG_MAPS }] = await Promise.all([
+      import("../cluster/channel.ts"),
+      import("../cluster/watch.ts"),
+    ]);
+    const channel = resources.use(new Channel(find));
+    this.#channel = channel;
+    const follow = ({ namespace = find().namespace, name }: ObjectName): ObjectWatch => {
+      const identity = { apiVersion: "v1", kind: "ConfigMap", namespace, name };
+      const watch = new ObjectWatch(channel, identity, CONFIG_MAPS, () => this.#heard(followed));
+      const followed = { name: `ConfigMap ${namespace}/${name}`, watch, accepted: undefined, isDelayed: false };
+      this.#objects.push(followed);
+      return watch;
+    };
+    await Promise.all(names.map(follow).map(async (watch) => watch.follow(signal)));
+  }
+
+  /** Something else is known of an object, or it cannot be followed. */
+  #heard(object: FollowedObject): void {
+    const { known, trouble } = object.watch;
+    if (trouble !== undefined) for (const observer of this.#observers) observer.troubled(trouble);
+    if (known === undefined) return this.#driver.wake("node", `${object.name} is not known`);
+    if (object.accepted === undefined) return this.#accept(object);
+    if (object.accepted === known || object.isDelayed) return;
+    object.isDelayed = true;
+    const delay = delayOf(this.#request.node, this.#request.spread);
+    if (delay === 0) this.#accept(object);
+    else setTimeout(() => this.#accept(object), delay).unref();
+  }
+
+  /** What is known of an object counts from now on. */
+  #accept(object: FollowedObject): void {
+    object.accepted = object.watch.known;
+    object.isDelayed = false;
+    this.#driver.wake("desired", object.name);
+  }
+
+  async #standDown(reason: StandDownReason): Promise<void> {
+    this.#standsDown = reason;
+    await this.#driver.pause();
+  }
+
+  #resume(): void {
+    this.#standsDown = undefined;
+    this.#driver.resume();
+  }
+
+  /** Others find this process in the directories that it keeps. */
+  async #claim(): Promise<void> {
+    const directories = FILE_KINDS.flatMap((kind) => findDirectoryIfUsable(this.#request.base.directories[kind]) ?? []);
+    const troubles = await this.#sockets.claim(directories);
+    const message = "cannot be listened in: cni-node status and uninstall do not find this process";
+    this.#claimTroubles = troubles.map(({ directory, reason }) =>
+      warning("watch-unseen", directory, `${message} (${reason})`),
+    );
+  }
+
+  async #reconcile(signal: AbortSignal, causes: readonly string[], isReached: boolean): Promise<Outcome> {
+    const [begin, from] = [new Date(), performance.now()];
+    const report = (result: Omit<Reconcile, "begin" | "duration" | "causes" | "isRepair">): void => {
+      this.#report({ begin, duration: performance.now() - from, causes, isRepair: isReached, ...result });
+    };
+    try {
+      const { lists, findings } = this.#findDesired();
+      this.#desired = lists;
+      const { warnings, failure, ...result } = await this.#apply(lists, signal);
+      await this.#claim();
+      const steps = result.steps.map(({ texts: _texts, ...step }) => step);
+      const changed = steps.filter(({ outcome }) => CHANGES.has(outcome));
+      const names = changed.map(({ kind, name, object }) => [kind, name, object].filter(Boolean).join(" "));
+      const because = failure === undefined ? {} : { failure };
+      report({ steps, changed, findings: [...findings, ...warnings, ...this.#findings()], ...because });
+      return failure === undefined ? { result: "done", changed: names } : { result: "failed" };
+    } catch (error) {
+      if (error instanceof Interrupted) return { result: signal.reason === SUPERSEDED ? "superseded" : "failed" };
+      if (!(error instanceof Failure)) throw error;
+      report({ steps: [], changed: [], findings: this.#findings(), failure: error });
+      return { result: "failed" };
+    }
+  }
+
+  /**
+   * Objects of the cluster must not keep the files of the node from being repaired: if the API cannot be reached, and
+   * the manifests that are desired were applied before, only the files are brought to what is desired.
+   */
+  async #apply(lists: Desired["lists"], signal: AbortSignal): Promise<ApplyResult & { failure?: Failure }> {
+    const { base } = this.#request;
+    const { manifest, ...files } = lists;
+    const isApplied = manifest?.desired.every((name) => this.#held("manifest").includes(name)) === true;
+    // What the API is waited for must not delay a repair the second time.
+    const repaired = this.#isApiAway && isApplied ? await apply({ ...base, lists: files }, signal) : undefined;
+    try {
+      const result = await apply({ ...base, lists }, signal);
+      this.#isApiAway = false;
+      return {
+        ...result,
+        steps: [...(repaired?.steps.filter(({ outcome }) => CHANGES.has(outcome)) ?? []), ...result.steps],
+      };
+    } catch (error) {
+      this.#isApiAway = error instanceof Failure && error.code === "api-unreachable";
+      if (!this.#isApiAway || !isApplied) throw error;
+      return { ...(repaired ?? (await apply({ ...base, lists: files }, signal))), failure: error as Failure };
+    }
+  }
+
+  /**
+   * As long as the lists are not known, what is held of files is desired: it is repaired, even if the API is away.
+   *
+   * @throws Failure `desired-missing`, `desired-invalid`.
+   */
+  #findDesired(): Desired {
+    const [lists] = this.#objects;
+    if (lists === undefined) return { lists: this.#request.base.lists, findings: [] };
+    if (lists.accepted !== undefined) return desiredIn(lists.accepted.object, lists.name);
+    const message = "is not known yet: what is installed stays as it is, and is repaired";
+    return { lists: this.#heldLists(), findings: [warning("desired-unknown", lists.name, message)] };
+  }
+
+  /** The files that the owner holds. */
+  #heldLists(): Partial<Record<Kind, Lists>> {
+    const held = FILE_KINDS.map((kind) => [kind, { desired: this.#held(kind) }] as const);
+    return Object.fromEntries(held.filter(([, { desired }]) => desired.length > 0));
+  }
+
+  /** The names of the assets that the owner holds. @throws Failure `state-untrusted`, `record-unreadable`. */
+  #held(kind: Kind): string[] {
+    const { owner, directories } = this.#request.base;
+    const directory = findDirectoryIfUsable(directories[KINDS[kind].recordedIn]);
+    const assets = (directory === undefined ? undefined : readRecord(directory)?.assets) ?? [];
+    return assets.filter((asset) => asset.kind === kind && asset.owners.includes(owner)).map(({ name }) => name);
+  }
+
+  #findings(): Finding[] {
+    const { path } = this.#request.base.directories.config;
+    return [
+      ...this.#driver.fights.map((fight) => fightFinding(fight, path)),
+      ...this.#directories.flatMap(({ finding }) => finding ?? []),
+      ...this.#claimTroubles,
+    ];
+  }
+
+  #report(reconcile: Reconcile): void {
+    this.#last = reconcile;
+    const end = new Date(reconcile.begin.getTime() + reconcile.duration);
+    if (reconcile.failure === undefined) this.#lastSuccess = end;
+    if (reconcile.changed.length > 0) this.#lastChange = reconcile;
+    for (const observer of this.#observers) observer.reconciled(reconcile);
+  }
+}
+
+const CHANGES: ReadonlySet<string> = new Set(["created", "configured", "deleted"]);
+
+const STANDS_DOWN: Record<StandDownReason, string> = {
+  uninstall: "an uninstall by the same owner: nothing is kept until this process is started again",
+  newer: "a newer process of the same owner keeps this node",
+};
+
+function namesOf(lists: Partial<Record<Kind, Lists>>): Partial<Record<Kind, readonly string[]>> {
+  return Object.fromEntries(Object.entries(lists).map(([kind, { desired }]) => [kind, desired]));
+}
+
+function followedDirectory({ path, finding }: DirectoryWatch): Followed {
+  const trouble = finding === undefined ? {} : { trouble: finding.message };
+  return { name: path, source: "directory", isLive: finding === undefined, restarts: 0, ...trouble };
+}
+
+function followedObject({ name, watch: { isLive, begun, trouble } }: FollowedObject): Followed {
+  const because = trouble === undefined ? {} : { trouble: trouble.message };
+  return { name, source: "object", isLive, restarts: Math.max(0, begun - 1), ...because };
+}

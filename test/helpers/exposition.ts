@@ -37,7 +37,11 @@ export function readExposition(text: string): Map<string, Family> {
       const names = (SUFFIXES[family.type] ?? [""]).map((suffix) => `${family?.name}${suffix}`);
       assert.ok(names.includes(of), `${of} is within its family`);
       const sample = { name: of, labels: labelsOf(labels), value: Number(value.replace("Inf", "Infinity")) };
-      const key = `${of} ${JSON.stringify(Object.entries(sample.labels).toSorted())}`;
+      const key = `${of} ${JSON.stringify(
+        Object.entries(sample.labels)
+          .map((pair) => pair.join("="))
+          .toSorted(),
+      )}`;
       assert.ok(!series.has(key), `only one series is ${key}`);
       series.add(key);
       family.samples.push(sample);

@@ -125,6 +125,11 @@ export class Events implements Observer, AsyncDisposable {
     clearTimeout(timer);
   }
 
+  /** What cannot be followed is of the way to the API, as a rule: the log and /statusz tell of it. */
+  troubled(): void {
+    // Not an Event.
+  }
+
   #note(happening: Happening, regarding: Regarding): void {
     const now = new Date();
     const { type, reason, note } = happening;

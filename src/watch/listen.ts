@@ -202,7 +202,7 @@ function statusPage(watching: Watching, now: Date): string {
     ...(desired === undefined ? [["desired", "not known yet"]] : []),
     ...Object.entries(desired ?? {}).map(([kind, names]) => [`desired ${kind}s`, listed(names)]),
     ["last success", lastSuccess?.toISOString() ?? "none"],
-    ["last change", lastChange?.toISOString() ?? "none"],
+    ["last change", lastChange?.begin.toISOString() ?? "none"],
     ["next", next === undefined ? "now" : `${next.at.toISOString()}${next.isRetry ? " (retry)" : ""}`],
     ["API requests", String(requests)],
   ];

@@ -61,7 +61,7 @@ export class Log implements Observer {
   }
 
   /** Why something cannot be followed. The same trouble is said once. */
-  trouble(failure: Failure): void {
+  troubled(failure: Failure): void {
     if (!this.#isNew(failure.message)) return;
     this.#sayFailure(failure);
     this.#printFailed(failure);

@@ -79,6 +79,10 @@ export class Metrics implements Observer {
     }
   }
 
+  troubled(): void {
+    // The restarts of watches count it.
+  }
+
   /** Everything, as Prometheus reads it. */
   async text(): Promise<string> {
     return this.#registry.metrics();

@@ -19,7 +19,7 @@ export function watching(more: Partial<Watching> = {}): Watching {
     desired: { plugin: ["bridge"], config: [] },
     last: reconcile(),
     lastSuccess: BEGIN,
-    lastChange: BEGIN,
+    lastChange: reconcile(),
     next: { at: BEGIN, isRetry: false },
     fights: [],
     requests: 3,

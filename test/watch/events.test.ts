@@ -109,7 +109,7 @@ test("a note is at most 1024 bytes", async () => {
   s.events.reconciled(failed("ä".repeat(2000)));
   await until(() => s.written.length === 1);
   const note = s.written[0]?.body["note"] as string;
-  assert.ok(Buffer.byteLength(note) <= 1024 && /ä…$/u.test(note));
+  assert.ok(Buffer.byteLength(note) <= 1024 && note.endsWith("ä…"));
 });
 
 test("a missing right is said once, with the rule, and no more is tried", async () => {

@@ -59,7 +59,8 @@ export const COMMANDS = {
       ...pick(OPTIONS, ...LISTS, "configmap", "config-templates", "manifest-templates", "spread", ...PLACES),
       owner: { type: OPTIONS.owner.type, help: "owner of the assets; what it holds and no longer desires is removed" },
       ...pick(OPTIONS, "take-over", "validate", "config-mode", "checksum", "force", "allow-no-network"),
-      ...pick(OPTIONS, ...OBJECTS, "force-conflicts", "cri-socket", "no-confirm", "lock-timeout", "output"),
+      ...pick(OPTIONS, ...OBJECTS, "force-conflicts", "cri-socket", "no-confirm", "lock-timeout"),
+      ...pick(OPTIONS, "listen", "log-format", "events", "output"),
     },
   },
   status: {

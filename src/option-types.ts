@@ -1,4 +1,5 @@
 /** How the text of an option becomes its value. */
+import { isIP } from "node:net";
 import { resolve } from "node:path";
 
 import { parseLists, parseNames, type Lists } from "./kinds/lists.ts";
@@ -81,6 +82,26 @@ export const MODE: Type<number> = madeOf(
   matching("<MODE>", /^0?[0-7]{3}$/u, "is not a file mode such as 0600"),
   (octal) => Number.parseInt(octal, 8),
 );
+
+/** Where a server listens. */
+export interface Address {
+  host: string;
+  port: number;
+}
+
+/** `127.0.0.1:9153`, `[::1]:9153`; `:9153` is 127.0.0.1: who wants to be reached by others says so. */
+export const ADDRESS: Type<Address> = {
+  shown: "<[ADDRESS]:PORT>",
+  read: (given, source) => {
+    const [, bracketed, plain = "", port] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/u.exec(given) ?? [];
+    const host = bracketed ?? (plain || "127.0.0.1");
+    if (port !== undefined && Number(port) <= 65_535 && isIP(host) === (bracketed === undefined ? 4 : 6)) {
+      return { host, port: Number(port) };
+    }
+    const problem = `${JSON.stringify(given)} is not an IP address and a port`;
+    throw usage(source, problem, "for example 127.0.0.1:9153, [::1]:9153, or :9153 for this node only");
+  },
+};
 
 export const OWNER = matching(
   "<NAME>",

@@ -1,6 +1,7 @@
 /** The options of all commands, as data, and how a command gets their values. */
 import { usage } from "./errors.ts";
 import {
+  ADDRESS,
   ARGS,
   ATTACHMENTS,
   choice,
@@ -166,6 +167,13 @@ export const OPTIONS = {
     help: "also delete attachments that others have added",
   },
   add: { type: FLAG, help: "add a container even if the plugins are not known to be safe to try" },
+  listen: {
+    type: ADDRESS,
+    otherwise: "none",
+    help: "serve /livez, /readyz, /metrics and /statusz there; without an address on 127.0.0.1",
+  },
+  "log-format": { type: choice("text", "json"), default: "text", help: "format of the log on stderr" },
+  events: { type: FLAG, default: "true", help: "report to the Kubernetes API with Events of the node and the pod" },
   output: { type: choice("text", "json"), default: "text", help: "format of the report" },
 } as const satisfies Record<string, Option>;
 

@@ -7,7 +7,7 @@ import type { TLSSocket } from "node:tls";
 import { Failure } from "../errors.ts";
 import type { Access, Credentials } from "./access.ts";
 import { connect } from "./connection.ts";
-import type { JsonValue } from "./json.ts";
+import { stringifyJson, type JsonValue } from "./json.ts";
 import {
   ANSWER_LIMITS,
   deadlineIn,
@@ -34,6 +34,13 @@ export interface Opened extends Disposable {
 export interface Answer extends ApiResponse {
   /** Seconds. */
   retryAfter: number | undefined;
+}
+
+/** What is sent of a request that is not a GET. */
+export interface Sent {
+  method: "POST" | "PATCH";
+  body: JsonValue;
+  contentType: string;
 }
 
 /** The server has so long to begin its answer: priority and fairness may keep a request in a queue. */
@@ -70,11 +77,11 @@ export class Channel implements Disposable {
   }
 
   /**
-   * Sends a GET once, and returns as soon as its answer begins.
+   * Sends a request once, a GET unless something else is given, and returns as soon as its answer begins.
    *
    * @throws Failure `api-unreachable`, `kubeconfig-invalid`, `no-cluster`, `credentials-failed`; the signal's reason.
    */
-  async open(path: string, query: Record<string, string>, signal: AbortSignal): Promise<Opened> {
+  async open(path: string, query: Record<string, string>, signal: AbortSignal, sent?: Sent): Promise<Opened> {
     const { server } = this.#lookUp();
     try {
       using patience = deadlineIn(ANSWER_MS, signal);
@@ -82,10 +89,10 @@ export class Channel implements Disposable {
       const carrier = await orAborted(this.#carrierFor(server, credentials), patience.signal, destroyUnshared);
       this.requests++;
       const url = urlOf(server, path, query);
-      const headers = { ...credentials.headers, Accept: "application/json", "User-Agent": "cni-node" };
+      const request = requestOf(url, credentials, sent);
       return isShared(carrier)
-        ? await openShared(carrier, url, headers, patience.signal)
-        : await openAlone(carrier, url, headers, patience.signal);
+        ? await openShared(carrier, request, patience.signal)
+        : await openAlone(carrier, request, patience.signal);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       throw this.lost(error);
@@ -102,7 +109,13 @@ export class Channel implements Disposable {
     return await this.finish(opened, `GET ${path}`, signal);
   }
 
-  /** Reads the rest of an answer that is no stream. @throws the same. */
+  /** Sends a change once, and reads the whole answer. @throws the same as `get`. */
+  async send(path: string, sent: Sent, signal: AbortSignal): Promise<Answer> {
+    using opened = await this.open(path, {}, signal, sent);
+    return await this.finish(opened, `${sent.method} ${path}`, signal);
+  }
+
+  /** Reads the rest of an answer that is not a stream. @throws the same. */
   async finish(opened: Opened, subject: string, signal: AbortSignal): Promise<Answer> {
     using patience = deadlineIn(ANSWER_MS, signal);
     patience.signal.addEventListener("abort", () => opened[Symbol.dispose](), { once: true });
@@ -191,6 +204,23 @@ export class Channel implements Disposable {
   }
 }
 
+/** A request as either protocol sends it. */
+interface Request {
+  url: URL;
+  method: string;
+  headers: http.OutgoingHttpHeaders;
+  payload: string | undefined;
+}
+
+function requestOf(url: URL, credentials: Credentials, sent: Sent | undefined): Request {
+  const headers = { ...credentials.headers, Accept: "application/json", "User-Agent": "cni-node" };
+  if (sent === undefined) return { url, method: "GET", headers, payload: undefined };
+  const payload = stringifyJson(sent.body);
+  const length = Buffer.byteLength(payload);
+  const more = { "Content-Type": sent.contentType, "Content-Length": length };
+  return { url, method: sent.method, headers: { ...headers, ...more }, payload };
+}
+
 function isShared(carrier: Carrier): carrier is http2.ClientHttp2Session {
   return "request" in carrier;
 }
@@ -220,11 +250,12 @@ function keepAlive(session: http2.ClientHttp2Session, { interval, answer }: type
 /** @param signal until the answer has begun. */
 async function openShared(
   session: http2.ClientHttp2Session,
-  url: URL,
-  headers: http.OutgoingHttpHeaders,
+  { url, method, headers, payload }: Request,
   signal: AbortSignal,
 ): Promise<Opened> {
-  const stream = session.request({ ":path": `${url.pathname}${url.search}`, ...headers });
+  const target = { ":method": method, ":path": `${url.pathname}${url.search}` };
+  const stream = session.request({ ...target, ...headers }, { endStream: payload === undefined });
+  if (payload !== undefined) stream.end(payload);
   const dispose = (): void => stream.on("error", () => undefined).close(http2.constants.NGHTTP2_CANCEL);
   const answered = new Promise<http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader>((resolve, reject) => {
     stream.once("response", resolve);
@@ -245,15 +276,14 @@ async function openShared(
 /** @param signal until the answer has begun. */
 async function openAlone(
   socket: Socket,
-  url: URL,
-  headers: http.OutgoingHttpHeaders,
+  { url, method, headers, payload }: Request,
   signal: AbortSignal,
 ): Promise<Opened> {
   const dispose = (): void => void socket.on("error", () => undefined).destroy();
   try {
-    const options = { host: url.hostname, path: `${url.pathname}${url.search}`, method: "GET" };
+    const options = { host: url.hostname, path: `${url.pathname}${url.search}`, method };
     const sent = http.request({ ...options, headers: { Host: url.host, ...headers }, createConnection: () => socket });
-    const response = await responseTo(sent, undefined, signal);
+    const response = await responseTo(sent, payload, signal);
     const { statusCode: status = 0, headers: received } = response;
     return { status, retryAfter: secondsOf(received["retry-after"]), body: response, [Symbol.dispose]: dispose };
   } catch (error) {

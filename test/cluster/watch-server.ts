@@ -164,7 +164,7 @@ export class WatchServer implements AsyncDisposable {
   }
 
   async #serve(incoming: IncomingMessage, answer: ServerResponse): Promise<void> {
-    const seen = describe("GET", incoming.url ?? "", incoming.headers);
+    const seen = describe(incoming.method ?? "GET", incoming.url ?? "", incoming.headers);
     this.requests.push(seen);
     answer.on("error", () => undefined);
     if (await this.trick(seen, answer)) return;

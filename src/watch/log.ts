@@ -1,0 +1,159 @@
+/** What `watch` says: a line for each reconcile that changes something or fails, as text or as JSON. */
+import type { Logger } from "pino";
+
+import type { Failure } from "../errors.ts";
+import type { Finding } from "../finding.ts";
+import type { StepResult } from "../kinds/kind.ts";
+import { describedFailure, jsonText, printFailure, printJson, printMessage, printWarnings } from "../report.ts";
+import { maskTokens } from "../secrets/prose.ts";
+import type { World } from "../world.ts";
+import type { Observer, Reconcile } from "./reconcile.ts";
+
+/** How it is said. */
+export interface LogOptions {
+  /** `json`: an object on stdout for each line of the report. */
+  output: "text" | "json";
+  /** `json`: every message is an object on stderr. */
+  format: "text" | "json";
+}
+
+/** If more different things are wrong, they are said again. */
+const MOST_SAID = 100;
+/** A line names no more assets and findings than this. */
+const MOST_SHOWN = 100;
+
+/** Opens the log; pino is loaded only if it is used. */
+export async function openLog(world: World, { output, format }: LogOptions): Promise<Log> {
+  if (format === "text") return new Log(world, output);
+  const { pino } = await import("pino");
+  const options = {
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (level: string) => ({ level }) },
+  };
+  // What steers a terminal would do it from JSON, too.
+  const write = (line: string): void => world.stderr(`${jsonText(JSON.parse(line))}\n`);
+  return new Log(world, output, pino(options, { write }));
+}
+
+/** Says everything once: the same failure or finding is said again only if it was gone meanwhile. */
+export class Log implements Observer {
+  readonly #world: World;
+  readonly #output: "text" | "json";
+  readonly #json: Logger | undefined;
+  /** Failures and messages that were said since the last success, and what was wrong then. */
+  #said = new Set<string>();
+  /** The last reconcile succeeded, and that was said. */
+  #isSettled = false;
+
+  constructor(world: World, output: "text" | "json", json?: Logger) {
+    this.#world = world;
+    this.#output = output;
+    this.#json = json;
+  }
+
+  /** @param notes what else there is to say of the desired state. */
+  reconciled(reconcile: Reconcile, notes: readonly string[] = []): void {
+    if (reconcile.failure !== undefined) return this.#fail(reconcile, reconcile.failure);
+    if (reconcile.changed.length > 0 || !this.#isSettled) this.#succeed(reconcile);
+    this.#isSettled = true;
+    this.#sayAnew(reconcile.findings, notes);
+  }
+
+  /** Why something cannot be followed. The same trouble is said once. */
+  troubled(failure: Failure): void {
+    if (!this.#isNew(failure.message)) return;
+    this.#sayFailure(failure);
+    this.#printFailed(failure);
+  }
+
+  /** Says something at once: where the process listens, that Events are not allowed. */
+  message(text: string, hint?: string): void {
+    if (this.#json === undefined) printMessage(this.#world, text, hint);
+    else this.#json.warn(hint === undefined ? {} : { hint }, maskTokens(text));
+  }
+
+  #succeed(reconcile: Reconcile): void {
+    const { steps, changed, findings } = reconcile;
+    if (this.#output === "json") {
+      const shown = steps.map(({ action, kind, name, object, outcome, reason }) => {
+        return { action, kind, name, object, outcome, reason };
+      });
+      printJson(this.#world, { command: "watch", result: "done", exitCode: 0, steps: shown, warnings: findings });
+    }
+    const done = changed.slice(0, MOST_SHOWN).map((step) => `${step.outcome} ${nameOf(step)}`);
+    if (this.#json !== undefined) this.#json.info(fieldsOf(reconcile), done.join(", ") || "nothing to do");
+    else if (this.#output === "text") this.#line(done.join(", ") || "nothing to do", reconcile);
+  }
+
+  #fail(reconcile: Reconcile, failure: Failure): void {
+    this.#isSettled = false;
+    if (!this.#isNew(failure.message)) return;
+    if (this.#json === undefined) printFailure(failure, this.#world);
+    else this.#json.error({ ...fieldsOf(reconcile), error: describedFailure(failure) }, maskTokens(failure.message));
+    this.#printFailed(failure);
+    if (this.#json === undefined && this.#output === "text") this.#line("failed", reconcile);
+  }
+
+  #line(what: string, { duration, causes }: Reconcile): void {
+    const how = `${Math.round(duration)} ms, for ${causes.join(", ")}`;
+    this.#world.stdout(`${new Date().toISOString()} ${what} (${how})\n`);
+  }
+
+  #sayFailure(failure: Failure): void {
+    if (this.#json === undefined) printFailure(failure, this.#world);
+    else this.#json.error({ error: describedFailure(failure) }, maskTokens(failure.message));
+  }
+
+  #printFailed(failure: Failure): void {
+    if (this.#output !== "json") return;
+    const error = describedFailure(failure);
+    printJson(this.#world, { command: "watch", result: "failed", exitCode: failure.exitCode, steps: [], error });
+  }
+
+  /** Says what was not said the last time; what has gone may be said again. */
+  #sayAnew(findings: readonly Finding[], notes: readonly string[]): void {
+    const said = this.#said;
+    this.#said = new Set([...findings.map(keyOf), ...notes]);
+    const fresh = findings.filter((finding) => !said.has(keyOf(finding)));
+    if (this.#json === undefined) printWarnings(this.#world, fresh);
+    else for (const finding of fresh) this.#json.warn(shownFinding(finding), maskTokens(finding.message));
+    for (const note of notes) if (!said.has(note)) this.message(note);
+  }
+
+  #isNew(message: string): boolean {
+    if (this.#said.has(message)) return false;
+    if (this.#said.size >= MOST_SAID) this.#said.clear();
+    this.#said.add(message);
+    return true;
+  }
+}
+
+function keyOf({ code, path }: Finding): string {
+  return `${code} ${path}`;
+}
+
+function shownFinding({ code, path, hint }: Finding): object {
+  return { code, subject: path, ...(hint === undefined ? {} : { hint }) };
+}
+
+function nameOf({ kind, name, object }: StepResult): string {
+  return [kind, name, object].filter(Boolean).join(" ");
+}
+
+/** What a line has as fields: names and codes, never contents. */
+function fieldsOf({ causes, duration, steps, changed, findings, isRepair }: Reconcile): object {
+  const outcomes: Record<string, number> = {};
+  for (const { outcome } of steps) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+  const shown = changed
+    .slice(0, MOST_SHOWN)
+    .map(({ kind, name, object, outcome }) => ({ kind, name, object, outcome }));
+  return {
+    trigger: causes,
+    duration: Math.round(duration),
+    repair: isRepair,
+    outcomes,
+    changed: shown,
+    findings: findings.slice(0, MOST_SHOWN).map(({ code, path }) => ({ code, subject: path })),
+  };
+}

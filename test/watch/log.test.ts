@@ -1,0 +1,68 @@
+/** What watch says, as text and as JSON. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Failure } from "../../src/errors.ts";
+import { warning } from "../../src/finding.ts";
+import { openLog, type Log, type LogOptions } from "../../src/watch/log.ts";
+import type { World } from "../../src/world.ts";
+import { reconcile } from "../helpers/watching.ts";
+
+const failure = new Failure({ code: "pointer-missing", subject: "a", problem: "is missing", hint: "make it" });
+const failed = reconcile({ steps: [], changed: [], failure });
+const quiet = reconcile({ changed: [] });
+
+async function logged(options: LogOptions, use: (log: Log) => void): Promise<{ out: string; err: string }> {
+  const said = { out: "", err: "" };
+  const world: World = {
+    env: {},
+    stdin: async () => Promise.resolve(""),
+    stdout: (text) => void (said.out += text),
+    stderr: (text) => void (said.err += text),
+    signal: new AbortController().signal,
+  };
+  use(await openLog(world, options));
+  return said;
+}
+
+test("text: a line for each change, and the same failure or finding once until it has gone", async () => {
+  const finding = warning("asset-fought-over", "config a", "is fought over");
+  const { out, err } = await logged({ output: "text", format: "text" }, (log) => {
+    for (const one of [reconcile(), quiet, failed, failed, quiet, failed]) log.reconciled(one);
+    for (const findings of [[finding], [finding], [], [finding]]) log.reconciled({ ...quiet, findings });
+  });
+  const lines = out
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.replace(/^\S+Z /u, ""));
+  assert.deepEqual(lines, [
+    "created plugin bridge (12 ms, for start)",
+    "failed (12 ms, for start)",
+    "nothing to do (12 ms, for start)",
+    "failed (12 ms, for start)",
+    "nothing to do (12 ms, for start)",
+  ]);
+  assert.equal(err.match(/is missing/gu)?.length, 2);
+  assert.equal(err.match(/is fought over/gu)?.length, 2);
+});
+
+test("json: one object a line on stderr, with names and codes", async () => {
+  const findings = [warning("asset-fought-over", "config\u202Ea", "is fought over")];
+  const { out, err } = await logged({ output: "json", format: "json" }, (log) => {
+    log.reconciled(reconcile({ findings }));
+    log.reconciled(failed);
+    log.message("listens on 127.0.0.1:1");
+  });
+  const lines = err.trimEnd().split("\n");
+  assert.doesNotMatch(err, /\u202E/u);
+  const [done, found, wrong, message] = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.equal(lines.length, 4);
+  assert.deepEqual([done?.["level"], done?.["msg"], done?.["duration"]], ["info", "created plugin bridge", 12]);
+  assert.deepEqual(done?.["trigger"], ["start"]);
+  assert.deepEqual(done["outcomes"], { created: 1 });
+  assert.deepEqual(done["findings"], [{ code: "asset-fought-over", subject: "config\u202Ea" }]);
+  assert.deepEqual([found?.["level"], found?.["code"]], ["warn", "asset-fought-over"]);
+  assert.deepEqual([wrong?.["level"], wrong?.["msg"]], ["error", "a: is missing"]);
+  assert.equal(message?.["msg"], "listens on 127.0.0.1:1");
+  assert.equal(out.trimEnd().split("\n").length, 2, "the objects on stdout stay");
+});

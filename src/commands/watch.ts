@@ -3,20 +3,18 @@ import { hostname } from "node:os";
 
 import type { ApplyRequest } from "../apply/apply.ts";
 import { COMMANDS, type Given } from "../commands.ts";
-import { usage, type Failure } from "../errors.ts";
+import { usage } from "../errors.ts";
 import { resolveDirectories } from "../node/directory.ts";
 import { valuesOf } from "../options.ts";
-import { describedFailure, endingOfDone, printFailure, printJson, printWarnings } from "../report.ts";
-import type { Observer, Reconcile } from "../watch/reconcile.ts";
-import { Watcher } from "../watch/watch.ts";
+import { endingOfDone } from "../report.ts";
+import { openLog, type Log } from "../watch/log.ts";
+import type { Observer } from "../watch/reconcile.ts";
+import { Watcher, type Cluster } from "../watch/watch.ts";
 import type { Ending, World } from "../world.ts";
 import { requestOf } from "./apply.ts";
 import { directoriesOf } from "./directories.ts";
 
 type Options = Given<"watch">;
-
-/** More different failures in a row are said again. */
-const MOST_SAID = 100;
 
 /** Keeps the node as desired; ends by the signal. */
 export async function runWatch(options: Options, world: World): Promise<Ending> {
@@ -31,21 +29,26 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
       : "is missing, or one of --plugins, --configs and --manifests";
     throw usage("--configmap", problem, "give one of both");
   }
-  const { kubeconfig, context, spread, configTemplates = [], manifestTemplates = [], nodeName = hostname() } = options;
-  const { findAccess } = await import("../cluster/access.ts");
-  const [name, namespace] = options.configmap?.split("/").toReversed() ?? [];
+  await using resources = new AsyncDisposableStack();
+  const log = await openLog(world, { output: options.output, format: options.logFormat });
+  const observers: Observer[] = [log];
+  const cluster = await clusterOf(options, world, resources);
+  const { configmap, configTemplates = [], manifestTemplates = [], spread, nodeName = hostname() } = options;
+  const [name, namespace] = configmap?.split("/").toReversed() ?? [];
   const watcher = new Watcher(
     {
       base,
+      cluster,
       configMap: name === undefined ? undefined : { name, namespace },
       configTemplates,
       manifestTemplates,
-      find: () => findAccess({ kubeconfig, context, env: world.env }),
       spread,
       node: nodeName,
     },
-    [new Log(options, world)],
+    observers,
   );
+  await listenIfAsked(options, watcher, observers, log, resources);
+  await reportEvents(options, world, cluster, observers, log, resources);
   await watcher.keep(world.signal);
   return endingOfDone(world.signal, 0);
 }
@@ -57,73 +60,59 @@ async function baseRequest(options: Options, world: World): Promise<ApplyRequest
   return requestOf("apply", all, world, node);
 }
 
-/** Says what is done and what is wrong, each once. */
-class Log implements Observer {
-  readonly #options: Options;
-  readonly #world: World;
-  /** What is wrong now, and was said already. */
-  #said = new Set<string>();
-  /** The last run succeeded, and said so. */
-  #isSettled = false;
+/** The API, if something of it is followed, or if it is known that it is the one of this node. */
+async function clusterOf(
+  options: Options,
+  world: World,
+  resources: AsyncDisposableStack,
+): Promise<Cluster | undefined> {
+  const { kubeconfig, context, configmap, configTemplates, manifestTemplates, events, nodeName } = options;
+  const isFollowed = (configmap ?? configTemplates ?? manifestTemplates) !== undefined;
+  const isOfNode = world.env["KUBERNETES_SERVICE_HOST"] !== undefined;
+  if (!isFollowed && !(events && isOfNode && nodeName !== undefined)) return undefined;
+  const [{ findAccess }, { Channel }] = await Promise.all([
+    import("../cluster/access.ts"),
+    import("../cluster/channel.ts"),
+  ]);
+  const find = (): ReturnType<typeof findAccess> => findAccess({ kubeconfig, context, env: world.env });
+  return { channel: resources.use(new Channel(find)), namespace: find().namespace };
+}
 
-  constructor(options: Options, world: World) {
-    this.#options = options;
-    this.#world = world;
-  }
+/** Opens the listener before anything is done to the node. @throws Failure `listen-failed`. */
+async function listenIfAsked(
+  { listen: address }: Options,
+  watcher: Watcher,
+  observers: Observer[],
+  log: Log,
+  resources: AsyncDisposableStack,
+): Promise<void> {
+  if (address === undefined) return;
+  const [{ listen, isReady }, { Metrics }, { BUILD }] = await Promise.all([
+    import("../watch/listen.ts"),
+    import("../watch/metrics.ts"),
+    import("./version.ts"),
+  ]);
+  const watching = (): Watcher["watching"] => watcher.watching;
+  const metrics = new Metrics(watching, () => isReady(pages), BUILD);
+  const pages = { watching, runningSince: () => watcher.runningSince, metrics };
+  observers.push(metrics);
+  const listener = resources.use(await listen(address, pages));
+  log.message(`listening on ${listener.address}`);
+}
 
-  reconciled(reconcile: Reconcile): void {
-    const { failure, duration, causes } = reconcile;
-    const how = `${Math.round(duration)} ms, for ${causes.join(", ")}`;
-    if (failure === undefined) {
-      this.#done(reconcile, how);
-      this.#sayAnew(reconcile.findings);
-    } else {
-      this.#isSettled = false;
-      this.troubled(failure, how);
-    }
-  }
-
-  /** The same failure again and again is said once. */
-  troubled(failure: Failure, how?: string): void {
-    if (this.#said.has(failure.message)) return;
-    if (this.#said.size >= MOST_SAID) this.#said.clear();
-    this.#said.add(failure.message);
-    printFailure(failure, this.#world);
-    if (this.#options.output === "json") {
-      const error = describedFailure(failure);
-      printJson(this.#world, { command: "watch", result: "failed", exitCode: failure.exitCode, steps: [], error });
-    } else if (how !== undefined) this.#world.stdout(`${new Date().toISOString()} failed (${how})\n`);
-  }
-
-  /** One line for each that changes something, and for the first one that succeeds. */
-  #done({ steps, changed, findings }: Reconcile, how: string): void {
-    if (changed.length === 0 && this.#isSettled) return;
-    this.#isSettled = true;
-    if (this.#options.output === "json") {
-      const shown = steps.map(({ action, kind, name, object, outcome, reason }) => {
-        return { action, kind, name, object, outcome, reason };
-      });
-      return printJson(this.#world, {
-        command: "watch",
-        result: "done",
-        exitCode: 0,
-        steps: shown,
-        warnings: findings,
-      });
-    }
-    const done = changed.map(({ outcome, kind, name, object }) =>
-      [outcome, kind, name, object].filter(Boolean).join(" "),
-    );
-    this.#world.stdout(`${new Date().toISOString()} ${done.join(", ") || "nothing to do"} (${how})\n`);
-  }
-
-  /** Says what was not said the last time; what has gone may be said again. */
-  #sayAnew(findings: Reconcile["findings"]): void {
-    const said = this.#said;
-    this.#said = new Set(findings.map(({ path, code }) => `${code} ${path}`));
-    printWarnings(
-      this.#world,
-      findings.filter(({ path, code }) => !said.has(`${code} ${path}`)),
-    );
-  }
+/** Kubernetes Events on the node and, where POD_NAME and POD_NAMESPACE say it, on the pod. */
+async function reportEvents(
+  { events, nodeName: node }: Options,
+  { env }: World,
+  cluster: Cluster | undefined,
+  observers: Observer[],
+  log: Log,
+  resources: AsyncDisposableStack,
+): Promise<void> {
+  if (!events || cluster === undefined || node === undefined) return;
+  const { Events } = await import("../watch/events.ts");
+  const { POD_NAME: name, POD_NAMESPACE: namespace, POD_UID: uid } = env;
+  const pod = name && namespace ? { name, namespace, ...(uid !== undefined && { uid }) } : undefined;
+  const say = (text: string, hint: string): void => log.message(text, hint);
+  observers.push(resources.use(new Events({ channel: cluster.channel, node, pod, say })));
 }

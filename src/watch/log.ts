@@ -25,7 +25,7 @@ const MOST_SHOWN = 100;
 /** Opens the log; pino is loaded only if it is used. */
 export async function openLog(world: World, { output, format }: LogOptions): Promise<Log> {
   if (format === "text") return new Log(world, output);
-  const { pino } = await import("pino");
+  const { default: pino } = await import("pino");
   const options = {
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
@@ -52,12 +52,11 @@ export class Log implements Observer {
     this.#json = json;
   }
 
-  /** @param notes what else there is to say of the desired state. */
-  reconciled(reconcile: Reconcile, notes: readonly string[] = []): void {
+  reconciled(reconcile: Reconcile): void {
     if (reconcile.failure !== undefined) return this.#fail(reconcile, reconcile.failure);
     if (reconcile.changed.length > 0 || !this.#isSettled) this.#succeed(reconcile);
     this.#isSettled = true;
-    this.#sayAnew(reconcile.findings, notes);
+    this.#sayAnew(reconcile.findings);
   }
 
   /** Why something cannot be followed. The same trouble is said once. */
@@ -112,13 +111,12 @@ export class Log implements Observer {
   }
 
   /** Says what was not said the last time; what has gone may be said again. */
-  #sayAnew(findings: readonly Finding[], notes: readonly string[]): void {
+  #sayAnew(findings: readonly Finding[]): void {
     const said = this.#said;
-    this.#said = new Set([...findings.map(keyOf), ...notes]);
+    this.#said = new Set(findings.map(keyOf));
     const fresh = findings.filter((finding) => !said.has(keyOf(finding)));
     if (this.#json === undefined) printWarnings(this.#world, fresh);
     else for (const finding of fresh) this.#json.warn(shownFinding(finding), maskTokens(finding.message));
-    for (const note of notes) if (!said.has(note)) this.message(note);
   }
 
   #isNew(message: string): boolean {

@@ -3,7 +3,6 @@ import { randomBytes } from "node:crypto";
 
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
 import { FILE_KINDS, KINDS, type Kind } from "../asset.ts";
-import type { Access } from "../cluster/access.ts";
 import type { Channel } from "../cluster/channel.ts";
 import type { ObjectWatch } from "../cluster/watch.ts";
 import { Failure, Interrupted } from "../errors.ts";
@@ -28,6 +27,12 @@ export interface ObjectName {
   name: string;
 }
 
+/** The API, and the namespace of objects that are named without one. */
+export interface Cluster {
+  channel: Channel;
+  namespace: string;
+}
+
 /** What is to be kept, and how. */
 export interface WatchRequest {
   /** What apply is given each time; its lists count unless a ConfigMap has them. */
@@ -37,8 +42,8 @@ export interface WatchRequest {
   /** ConfigMaps that have the templates, and the manifests. */
   configTemplates: readonly ObjectName[];
   manifestTemplates: readonly ObjectName[];
-  /** Finds the API, each time anew. */
-  find: () => Access;
+  /** Undefined: nothing of the API is followed. */
+  cluster: Cluster | undefined;
   /** A change of an object of the API is answered after a part of this, milliseconds, which depends on the node. */
   spread: number;
   /** What tells this node from others. */
@@ -67,7 +72,7 @@ export class Watcher {
   readonly #objects: FollowedObject[] = [];
   readonly #sockets: ControlSockets;
   #claimTroubles: Finding[] = [];
-  #channel: Channel | undefined;
+  #runningSince: Date | undefined;
   #desired: Partial<Record<Kind, Lists>> | undefined;
   #last: Reconcile | undefined;
   #lastSuccess: Date | undefined;
@@ -105,13 +110,13 @@ export class Watcher {
           : { at: new Date(Date.now() + nextIn), isRetry: this.#last?.failure !== undefined },
       fights: this.#driver.fights,
       ...(this.#standsDown !== undefined && { standsDown: STANDS_DOWN[this.#standsDown] }),
-      requests: this.#channel?.requests ?? 0,
+      requests: this.#request.cluster?.channel.requests ?? 0,
     };
   }
 
-  /** The way to the API, if anything of it is followed; for what else is to be sent there. */
-  get channel(): Channel | undefined {
-    return this.#channel;
+  /** Since when a reconcile has been going on; undefined: none does. */
+  get runningSince(): Date | undefined {
+    return this.#runningSince;
   }
 
   /** Follows everything until the signal comes. Watches come before the first look. */
@@ -125,13 +130,14 @@ export class Watcher {
     }
     for (const path of new Set(onNode)) this.#followDirectory(path, "node", resources);
     await this.#claim();
-    const { configMap, configTemplates, manifestTemplates } = this.#request;
+    const { cluster, configMap, configTemplates, manifestTemplates } = this.#request;
     const objects = [
       ...(configMap === undefined ? [] : [{ ...configMap, holds: "lists" as const }]),
       ...configTemplates.map((one) => ({ ...one, holds: "config" as const })),
       ...manifestTemplates.map((one) => ({ ...one, holds: "manifest" as const })),
     ];
-    const following = objects.length === 0 ? undefined : this.#followObjects(objects, resources, signal);
+    const following =
+      cluster === undefined || objects.length === 0 ? undefined : this.#followObjects(objects, cluster, signal);
     if (following === undefined) this.#driver.wake("desired", "start");
     // Nothing else need keep the process.
     const alive = setInterval(() => undefined, 2 ** 31 - 1);
@@ -150,20 +156,14 @@ export class Watcher {
     this.#directories.push(resources.use(new DirectoryWatch(path, () => this.#driver.wake(cause, path))));
   }
 
-  /** Begins to follow the objects of the API. Ends when the signal comes. */
+  /** Begins to follow objects of the API. Ends when the signal comes. */
   async #followObjects(
     names: readonly (ObjectName & Pick<FollowedObject, "holds">)[],
-    resources: DisposableStack,
+    { channel, namespace: common }: Cluster,
     signal: AbortSignal,
   ): Promise<void> {
-    const { find } = this.#request;
-    const [{ Channel }, { ObjectWatch, CONFIG_MAPS }] = await Promise.all([
-      import("../cluster/channel.ts"),
-      import("../cluster/watch.ts"),
-    ]);
-    const channel = resources.use(new Channel(find));
-    this.#channel = channel;
-    for (const { namespace = find().namespace, name, holds } of names) {
+    const { ObjectWatch, CONFIG_MAPS } = await import("../cluster/watch.ts");
+    for (const { namespace = common, name, holds } of names) {
       const identity = { apiVersion: "v1", kind: "ConfigMap", namespace, name };
       const watch = new ObjectWatch(channel, identity, CONFIG_MAPS, () => this.#heard(followed));
       const followed = { name: `ConfigMap ${namespace}/${name}`, holds, watch, accepted: undefined, isDelayed: false };
@@ -219,7 +219,21 @@ export class Watcher {
   }
 
   async #reconcile(signal: AbortSignal, causes: readonly string[], isReached: boolean): Promise<Outcome> {
-    const [begin, from] = [new Date(), performance.now()];
+    this.#runningSince = new Date();
+    try {
+      return await this.#reconcileSince(this.#runningSince, signal, causes, isReached);
+    } finally {
+      this.#runningSince = undefined;
+    }
+  }
+
+  async #reconcileSince(
+    begin: Date,
+    signal: AbortSignal,
+    causes: readonly string[],
+    isReached: boolean,
+  ): Promise<Outcome> {
+    const from = performance.now();
     const report = (result: Omit<Reconcile, "begin" | "duration" | "causes" | "isRepair">): void => {
       this.#report({ begin, duration: performance.now() - from, causes, isRepair: isReached, ...result });
     };

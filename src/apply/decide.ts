@@ -38,7 +38,8 @@ export async function decide(
   const live = inspect(directory.path, name);
   const decision = await decideStep(step, wanted, directory, live, content, view);
   const { outcome, reason, effect, keepLive, restores, seen, asset } = decision;
-  const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
+  const because = reason === undefined ? {} : { reason };
+  const result: StepResult = { action, kind, name, outcome, ...because, ...(decision.isRepair && { isRepair: true }) };
   if (FILES[kind].isShown) Object.assign(result, textsOf(decision, directory, name, live, content, view));
   if (effect === "none" && !keepLive && asset === held) return { step, result, ...newlySeen(live, seen, held) };
   const file: FileStep = {
@@ -90,6 +91,14 @@ function lackOf(directory: string, name: string, hostRoot: string): string | und
   return isThere || isHidden ? undefined : "a link that leads nowhere is in its place";
 }
 
+/** What else was noticed of a file. */
+interface Noted {
+  /** The digest that it was read with. */
+  seen?: string;
+  /** It is not what was written, which is still right. */
+  isRepair?: boolean;
+}
+
 async function decideStep(
   step: StepOfFile,
   wanted: Wanted,
@@ -97,7 +106,7 @@ async function decideStep(
   live: Live,
   content: Content | undefined,
   view: NodeView,
-): Promise<Decision & { seen?: string }> {
+): Promise<Decision & Noted> {
   const held = heldAs(directory.record?.assets ?? [], step);
   try {
     return content === undefined
@@ -118,10 +127,12 @@ async function decideAddition(
   held: HeldAsset | undefined,
   live: Live,
   content: Content,
-): Promise<Decision & { seen?: string }> {
+): Promise<Decision & Noted> {
   const path = join(directory, name);
   const sameContent = await content.isCurrent(path, live, checksum ? undefined : held?.seen);
   const digest = held === undefined && !sameContent ? undefined : await content.digest();
+  const sameAsHeld =
+    held?.digest === undefined ? sameContent : held.digest === digest || content.isHeld?.(held) === true;
   const decision = decideInstall({
     path,
     kind,
@@ -132,10 +143,12 @@ async function decideAddition(
     live,
     mode: content.mode(live),
     sameContent,
-    sameAsHeld: held?.digest === undefined ? sameContent : held.digest === digest || content.isHeld?.(held) === true,
+    sameAsHeld,
     ...(digest === undefined ? {} : { digest }),
   });
-  const isSeen = decision.effect === "none" && sameContent && (decision.asset?.digest ?? digest) === digest;
+  const isHeld = held !== undefined && held.owners.length > 0;
+  if (decision.effect !== "none") return { ...decision, isRepair: isHeld && sameAsHeld };
+  const isSeen = sameContent && (decision.asset?.digest ?? digest) === digest;
   return isSeen && digest !== undefined ? { ...decision, seen: digest } : decision;
 }
 

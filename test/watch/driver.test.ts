@@ -273,6 +273,16 @@ test("repairs that are far apart are no fight", async () => {
   }
 });
 
+test("a file that follows the target of a pointer again and again is not fought over", async () => {
+  const s = new Scene({ result: "done", changed: ["config 05-multus.conflist"], repaired: [] });
+  s.wake("desired");
+  for (let round = 0; round < 10; round++) {
+    s.wake("node");
+    await s.clock.advance(2000);
+  }
+  assert.deepEqual(s.driver.fights, []);
+});
+
 test("changes on the node without end, which mean nothing, cost one run each second", async () => {
   const s = new Scene(DONE);
   s.wake("desired");

@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { cannotMount, Namespace } from "../test/helpers/namespace.ts";
 import { REFERENCE_PLUGINS } from "../test/helpers/network.ts";
@@ -10,6 +11,7 @@ import { BUNDLE } from "../test/helpers/node.ts";
 import { ApiServer } from "./api-server.ts";
 import { findCnitool } from "./cnitool/build.ts";
 import { execute, peakOf, scratch, type Command, type Row, type Way } from "./measure.ts";
+import { Watched } from "./watch.ts";
 
 const ORIGINAL = join(import.meta.dirname, "original.sh");
 const FEW = ["bridge", "host-local", "loopback", "portmap", "tuning"];
@@ -33,6 +35,7 @@ export function makeRows(): { rows: Row[]; notes: string[] } {
     statusRow(root),
     ...manifestRows(root),
     memoryRow(root, all),
+    ...watchRows(root),
   ];
   return { rows, notes };
 }
@@ -388,4 +391,101 @@ function memoryRow(root: string, all: readonly string[]): Row {
     unit: "MiB",
     runs: 3,
   };
+}
+
+/** So long after a change nothing goes on any more; changes on the node are answered once each second, milliseconds. */
+const CALM = 250;
+const NODE_CALM = 2200;
+/** Nodes whose pointers change in turn. */
+const NODES = 4;
+
+function watchRows(root: string): Row[] {
+  const start = async (name: string): Promise<Watched> => {
+    const place = new Place(root, name);
+    fs.copyFileSync(join(REFERENCE_PLUGINS, "bridge"), join(place.bin, "bridge"));
+    fs.copyFileSync(join(REFERENCE_PLUGINS, "tuning"), join(place.bin, "multus"));
+    return Watched.start({
+      netd: place.netd,
+      command: place.command(["watch", `--manifest-source=${place.templates}`]),
+    });
+  };
+  const limit = "the proof, six syncs, the record; then the wait for the end of a burst";
+  return [
+    {
+      name: "watch-object",
+      work: "`watch`: the API server's answer to the live file",
+      ways: async () => {
+        const watched = await start("watch-object");
+        return [{ name: "cni-node", prepare: async () => sleep(CALM), run: async () => watched.changeObject() }];
+      },
+      limit,
+      samples: 200,
+    },
+    {
+      name: "watch-target",
+      work: "`watch`: another agent's rename in net.d to the live file that contains it",
+      ways: async () => {
+        const nodes: Watched[] = [];
+        for (let index = 0; index < NODES; index++) nodes.push(await start(`watch-target-${index}`));
+        let turn = 0;
+        const run = async (): Promise<number> => nodes[turn++ % NODES]?.changeTarget() ?? 0;
+        return [{ name: "cni-node", prepare: async () => sleep(NODE_CALM / NODES), run }];
+      },
+      limit: `20 ms until a burst is over; ${limit}`,
+      samples: 200,
+    },
+    {
+      name: "watch-memory",
+      work: "memory (RSS) of `watch` at rest; after 10,000 events",
+      ways: async () => {
+        const watched = await start("watch-memory");
+        await sleep(2000);
+        const atRest = watched.memory;
+        await watched.events(10_000);
+        await sleep(2000);
+        const after = watched.memory;
+        await watched.stop();
+        return [
+          { name: "cni-node", run: () => atRest },
+          { name: "10,000 events", run: () => after },
+        ];
+      },
+      limit: "Node.js with TLS, HTTP/2 and SQLite",
+      unit: "MiB",
+      runs: 1,
+    },
+    {
+      name: "watch-rest",
+      work: "processor time of a minute of `watch` at rest",
+      ways: async () => {
+        const watched = await start("watch-rest");
+        await sleep(2000);
+        const before = watched.processorTime;
+        await sleep(60_000);
+        const used = watched.processorTime - before;
+        await watched.stop();
+        return [{ name: "cni-node", run: () => used }];
+      },
+      limit: "looking every two seconds whether the directories are still the same",
+      runs: 1,
+    },
+    {
+      name: "watch-requests",
+      work: "requests of `watch`: for the start, for 100 changes",
+      ways: async () => {
+        const watched = await start("watch-requests");
+        const atStart = watched.requests;
+        for (let index = 0; index < 100; index++) await watched.changeObject();
+        const more = watched.requests - atStart;
+        await watched.stop();
+        return [
+          { name: "cni-node", run: () => atStart },
+          { name: "100 changes", run: () => more },
+        ];
+      },
+      limit: "two for each object; at rest 6 to 12 an hour for each",
+      unit: "requests",
+      runs: 1,
+    },
+  ];
 }

@@ -14,16 +14,13 @@ const TICK = 10;
 
 /** What a change is made in, and where it is seen. */
 export interface WatchPlace {
-  host: string;
   netd: string;
-  bin: string;
   /** The command line, without the options of `watch`. */
   command: readonly string[];
-  env?: NodeJS.ProcessEnv;
 }
 
 /** A watch on a node of its own. Two things are followed: a ConfigMap with a template, and the target of a pointer. */
-export class Watched implements Disposable {
+export class Watched {
   readonly #place: WatchPlace;
   readonly #server: WatchServer;
   readonly #child: ChildProcess;
@@ -44,10 +41,8 @@ export class Watched implements Disposable {
     const [program = "", ...words] = place.command;
     const options = ["--owner=bench", "--configmap=default/lists", "--config-templates=default/templates"];
     const argv = [...words, ...options, `--kubeconfig=${server.kubeconfig()}`];
-    const child = spawn(program, argv, {
-      stdio: ["ignore", "ignore", "inherit"],
-      env: { ...process.env, ...place.env },
-    });
+    const child = spawn(program, argv, { stdio: "ignore" });
+    process.on("exit", () => child.kill("SIGKILL"));
     const made = new Watched(place, server, child);
     await made.#live("90-own.conflist", "0");
     return made;
@@ -128,11 +123,6 @@ export class Watched implements Disposable {
     this.#child.kill();
     await ended;
     await this.#server[Symbol.asyncDispose]();
-  }
-
-  [Symbol.dispose](): void {
-    this.#child.kill("SIGKILL");
-    void this.#server.close();
   }
 }
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { json } from "node:stream/consumers";
 import { suite, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -218,4 +219,73 @@ suite("watch with the desired state in a ConfigMap", { skip: cannotSign }, () =>
     assert.equal(w.plugin("tuning"), undefined);
     await until(() => w.plugin("tuning") !== undefined && w.plugin("vlan") === undefined);
   });
+
+  test("templates and manifests come straight from ConfigMaps, before files, and their changes are followed", async () => {
+    await using server = await WatchServer.start("h2");
+    await using w = prepared();
+    const template = (name: string): string =>
+      `{"cniVersion":"1.0.0","name":"${name}","plugins":[{"type":"multus","delegates":[__10-primary.conflist__]}]}`;
+    server.put("cni", { plugins: "vlan", configs: "05-multus.conflist,20-more.conflist" });
+    server.put("templates", { "20-more.conflist": template("first"), "not/a/name": "x" });
+    const argv = [
+      "--configmap=default/cni",
+      "--config-templates=default/templates",
+      `--kubeconfig=${server.kubeconfig()}`,
+    ];
+    w.start(...argv);
+    await until(() => w.config("20-more.conflist")?.includes('"first"') === true);
+    assert.ok(w.config("05-multus.conflist")?.includes('"m"') === true, "a file of the directory");
+    await until(() => w.stderr.includes("has keys that cannot be file names: not/a/name"));
+    assert.match(w.lines[0] ?? "", /created plugin vlan, created config 05-multus\.conflist, created config 20-more/u);
+    server.put("templates", { "20-more.conflist": template("second"), "05-multus.conflist": template("map") });
+    await until(() => w.config("20-more.conflist")?.includes('"second"') === true);
+    await until(() => w.config("05-multus.conflist")?.includes('"map"') === true);
+    // What is broken or gone keeps the last good state, and is named.
+    server.put("templates", { "20-more.conflist": "{", "05-multus.conflist": template("never") });
+    await until(() => w.stderr.includes("templates: 20-more.conflist"));
+    server.delete("templates");
+    await until(() => w.stderr.includes("ConfigMap default/templates: does not exist"));
+    assert.ok(w.config("05-multus.conflist")?.includes('"map"') === true);
+    server.put("templates", { "20-more.conflist": template("third"), "05-multus.conflist": template("map") });
+    await until(() => w.config("20-more.conflist")?.includes('"third"') === true);
+    assert.equal(server.connections, 1, "all watches share a connection");
+  });
 });
+
+test(
+  "--listen, --log-format=json and Events: health, numbers, log and the API say what was done",
+  { skip: cannotSign },
+  async () => {
+    await using server = await WatchServer.start("h2");
+    const events: { note: string; reason: string }[] = [];
+    server.trick = async (seen, answer) => {
+      if (seen.verb !== "create") return false;
+      events.push((await json(answer.req)) as { note: string; reason: string });
+      answer.writeHead(201, { "content-type": "application/json" }).end("{}");
+      return true;
+    };
+    await using w = prepared();
+    server.put("cni", { plugins: "vlan" });
+    const argv = ["--configmap=default/cni", `--kubeconfig=${server.kubeconfig()}`, "--node-name=n1"];
+    w.start(...argv, "--listen=127.0.0.1:0", "--log-format=json");
+    await until(() => w.plugin("vlan") !== undefined && w.log.some(({ msg }) => msg === "created plugin vlan"));
+    const address = /listening on (\S+)/u.exec(w.log.map(({ msg }) => msg).join("\n"))?.[1];
+    const get = async (path: string): Promise<[number, string]> => {
+      const response = await fetch(`http://${address}${path}`);
+      return [response.status, await response.text()];
+    };
+    assert.deepEqual(await get("/livez"), [200, "ok"]);
+    assert.equal((await get("/readyz"))[0], 200);
+    assert.match((await get("/metrics"))[1], /^cni_node_steps_total\{kind="plugin",outcome="created"\} 1$/mu);
+    assert.match((await get("/statusz"))[1], /ConfigMap default\/cni +live/u);
+    server.put("cni", { plugins: "vlan,typo" });
+    await until(() => w.log.some(({ level }) => level === "error"));
+    assert.equal((await get("/readyz"))[0], 500);
+    await until(() => events.length >= 2);
+    assert.deepEqual(
+      events.map(({ reason }) => reason),
+      ["Installed", "RefusedToApply"],
+    );
+    assert.equal(events[0]?.note, "created plugin vlan");
+  },
+);

@@ -52,6 +52,12 @@ export class Watched implements AsyncDisposable {
     return this.stdout.split("\n").slice(0, -1);
   }
 
+  /** The lines of the log in JSON. */
+  get log(): { level: string; msg: string }[] {
+    const lines = this.stderr.split("\n").slice(0, -1);
+    return lines.map((line) => JSON.parse(line) as { level: string; msg: string });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop("SIGKILL");
     if (this.#isOwn) this.node[Symbol.dispose]();

@@ -11,6 +11,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { cannotSign } from "./cluster/pki.ts";
 import { WatchServer } from "./cluster/watch-server.ts";
 import { conflist, TestNode, until } from "./helpers/node.ts";
+import { Random, SEED, SEED_NOTE } from "./helpers/random.ts";
 import { prepared, replace, textOf } from "./helpers/watched.ts";
 
 const SCHEMA = join(import.meta.dirname, "../docs/schemas/report.json");
@@ -70,6 +71,21 @@ suite("watch with the desired state in options", () => {
     w.start("--plugins=bridge");
     await until(() => w.plugin("vlan") === undefined);
     assert.notEqual(w.plugin("bridge"), undefined);
+  });
+
+  test("a signal ends it wherever it is: the node is as before or as desired, whole", async () => {
+    const random = new Random(SEED);
+    for (let round = 0; round < 12; round++) {
+      await using w = prepared();
+      w.start("--plugins=bridge,vlan", "--configs=05-multus.conflist");
+      await sleep(random.int(500));
+      const { signal, exitCode, stderr } = await w.stop("SIGTERM");
+      // One that comes before the program runs ends it, too.
+      assert.deepEqual([signal, exitCode, stderr], ["SIGTERM", -1, ""], SEED_NOTE);
+      const files = [w.plugin("bridge"), w.plugin("vlan"), w.config("05-multus.conflist")];
+      const there = files.filter((text) => text !== undefined).length;
+      assert.ok(there === 0 || there === 3, `${there} of 3 files, ${SEED_NOTE}`);
+    }
   });
 
   test("story 14: a file that another agent renames away each time is named, and repaired ever more rarely", async () => {

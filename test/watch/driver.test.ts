@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { DirectoryWatch } from "../../src/watch/directory.ts";
+import { DirectoryWatch } from "../../src/system/watch.ts";
 import { Driver, SUPERSEDED, TIMING, type Cause, type Clock, type Outcome } from "../../src/watch/driver.ts";
 import { until } from "../helpers/node.ts";
 

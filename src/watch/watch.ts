@@ -324,12 +324,14 @@ export class Watcher {
     return Object.fromEntries(held.filter(([, { desired }]) => desired.length > 0));
   }
 
-  /** The names of the assets that the owner holds. @throws Failure `state-untrusted`, `record-unreadable`. */
+  /** The names of the assets that the owner holds, even by a run that was ended half way. @throws Failure `state-untrusted`, `record-unreadable`. */
   #held(kind: Kind): string[] {
     const { owner, directories } = this.#request.base;
     const directory = findDirectoryIfUsable(directories[KINDS[kind].recordedIn]);
-    const assets = (directory === undefined ? undefined : readRecord(directory)?.assets) ?? [];
-    return assets.filter((asset) => asset.kind === kind && asset.owners.includes(owner)).map(({ name }) => name);
+    const record = directory === undefined ? undefined : readRecord(directory);
+    const assets = [...(record?.assets ?? []), ...(record?.pending?.assets ?? [])];
+    const held = assets.filter((asset) => asset.kind === kind && asset.owners.includes(owner));
+    return [...new Set(held.map(({ name }) => name))];
   }
 
   #findings(): Finding[] {

@@ -114,7 +114,11 @@ describe("names and messages of others forge no line", () => {
       attachments: [{ plugin: FORGED, living: 1, gone: 1 }],
       watches: [
         {
-          ...{ owner: FORGED, since: FORGED, fights: [], standsDown: FORGED, lastSuccess: FORGED },
+          owner: FORGED,
+          since: FORGED,
+          fights: [],
+          standsDown: FORGED,
+          lastSuccess: FORGED,
           follows: [{ name: FORGED, isLive: false, trouble: FORGED }],
           last: { begin: FORGED, duration: 1, causes: [FORGED], changed: [], error: { code: FORGED, message: FORGED } },
           next: { at: FORGED, isRetry: true },

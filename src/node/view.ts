@@ -11,6 +11,7 @@ import { followBelow, hostPath, isBelow, pathOnNode, seenBelow, type HostPath } 
 import { programFormatOf } from "../system/elf.ts";
 import { shellWord } from "../system/text.ts";
 import { Turns } from "../system/turns.ts";
+import { answerOf, asked } from "./answers.ts";
 import { USUAL } from "./runtime.ts";
 
 /** Where container runtimes of all kinds look for plugins. */
@@ -235,7 +236,8 @@ async function examinePlugin(
     return { path, objection: { code: "plugin-architecture", severity: "error", message, hint } };
   }
   try {
-    return { path, versions: await askVersion({ plugin: type, path }, { signal, timeoutMs: versionLimit }) };
+    const ask = async (): Promise<string[]> => askVersion({ plugin: type, path }, { signal, timeoutMs: versionLimit });
+    return { path, versions: answerOf(path) ?? (await asked(path, ask)) };
   } catch (error) {
     if (!(error instanceof PluginError)) throw error;
     throwIfInterrupted(signal);

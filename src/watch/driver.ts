@@ -39,6 +39,8 @@ export const TIMING = {
   /** A burst is over when nothing has come for so long; it is not waited for longer than the most. */
   quiet: 20,
   most: 200,
+  /** A desired state that came as a whole, and not after another one, is waited for so long only: for its siblings. */
+  lead: 2,
   /** Everything is looked at again after this, give or take a tenth. */
   resync: 600_000,
   /** The pause after a failed run; each further one doubles it, up to the longest. */
@@ -64,13 +66,22 @@ export interface Fight {
 /** More causes are not told. */
 const MOST_CAUSES = 10;
 
+/** When something came first and last that no run has answered, and how long it is waited for more. */
+interface Wake {
+  first: number;
+  last: number;
+  pause: number;
+}
+
 /** Runs when it must. Nothing happens before the first `wake`. */
 export class Driver {
   readonly #run: Run;
   readonly #clock: Clock;
   readonly #timing: typeof TIMING;
   /** When a wake that has not been answered came first and last; of a desired state and of the node. */
-  readonly #wakes: Partial<Record<Cause, { first: number; last: number }>> = {};
+  readonly #wakes: Partial<Record<Cause, Wake>> = {};
+  /** When a desired state changed last, answered or not. */
+  #desiredAt = Number.NEGATIVE_INFINITY;
   #causes = new Set<string>();
   #cancel: (() => void) | undefined;
   #running: { end: AbortController; promise: Promise<void> } | undefined;
@@ -97,13 +108,25 @@ export class Driver {
     this.#tokensAt = clock.now();
   }
 
-  /** Something may have changed. @param about for people: what. */
-  wake(cause: Cause, about: string): void {
+  /**
+   * Something may have changed.
+   *
+   * @param about for people: what.
+   * @param isWhole it is known to be complete, such as an object of the API: the first of a burst is not waited for.
+   */
+  wake(cause: Cause, about: string, isWhole = false): void {
     if (this.#stopped) return;
     const now = this.#clock.now();
-    this.#wakes[cause] = { first: this.#wakes[cause]?.first ?? now, last: now };
+    const { quiet, lead } = this.#timing;
+    const before = this.#wakes[cause];
+    const isFirst = before === undefined ? now - this.#desiredAt > quiet : before.pause === lead;
+    const pause = cause === "desired" && isWhole && isFirst ? lead : quiet;
+    this.#wakes[cause] = { first: before?.first ?? now, last: now, pause };
     if (this.#causes.size < MOST_CAUSES) this.#causes.add(about);
-    if (cause === "desired") this.#supersede(now);
+    if (cause === "desired") {
+      this.#desiredAt = now;
+      this.#supersede(now);
+    }
     this.#schedule();
   }
 
@@ -169,9 +192,9 @@ export class Driver {
     return Math.min(this.#settledAt(desired), Math.max(calm, this.#truceUntil, this.#tokenAt()));
   }
 
-  #settledAt(wake: { first: number; last: number } | undefined): number {
-    const { quiet, most } = this.#timing;
-    return wake === undefined ? Number.POSITIVE_INFINITY : Math.min(wake.first + most, wake.last + quiet);
+  #settledAt(wake: Wake | undefined): number {
+    if (wake === undefined) return Number.POSITIVE_INFINITY;
+    return Math.min(wake.first + this.#timing.most, wake.last + wake.pause);
   }
 
   /** When a run for the node may begin. */

@@ -44,7 +44,10 @@ export class Watched implements Disposable {
     const [program = "", ...words] = place.command;
     const options = ["--owner=bench", "--configmap=default/lists", "--config-templates=default/templates"];
     const argv = [...words, ...options, `--kubeconfig=${server.kubeconfig()}`];
-    const child = spawn(program, argv, { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, ...place.env } });
+    const child = spawn(program, argv, {
+      stdio: ["ignore", "ignore", "inherit"],
+      env: { ...process.env, ...place.env },
+    });
     const made = new Watched(place, server, child);
     await made.#live("90-own.conflist", "0");
     return made;

@@ -252,7 +252,7 @@ export class Driver {
     this.#resyncAt = now + resync * (0.9 + 0.2 * this.#clock.random());
     if (outcome.changed.length > 0) {
       // It is looked at once more: what others did while it ran cannot be told from what it did itself.
-      this.#wakes.node ??= { first: now, last: now };
+      this.#wakes.node ??= { first: now, last: now, pause: this.#timing.quiet };
       this.#causes.add("check");
     }
     this.#noteRepairs(wasReached ? outcome.changed : [], now);

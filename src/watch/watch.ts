@@ -195,7 +195,7 @@ export class Watcher {
   /** At the start, all that is followed is waited for, but what cannot be followed. */
   #wakeWhenKnown(cause: Cause, { name }: FollowedObject): void {
     const isReady = this.#objects.every(({ accepted, watch }) => accepted !== undefined || watch.trouble !== undefined);
-    if (isReady) this.#driver.wake(cause, name);
+    if (isReady) this.#driver.wake(cause, name, cause === "desired");
   }
 
   async #standDown(reason: StandDownReason): Promise<void> {

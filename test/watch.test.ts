@@ -73,6 +73,19 @@ suite("watch with the desired state in options", () => {
     assert.notEqual(w.plugin("bridge"), undefined);
   });
 
+  test("a pointer's target that its own agent changes again and again is followed, and is neither a repair nor a fight", async () => {
+    await using w = prepared();
+    w.start("--configs=05-multus.conflist", "--log-format=json");
+    for (const name of ["one", "two", "three", "four", "five", "six"]) {
+      replace(join(w.node.netd, "10-primary.conflist"), conflist(name, "bridge"));
+      await until(() => w.config("05-multus.conflist")?.includes(`"${name}"`) === true);
+    }
+    fs.unlinkSync(join(w.node.netd, "05-multus.conflist"));
+    await until(() => w.log.some(({ repair }) => repair === true));
+    assert.equal(w.log.filter(({ repair }) => repair === true).length, 1, w.stderr);
+    assert.doesNotMatch(w.stderr, /asset-fought-over/u);
+  });
+
   test("a signal ends it wherever it is: the node is as before or as desired, whole", async () => {
     const random = new Random(SEED);
     for (let round = 0; round < 12; round++) {

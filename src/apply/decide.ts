@@ -37,8 +37,9 @@ export async function decide(
   const held = heldAs(directory.record?.assets ?? [], step);
   const live = inspect(directory.path, name);
   const decision = await decideStep(step, wanted, directory, live, content, view);
-  const { outcome, reason, effect, keepLive, restores, seen, asset } = decision;
-  const result: StepResult = { action, kind, name, outcome, ...(reason === undefined ? {} : { reason }) };
+  const { outcome, reason, effect, keepLive, restores, seen, asset, isRepair = false } = decision;
+  const common = { action, kind, name, outcome };
+  const result: StepResult = { ...common, ...(reason !== undefined && { reason }), ...(isRepair && { isRepair }) };
   if (FILES[kind].isShown) Object.assign(result, textsOf(decision, directory, name, live, content, view));
   if (effect === "none" && !keepLive && asset === held) return { step, result, ...newlySeen(live, seen, held) };
   const file: FileStep = {
@@ -90,6 +91,12 @@ function lackOf(directory: string, name: string, hostRoot: string): string | und
   return isThere || isHidden ? undefined : "a link that leads nowhere is in its place";
 }
 
+/** What was noticed on the way: the digest of a file that is right, or that it is not what was written to it. */
+interface Noticed {
+  seen?: string;
+  isRepair?: boolean;
+}
+
 async function decideStep(
   step: StepOfFile,
   wanted: Wanted,
@@ -97,7 +104,7 @@ async function decideStep(
   live: Live,
   content: Content | undefined,
   view: NodeView,
-): Promise<Decision & { seen?: string }> {
+): Promise<Decision & Noticed> {
   const held = heldAs(directory.record?.assets ?? [], step);
   try {
     return content === undefined
@@ -118,10 +125,11 @@ async function decideAddition(
   held: HeldAsset | undefined,
   live: Live,
   content: Content,
-): Promise<Decision & { seen?: string }> {
+): Promise<Decision & Noticed> {
   const path = join(directory, name);
   const sameContent = await content.isCurrent(path, live, checksum ? undefined : held?.seen);
   const digest = held === undefined && !sameContent ? undefined : await content.digest();
+  const isHeld = held?.digest !== undefined && (held.digest === digest || content.isHeld?.(held) === true);
   const decision = decideInstall({
     path,
     kind,
@@ -132,11 +140,12 @@ async function decideAddition(
     live,
     mode: content.mode(live),
     sameContent,
-    sameAsHeld: held?.digest === undefined ? sameContent : held.digest === digest || content.isHeld?.(held) === true,
+    sameAsHeld: held?.digest === undefined ? sameContent : isHeld,
     ...(digest === undefined ? {} : { digest }),
   });
   const isSeen = decision.effect === "none" && sameContent && (decision.asset?.digest ?? digest) === digest;
-  return isSeen && digest !== undefined ? { ...decision, seen: digest } : decision;
+  const isRepair = isHeld && decision.effect !== "none";
+  return { ...decision, ...(isSeen && digest !== undefined && { seen: digest }), ...(isRepair && { isRepair }) };
 }
 
 async function decideRemoval(

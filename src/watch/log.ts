@@ -140,7 +140,7 @@ function nameOf({ kind, name, object }: StepResult): string {
 }
 
 /** What a line has as fields: names and codes, never contents. */
-function fieldsOf({ causes, duration, steps, changed, findings, isRepair }: Reconcile): object {
+function fieldsOf({ causes, duration, steps, changed, findings, repaired }: Reconcile): object {
   const outcomes: Record<string, number> = {};
   for (const { outcome } of steps) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
   const shown = changed
@@ -149,7 +149,7 @@ function fieldsOf({ causes, duration, steps, changed, findings, isRepair }: Reco
   return {
     trigger: causes,
     duration: Math.round(duration),
-    repair: isRepair,
+    repair: repaired.length > 0,
     outcomes,
     changed: shown,
     findings: findings.slice(0, MOST_SHOWN).map(({ code, path }) => ({ code, subject: path })),

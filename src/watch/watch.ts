@@ -9,6 +9,7 @@ import { Failure, Interrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { ControlSockets, type StandDownReason } from "../host/control.ts";
 import { readRecord } from "../host/record.ts";
+import type { StepResult } from "../kinds/kind.ts";
 import type { Lists } from "../kinds/lists.ts";
 import { DirectoryWatch } from "../system/watch.ts";
 import { findDirectoryIfUsable } from "../node/directory.ts";
@@ -234,8 +235,8 @@ export class Watcher {
     isReached: boolean,
   ): Promise<Outcome> {
     const from = performance.now();
-    const report = (result: Omit<Reconcile, "begin" | "duration" | "causes" | "isRepair">): void => {
-      this.#report({ begin, duration: performance.now() - from, causes, isRepair: isReached, ...result });
+    const report = (result: Omit<Reconcile, "begin" | "duration" | "causes">): void => {
+      this.#report({ begin, duration: performance.now() - from, causes, ...result });
     };
     try {
       const { request, findings } = this.#findDesired();
@@ -244,14 +245,16 @@ export class Watcher {
       await this.#claim();
       const steps = result.steps.map(({ texts: _texts, ...step }) => step);
       const changed = steps.filter(({ outcome }) => CHANGES.has(outcome));
-      const names = changed.map(({ kind, name, object }) => [kind, name, object].filter(Boolean).join(" "));
+      // Of objects no record tells whether somebody else has changed them.
+      const repaired = changed.filter(({ kind, isRepair = false }) => isRepair || (kind === "manifest" && isReached));
       const because = failure === undefined ? {} : { failure };
-      report({ steps, changed, findings: [...findings, ...warnings, ...this.#findings()], ...because });
-      return failure === undefined ? { result: "done", changed: names } : { result: "failed" };
+      report({ steps, changed, repaired, findings: [...findings, ...warnings, ...this.#findings()], ...because });
+      if (failure !== undefined) return { result: "failed" };
+      return { result: "done", changed: changed.map(nameOf), repaired: repaired.map(nameOf) };
     } catch (error) {
       if (error instanceof Interrupted) return { result: signal.reason === SUPERSEDED ? "superseded" : "failed" };
       if (!(error instanceof Failure)) throw error;
-      report({ steps: [], changed: [], findings: this.#findings(), failure: error });
+      report({ steps: [], changed: [], repaired: [], findings: this.#findings(), failure: error });
       return { result: "failed" };
     }
   }
@@ -360,6 +363,10 @@ const STANDS_DOWN: Record<StandDownReason, string> = {
   uninstall: "an uninstall by the same owner: nothing is kept until this process is started again",
   newer: "a newer process of the same owner keeps this node",
 };
+
+function nameOf({ kind, name, object }: StepResult): string {
+  return [kind, name, object].filter(Boolean).join(" ");
+}
 
 function namesOf(lists: Partial<Record<Kind, Lists>>): Partial<Record<Kind, readonly string[]>> {
   return Object.fromEntries(Object.entries(lists).map(([kind, { desired }]) => [kind, desired]));

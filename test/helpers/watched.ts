@@ -58,9 +58,9 @@ export class Watched implements AsyncDisposable {
   }
 
   /** The lines of the log in JSON. */
-  get log(): { level: string; msg: string }[] {
+  get log(): { level: string; msg: string; repair?: boolean }[] {
     const lines = this.stderr.split("\n").slice(0, -1);
-    return lines.map((line) => JSON.parse(line) as { level: string; msg: string });
+    return lines.map((line) => JSON.parse(line) as { level: string; msg: string; repair?: boolean });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

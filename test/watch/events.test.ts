@@ -13,7 +13,7 @@ import { Events, type EVENT_TIMING } from "../../src/watch/events.ts";
 import { statusOf } from "../cluster/hostile.ts";
 import { WatchServer } from "../cluster/watch-server.ts";
 import { until } from "../helpers/node.ts";
-import { reconcile } from "../helpers/watching.ts";
+import { reconcile, repair } from "../helpers/watching.ts";
 
 const POD = { name: "cni-x", namespace: "team", uid: "u-1" };
 
@@ -93,7 +93,7 @@ for (const protocol of ["h2", "http/1.1"] as const) {
 test("repairs, refusals and fights have reasons of their own; no content is told", async () => {
   await using s = new Scene(await WatchServer.start("h2"));
   const fight = warning("asset-fought-over", "config a", "secret");
-  s.events.reconciled(reconcile({ isRepair: true, findings: [fight] }));
+  s.events.reconciled(repair({ findings: [fight] }));
   s.events.reconciled(failed());
   await until(() => s.written.length === 3);
   const shown = s.written.map(({ body }) => [body["type"], body["reason"], body["note"]].join(" "));

@@ -3,12 +3,14 @@ import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { cannotMount, Namespace } from "../test/helpers/namespace.ts";
 import { REFERENCE_PLUGINS } from "../test/helpers/network.ts";
 import { BUNDLE } from "../test/helpers/node.ts";
 import { ApiServer } from "./api-server.ts";
 import { findCnitool } from "./cnitool/build.ts";
+import { Watched } from "./watch.ts";
 import { execute, peakOf, scratch, type Command, type Row, type Way } from "./measure.ts";
 
 const ORIGINAL = join(import.meta.dirname, "original.sh");
@@ -33,6 +35,7 @@ export function makeRows(): { rows: Row[]; notes: string[] } {
     statusRow(root),
     ...manifestRows(root),
     memoryRow(root, all),
+    ...watchRows(root),
   ];
   return { rows, notes };
 }
@@ -388,4 +391,105 @@ function memoryRow(root: string, all: readonly string[]): Row {
     unit: "MiB",
     runs: 3,
   };
+}
+
+/** Changes of a run of the watch rows; of which the median is one value, and the slowest one another. */
+const CHANGES = 20;
+/** Changes on the node are answered once a second when there are many. */
+const BETWEEN = 1100;
+
+/** The times of so many changes, the shortest first. */
+async function changes(change: () => Promise<number>, pause: number): Promise<number[]> {
+  const values: number[] = [];
+  for (let count = 0; count < CHANGES; count++) {
+    await sleep(pause);
+    values.push(await change());
+  }
+  return values.toSorted((a, b) => a - b);
+}
+
+function watchRows(root: string): Row[] {
+  const start = async (name: string): Promise<Watched> => {
+    const place = new Place(root, name);
+    for (const plugin of ["bridge", "multus"]) {
+      fs.copyFileSync(join(REFERENCE_PLUGINS, "bridge"), join(place.bin, plugin));
+    }
+    const watched = await Watched.start(place, place.command(["watch"]));
+    process.prependListener("exit", () => watched[Symbol.dispose]());
+    return watched;
+  };
+  const latency = (
+    name: string,
+    work: string,
+    limit: string,
+    pause: number,
+    change: "changeObject" | "changeTarget",
+  ): Row => ({
+    name,
+    work,
+    ways: async () => {
+      const watched = await start(name);
+      let values: number[] = [];
+      const run = async (): Promise<number> => {
+        values = await changes(async () => watched[change](), pause);
+        return values[CHANGES / 2] ?? 0;
+      };
+      return [
+        { name: "median", run },
+        { name: `slowest of ${CHANGES}`, run: () => values.at(-1) ?? 0 },
+      ];
+    },
+    limit,
+  });
+  return [
+    latency(
+      "watch-object",
+      "`watch`: from the API server's event to the live file",
+      "the run of apply",
+      50,
+      "changeObject",
+    ),
+    {
+      ...latency(
+        "watch-target",
+        "`watch`: from the rename of a pointer's target to the live file",
+        "20 ms of quiet, then the run of apply",
+        BETWEEN,
+        "changeTarget",
+      ),
+      runs: 5,
+    },
+    {
+      name: "watch-memory",
+      work: "`watch`: memory (RSS) at rest, and after 10,000 events",
+      ways: async () => {
+        const watched = await start("watch-memory");
+        await sleep(BETWEEN);
+        return [
+          { name: "at rest", run: () => watched.memory },
+          { name: "after 10,000 more events", run: async () => watched.events(10_000).then(() => watched.memory) },
+          peak("node -e 0", ["-e", "0"]),
+        ];
+      },
+      limit: "Node.js, the program, TLS",
+      unit: "MiB",
+      runs: 1,
+    },
+    {
+      name: "watch-rest",
+      work: "`watch`: processor time of 20 seconds at rest",
+      ways: async () => {
+        const watched = await start("watch-rest");
+        const run = async (): Promise<number> => {
+          await sleep(BETWEEN);
+          const before = watched.processorTime;
+          await sleep(20_000);
+          return watched.processorTime - before;
+        };
+        return [{ name: "cni-node", run }];
+      },
+      limit: "a look at five directories every 2 seconds; the kernel counts in 10 ms",
+      runs: 1,
+    },
+  ];
 }

@@ -66,10 +66,11 @@ export class Log implements Observer {
     this.#printFailed(failure);
   }
 
-  /** Says something at once: where the process listens, that Events are not allowed. */
+  /** Says something at once: where the process listens, what is waited for. @param hint makes it a warning. */
   message(text: string, hint?: string): void {
     if (this.#json === undefined) printMessage(this.#world, text, hint);
-    else this.#json.warn(hint === undefined ? {} : { hint }, maskTokens(text));
+    else if (hint === undefined) this.#json.info(maskTokens(text));
+    else this.#json.warn({ hint }, maskTokens(text));
   }
 
   #succeed(reconcile: Reconcile): void {

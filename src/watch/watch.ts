@@ -276,9 +276,10 @@ export class Watcher {
         steps: [...(repaired?.steps.filter(({ outcome }) => CHANGES.has(outcome)) ?? []), ...result.steps],
       };
     } catch (error) {
-      this.#isApiAway = error instanceof Failure && error.code === "api-unreachable";
+      if (!(error instanceof Failure)) throw error;
+      this.#isApiAway = error.code === "api-unreachable";
       if (!this.#isApiAway || !isApplied) throw error;
-      return { ...(repaired ?? (await apply({ ...request, lists: files }, signal))), failure: error as Failure };
+      return { ...(repaired ?? (await apply({ ...request, lists: files }, signal))), failure: error };
     }
   }
 

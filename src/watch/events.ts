@@ -19,6 +19,8 @@ const LONGEST_NAME = 200;
 
 /** Milliseconds, and numbers of Events. */
 export const EVENT_TIMING = {
+  /** They are sent so much later at most, by chance: a change in the cluster makes all nodes write at once. */
+  jitter: 2_000,
   /** The same again within this is a series. */
   series: 600_000,
   /** Of one object: so many at once, then one in each interval, as client-go has it. */
@@ -114,13 +116,16 @@ export class Events implements Observer, AsyncDisposable {
     for (const happening of happeningsOf(reconcile)) {
       for (const regarding of this.#regarding) this.#note(happening, regarding);
     }
-    this.#send();
+    if (this.#sending === undefined && this.#pause === undefined) this.#rest(this.#timing.jitter * Math.random());
   }
 
   /** Sends the last ones for a moment; then nothing more. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#pause);
+    this.#pause = undefined;
+    // What the API has refused or not answered is not tried again now.
+    if (this.#pauses === 0) this.#send();
     const timer = setTimeout(() => this.#end.abort(new Error("the process ends")), this.#timing.flush);
     await this.#sending;
     clearTimeout(timer);

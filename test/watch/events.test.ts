@@ -166,7 +166,7 @@ test("a server that does not answer keeps nobody from the end", async () => {
 });
 
 test("Events are sent a little later by chance, and at once when the process ends", async () => {
-  await using s = new Scene(await WatchServer.start("h2"), undefined, { jitter: 3_600_000 });
+  await using s = new Scene(await WatchServer.start("h2"), undefined, { jitter: 3_600_000, flush: 60_000 });
   s.events.reconciled(reconcile());
   s.events.reconciled(failed());
   await sleep(50);

@@ -107,6 +107,37 @@ test("a burst is one run: when it has been quiet for 20 ms, and after 200 ms at 
   assert.equal(s.runs[1]?.at, 1060 + 200);
 });
 
+test("the first of several whole states is reached at once, the others together when it has been quiet for 20 ms", async () => {
+  const s = new Scene();
+  for (let index = 0; index < 10; index++) s.driver.wake("desired", `object ${index}`, true);
+  await s.clock.advance(TIMING.lead);
+  assert.deepEqual(
+    s.runs.map(({ at, causes }) => [at, causes.length]),
+    [[1000 + TIMING.lead, 10]],
+    "what comes together is one",
+  );
+  for (let index = 0; index < 10; index++) {
+    s.driver.wake("desired", "more", true);
+    assert.equal(s.last.signal.reason, SUPERSEDED);
+    await s.clock.advance(10);
+  }
+  await s.last.end({ result: "superseded" });
+  await s.clock.advance(10);
+  assert.equal(s.runs.length, 2, "a burst is two runs");
+  await s.last.end(DONE);
+  await s.clock.advance(1000);
+  // A file may be half written.
+  s.driver.wake("desired", "object", true);
+  s.wake("desired", "file");
+  const { time } = s.clock;
+  await s.clock.advance(1000);
+  assert.deepEqual([s.runs.length, s.last.at - time], [3, TIMING.quiet]);
+  await s.last.end(DONE);
+  s.driver.wake("node", "file", true);
+  await s.clock.advance(TIMING.quiet - 1);
+  assert.equal(s.runs.length, 3, "changes on the node are waited for");
+});
+
 test("nothing happens before the first wake, and then a slow resync that differs between nodes", async () => {
   const s = new Scene(DONE);
   await s.clock.advance(10 * TIMING.resync);
@@ -272,7 +303,7 @@ test("a stop ends the run and waits for it, and nothing is left", async () => {
 
 test("whatever happens in whatever order, it ends at the newest state, one run at a time", async () => {
   const step = fc.oneof(
-    fc.record({ do: fc.constant("desired" as const) }),
+    fc.record({ do: fc.constant("desired" as const), isWhole: fc.boolean() }),
     fc.record({ do: fc.constant("node" as const) }),
     fc.record({ do: fc.constant("pass" as const), milliseconds: fc.nat(3000) }),
     fc.record({ do: fc.constant("end" as const), result: fc.constantFrom("done", "changed", "failed") }),
@@ -303,7 +334,8 @@ test("whatever happens in whatever order, it ends at the newest state, one run a
       for (const one of steps) {
         if (one.do === "desired") newest++;
         if (one.do === "node") drift++;
-        if (one.do === "desired" || one.do === "node") driver.wake(one.do, "x");
+        if (one.do === "desired") driver.wake("desired", "x", one.isWhole);
+        if (one.do === "node") driver.wake("node", "x");
         if (one.do === "pass") await clock.advance(one.milliseconds);
         if (one.do === "end") finish?.(one.result);
         await new Promise(setImmediate);

@@ -29,8 +29,6 @@ export interface Row {
   unit?: "ms" | "MiB" | "requests";
   /** Most runs of each way; for long ones. */
   runs?: number;
-  /** So many runs instead, of which also the slowest hundredth counts. */
-  samples?: number;
 }
 
 /** Of the runs of one way. */
@@ -40,8 +38,6 @@ export interface Measured {
   /** The lower and the upper quartile. */
   low: number;
   high: number;
-  /** The 99th percentile. */
-  slow: number;
 }
 
 /** Measures the ways of a row, after one run of each that does not count. */
@@ -92,7 +88,7 @@ export function peakOf(words: Command, exitCode = 0): number {
 function summary(name: string, values: readonly number[]): Measured {
   const sorted = values.toSorted((a, b) => a - b);
   const at = (share: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
-  return { name, median: at(0.5), low: at(0.25), high: at(0.75), slow: at(0.99) };
+  return { name, median: at(0.5), low: at(0.25), high: at(0.75) };
 }
 
 /** A directory that is removed when the process ends, even by a signal. */

@@ -18,7 +18,7 @@ const { values, positionals } = parseArgs({
   },
 });
 /** Few runs of what takes least. */
-const SMOKE = ["version", "list", "plugins-first", "plugins-again", "network", "memory", "watch-object"];
+const SMOKE = ["version", "list", "plugins-first", "plugins-again", "network", "memory"];
 const runs = Number(values.runs ?? (values.smoke ? 3 : 15));
 
 process.exitCode = await main();
@@ -38,15 +38,10 @@ async function main(): Promise<number> {
   print(`Median and quartiles of up to ${runs} interleaved runs. ${notes.join(" ")}\n`);
   if (values.markdown) print("| row | work | cni-node | beside it | limited by |\n| --- | --- | --- | --- | --- |");
   for (const row of rows.filter(({ name }) => chosen.includes(name))) {
-    const measured = await measure(row, runsOf(row));
+    const measured = await measure(row, Math.min(runs, row.runs ?? runs));
     print(values.markdown ? markdownOf(row, measured) : textOf(row, measured));
   }
   return 0;
-}
-
-/** Few samples are enough to see that it works. */
-function runsOf({ samples, runs: most = runs }: Row): number {
-  return samples === undefined || values.smoke ? Math.min(runs, most) : samples;
 }
 
 function markdownOf(row: Row, [ours, ...others]: readonly Measured[]): string {
@@ -63,10 +58,9 @@ function textOf(row: Row, measured: readonly Measured[]): string {
   return [`${row.name}: ${row.work}`, ...lines].join("\n");
 }
 
-function shown({ median, low, high, slow }: Measured, { unit = "ms", samples }: Row): string {
+function shown({ median, low, high }: Measured, { unit = "ms" }: Row): string {
   const text = (value: number): string => value.toFixed(value < 10 && unit === "ms" ? 1 : 0);
-  const worst = samples === undefined ? "" : `, p99 ${text(slow)}`;
-  return `${text(median)} ${unit}${text(low) === text(high) ? "" : ` (${text(low)}–${text(high)}${worst})`}`;
+  return `${text(median)} ${unit}${text(low) === text(high) ? "" : ` (${text(low)}–${text(high)})`}`;
 }
 
 function ratio(ours: Measured | undefined, { median }: Measured): string {

@@ -1,6 +1,5 @@
 /** A node that `cni-node watch` keeps, as the bench changes it: what it takes from a change to the live file, and what it costs. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -12,15 +11,13 @@ const LOST = 30_000;
 /** The ticks of the processor time in /proc, milliseconds. */
 const TICK = 10;
 
-/** What a change is made in, and where it is seen. */
+/** Where a change is made, and where it is seen. */
 export interface WatchPlace {
   netd: string;
-  /** The command line, without the options of `watch`. */
-  command: readonly string[];
 }
 
 /** A watch on a node of its own. Two things are followed: a ConfigMap with a template, and the target of a pointer. */
-export class Watched {
+export class Watched implements Disposable {
   readonly #place: WatchPlace;
   readonly #server: WatchServer;
   readonly #child: ChildProcess;
@@ -32,17 +29,15 @@ export class Watched {
     this.#child = child;
   }
 
-  /** Starts it, and waits until everything is installed. */
-  static async start(place: WatchPlace): Promise<Watched> {
+  /** Starts it by a command line without these options, and waits until everything is installed. */
+  static async start(place: WatchPlace, [program = "", ...words]: readonly string[]): Promise<Watched> {
     const server = await WatchServer.start("h2");
     fs.writeFileSync(join(place.netd, "10-primary.conflist"), listOf("primary", "0"));
-    server.put("lists", { configs: "05-derived.conflist,90-own.conflist" });
+    server.put("lists", { plugins: "", configs: "05-derived.conflist,90-own.conflist", manifests: "" });
     server.put("templates", templates("0"));
-    const [program = "", ...words] = place.command;
     const options = ["--owner=bench", "--configmap=default/lists", "--config-templates=default/templates"];
     const argv = [...words, ...options, `--kubeconfig=${server.kubeconfig()}`];
-    const child = spawn(program, argv, { stdio: "ignore" });
-    process.on("exit", () => child.kill("SIGKILL"));
+    const child = spawn(program, argv, { stdio: ["ignore", "ignore", "inherit"] });
     const made = new Watched(place, server, child);
     await made.#live("90-own.conflist", "0");
     return made;
@@ -118,11 +113,9 @@ export class Watched {
     });
   }
 
-  async stop(): Promise<void> {
-    const ended = once(this.#child, "exit");
-    this.#child.kill();
-    await ended;
-    await this.#server[Symbol.asyncDispose]();
+  [Symbol.dispose](): void {
+    this.#child.kill("SIGKILL");
+    void this.#server.close();
   }
 }
 

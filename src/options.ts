@@ -56,7 +56,7 @@ export const OPTIONS = {
   spread: {
     type: DURATION,
     default: "0s",
-    help: "answer a change in the cluster after a part of this, which is the same each time and differs by node",
+    help: "delay of changes in the cluster, by a part of this that differs by node",
   },
   "config-templates": {
     type: CONFIG_MAPS,
@@ -170,7 +170,7 @@ export const OPTIONS = {
   listen: {
     type: ADDRESS,
     otherwise: "none",
-    help: "serve /livez, /readyz, /metrics and /statusz there; without an address on 127.0.0.1",
+    help: "serve /livez, /readyz, /metrics and /statusz; default ADDRESS: 127.0.0.1",
   },
   "log-format": { type: choice("text", "json"), default: "text", help: "format of the log on stderr" },
   events: { type: FLAG, default: "true", help: "report to the Kubernetes API with Events of the node and the pod" },

@@ -12,7 +12,7 @@ import { objectionsToReference } from "../src/cni/reference-plugins.ts";
 import { FINDING_CODES } from "../src/codes.ts";
 import { COMMANDS, type CommandSpec } from "../src/commands.ts";
 import type { Option } from "../src/options.ts";
-import { conflist, TestNode } from "./helpers/node.ts";
+import { conflist, TestNode, until } from "./helpers/node.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const readme = fs.readFileSync(join(root, "README.md"), "utf8");
@@ -87,6 +87,23 @@ test("N5: every example of cni-node in README, docs/manifests.md and docs/troubl
   }
 });
 
+test("N5: the example in docs/watch.md keeps what it names until a signal comes", async () => {
+  using node = new TestNode();
+  const [, words = ""] = /^ {2}cni-node (watch .*)$/mu.exec(textOf("docs/watch.md")) ?? [];
+  const argv = words.split(" ");
+  const names =
+    argv
+      .find((word) => word.startsWith("--plugins="))
+      ?.slice("--plugins=".length)
+      .split(",") ?? [];
+  for (const name of names) node.plugin(name);
+  const end = new AbortController();
+  const running = node.run(argv, { signal: end.signal });
+  await until(() => names.length > 0 && names.every((name) => fs.existsSync(join(node.bin, name))));
+  end.abort("SIGTERM");
+  assert.equal((await running).signal, "SIGTERM");
+});
+
 test("N5: the template in the README is rendered with the node's own file", async () => {
   using node = new TestNode();
   node.plugin("multus-cni");
@@ -137,6 +154,7 @@ test("N5: every example that stands in a block of its own is run by a test", () 
     "docs/image.md dockerfile", // test/e2e/docker.test.ts.
     "docs/network.md yaml", // test/install-probe.test.ts.
     "docs/manifests.md yaml", // test/e2e/ancestor-manifests.test.ts.
+    "docs/watch.md sh", // Here; examples/watch/cni.yaml: test/e2e/watch.test.ts.
   ]);
   // What an example prints.
   const kinds = new Set(["text", "error", ""]);

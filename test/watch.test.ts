@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { json } from "node:stream/consumers";
 import { suite, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -10,6 +11,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { cannotSign } from "./cluster/pki.ts";
 import { WatchServer } from "./cluster/watch-server.ts";
 import { conflist, TestNode, until } from "./helpers/node.ts";
+import { Random, SEED, SEED_NOTE } from "./helpers/random.ts";
 import { prepared, replace, textOf } from "./helpers/watched.ts";
 
 const SCHEMA = join(import.meta.dirname, "../docs/schemas/report.json");
@@ -69,6 +71,34 @@ suite("watch with the desired state in options", () => {
     w.start("--plugins=bridge");
     await until(() => w.plugin("vlan") === undefined);
     assert.notEqual(w.plugin("bridge"), undefined);
+  });
+
+  test("a pointer's target that its own agent changes again and again is followed, and is neither a repair nor a fight", async () => {
+    await using w = prepared();
+    w.start("--configs=05-multus.conflist", "--log-format=json");
+    for (const name of ["one", "two", "three", "four", "five", "six"]) {
+      replace(join(w.node.netd, "10-primary.conflist"), conflist(name, "bridge"));
+      await until(() => w.config("05-multus.conflist")?.includes(`"${name}"`) === true);
+    }
+    fs.unlinkSync(join(w.node.netd, "05-multus.conflist"));
+    await until(() => w.log.some(({ repair }) => repair === true));
+    assert.equal(w.log.filter(({ repair }) => repair === true).length, 1, w.stderr);
+    assert.doesNotMatch(w.stderr, /asset-fought-over/u);
+  });
+
+  test("a signal ends it wherever it is: the node is as before or as desired, whole", async () => {
+    const random = new Random(SEED);
+    for (let round = 0; round < 12; round++) {
+      await using w = prepared();
+      w.start("--plugins=bridge,vlan", "--configs=05-multus.conflist");
+      await sleep(random.int(500));
+      const { signal, exitCode, stderr } = await w.stop("SIGTERM");
+      // One that comes before the program runs ends it, too.
+      assert.deepEqual([signal, exitCode, stderr], ["SIGTERM", -1, ""], SEED_NOTE);
+      const files = [w.plugin("bridge"), w.plugin("vlan"), w.config("05-multus.conflist")];
+      const there = files.filter((text) => text !== undefined).length;
+      assert.ok(there === 0 || there === 3, `${there} of 3 files, ${SEED_NOTE}`);
+    }
   });
 
   test("story 14: a file that another agent renames away each time is named, and repaired ever more rarely", async () => {
@@ -218,4 +248,73 @@ suite("watch with the desired state in a ConfigMap", { skip: cannotSign }, () =>
     assert.equal(w.plugin("tuning"), undefined);
     await until(() => w.plugin("tuning") !== undefined && w.plugin("vlan") === undefined);
   });
+
+  test("templates and manifests come straight from ConfigMaps, before files, and their changes are followed", async () => {
+    await using server = await WatchServer.start("h2");
+    await using w = prepared();
+    const template = (name: string): string =>
+      `{"cniVersion":"1.0.0","name":"${name}","plugins":[{"type":"multus","delegates":[__10-primary.conflist__]}]}`;
+    server.put("cni", { plugins: "vlan", configs: "05-multus.conflist,20-more.conflist" });
+    server.put("templates", { "20-more.conflist": template("first"), "not/a/name": "x" });
+    const argv = [
+      "--configmap=default/cni",
+      "--config-templates=default/templates",
+      `--kubeconfig=${server.kubeconfig()}`,
+    ];
+    w.start(...argv);
+    await until(() => w.config("20-more.conflist")?.includes('"first"') === true);
+    assert.ok(w.config("05-multus.conflist")?.includes('"m"') === true, "a file of the directory");
+    await until(() => w.stderr.includes("has keys that cannot be file names: not/a/name"));
+    assert.match(w.lines[0] ?? "", /created plugin vlan, created config 05-multus\.conflist, created config 20-more/u);
+    server.put("templates", { "20-more.conflist": template("second"), "05-multus.conflist": template("map") });
+    await until(() => w.config("20-more.conflist")?.includes('"second"') === true);
+    await until(() => w.config("05-multus.conflist")?.includes('"map"') === true);
+    // What is broken or gone keeps the last good state, and is named.
+    server.put("templates", { "20-more.conflist": "{", "05-multus.conflist": template("never") });
+    await until(() => w.stderr.includes("templates: 20-more.conflist"));
+    server.delete("templates");
+    await until(() => w.stderr.includes("ConfigMap default/templates: does not exist"));
+    assert.ok(w.config("05-multus.conflist")?.includes('"map"') === true);
+    server.put("templates", { "20-more.conflist": template("third"), "05-multus.conflist": template("map") });
+    await until(() => w.config("20-more.conflist")?.includes('"third"') === true);
+    assert.equal(server.connections, 1, "all watches share a connection");
+  });
 });
+
+test(
+  "--listen, --log-format=json and Events: health, numbers, log and the API say what was done",
+  { skip: cannotSign },
+  async () => {
+    await using server = await WatchServer.start("h2");
+    const events: { note: string; reason: string }[] = [];
+    server.trick = async (seen, answer) => {
+      if (seen.verb !== "create") return false;
+      events.push((await json(answer.req)) as { note: string; reason: string });
+      answer.writeHead(201, { "content-type": "application/json" }).end("{}");
+      return true;
+    };
+    await using w = prepared();
+    server.put("cni", { plugins: "vlan" });
+    const argv = ["--configmap=default/cni", `--kubeconfig=${server.kubeconfig()}`, "--node-name=n1"];
+    w.start(...argv, "--listen=127.0.0.1:0", "--log-format=json");
+    await until(() => w.plugin("vlan") !== undefined && w.log.some(({ msg }) => msg === "created plugin vlan"));
+    const address = /listening on (\S+)/u.exec(w.log.map(({ msg }) => msg).join("\n"))?.[1];
+    const get = async (path: string): Promise<[number, string]> => {
+      const response = await fetch(`http://${address}${path}`);
+      return [response.status, await response.text()];
+    };
+    assert.deepEqual(await get("/livez"), [200, "ok"]);
+    assert.equal((await get("/readyz"))[0], 200);
+    assert.match((await get("/metrics"))[1], /^cni_node_steps_total\{kind="plugin",outcome="created"\} 1$/mu);
+    assert.match((await get("/statusz"))[1], /ConfigMap default\/cni +live/u);
+    server.put("cni", { plugins: "vlan,typo" });
+    await until(() => w.log.some(({ level }) => level === "error"));
+    assert.equal((await get("/readyz"))[0], 500);
+    await until(() => events.length >= 2);
+    assert.deepEqual(
+      events.map(({ reason }) => reason),
+      ["Installed", "RefusedToApply"],
+    );
+    assert.equal(events[0]?.note, "created plugin vlan");
+  },
+);

@@ -14,7 +14,7 @@ import { findDirectoryIfUsable, type NodeDirectories } from "../node/directory.t
 import { NodeView } from "../node/view.ts";
 import { standDown } from "../host/control.ts";
 import { transact, type DirectorySteps } from "../host/transaction.ts";
-import { watchDirectory } from "../host/watch.ts";
+import { NextChange } from "../system/watch.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import type { Probed, ProbeOptions } from "./probe.ts";
 import { objectionsIn, prove } from "./prove.ts";
@@ -91,7 +91,7 @@ async function applyOrWait(request: ApplyRequest, signal: AbortSignal): Promise<
   let awaited = "";
   for (;;) {
     // Made before looking: a change between the look and the wait is not lost.
-    using watch = request.wait > 0 ? watchDirectory(request.directories.config.path) : undefined;
+    using watch = request.wait > 0 ? new NextChange(request.directories.config.path) : undefined;
     const { blockedBy, ...attempt } = await applyOnce(request, signal);
     end ??= performance.now() + request.wait;
     const isOver = watch === undefined || performance.now() >= end;

@@ -37,9 +37,9 @@ export async function decide(
   const held = heldAs(directory.record?.assets ?? [], step);
   const live = inspect(directory.path, name);
   const decision = await decideStep(step, wanted, directory, live, content, view);
-  const { outcome, reason, effect, keepLive, restores, seen, asset } = decision;
-  const because = reason === undefined ? {} : { reason };
-  const result: StepResult = { action, kind, name, outcome, ...because, ...(decision.isRepair && { isRepair: true }) };
+  const { outcome, reason, effect, keepLive, restores, seen, asset, isRepair = false } = decision;
+  const common = { action, kind, name, outcome };
+  const result: StepResult = { ...common, ...(reason !== undefined && { reason }), ...(isRepair && { isRepair }) };
   if (FILES[kind].isShown) Object.assign(result, textsOf(decision, directory, name, live, content, view));
   if (effect === "none" && !keepLive && asset === held) return { step, result, ...newlySeen(live, seen, held) };
   const file: FileStep = {
@@ -91,11 +91,9 @@ function lackOf(directory: string, name: string, hostRoot: string): string | und
   return isThere || isHidden ? undefined : "a link that leads nowhere is in its place";
 }
 
-/** What else was noticed of a file. */
-interface Noted {
-  /** The digest that it was read with. */
+/** What was noticed on the way: the digest of a file that is right, or that it is not what was written to it. */
+interface Noticed {
   seen?: string;
-  /** It is not what was written, which is still right. */
   isRepair?: boolean;
 }
 
@@ -106,7 +104,7 @@ async function decideStep(
   live: Live,
   content: Content | undefined,
   view: NodeView,
-): Promise<Decision & Noted> {
+): Promise<Decision & Noticed> {
   const held = heldAs(directory.record?.assets ?? [], step);
   try {
     return content === undefined
@@ -127,12 +125,11 @@ async function decideAddition(
   held: HeldAsset | undefined,
   live: Live,
   content: Content,
-): Promise<Decision & Noted> {
+): Promise<Decision & Noticed> {
   const path = join(directory, name);
   const sameContent = await content.isCurrent(path, live, checksum ? undefined : held?.seen);
   const digest = held === undefined && !sameContent ? undefined : await content.digest();
-  const sameAsHeld =
-    held?.digest === undefined ? sameContent : held.digest === digest || content.isHeld?.(held) === true;
+  const isHeld = held?.digest !== undefined && (held.digest === digest || content.isHeld?.(held) === true);
   const decision = decideInstall({
     path,
     kind,
@@ -143,13 +140,12 @@ async function decideAddition(
     live,
     mode: content.mode(live),
     sameContent,
-    sameAsHeld,
+    sameAsHeld: held?.digest === undefined ? sameContent : isHeld,
     ...(digest === undefined ? {} : { digest }),
   });
-  const isHeld = held !== undefined && held.owners.length > 0;
-  if (decision.effect !== "none") return { ...decision, isRepair: isHeld && sameAsHeld };
-  const isSeen = sameContent && (decision.asset?.digest ?? digest) === digest;
-  return isSeen && digest !== undefined ? { ...decision, seen: digest } : decision;
+  const isSeen = decision.effect === "none" && sameContent && (decision.asset?.digest ?? digest) === digest;
+  const isRepair = isHeld && decision.effect !== "none";
+  return { ...decision, ...(isSeen && digest !== undefined && { seen: digest }), ...(isRepair && { isRepair }) };
 }
 
 async function decideRemoval(

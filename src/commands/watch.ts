@@ -37,7 +37,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   const [name, namespace] = configmap?.split("/").toReversed() ?? [];
   const watcher = new Watcher(
     {
-      base,
+      base: { ...base, onWait: (what) => log.message(`waiting for ${what}`) },
       cluster,
       configMap: name === undefined ? undefined : { name, namespace },
       configTemplates,

@@ -87,7 +87,7 @@ export interface StepResult extends Asset {
   object?: string;
   outcome: Outcome;
   reason?: string;
-  /** Somebody else had changed or removed the file. */
+  /** Somebody else has changed a file, which is as it was installed again. */
   isRepair?: boolean;
   /** Both contents of a configuration or object that is or would be changed. */
   texts?: { before: string; after: string };

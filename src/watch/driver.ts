@@ -17,9 +17,9 @@ export interface Clock {
 export type Outcome =
   /**
    * @param changed the assets that it changed, each by the same name every time.
-   * @param repaired those of them that somebody else had changed; undefined: all of them.
+   * @param repaired those of them that somebody else had changed.
    */
-  | { result: "done"; changed: readonly string[]; repaired?: readonly string[] }
+  | { result: "done"; changed: readonly string[]; repaired: readonly string[] }
   /** It is tried again. */
   | { result: "failed" }
   /** It was ended by its signal before anything had changed. */
@@ -258,7 +258,7 @@ export class Driver {
       this.#wakes.node ??= { first: now, last: now, pause: this.#timing.quiet };
       this.#causes.add("check");
     }
-    this.#noteRepairs(wasReached ? (outcome.repaired ?? outcome.changed) : [], now);
+    this.#noteRepairs(outcome.repaired, now);
   }
 
   /** A file that is repaired again soon after it was is fought over: each further round lasts twice as long. */

@@ -7,6 +7,7 @@ import { apiFailure, pathOf, ruleFor, type Resource } from "../cluster/resource.
 import { Failure } from "../errors.ts";
 import { maskTokens } from "../secrets/prose.ts";
 import { visible } from "../system/text.ts";
+import type { StepResult } from "../kinds/kind.ts";
 import type { Observer, Reconcile } from "./reconcile.ts";
 
 const API_VERSION = "events.k8s.io/v1";
@@ -18,6 +19,8 @@ const LONGEST_NAME = 200;
 
 /** Milliseconds, and numbers of Events. */
 export const EVENT_TIMING = {
+  /** They are sent so much later at most, by chance: a change in the cluster makes all nodes write at once. */
+  jitter: 2_000,
   /** The same again within this is a series. */
   series: 600_000,
   /** Of one object: so many at once, then one in each interval, as client-go has it. */
@@ -113,13 +116,16 @@ export class Events implements Observer, AsyncDisposable {
     for (const happening of happeningsOf(reconcile)) {
       for (const regarding of this.#regarding) this.#note(happening, regarding);
     }
-    this.#send();
+    if (this.#sending === undefined && this.#pause === undefined) this.#rest(this.#timing.jitter * Math.random());
   }
 
   /** Sends the last ones for a moment; then nothing more. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#pause);
+    this.#pause = undefined;
+    // What the API has refused or not answered is not tried again now.
+    if (this.#pauses === 0) this.#send();
     const timer = setTimeout(() => this.#end.abort(new Error("the process ends")), this.#timing.flush);
     await this.#sending;
     clearTimeout(timer);
@@ -284,22 +290,23 @@ function isPassing(status: number): boolean {
   return status === 401 || status === 429 || status >= 500;
 }
 
+function done(steps: readonly StepResult[], outcomes: readonly string[]): string {
+  return steps
+    .filter(({ outcome }) => outcomes.includes(outcome))
+    .map(({ outcome, kind, name, object }) => [outcome, kind, name, object].filter(Boolean).join(" "))
+    .join(", ");
+}
+
 /** What is told of a reconcile: names and codes, never contents. */
-function happeningsOf({ changed, isRepair, findings, failure }: Reconcile): Happening[] {
-  const done = (outcomes: readonly string[]): string =>
-    changed
-      .filter(({ outcome }) => outcomes.includes(outcome))
-      .map(({ outcome, kind, name, object }) => [outcome, kind, name, object].filter(Boolean).join(" "))
-      .join(", ");
+function happeningsOf({ changed, repaired, findings, failure }: Reconcile): Happening[] {
   const happenings: Happening[] = [];
   const add = (type: Happening["type"], reason: string, action: string, note: string): void => {
     if (note !== "") happenings.push({ type, reason, action, note: noteOf(note) });
   };
-  if (isRepair) add("Warning", "Repaired", "Repair", done(["created", "configured", "deleted"]));
-  else {
-    add("Normal", "Installed", "Install", done(["created", "configured"]));
-    add("Normal", "Removed", "Uninstall", done(["deleted"]));
-  }
+  const wanted = changed.filter((step) => !repaired.includes(step));
+  add("Warning", "Repaired", "Repair", done(repaired, ["created", "configured", "deleted"]));
+  add("Normal", "Installed", "Install", done(wanted, ["created", "configured"]));
+  add("Normal", "Removed", "Uninstall", done(wanted, ["deleted"]));
   if (failure !== undefined) {
     const reasons = [failure, ...failure.others].map(({ code, subject }) => `${code}: ${subject}`).join(", ");
     if (failure.exitCode === 4) add("Warning", "PartlyApplied", "Reconcile", reasons);

@@ -66,10 +66,11 @@ export class Log implements Observer {
     this.#printFailed(failure);
   }
 
-  /** Says something at once: where the process listens, that Events are not allowed. */
+  /** Says something at once: where the process listens, what is waited for. @param hint makes it a warning. */
   message(text: string, hint?: string): void {
     if (this.#json === undefined) printMessage(this.#world, text, hint);
-    else this.#json.warn(hint === undefined ? {} : { hint }, maskTokens(text));
+    else if (hint === undefined) this.#json.info(maskTokens(text));
+    else this.#json.warn({ hint }, maskTokens(text));
   }
 
   #succeed(reconcile: Reconcile): void {
@@ -140,7 +141,7 @@ function nameOf({ kind, name, object }: StepResult): string {
 }
 
 /** What a line has as fields: names and codes, never contents. */
-function fieldsOf({ causes, duration, steps, changed, findings, isRepair }: Reconcile): object {
+function fieldsOf({ causes, duration, steps, changed, findings, repaired }: Reconcile): object {
   const outcomes: Record<string, number> = {};
   for (const { outcome } of steps) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
   const shown = changed
@@ -149,7 +150,7 @@ function fieldsOf({ causes, duration, steps, changed, findings, isRepair }: Reco
   return {
     trigger: causes,
     duration: Math.round(duration),
-    repair: isRepair,
+    repair: repaired.length > 0,
     outcomes,
     changed: shown,
     findings: findings.slice(0, MOST_SHOWN).map(({ code, path }) => ({ code, subject: path })),

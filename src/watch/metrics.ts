@@ -69,11 +69,11 @@ export class Metrics implements Observer {
     info.set({ ...build }, 1);
   }
 
-  reconciled({ duration, steps, changed, isRepair, failure }: Reconcile): void {
+  reconciled({ duration, steps, repaired, failure }: Reconcile): void {
     this.#reconciles.inc({ result: failure === undefined ? "done" : "failed" });
     this.#duration.observe(duration / 1000);
     for (const { kind, outcome } of steps) this.#steps.inc({ kind, outcome });
-    if (isRepair) for (const { kind } of changed) this.#repairs.inc({ kind });
+    for (const { kind } of repaired) this.#repairs.inc({ kind });
     for (const { code } of failure === undefined ? [] : [failure, ...failure.others]) {
       this.#refusals.inc({ code: this.#bounded(code) });
     }

@@ -16,8 +16,8 @@ export interface Reconcile {
   steps: readonly StepResult[];
   /** Those of them that changed something. */
   changed: readonly StepResult[];
-  /** The desired state had been reached before: what was changed had been changed by somebody else. */
-  isRepair: boolean;
+  /** Those of them that somebody else had changed. */
+  repaired: readonly StepResult[];
   /** Warnings of the run, fights, and what cannot be followed. */
   findings: readonly Finding[];
   /** Why it failed: nothing has changed, unless its exit code is 4. */

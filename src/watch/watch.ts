@@ -9,13 +9,14 @@ import { Failure, Interrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { ControlSockets, type StandDownReason } from "../host/control.ts";
 import { readRecord } from "../host/record.ts";
+import type { StepResult } from "../kinds/kind.ts";
 import type { Lists } from "../kinds/lists.ts";
+import { DirectoryWatch } from "../system/watch.ts";
 import { findDirectoryIfUsable } from "../node/directory.ts";
 import { delayOf } from "./spread.ts";
 import { describeWatching } from "./describe.ts";
 import { templatesIn } from "./templates.ts";
 import { desiredIn, type Desired } from "./desired.ts";
-import { DirectoryWatch } from "./directory.ts";
 import { Driver, SUPERSEDED, type Cause, type Outcome } from "./driver.ts";
 import { fightFinding } from "./fight.ts";
 import type { Followed, Observer, Reconcile, Watching } from "./reconcile.ts";
@@ -195,7 +196,7 @@ export class Watcher {
   /** At the start, all that is followed is waited for, but what cannot be followed. */
   #wakeWhenKnown(cause: Cause, { name }: FollowedObject): void {
     const isReady = this.#objects.every(({ accepted, watch }) => accepted !== undefined || watch.trouble !== undefined);
-    if (isReady) this.#driver.wake(cause, name);
+    if (isReady) this.#driver.wake(cause, name, cause === "desired");
   }
 
   async #standDown(reason: StandDownReason): Promise<void> {
@@ -234,8 +235,8 @@ export class Watcher {
     isReached: boolean,
   ): Promise<Outcome> {
     const from = performance.now();
-    const report = (result: Omit<Reconcile, "begin" | "duration" | "causes" | "isRepair">): void => {
-      this.#report({ begin, duration: performance.now() - from, causes, isRepair: isReached, ...result });
+    const report = (result: Omit<Reconcile, "begin" | "duration" | "causes">): void => {
+      this.#report({ begin, duration: performance.now() - from, causes, ...result });
     };
     try {
       const { request, findings } = this.#findDesired();
@@ -244,14 +245,16 @@ export class Watcher {
       await this.#claim();
       const steps = result.steps.map(({ texts: _texts, ...step }) => step);
       const changed = steps.filter(({ outcome }) => CHANGES.has(outcome));
-      const names = changed.map(({ kind, name, object }) => [kind, name, object].filter(Boolean).join(" "));
+      // Of objects no record tells whether somebody else has changed them.
+      const repaired = changed.filter(({ kind, isRepair = false }) => isRepair || (kind === "manifest" && isReached));
       const because = failure === undefined ? {} : { failure };
-      report({ steps, changed, findings: [...findings, ...warnings, ...this.#findings()], ...because });
-      return failure === undefined ? { result: "done", changed: names } : { result: "failed" };
+      report({ steps, changed, repaired, findings: [...findings, ...warnings, ...this.#findings()], ...because });
+      if (failure !== undefined) return { result: "failed" };
+      return { result: "done", changed: changed.map(nameOf), repaired: repaired.map(nameOf) };
     } catch (error) {
       if (error instanceof Interrupted) return { result: signal.reason === SUPERSEDED ? "superseded" : "failed" };
       if (!(error instanceof Failure)) throw error;
-      report({ steps: [], changed: [], findings: this.#findings(), failure: error });
+      report({ steps: [], changed: [], repaired: [], findings: this.#findings(), failure: error });
       return { result: "failed" };
     }
   }
@@ -273,9 +276,10 @@ export class Watcher {
         steps: [...(repaired?.steps.filter(({ outcome }) => CHANGES.has(outcome)) ?? []), ...result.steps],
       };
     } catch (error) {
-      this.#isApiAway = error instanceof Failure && error.code === "api-unreachable";
+      if (!(error instanceof Failure)) throw error;
+      this.#isApiAway = error.code === "api-unreachable";
       if (!this.#isApiAway || !isApplied) throw error;
-      return { ...(repaired ?? (await apply({ ...request, lists: files }, signal))), failure: error as Failure };
+      return { ...(repaired ?? (await apply({ ...request, lists: files }, signal))), failure: error };
     }
   }
 
@@ -324,12 +328,14 @@ export class Watcher {
     return Object.fromEntries(held.filter(([, { desired }]) => desired.length > 0));
   }
 
-  /** The names of the assets that the owner holds. @throws Failure `state-untrusted`, `record-unreadable`. */
+  /** The names of the assets that the owner holds, even by a run that was ended half way. @throws Failure `state-untrusted`, `record-unreadable`. */
   #held(kind: Kind): string[] {
     const { owner, directories } = this.#request.base;
     const directory = findDirectoryIfUsable(directories[KINDS[kind].recordedIn]);
-    const assets = (directory === undefined ? undefined : readRecord(directory)?.assets) ?? [];
-    return assets.filter((asset) => asset.kind === kind && asset.owners.includes(owner)).map(({ name }) => name);
+    const record = directory === undefined ? undefined : readRecord(directory);
+    const assets = [...(record?.assets ?? []), ...(record?.pending?.assets ?? [])];
+    const held = assets.filter((asset) => asset.kind === kind && asset.owners.includes(owner));
+    return [...new Set(held.map(({ name }) => name))];
   }
 
   #findings(): Finding[] {
@@ -358,6 +364,10 @@ const STANDS_DOWN: Record<StandDownReason, string> = {
   uninstall: "an uninstall by the same owner: nothing is kept until this process is started again",
   newer: "a newer process of the same owner keeps this node",
 };
+
+function nameOf({ kind, name, object }: StepResult): string {
+  return [kind, name, object].filter(Boolean).join(" ");
+}
 
 function namesOf(lists: Partial<Record<Kind, Lists>>): Partial<Record<Kind, readonly string[]>> {
   return Object.fromEntries(Object.entries(lists).map(([kind, { desired }]) => [kind, desired]));

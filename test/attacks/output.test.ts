@@ -112,6 +112,18 @@ describe("names and messages of others forge no line", () => {
       backups: [{ name: FORGED, path: FORGED }],
       unfinished: [{ directory: FORGED, next: "go on" }],
       attachments: [{ plugin: FORGED, living: 1, gone: 1 }],
+      watches: [
+        {
+          owner: FORGED,
+          since: FORGED,
+          fights: [],
+          standsDown: FORGED,
+          lastSuccess: FORGED,
+          follows: [{ name: FORGED, isLive: false, trouble: FORGED }],
+          last: { begin: FORGED, duration: 1, causes: [FORGED], changed: [], error: { code: FORGED, message: FORGED } },
+          next: { at: FORGED, isRetry: true },
+        },
+      ],
       unseen: [`u${FORGED}`],
     } as unknown as NodeStatus;
     const text = formatStatus(status);

@@ -22,7 +22,12 @@ export class Watched implements AsyncDisposable {
   }
 
   start(...argv: string[]): void {
-    this.#child = this.node.start(["watch", "--owner=w", ...argv]);
+    this.startWith(["--owner=w", ...argv]);
+  }
+
+  /** Starts it with these variables, for an owner of its own. */
+  startWith(argv: readonly string[], env: NodeJS.ProcessEnv = {}): void {
+    this.#child = this.node.start(["watch", ...argv], env);
     this.#child.stdout?.on("data", (text: Buffer) => (this.stdout += text.toString()));
     this.#child.stderr?.on("data", (text: Buffer) => (this.stderr += text.toString()));
     this.#ended = endOf(this.#child);
@@ -50,6 +55,12 @@ export class Watched implements AsyncDisposable {
   /** The lines of the log. */
   get lines(): string[] {
     return this.stdout.split("\n").slice(0, -1);
+  }
+
+  /** The lines of the log in JSON. */
+  get log(): { level: string; msg: string; repair?: boolean }[] {
+    const lines = this.stderr.split("\n").slice(0, -1);
+    return lines.map((line) => JSON.parse(line) as { level: string; msg: string; repair?: boolean });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

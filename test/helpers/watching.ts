@@ -6,8 +6,14 @@ const BEGIN = new Date("2026-11-28T12:00:00Z");
 /** One that installed a plugin. */
 export function reconcile(more: Partial<Reconcile> = {}): Reconcile {
   const steps = [{ kind: "plugin", name: "bridge", action: "install", outcome: "created" }] as const;
-  const common = { begin: BEGIN, duration: 12.4, causes: ["start"], isRepair: false, findings: [] };
+  const common = { begin: BEGIN, duration: 12.4, causes: ["start"], repaired: [], findings: [] };
   return { ...common, steps, changed: steps, ...more };
+}
+
+/** One that installed a plugin again, which somebody had removed. */
+export function repair(more: Partial<Reconcile> = {}): Reconcile {
+  const { changed } = reconcile();
+  return reconcile({ repaired: changed, changed, ...more });
 }
 
 /** One that is live and has reconciled. */

@@ -13,7 +13,7 @@ import { Events, type EVENT_TIMING } from "../../src/watch/events.ts";
 import { statusOf } from "../cluster/hostile.ts";
 import { WatchServer } from "../cluster/watch-server.ts";
 import { until } from "../helpers/node.ts";
-import { reconcile } from "../helpers/watching.ts";
+import { reconcile, repair } from "../helpers/watching.ts";
 
 const POD = { name: "cni-x", namespace: "team", uid: "u-1" };
 
@@ -50,7 +50,10 @@ class Scene implements AsyncDisposable {
     const kubeconfig = join(server.directory, "kubeconfig");
     this.channel = new Channel(() => findAccess({ kubeconfig, env: { PATH: process.env["PATH"] } }));
     const say = (problem: string, hint: string): void => void this.said.push(`${problem}; ${hint}`);
-    this.events = new Events({ channel: this.channel, node: "node-1", pod, say }, { firstPause: 5, ...timing });
+    this.events = new Events(
+      { channel: this.channel, node: "node-1", pod, say },
+      { firstPause: 5, jitter: 0, ...timing },
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -83,7 +86,7 @@ for (const protocol of ["h2", "http/1.1"] as const) {
     }
     const patches = s.written.filter(({ method, path }) => method === "PATCH" && path.includes("/default/"));
     const counts = patches.map(({ body }) => (body["series"] as { count: number }).count);
-    assert.equal(counts[0], 2);
+    assert.ok(counts.length > 0, "a series is told");
     assert.ok(counts.length <= 5 && counts.every((count, index) => count >= 2 ** (index + 1)), counts.join());
     assert.equal(patches[0]?.contentType, "application/merge-patch+json");
     if (protocol === "h2") assert.equal(s.channel.connections, 1);
@@ -93,7 +96,7 @@ for (const protocol of ["h2", "http/1.1"] as const) {
 test("repairs, refusals and fights have reasons of their own; no content is told", async () => {
   await using s = new Scene(await WatchServer.start("h2"));
   const fight = warning("asset-fought-over", "config a", "secret");
-  s.events.reconciled(reconcile({ isRepair: true, findings: [fight] }));
+  s.events.reconciled(repair({ findings: [fight] }));
   s.events.reconciled(failed());
   await until(() => s.written.length === 3);
   const shown = s.written.map(({ body }) => [body["type"], body["reason"], body["note"]].join(" "));
@@ -160,4 +163,14 @@ test("a server that does not answer keeps nobody from the end", async () => {
   const begin = performance.now();
   await s.events[Symbol.asyncDispose]();
   assert.ok(performance.now() - begin < 1000);
+});
+
+test("Events are sent a little later by chance, and at once when the process ends", async () => {
+  await using s = new Scene(await WatchServer.start("h2"), undefined, { jitter: 3_600_000, flush: 60_000 });
+  s.events.reconciled(reconcile());
+  s.events.reconciled(failed());
+  await sleep(50);
+  assert.equal(s.written.length, 0);
+  await s.events[Symbol.asyncDispose]();
+  assert.equal(s.written.length, 2);
 });

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { Failure } from "../../src/errors.ts";
 import { Metrics } from "../../src/watch/metrics.ts";
 import { readExposition } from "../helpers/exposition.ts";
-import { reconcile, watching } from "../helpers/watching.ts";
+import { reconcile, repair, watching } from "../helpers/watching.ts";
 
 const build = { version: "1.0.0", revision: "abc" };
 
@@ -25,7 +25,7 @@ test("the exposition is strict from the start, and counts what happens", async (
   assert.equal(await value("cni_node_watch_restarts_total"), 2);
   assert.equal(await value("cni_node_watch_restarts_total"), 2, "reading changes nothing");
   const failure = new Failure({ code: "pointer-missing", subject: "a", problem: "b" });
-  metrics.reconciled(reconcile({ isRepair: true }));
+  metrics.reconciled(repair());
   metrics.reconciled(reconcile({ steps: [], changed: [], failure }));
   assert.equal(await value("cni_node_reconciles_total", { result: "done" }), 1);
   assert.equal(await value("cni_node_repairs_total", { kind: "plugin" }), 1);

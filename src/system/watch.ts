@@ -1,10 +1,11 @@
 /** Directories that others change: when to look at them again. */
 import * as fs from "node:fs";
 import { basename, dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
-import { isSystemError, reasonOf } from "../errors.ts";
+import { isSystemError, reasonOf, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { firstEntriesIn } from "../system/entries.ts";
+import { firstEntriesIn } from "./entries.ts";
 
 /** Milliseconds. */
 const TIMING = {
@@ -177,4 +178,47 @@ function look(path: string, name: Buffer): string[] {
       return String((error as NodeJS.ErrnoException).code);
     }
   });
+}
+
+/** Milliseconds. Changes come in bursts: one look serves them all. At what a link leads to, no watch is kept. */
+const [SETTLE, RESYNC] = [50, 10_000];
+
+/**
+ * Something that others change, to be waited for: make it, look, and only then wait, so that no change is lost.
+ *
+ * @throws Interrupted from `changed`.
+ */
+export class NextChange implements Disposable {
+  readonly #watch: DirectoryWatch;
+  readonly #changed = Promise.withResolvers<undefined>();
+
+  constructor(directory: string) {
+    this.#watch = new DirectoryWatch(directory, () => this.#changed.resolve(undefined));
+  }
+
+  /**
+   * Waits until something has changed, or until the deadline (as `performance.now()` counts).
+   *
+   * @returns false when the deadline has passed.
+   */
+  async changed(deadline: number, signal: AbortSignal): Promise<boolean> {
+    const ended = Promise.withResolvers<undefined>();
+    const end = (): void => ended.resolve(undefined);
+    const timer = setTimeout(end, Math.max(0, Math.min(RESYNC, deadline - performance.now())));
+    signal.addEventListener("abort", end);
+    try {
+      if (!signal.aborted) await Promise.race([this.#changed.promise, ended.promise]);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+    }
+    throwIfInterrupted(signal);
+    if (performance.now() >= deadline) return false;
+    await sleep(SETTLE);
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    this.#watch[Symbol.dispose]();
+  }
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { suite, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { DirectoryWatch } from "../../src/watch/directory.ts";
+import { DirectoryWatch } from "../../src/system/watch.ts";
 import { endOf, until } from "../helpers/node.ts";
 
 /** A directory to be watched, in a temporary one. */
@@ -169,7 +169,7 @@ function script(path: string, body: string): string {
     import assert from "node:assert/strict";
     import { execFileSync } from "node:child_process";
     import { setTimeout as sleep } from "node:timers/promises";
-    import { DirectoryWatch } from ${JSON.stringify(new URL("../../src/watch/directory.ts", import.meta.url).href)};
+    import { DirectoryWatch } from ${JSON.stringify(new URL("../../src/system/watch.ts", import.meta.url).href)};
     const path = ${JSON.stringify(path)};
     let changes = 0;
     const notices = async (what, action) => {

@@ -384,6 +384,27 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
     });
   });
 
+  suite("as a process that watches", () => {
+    test("without rights it repairs the node, answers probes, is shown by status, and stands down for an uninstall", async () => {
+      emptyNode();
+      const bare = "--read-only --cap-drop=ALL --security-opt=no-new-privileges --network=host";
+      const watch = "watch --owner=w --plugins=vlan,tuning --listen=127.0.0.1:19153";
+      await engine.sh(`docker run --detach --name w ${bare} ${MOUNTS.join(" ")} cni-node ${watch}`);
+      await engine.logged("w", /created plugin vlan/u);
+      fs.rmSync(join(bin, "vlan"));
+      await engine.logged("w", /\n\S+ created plugin vlan \(/u);
+      const script = 'fetch("http://127.0.0.1:19153/readyz").then(async (answer) => console.log(await answer.text()))';
+      assert.equal((await engine.sh(`${process.execPath} -e '${script}'`)).stdout, "ok\n");
+      const status = await engine.run(MOUNTS, "status");
+      assert.match(status.stdout, /kept right by cni-node watch\n {2}owner w, since /u, status.stderr);
+      const hook = await engine.sh("docker exec w cni-node uninstall --owner=w --plugins=vlan,tuning");
+      assert.equal(hook.exitCode, 0, hook.stderr);
+      assert.match((await engine.run(MOUNTS, "status")).stdout, /stands down for an uninstall/u);
+      assert.equal((await engine.sh("docker stop -t 60 w && docker wait w")).stdout, "w\n143\n");
+      assert.deepEqual(fs.readdirSync(bin), []);
+    });
+  });
+
   suite("as a base of other images", () => {
     test("a program that is mounted over /usr/local/bin is found first, by scripts with #!/bin/sh", async () => {
       const local = folder("local");

@@ -2,6 +2,7 @@
 import * as http from "node:http";
 import * as http2 from "node:http2";
 import type { Socket } from "node:net";
+import { PassThrough, pipeline } from "node:stream";
 import type { TLSSocket } from "node:tls";
 
 import { Failure } from "../errors.ts";
@@ -256,6 +257,9 @@ async function openShared(
   const target = { ":method": method, ":path": `${url.pathname}${url.search}` };
   const stream = session.request({ ...target, ...headers }, { endStream: payload === undefined });
   if (payload !== undefined) stream.end(payload);
+  // It is read from the start: an iterator over one that is whole, and so closed, fails with "Premature close".
+  const body = new PassThrough().on("error", () => undefined);
+  pipeline(stream, body, () => undefined);
   const dispose = (): void => stream.on("error", () => undefined).close(http2.constants.NGHTTP2_CANCEL);
   const answered = new Promise<http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader>((resolve, reject) => {
     stream.once("response", resolve);
@@ -266,7 +270,7 @@ async function openShared(
   });
   try {
     const { ":status": status = 0, "retry-after": retryAfter } = await orAborted(answered, signal);
-    return { status, retryAfter: secondsOf(retryAfter), body: stream, [Symbol.dispose]: dispose };
+    return { status, retryAfter: secondsOf(retryAfter), body, [Symbol.dispose]: dispose };
   } catch (error) {
     dispose();
     throw error;

@@ -480,6 +480,20 @@ for (const protocol of ["h2", "http/1.1"] as const) {
 }
 
 suite("one connection", { skip: cannotSign }, () => {
+  for (const protocol of ["h2", "http/1.1"] as const) {
+    test(`an answer that is whole before it is read is read all the same: ${protocol}`, async () => {
+      await using server = await WatchServer.start(protocol);
+      server.put("one", { k: "1" });
+      const kubeconfig = server.kubeconfig();
+      using channel = new Channel(() => findAccess({ kubeconfig, env: {} }));
+      const { signal } = new AbortController();
+      using opened = await channel.open("/api/v1/namespaces/default/configmaps/one", {}, signal);
+      await sleep(300);
+      const { status, body } = await channel.finish(opened, "it", signal);
+      assert.deepEqual([status, (body as { data: object }).data], [200, { k: "1" }]);
+    });
+  }
+
   test("all watches of a process share it where the server speaks HTTP/2, and find another when it is to end", async () => {
     await using s = new Scene(await WatchServer.start("h2"));
     const more = ["a", "b", "c", "d"].map((name) => s.follow(name));

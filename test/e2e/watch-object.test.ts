@@ -102,18 +102,19 @@ suite("a ConfigMap that is followed", { skip: cannotStart }, () => {
   // A server takes 100 requests at a time on one connection.
   test("forty watches of one process share a connection, and sixty other processes have their own", async () => {
     await create("many", "1");
-    const one = new Followed("many", cluster.adminKubeconfig);
-    const shared = Array.from({ length: 39 }, () => new Followed("many", "", one.channel));
-    const alone = Array.from({ length: 60 }, () => new Followed("many", cluster.adminKubeconfig));
+    await using stack = new AsyncDisposableStack();
+    const one = stack.use(new Followed("many", cluster.adminKubeconfig));
+    const shared = Array.from({ length: 39 }, () => stack.use(new Followed("many", "", one.channel)));
+    const alone = Array.from({ length: 60 }, () => stack.use(new Followed("many", cluster.adminKubeconfig)));
     await Promise.all([one, ...shared, ...alone].map(async (f) => f.is("1")));
     await set("many", "2");
     await Promise.all([one, ...shared, ...alone].map(async (f) => f.is("2")));
-    assert.equal(one.channel.connections, 1);
+    const told = [one, ...shared].flatMap(({ troubles }) => troubles);
+    assert.equal(one.channel.connections, 1, told.join());
     assert.deepEqual(
       [...shared, ...alone].flatMap(({ troubles }) => troubles),
       [],
     );
-    await Promise.all([...shared, ...alone, one].map(async (f) => f[Symbol.asyncDispose]()));
   });
 
   test("through a proxy that speaks HTTP/1.1: resets, cuts, refusals and 410 lose nothing", async () => {

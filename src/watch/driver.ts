@@ -100,6 +100,8 @@ export class Driver {
   /** Runs for the node that may follow at once. */
   #tokens: number;
   #tokensAt: number;
+  /** The last run changed something, so the next one looks once more: that is no change of others. */
+  #isCheckDue = false;
   readonly #repairs = new Map<string, { count: number; last: number }>();
   #truceUntil = 0;
 
@@ -253,6 +255,8 @@ export class Driver {
     }
     this.#failures = 0;
     this.#resyncAt = now + resync * (0.9 + 0.2 * this.#clock.random());
+    if (this.#isCheckDue && outcome.changed.length === 0) this.#tokens = Math.min(this.#timing.burst, this.#tokens + 1);
+    this.#isCheckDue = outcome.changed.length > 0;
     if (outcome.changed.length > 0) {
       // It is looked at once more: what others did while it ran cannot be told from what it did itself.
       this.#wakes.node ??= { first: now, last: now, pause: this.#timing.quiet };

@@ -287,6 +287,25 @@ test("changes on the node without end, which mean nothing, cost one run each sec
   assert.ok(s.runs.length <= 60 + TIMING.burst + 2, String(s.runs.length));
 });
 
+test("changes that mean something are answered at once, one each second and for ever", async () => {
+  const s = new Scene(DONE);
+  s.wake("desired");
+  await s.clock.advance(100);
+  for (let count = 0; count < 50; count++) {
+    const { time } = s.clock;
+    let isChanged = false;
+    s.atOnce = () => {
+      const changed = isChanged ? [] : ["config a"];
+      isChanged = true;
+      return { result: "done", changed, repaired: [] };
+    };
+    const before = s.runs.length;
+    s.wake("node", "the target of a pointer");
+    await s.clock.advance(1100);
+    assert.deepEqual([s.runs[before]?.at, s.runs.length], [time + TIMING.quiet, before + 2], `change ${count}`);
+  }
+});
+
 test("a stop ends the run and waits for it, and nothing is left", async () => {
   const s = new Scene();
   s.wake("desired");

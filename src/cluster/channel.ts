@@ -53,8 +53,9 @@ const PINGS = { interval: 30_000, answer: 15_000 };
 type Carrier = http2.ClientHttp2Session | Socket;
 
 /**
- * The way to the API, for a few watches at a time: servers take 100 requests on one connection. A connection that is lost, or that the server wants to end, is replaced with the next request;
- * addresses, certificates and tokens are read anew then.
+ * The way to the API, for a few watches at a time: servers take 100 requests on one connection. A connection that is
+ * lost, or that the server wants to end, is replaced with the next request, for which addresses, certificates and
+ * tokens are read again.
  */
 export class Channel implements Disposable {
   /** How many requests were sent. */

@@ -21,7 +21,7 @@ export const CONFIG_MAPS: Resource = { group: "", name: "configmaps", namespaced
 
 /** What is known of an object. */
 export interface Known {
-  /** As the server has it; undefined: there is no object of this name. */
+  /** As the server has it; undefined: no object has this name. */
   object: JsonObject | undefined;
 }
 
@@ -46,7 +46,7 @@ const TIMING: Timing = {
   lifetime: 300_000,
 };
 
-/** A server that asks for more patience than this is asked again all the same. */
+/** The longest Retry-After that is honored, in seconds. */
 const LONGEST_RETRY_AFTER = 300;
 /** What is refused for good, such as a missing right, is tried so many times as rarely. */
 const LASTING = 10;
@@ -173,7 +173,7 @@ export class ObjectWatch {
     return versionOf(object);
   }
 
-  /** The watch was refused. The object may be read all the same, if rarely. */
+  /** The watch was refused. The object is still read, though less often. */
   async #refused(opened: Opened, signal: AbortSignal): Promise<End> {
     const answer = await this.#channel.finish(opened, "the watch", signal);
     const { status } = answer;

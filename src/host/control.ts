@@ -91,10 +91,10 @@ export class ControlSockets implements Disposable {
     socket.on("close", () => {
       if (this.#standing.delete(socket) && this.#standing.size === 0 && !this.#isKept) this.#keeper.resume();
     });
-    const lines = (line: string): void => {
+    const onLine = (line: string): void => {
       this.#answer(socket, line).catch(() => socket.destroy());
     };
-    readLines(socket, LIMITS.request, lines);
+    readLines(socket, LIMITS.request, onLine);
   }
 
   async #answer(socket: net.Socket, line: string): Promise<void> {
@@ -274,7 +274,7 @@ function socketIn(state: string, owner: string): string {
   return join(state, `${PREFIX}${owner}${SUFFIX}`);
 }
 
-/** Undefined: there is no directory, or no state in it. @throws Failure `state-untrusted`. */
+/** Undefined: the directory is missing, or has no state. @throws Failure `state-untrusted`. */
 function openIfPossible(directory: string): Target | undefined {
   try {
     const target = Target.open(directory);

@@ -1,4 +1,4 @@
-/** What helps whoever names a file that is not among the sources. Pure. */
+/** Suggestions for a name that is not among the sources. Pure. */
 import { nearestTo } from "../system/nearest.ts";
 
 /** `did you mean bridge? `, or nothing. */

@@ -11,9 +11,8 @@ const MOST_NAMES = 10;
 /**
  * The texts in the `data` of ConfigMaps, by the names of assets.
  *
- * For `--config-templates` and `--manifest-templates`: follow each ConfigMap with an `ObjectWatch`, run nothing until
- * each is known, and then run `apply` with the result as `configTexts`, or as `texts` of `manifests`. What this throws
- * is the failure of the reconcile, so that the last good state stays.
+ * For `--config-templates` and `--manifest-templates`. What this throws is the failure of the reconcile, so the last
+ * good state stays.
  *
  * @param objects `name` for people, `ConfigMap kube-system/templates`; `object` undefined: there is no such ConfigMap.
  * @returns also what is ignored.

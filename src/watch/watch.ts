@@ -278,7 +278,8 @@ export class Watcher {
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       this.#isApiAway = error.code === "api-unreachable";
-      if (!this.#isApiAway || !isApplied) throw error;
+      // What has been repaired is reported, whatever is said of the manifests.
+      if (repaired === undefined && (!this.#isApiAway || !isApplied)) throw error;
       return { ...(repaired ?? (await apply({ ...request, lists: files }, signal))), failure: error };
     }
   }
@@ -328,7 +329,11 @@ export class Watcher {
     return Object.fromEntries(held.filter(([, { desired }]) => desired.length > 0));
   }
 
-  /** The names of the assets that the owner holds, even by a run that was ended half way. @throws Failure `state-untrusted`, `record-unreadable`. */
+  /**
+   * The names of the assets that the owner holds, even by a run that was ended half way.
+   *
+   * @throws Failure `state-untrusted`, `record-unreadable`.
+   */
   #held(kind: Kind): string[] {
     const { owner, directories } = this.#request.base;
     const directory = findDirectoryIfUsable(directories[KINDS[kind].recordedIn]);

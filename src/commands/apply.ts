@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises";
 
 import { ALL_KINDS, KINDS } from "../asset.ts";
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
-import type { StepResult } from "../kinds/kind.ts";
+import { CHANGES, type StepResult } from "../kinds/kind.ts";
 import type { Probed } from "../apply/probe.ts";
 import { COMMANDS, type Given } from "../commands.ts";
 import { usage } from "../errors.ts";
@@ -92,7 +92,7 @@ async function probeOf(
 }
 
 function wouldChange({ steps }: ApplyResult): boolean {
-  return steps.some(({ outcome }) => ["created", "configured", "deleted"].includes(outcome));
+  return steps.some(({ outcome }) => CHANGES.includes(outcome));
 }
 
 async function print(

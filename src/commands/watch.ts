@@ -42,7 +42,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
     {
       base: { ...base, onWait: (what) => log.message(`waiting for ${what}`) },
       cluster,
-      configMap: name === undefined ? undefined : { name, namespace },
+      configMap: name === undefined ? undefined : { name, ...(namespace !== undefined && { namespace }) },
       configTemplates,
       manifestTemplates,
       spread,

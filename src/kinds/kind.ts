@@ -63,6 +63,9 @@ export interface Surroundings {
 /** What became of an asset, in kubectl's words where it has them. */
 export type Outcome = "created" | "configured" | "unchanged" | "deleted" | "absent" | "kept";
 
+/** The outcomes of steps that change something. */
+export const CHANGES: readonly Outcome[] = ["created", "configured", "deleted"];
+
 /** One thing to do. `leave`: the caller says that it is there, so that it is not even looked at. */
 export interface Step extends Asset {
   action: "install" | "uninstall" | "leave";
@@ -91,6 +94,19 @@ export interface StepResult extends Asset {
   isRepair?: boolean;
   /** Both contents of a configuration or object that is or would be changed. */
   texts?: { before: string; after: string };
+}
+
+/** The name of a step for people: `config 10-net.conflist`, `manifest a.yaml ConfigMap default/a`. */
+export function nameOfStep({
+  kind,
+  name,
+  object,
+}: {
+  kind: string;
+  name: string;
+  object?: string | undefined;
+}): string {
+  return [kind, name, object].filter(Boolean).join(" ");
 }
 
 /** What is to become of one asset that is a file. */

@@ -5,6 +5,7 @@ import { ALL_KINDS } from "../asset.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { describeKeepers } from "../host/control.ts";
+import { nameOfStep } from "../kinds/kind.ts";
 import type { TargetDirectory } from "./places.ts";
 
 /** What others say is bounded before it is shown. */
@@ -106,9 +107,7 @@ export function formatWatch(watch: WatchStatus): string[] {
 }
 
 function formatReconcile({ begin, duration, causes, changed, error }: NonNullable<WatchStatus["last"]>): string {
-  const done = changed.map(({ outcome, kind, name, object }) =>
-    [outcome, kind, name, object].filter(Boolean).join(" "),
-  );
+  const done = changed.map((step) => `${step.outcome} ${nameOfStep(step)}`);
   const result = error === undefined ? done.join(", ") || "nothing to do" : `failed: ${error.message}`;
   return `${begin}: ${result} (${Math.round(duration)} ms, for ${causes.join(", ")})`;
 }

@@ -7,7 +7,7 @@ import { apiFailure, pathOf, ruleFor, type Resource } from "../cluster/resource.
 import { Failure } from "../errors.ts";
 import { maskTokens } from "../secrets/prose.ts";
 import { visible } from "../system/text.ts";
-import type { StepResult } from "../kinds/kind.ts";
+import { CHANGES, nameOfStep, type StepResult } from "../kinds/kind.ts";
 import type { Observer, Reconcile } from "./reconcile.ts";
 
 const API_VERSION = "events.k8s.io/v1";
@@ -293,7 +293,7 @@ function isPassing(status: number): boolean {
 function done(steps: readonly StepResult[], outcomes: readonly string[]): string {
   return steps
     .filter(({ outcome }) => outcomes.includes(outcome))
-    .map(({ outcome, kind, name, object }) => [outcome, kind, name, object].filter(Boolean).join(" "))
+    .map((step) => `${step.outcome} ${nameOfStep(step)}`)
     .join(", ");
 }
 
@@ -304,7 +304,7 @@ function happeningsOf({ changed, repaired, findings, failure }: Reconcile): Happ
     if (note !== "") happenings.push({ type, reason, action, note: noteOf(note) });
   };
   const wanted = changed.filter((step) => !repaired.includes(step));
-  add("Warning", "Repaired", "Repair", done(repaired, ["created", "configured", "deleted"]));
+  add("Warning", "Repaired", "Repair", done(repaired, CHANGES));
   add("Normal", "Installed", "Install", done(wanted, ["created", "configured"]));
   add("Normal", "Removed", "Uninstall", done(wanted, ["deleted"]));
   if (failure !== undefined) {

@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 
 import type { Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import type { StepResult } from "../kinds/kind.ts";
+import { nameOfStep } from "../kinds/kind.ts";
 import { describedFailure, jsonText, printFailure, printJson, printMessage, printWarnings } from "../report.ts";
 import { maskTokens } from "../secrets/prose.ts";
 import type { World } from "../world.ts";
@@ -81,7 +81,7 @@ export class Log implements Observer {
       });
       printJson(this.#world, { command: "watch", result: "done", exitCode: 0, steps: shown, warnings: findings });
     }
-    const done = changed.slice(0, MOST_SHOWN).map((step) => `${step.outcome} ${nameOf(step)}`);
+    const done = changed.slice(0, MOST_SHOWN).map((step) => `${step.outcome} ${nameOfStep(step)}`);
     if (this.#json !== undefined) this.#json.info(fieldsOf(reconcile), done.join(", ") || "nothing to do");
     else if (this.#output === "text") this.#line(done.join(", ") || "nothing to do", reconcile);
   }
@@ -134,10 +134,6 @@ function keyOf({ code, path }: Finding): string {
 
 function shownFinding({ code, path, hint }: Finding): object {
   return { code, subject: path, ...(hint === undefined ? {} : { hint }) };
-}
-
-function nameOf({ kind, name, object }: StepResult): string {
-  return [kind, name, object].filter(Boolean).join(" ");
 }
 
 /** What a line has as fields: names and codes, never contents. */

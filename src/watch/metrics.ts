@@ -8,14 +8,13 @@ import Histogram from "prom-client/lib/histogram.js";
 import Registry from "prom-client/lib/registry.js";
 
 import { ALL_KINDS } from "../asset.ts";
-import type { Outcome } from "../kinds/kind.ts";
+import { CHANGES, type Outcome } from "../kinds/kind.ts";
 import type { Observer, Reconcile, Watching } from "./reconcile.ts";
 
 /** More different codes are counted as `other`. */
 const MOST_CODES = 100;
 /** Seconds: a reconcile that changes nothing, up to one that waits for the container runtime. */
 const BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
-const CHANGES: readonly Outcome[] = ["created", "configured", "deleted"];
 const OUTCOMES: readonly Outcome[] = [...CHANGES, "unchanged", "absent", "kept"];
 /** Linux counts the time of processes in hundredths of a second for programs. */
 const TICKS = 100;

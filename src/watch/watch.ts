@@ -9,24 +9,18 @@ import { Failure, Interrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { ControlSockets, type StandDownReason } from "../host/control.ts";
 import { readRecord } from "../host/record.ts";
-import type { StepResult } from "../kinds/kind.ts";
+import { CHANGES, nameOfStep } from "../kinds/kind.ts";
 import type { Lists } from "../kinds/lists.ts";
-import { DirectoryWatch } from "../system/watch.ts";
 import { findDirectoryIfUsable } from "../node/directory.ts";
-import { delayOf } from "./spread.ts";
+import type { ConfigMapName } from "../option-types.ts";
+import { DirectoryWatch } from "../system/watch.ts";
 import { describeWatching } from "./describe.ts";
-import { templatesIn } from "./templates.ts";
 import { desiredIn, type Desired } from "./desired.ts";
 import { Driver, SUPERSEDED, type Cause, type Outcome } from "./driver.ts";
 import { fightFinding } from "./fight.ts";
 import type { Followed, Observer, Reconcile, Watching } from "./reconcile.ts";
-
-/** An object of the API that is named by an option. */
-export interface ObjectName {
-  /** Undefined: that of the kubeconfig or the pod. */
-  namespace?: string | undefined;
-  name: string;
-}
+import { delayOf } from "./spread.ts";
+import { templatesIn } from "./templates.ts";
 
 /** The API, and the namespace of objects that are named without one. */
 export interface Cluster {
@@ -39,10 +33,10 @@ export interface WatchRequest {
   /** What apply is given each time; its lists count unless a ConfigMap has them. */
   base: ApplyRequest;
   /** The ConfigMap that has the lists. */
-  configMap?: ObjectName | undefined;
+  configMap: ConfigMapName | undefined;
   /** ConfigMaps that have the templates, and the manifests. */
-  configTemplates: readonly ObjectName[];
-  manifestTemplates: readonly ObjectName[];
+  configTemplates: readonly ConfigMapName[];
+  manifestTemplates: readonly ConfigMapName[];
   /** Undefined: nothing of the API is followed. */
   cluster: Cluster | undefined;
   /** A change of an object of the API is answered after a part of this, milliseconds, which depends on the node. */
@@ -159,7 +153,7 @@ export class Watcher {
 
   /** Begins to follow objects of the API. Ends when the signal comes. */
   async #followObjects(
-    names: readonly (ObjectName & Pick<FollowedObject, "holds">)[],
+    names: readonly (ConfigMapName & Pick<FollowedObject, "holds">)[],
     { channel, namespace: common }: Cluster,
     signal: AbortSignal,
   ): Promise<void> {
@@ -244,13 +238,13 @@ export class Watcher {
       const { warnings, failure, ...result } = await this.#apply(request, signal);
       await this.#claim();
       const steps = result.steps.map(({ texts: _texts, ...step }) => step);
-      const changed = steps.filter(({ outcome }) => CHANGES.has(outcome));
+      const changed = steps.filter(({ outcome }) => CHANGES.includes(outcome));
       // Of objects no record tells whether somebody else has changed them.
       const repaired = changed.filter(({ kind, isRepair = false }) => isRepair || (kind === "manifest" && isReached));
       const because = failure === undefined ? {} : { failure };
       report({ steps, changed, repaired, findings: [...findings, ...warnings, ...this.#findings()], ...because });
       if (failure !== undefined) return { result: "failed" };
-      return { result: "done", changed: changed.map(nameOf), repaired: repaired.map(nameOf) };
+      return { result: "done", changed: changed.map(nameOfStep), repaired: repaired.map(nameOfStep) };
     } catch (error) {
       if (error instanceof Interrupted) return { result: signal.reason === SUPERSEDED ? "superseded" : "failed" };
       if (!(error instanceof Failure)) throw error;
@@ -273,7 +267,7 @@ export class Watcher {
       this.#isApiAway = false;
       return {
         ...result,
-        steps: [...(repaired?.steps.filter(({ outcome }) => CHANGES.has(outcome)) ?? []), ...result.steps],
+        steps: [...(repaired?.steps.filter(({ outcome }) => CHANGES.includes(outcome)) ?? []), ...result.steps],
       };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
@@ -363,16 +357,10 @@ export class Watcher {
 
 const UNKNOWN = "is not known yet: what is installed by it stays as it is, and other files are repaired";
 
-const CHANGES: ReadonlySet<string> = new Set(["created", "configured", "deleted"]);
-
 const STANDS_DOWN: Record<StandDownReason, string> = {
   uninstall: "an uninstall by the same owner: nothing is kept until this process is started again",
   newer: "a newer process of the same owner keeps this node",
 };
-
-function nameOf({ kind, name, object }: StepResult): string {
-  return [kind, name, object].filter(Boolean).join(" ");
-}
 
 function namesOf(lists: Partial<Record<Kind, Lists>>): Partial<Record<Kind, readonly string[]>> {
   return Object.fromEntries(Object.entries(lists).map(([kind, { desired }]) => [kind, desired]));

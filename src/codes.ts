@@ -30,6 +30,8 @@ export const FINDING_CODES = {
   "config-invalid": "the file that runtimes would use cannot be loaded",
   "credentials-expire": "nine tenths of a token's or certificate's life are over: its renewal is late",
   "credentials-expired": "a token or certificate that a plugin uses has expired",
+  "delegate-key-unknown": "the template of `--delegate-keys` has a key that Multus does not read",
+  "delegate-shadowed": "a configuration of Multus that cni-node did not install comes before the one of `--delegate`",
   "delegates-to-itself": "a plugin calls itself, without end",
   "desired-key-missing": "the ConfigMap that says what is desired lacks a list: what is installed of these stays",
   "desired-key-unknown": "the ConfigMap that says what is desired has keys that cni-node does not read",

@@ -12,6 +12,7 @@ export interface CommandSpec {
 }
 
 const LISTS = ["plugins", "configs", "manifests"] as const;
+const DELEGATE = ["delegate", "delegate-form", "delegate-keys", "host-config-path"] as const;
 const PLACES = ["plugin-source", "config-source", "manifest-source", "host-root", "plugin-dir", "config-dir"] as const;
 const RUN = ["owner", "checksum", "lock-timeout", "cri-socket", "output"] as const;
 const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
@@ -36,7 +37,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
 export const COMMANDS = {
   install: {
     summary: "install plugins, configs and manifests; what is right already is left alone",
-    options: { ...listsOf("install"), ...pick(OPTIONS, ...PLACES, ...ADDITION, ...CHANGE) },
+    options: { ...listsOf("install"), ...pick(OPTIONS, ...DELEGATE, ...PLACES, ...ADDITION, ...CHANGE) },
   },
   uninstall: {
     summary: "remove them, in reverse order; what was there before comes back",
@@ -44,19 +45,28 @@ export const COMMANDS = {
   },
   apply: {
     summary: "go from the current to the desired set: lists are DESIRED or DESIRED:CURRENT",
-    options: pick(OPTIONS, ...LISTS, ...PLACES, ...CHOICE, ...REMOVAL, ...ADDITION, ...CHANGE),
+    options: pick(OPTIONS, ...LISTS, ...DELEGATE, ...PLACES, ...CHOICE, ...REMOVAL, ...ADDITION, ...CHANGE),
   },
   plan: {
     summary: "print what apply would do, with the differences of configs and objects",
     options: {
-      ...pick(OPTIONS, ...LISTS, ...PLACES, ...CHOICE, "force"),
+      ...pick(OPTIONS, ...LISTS, ...DELEGATE, ...PLACES, ...CHOICE, "force"),
       ...pick(OPTIONS, ...RENDER, ...OBJECTS, "force-conflicts", "exit-code", ...RUN),
     },
   },
   watch: {
     summary: "keep plugins, configs and manifests as desired until a signal ends it",
     options: {
-      ...pick(OPTIONS, ...LISTS, "configmap", "config-templates", "manifest-templates", "spread", ...PLACES),
+      ...pick(
+        OPTIONS,
+        ...LISTS,
+        ...DELEGATE,
+        "configmap",
+        "config-templates",
+        "manifest-templates",
+        "spread",
+        ...PLACES,
+      ),
       owner: { type: OPTIONS.owner.type, help: "owner of the assets; what it holds and no longer desires is removed" },
       ...pick(OPTIONS, "take-over", "validate", "config-mode", "checksum", "force", "allow-no-network"),
       ...pick(OPTIONS, ...OBJECTS, "force-conflicts", "cri-socket", "no-confirm", "lock-timeout"),

@@ -116,6 +116,12 @@ export const VARIABLES = matching(
   "names no variable: each begins with $, as in '$A $B'",
 );
 
+/** `auto` or `auto:GLOB`: which files can be the primary; all of them if there is no pattern. */
+export const DELEGATE: Type<{ glob?: string }> = madeOf(
+  matching("<auto[:GLOB]>", /^auto(?::[^/]+)?$/u, "is not auto, nor auto:GLOB with a pattern of file names"),
+  (given) => (given === "auto" ? {} : { glob: given.slice("auto:".length) }),
+);
+
 /** A ConfigMap of the cluster. */
 export interface ConfigMapName {
   /** Undefined: that of the kubeconfig or the pod. */

@@ -7,6 +7,7 @@ import {
   choice,
   CONFIG_MAP,
   CONFIG_MAPS,
+  DELEGATE,
   DIRECTORY,
   DURATION,
   FLAG,
@@ -44,11 +45,34 @@ export const HOST_ROOT = "/host";
 const NAME = text("<NAME>");
 const NO_CHANGE = { options: ["dry-run"], problem: "goes with a run that changes something, not with --dry-run" };
 
+const WITH_DELEGATE = { options: ["delegate"], problem: "goes with --delegate" };
+
 /** Every option by its name, as most commands have it. */
 export const OPTIONS = {
   plugins: { type: LISTS, help: "plugin binaries" },
   configs: { type: LISTS, help: "CNI configurations, rendered from templates" },
   manifests: { type: LISTS, help: "Kubernetes manifests, with variables substituted" },
+  delegate: {
+    type: DELEGATE,
+    help: "install a configuration of Multus around the first one in net.d (that matches)",
+  },
+  "delegate-form": {
+    type: choice("inline", "path"),
+    default: "inline",
+    needs: WITH_DELEGATE,
+    help: "put the primary's content or its path into it",
+  },
+  "delegate-keys": {
+    type: text("<FILE>"),
+    needs: WITH_DELEGATE,
+    help: "template with more keys of Multus: kubeconfig, logLevel, …",
+  },
+  "host-config-path": {
+    type: text("<DIR>"),
+    needs: WITH_DELEGATE,
+    otherwise: "--config-dir",
+    help: "path of the node's CNI configs on the node",
+  },
   configmap: {
     type: CONFIG_MAP,
     help: "[NAMESPACE/]NAME of the ConfigMap with the lists plugins, configs and manifests",
@@ -125,7 +149,7 @@ export const OPTIONS = {
   context: { type: NAME, otherwise: "its current context", help: "context of the kubeconfig" },
   "force-conflicts": { type: FLAG, help: "take over fields of objects that others manage" },
   timeout: { type: DURATION, default: "60s", help: "how long the Kubernetes API may take" },
-  wait: { type: DURATION, default: "0s", help: "how long to wait for files that pointers name" },
+  wait: { type: DURATION, default: "0s", help: "how long to wait for files that pointers name, and for a primary" },
   "lock-timeout": { type: DURATION, default: "2m", help: "how long to wait for other runs on the same node" },
   "dry-run": { type: FLAG, help: "print what would be done, and do nothing" },
   "exit-code": {

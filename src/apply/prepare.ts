@@ -1,6 +1,6 @@
 /** Looks at everything that a run needs, and decides each step. Nothing is changed. */
 import { ALL_KINDS, byFileKind, FILE_KINDS, KINDS, type FileKind } from "../asset.ts";
-import type { Objections } from "../errors.ts";
+import { Objections } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import type { HeldAsset } from "../host/record.ts";
 import type { SeenAsset } from "../host/remember.ts";
@@ -17,6 +17,7 @@ import {
   type Surroundings,
   type Wanted,
 } from "../kinds/kind.ts";
+import { withDelegate } from "../kinds/delegate.ts";
 import type { PreparedManifest } from "../kinds/manifest-plan.ts";
 import { prepareManifests } from "../kinds/manifests.ts";
 import { refuseMissingBackup, unseenLinks } from "../kinds/restore.ts";
@@ -49,13 +50,20 @@ export interface Prepared {
  * @throws Failure `changed-meanwhile`, and what ends a run with another exit code than 1.
  */
 export async function prepare(
-  wanted: Wanted,
+  asked: Wanted,
   directories: Directories,
   surroundings: Surroundings,
   view: NodeView,
   objections: Objections,
 ): Promise<Prepared> {
   const held = heldIn(directories);
+  const { wanted, warnings: ofDelegate } = await withDelegate(
+    asked,
+    directories.config,
+    surroundings.hostRoot,
+    async (names) => textsOf(await FILES.config.read(names, asked, directories.config, new Objections())),
+    objections,
+  );
   const steps = planSteps(wanted.lists, held, wanted);
   const desired = await readFiles(steps, wanted, directories, objections);
   const manifests = await prepareManifests(
@@ -85,6 +93,7 @@ export async function prepare(
     seen: seenIn(directories, decided),
     changes: changesOf(steps, files, desired, { wanted, directories, surroundings }),
     warnings: [
+      ...ofDelegate,
       ...FILE_KINDS.flatMap((kind) => desired[kind].warnings),
       ...[...manifests.values()].flatMap((manifest) => manifest.warnings),
       ...decided.flatMap((one) => one.warning ?? []),
@@ -103,6 +112,11 @@ function heldIn(directories: Directories): HeldAsset[] {
     const assets = directories[KINDS[kind].recordedIn]?.record?.assets ?? [];
     return assets.filter((asset) => asset.kind === kind);
   });
+}
+
+function textsOf({ contents }: Desired): Map<string, string> {
+  const texts = Array.from(contents, ([name, { text }]) => [name, text] as const);
+  return new Map(texts.filter((one): one is readonly [string, string] => one[1] !== undefined));
 }
 
 async function readFiles(

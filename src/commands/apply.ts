@@ -59,6 +59,14 @@ export function requestOf(verb: Verb, options: Options, world: World, node: Node
     prune,
     ...pick(options, "owner", "refresh", "takeOver", "checksum", "force", "allowNoNetwork", "drain", "validate"),
     ...pick(options, "configMode", "wait", "lockTimeout"),
+    ...(options.delegate !== undefined && {
+      delegate: {
+        ...options.delegate,
+        form: options.delegateForm,
+        keys: options.delegateKeys,
+        hostPath: options.hostConfigPath,
+      },
+    }),
     sources: { plugin: options.pluginSource, config: options.configSource },
     manifests: {
       env: world.env,

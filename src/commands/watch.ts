@@ -26,10 +26,10 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   setFlagsFromString("--no-sparkplug");
   const base = await baseRequest(options, world);
   const isGiven = Object.keys(base.lists).length > 0;
-  if (isGiven === (options.configmap !== undefined)) {
+  if (isGiven ? options.configmap !== undefined : (options.configmap ?? options.delegate) === undefined) {
     const problem = isGiven
       ? "says what is desired, and so do --plugins, --configs and --manifests"
-      : "is missing, or one of --plugins, --configs and --manifests";
+      : "is missing, or one of --plugins, --configs, --manifests and --delegate";
     throw usage("--configmap", problem, "give one of both");
   }
   await using resources = new AsyncDisposableStack();

@@ -13,6 +13,7 @@ import { changedMeanwhile } from "../host/transaction.ts";
 import { chainOf } from "../node/chain.ts";
 import { examineConfigs } from "../node/checks.ts";
 import { keepChained } from "../node/merge-chain.ts";
+import { findPrimary } from "../node/primary.ts";
 import type { NodeView } from "../node/view.ts";
 import { mask } from "../secrets.ts";
 import { placeOf, type Place } from "../system/place.ts";
@@ -28,6 +29,7 @@ import {
   type Rendered,
 } from "../template/pointer.ts";
 import { hasBytes, type Content } from "./content.ts";
+import { DELEGATE_NAMES, noPrimary } from "./delegate.ts";
 import { heldAs, type Decided, type Desired, type Directory, type FileAssets, type Wanted } from "./kind.ts";
 import { keepNetwork } from "./policies.ts";
 import { Source } from "./source.ts";
@@ -74,10 +76,10 @@ async function readDesired(
   target: Directory | undefined,
   objections: Objections,
 ): Promise<Desired> {
-  const { validate, sources, configMode } = wanted;
+  const { validate, sources, configMode, delegate } = wanted;
   const directory = target?.path ?? "";
   const source = new Source(sources.config, wanted.configTexts);
-  const { rendered, unreadable, pointedTo } = renderAll(names, { source, target }, objections);
+  const { rendered, unreadable, pointedTo } = renderAll(names, { source, target, glob: delegate?.glob }, objections);
   const warnings: Finding[] = [];
   for (const [name, result] of rendered) {
     const failure = validate === "off" ? undefined : await checkRendered(name, result, source, unreadable.get(name));
@@ -97,10 +99,11 @@ async function readDesired(
  * A pointer may name a configuration of the same run, in any order: it stands for that one's new content.
  *
  * @param source of the templates. @param target the directory of the configurations, where pointers are looked up.
+ * @param glob that the name of the primary must match.
  */
 function renderAll(
   names: readonly string[],
-  { source, target: directory }: { source: Source; target: Directory | undefined },
+  { source, target: directory, glob }: { source: Source; target: Directory | undefined; glob: string | undefined },
   objections: Objections,
 ): {
   rendered: Map<string, NewConfig>;
@@ -137,10 +140,11 @@ function renderAll(
 
   function renderTemplate(name: string, path: string): Rendered | undefined {
     const template = readTemplate(source, name);
+    if (source.isFinal(name)) return { text: template, template, origin: (offset) => placeOf(template, offset) };
     const pointers = findPointers(template);
     const quoted = pointers.filter((pointer) => isConfigName(name) && pointer.inString);
     for (const pointer of quoted) objections.add(pointerInString(path, pointer));
-    for (const { name: target } of pointers) pointedTo.add(target);
+    for (const { name: target } of pointers) if (target !== PRIMARY) pointedTo.add(target);
     const contents = new Map<string, string>();
     for (const [target, [pointer]] of Map.groupBy(pointers, (one) => one.name)) {
       const content = quoted.includes(pointer as Pointer) ? undefined : contentFor(pointer as Pointer, path);
@@ -154,12 +158,39 @@ function renderAll(
   }
 
   function contentFor(pointer: Pointer, path: string): string | undefined {
+    if (pointer.name === PRIMARY) return objections.catch(() => primaryFor(pointer, path));
     if (names.includes(pointer.name)) return render(pointer.name)?.kept;
     return objections.catch(() => readTarget(pointer, path, directory?.path ?? ""));
   }
 
+  /** One of the same run can be the primary, but what is made of it. */
+  function primaryFor({ line, column }: Pointer, path: string): string {
+    const made = new Set(names.filter((name) => chain.includes(name) || pointsToPrimary(source, name)));
+    const others = names.filter((name) => !made.has(name) && isConfigName(name));
+    const texts = others.flatMap((name) => {
+      const text = render(name)?.kept;
+      return text === undefined ? [] : [[name, text] as const];
+    });
+    const except = new Set([...made, ...DELEGATE_NAMES]);
+    const found = findPrimary(readDirectoryListing(directory?.path ?? "", new Map(texts)), { glob, except });
+    if ("text" in found) return found.text;
+    throw noPrimary(found, directory?.path ?? "", `${path} (line ${line}, column ${column}: __PRIMARY__)`, glob);
+  }
+
   for (const name of names) render(name);
   return { rendered, unreadable, pointedTo };
+}
+
+/** It stands for the content of the primary's file (`--delegate` without a template of one's own). */
+const PRIMARY = "PRIMARY";
+
+function pointsToPrimary(source: Source, name: string): boolean {
+  try {
+    return findPointers(readTemplate(source, name)).some((pointer) => pointer.name === PRIMARY);
+  } catch {
+    // It is an objection of its own.
+    return false;
+  }
 }
 
 /** A rendered configuration, and what is written of it. */

@@ -8,6 +8,7 @@ import type { FileStep } from "../host/transaction.ts";
 import type { CatalogueEntry } from "../node/catalogue.ts";
 import type { NodeView } from "../node/view.ts";
 import type { Content } from "./content.ts";
+import type { DelegateOptions } from "./delegate.ts";
 import type { Lists } from "./lists.ts";
 import type { ManifestOptions } from "./manifest-plan.ts";
 import type { Texts } from "./source.ts";
@@ -39,6 +40,8 @@ export interface Wanted {
   sources: Record<"plugin" | "config", string>;
   /** Templates that win over the files of `sources.config`. */
   configTexts?: Texts;
+  /** Multus is to be put around the primary. */
+  delegate?: DelegateOptions | undefined;
   manifests: ManifestOptions;
 }
 

@@ -8,8 +8,8 @@ import { didYouMean } from "./missing-source.ts";
 
 /** Texts by the names of their assets. A name in it wins over a file of the directory. */
 export interface Texts {
-  /** `from`: `ConfigMap kube-system/templates`. */
-  byName: ReadonlyMap<string, { text: string; from: string }>;
+  /** `from`: `ConfigMap kube-system/templates`. `isFinal`: it is no template, whatever it looks like. */
+  byName: ReadonlyMap<string, { text: string; from: string; isFinal?: true }>;
   /** Everything that was looked at, even if it has no text. */
   from: readonly string[];
 }
@@ -35,6 +35,11 @@ export class Source {
 
   has(name: string): boolean {
     return this.#texts.byName.has(name) || fs.existsSync(join(this.#directory, name));
+  }
+
+  /** Is this text to be written as it is? */
+  isFinal(name: string): boolean {
+    return this.#texts.byName.get(name)?.isFinal === true;
   }
 
   /** @param readFile reads the file, if it is one. Errors are its own. */

@@ -6,6 +6,7 @@ import { objectionsToReference } from "../cni/reference-plugins.ts";
 import { usesOf, type PluginUse } from "../cni/references.ts";
 import { compareVersions, isVersion, NEWEST_VERSION, VERSIONS } from "../cni/version.ts";
 import type { Finding } from "../finding.ts";
+import { isMultus } from "./primary.ts";
 import type { NodeView } from "./view.ts";
 import { firstPointer, placeholderOf } from "../template/pointer.ts";
 
@@ -266,14 +267,11 @@ function withoutVersion({ file, list, text }: Examined): Found[] {
   ];
 }
 
-/** Those who delegate to whole configurations, and pass these on as they are. */
-function isMultus({ type }: PluginConfig): boolean {
-  return /^multus(?:-|$)/u.test(type);
-}
-
 /** The chains of a configuration: its own, and those that Multus delegates to. */
 function chainsOf(chain: readonly PluginConfig[]): (readonly PluginConfig[])[] {
-  const delegates = chain.filter(isMultus).flatMap(({ delegates: list }) => (Array.isArray(list) ? list : []));
+  const delegates = chain
+    .filter(({ type }) => isMultus(type))
+    .flatMap(({ delegates: list }) => (Array.isArray(list) ? list : []));
   return [chain, ...delegates.flatMap((one) => chainsOf(chainIn(one)))];
 }
 
@@ -317,7 +315,7 @@ function withoutCapabilities({ list, listing }: Examined): Found[] {
       return needed === "" || isLimited || hasCapability(capabilities, needed) ? [] : [lost(type, [needed], "")];
     }),
     ...chains.flat().flatMap((plugin) => {
-      const inner = isMultus(plugin) ? primaryOf(plugin, listing) : [];
+      const inner = isMultus(plugin.type) ? primaryOf(plugin, listing) : [];
       const missing = Object.keys(LOST).filter(
         (name) =>
           inner.some(({ capabilities }) => hasCapability(capabilities, name)) &&

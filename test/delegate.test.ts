@@ -1,0 +1,271 @@
+/** `--delegate` and `__PRIMARY__`: a configuration around the node's primary, found as the container runtime finds it. */
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { describe, suite, test } from "node:test";
+
+import { conflist, TestNode, until } from "./helpers/node.ts";
+import { reportOf } from "./helpers/report.ts";
+import { replace, Watched } from "./helpers/watched.ts";
+
+const INSTALL = ["install", "--delegate=auto", "--delegate-keys=multus.json"];
+
+function nodeWith(files: Record<string, string>, keys = '{"kubeconfig": "/etc/kubernetes/kubelet.conf"}'): TestNode {
+  const node = new TestNode();
+  node.template("multus.json", keys);
+  for (const [name, text] of Object.entries(files)) fs.writeFileSync(join(node.netd, name), text);
+  return node;
+}
+
+function installed(node: TestNode, name: string): unknown {
+  return JSON.parse(fs.readFileSync(join(node.netd, name), "utf8")) as unknown;
+}
+
+function primaryOf(node: TestNode): string {
+  const { plugins } = installed(node, "00-multus.conflist") as { plugins: { delegates: { name: string }[] }[] };
+  return plugins[0]?.delegates[0]?.name ?? "";
+}
+
+describe("--delegate=auto", () => {
+  test("installs Multus around the first configuration, whole, in its version, with its capabilities", async () => {
+    using node = nodeWith({ "10-calico.conflist": conflist("calico", "calico", "bandwidth", "portmap") });
+    assert.equal((await node.run(INSTALL)).exitCode, 0);
+    assert.deepEqual(installed(node, "00-multus.conflist"), {
+      cniVersion: "1.0.0",
+      name: "multus-cni-network",
+      plugins: [
+        {
+          type: "multus",
+          capabilities: { bandwidth: true, portMappings: true },
+          kubeconfig: "/etc/kubernetes/kubelet.conf",
+          delegates: [JSON.parse(conflist("calico", "calico", "bandwidth", "portmap"))],
+        },
+      ],
+    });
+    const again = reportOf(await node.run([...INSTALL, "--output=json"]));
+    assert.match(JSON.stringify(again["steps"]), /^\[\{[^{]*"outcome":"unchanged"\}\]$/u);
+  });
+
+  test("writes a single plugin's configuration below CNI 1.0.0, and the other name goes with the version", async () => {
+    using node = nodeWith({ "10-a.conf": '{"cniVersion": "0.3.1", "name": "old", "type": "bridge"}' });
+    await node.run(INSTALL);
+    const single = installed(node, "00-multus.conf") as { type: string; delegates: unknown[] };
+    assert.deepEqual([single.type, single.delegates.length], ["multus", 1]);
+    // Calico went from 0.3.1 to 1.0.0: the file that comes first must not stay (peers' stale twin).
+    fs.rmSync(join(node.netd, "10-a.conf"));
+    fs.writeFileSync(join(node.netd, "10-a.conflist"), conflist("new", "bridge"));
+    assert.equal((await node.run(INSTALL)).exitCode, 0);
+    assert.deepEqual(fs.readdirSync(node.netd).toSorted(), [".cni-node", "00-multus.conflist", "10-a.conflist"]);
+    assert.equal(primaryOf(node), "new");
+  });
+
+  test("keeps numbers, unknown keys and the plugins that were dropped into the primary's directory", async () => {
+    const text =
+      '{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"bridge","big":12345678901234567890,"x":{"y":[1.0]}}]}';
+    using node = nodeWith({ "10-a.conflist": text });
+    fs.mkdirSync(join(node.netd, "n"));
+    fs.writeFileSync(join(node.netd, "n/50-tuning.conf"), '{"type": "tuning", "sysctl": {}}');
+    await node.run(INSTALL);
+    const written = fs.readFileSync(join(node.netd, "00-multus.conflist"), "utf8");
+    assert.match(written, /"big": 12345678901234567890,/u);
+    assert.match(written, /"type": "tuning"/u);
+  });
+
+  const passedOver: [what: string, name: string, text: string][] = [
+    [
+      "Multus under another name (story 12)",
+      "05-multus.conf",
+      '{"cniVersion":"0.3.1","name":"m","type":"multus-cni","delegates":[]}',
+    ],
+    [
+      "a meta plugin that nobody knows",
+      "05-meta.conflist",
+      '{"cniVersion":"1.0.0","name":"m","plugins":[{"type":"genie","delegates":[{"type":"bridge"}]}]}',
+    ],
+    ["its own file after a power loss (story 1)", "00-multus.conflist", ""],
+  ];
+  for (const [what, name, text] of passedOver) {
+    test(`does not take ${what} for the primary`, async () => {
+      using node = nodeWith({ [name]: text, "10-calico.conflist": conflist("calico", "calico") });
+      assert.equal((await node.run([...INSTALL, "--validate=warn"])).exitCode, 0);
+      assert.equal(primaryOf(node), "calico");
+    });
+  }
+
+  test("takes the file that a pattern names, or a configuration of the same run", async () => {
+    using node = nodeWith({
+      "05-kube-ovn.conflist": conflist("ovn", "bridge"),
+      "10-calico.conflist": conflist("calico", "calico"),
+    });
+    await node.run(["install", "--delegate=auto:*calico*", "--delegate-keys=multus.json"]);
+    assert.equal(primaryOf(node), "calico", "story 13: the wrong one must not win for its name");
+    node.template("01-ours.conflist", conflist("ours", "ptp"));
+    await node.run([...INSTALL, "--configs=01-ours.conflist"]);
+    assert.equal(primaryOf(node), "ours");
+  });
+
+  test("with --delegate-form=path names the primary's file as the node sees it", async () => {
+    using node = nodeWith({ "10-calico.conflist": conflist("calico", "calico") });
+    await node.run([...INSTALL, "--delegate-form=path"]);
+    const { plugins } = installed(node, "00-multus.conflist") as { plugins: Record<string, unknown>[] };
+    assert.deepEqual(plugins, [
+      {
+        type: "multus",
+        kubeconfig: "/etc/kubernetes/kubelet.conf",
+        clusterNetwork: "/etc/cni/net.d/10-calico.conflist",
+      },
+    ]);
+    await node.run([...INSTALL, "--delegate-form=path", "--host-config-path=/var/lib/net.d"]);
+    assert.match(fs.readFileSync(join(node.netd, "00-multus.conflist"), "utf8"), /"\/var\/lib\/net\.d\/10-calico/u);
+  });
+
+  test("takes more keys of Multus from a template, names those that Multus does not read, and refuses its own", async () => {
+    const keys = {
+      kubeconfig: "/etc/kubernetes/k",
+      logLevel: "verbose",
+      globalNamespaces: "default,a",
+      cniConf: "/x",
+      readinessIndicatorFile: "/y",
+    };
+    using node = nodeWith({ "10-a.conflist": conflist("a", "bridge") }, JSON.stringify(keys));
+    const ran = await node.run(INSTALL);
+    assert.equal(ran.exitCode, 0);
+    assert.match(ran.stderr, /has the key cniConf, which Multus does not read; did you mean confDir\?/u);
+    assert.match(
+      ran.stderr,
+      /readinessIndicatorFile, which Multus does not read; did you mean readinessindicatorfile\?/u,
+    );
+    assert.match(fs.readFileSync(join(node.netd, "00-multus.conflist"), "utf8"), /"logLevel": "verbose"/u);
+    for (const [text, message] of [
+      [
+        '{"kubeconfig": "/etc/kubernetes/k", "delegates": []}',
+        /multus\.json: has the key delegates: it is made of the primary/u,
+      ],
+      ['{"kubeconfig": 5}', /has the key kubeconfig, which is not a text/u],
+      ["[]", /multus\.json: is not a JSON object/u],
+      ["{", /multus\.json: is not JSON/u],
+      ["{}", /--delegate: Multus needs a kubeconfig/u],
+    ] as const) {
+      node.template("multus.json", text);
+      const refused = await node.run(INSTALL);
+      assert.deepEqual([refused.exitCode, refused.stdout], [1, ""]);
+      assert.match(refused.stderr, message);
+    }
+  });
+
+  test("calls Multus by the name that it is installed by", async () => {
+    using node = nodeWith({ "10-a.conflist": conflist("a", "bridge") });
+    node.plugin("multus-cni");
+    assert.equal((await node.run([...INSTALL, "--plugins=multus-cni"])).exitCode, 0);
+    assert.match(fs.readFileSync(join(node.netd, "00-multus.conflist"), "utf8"), /"type": "multus-cni"/u);
+  });
+
+  test("without a primary changes nothing, and says what to do; a broken first file is not stepped over", async () => {
+    using node = nodeWith({});
+    const missing = await node.run(INSTALL);
+    assert.equal(missing.exitCode, 1);
+    assert.match(
+      missing.stderr,
+      /net\.d: has no network configuration that --delegate could use as the primary\n {2}hint: .*--wait=60s/u,
+    );
+    fs.writeFileSync(join(node.netd, "05-broken.conflist"), "{");
+    fs.writeFileSync(join(node.netd, "10-a.conflist"), conflist("a", "bridge"));
+    const broken = await node.run(INSTALL);
+    assert.match(broken.stderr, /05-broken\.conflist: comes first, and --delegate cannot use it: it is not JSON/u);
+    assert.deepEqual(fs.readdirSync(node.netd).toSorted(), ["05-broken.conflist", "10-a.conflist"]);
+  });
+
+  test("waits for the primary at boot with --wait", async () => {
+    using node = nodeWith({});
+    const running = node.run([...INSTALL, "--wait=60s"]);
+    setTimeout(() => replace(join(node.netd, "10-late.conflist"), conflist("late", "bridge")), 100);
+    assert.equal((await running).exitCode, 0);
+    assert.equal(primaryOf(node), "late");
+  });
+
+  test("names another's configuration of Multus that container runtimes would read before its own", async () => {
+    using node = nodeWith({
+      "00-multus.conf":
+        '{"cniVersion":"0.3.1","name":"m","type":"multus","kubeconfig":"/etc/kubernetes/k","delegates":[{"type":"bridge"}]}',
+      "10-a.conflist": conflist("a", "bridge"),
+    });
+    const ran = await node.run(INSTALL);
+    assert.match(
+      ran.stderr,
+      /00-multus\.conf: comes before 00-multus\.conflist, .*; .*uninstall --configs=00-multus\.conf/u,
+    );
+    assert.equal(fs.existsSync(join(node.netd, "00-multus.conf")), true, "what is not ours stays");
+  });
+
+  test("plan shows what it would install, and words around --delegate that make no sense are refused", async () => {
+    using node = nodeWith({ "10-a.conflist": conflist("a", "bridge") });
+    assert.match(
+      (await node.run(["plan", "--delegate=auto", "--delegate-keys=multus.json"])).stdout,
+      /created +config +00-multus\.conflist/u,
+    );
+    assert.equal(fs.existsSync(join(node.netd, "00-multus.conflist")), false);
+    for (const words of [
+      ["--delegate=yes"],
+      ["--delegate=auto:a/b"],
+      ["--delegate-form=path"],
+      ["--delegate-keys=a"],
+    ]) {
+      assert.equal((await node.run(["install", ...words])).exitCode, 2, words.join(" "));
+    }
+  });
+});
+
+describe("__PRIMARY__ in a template", () => {
+  const TEMPLATE =
+    '{"cniVersion":"1.0.0","name":"m","type":"multus","kubeconfig":"/etc/kubernetes/k","delegates":[ __PRIMARY__ ]}';
+  const namesIn = (node: TestNode): string[] =>
+    (installed(node, "05-multus.conf") as { delegates: { name: string }[] }).delegates.map(({ name }) => name);
+
+  test("stands for the primary, beside a pointer that names a file", async () => {
+    using node = nodeWith({ "10-a.conflist": conflist("a", "bridge"), "20-b.conflist": conflist("b", "bridge") });
+    node.template("05-multus.conf", TEMPLATE.replace("__PRIMARY__", "__PRIMARY__, __20-b.conflist__"));
+    assert.equal((await node.run(["install", "--configs=05-multus.conf", "--validate=warn"])).exitCode, 0);
+    assert.deepEqual(namesIn(node), ["a", "b"]);
+    // A second run does not take its own output for the primary, even if it is broken.
+    fs.writeFileSync(join(node.netd, "05-multus.conf"), "");
+    await node.run(["install", "--configs=05-multus.conf", "--validate=warn"]);
+    assert.deepEqual(namesIn(node), ["a", "b"]);
+  });
+
+  test("can be a configuration of the same run, in any order, and says where it stands if there is none", async () => {
+    using node = nodeWith({});
+    node.template("05-multus.conf", TEMPLATE);
+    const missing = await node.run(["install", "--configs=05-multus.conf"]);
+    assert.match(
+      missing.stderr,
+      /has no network configuration that .*05-multus\.conf \(line 1, column 97: __PRIMARY__\)/u,
+    );
+    node.template("10-ours.conflist", conflist("ours", "bridge"));
+    assert.equal((await node.run(["install", "--configs=05-multus.conf,10-ours.conflist"])).exitCode, 0);
+    assert.deepEqual(namesIn(node), ["ours"]);
+  });
+});
+
+suite("watch with --delegate", () => {
+  test("follows the primary: replaced, written in place, of another version, gone for a while, one that comes first (stories 3, 13)", async () => {
+    await using w = new Watched();
+    w.node.template("multus.json", '{"kubeconfig": "/etc/kubernetes/k"}');
+    w.start("--delegate=auto", "--delegate-keys=multus.json");
+    await until(() => w.stderr.includes("has no network configuration that --delegate could use"));
+    const primary = join(w.node.netd, "10-primary.conflist");
+    replace(primary, conflist("one", "bridge"));
+    await until(() => w.config("00-multus.conflist")?.includes('"one"') === true);
+    fs.writeFileSync(primary, conflist("two", "bridge"));
+    await until(() => w.config("00-multus.conflist")?.includes('"two"') === true);
+    replace(primary, conflist("three", "bridge").replace("1.0.0", "0.3.1"));
+    await until(() => w.config("00-multus.conf")?.includes('"three"') === true);
+    await until(() => w.config("00-multus.conflist") === undefined);
+    fs.unlinkSync(primary);
+    await until(() => w.stderr.split("has no network configuration that --delegate could use").length > 2);
+    assert.match(w.config("00-multus.conf") ?? "", /"three"/u, "the last good one stays");
+    replace(primary, conflist("four", "bridge"));
+    await until(() => w.config("00-multus.conflist")?.includes('"four"') === true);
+    replace(join(w.node.netd, "05-cilium.conflist"), conflist("five", "bridge"));
+    await until(() => w.config("00-multus.conflist")?.includes('"five"') === true);
+  });
+});

@@ -65,6 +65,8 @@ export const FINDING_CODES = {
   "network-unseen": "this user may not read the configurations: run `status` as root",
   "no-network": "a runtime finds no network for pods",
   "not-on-node": "an asset is in both lists of an option, so it is not compared, but it is not on the node",
+  "objects-left":
+    "the objects of manifests could not be deleted when a process with `--on-stop` ended: they stay in the cluster",
   "plugin-architecture": "a plugin is built for another processor",
   "plugin-broken": "a plugin does not answer `VERSION` as the CNI specification asks for",
   "plugin-config":

@@ -21,6 +21,7 @@ const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "context
 const CHOICE = ["refresh", "prune", "allow-no-network"] as const;
 const REMOVAL = ["force", "drain"] as const;
 const ADDITION = [...RENDER, ...PROBE, ...OBJECTS, "force-conflicts"] as const;
+const STOP = ["on-stop", "daemonset"] as const;
 const CHANGE = ["dry-run", "exit-code", "pause", "no-confirm", ...RUN] as const;
 
 const WHERE = ["host-root", "config-dir", "plugin-dir", "cache-dir"] as const;
@@ -37,15 +38,23 @@ export const GROUPS: Readonly<Record<string, string>> = {
 export const COMMANDS = {
   install: {
     summary: "install plugins, configs and manifests; what is right already is left alone",
-    options: { ...listsOf("install"), ...pick(OPTIONS, ...DELEGATE, ...PLACES, ...ADDITION, ...CHANGE) },
+    options: { ...listsOf("install"), ...pick(OPTIONS, ...DELEGATE, ...PLACES, ...ADDITION, ...CHANGE, ...STOP) },
   },
   uninstall: {
     summary: "remove them, in reverse order; what was there before comes back",
-    options: { ...listsOf("uninstall"), ...pick(OPTIONS, ...PLACES, ...REMOVAL, "validate", ...OBJECTS, ...CHANGE) },
+    options: {
+      ...listsOf("uninstall"),
+      all: {
+        type: OPTIONS.all.type,
+        needs: { options: ["owner"], problem: "needs --owner: it removes everything that this owner holds" },
+        help: "remove everything that the owner holds",
+      },
+      ...pick(OPTIONS, ...PLACES, ...REMOVAL, "allow-no-network", "validate", ...OBJECTS, ...CHANGE),
+    },
   },
   apply: {
     summary: "go from the current to the desired set: lists are DESIRED or DESIRED:CURRENT",
-    options: pick(OPTIONS, ...LISTS, ...DELEGATE, ...PLACES, ...CHOICE, ...REMOVAL, ...ADDITION, ...CHANGE),
+    options: pick(OPTIONS, ...LISTS, ...DELEGATE, ...PLACES, ...CHOICE, ...REMOVAL, ...ADDITION, ...CHANGE, ...STOP),
   },
   plan: {
     summary: "print what apply would do, with the differences of configs and objects",
@@ -70,7 +79,7 @@ export const COMMANDS = {
       owner: { type: OPTIONS.owner.type, help: "owner of the assets; what it holds and no longer desires is removed" },
       ...pick(OPTIONS, "take-over", "validate", "config-mode", "checksum", "force", "allow-no-network"),
       ...pick(OPTIONS, ...OBJECTS, "force-conflicts", "cri-socket", "no-confirm", "lock-timeout"),
-      ...pick(OPTIONS, "listen", "log-format", "events", "output"),
+      ...pick(OPTIONS, "on-stop", "daemonset", "listen", "log-format", "events", "output"),
     },
   },
   status: {

@@ -122,8 +122,8 @@ export const DELEGATE: Type<{ glob?: string }> = madeOf(
   (given) => (given === "auto" ? {} : { glob: given.slice("auto:".length) }),
 );
 
-/** A ConfigMap of the cluster. */
-export interface ConfigMapName {
+/** An object of the cluster, of a kind that is known. */
+export interface ObjectName {
   /** Undefined: that of the kubeconfig or the pod. */
   namespace?: string;
   name: string;
@@ -132,32 +132,28 @@ export interface ConfigMapName {
 /** A template list has so many at most: each is followed by a watch of its own. */
 const MOST_CONFIG_MAPS = 16;
 const LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?";
-const CONFIG_MAP_NAME = new RegExp(`^(?:(${LABEL})/)?(?=.{1,253}$)(${LABEL}(?:\\.${LABEL})*)$`, "u");
+const OBJECT_NAME = new RegExp(`^(?:(${LABEL})/)?(?=.{1,253}$)(${LABEL}(?:\\.${LABEL})*)$`, "u");
 
-function readConfigMap(given: string, source: string): ConfigMapName {
-  const [, namespace, name] = CONFIG_MAP_NAME.exec(given) ?? [];
+function readObjectName(given: string, source: string, kind: string): ObjectName {
+  const [, namespace, name] = OBJECT_NAME.exec(given) ?? [];
   if (name !== undefined) return namespace === undefined ? { name } : { namespace, name };
   const hint = "lowercase letters, digits, dashes and, in NAME, dots, as in kube-system/cni-node";
-  throw usage(source, `${JSON.stringify(given)} is not [NAMESPACE/]NAME of a ConfigMap`, hint);
+  throw usage(source, `${JSON.stringify(given)} is not [NAMESPACE/]NAME of a ${kind}`, hint);
 }
 
-/** `[NAMESPACE/]NAME`, which stays a text. */
-export const CONFIG_MAP: Type<string> = {
-  shown: "<NAME>",
-  read: (given, source) => {
-    readConfigMap(given, source);
-    return given;
-  },
-};
+/** `[NAMESPACE/]NAME` of an object. @param kind for messages. */
+export function objectName(kind: string): Type<ObjectName> {
+  return { shown: "<NAME>", read: (given, source) => readObjectName(given, source, kind) };
+}
 
 /** `[NAMESPACE/]NAME,…` */
-export const CONFIG_MAPS: Type<ConfigMapName[]> = {
+export const CONFIG_MAPS: Type<ObjectName[]> = {
   shown: "<LIST>",
   form: "list",
   read: (given, source) => {
     const names = [...new Set(partsOf(given, /[\s,]+/u))];
     if (names.length > MOST_CONFIG_MAPS) throw usage(source, `names more than ${MOST_CONFIG_MAPS} ConfigMaps`);
-    return names.map((name) => readConfigMap(name, source));
+    return names.map((name) => readObjectName(name, source, "ConfigMap"));
   },
 };
 

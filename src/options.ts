@@ -5,7 +5,6 @@ import {
   ARGS,
   ATTACHMENTS,
   choice,
-  CONFIG_MAP,
   CONFIG_MAPS,
   DELEGATE,
   DIRECTORY,
@@ -16,6 +15,7 @@ import {
   MODE,
   NODE_DIRECTORIES,
   NODE_DIRECTORY,
+  objectName,
   OWNER,
   text,
   VARIABLES,
@@ -74,7 +74,7 @@ export const OPTIONS = {
     help: "path of the node's CNI configs on the node",
   },
   configmap: {
-    type: CONFIG_MAP,
+    type: objectName("ConfigMap"),
     help: "[NAMESPACE/]NAME of the ConfigMap with the lists plugins, configs and manifests",
   },
   spread: {
@@ -135,7 +135,7 @@ export const OPTIONS = {
   },
   force: { type: FLAG, help: "remove plugins even if configurations or containers need them" },
   drain: { type: DURATION, default: "0s", help: "how long to wait for containers that need a plugin to be removed" },
-  "allow-no-network": { type: FLAG, help: "let --prune remove the node's last configuration" },
+  "allow-no-network": { type: FLAG, help: "let --prune or --all remove the node's last configuration" },
   "config-mode": { type: MODE, otherwise: "0600; existing files keep theirs", help: "file mode of configurations" },
   variables: { type: VARIABLES, help: "substitute only these variables in manifests: '$A $B', or '' for none" },
   "allow-unset": { type: FLAG, help: "substitute an empty text for variables that are not set" },
@@ -158,6 +158,17 @@ export const OPTIONS = {
     help: "exit with 3 if anything would change",
   },
   pause: { type: FLAG, help: "after success, wait for SIGTERM or SIGINT" },
+  "on-stop": {
+    type: choice("keep", "uninstall", "auto"),
+    default: "keep",
+    needs: { options: ["pause"], problem: "goes with --pause" },
+    help: "at a signal; auto: uninstall if the DaemonSet is gone",
+  },
+  daemonset: {
+    type: objectName("DaemonSet"),
+    needs: { options: ["on-stop"], problem: "goes with --on-stop=auto" },
+    help: "[NAMESPACE/]NAME of the DaemonSet that runs this container",
+  },
   file: {
     type: text("<FILE>"),
     help: "read the network configuration from FILE (- for stdin) instead of naming NETWORK",

@@ -103,8 +103,9 @@ suite("the manifests that users apply", () => {
   for (const { file, object, container, pod } of ours.filter((one) => one.file.startsWith("manifests/"))) {
     test(`${file}: the DaemonSet is the one that --daemonset names, and is killed last and replaced slowly`, () => {
       assert.equal(object.kind, "DaemonSet");
-      assert.ok(container.args?.includes(`--daemonset=${object.metadata.name}`));
-      assert.ok(container.args.includes("--on-stop=auto"));
+      const { args = [] } = container;
+      assert.ok(args.includes(`--daemonset=${object.metadata.name}`));
+      assert.ok(args.includes("--on-stop=auto"));
       assert.deepEqual(container.resources?.requests, container.resources?.limits, "Guaranteed quality of service");
       assert.equal(pod.securityContext?.seccompProfile?.type, "RuntimeDefault");
       assert.equal(object.spec?.updateStrategy?.rollingUpdate?.maxUnavailable, "10%");

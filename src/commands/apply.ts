@@ -17,6 +17,7 @@ import {
   printJson,
   printMessage,
   printWarnings,
+  reportFailure,
 } from "../report.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
@@ -29,7 +30,8 @@ type Options = Given<"apply">;
 
 /** Runs one of the four: request → call → result. What a verb has no option for is as if it were not given. */
 export async function runApply(verb: Verb, given: Given<Verb>, world: World): Promise<Ending> {
-  const options: Options = { ...valuesOf(COMMANDS.apply.options, [], {}), ...given };
+  const options: Options & { all?: boolean } = { ...valuesOf(COMMANDS.apply.options, [], {}), ...given };
+  if (options.onStop !== "keep") (await import("./on-stop.ts")).ownOf(options);
   const node = await resolveDirectories(directoriesOf(options), options.criSocket, world.signal);
   const request = { ...requestOf(verb, options, world, node), ...(await probeOf(options, world, node)) };
   const result = await apply(request, world.signal);
@@ -39,19 +41,56 @@ export async function runApply(verb: Verb, given: Given<Verb>, world: World): Pr
   const ending = endingOfDone(world.signal, options.exitCode && wouldChange(result) ? 3 : 0);
   await print(verb, request, result, ending.exitCode, options.output === "json", world);
   if (result.refusal !== undefined) return { exitCode: result.refusal.exitCode };
-  if (ending.signal === undefined && options.pause) await aborted(world.signal);
-  return ending;
+  if (ending.signal !== undefined || !options.pause) return ending;
+  return (await pause(request, options, world)) ?? ending;
+}
+
+/** Stays until the signal comes, and does then what is asked for. @returns how that ends, if it failed. */
+async function pause(request: ApplyRequest, options: Options, world: World): Promise<Ending | undefined> {
+  if (options.onStop === "keep") {
+    await aborted(world.signal);
+    return undefined;
+  }
+  const say = (text: string, hint?: string): void => printMessage(world, text, hint);
+  const { decisionOf, guardOf, openCluster, uninstallAll } = await import("./on-stop.ts");
+  const cluster = options.onStop === "auto" ? await openCluster(options, world) : undefined;
+  using channel = cluster?.channel;
+  const guard = await guardOf(
+    options,
+    cluster && { ...cluster, channel: channel ?? cluster.channel },
+    world.signal,
+    say,
+  );
+  await aborted(world.signal);
+  const { uninstall, because, hint } = await decisionOf(options, guard);
+  say(`${uninstall ? "uninstalls" : "keeps what is installed"}: ${because}`, hint);
+  if (!uninstall) return undefined;
+  try {
+    const { steps, warnings } = await uninstallAll(request);
+    printWarnings(world, warnings);
+    world.stderr(formatSteps(steps));
+    return undefined;
+  } catch (error) {
+    return reportFailure(error, "uninstall", false, world);
+  }
 }
 
 /** What the options ask of apply. @throws Failure `usage`. */
-export function requestOf(verb: Verb, options: Options, world: World, node: NodeDirectories): ApplyRequest {
-  const { prune, criSocket } = options;
+export function requestOf(
+  verb: Verb,
+  options: Options & { all?: boolean },
+  world: World,
+  node: NodeDirectories,
+): ApplyRequest {
+  const { criSocket, all = false } = options;
+  const prune = options.prune || all;
   const given = ALL_KINDS.map((kind) => [kind, options[KINDS[kind].option]] as const);
   // An empty value is as good as none, even with --prune: a variable that is not set must not empty a node.
   const lists = Object.fromEntries(
     given.filter(([, list]) => list !== undefined && (list.desired.length > 0 || list.current !== undefined)),
   ) as ApplyRequest["lists"];
-  if (prune && Object.values(lists).some(({ current }) => current !== undefined)) {
+  if (all) for (const kind of ALL_KINDS) lists[kind] ??= { desired: [] };
+  if (options.prune && Object.values(lists).some(({ current }) => current !== undefined)) {
     throw usage("--prune", "goes with DESIRED, not with DESIRED:CURRENT, which says what to remove");
   }
   return {

@@ -4,16 +4,20 @@ import { setFlagsFromString } from "node:v8";
 
 import type { ApplyRequest } from "../apply/apply.ts";
 import { COMMANDS, type Given } from "../commands.ts";
-import { usage } from "../errors.ts";
+import { Failure, usage } from "../errors.ts";
+import { CHANGES } from "../kinds/kind.ts";
 import { resolveDirectories } from "../node/directory.ts";
 import { valuesOf } from "../options.ts";
 import { endingOfDone } from "../report.ts";
+import type { Events } from "../watch/events.ts";
 import { openLog, type Log } from "../watch/log.ts";
-import type { Observer } from "../watch/reconcile.ts";
+import type { Decision } from "../watch/on-stop.ts";
+import type { Observer, Reconcile } from "../watch/reconcile.ts";
 import { Watcher, type Cluster } from "../watch/watch.ts";
 import type { Ending, World } from "../world.ts";
 import { requestOf } from "./apply.ts";
 import { directoriesOf } from "./directories.ts";
+import { decisionOf, guardOf, openCluster, ownOf, uninstallAll } from "./on-stop.ts";
 
 type Options = Given<"watch">;
 
@@ -22,6 +26,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   if (options.owner === undefined) {
     throw usage("--owner", "is missing: watch removes what that owner holds and no longer desires");
   }
+  ownOf(options);
   // It computes little, and stays: what it runs often need not be compiled to machine code (2 MiB less).
   setFlagsFromString("--no-sparkplug");
   const base = await baseRequest(options, world);
@@ -37,12 +42,11 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   const observers: Observer[] = [log];
   const cluster = await clusterOf(options, world, resources);
   const { configmap, configTemplates = [], manifestTemplates = [], spread, nodeName = hostname() } = options;
-  const [name, namespace] = configmap?.split("/").toReversed() ?? [];
   const watcher = new Watcher(
     {
       base: { ...base, onWait: (what) => log.message(`waiting for ${what}`) },
       cluster,
-      configMap: name === undefined ? undefined : { name, ...(namespace !== undefined && { namespace }) },
+      configMap: configmap,
       configTemplates,
       manifestTemplates,
       spread,
@@ -51,9 +55,45 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
     observers,
   );
   await listenIfAsked(options, watcher, observers, log, resources);
-  await reportEvents(options, world, cluster, observers, log, resources);
+  const events = await reportEvents(options, world, cluster, observers, log, resources);
+  const guard = await guardOf(options, cluster, world.signal, (text, hint) => log.message(text, hint));
   await watcher.keep(world.signal);
-  return endingOfDone(world.signal, 0);
+  if (options.onStop === "keep" || watcher.isReplaced) return endingOfDone(world.signal, 0);
+  return stop(await decisionOf(options, guard), base, { observers, log, events }, world);
+}
+
+/** Does what stopping means, and says it. */
+async function stop(
+  { uninstall, because, hint }: Decision,
+  base: ApplyRequest,
+  { observers, log, events }: { observers: readonly Observer[]; log: Log; events: Events | undefined },
+  world: World,
+): Promise<Ending> {
+  const text = `${uninstall ? "uninstalls" : "keeps what is installed"}: ${because}`;
+  log.message(text, hint);
+  events?.note({
+    type: hint === undefined ? "Normal" : "Warning",
+    reason: uninstall ? "UninstalledOnStop" : "KeptOnStop",
+    action: "Stop",
+    note: text,
+  });
+  if (!uninstall) return endingOfDone(world.signal, 0);
+  const begin = new Date();
+  const from = performance.now();
+  const report = (result: Omit<Reconcile, "begin" | "duration" | "causes" | "repaired">): void => {
+    for (const observer of observers) {
+      observer.reconciled({ begin, duration: performance.now() - from, causes: ["stop"], repaired: [], ...result });
+    }
+  };
+  try {
+    const { steps, warnings } = await uninstallAll(base);
+    report({ steps, changed: steps.filter(({ outcome }) => CHANGES.includes(outcome)), findings: warnings });
+    return endingOfDone(world.signal, 0);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    report({ steps: [], changed: [], findings: [], failure: error });
+    return { exitCode: error.exitCode };
+  }
 }
 
 /** What apply would do with the same options, but that it prunes and does not wait. */
@@ -69,16 +109,12 @@ async function clusterOf(
   world: World,
   resources: AsyncDisposableStack,
 ): Promise<Cluster | undefined> {
-  const { kubeconfig, context, configmap, configTemplates, manifestTemplates, events, nodeName } = options;
-  const isFollowed = (configmap ?? configTemplates ?? manifestTemplates) !== undefined;
+  const { configmap, configTemplates, manifestTemplates, events, nodeName, onStop } = options;
+  const isFollowed = (configmap ?? configTemplates ?? manifestTemplates) !== undefined || onStop === "auto";
   const isOfNode = world.env["KUBERNETES_SERVICE_HOST"] !== undefined;
   if (!isFollowed && !(events && isOfNode && nodeName !== undefined)) return undefined;
-  const [{ findAccess }, { Channel }] = await Promise.all([
-    import("../cluster/access.ts"),
-    import("../cluster/channel.ts"),
-  ]);
-  const find = (): ReturnType<typeof findAccess> => findAccess({ kubeconfig, context, env: world.env });
-  return { channel: resources.use(new Channel(find)), namespace: find().namespace };
+  const { channel, namespace } = await openCluster(options, world);
+  return { channel: resources.use(channel), namespace };
 }
 
 /** Opens the listener before anything is done to the node. @throws Failure `listen-failed`. */
@@ -111,11 +147,13 @@ async function reportEvents(
   observers: Observer[],
   log: Log,
   resources: AsyncDisposableStack,
-): Promise<void> {
-  if (!events || cluster === undefined || node === undefined) return;
-  const { Events } = await import("../watch/events.ts");
+): Promise<Events | undefined> {
+  if (!events || cluster === undefined || node === undefined) return undefined;
+  const { Events: Writer } = await import("../watch/events.ts");
   const { POD_NAME: name, POD_NAMESPACE: namespace, POD_UID: uid } = env;
   const pod = name && namespace ? { name, namespace, ...(uid !== undefined && { uid }) } : undefined;
   const say = (text: string, hint: string): void => log.message(text, hint);
-  observers.push(resources.use(new Events({ channel: cluster.channel, node, pod, say })));
+  const written = resources.use(new Writer({ channel: cluster.channel, node, pod, say }));
+  observers.push(written);
+  return written;
 }

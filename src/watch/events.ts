@@ -48,7 +48,7 @@ export interface EventsOptions {
 }
 
 /** What happened, for all the objects that it is about. */
-interface Happening {
+export interface Happening {
   type: "Normal" | "Warning";
   reason: string;
   action: string;
@@ -113,10 +113,14 @@ export class Events implements Observer, AsyncDisposable {
 
   reconciled(reconcile: Reconcile): void {
     if (this.#isClosed) return;
-    for (const happening of happeningsOf(reconcile)) {
-      for (const regarding of this.#regarding) this.#note(happening, regarding);
-    }
+    for (const happening of happeningsOf(reconcile)) this.note(happening);
     if (this.#sending === undefined && this.#pause === undefined) this.#rest(this.#timing.jitter * Math.random());
+  }
+
+  /** What is no reconcile. It is sent with the next ones, or at the end. */
+  note(happening: Happening): void {
+    const cut = { ...happening, note: noteOf(happening.note) };
+    for (const regarding of this.#regarding) this.#note(cut, regarding);
   }
 
   /** Sends the last ones for a moment; then nothing more. */
@@ -301,7 +305,7 @@ function done(steps: readonly StepResult[], outcomes: readonly string[]): string
 function happeningsOf({ changed, repaired, findings, failure }: Reconcile): Happening[] {
   const happenings: Happening[] = [];
   const add = (type: Happening["type"], reason: string, action: string, note: string): void => {
-    if (note !== "") happenings.push({ type, reason, action, note: noteOf(note) });
+    if (note !== "") happenings.push({ type, reason, action, note });
   };
   const wanted = changed.filter((step) => !repaired.includes(step));
   add("Warning", "Repaired", "Repair", done(repaired, CHANGES));

@@ -12,7 +12,7 @@ import { readRecord } from "../host/record.ts";
 import { CHANGES, nameOfStep } from "../kinds/kind.ts";
 import type { Lists } from "../kinds/lists.ts";
 import { findDirectoryIfUsable } from "../node/directory.ts";
-import type { ConfigMapName } from "../option-types.ts";
+import type { ObjectName } from "../option-types.ts";
 import { DirectoryWatch } from "../system/watch.ts";
 import { describeWatching } from "./describe.ts";
 import { desiredIn, type Desired } from "./desired.ts";
@@ -33,10 +33,10 @@ export interface WatchRequest {
   /** What apply is given each time; its lists count unless a ConfigMap has them. */
   base: ApplyRequest;
   /** The ConfigMap that has the lists. */
-  configMap: ConfigMapName | undefined;
+  configMap: ObjectName | undefined;
   /** ConfigMaps that have the templates, and the manifests. */
-  configTemplates: readonly ConfigMapName[];
-  manifestTemplates: readonly ConfigMapName[];
+  configTemplates: readonly ObjectName[];
+  manifestTemplates: readonly ObjectName[];
   /** Undefined: nothing of the API is followed. */
   cluster: Cluster | undefined;
   /** A change of an object of the API is answered after a part of this, milliseconds, which depends on the node. */
@@ -109,6 +109,11 @@ export class Watcher {
     };
   }
 
+  /** Has a newer process of the same owner, or an uninstall, taken the node over? */
+  get isReplaced(): boolean {
+    return this.#standsDown !== undefined;
+  }
+
   /** Since when a reconcile has been going on; undefined: none does. */
   get runningSince(): Date | undefined {
     return this.#runningSince;
@@ -153,7 +158,7 @@ export class Watcher {
 
   /** Begins to follow objects of the API. Ends when the signal comes. */
   async #followObjects(
-    names: readonly (ConfigMapName & Pick<FollowedObject, "holds">)[],
+    names: readonly (ObjectName & Pick<FollowedObject, "holds">)[],
     { channel, namespace: common }: Cluster,
     signal: AbortSignal,
   ): Promise<void> {

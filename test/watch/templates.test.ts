@@ -196,7 +196,7 @@ describe("the options that name ConfigMaps", () => {
       { namespace: "kube-system", name: "b.c-d" },
     ]);
     assert.deepEqual(given("manifest-templates", "").manifestTemplates, []);
-    assert.equal(given("configmap", "ns/a.b").configmap, "ns/a.b");
+    assert.deepEqual(given("configmap", "ns/a.b").configmap, { namespace: "ns", name: "a.b" });
     assert.equal(
       given("config-templates", Array.from({ length: 16 }, (_, i) => `m${i}`).join()).configTemplates?.length,
       16,

@@ -12,6 +12,7 @@ import { objectionsToReference } from "../src/cni/reference-plugins.ts";
 import { FINDING_CODES } from "../src/codes.ts";
 import { COMMANDS, type CommandSpec } from "../src/commands.ts";
 import type { Option } from "../src/options.ts";
+import { blocksOf } from "./helpers/documents.ts";
 import { conflist, TestNode, until } from "./helpers/node.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -154,6 +155,8 @@ test("N5: every example that stands in a block of its own is run by a test", () 
     "docs/image.md dockerfile", // test/e2e/docker.test.ts.
     "docs/network.md yaml", // test/install-probe.test.ts.
     "docs/manifests.md yaml", // test/e2e/ancestor-manifests.test.ts.
+    "docs/multus.md sh", // test/e2e/node.test.ts.
+    "docs/operations.md sh", // The same.
     "docs/watch.md sh", // Here; examples/watch/cni.yaml: test/e2e/watch.test.ts.
   ]);
   // What an example prints.
@@ -171,7 +174,9 @@ test("N5: every example that stands in a block of its own is run by a test", () 
 
 /** Options of other programs, whose commands are examples, too; and `--name=value`, which stands for any. */
 const OTHERS =
-  "cap-drop mount name net network network-plugin pid platform security-opt semi-space-growth-factor target".split(" ");
+  "cap-drop field-selector for image mount name net network network-plugin pid platform profile security-opt semi-space-growth-factor target".split(
+    " ",
+  );
 
 test("N5: every example of an option, in hints, help and documents, has a value that the option takes", () => {
   const types = new Map<string, Option["type"][]>();
@@ -253,9 +258,4 @@ function textOf(name: string): string {
 
 function jsonOf(text: string): string[] {
   return Array.from(text.matchAll(/```json\n([^]*?)```/gu), ([, block = ""]) => block);
-}
-
-/** The shell examples of a document. */
-function blocksOf(text: string): string {
-  return Array.from(text.matchAll(/```sh\n([^]*?)```/gu), ([, block]) => block).join("");
 }

@@ -47,9 +47,10 @@ export class CertificateAuthority {
     return this.#own.certificate;
   }
 
-  /** A certificate for a server on the loopback interface. */
-  async server(name: string): Promise<Identity> {
-    const names = "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:kubernetes.default.svc";
+  /** A certificate for a server on the loopback interface. @param more addresses. */
+  async server(name: string, more: readonly string[] = []): Promise<Identity> {
+    const addresses = ["127.0.0.1", ...more].map((address) => `IP:${address}`).join();
+    const names = `subjectAltName=${addresses},DNS:localhost,DNS:kubernetes.default.svc`;
     return this.#sign(name, `/CN=${name}`, ["-addext", names, "-addext", "extendedKeyUsage=serverAuth"]);
   }
 

@@ -32,9 +32,10 @@ export class Processes implements AsyncDisposable {
   /**
    * @param prefix what the directory's name begins with.
    * @param cleanUp what else a shell does when all is over, as often as it takes: `$0` is the directory.
+   * @param base where the directory is made.
    */
-  constructor(prefix: string, cleanUp = "true") {
-    this.directory = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), prefix));
+  constructor(prefix: string, cleanUp = "true", base: string = tmpdir()) {
+    this.directory = fs.mkdtempSync(join(fs.realpathSync(base), prefix));
     this.#janitor = spawn("sh", ["-c", CLEAN_UP.replace("CLEAN_UP", cleanUp), this.directory], {
       cwd: "/",
       detached: true,

@@ -4,13 +4,18 @@ import { hash } from "node:crypto";
 import * as fs from "node:fs";
 import { basename, join } from "node:path";
 
-/** Writes the archive into the directory. @returns its path. */
-export function writeImage(directory: string, name: string, program: string): string {
+/** Writes the archive into the directory. @param links names of the program in /bin. @returns its path. */
+export function writeImage(directory: string, name: string, program: string, links: readonly string[] = []): string {
   const tar = (archive: string, from: string, ...files: string[]): void => {
     execFileSync("tar", ["--create", `--file=${join(directory, archive)}`, `--directory=${from}`, ...files]);
   };
-  fs.chmodSync(program, 0o755);
-  tar("layer.tar", join(program, ".."), basename(program));
+  const bin = join(directory, "root/bin");
+  fs.mkdirSync(bin, { recursive: true });
+  for (const link of links) fs.symlinkSync(`../${basename(program)}`, join(bin, link));
+  fs.copyFileSync(program, join(directory, "root", basename(program)));
+  fs.chmodSync(join(directory, "root", basename(program)), 0o755);
+  tar("layer.tar", join(directory, "root"), ".");
+  fs.rmSync(join(directory, "root"), { recursive: true });
   const layer = hash("sha256", fs.readFileSync(join(directory, "layer.tar")));
   const platform = { architecture: process.arch === "x64" ? "amd64" : process.arch, os: "linux" };
   const config = { Entrypoint: [`/${basename(program)}`] };

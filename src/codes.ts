@@ -30,6 +30,8 @@ export const FINDING_CODES = {
   "config-invalid": "the file that runtimes would use cannot be loaded",
   "credentials-expire": "nine tenths of a token's or certificate's life are over: its renewal is late",
   "credentials-expired": "a token or certificate that a plugin uses has expired",
+  "credentials-unbound":
+    "a token is not bound to its Node, because the server or the rights of cni-node do not allow it: it stays valid if the Node is deleted",
   "delegates-to-itself": "a plugin calls itself, without end",
   "desired-key-missing": "the ConfigMap that says what is desired lacks a list: what is installed of these stays",
   "desired-key-unknown": "the ConfigMap that says what is desired has keys that cni-node does not read",

@@ -18,8 +18,10 @@ import {
   printMessage,
   printWarnings,
 } from "../report.ts";
+import { shownAs } from "../system/below.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
+import { CREDENTIALS, listOf } from "../option-types.ts";
 import { directoriesOf } from "./directories.ts";
 
 type Verb = "install" | "uninstall" | "apply" | "plan";
@@ -28,8 +30,8 @@ type Verb = "install" | "uninstall" | "apply" | "plan";
 type Options = Given<"apply">;
 
 /** Runs one of the four: request → call → result. What a verb has no option for is as if it were not given. */
-export async function runApply(verb: Verb, given: Given<Verb>, world: World): Promise<Ending> {
-  const options: Options = { ...valuesOf(COMMANDS.apply.options, [], {}), ...given };
+export async function runApply(verb: Verb, given: Partial<Options>, world: World): Promise<Ending> {
+  const options: Options = { ...valuesOf(COMMANDS.apply.options, [], {}), operands: [], ...given };
   const node = await resolveDirectories(directoriesOf(options), options.criSocket, world.signal);
   const request = { ...requestOf(verb, options, world, node), ...(await probeOf(options, world, node)) };
   const result = await apply(request, world.signal);
@@ -41,6 +43,13 @@ export async function runApply(verb: Verb, given: Given<Verb>, world: World): Pr
   if (result.refusal !== undefined) return { exitCode: result.refusal.exitCode };
   if (ending.signal === undefined && options.pause) await aborted(world.signal);
   return ending;
+}
+
+/** The same of credentials only, which the operand lists. */
+export async function runCredentials(given: Given<"credentials">, world: World): Promise<Ending> {
+  const [list] = given.operands;
+  if (list === undefined) throw usage("LIST", "is missing", "for example multus.kubeconfig=kube-system/multus");
+  return runApply("install", { ...given, credentials: listOf("install", CREDENTIALS).read(list, "LIST") }, world);
 }
 
 /** What the options ask of apply. @throws Failure `usage`. */
@@ -64,6 +73,14 @@ export function requestOf(verb: Verb, options: Options, world: World, node: Node
       env: world.env,
       source: options.manifestSource,
       ...pick(options, "variables", "allowUnset", "nodeName", "kubeconfig", "context", "forceConflicts", "timeout"),
+    },
+    credentials: {
+      form: options.credentialsForm,
+      server: options.credentialsServer,
+      lifetime: options.credentialsLifetime,
+      directory: shownAs(node.directories.credentials.hostRoot, node.directories.credentials.path),
+      isKept: false,
+      reviews: new Map(),
     },
     dryRun: verb === "plan" || options.dryRun,
     standDown: verb === "uninstall",

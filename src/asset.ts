@@ -8,6 +8,7 @@
 export const KINDS = {
   manifest: { option: "manifests", recordedIn: "config" },
   plugin: { option: "plugins", recordedIn: "plugin", directory: "/opt/cni/bin" },
+  credentials: { option: "credentials", recordedIn: "credentials", directory: "/etc/cni/credentials" },
   config: { option: "configs", recordedIn: "config", directory: "/etc/cni/net.d" },
 } as const;
 

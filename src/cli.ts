@@ -15,6 +15,7 @@ type Run<What> = (given: What, world: World) => Promise<Ending>;
 /** The code of each command; loaded when it is run, unless it is short. */
 const RUNS: { readonly [Name in CommandName]: Run<Given<Name>> } = {
   install: async (...given) => (await import("./commands/apply.ts")).runApply("install", ...given),
+  credentials: async (...given) => (await import("./commands/apply.ts")).runCredentials(...given),
   uninstall: async (...given) => (await import("./commands/apply.ts")).runApply("uninstall", ...given),
   apply: async (...given) => (await import("./commands/apply.ts")).runApply("apply", ...given),
   plan: async (...given) => (await import("./commands/apply.ts")).runApply("plan", ...given),

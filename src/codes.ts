@@ -30,6 +30,8 @@ export const FINDING_CODES = {
   "config-invalid": "the file that runtimes would use cannot be loaded",
   "credentials-expire": "nine tenths of a token's or certificate's life are over: its renewal is late",
   "credentials-expired": "a token or certificate that a plugin uses has expired",
+  "credentials-unbound":
+    "a token is not bound to its Node, because the server or the rights of cni-node do not allow it: it stays valid if the Node is deleted",
   "delegate-key-unknown": "the template of `--delegate-keys` has a key that Multus does not read",
   "delegate-shadowed": "a configuration of Multus that cni-node did not install comes before the one of `--delegate`",
   "delegates-to-itself": "a plugin calls itself, without end",

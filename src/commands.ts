@@ -1,6 +1,6 @@
 /** The commands, as data: what they are for, what they take, and which options they have. */
 import type { Lists } from "./kinds/lists.ts";
-import { listOf, type Type } from "./option-types.ts";
+import { CREDENTIALS, listOf, type Type } from "./option-types.ts";
 import { NETWORK_OPTIONS, OPTIONS, pick, type Option, type Values } from "./options.ts";
 
 /** A command. */
@@ -11,16 +11,18 @@ export interface CommandSpec {
   options: Readonly<Record<string, Option>>;
 }
 
-const LISTS = ["plugins", "configs", "manifests"] as const;
+const LISTS = ["plugins", "credentials", "configs", "manifests"] as const;
 const DELEGATE = ["delegate", "delegate-form", "delegate-keys", "host-config-path"] as const;
-const PLACES = ["plugin-source", "config-source", "manifest-source", "host-root", "plugin-dir", "config-dir"] as const;
+const SOURCES = ["plugin-source", "config-source", "manifest-source"] as const;
+const PLACES = [...SOURCES, "host-root", "plugin-dir", "credentials-dir", "config-dir"] as const;
+const TOKENS = ["credentials-form", "credentials-server", "credentials-lifetime"] as const;
 const RUN = ["owner", "checksum", "lock-timeout", "cri-socket", "output"] as const;
 const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
 const PROBE = ["probe", "probe-add", "trace"] as const;
 const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "context", "timeout"] as const;
 const CHOICE = ["refresh", "prune", "allow-no-network"] as const;
 const REMOVAL = ["force", "drain"] as const;
-const ADDITION = [...RENDER, ...PROBE, ...OBJECTS, "force-conflicts"] as const;
+const ADDITION = [...RENDER, ...PROBE, ...TOKENS, ...OBJECTS, "force-conflicts"] as const;
 const STOP = ["on-stop", "daemonset"] as const;
 const CHANGE = ["dry-run", "exit-code", "pause", "no-confirm", ...RUN] as const;
 
@@ -37,7 +39,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
 /** Every command by its name. */
 export const COMMANDS = {
   install: {
-    summary: "install plugins, configs and manifests; what is right already is left alone",
+    summary: "install plugins, credentials, configs and manifests; what is right already is left alone",
     options: { ...listsOf("install"), ...pick(OPTIONS, ...DELEGATE, ...PLACES, ...ADDITION, ...CHANGE, ...STOP) },
   },
   uninstall: {
@@ -52,6 +54,14 @@ export const COMMANDS = {
       ...pick(OPTIONS, ...PLACES, ...REMOVAL, "allow-no-network", "validate", ...OBJECTS, ...CHANGE),
     },
   },
+  credentials: {
+    summary: "install kubeconfigs with tokens of service accounts: install --credentials=LIST",
+    operands: ["LIST"],
+    options: {
+      ...pick(OPTIONS, "host-root", "credentials-dir", ...TOKENS, "take-over", "node-name", "kubeconfig", "context"),
+      ...pick(OPTIONS, "timeout", "wait", ...CHANGE),
+    },
+  },
   apply: {
     summary: "go from the current to the desired set: lists are DESIRED or DESIRED:CURRENT",
     options: pick(OPTIONS, ...LISTS, ...DELEGATE, ...PLACES, ...CHOICE, ...REMOVAL, ...ADDITION, ...CHANGE, ...STOP),
@@ -60,11 +70,11 @@ export const COMMANDS = {
     summary: "print what apply would do, with the differences of configs and objects",
     options: {
       ...pick(OPTIONS, ...LISTS, ...DELEGATE, ...PLACES, ...CHOICE, "force"),
-      ...pick(OPTIONS, ...RENDER, ...OBJECTS, "force-conflicts", "exit-code", ...RUN),
+      ...pick(OPTIONS, ...RENDER, ...TOKENS, ...OBJECTS, "force-conflicts", "exit-code", ...RUN),
     },
   },
   watch: {
-    summary: "keep plugins, configs and manifests as desired until a signal ends it",
+    summary: "keep plugins, credentials, configs and manifests as desired until a signal ends it",
     options: {
       ...pick(
         OPTIONS,
@@ -77,7 +87,7 @@ export const COMMANDS = {
         ...PLACES,
       ),
       owner: { type: OPTIONS.owner.type, help: "owner of the assets; what it holds and no longer desires is removed" },
-      ...pick(OPTIONS, "take-over", "validate", "config-mode", "checksum", "force", "allow-no-network"),
+      ...pick(OPTIONS, "take-over", "validate", "config-mode", "checksum", "force", "allow-no-network", ...TOKENS),
       ...pick(OPTIONS, ...OBJECTS, "force-conflicts", "cri-socket", "no-confirm", "lock-timeout"),
       ...pick(OPTIONS, "on-stop", "daemonset", "listen", "log-format", "events", "output"),
     },
@@ -85,7 +95,7 @@ export const COMMANDS = {
   status: {
     summary: "report what is on the node, what the container runtime uses, and what is wrong",
     options: {
-      ...pick(OPTIONS, "plugin-source", "host-root", "plugin-dir", "config-dir"),
+      ...pick(OPTIONS, "plugin-source", "host-root", "plugin-dir", "credentials-dir", "config-dir"),
       "cri-socket": { ...OPTIONS["cri-socket"], help: "also ask the container runtime at this socket" },
       ...pick(OPTIONS, "checksum", "output"),
     },
@@ -158,6 +168,11 @@ export type Given<Name extends CommandName> = Values<(typeof COMMANDS)[Name]["op
 
 function listsOf(verb: "install" | "uninstall"): Record<(typeof LISTS)[number], { type: Type<Lists>; help: string }> {
   const type = listOf(verb);
-  const { plugins, configs, manifests } = OPTIONS;
-  return { plugins: { ...plugins, type }, configs: { ...configs, type }, manifests: { ...manifests, type } };
+  const { plugins, credentials, configs, manifests } = OPTIONS;
+  return {
+    plugins: { ...plugins, type },
+    credentials: { ...credentials, type: listOf(verb, CREDENTIALS) },
+    configs: { ...configs, type },
+    manifests: { ...manifests, type },
+  };
 }

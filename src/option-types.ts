@@ -2,7 +2,7 @@
 import { isIP } from "node:net";
 import { resolve } from "node:path";
 
-import { parseLists, parseNames, type Lists } from "./kinds/lists.ts";
+import { parseCredentials, parseLists, type Lists } from "./kinds/lists.ts";
 import type { Args } from "./cni/invoke.ts";
 import type { ValidAttachment } from "./cni/request.ts";
 import { usage } from "./errors.ts";
@@ -160,17 +160,32 @@ export const CONFIG_MAPS: Type<ObjectName[]> = {
 /** `DESIRED`, or `DESIRED:CURRENT`. */
 export const LISTS: Type<Lists> = { shown: "<LIST>", form: "list", read: (given, source) => parseLists(source, given) };
 
+/** The same of credentials, each `FILE[=[NAMESPACE/]ACCOUNT]`. */
+export const CREDENTIALS: Type<Lists> = { ...LISTS, read: (given, source) => parseCredentials(source, given) };
+
 /** The names of a verb that knows what is desired, or what is there, by itself. */
-export function listOf(verb: "install" | "uninstall"): Type<Lists> {
+export function listOf(verb: "install" | "uninstall", type = LISTS): Type<Lists> {
   const read: Type<Lists>["read"] = (given, source) => {
     if (given.includes(":")) {
       throw usage(source, `${verb} takes one list, without a colon`, "cni-node apply takes DESIRED:CURRENT");
     }
-    const names = parseNames(source, given);
-    return verb === "install" ? { desired: names } : { desired: [], current: names };
+    if (verb === "install") return type.read(given, source);
+    const { current = [] } = type.read(`:${given}`, source);
+    return { desired: [], current };
   };
-  return { ...LISTS, read };
+  return { ...type, read };
 }
+
+/** The address of an API server. */
+export const SERVER: Type<string> = {
+  shown: "<URL>",
+  read: (given, source) => {
+    const url = URL.parse(given);
+    const isPlain = url?.username === "" && url.password === "" && url.search === "" && url.hash === "";
+    if (url?.protocol === "https:" && isPlain) return url.href.replace(/\/$/u, "");
+    throw usage(source, "is not an address that begins with https://", "for example https://[fd00::1]:6443");
+  },
+};
 
 /** `K=V;K=V`, as in CNI_ARGS. */
 export const ARGS: Type<Args> = {

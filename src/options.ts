@@ -6,6 +6,7 @@ import {
   ATTACHMENTS,
   choice,
   CONFIG_MAPS,
+  CREDENTIALS,
   DELEGATE,
   DIRECTORY,
   DURATION,
@@ -17,6 +18,7 @@ import {
   NODE_DIRECTORY,
   objectName,
   OWNER,
+  SERVER,
   text,
   VARIABLES,
   type Type,
@@ -52,6 +54,7 @@ export const OPTIONS = {
   plugins: { type: LISTS, help: "plugin binaries" },
   configs: { type: LISTS, help: "CNI configurations, rendered from templates" },
   manifests: { type: LISTS, help: "Kubernetes manifests, with variables substituted" },
+  credentials: { type: CREDENTIALS, help: "kubeconfigs with tokens: FILE[=[NAMESPACE/]ACCOUNT],…" },
   delegate: {
     type: DELEGATE,
     help: "install a configuration of Multus around the first one in net.d (that matches)",
@@ -75,7 +78,7 @@ export const OPTIONS = {
   },
   configmap: {
     type: objectName("ConfigMap"),
-    help: "[NAMESPACE/]NAME of the ConfigMap with the lists plugins, configs and manifests",
+    help: "[NAMESPACE/]NAME of the ConfigMap that has these lists",
   },
   spread: {
     type: DURATION,
@@ -104,6 +107,22 @@ export const OPTIONS = {
     otherwise: "HOST_ROOT/etc/cni/net.d",
     help: "the node's CNI configs; auto: its runtime's",
   },
+  "credentials-dir": {
+    type: DIRECTORY,
+    otherwise: "HOST_ROOT/etc/cni/credentials",
+    help: "the node's kubeconfigs for plugins",
+  },
+  "credentials-form": {
+    type: { ...choice("inline", "token-file"), shown: "<FORM>" },
+    default: "inline",
+    help: "token in the kubeconfig, or token-file: in FILE.token",
+  },
+  "credentials-server": {
+    type: SERVER,
+    otherwise: "the one that cni-node uses",
+    help: "address of the API for plugins",
+  },
+  "credentials-lifetime": { type: DURATION, default: "24h", help: "how long tokens are to be valid" },
   owner: { type: OWNER, default: "cni-node", help: "owner of the assets; what other owners hold is kept" },
   "take-over": { type: FLAG, help: "replace assets that another owner holds with different content" },
   refresh: { type: FLAG, help: "also compare the contents of assets that are in both lists" },
@@ -133,7 +152,7 @@ export const OPTIONS = {
     excludes: NO_CHANGE,
     help: "like --probe, but also for plugins not known to be safe to try",
   },
-  force: { type: FLAG, help: "remove plugins even if configurations or containers need them" },
+  force: { type: FLAG, help: "remove plugins and credentials even if configurations or containers need them" },
   drain: { type: DURATION, default: "0s", help: "how long to wait for containers that need a plugin to be removed" },
   "allow-no-network": { type: FLAG, help: "let --prune or --all remove the node's last configuration" },
   "config-mode": { type: MODE, otherwise: "0600; existing files keep theirs", help: "file mode of configurations" },
@@ -205,7 +224,7 @@ export const OPTIONS = {
   listen: {
     type: ADDRESS,
     otherwise: "none",
-    help: "serve /livez, /readyz, /metrics and /statusz; default ADDRESS: 127.0.0.1",
+    help: "serve /livez, /readyz, /metrics, /statusz; default ADDRESS: 127.0.0.1",
   },
   "log-format": { type: choice("text", "json"), default: "text", help: "format of the log on stderr" },
   events: { type: FLAG, default: "true", help: "report to the Kubernetes API with Events of the node and the pod" },

@@ -696,7 +696,7 @@ test("--manifests without a Kubernetes API fails with one sentence, before anyth
     assert.deepEqual([ran.exitCode, ran.stdout], [1, ""]);
     assert.equal(
       ran.stderr,
-      "cni-node: Kubernetes API: manifests need it, but there is neither a kubeconfig nor a service account of a pod\n  hint: run in a pod with a service account, or name a kubeconfig with --kubeconfig or KUBECONFIG\n",
+      "cni-node: Kubernetes API: manifests and credentials need it, but there is neither a kubeconfig nor a service account of a pod\n  hint: run in a pod with a service account, or name a kubeconfig with --kubeconfig or KUBECONFIG\n",
     );
     assert.deepEqual(contentsOf(node.host), {});
   }

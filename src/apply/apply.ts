@@ -261,7 +261,7 @@ async function askRuntime(
   { runtime }: ApplyRequest,
   signal: AbortSignal,
 ): Promise<Runtime | undefined> {
-  const isIdle = changes.plugins.size === 0 && changes.configs === undefined;
+  const isIdle = changes.plugins.size === 0 && (changes.configs?.changed.length ?? 0) === 0;
   return isIdle || runtime === undefined ? undefined : Runtime.ask(runtime, signal);
 }
 
@@ -296,7 +296,7 @@ async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyRes
   await manifests?.remove(parts.length > 0 || manifests.hasApplied);
   const recorded =
     afterwards.length === 0 ? [] : await transact(session.opened(afterwards), new AbortController().signal);
-  return { probes, warnings: [...warnings, ...recorded] };
+  return { probes, warnings: [...warnings, ...prepared.said(), ...recorded] };
 }
 
 /** The changes, with plugins where they are staged. */

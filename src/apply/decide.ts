@@ -52,9 +52,13 @@ export async function decide(
     asset: asset === undefined || asset === held ? asset : { ...asset, ...content?.recorded?.() },
     ...(restores === undefined ? {} : { restores }),
     ...(seen === undefined ? {} : { seen }),
-    ...(content === undefined ? {} : { stage: async (path: string) => content.stage(path, live) }),
+    ...(content === undefined ? {} : stagingOf(content, live)),
   };
   return { step, result, file };
+}
+
+function stagingOf(content: Content, live: Live): Pick<FileStep, "stage" | "isLate"> {
+  return { stage: async (path) => content.stage(path, live), isLate: content.isLate ?? false };
 }
 
 /** What the record does not say yet of a file that was read. */
@@ -129,7 +133,8 @@ async function decideAddition(
   const path = join(directory, name);
   const sameContent = await content.isCurrent(path, live, checksum ? undefined : held?.seen);
   const digest = held === undefined && !sameContent ? undefined : await content.digest();
-  const isHeld = held?.digest !== undefined && (held.digest === digest || content.isHeld?.(held) === true);
+  const isHeld = isHeldContent(content, held, digest);
+  const renewal = sameContent ? undefined : content.renewal?.();
   const decision = decideInstall({
     path,
     kind,
@@ -141,11 +146,16 @@ async function decideAddition(
     mode: content.mode(live),
     sameContent,
     sameAsHeld: held?.digest === undefined ? sameContent : isHeld,
-    ...(digest === undefined ? {} : { digest }),
+    digest,
+    renewal,
   });
   const isSeen = decision.effect === "none" && sameContent && (decision.asset?.digest ?? digest) === digest;
-  const isRepair = isHeld && decision.effect !== "none";
+  const isRepair = isHeld && decision.effect !== "none" && renewal === undefined;
   return { ...decision, ...(isSeen && digest !== undefined && { seen: digest }), ...(isRepair && { isRepair }) };
+}
+
+function isHeldContent(content: Content, held: HeldAsset | undefined, digest: string | undefined): boolean {
+  return held?.digest !== undefined && (held.digest === digest || content.isHeld?.(held) === true);
 }
 
 async function decideRemoval(

@@ -71,7 +71,9 @@ export interface InstallFacts extends OwnerFacts {
   /** The live file is a regular one with the wanted content. */
   sameContent: boolean;
   /** Of the wanted content; known whenever something is held. */
-  digest?: string;
+  digest?: string | undefined;
+  /** Why the wanted content is another one now, although nobody else has changed the file. */
+  renewal?: string | undefined;
 }
 
 /** @throws Failure `not-a-file`, `held-by-other`. */
@@ -104,11 +106,12 @@ function confirmed({ held, sameAsHeld, digest }: InstallFacts, asset: HeldAsset)
   return digest === undefined || sameAsHeld ? asset : { ...asset, digest };
 }
 
-function reasonFor({ live, sameContent, sameAsHeld }: InstallFacts, isHeld: boolean): { reason?: string } {
+function reasonFor({ live, sameContent, sameAsHeld, renewal }: InstallFacts, isHeld: boolean): { reason?: string } {
   if (live.type === "absent") return isHeld ? { reason: "somebody had removed it" } : {};
   if (sameContent) return { reason: "the mode was different" };
   if (live.type === "link") return { reason: "a link was in its place" };
   if (!isHeld) return { reason: "replaces a file that was there before, which is kept" };
+  if (renewal !== undefined) return { reason: renewal };
   return sameAsHeld ? { reason: "somebody had changed it" } : {};
 }
 

@@ -18,6 +18,7 @@ import {
   type Wanted,
 } from "../kinds/kind.ts";
 import { withDelegate } from "../kinds/delegate.ts";
+import { withTokenFiles } from "../kinds/lists.ts";
 import type { PreparedManifest } from "../kinds/manifest-plan.ts";
 import { prepareManifests } from "../kinds/manifests.ts";
 import { refuseMissingBackup, unseenLinks } from "../kinds/restore.ts";
@@ -39,6 +40,8 @@ export interface Prepared {
   /** What is to be proved. Plugins are named by their source. */
   changes: Changes;
   warnings: Finding[];
+  /** What else is to be said, once everything is written. */
+  said: () => readonly Finding[];
   /** Plugins stay because of containers that may end. */
   isDraining: boolean;
 }
@@ -61,11 +64,11 @@ export async function prepare(
     asked,
     directories.config,
     surroundings.hostRoot,
-    async (names) => textsOf(await FILES.config.read(names, asked, directories.config, new Objections())),
+    async (names) => textsOf(await FILES.config.read(names, asked, directories.config, new Objections(), view.signal)),
     objections,
   );
-  const steps = planSteps(wanted.lists, held, wanted);
-  const desired = await readFiles(steps, wanted, directories, objections);
+  const steps = planSteps(listsOf(wanted, held), held, wanted);
+  const desired = await readFiles(steps, wanted, directories, objections, view.signal);
   const manifests = await prepareManifests(
     steps.filter((step) => !isOfFile(step)),
     held,
@@ -102,6 +105,7 @@ export async function prepare(
       ...(objections.any ? [] : kept.warnings),
       ...(wanted.validate === "off" ? [] : unseenLinks(files, directories, surroundings.hostRoot)),
     ],
+    said: () => FILE_KINDS.flatMap((kind) => desired[kind].said?.() ?? []),
     isDraining: kept.isDraining,
   };
 }
@@ -119,16 +123,24 @@ function textsOf({ contents }: Desired): Map<string, string> {
   return new Map(texts.filter((one): one is readonly [string, string] => one[1] !== undefined));
 }
 
+/** What is asked for, with the files of tokens that belong to it. */
+function listsOf({ lists, credentials: { form } }: Wanted, held: readonly HeldAsset[]): Wanted["lists"] {
+  if (lists.credentials === undefined) return lists;
+  const names = held.filter(({ kind }) => kind === "credentials").map(({ name }) => name);
+  return { ...lists, credentials: withTokenFiles(lists.credentials, names, form === "token-file") };
+}
+
 async function readFiles(
   steps: readonly Step[],
   wanted: Wanted,
   directories: Directories,
   objections: Objections,
+  signal: AbortSignal,
 ): Promise<Record<FileKind, Desired>> {
   const desired: Partial<Record<FileKind, Desired>> = {};
   for (const kind of FILE_KINDS) {
     const names = steps.filter((step) => step.kind === kind && step.action === "install").map(({ name }) => name);
-    desired[kind] = await FILES[kind].read(names, wanted, directories[kind], objections);
+    desired[kind] = await FILES[kind].read(names, wanted, directories[kind], objections, signal);
   }
   return desired as Record<FileKind, Desired>;
 }
@@ -193,6 +205,7 @@ function changesOf(
   const nothing: Changes = {
     plugins: new Map(),
     entries: new Map(),
+    files: new Map(),
     refused: new Set(),
     restored: new Set(restored),
     pluginDirectory: "",

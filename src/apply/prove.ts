@@ -24,12 +24,12 @@ import { isStatic } from "../system/elf.ts";
  * @throws Interrupted
  */
 export async function prove(
-  { configs, plugins, entries, restored, refused, pluginDirectory }: Changes,
+  { configs, plugins, files, entries, restored, refused, pluginDirectory }: Changes,
   view: NodeView,
   { validate, force, dryRun }: { validate: Validation; force: boolean; dryRun: boolean },
 ): Promise<Finding[]> {
   if (validate === "off") return [];
-  const after = view.after(plugins);
+  const after = view.after(plugins, files);
   const found = (await examinePlugins(plugins, entries, after)).map((one) => ({
     ...one,
     path: join(pluginDirectory, one.path),

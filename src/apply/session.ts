@@ -1,5 +1,6 @@
 /** The directories of a run: found, looked at, locked, recovered, tidied up. */
 import * as fs from "node:fs";
+import { dirname } from "node:path";
 
 import { isAbsence, reasonOf, systemFailure, usage } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
@@ -21,6 +22,7 @@ import { recover, type DirectorySteps, type TargetSteps } from "../host/transact
 import type { ApplyRequest } from "./apply.ts";
 import { warnOfElsewhere } from "../node/elsewhere.ts";
 import { pathsInView } from "../node/runtime.ts";
+import { shownAs } from "../system/below.ts";
 import type { Places } from "../node/view.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Directories, Directory, Surroundings } from "../kinds/kind.ts";
@@ -52,7 +54,8 @@ export class Session {
     const recording = asked.map((kind) => KINDS[kind].recordedIn).filter((kind) => this.#visibleOf(kind).length > 0);
     const targets = new Set<string>([...asked, ...recording]);
     this.#targets = Object.fromEntries(Object.entries(this.#found).filter(([kind]) => targets.has(kind)));
-    refuseSameDirectory(this.#targets, request.directories);
+    refuseSameDirectory(this.#targets, this.#found, request.directories);
+    refuseVolatile(this.#targets.credentials, request.directories);
   }
 
   /** The directories that are asked for, as they are now. @throws Failure `state-untrusted`. */
@@ -134,7 +137,10 @@ export class Session {
     const deadline = performance.now() + this.#request.lockTimeout;
     for (const directory of wanted) {
       try {
-        this.#made.push(...makeDirectory(directory, 0o755));
+        this.#made.push(
+          ...makeDirectory(dirname(directory), 0o755),
+          ...makeDirectory(directory, this.#modeOf(directory)),
+        );
       } catch (error) {
         throw systemFailure(directory, "cannot be made", error);
       }
@@ -147,6 +153,11 @@ export class Session {
     }
     const targets = Array.from(this.#locks.values(), ({ target }) => target);
     this.notes.push(...(await recover(targets, this.#visible())));
+  }
+
+  /** Nobody else need know which credentials there are. */
+  #modeOf(directory: string): number {
+    return directory === this.#targets.credentials ? 0o700 : 0o755;
   }
 
   /** Notes what was read, for the next run not to read it again, where that is possible without waiting. */
@@ -264,18 +275,26 @@ function isAsked({ lists, prune, delegate }: ApplyRequest, kind: Kind): boolean 
   return desired.length > 0 || current.length > 0 || (prune && lists[kind] !== undefined);
 }
 
+/** What is gone after the next boot is missed by the plugins of the first pods, the installer's own among them. */
+function refuseVolatile(path: string | undefined, directories: ApplyRequest["directories"]): void {
+  if (path === undefined || !/^\/(?:var\/)?run(?:\/|$)/u.test(shownAs(realHostRoot(directories), path))) return;
+  const problem = "is emptied when the node starts: plugins would find no credentials before cni-node runs again";
+  throw usage(path, problem, `name a directory that stays with ${directories.credentials.option}`);
+}
+
 /** Two records in one place would contradict each other, and its lock would wait for itself. */
 function refuseSameDirectory(
   targets: Partial<Record<FileKind, string>>,
+  all: Partial<Record<FileKind, string>>,
   requests: Record<FileKind, DirectoryRequest>,
 ): void {
   const named = FILE_KINDS.flatMap((kind) => {
-    const path = targets[kind];
-    return path === undefined ? [] : [{ ...requests[kind], path }];
+    const path = all[kind];
+    return path === undefined ? [] : [{ ...requests[kind], path, isTarget: targets[kind] !== undefined }];
   });
   for (const [index, first] of named.entries()) {
     const second = named.slice(index + 1).find(({ path }) => path === first.path || isSameDirectory(path, first.path));
-    if (second === undefined) continue;
+    if (second === undefined || !(first.isTarget || second.isTarget)) continue;
     const problem = `is named for ${first.holds} and for ${second.holds}`;
     throw usage(first.path, problem, `give each its own with ${first.option} and ${second.option}`);
   }

@@ -36,6 +36,23 @@ export interface Access {
   credentials(signal: AbortSignal): Promise<Credentials>;
   /** The API does not accept the credentials: a program that gave them is asked again. */
   refused(): void;
+  /**
+   * What others need to trust the same API; read anew.
+   *
+   * @throws Failure `kubeconfig-invalid`.
+   */
+  trust(): Trust;
+  /** How one request is sent with a token of somebody else, and with nothing of ours. @throws as `trust`. */
+  withToken(token: string): Credentials;
+}
+
+/** By what a server of the API is recognised. */
+export interface Trust {
+  /** PEM; undefined: one of the system's authorities. */
+  authority?: string | undefined;
+  insecure: boolean;
+  /** The name in its certificate, if it is not the one in the address. */
+  name?: string | undefined;
 }
 
 /** How and as whom one request is sent. */
@@ -148,6 +165,16 @@ class FileAccess implements Access {
     };
   }
 
+  trust(): Trust {
+    const { "tls-server-name": name, "insecure-skip-tls-verify": insecure } = this.#cluster.value;
+    return { authority: this.#trusted(), insecure, name: name || undefined };
+  }
+
+  withToken(token: string): Credentials {
+    const route = { proxy: this.#proxy, tls: this.#tls({}, true) };
+    return { route, headers: { Authorization: `Bearer ${token}` }, secrets: [token] };
+  }
+
   #findServer(): URL {
     const refuse = (problem: string): never => {
       throw this.#objection(problem, "server", "write it as https://HOST:PORT");
@@ -215,20 +242,19 @@ class FileAccess implements Access {
     };
   }
 
-  #tls({ certificate, key }: ExecCredentials): Route["tls"] {
+  /** @param isAnonymous without a client certificate of ours. */
+  #tls({ certificate, key }: ExecCredentials, isAnonymous = false): Route["tls"] {
     if (this.server.protocol === "http:") return undefined;
-    const { "tls-server-name": name, "insecure-skip-tls-verify": insecure } = this.#cluster.value;
-    const authority = this.#authority();
-    if (authority !== undefined && !hasCertificate(authority)) {
-      throw this.#unusable(this.#cluster, "certificate-authority", "this holds no certificate as PEM");
-    }
-    const own = {
-      cert: certificate ?? this.#read(this.#user, "client-certificate"),
-      key: key ?? this.#read(this.#user, "client-key"),
-    };
+    const { authority, insecure, name } = this.trust();
+    const own = isAnonymous
+      ? {}
+      : {
+          cert: certificate ?? this.#read(this.#user, "client-certificate"),
+          key: key ?? this.#read(this.#user, "client-key"),
+        };
     const ca = authority ?? (insecure ? [] : systemAuthorities(this.#env));
     try {
-      return { context: tls.createSecureContext({ ca, ...own }), insecure, name: name || undefined };
+      return { context: tls.createSecureContext({ ca, ...own }), insecure, name };
     } catch {
       const problem = "the client certificate and its key are not PEM, or do not belong together";
       throw this.#unusable(this.#user, "client-certificate", problem);
@@ -242,6 +268,12 @@ class FileAccess implements Access {
 
   #authority(): string | undefined {
     return this.#read(this.#cluster, "certificate-authority");
+  }
+
+  #trusted(): string | undefined {
+    const authority = this.#authority();
+    if (authority === undefined || hasCertificate(authority)) return authority;
+    throw this.#unusable(this.#cluster, "certificate-authority", "this holds no certificate as PEM");
   }
 
   #token(): string | undefined {
@@ -331,7 +363,7 @@ function inCluster(env: AccessRequest["env"], serviceAccount: string): Access {
     throw new Failure({
       code: "no-cluster",
       subject: "Kubernetes API",
-      problem: "manifests need it, but there is neither a kubeconfig nor a service account of a pod",
+      problem: "manifests and credentials need it, but there is neither a kubeconfig nor a service account of a pod",
       hint: "run in a pod with a service account, or name a kubeconfig with --kubeconfig or KUBECONFIG",
     });
   }
@@ -344,23 +376,22 @@ function inCluster(env: AccessRequest["env"], serviceAccount: string): Access {
       "leave them as the kubelet sets them",
     );
   }
-  const authority = join(serviceAccount, "ca.crt");
+  const file = join(serviceAccount, "ca.crt");
+  const withToken = (token: string): Credentials => ({
+    route: {
+      proxy: proxyFromEnvironment(server, env),
+      tls: { context: podContext(readCredential(file), file), insecure: false, name: undefined },
+    },
+    headers: { Authorization: `Bearer ${token}` },
+    secrets: [token],
+  });
   return {
     server,
     namespace: readNamespace(join(serviceAccount, "namespace")),
     refused: () => undefined,
-    credentials: async () => {
-      const token = readCredential(tokenFile).trim();
-      const ca = readCredential(authority);
-      return Promise.resolve({
-        route: {
-          proxy: proxyFromEnvironment(server, env),
-          tls: { context: podContext(ca, authority), insecure: false, name: undefined },
-        },
-        headers: { Authorization: `Bearer ${token}` },
-        secrets: [token],
-      });
-    },
+    credentials: async () => Promise.resolve().then(() => withToken(readCredential(tokenFile).trim())),
+    trust: () => ({ authority: readCredential(file), insecure: false }),
+    withToken,
   };
 }
 

@@ -9,7 +9,7 @@ import type { Steps } from "../system/turns.ts";
 import { scanCache, type CachedAttachment } from "./cache.ts";
 import { CniError } from "./error.ts";
 import { isObject, parseIfJson } from "./json.ts";
-import { referencesOf } from "./references.ts";
+import { kubeconfigsOf, referencesOf } from "./references.ts";
 import { untrustedDirectory, type Untrusted } from "./trust.ts";
 
 /** One network on one container, as it was remembered when it was added. */
@@ -19,6 +19,8 @@ export interface Attachment {
   netns: string | undefined;
   /** The plugins that its deletion will call. */
   plugins: string[];
+  /** The kubeconfigs that they will use. */
+  kubeconfigs: string[];
   /** Its caller has noted something with it: no runtime does. */
   isOurs: boolean;
 }
@@ -126,11 +128,12 @@ function attachmentOf(
   { containerId, netns, config, note }: CachedAttachment,
   same: (text: string) => string,
 ): Attachment {
-  const plugins = countValues(config) <= MAX_VALUES ? referencesOf(parseIfJson(config)) : [];
+  const value = countValues(config) <= MAX_VALUES ? parseIfJson(config) : undefined;
   return {
     containerId: same(containerId),
     netns: netns === "" ? undefined : netns,
-    plugins: plugins.map(same),
+    plugins: referencesOf(value).map(same),
+    kubeconfigs: kubeconfigsOf(value).map(same),
     isOurs: note !== undefined,
   };
 }
@@ -142,11 +145,15 @@ function multusAttachment(containerId: string, value: unknown, same: (text: stri
     if (!isObject(delegate)) return [];
     return [...referencesOf(delegate["Conf"]), ...referencesOf(delegate["ConfList"])];
   });
+  const kubeconfigs = value.flatMap((delegate: unknown) => {
+    return isObject(delegate) ? [delegate["Conf"], delegate["ConfList"]].flatMap(kubeconfigsOf) : [];
+  });
   return [
     {
       containerId: same(containerId),
       netns: undefined,
       plugins: ["multus", ...new Set(plugins)].map(same),
+      kubeconfigs: kubeconfigs.map(same),
       isOurs: false,
     },
   ];

@@ -37,6 +37,14 @@ export function referencesOf(config: unknown): string[] {
   return [...new Set(usesOf(config).map(({ type }) => type))];
 }
 
+/** The kubeconfigs that a plugin's configuration names, those of its delegates included. */
+export function kubeconfigsOf(config: unknown): string[] {
+  if (!isObject(config)) return [];
+  const { kubeconfig, kubernetes, ipam, delegate, delegates, plugins } = config;
+  const nested = [kubernetes, ipam, delegate, ...listOf(delegates), ...listOf(plugins)];
+  return [...(isName(kubeconfig) ? [kubeconfig] : []), ...nested.flatMap(kubeconfigsOf)];
+}
+
 function isName(value: unknown): value is string {
   return typeof value === "string" && value !== "";
 }

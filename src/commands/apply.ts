@@ -19,8 +19,10 @@ import {
   printWarnings,
   reportFailure,
 } from "../report.ts";
+import { shownAs } from "../system/below.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
+import { CREDENTIALS, listOf } from "../option-types.ts";
 import { directoriesOf } from "./directories.ts";
 
 type Verb = "install" | "uninstall" | "apply" | "plan";
@@ -29,8 +31,8 @@ type Verb = "install" | "uninstall" | "apply" | "plan";
 type Options = Given<"apply">;
 
 /** Runs one of the four: request → call → result. What a verb has no option for is as if it were not given. */
-export async function runApply(verb: Verb, given: Given<Verb>, world: World): Promise<Ending> {
-  const options: Options & { all?: boolean } = { ...valuesOf(COMMANDS.apply.options, [], {}), ...given };
+export async function runApply(verb: Verb, given: Partial<Options> & { all?: boolean }, world: World): Promise<Ending> {
+  const options = { ...valuesOf(COMMANDS.apply.options, [], {}), operands: [], ...given };
   if (options.onStop !== "keep") (await import("./on-stop.ts")).ownOf(options);
   const node = await resolveDirectories(directoriesOf(options), options.criSocket, world.signal);
   const request = { ...requestOf(verb, options, world, node), ...(await probeOf(options, world, node)) };
@@ -75,6 +77,13 @@ async function pause(request: ApplyRequest, options: Options, world: World): Pro
   }
 }
 
+/** The same of credentials only, which the operand lists. */
+export async function runCredentials(given: Given<"credentials">, world: World): Promise<Ending> {
+  const [list] = given.operands;
+  if (list === undefined) throw usage("LIST", "is missing", "for example multus.kubeconfig=kube-system/multus");
+  return runApply("install", { ...given, credentials: listOf("install", CREDENTIALS).read(list, "LIST") }, world);
+}
+
 /** What the options ask of apply. @throws Failure `usage`. */
 export function requestOf(
   verb: Verb,
@@ -111,6 +120,14 @@ export function requestOf(
       env: world.env,
       source: options.manifestSource,
       ...pick(options, "variables", "allowUnset", "nodeName", "kubeconfig", "context", "forceConflicts", "timeout"),
+    },
+    credentials: {
+      form: options.credentialsForm,
+      server: options.credentialsServer,
+      lifetime: options.credentialsLifetime,
+      directory: shownAs(node.directories.credentials.hostRoot, node.directories.credentials.path),
+      isKept: false,
+      reviews: new Map(),
     },
     dryRun: verb === "plan" || options.dryRun,
     standDown: verb === "uninstall",

@@ -10,11 +10,16 @@ import { HOST_ROOT } from "../options.ts";
 export function directoriesOf({
   hostRoot = HOST_ROOT,
   pluginDir = [],
+  credentialsDir,
   configDir,
-}: Pick<Given<"status">, "hostRoot" | "pluginDir" | "configDir">): Record<FileKind, DirectoryRequest> {
+}: Pick<Given<"status">, "hostRoot" | "pluginDir" | "credentialsDir" | "configDir">): Record<
+  FileKind,
+  DirectoryRequest
+> {
   // Runtimes look for plugins in several; configurations are in one.
   return {
     plugin: directoryOf("plugin", pluginDir, hostRoot),
+    credentials: directoryOf("credentials", credentialsDir ?? [], hostRoot),
     config: directoryOf("config", configDir ?? [], hostRoot),
   };
 }

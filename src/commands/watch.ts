@@ -100,7 +100,8 @@ async function stop(
 async function baseRequest(options: Options, world: World): Promise<ApplyRequest> {
   const all = { ...valuesOf(COMMANDS.apply.options, [], {}), ...options, owner: options.owner ?? "", prune: true };
   const node = await resolveDirectories(directoriesOf(all), all.criSocket, world.signal);
-  return requestOf("apply", all, world, node);
+  const request = requestOf("apply", all, world, node);
+  return { ...request, credentials: { ...request.credentials, isKept: true } };
 }
 
 /** The API, if something of it is followed, or if it is known that it is the one of this node. */

@@ -50,6 +50,8 @@ const HeldAsset = v.looseObject({
   chain: v.exactOptional(
     v.object({ rest: v.string(), plugins: v.array(v.string()), types: v.exactOptional(v.array(v.string())) }),
   ),
+  /** Of credentials: whose token it is, `NAMESPACE/NAME`. */
+  account: v.exactOptional(Text),
   /** What we wrote; absent where nothing of ours was ever written. */
   digest: v.optional(Digest),
   /** The live file, as it was when it was last found right. */

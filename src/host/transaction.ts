@@ -38,6 +38,8 @@ export interface FileStep {
   effect: "write" | "remove" | "restore" | "none";
   /** For `write`: makes the new file at this path, durable, with mode and owner. Returns its digest. */
   stage?: (path: string) => Promise<string>;
+  /** The new file is made after what changes elsewhere, as the last thing before the commit point. */
+  isLate?: boolean;
   /** The live file is somebody else's: keep it, and name it in the record as what was there before. */
   keepLive: boolean;
   /** For `restore`: the object that comes back. */
@@ -116,6 +118,7 @@ export async function transact(
   const run = newId();
   try {
     await outside?.act();
+    for (const [index, { steps }] of parts.entries()) await stageLate(members[index], steps, signal);
     throwIfInterrupted(signal);
     commit(run, members);
     const confirmed = await actOrUndo(run, members, { confirm });
@@ -143,6 +146,7 @@ function refuseReplaced({ target, changes, staged }: Member): void {
   for (const { name, after } of changes) {
     if (after === null) continue;
     const [now, then] = [inspect(target.lockedState.objects, after), staged.get(after)];
+    if (then === undefined && now.type === "absent") continue;
     if (then !== undefined && isDeepStrictEqual(seenAs(now, ""), seenAs(then, ""))) continue;
     throw new Failure({
       code: "changed-while-proved",
@@ -153,6 +157,7 @@ function refuseReplaced({ target, changes, staged }: Member): void {
   }
 }
 
+/** Undefined: nothing is staged for it, or not yet. */
 function stagedAs(
   parts: readonly TargetSteps[],
   members: readonly Member[],
@@ -201,13 +206,30 @@ async function stage({ target, steps }: TargetSteps): Promise<Member> {
     target,
     record,
     id: record?.directory ?? newId(),
-    staged: new Map(after.map((id) => [id, inspect(objects, id)])),
+    staged: new Map(after.map((id) => [id, inspect(objects, id)] as const).filter(([, { type }]) => type !== "absent")),
     changes: staged.flatMap(({ change }) => (change === undefined ? [] : [change])),
     assets: [
       ...(record?.assets ?? []).filter(({ kind, name }) => !touched.has(`${kind}/${name}`)),
       ...staged.flatMap(({ asset }) => (asset === undefined ? [] : [asset])),
     ],
   };
+}
+
+/** Makes the files that had to wait. */
+async function stageLate(member: Member | undefined, steps: readonly FileStep[], signal: AbortSignal): Promise<void> {
+  const late = steps.filter((step) => step.isLate === true);
+  if (member === undefined || late.length === 0) return;
+  const { target, changes, assets, staged } = member;
+  for (const step of late) {
+    throwIfInterrupted(signal);
+    const { after } = changes.find(({ name }) => name === step.name) ?? {};
+    const asset = assets.find(({ kind, name }) => kind === step.kind && name === step.name);
+    if (after === undefined || after === null || asset === undefined) continue;
+    asset.digest = await stageFile(target, step, after);
+    staged.set(after, inspect(target.lockedState.objects, after));
+  }
+  attempt(statePaths(target.path).objects, "cannot be written", () => syncDirectory(target.lockedState.objects));
+  await untilNextTick([member]);
 }
 
 async function stageStep(target: Target, step: FileStep): Promise<{ change?: Change; asset?: HeldAsset }> {
@@ -228,13 +250,20 @@ async function stageStep(target: Target, step: FileStep): Promise<{ change?: Cha
   };
 }
 
-async function stageAfter(target: Target, step: FileStep): Promise<{ after: string | null; digest?: string }> {
+async function stageAfter(
+  target: Target,
+  step: FileStep,
+): Promise<{ after: string | null; digest?: string | undefined }> {
   if (step.effect === "restore" && step.restores !== undefined) return { after: step.restores };
   if (step.effect !== "write" || step.stage === undefined) return { after: null };
   const after = newId();
-  const path = join(target.lockedState.objects, after);
+  return step.isLate === true ? { after } : { after, digest: await stageFile(target, step, after) };
+}
+
+/** Makes the new file. Returns its digest. */
+async function stageFile(target: Target, step: FileStep, object: string): Promise<string | undefined> {
   try {
-    return { after, digest: await step.stage(path) };
+    return await step.stage?.(join(target.lockedState.objects, object));
   } catch (error) {
     throw systemFailure(join(target.path, step.name), "the new file cannot be written", error);
   }

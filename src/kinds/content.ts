@@ -13,6 +13,10 @@ export interface Content {
   isCurrent(path: string, live: Live, seen: SeenFile | undefined): Promise<boolean>;
   /** Writes it to a new path, durable. Returns its digest. */
   stage(path: string, live: Live): Promise<string>;
+  /** It can be made only once the objects of the same run are there: it is staged just before the commit point. */
+  isLate?: boolean;
+  /** Why it is written again although nobody else has changed it: known once it was compared. */
+  renewal?(): string | undefined;
   /** What the catalogue of the image says of it: the content is checked against it when it is staged. */
   entry?: CatalogueEntry | undefined;
   /** For people, where it is text. */
@@ -20,7 +24,7 @@ export interface Content {
   /** Is this what is held, even if the digest differs because others have chained their plugins into it? */
   isHeld?(held: HeldAsset): boolean;
   /** What the record says of it, besides its digest. */
-  recorded?(): Pick<HeldAsset, "chain">;
+  recorded?(): Partial<Pick<HeldAsset, "chain" | "account">>;
 }
 
 /** Has the live file exactly this content? */

@@ -115,16 +115,23 @@ function make(
   const found = findPrimary(listing, { glob, except: new Set(DELEGATE_NAMES) });
   if (!("text" in found)) throw noPrimary(found, directory, "--delegate", glob);
   const { keys, warnings } = readKeys(wanted, delegate);
-  if (keys["kubeconfig"] === undefined) {
+  const { kubeconfig = ownKubeconfig(wanted) } = keys;
+  if (kubeconfig === undefined) {
     throw new Failure({
       code: "delegate-kubeconfig",
       subject: "--delegate",
       problem: "Multus needs a kubeconfig to find the networks that pods ask for, and none is named",
-      hint: 'name one with --delegate-keys=FILE, a template such as {"kubeconfig": "/etc/kubernetes/kubelet.conf"}',
+      hint: 'have one made with --credentials, or name one with --delegate-keys=FILE, a template such as {"kubeconfig": "/etc/kubernetes/kubelet.conf"}',
     });
   }
   const around = delegate.form === "inline" ? undefined : pathOf(found, delegate, directory, hostRoot);
-  return { ...multusAround(found, { type: multusOf(wanted), ...keys }, around), warnings };
+  return { ...multusAround(found, { type: multusOf(wanted), ...keys, kubeconfig }, around), warnings };
+}
+
+/** The first one of the same run, as the node sees it. */
+function ownKubeconfig({ lists, credentials: { directory } }: Wanted): string | undefined {
+  const [name] = lists.credentials?.desired ?? [];
+  return name === undefined ? undefined : join(directory, name);
 }
 
 /** Multus goes by two names in the image. */

@@ -8,6 +8,7 @@ import type { FileStep } from "../host/transaction.ts";
 import type { CatalogueEntry } from "../node/catalogue.ts";
 import type { NodeView } from "../node/view.ts";
 import type { Content } from "./content.ts";
+import type { CredentialsOptions } from "./credentials.ts";
 import type { DelegateOptions } from "./delegate.ts";
 import type { Lists } from "./lists.ts";
 import type { ManifestOptions } from "./manifest-plan.ts";
@@ -32,7 +33,7 @@ export interface Wanted {
   /** Read the files that are compared, even if nothing says that they have changed. */
   checksum: boolean;
   validate: Validation;
-  /** Remove plugins that are still needed. */
+  /** Remove plugins and credentials that are still needed. */
   force: boolean;
   /** Removals that nobody asked for by name may leave the node without a configuration. */
   allowNoNetwork: boolean;
@@ -43,6 +44,7 @@ export interface Wanted {
   /** Multus is to be put around the primary. */
   delegate?: DelegateOptions | undefined;
   manifests: ManifestOptions;
+  credentials: CredentialsOptions;
 }
 
 /** A directory of the node as it is now. */
@@ -140,6 +142,8 @@ export interface Changes {
   entries: ReadonlyMap<string, CatalogueEntry | undefined>;
   /** The names of plugins and configurations that were there before cni-node, and come back as they were. */
   restored: ReadonlySet<string>;
+  /** Files that configurations may name, by their paths on the node: will they be there? */
+  files: ReadonlyMap<string, boolean>;
   /** Plugins that this run cannot bring, which is an objection of its own. */
   refused: ReadonlySet<string>;
   /** Where they are installed, if any are. */
@@ -153,6 +157,8 @@ export interface Desired {
   warnings: readonly Finding[];
   /** What else is to be said, once it is decided which of them are written. */
   warningsOf?: (files: readonly Decided[]) => Finding[];
+  /** The same, once they are written. */
+  said?: () => readonly Finding[];
 }
 
 /** What is known of a kind when its files are to be proved. */
@@ -174,6 +180,7 @@ export interface FileAssets {
     wanted: Wanted,
     directory: Directory | undefined,
     objections: Objections,
+    signal: AbortSignal,
   ) => Promise<Desired>;
   /** Are the contents texts that a plan shows? */
   isShown: boolean;

@@ -9,6 +9,15 @@ import { objectionToName } from "../system/name.ts";
 export interface Lists {
   desired: string[];
   current?: string[];
+  /** Of credentials: whose they are, by name. */
+  accounts?: Readonly<Record<string, Account>>;
+}
+
+/** A service account of the cluster. */
+export interface Account {
+  /** Undefined: the one of the access to the API. */
+  namespace?: string;
+  name: string;
 }
 
 /**
@@ -31,6 +40,81 @@ export function parseNames(option: string, text: string): string[] {
   const names = text.split(/[,\s]+/u).filter((name) => name !== "");
   for (const name of names) checkName(option, name);
   return [...new Set(names)];
+}
+
+/** A token for `multus.kubeconfig` is in `multus.token`, if it has a file of its own. */
+const TOKEN = ".token";
+
+/** The file of the token that belongs to a kubeconfig. */
+export function tokenFileOf(name: string): string {
+  return `${stemOf(name)}${TOKEN}`;
+}
+
+/** Is this the name of such a file? */
+export function isTokenFile(name: string): boolean {
+  return name.endsWith(TOKEN);
+}
+
+function stemOf(name: string): string {
+  return name.replace(/\.[^.]*$/u, "");
+}
+
+const LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?";
+const ACCOUNT = new RegExp(`^(?:(${LABEL})/)?(?=.{1,253}$)(${LABEL}(?:\\.${LABEL})*)$`, "u");
+
+/**
+ * Reads a list of credentials: as `parseLists`, each name with the service account whose token is to be in it,
+ * `FILE[=[NAMESPACE/]NAME]`. Without one, the account is called like the file without its extension.
+ *
+ * @throws Failure `usage`.
+ */
+export function parseCredentials(option: string, text: string): Lists {
+  // Whose those are that go does not matter.
+  const [desired = ""] = text.split(":");
+  const items = desired.split(/[,\s]+/u).filter((item) => item !== "");
+  const accounts = Object.fromEntries(items.map((item) => accountIn(option, item)));
+  return { ...parseLists(option, text.replaceAll(/=[^,\s:]*/gu, "")), accounts };
+}
+
+function accountIn(option: string, item: string): [file: string, account: Account] {
+  const [file = "", account = stemOf(file)] = item.split(/=(.*)/su);
+  const [, namespace, name] = ACCOUNT.exec(account) ?? [];
+  if (isTokenFile(file)) {
+    throw usage(option, `${JSON.stringify(file)} is the name of a token`, "give the name of the kubeconfig");
+  }
+  if (name !== undefined) return [file, namespace === undefined ? { name } : { namespace, name }];
+  const problem = `${JSON.stringify(account)} is not [NAMESPACE/]NAME of a service account`;
+  throw usage(option, problem, "each item is FILE=[NAMESPACE/]NAME, as in multus.kubeconfig=kube-system/multus");
+}
+
+/**
+ * The same lists with the files of tokens.
+ *
+ * @param held the names of credentials that are held.
+ * @param isOfToken kubeconfigs name files with their tokens; else such files go.
+ * @throws Failure `usage` if two kubeconfigs would name one.
+ */
+export function withTokenFiles(lists: Lists, held: readonly string[], isOfToken: boolean): Lists {
+  const { desired, current } = lists;
+  const tokens = isOfToken ? desired.map(tokenFileOf) : [];
+  if (new Set(tokens).size < tokens.length) {
+    const problem = "two of these names differ in their extension only, so that their tokens would be in one file";
+    throw usage("--credentials", problem, "give them other names, or --credentials-form=inline");
+  }
+  const others = [...desired, ...(current ?? [])].map(tokenFileOf);
+  const left = others.filter((name) => held.includes(name) && !tokens.includes(name));
+  const named = (current ?? []).map(tokenFileOf).filter((name) => tokens.includes(name));
+  const before = [...new Set([...left, ...named])];
+  return {
+    ...lists,
+    desired: desired.flatMap((name) => (isOfToken ? [tokenFileOf(name), name] : [name])),
+    ...(current === undefined && before.length === 0 ? {} : { current: [...before, ...(current ?? [])] }),
+  };
+}
+
+/** The same account, written out. */
+export function describeAccount({ namespace, name }: Required<Account>): string {
+  return `${namespace}/${name}`;
 }
 
 /** Asset names are one path component, so that no list can reach outside the target directories. */

@@ -1,7 +1,10 @@
 /** What stays although a run was to remove it: the last configuration, and plugins that are still needed. */
+import { join } from "node:path";
+
 import { isConfigName } from "../cni/config.ts";
 import { warning } from "../finding.ts";
 import type { Decided, Kept, Surroundings, Wanted } from "./kind.ts";
+import { isTokenFile, tokenFileOf } from "./lists.ts";
 import { configsAfter, lookAtNeeds } from "./removal.ts";
 
 /** Removals that nobody asked for by name do not take the last configuration; the others say what it means. */
@@ -35,6 +38,35 @@ export function keepNeeded(decided: Decided[], { force }: Wanted, { configDirect
     ? needs.unseen.map((what) => warning("needs-unseen", "plugins", `are removed without knowing ${what}`))
     : [];
   return { decided: kept, warnings, isDraining };
+}
+
+/** Credentials stay as long as something names them: pods that end need them as well. */
+export function keepNamed(decided: Decided[], wanted: Wanted, { configDirectory, hostRoot }: Surroundings): Kept {
+  const { force, credentials } = wanted;
+  const asDecided = { decided, warnings: [], isDraining: false };
+  if (force || !decided.some(isCredentialRemoved)) return asDecided;
+  const configs = configDirectory === undefined ? undefined : configsIn(configDirectory, decided);
+  const needs = lookAtNeeds(configs, hostRoot);
+  const removed = decided.filter(isCredentialRemoved).map(({ result: { name } }) => name);
+  const needOf = new Map(removed.map((name) => [name, needs.ofFile(join(credentials.directory, name))]));
+  let isDraining = false;
+  const kept = decided.map((one) => {
+    if (!isCredentialRemoved(one)) return one;
+    const { name } = one.result;
+    // A kubeconfig that stays needs its token.
+    const user = isTokenFile(name) ? removed.find((other) => other !== name && tokenFileOf(other) === name) : undefined;
+    const need = needOf.get(name) ?? needOf.get(user ?? "");
+    if (need?.passing === true) isDraining = true;
+    return need === undefined ? one : keep(one, need.reason);
+  });
+  const warnings = kept.some(isCredentialRemoved)
+    ? needs.unseen.map((what) => warning("needs-unseen", "credentials", `are removed without knowing ${what}`))
+    : [];
+  return { decided: kept, warnings, isDraining };
+}
+
+function isCredentialRemoved({ result, file }: Decided): boolean {
+  return result.kind === "credentials" && file?.effect === "remove";
 }
 
 function isConfigRemoved({ result, file }: Decided): boolean {

@@ -5,13 +5,15 @@ import { isConfigName } from "../cni/config.ts";
 import { parseIfJson } from "../cni/json.ts";
 import { referencesOf } from "../cni/references.ts";
 import { Failure, isAbsence, isSystemError, reasonOf, systemFailure } from "../errors.ts";
+import type { Attachment } from "../cni/attachments.ts";
+import { kubeconfigsOf } from "../cni/references.ts";
 import { lookAtAttachments } from "../node/attachments.ts";
 import { firstEntriesIn, type Entry } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { finish } from "../system/turns.ts";
 
-/** Why a plugin stays. */
+/** Why a plugin, or a file, stays. */
 export interface Need {
   reason: string;
   /** It goes by itself: containers end. */
@@ -22,6 +24,8 @@ export interface Need {
 export interface Needs {
   /** Why this plugin is still needed; undefined: it is not, as far as can be seen. */
   of(plugin: string): Need | undefined;
+  /** The same of a kubeconfig or the file of a token, by its path on the node. */
+  ofFile(path: string): Need | undefined;
   /** What could not be looked at, a sentence each. */
   unseen: string[];
 }
@@ -36,24 +40,30 @@ export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, ho
   const values = Array.from(configs ?? [], ([file, text]) => ({ file, text, value: parseIfJson(text) }));
   const attachments = finish(lookAtAttachments(configs?.values() ?? [], hostRoot));
   const { living, directories, crowded, unseen } = attachments;
+  const needFor = (
+    what: string,
+    namesOf: (value: unknown) => readonly string[],
+    usedBy: (attachment: Attachment) => readonly string[],
+  ): Need | undefined => {
+    const naming = values.find((config) => mayName(config, what, namesOf));
+    if (naming !== undefined) {
+      const how = naming.text === UNREAD ? "is too large or cannot be read, and may name it" : "names it";
+      return { reason: `${naming.file} ${how}`, passing: false };
+    }
+    const [most] = crowded;
+    if (most !== undefined)
+      return { reason: `${most} is too full to see whether a container needs it`, passing: false };
+    const users = new Set(living.filter((one) => usedBy(one).includes(what)).map(({ containerId }) => containerId));
+    if (users.size === 0) return undefined;
+    const who = users.size === 1 ? "a container that was attached" : `${users.size} containers that were attached`;
+    return { reason: `${who} with it may still be there`, passing: true };
+  };
   return {
     of(plugin) {
       if (plugin === "loopback") return { reason: "container runtimes need it for every pod", passing: false };
-      const naming = values.find((config) => mayName(config, plugin));
-      if (naming !== undefined) {
-        const how = naming.text === UNREAD ? "is too large or cannot be read, and may name it" : "names it";
-        return { reason: `${naming.file} ${how}`, passing: false };
-      }
-      const [most] = crowded;
-      if (most !== undefined)
-        return { reason: `${most} is too full to see whether a container needs it`, passing: false };
-      const users = new Set(
-        living.filter(({ plugins }) => plugins.includes(plugin)).map(({ containerId }) => containerId),
-      );
-      if (users.size === 0) return undefined;
-      const what = users.size === 1 ? "a container that was attached" : `${users.size} containers that were attached`;
-      return { reason: `${what} with it may still be there`, passing: true };
+      return needFor(plugin, referencesOf, ({ plugins }) => plugins);
     },
+    ofFile: (path) => needFor(path, kubeconfigsOf, ({ kubeconfigs }) => kubeconfigs),
     unseen: [
       ...(configs === undefined ? ["whether a configuration still names them: net.d is not mounted"] : []),
       ...(directories.length > 0 || hostRoot === "/"
@@ -67,9 +77,13 @@ export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, ho
 }
 
 /** What could not be read may name it, and what is not JSON, if it has the word. */
-function mayName({ text, value }: { text: string; value: unknown }, plugin: string): boolean {
+function mayName(
+  { text, value }: { text: string; value: unknown },
+  what: string,
+  namesOf: (value: unknown) => readonly string[],
+): boolean {
   if (text === UNREAD) return true;
-  return value === undefined ? text.includes(`"${plugin}"`) : referencesOf(value).includes(plugin);
+  return value === undefined ? text.includes(`"${what}"`) : namesOf(value).includes(what);
 }
 
 /** Stands for the text of a configuration that is there and was not read. */

@@ -3,7 +3,7 @@ import { isListName, type NetworkList, type PluginConfig } from "../cni/config.t
 import { isObject, parseJson } from "../cni/json.ts";
 import { configFiles, loadFile, type DirectoryListing } from "../cni/listing.ts";
 import { objectionsToReference } from "../cni/reference-plugins.ts";
-import { usesOf, type PluginUse } from "../cni/references.ts";
+import { kubeconfigsOf, usesOf, type PluginUse } from "../cni/references.ts";
 import { compareVersions, isVersion, NEWEST_VERSION, VERSIONS } from "../cni/version.ts";
 import type { Finding } from "../finding.ts";
 import { isMultus } from "./primary.ts";
@@ -191,6 +191,7 @@ async function kubeconfigs({ plugins }: NetworkList, view: NodeView): Promise<Fo
   if (paths.size === 0) return [];
   const { objectionToKubeconfig } = await import("../cluster/kubeconfig-check.ts");
   return [...paths].flatMap((path): Found[] => {
+    if (view.isComing(path)) return [];
     const here = view.fileAt(path);
     const about = path;
     if (here !== undefined) {
@@ -218,17 +219,6 @@ async function kubeconfigs({ plugins }: NetworkList, view: NodeView): Promise<Fo
           },
         ];
   });
-}
-
-/** The kubeconfigs that a plugin's configuration names, those of its delegates included. */
-export function kubeconfigsOf(config: unknown): string[] {
-  if (!isObject(config)) return [];
-  const { kubeconfig, kubernetes, ipam, delegate, delegates, plugins } = config;
-  const nested = [delegates, plugins].flatMap((list) => (Array.isArray(list) ? (list as unknown[]) : []));
-  return [
-    ...(typeof kubeconfig === "string" && kubeconfig !== "" ? [kubeconfig] : []),
-    ...[kubernetes, ipam, delegate, ...nested].flatMap(kubeconfigsOf),
-  ];
 }
 
 function newVersion({ cniVersion }: NetworkList): Found[] {

@@ -1,5 +1,5 @@
 /** The commands that fix findings, as people run them. Pure. */
-import { KINDS } from "../asset.ts";
+import { KINDS, type Kind } from "../asset.ts";
 import type { Cure, Finding } from "../finding.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 
@@ -11,7 +11,13 @@ export function commandOf(cure: Cure, options: readonly string[] = []): string |
   // These separate the names in a list.
   if (/[\s,:]/u.test(cure.name)) return undefined;
   const owner = cure.owner === undefined ? [] : [`--owner=${shellWord(cure.owner)}`];
-  return [`cni-node install --${KINDS[cure.kind].option}=${shellWord(cure.name)}`, ...options, ...owner].join(" ");
+  return [...installationOf(cure), ...options, ...owner].join(" ");
+}
+
+function installationOf({ kind, name, account, form }: Cure & { kind: Kind }): string[] {
+  if (kind !== "credentials") return [`cni-node install --${KINDS[kind].option}=${shellWord(name)}`];
+  const item = account === undefined ? name : `${name}=${account}`;
+  return [`cni-node credentials ${shellWord(item)}`, ...(form === undefined ? [] : [`--credentials-form=${form}`])];
 }
 
 /** The finding with the command of its cure at the end of its hint. */

@@ -61,31 +61,40 @@ interface Looks {
 /** Looks at a node, or at what it will be. */
 export class NodeView {
   readonly places: Places;
-  readonly #signal: AbortSignal;
+  readonly signal: AbortSignal;
   readonly #turns: Turns;
   readonly #looks: Looks;
   /** New plugins by name, and where they are now; `undefined`: it will be gone. */
   readonly #changes: ReadonlyMap<string, string | undefined>;
+  /** Other files that change, by their paths on the node. */
+  readonly #files: ReadonlyMap<string, boolean>;
   readonly #asked: Map<string, Promise<PluginView>>;
 
   constructor(
     places: Places,
     signal: AbortSignal,
     changes: ReadonlyMap<string, string | undefined> = new Map(),
+    files: ReadonlyMap<string, boolean> = new Map(),
     asked = new Map<string, Promise<PluginView>>(),
     looks: Looks = { plugins: new Set(), files: new Map() },
   ) {
     this.places = places;
-    this.#signal = signal;
+    this.signal = signal;
     this.#turns = new Turns(signal);
     this.#looks = looks;
     this.#changes = changes;
+    this.#files = files;
     this.#asked = asked;
   }
 
-  /** The same node as it will be. */
-  after(changes: ReadonlyMap<string, string | undefined>): NodeView {
-    return new NodeView(this.places, this.#signal, changes, this.#asked, this.#looks);
+  /** The same node as it will be. @param files by their paths on the node: will they be there? */
+  after(changes: ReadonlyMap<string, string | undefined>, files: ReadonlyMap<string, boolean>): NodeView {
+    return new NodeView(this.places, this.signal, changes, files, this.#asked, this.#looks);
+  }
+
+  /** Will a new file be there? What is in it is not known yet. */
+  isComing(path: string): boolean {
+    return this.#files.get(path) === true;
   }
 
   /** The directories of plugins, as this process sees them. */
@@ -147,6 +156,8 @@ export class NodeView {
   hasFile(path: string): boolean | undefined {
     const { files: known } = this.#looks;
     if (path.length > LONGEST_PATH) return false;
+    const changed = this.#files.get(path);
+    if (changed !== undefined) return changed;
     if (known.has(path)) return known.get(path);
     if (known.size >= MOST_NAMES) return undefined;
     const isThere = this.#lookForFile(path);
@@ -166,6 +177,7 @@ export class NodeView {
 
   /** Where a file of the node is seen from here; undefined: it is not there, or cannot be seen. */
   fileAt(path: string): string | undefined {
+    if (this.#files.get(path) === false) return undefined;
     const here = this.#seen(path);
     return here !== undefined && isFile(here) ? here : undefined;
   }
@@ -211,7 +223,7 @@ export class NodeView {
 
   async #ask(type: string, path: string): Promise<PluginView> {
     const known = this.#asked.get(path);
-    const asked = known ?? examinePlugin(type, path, this.places, this.#signal);
+    const asked = known ?? examinePlugin(type, path, this.places, this.signal);
     this.#asked.set(path, asked);
     return asked;
   }

@@ -6,7 +6,8 @@ import { isFileKind } from "../asset.ts";
 import { FILES } from "../kinds/table.ts";
 import { chainOf, isExtended, type Chain } from "../node/chain.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
-import type { Finding } from "../finding.ts";
+import type { Cure, Finding } from "../finding.ts";
+import { isTokenFile, tokenFileOf } from "../kinds/lists.ts";
 import { digestOf } from "../system/disk.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { isLeftUntidy, readRecord, type HeldAsset, type HostRecord } from "../host/record.ts";
@@ -39,6 +40,8 @@ export interface AssetStatus {
   version?: string;
   state: AssetState;
   reason?: string;
+  /** Of credentials: the service account whose token it is. */
+  account?: string;
 }
 
 /** A file of others that was replaced, and waits to come back. */
@@ -55,6 +58,8 @@ export interface Assets {
   backups: Backup[];
   /** Runs that were ended half way: what the next run will do, by directory. */
   unfinished: { directory: string; next: string }[];
+  /** What renews our own kubeconfigs, by their paths on the node. */
+  renewals: Map<string, Cure>;
   findings: Finding[];
   /** What could not be looked at, a sentence each. */
   unseen: string[];
@@ -72,7 +77,7 @@ export async function lookAtAssets(
   { versions, checksum }: { versions: ReadonlyMap<string, string>; checksum: boolean },
   signal: AbortSignal,
 ): Promise<Assets> {
-  const all: Assets = { assets: [], backups: [], unfinished: [], findings: [], unseen: [] };
+  const all: Assets = { assets: [], backups: [], unfinished: [], renewals: new Map(), findings: [], unseen: [] };
   const seen = directories.map((directory) => ({ directory, record: recordOf(directory, all) }));
   for (const { directory, record } of seen) {
     lookAtRun(directory, record, seen, all);
@@ -86,8 +91,12 @@ export async function lookAtAssets(
         ...(version === undefined ? {} : { version }),
         state,
         ...(reason === undefined ? {} : { reason }),
+        ...(asset.account === undefined ? {} : { account: asset.account }),
       });
-      all.findings.push(...driftOf(directory, asset, state), ...lookAtBackup(directory, asset, all.backups));
+      const cure = cureOf(asset, record);
+      const isKubeconfig = asset.kind === "credentials" && !isTokenFile(asset.name) && asset.owners.length > 0;
+      if (isKubeconfig && state !== "missing") all.renewals.set(join(directory.shown, asset.name), cure);
+      all.findings.push(...driftOf(directory, asset, state, cure), ...lookAtBackup(directory, asset, all.backups));
     }
   }
   return all;
@@ -285,10 +294,27 @@ function liveChain(path: string, name: string): Chain | undefined {
   }
 }
 
-function driftOf({ shown }: TargetDirectory, { name, kind, owners }: HeldAsset, state: AssetState): Finding[] {
+/** The token of a kubeconfig comes with it. */
+function cureOf({ kind, name, owners, account }: HeldAsset, record: HostRecord | undefined): Cure {
+  const owner = owners[0] ?? "";
+  if (kind !== "credentials") return { kind, name, owner };
+  const names = (record?.assets ?? []).filter((one) => one.kind === kind).map((one) => one.name);
+  const kubeconfig = isTokenFile(name)
+    ? (names.find((one) => one !== name && tokenFileOf(one) === name) ?? name)
+    : name;
+  const hasToken = names.includes(tokenFileOf(kubeconfig));
+  return { kind, name: kubeconfig, owner, account, ...(hasToken && { form: "token-file" }) };
+}
+
+function driftOf(
+  { shown }: TargetDirectory,
+  { name, kind, owners }: HeldAsset,
+  state: AssetState,
+  cure: Cure,
+): Finding[] {
   const path = join(shown, name);
   const owner = owners.join(", ");
-  const cured = { hint: "install it again", cure: { kind, name, owner: owners[0] ?? "" } };
+  const cured = { hint: "install it again", cure };
   if (state === "missing" && isFileKind(kind)) {
     const message = `was installed by ${owner} and is gone: ${FILES[kind].lossMeans}`;
     return [{ code: "asset-missing", severity: "error", path, message, ...cured }];

@@ -6,7 +6,13 @@ import type { FileKind } from "../asset.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure, isAbsence } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import { findDirectory, ofRuntime, withNamed, type DirectoryRequest } from "../node/directory.ts";
+import {
+  findDirectory,
+  findDirectoryIfUsable,
+  ofRuntime,
+  withNamed,
+  type DirectoryRequest,
+} from "../node/directory.ts";
 import { runtimeDirectories } from "../node/runtime.ts";
 import { followBelow, isBelow, pathOnNode, seenBelow, shownAs, type HostPath } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";
@@ -26,6 +32,8 @@ export interface FoundPlaces {
   /** Where the runtime looks for plugins, as the node sees it; undefined: that is not known. */
   runtimePluginDirs: readonly HostPath[] | undefined;
   plugins: TargetDirectory | undefined;
+  /** Undefined also where there are none. */
+  credentials: TargetDirectory | undefined;
   configs: TargetDirectory | undefined;
 }
 
@@ -85,7 +93,15 @@ export async function findPlaces(
     const { by, paths } = looks.config;
     unseen.push(`${shownAs(hostRoot, usual)}: ${by} reads ${paths.join(" and ")}; name the other with --config-dir`);
   }
-  return { hostRoot, plugins, configs, runtimePluginDirs: looks.plugin?.paths };
+  const credentials = findDirectoryIfUsable(directories.credentials);
+  const isThere = credentials !== undefined && fs.existsSync(credentials);
+  return {
+    hostRoot,
+    plugins,
+    credentials: isThere ? find(directories.credentials) : undefined,
+    configs,
+    runtimePluginDirs: looks.plugin?.paths,
+  };
 }
 
 /** What is there may not be looked into. @throws errors of the system */

@@ -2,18 +2,19 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 
+import type { FileKind } from "../asset.ts";
 import { readCatalogue } from "../node/catalogue.ts";
-import { kubeconfigsOf } from "../node/checks.ts";
 import { commandOf, withCommand } from "../node/cure.ts";
 import { lookAtAttachments, type Attachments } from "../node/attachments.ts";
 import { NodeView } from "../node/view.ts";
 import type { Attachment } from "../cni/attachments.ts";
 import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { readDirectoryListing } from "../cni/load.ts";
+import { kubeconfigsOf } from "../cni/references.ts";
 import { cureOfUntrusted } from "../cni/trust.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure, throwIfInterrupted } from "../errors.ts";
-import type { Finding } from "../finding.ts";
+import type { Cure, Finding } from "../finding.ts";
 import type { DirectoryRequest } from "../node/directory.ts";
 import { rulesOf, type Rule } from "../node/runtime.ts";
 import { shownAs } from "../system/below.ts";
@@ -44,7 +45,7 @@ import { lookAtWatches, type WatchStatus } from "./watches.ts";
 
 /** What is to be looked at. */
 export interface StatusRequest {
-  directories: Record<"plugin" | "config", DirectoryRequest>;
+  directories: Record<FileKind, DirectoryRequest>;
   /** Where the image's plugins and their catalogue are. */
   pluginSource: string;
   /** The container runtime's socket, if it is to be asked. */
@@ -110,7 +111,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
     signal,
   );
   const turns = new Turns(signal);
-  const targets = [pluginDirectory, configDirectory].filter((one) => one !== undefined);
+  const targets = [pluginDirectory, places.credentials, configDirectory].filter((one) => one !== undefined);
   const options = { versions: versionsOf(request.pluginSource), checksum: request.checksum };
   const assets = await lookAtAssets(targets, options, signal);
   const { networks, texts, ...network } =
@@ -118,6 +119,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
       ? NOTHING
       : await lookAtPodNetwork(configDirectory, view, { word, places, turns }, request, assets);
   const attached = await attachmentsOf(networks, texts, hostRoot, view, turns);
+  await lookAtKubeconfigs(kubeconfigsIn(networks, assets), view, notes, turns);
   const { watches, findings: watchFindings } = await lookAtWatches(targets);
   for (const target of targets) await turns.pause().then(() => notes.findings.push(...crowdOf(target)));
   throwIfInterrupted(signal);
@@ -272,7 +274,6 @@ async function lookAtPodNetwork(
     ...(await turns.all(lookAtNames(listing, directory, isMissed))),
     ...(await turns.all(lookAtModes(configured, directory, places.hostRoot))),
   );
-  await lookAtKubeconfigs(networks, view, notes, turns);
   const texts = Array.from(listing.entries.values(), (entry) => (entry.type === "file" ? entry.text : ""));
   return { ...notes, choices, files: filesOf(choices), plugins, networks, texts: texts.filter((text) => text !== "") };
 }
@@ -324,26 +325,37 @@ function dropInsOf({ dropIns }: DirectoryListing): string[] {
 /** A node has one for each plugin that asks the API. */
 const MOST_KUBECONFIGS = 100;
 
+/** Those that configurations name, and our own, with the cure of our own. */
+function kubeconfigsIn(networks: readonly Network[], { renewals }: Assets): Map<string, Cure | undefined> {
+  const named = networks.flatMap(({ list }) => list.plugins.flatMap(kubeconfigsOf));
+  return new Map([...named.map((path) => [path, undefined] as const), ...renewals]);
+}
+
 async function lookAtKubeconfigs(
-  networks: readonly Network[],
+  paths: ReadonlyMap<string, Cure | undefined>,
   view: NodeView,
   { findings, unseen }: Notes,
   turns: Turns,
 ): Promise<void> {
   const seen = (path: string): string | undefined => (path.startsWith("/") ? view.fileAt(path) : undefined);
-  const paths = new Set(networks.flatMap(({ list }) => list.plugins.flatMap(kubeconfigsOf)));
   if (paths.size > MOST_KUBECONFIGS) unseen.push(`kubeconfigs: all but the first ${MOST_KUBECONFIGS} of ${paths.size}`);
-  for (const path of [...paths].slice(0, MOST_KUBECONFIGS)) {
+  for (const [path, cure] of [...paths].slice(0, MOST_KUBECONFIGS)) {
     await turns.pause();
     const here = seen(path);
     const isThere = (named: string): boolean | undefined => view.hasFile(named);
     const found = here === undefined ? undefined : lookAtKubeconfig(here, path, seen, Date.now(), isThere);
-    findings.push(...(found?.findings ?? []));
+    findings.push(...(found?.findings ?? []).map((one) => (cure === undefined ? one : renewed(one, cure))));
     unseen.push(
       ...(found?.unseen ?? []),
       ...(view.hasFile(path) === undefined ? [`${path}: whether it is there`] : []),
     );
   }
+}
+
+/** Our own credentials are renewed by our own command. */
+function renewed(finding: Finding, cure: Cure): Finding {
+  if (!/^(?:credentials|kubeconfig)-/u.test(finding.code) || finding.code === "kubeconfig-mode") return finding;
+  return { ...finding, hint: "cni-node watch keeps it fresh; to renew it once", cure };
 }
 
 /** By the digest of the binary. What is installed need not come from this image, so that a catalogue is not needed. */
@@ -439,7 +451,7 @@ function containersByPlugin(attachments: readonly Attachment[]): Map<string, Set
 }
 
 /** The cure is one that works when it is followed to the letter: from this image, into the directory that was looked at. */
-function curedHere(finding: Finding, { plugins, configs }: FoundPlaces, request: StatusRequest): Finding {
+function curedHere(finding: Finding, { plugins, credentials, configs }: FoundPlaces, request: StatusRequest): Finding {
   const { cure } = finding;
   if (cure === undefined) return finding;
   const { pluginSource, directories } = request;
@@ -451,9 +463,11 @@ function curedHere(finding: Finding, { plugins, configs }: FoundPlaces, request:
   const options =
     cure.kind === "plugin"
       ? elsewhere("--plugin-dir", plugins, directories.plugin)
-      : cure.kind === "config"
-        ? elsewhere("--config-dir", configs, directories.config)
-        : [];
+      : cure.kind === "credentials"
+        ? elsewhere("--credentials-dir", credentials, directories.credentials)
+        : cure.kind === "config"
+          ? elsewhere("--config-dir", configs, directories.config)
+          : [];
   const command = commandOf(cure, options);
   if (command === undefined || directories.plugin.hostRoot === "/") return withCommand(finding, command);
   const words = cure.kind === "network" ? "--privileged --pid=host -v /var/lib/cni:/host/var/lib/cni" : "-v /:/host";

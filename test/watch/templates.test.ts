@@ -102,7 +102,7 @@ describe("a source with texts of ConfigMaps", () => {
       configTexts: texts(data),
     } as unknown as Wanted;
     const directory = { path: node.netd, record: undefined, objects: "" };
-    const desired = await configs.read(names, wanted, directory, objections);
+    const desired = await configs.read(names, wanted, directory, objections, new AbortController().signal);
     try {
       objections.throwIfAny();
       return { ...desired, objections: undefined };

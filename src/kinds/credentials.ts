@@ -1,0 +1,45 @@
+/** Credentials: kubeconfigs for plugins, with tokens of service accounts. What asks for them is loaded if there are any. */
+import { join } from "node:path";
+
+import type { FileAssets } from "./kind.ts";
+import { keepNamed } from "./policies.ts";
+
+/** How credentials are written, and kept. */
+export interface CredentialsOptions {
+  /** Is the token in the kubeconfig, or in a file beside it? */
+  form: "inline" | "token-file";
+  /** The address of the API for plugins; undefined: the one that is used here. */
+  server?: string | undefined;
+  /** How long tokens are to be good, milliseconds. */
+  lifetime: number;
+  /** The directory of the kubeconfigs, as plugins see it. */
+  directory: string;
+  /** This process renews tokens in time: each after two thirds of its life, not only when it is nearly over. */
+  isKept: boolean;
+  /** When tokens were last tried and taken, milliseconds, by their digest. */
+  reviews: Map<string, number>;
+}
+
+/** Kubeconfigs, and the files of their tokens. */
+export const credentials: FileAssets = {
+  read: async (names, wanted, directory, objections, signal) => {
+    const nothing = { contents: new Map(), warnings: [] };
+    if (names.length === 0 || directory === undefined) return nothing;
+    const { readCredentials } = await import("./credential-files.ts");
+    const read = await objections.catchLater(async () => readCredentials(names, wanted, directory, signal));
+    return read ?? nothing;
+  },
+  isShown: false,
+  keep: keepNamed,
+  changes: (
+    files,
+    {
+      wanted: {
+        credentials: { directory },
+      },
+    },
+  ) => ({
+    files: new Map(files.map(({ step: { name }, file }) => [join(directory, name), file?.effect !== "remove"])),
+  }),
+  lossMeans: "the plugins that use it fail for every new pod",
+};

@@ -17,13 +17,13 @@ export class Churn implements AsyncDisposable {
 
   /**
    * @param image of which sleep is a command. @param annotations of the pods.
-   * @param ready what a ready pod must be, too.
+   * @param ready what ready pods must be, too.
    */
   constructor(
     node: KubernetesNode,
     image: string,
     annotations: Record<string, string> = {},
-    ready = async (_name: string): Promise<void> => undefined,
+    ready = async (_names: readonly string[]): Promise<void> => undefined,
   ) {
     this.#node = node;
     this.#image = image;
@@ -55,7 +55,7 @@ export class Churn implements AsyncDisposable {
     await this.#work;
   }
 
-  async #go(annotations: Record<string, string>, ready: (name: string) => Promise<void>): Promise<void> {
+  async #go(annotations: Record<string, string>, ready: (names: readonly string[]) => Promise<void>): Promise<void> {
     for (let round = 0; !this.#isOver; round++) {
       const names = Array.from({ length: PODS }, (_, index) => `churn-${round}-${index}`);
       const items = names.map((name) => this.#pod(name, annotations));
@@ -65,7 +65,7 @@ export class Churn implements AsyncDisposable {
         if (exitCode !== 0) throw new Error(stderr);
         const pods = names.map((name) => `pod/${name}`);
         await this.#node.ask("wait", "--for=condition=Ready", ...pods, "--timeout=90s");
-        for (const name of names) await ready(name);
+        await ready(names);
         await this.#node.ask("delete", ...pods, "--wait", "--timeout=90s");
         this.#pods += PODS;
       } catch (error) {

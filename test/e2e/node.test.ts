@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { after, before, suite, test, type TestContext } from "node:test";
+import { after, before, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { cannotStart, IMAGES, KubernetesNode, NODE } from "../cluster/node.ts";
+import { cannotStart, IMAGES, KubernetesNode, NODE, type ComponentName } from "../cluster/node.ts";
 import { Churn } from "../cluster/churn.ts";
 import { blocksOf } from "../helpers/documents.ts";
 
@@ -85,14 +85,50 @@ suite("a real node", { skip: cannotStart }, () => {
     await node.ask("-n", "kube-system", "rollout", "status", `daemonset/${name}`, "--timeout=180s");
   }
 
-  /** Applies a shipped manifest, and removes it at the end of the test. */
-  async function withManifests(t: TestContext, ...paths: string[]): Promise<void> {
-    for (const path of paths) await node.apply(shipped(path));
-    t.after(async () => {
-      for (const path of paths.toReversed()) {
-        await node.kubectl(["delete", "--ignore-not-found", "--wait", "-f", "-"], shipped(path));
-      }
-    });
+  /** Runs the kubectl commands of a document, in order, with the shipped manifests. @param before what is done before some. */
+  async function follow(document: string, before: Record<string, () => Promise<void>> = {}): Promise<void> {
+    const lines = blocksOf(fs.readFileSync(join(ROOT, document), "utf8")).split("\n");
+    for (const line of lines.filter((one) => one.startsWith("kubectl "))) {
+      for (const [words, act] of Object.entries(before)) if (line.includes(words)) await act();
+      const [, path] = / -f (\S+)/u.exec(line) ?? [];
+      const command = line.replace(/ -f \S+/u, " -f -").replace(" edit ", " get ");
+      const { exitCode, stdout, stderr } = await node.kubectl(
+        wordsOf(command),
+        path === undefined ? "" : shipped(path),
+      );
+      assert.equal(exitCode, 0, `${line}: ${stdout}${stderr}`);
+    }
+  }
+
+  /** Deletes what a shipped manifest has. */
+  async function withdraw(path: string): Promise<void> {
+    const { exitCode, stderr } = await node.kubectl(
+      ["delete", "--ignore-not-found", "--wait", "-f", "-"],
+      shipped(path),
+    );
+    assert.equal(exitCode, 0, stderr);
+  }
+
+  /** Waits until a file of net.d is there, or gone. */
+  async function untilConfig(name: string, isThere: boolean): Promise<void> {
+    await node.until(`test ${isThere ? "" : "! "}-e /etc/cni/net.d/${name}`);
+  }
+
+  async function reasons(): Promise<string> {
+    return node.ask(
+      "get",
+      "events.events.k8s.io",
+      "-n",
+      "default",
+      "-o",
+      'jsonpath={range .items[*]}{.reason}: {.note}{"\\n"}{end}',
+    );
+  }
+
+  async function restarted(...components: ComponentName[]): Promise<void> {
+    await node.kill(...components);
+    node.begin(...components);
+    await node.untilApi();
   }
 
   test("becomes Ready by a hardened DaemonSet that runs install --pause, and keeps its network through upgrades while pods come and go", async (t) => {
@@ -143,6 +179,170 @@ suite("a real node", { skip: cannotStart }, () => {
       assert.equal(exitCode === 0 || /terminated/u.test(stderr), true, `${command}: ${stderr}`);
     }
     await node.sh("kubectl get pods -o name | grep node-debugger | xargs --no-run-if-empty kubectl delete");
+  });
+
+  test("runs the ancestor's simple example, with no more changes than removed APIs force", async () => {
+    // Where kubeadm has the kubelet's own.
+    fs.mkdirSync(join(node.root, "etc/kubernetes"), { recursive: true });
+    await node.sh(
+      "cp /proc/1/root/$KUBELET /etc/kubernetes/kubelet.conf".replace(
+        "/proc/1/root/$KUBELET",
+        "${KUBECONFIG%/*}/kubelet.kubeconfig",
+      ),
+    );
+    await node.apply(ANCESTOR);
+    await rolledOut("multus-cni-node");
+    await untilConfig("05-multus-cni.conf", true);
+    await started("by-ancestor");
+    await pings("by-ancestor", "10.244.0.1");
+    const events = await node.ask("get", "events", "--field-selector=reason=AddedInterface", "-o", "name");
+    assert.notEqual(events, "", "Multus made the interface");
+    await node.ask("-n", "kube-system", "delete", "daemonset", "multus-cni-node", "--wait", "--cascade=foreground");
+    await untilConfig("05-multus-cni.conf", false);
+    await remove("by-ancestor");
+    await node.ask("-n", "kube-system", "delete", "configmap", "multus-cni-configs");
+  });
+
+  test("gets Multus and a second interface by the commands of docs/multus.md, and loses both without a trace", async (t) => {
+    let isTried = false;
+    await follow("docs/multus.md", {
+      "delete -f manifests/macvlan-example.yaml": async () => {
+        const [a, b] = [await addressOf("macvlan-a", "net1"), await addressOf("macvlan-b", "net1")];
+        await pings("macvlan-a", b);
+        await pings("macvlan-b", a);
+        t.diagnostic(`net1: ${a} and ${b}, packets both ways`);
+        isTried = true;
+      },
+      "apply -f manifests/multus-cni-config.yaml": async () => {
+        await untilConfig("05-multus-cni.conflist", false);
+        assert.deepEqual(filesIn("etc/cni/net.d"), ["10-default.conflist"], "by a pointer, and gone again");
+        assert.equal(fs.existsSync(join(node.root, "etc/cni/credentials/multus-cni.kubeconfig")), false);
+      },
+    });
+    assert.ok(isTried);
+    await rolledOut("multus-cni-node");
+    await rolledOut("whereabouts-node");
+    await untilConfig("00-multus.conflist", true);
+  });
+
+  test("keeps Multus around the primary, whatever happens to it, and pods start all the time", async (t) => {
+    await node.apply(shipped("manifests/macvlan-example.yaml").split("---")[0] ?? "");
+    await node.apply(WHEREABOUTS_NETWORK);
+    await started("w", '{ "k8s.v1.cni.cncf.io/networks": "whereabouts-net" }');
+    assert.match(await addressOf("w", "net1"), /^192\.168\.78\./u);
+    await remove("w");
+    await using churn = new Churn(node, IMAGES.busybox, { "k8s.v1.cni.cncf.io/networks": "macvlan" }, async () => {
+      const status = await node.ask(
+        "get",
+        "pods",
+        "-o",
+        'jsonpath={range .items[*]}{.metadata.name} {.metadata.annotations}{"\\n"}{end}',
+      );
+      const without = status.split("\n").filter((line) => line.startsWith("churn-") && !line.includes("net1"));
+      assert.deepEqual(without, [], "every pod has net1");
+    });
+    await churn.until(16);
+    for (const image of [IMAGES.second, IMAGES.first]) {
+      await node.ask("-n", "kube-system", "set", "image", "daemonset/multus-cni-node", `cni-node=${image}`);
+      await rolledOut("multus-cni-node");
+      await churn.until(16);
+    }
+    // The primary changes.
+    writeConfig(
+      "10-default.conflist",
+      bridgeNetwork("10.244.0.0/24").replace('"hairpinMode": true', '"hairpinMode": false'),
+    );
+    await node.until("grep -q '\"hairpinMode\": false' /etc/cni/net.d/00-multus.conflist");
+    // A bad list is refused, and an Event says why.
+    const lists = (plugins: string): string => JSON.stringify({ data: { plugins } });
+    await node.ask("-n", "kube-system", "patch", "configmap", "multus-cni", "-p", lists("multus-cni,macvlan,nothing"));
+    await node.until("kubectl get events.events.k8s.io -n default | grep -q RefusedToApply");
+    await churn.until(8);
+    await node.ask(
+      "-n",
+      "kube-system",
+      "patch",
+      "configmap",
+      "multus-cni",
+      "-p",
+      lists("multus-cni,macvlan,host-local,vlan"),
+    );
+    await node.until("test -e /opt/cni/bin/vlan");
+    t.diagnostic(await reasons());
+    // A package upgrade wipes the directory of plugins, but for the primary's own.
+    await node.sh("cd /opt/cni/bin && rm -f multus-cni macvlan vlan");
+    await node.until("cd /opt/cni/bin && test -x multus-cni && test -x macvlan && test -x vlan");
+    const { pods, failures } = await churn.end();
+    t.diagnostic(`${pods} pods started with net1 and ended; failures: ${failures.join("; ") || "none"}`);
+    assert.deepEqual(
+      failures.filter((line) => !/executable file not found|failed to find plugin/u.test(line)),
+      [],
+    );
+  });
+
+  test("comes back after kubelet, containerd and the API server were killed, and after the power was cut with the API late", async (t) => {
+    for (const component of ["kubelet", "containerd", "kube-apiserver"] as const) {
+      await restarted(component);
+      await node.until(`kubectl wait --for=condition=Ready node/${NODE} --timeout=1s`);
+      await started(`after-${component}`, '{ "k8s.v1.cni.cncf.io/networks": "macvlan" }');
+      await addressOf(`after-${component}`, "net1");
+      await remove(`after-${component}`);
+    }
+    // The account of Multus is deleted and made again: its token is no longer good.
+    await node.ask("-n", "kube-system", "delete", "serviceaccount", "multus-cni");
+    await node.apply(shipped("manifests/multus-cni-rbac.yaml"));
+    await node.ask("-n", "kube-system", "delete", "pod", "-l", "app=multus-cni-node", "--wait");
+    await rolledOut("multus-cni-node");
+    await started("after-revocation", '{ "k8s.v1.cni.cncf.io/networks": "macvlan" }');
+    await node.crash();
+    const before = Date.now();
+    await node.boot(["kube-apiserver"]);
+    await node.until("crictl version >/dev/null 2>&1 || ctr version");
+    await new Promise((resolve) => setTimeout(resolve, 5000));
+    node.begin("kube-apiserver");
+    await node.untilApi();
+    await node.until(`kubectl wait --for=condition=Ready node/${NODE} --timeout=1s`);
+    await node.until("kubectl -n kube-system rollout status daemonset/multus-cni-node --timeout=1s");
+    await node.until("kubectl wait --for=condition=Ready pod/after-revocation --timeout=1s");
+    t.diagnostic(
+      `${Math.round((Date.now() - before) / 1000)} s after the power cut, 5 of them without an API, the pod runs again`,
+    );
+    assert.match(await addressOf("after-revocation", "net1"), /^192\.168\.77\./u);
+    await remove("after-revocation");
+  });
+
+  test("has two owners side by side, and an earlier file of another agent is taken for the primary", async () => {
+    await node.apply(shipped("examples/watch/cni.yaml").replace('"master": "eth0"', '"master": "up0"'));
+    await rolledOut("cni-node");
+    await node.until("test -e /etc/cni/net.d/20-macvlan.conflist");
+    writeConfig("05-other.conflist", bridgeNetwork("10.244.0.0/24").replace("default-net", "other-net"));
+    await node.until("grep -q other-net /etc/cni/net.d/00-multus.conflist");
+    await node.sh("rm /etc/cni/net.d/05-other.conflist");
+    await node.until("grep -q default-net /etc/cni/net.d/00-multus.conflist");
+    await withdraw("examples/watch/cni.yaml");
+    await untilConfig("20-macvlan.conflist", false);
+    assert.ok(filesIn("opt/cni/bin").includes("macvlan"), "the other owner needs it");
+  });
+
+  test("loses Multus when its rights and its DaemonSet are deleted, rights first, and pods from before end", async () => {
+    await started("before", '{ "k8s.v1.cni.cncf.io/networks": "macvlan" }');
+    await withdraw("manifests/multus-cni-rbac.yaml");
+    await withdraw("manifests/multus-cni.yaml");
+    await untilConfig("00-multus.conflist", false);
+    await started("afterwards");
+    await pings("afterwards", "10.244.0.1");
+    await remove("before", "afterwards");
+    await withdraw("manifests/whereabouts.yaml");
+    await node.until("! test -e /opt/cni/bin/whereabouts");
+  });
+
+  test("tries a network in a pod before it is installed (install --probe)", async (t) => {
+    await node.apply(PROBING);
+    await node.until("kubectl -n kube-system wait --for=jsonpath={.status.phase}=Succeeded pod/probing --timeout=1s");
+    const log = await node.ask("-n", "kube-system", "logs", "probing");
+    t.diagnostic(log);
+    assert.match(log, /probed +network +probed-net .*ping .* answers/u);
+    assert.ok(filesIn("etc/cni/net.d").includes("20-probed.conflist"));
   });
 });
 
@@ -196,3 +396,103 @@ spec:
         - { name: templates, configMap: { name: cni-templates } }
 `;
 }
+
+/** The words of a command line as a shell takes it apart, as far as the documents need it. */
+function wordsOf(command: string): string[] {
+  return Array.from(command.matchAll(/'([^']*)'|(\S+)/gu), ([, quoted, word]) => quoted ?? word ?? "").slice(1);
+}
+
+/** openvnf/cni-node's multus-cni-simple.yaml: apps/v1, a selector, and the name of the primary are what is new. */
+const ANCESTOR = `
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: multus-cni-configs, namespace: kube-system }
+data:
+  05-multus-cni.conf: |
+    {
+      "cniVersion": "0.3.1",
+      "name": "multus",
+      "type": "multus-cni",
+      "kubeconfig": "/etc/kubernetes/kubelet.conf",
+      "delegates": [
+        __10-default.conflist__
+      ]
+    }
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: { name: multus-cni-node, namespace: kube-system, labels: { app: multus-cni-node } }
+spec:
+  selector: { matchLabels: { app: multus-cni-node } }
+  template:
+    metadata: { labels: { app: multus-cni-node } }
+    spec:
+      tolerations: [{ key: node.kubernetes.io/not-ready, operator: Exists, effect: NoSchedule }]
+      containers:
+        - name: multus-cni
+          image: ${IMAGES.first}
+          imagePullPolicy: Never
+          command: [cni-node, install, "--plugins=multus-cni,macvlan", --configs=05-multus-cni.conf, --pause]
+          lifecycle:
+            preStop:
+              exec: { command: [cni-node, uninstall, "--plugins=multus-cni,macvlan", --configs=05-multus-cni.conf] }
+          volumeMounts:
+            - { name: plugins, mountPath: /host/opt/cni/bin }
+            - { name: configs, mountPath: /host/etc/cni/net.d }
+            - { name: templates, mountPath: /etc/cni/net.d }
+      volumes:
+        - { name: plugins, hostPath: { path: /opt/cni/bin } }
+        - { name: configs, hostPath: { path: /etc/cni/net.d } }
+        - { name: templates, configMap: { name: multus-cni-configs } }
+`;
+
+/** A network whose addresses whereabouts gives. */
+const WHEREABOUTS_NETWORK = `
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: { name: whereabouts-net }
+spec:
+  config: |
+    {
+      "cniVersion": "1.0.0", "name": "whereabouts-net", "type": "macvlan", "master": "up0", "mode": "bridge",
+      "ipam": {
+        "type": "whereabouts", "range": "192.168.78.0/24",
+        "kubernetes": { "kubeconfig": "/etc/cni/credentials/whereabouts.kubeconfig" }
+      }
+    }
+`;
+
+/** What docs/network.md says of a pod that probes. */
+const PROBING = `
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: probed, namespace: kube-system }
+data:
+  20-probed.conflist: |
+${bridgeNetwork("10.245.0.0/24").replace("default-net", "probed-net").replace("cni0", "probed0").replaceAll(/^/gmu, "    ")}
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: probing, namespace: kube-system }
+spec:
+  restartPolicy: Never
+  hostNetwork: true
+  hostPID: true
+  tolerations: [{ operator: Exists }]
+  containers:
+    - name: install
+      image: ${IMAGES.first}
+      imagePullPolicy: Never
+      args: [install, --configs=20-probed.conflist, --probe]
+      securityContext: { privileged: true }
+      volumeMounts:
+        - { name: plugins, mountPath: /host/opt/cni/bin }
+        - { name: configs, mountPath: /host/etc/cni/net.d }
+        - { name: cache, mountPath: /host/var/lib/cni }
+        - { name: templates, mountPath: /etc/cni/net.d }
+  volumes:
+    - { name: plugins, hostPath: { path: /opt/cni/bin } }
+    - { name: configs, hostPath: { path: /etc/cni/net.d } }
+    - { name: cache, hostPath: { path: /var/lib/cni } }
+    - { name: templates, configMap: { name: probed } }
+`;

@@ -13,6 +13,7 @@ import type { HeldAsset } from "../host/record.ts";
 import { createFile } from "../system/disk.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { Content } from "./content.ts";
+import { TOKEN } from "./credentials.ts";
 import { heldAs, type Desired, type Directory, type Wanted } from "./kind.ts";
 import { describeAccount, isTokenFile, tokenFileOf, type Account } from "./lists.ts";
 
@@ -114,9 +115,6 @@ function kubeconfigFor(
   ];
   return `${lines.join("\n")}\n`;
 }
-
-/** Where a token begins in what is written, and what it is made of. */
-const TOKEN = /[\w-]+\.[\w-]+\.[\w-]+/u;
 
 /** What is written around a token stands for it in texts that have none. */
 const PLACEHOLDER = "a.b.c";

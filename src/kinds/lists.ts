@@ -112,6 +112,15 @@ export function withTokenFiles(lists: Lists, held: readonly string[], isOfToken:
   };
 }
 
+/** The list of credentials whose accounts were written out. */
+export function accountsOf(named: readonly (readonly [file: string, account: string])[]): Lists {
+  const accounts = named.map(([file, account]) => {
+    const [name = "", namespace] = account.split("/").toReversed();
+    return [file, namespace === undefined ? { name } : { namespace, name }] as const;
+  });
+  return { desired: [...new Set(named.map(([file]) => file))], accounts: Object.fromEntries(accounts) };
+}
+
 /** The same account, written out. */
 export function describeAccount({ namespace, name }: Required<Account>): string {
   return `${namespace}/${name}`;

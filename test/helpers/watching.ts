@@ -28,6 +28,7 @@ export function watching(more: Partial<Watching> = {}): Watching {
     lastChange: reconcile(),
     next: { at: BEGIN, isRetry: false },
     fights: [],
+    tokens: [],
     requests: 3,
     ...more,
   };

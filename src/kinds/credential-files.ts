@@ -15,7 +15,7 @@ import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { Content } from "./content.ts";
 import { TOKEN } from "./credentials.ts";
 import { heldAs, type Desired, type Directory, type Wanted } from "./kind.ts";
-import { describeAccount, isTokenFile, tokenFileOf, type Account } from "./lists.ts";
+import { describeAccount, isTokenFile, tokenFileOf, type Account, type Lists } from "./lists.ts";
 
 /** What holds a token is for root only. */
 const MODE = 0o600;
@@ -54,10 +54,15 @@ export async function readCredentials(
   for (const name of names) {
     refuseOwn(name, about);
     const kubeconfig = isTokenFile(name) ? (desired.find((one) => tokenFileOf(one) === name) ?? name) : name;
-    const account = { namespace: access.namespace, ...(accounts[kubeconfig] ?? { name: kubeconfig }) };
+    const account = { namespace: access.namespace, ...accountOf(kubeconfig, accounts) };
     contents.set(name, contentOf(name, kubeconfig, account, about));
   }
   return Promise.resolve({ contents, warnings: [], said: () => about.notes });
+}
+
+/** A name of a list may be one that every object has. */
+function accountOf(name: string, accounts: NonNullable<Lists["accounts"]>): Account {
+  return (Object.hasOwn(accounts, name) ? accounts[name] : undefined) ?? { name };
 }
 
 /** Whoever uses a token to get the next one gets none once it has expired. */

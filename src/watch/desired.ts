@@ -2,7 +2,7 @@
 import { ALL_KINDS, KINDS, type Kind } from "../asset.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { parseCredentials, parseNames, type Lists } from "../kinds/lists.ts";
+import { parseAccounts, parseNames, type Lists } from "../kinds/lists.ts";
 import { visible } from "../system/text.ts";
 
 /** The keys of the ConfigMap, which are the options' names, and what their lists are of. */
@@ -77,8 +77,7 @@ function named(keys: readonly string[]): string {
 /** A name that cannot be one makes the whole list invalid. */
 function listIn(text: unknown, subject: string, kind: Kind | undefined): Lists {
   try {
-    if (typeof text === "string" && kind === "credentials" && !text.includes(":"))
-      return parseCredentials(subject, text);
+    if (typeof text === "string" && kind === "credentials") return parseAccounts(subject, text);
     if (typeof text === "string") return { desired: parseNames(subject, text) };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

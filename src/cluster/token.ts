@@ -11,6 +11,9 @@ export interface TokenFacts {
   node?: { name: string; uid: string } | undefined;
 }
 
+/** What failures to get a token are about: `ServiceAccount kube-system/multus`. */
+export const SUBJECT = "ServiceAccount ";
+
 const Claims = v.object({
   exp: v.number(),
   iat: v.optional(v.number()),

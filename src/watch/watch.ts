@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
 import { FILE_KINDS, KINDS, type Kind } from "../asset.ts";
 import type { Channel } from "../cluster/channel.ts";
+import { SUBJECT } from "../cluster/token.ts";
 import type { ObjectWatch } from "../cluster/watch.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
@@ -280,7 +281,7 @@ export class Watcher {
       };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      this.#isApiAway = error.code === "api-unreachable" || this.#isOfToken(error);
+      this.#isApiAway = error.code === "api-unreachable" || isOfToken(error);
       // What has been repaired is reported, whatever is said of the manifests.
       if (repaired === undefined && (!this.#isApiAway || !isApplied)) throw error;
       return { ...(repaired ?? (await apply({ ...request, lists: files }, signal))), failure: error };
@@ -290,11 +291,6 @@ export class Watcher {
   #areHeld(kind: Kind, lists: Lists | undefined): boolean {
     const held = this.#held(kind);
     return lists?.desired.every((name) => held.includes(name)) !== false;
-  }
-
-  /** No new token is given: the old one stays, and everything else goes on. */
-  #isOfToken({ subject }: Failure): boolean {
-    return subject.startsWith("ServiceAccount ") && this.#tokens.length > 0;
   }
 
   /** Looks at the tokens that are live, and when the first of them is to be replaced. */
@@ -408,6 +404,11 @@ const STANDS_DOWN: Record<StandDownReason, string> = {
   uninstall: "an uninstall by the same owner: nothing is kept until this process is started again",
   newer: "a newer process of the same owner keeps this node",
 };
+
+/** No new token is given: the old one stays, and everything else goes on. */
+function isOfToken({ subject }: Failure): boolean {
+  return subject.startsWith(SUBJECT);
+}
 
 function namesOf(lists: Partial<Record<Kind, Lists>>): Partial<Record<Kind, readonly string[]>> {
   return Object.fromEntries(Object.entries(lists).map(([kind, { desired }]) => [kind, desired]));

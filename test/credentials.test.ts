@@ -9,6 +9,10 @@ import { ShortLived } from "./cluster/token-server.ts";
 import { killAt, withFaults } from "./helpers/faults.ts";
 import { conflist, TestNode, type Ran } from "./helpers/node.ts";
 import { problemsOf } from "./helpers/state.ts";
+import { COUNTS, FORM } from "./soak/counts.ts";
+
+/** The short form kills at every so many. */
+const { step: STEP } = COUNTS[FORM];
 
 const CREDENTIALS = "--credentials=multus.kubeconfig=kube-system/multus";
 const PATH = "/etc/cni/credentials/multus.kubeconfig";
@@ -37,7 +41,7 @@ suite("credentials", { skip: cannotSign }, () => {
     test(`${form}: killed at any change of a file, the next run ends it, and no file is left that has a token`, async () => {
       const argv = ["install", CREDENTIALS, "--configs=00-multus.conflist", `--credentials-form=${form}`];
       for (const when of ["before", "after"] as const) {
-        for (let number = 1; ; number++) {
+        for (let number = when === "before" ? 1 : 2; ; number += STEP) {
           using node = makeNode();
           const operations = await withFaults(killAt(number, when), async () => run(node, ...argv));
           const config = join(node.netd, "00-multus.conflist");
@@ -74,6 +78,18 @@ suite("credentials", { skip: cannotSign }, () => {
     assert.ok(fs.existsSync(fileOf(node)));
     const forced = await run(node, "uninstall", CREDENTIALS, "--force");
     assert.match(forced.stdout, /^deleted +credentials/mu);
+  });
+
+  test("the file of a token is kept with its kubeconfig, and goes when the kubeconfig has the token itself", async () => {
+    using node = makeNode();
+    await run(node, "install", CREDENTIALS, "--configs=00-multus.conflist", "--credentials-form=token-file");
+    const kept = await run(node, "uninstall", CREDENTIALS);
+    assert.deepEqual(kept.stdout.match(/^kept +credentials/gmu)?.length, 2);
+    const inline = await run(node, "install", CREDENTIALS);
+    assert.match(
+      inline.stdout,
+      /^configured +credentials +multus\.kubeconfig[^]*^deleted +credentials +multus\.token/mu,
+    );
   });
 
   test("a kubeconfig that was there before is kept, and comes back", async () => {

@@ -72,7 +72,8 @@ export interface AccessRequest {
   serviceAccount?: string;
 }
 
-const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
+/** Where a pod has its service account. */
+export const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
 const HINT = "look at the user and the cluster in the kubeconfig, and at the files that they name";
 
 /**

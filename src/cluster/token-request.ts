@@ -5,7 +5,7 @@ import { Failure } from "../errors.ts";
 import type { Access } from "./access.ts";
 import { Api } from "./request.ts";
 import { apiFailure, isAbsent, messageOf, pathOf, ruleFor, type Resource } from "./resource.ts";
-import { factsOf, type TokenFacts } from "./token.ts";
+import { factsOf, SUBJECT, type TokenFacts } from "./token.ts";
 
 /** Whose token is wanted. */
 export interface TokenRequest {
@@ -72,7 +72,7 @@ async function nodeOf(api: Api, name: string | undefined): Promise<FoundNode | {
 
 async function ask(api: Api, request: TokenRequest, node?: FoundNode): Promise<Omit<GivenToken, "unbound">> {
   const { namespace, name, lifetime } = request;
-  const subject = `ServiceAccount ${namespace}/${name}`;
+  const subject = `${SUBJECT}${namespace}/${name}`;
   const path = pathOf({ apiVersion: "v1", kind: "ServiceAccount", namespace, name }, ACCOUNTS);
   const response = await api.request({
     method: "POST",

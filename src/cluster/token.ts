@@ -11,6 +11,9 @@ export interface TokenFacts {
   node?: { name: string; uid: string } | undefined;
 }
 
+/** What failures to get a token are about: `ServiceAccount kube-system/multus`. */
+export const SUBJECT = "ServiceAccount ";
+
 const Claims = v.object({
   exp: v.number(),
   iat: v.optional(v.number()),
@@ -57,44 +60,52 @@ export interface TokenDemand {
 /** Where nobody keeps a token fresh, so much of its life must be left. */
 const LEAST_LIFE = 0.2;
 
-/**
- * Why a token is to be replaced by a new one; undefined: it need not. A clock that is far ahead of the server's must
- * not have a token replaced each time that somebody looks.
- */
-export function objectionToToken(token: string, demand: TokenDemand): string | undefined {
-  const { subject, node, now, written, isKept } = demand;
+/** Why a token is to be replaced by a new one; undefined: it need not. */
+export function objectionToToken(
+  token: string,
+  { subject, node, now, written, isKept }: TokenDemand,
+): string | undefined {
   const facts = factsOf(token);
   if (facts === undefined) return "its token does not say how long it is good";
   if (facts.subject !== subject) return "its token is of another account";
   if (node !== undefined && facts.node !== undefined && facts.node.name !== node) return "its token is of another node";
-  const { issued, expires } = facts;
-  const isYoung = written <= now && now - written < (expires - (issued ?? expires - SHORTEST_LIFE)) / 3;
-  const isDue = isKept ? now >= renewalOf(token, facts) : lifeLeft(facts, now) <= LEAST_LIFE;
-  if (!isDue || isYoung) return undefined;
-  return `its token ${expires <= now ? "expired" : "expires"} at ${shownTime(expires)}`;
+  if (now < renewalOf(token, facts, { written, now }, isKept)) return undefined;
+  return `its token ${facts.expires <= now ? "expired" : "expires"} at ${shownTime(facts.expires)}`;
 }
 
 /** `2026-11-28T17:00:00Z` */
-function shownTime(milliseconds: number): string {
+export function shownTime(milliseconds: number): string {
   return new Date(milliseconds).toISOString().replace(/\.\d+Z$/u, "Z");
 }
 
-/** How much of its life is left, from 0 to 1. A clock of the node that is behind the server's takes nothing away. */
-function lifeLeft({ issued, expires }: TokenFacts, now: number): number {
-  const life = Math.max(1, issued === undefined ? SHORTEST_LIFE : expires - issued);
-  return Math.max(0, Math.min(1, (expires - now) / life));
+/** How much of a token's life is left, from 0 to 1. A clock that is behind the server's takes nothing away. */
+export function lifeLeft(facts: TokenFacts, now: number): number {
+  return Math.max(0, Math.min(1, (facts.expires - now) / lifeOf(facts)));
 }
 
-/** The part of a token's life after which `watch` replaces it, and how much earlier that may be. */
-const RENEWED_AFTER = 2 / 3;
+function lifeOf({ issued, expires }: TokenFacts): number {
+  return Math.max(1, issued === undefined ? SHORTEST_LIFE : expires - issued);
+}
+
+/** The part of a token's life that is left when `watch` replaces it, and by how much more that may be. */
+const PART_KEPT = 1 / 3;
 const SPREAD = 1 / 10;
 
 /**
  * When a token is to be replaced, milliseconds since the epoch. Tokens that many nodes got together come due at
- * different times: their signatures differ.
+ * different times: their signatures differ. A clock that is far ahead of the server's must not have a token replaced
+ * each time that somebody looks, so that one is left alone for a third of its life after it was written.
+ *
+ * @param isKept a process replaces it in time; else it is replaced when it is nearly over.
  */
-export function renewalOf(token: string, { issued, expires }: TokenFacts): number {
-  const life = Math.max(0, issued === undefined ? SHORTEST_LIFE : expires - issued);
-  const last = Buffer.from(token.slice(-6)).reduce((sum, byte) => (sum * 31 + byte) % 1009, 7) / 1009;
-  return expires - life * (1 - RENEWED_AFTER + SPREAD * last);
+export function renewalOf(
+  token: string,
+  facts: TokenFacts,
+  { written, now }: Pick<TokenDemand, "written" | "now">,
+  isKept = true,
+): number {
+  const life = lifeOf(facts);
+  const part = Buffer.from(token.slice(-6)).reduce((sum, byte) => (sum * 31 + byte) % 1009, 7) / 1009;
+  const due = facts.expires - life * (isKept ? PART_KEPT + SPREAD * part : LEAST_LIFE);
+  return written > now ? due : Math.max(due, written + life / 3);
 }

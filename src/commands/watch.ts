@@ -1,5 +1,7 @@
 /** watch: keeps the node as desired until a signal ends it. Every reconcile is a run of `apply` that prunes. */
+import { existsSync } from "node:fs";
 import { hostname } from "node:os";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
 
 import type { ApplyRequest } from "../apply/apply.ts";
@@ -33,8 +35,8 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   const isGiven = Object.keys(base.lists).length > 0;
   if (isGiven ? options.configmap !== undefined : (options.configmap ?? options.delegate) === undefined) {
     const problem = isGiven
-      ? "says what is desired, and so do --plugins, --configs and --manifests"
-      : "is missing, or one of --plugins, --configs, --manifests and --delegate";
+      ? "says what is desired, and so do --plugins, --credentials, --configs and --manifests"
+      : "is missing, or one of --plugins, --credentials, --configs, --manifests and --delegate";
     throw usage("--configmap", problem, "give one of both");
   }
   await using resources = new AsyncDisposableStack();
@@ -46,6 +48,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
     {
       base: { ...base, onWait: (what) => log.message(`waiting for ${what}`) },
       cluster,
+      access: await accessOf(options, base),
       configMap: configmap,
       configTemplates,
       manifestTemplates,
@@ -102,6 +105,14 @@ async function baseRequest(options: Options, world: World): Promise<ApplyRequest
   const node = await resolveDirectories(directoriesOf(all), all.criSocket, world.signal);
   const request = requestOf("apply", all, world, node);
   return { ...request, credentials: { ...request.credentials, isKept: true } };
+}
+
+/** Where the API's address and authority are, if credentials may have to follow them. */
+async function accessOf({ kubeconfig, configmap }: Options, { lists }: ApplyRequest): Promise<string[]> {
+  if (lists.credentials === undefined && configmap === undefined) return [];
+  const { SERVICE_ACCOUNT } = await import("../cluster/access.ts");
+  const files = kubeconfig === undefined ? [join(SERVICE_ACCOUNT, "ca.crt")] : kubeconfig.split(delimiter);
+  return files.filter((file) => existsSync(file)).map((file) => dirname(resolve(file)));
 }
 
 /** The API, if something of it is followed, or if it is known that it is the one of this node. */

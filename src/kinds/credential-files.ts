@@ -13,8 +13,9 @@ import type { HeldAsset } from "../host/record.ts";
 import { createFile } from "../system/disk.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { Content } from "./content.ts";
+import { TOKEN } from "./credentials.ts";
 import { heldAs, type Desired, type Directory, type Wanted } from "./kind.ts";
-import { describeAccount, isTokenFile, tokenFileOf, type Account } from "./lists.ts";
+import { describeAccount, isTokenFile, tokenFileOf, type Account, type Lists } from "./lists.ts";
 
 /** What holds a token is for root only. */
 const MODE = 0o600;
@@ -53,10 +54,15 @@ export async function readCredentials(
   for (const name of names) {
     refuseOwn(name, about);
     const kubeconfig = isTokenFile(name) ? (desired.find((one) => tokenFileOf(one) === name) ?? name) : name;
-    const account = { namespace: access.namespace, ...(accounts[kubeconfig] ?? { name: kubeconfig }) };
+    const account = { namespace: access.namespace, ...accountOf(kubeconfig, accounts) };
     contents.set(name, contentOf(name, kubeconfig, account, about));
   }
   return Promise.resolve({ contents, warnings: [], said: () => about.notes });
+}
+
+/** A name of a list may be one that every object has. */
+function accountOf(name: string, accounts: NonNullable<Lists["accounts"]>): Account {
+  return (Object.hasOwn(accounts, name) ? accounts[name] : undefined) ?? { name };
 }
 
 /** Whoever uses a token to get the next one gets none once it has expired. */
@@ -114,9 +120,6 @@ function kubeconfigFor(
   ];
   return `${lines.join("\n")}\n`;
 }
-
-/** Where a token begins in what is written, and what it is made of. */
-const TOKEN = /[\w-]+\.[\w-]+\.[\w-]+/u;
 
 /** What is written around a token stands for it in texts that have none. */
 const PLACEHOLDER = "a.b.c";

@@ -1,6 +1,7 @@
 /** Credentials: kubeconfigs for plugins, with tokens of service accounts. What asks for them is loaded if there are any. */
 import { join } from "node:path";
 
+import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { FileAssets } from "./kind.ts";
 import { keepNamed } from "./policies.ts";
 
@@ -18,6 +19,16 @@ export interface CredentialsOptions {
   isKept: boolean;
   /** When tokens were last tried and taken, milliseconds, by their digest. */
   reviews: Map<string, number>;
+}
+
+/** What a token of a service account looks like. */
+export const TOKEN = /[\w-]+\.[\w-]+\.[\w-]+/u;
+
+/** The token in a file of ours, or in a kubeconfig of ours; undefined: it has none, or is not there. */
+export function tokenIn(path: string): string | undefined {
+  const text = readTextIfPossible(path, SIZE_LIMITS.credentials) ?? "";
+  const found = /^\s*token: "([^"]*)"$/mu.exec(text)?.[1] ?? text.trim();
+  return TOKEN.exec(found)?.[0] === found ? found : undefined;
 }
 
 /** Kubeconfigs, and the files of their tokens. */

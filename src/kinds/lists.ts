@@ -71,9 +71,14 @@ const ACCOUNT = new RegExp(`^(?:(${LABEL})/)?(?=.{1,253}$)(${LABEL}(?:\\.${LABEL
 export function parseCredentials(option: string, text: string): Lists {
   // Whose those are that go does not matter.
   const [desired = ""] = text.split(":");
-  const items = desired.split(/[,\s]+/u).filter((item) => item !== "");
+  return { ...parseLists(option, text.replaceAll(/=[^,\s:]*/gu, "")), ...parseAccounts(option, desired) };
+}
+
+/** Reads a list of credentials, as `parseCredentials` without a colon. */
+export function parseAccounts(option: string, text: string): Required<Omit<Lists, "current">> {
+  const items = text.split(/[,\s]+/u).filter((item) => item !== "");
   const accounts = Object.fromEntries(items.map((item) => accountIn(option, item)));
-  return { ...parseLists(option, text.replaceAll(/=[^,\s:]*/gu, "")), accounts };
+  return { desired: parseNames(option, Object.keys(accounts).join(",")), accounts };
 }
 
 function accountIn(option: string, item: string): [file: string, account: Account] {
@@ -110,6 +115,15 @@ export function withTokenFiles(lists: Lists, held: readonly string[], isOfToken:
     desired: desired.flatMap((name) => (isOfToken ? [tokenFileOf(name), name] : [name])),
     ...(current === undefined && before.length === 0 ? {} : { current: [...before, ...(current ?? [])] }),
   };
+}
+
+/** The list of credentials whose accounts were written out. */
+export function accountsOf(named: readonly (readonly [file: string, account: string])[]): Lists {
+  const accounts = named.map(([file, account]) => {
+    const [name = "", namespace] = account.split("/").toReversed();
+    return [file, namespace === undefined ? { name } : { namespace, name }] as const;
+  });
+  return { desired: [...new Set(named.map(([file]) => file))], accounts: Object.fromEntries(accounts) };
 }
 
 /** The same account, written out. */

@@ -23,9 +23,9 @@ export interface Need {
 /** What a plugin's removal is decided upon. */
 export interface Needs {
   /** Why this plugin is still needed; undefined: it is not, as far as can be seen. */
-  of(plugin: string): Need | undefined;
+  of: (plugin: string) => Need | undefined;
   /** The same of a kubeconfig or the file of a token, by its path on the node. */
-  ofFile(path: string): Need | undefined;
+  ofFile: (path: string) => Need | undefined;
   /** What could not be looked at, a sentence each. */
   unseen: string[];
 }

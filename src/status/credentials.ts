@@ -6,6 +6,7 @@ import * as v from "valibot";
 import { parse } from "yaml";
 
 import { objectionToKubeconfig } from "../cluster/kubeconfig-check.ts";
+import { factsOf, shownTime } from "../cluster/token.ts";
 import { Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { countValues } from "../system/json.ts";
@@ -38,8 +39,6 @@ interface Validity {
   until: number;
 }
 
-/** There is no later date in JavaScript; whoever means "never" may write a later one. */
-const LAST_DATE = 8.64e15;
 /** Whoever renews a credential does so long before so little of its life is left. */
 const LAST_PART = 0.1;
 /** Where it does not say since when it is good. */
@@ -116,20 +115,10 @@ function readNamed(path: string | undefined, seen: (path: string) => string | un
   return here === undefined ? undefined : read(here);
 }
 
-const Claims = v.object({ exp: v.number(), iat: v.optional(v.number()) });
-
 /** Undefined: it does not say, as the tokens in Secrets. */
 function tokenValidity(token: string | undefined): Validity | undefined {
-  const [, payload] = token?.trim().split(".") ?? [];
-  const claims = v.safeParse(v.pipe(v.string(), v.parseJson(), Claims), decode(payload ?? ""));
-  if (!claims.success) return undefined;
-  const { exp, iat } = claims.output;
-  const until = Math.max(-LAST_DATE, Math.min(exp * 1000, LAST_DATE));
-  return { what: "token", from: iat === undefined ? undefined : iat * 1000, until };
-}
-
-function decode(payload: string): string {
-  return Buffer.from(payload, "base64url").toString();
+  const facts = token === undefined ? undefined : factsOf(token);
+  return facts && { what: "token", from: facts.issued, until: facts.expires };
 }
 
 function certificateValidity(pem: string | Buffer | undefined): Validity | undefined {
@@ -140,7 +129,7 @@ function certificateValidity(pem: string | Buffer | undefined): Validity | undef
 
 function objectionTo({ what, from, until }: Validity, path: string, now: number): Finding[] {
   const hint = "the agent that writes it must renew it: see its log, or restart its pod on this node";
-  const when = new Date(until).toISOString().replace(/\.\d+Z$/u, "Z");
+  const when = shownTime(until);
   if (until <= now) {
     const message = `has a ${what} that expired at ${when}: the API refuses its plugin (Unauthorized) for every new pod`;
     return [{ code: "credentials-expired", severity: "error", path, message, hint }];

@@ -119,8 +119,16 @@ function fileRow({ name, containerd, crio }: FileStatus, rule: Rule): string[] {
   return [name, verdict, reason.message];
 }
 
-function assetRow({ owners, kind, name, version = "", state, reason }: NodeStatus["assets"][number]): string[] {
-  return [state, kind, name, version, owners.join(", ") || "nobody", reason ?? ""];
+function assetRow({
+  owners,
+  kind,
+  name,
+  version = "",
+  state,
+  reason,
+  account,
+}: NodeStatus["assets"][number]): string[] {
+  return [state, kind, name, version, owners.join(", ") || "nobody", reason ?? account ?? ""];
 }
 
 function attachmentRow({ plugin, living, gone }: NodeStatus["attachments"][number]): string[] {

@@ -36,6 +36,8 @@ const WatchStatus = v.object({
   lastChange: v.exactOptional(Reconcile),
   lastSuccess: v.exactOptional(Time),
   next: v.exactOptional(v.object({ at: Time, isRetry: v.boolean() })),
+  /** Of credentials; earlier versions do not say it. */
+  tokens: v.exactOptional(List(v.object({ name: Text, account: Text, expires: Time }))),
   fights: List(v.object({ asset: Text, repairs: Count })),
   standsDown: v.exactOptional(Text),
 });
@@ -92,13 +94,14 @@ function findingsOf({ owner, last, standsDown, fights }: WatchStatus): Finding[]
 
 /** For people: a line for each thing. */
 export function formatWatch(watch: WatchStatus): string[] {
-  const { owner, since, follows, last, lastChange, lastSuccess, next, standsDown } = watch;
+  const { owner, since, follows, last, lastChange, lastSuccess, next, standsDown, tokens = [] } = watch;
   const lines = [
     `owner ${owner}, since ${since}${standsDown === undefined ? "" : `, stands down for ${standsDown}`}`,
     ...follows.map(({ name, isLive, trouble }) => {
       return `  follows ${name}${isLive ? "" : `, not at once${trouble === undefined ? "" : `: ${trouble}`}`}`;
     }),
   ];
+  for (const { name, account, expires } of tokens) lines.push(`  token in ${name} of ${account}, until ${expires}`);
   if (lastChange !== undefined) lines.push(`  last change ${formatReconcile(lastChange)}`);
   if (last !== undefined) lines.push(`  last reconcile ${formatReconcile(last)}`);
   if (last?.error !== undefined) lines.push(`  last success ${lastSuccess ?? "never"}`);

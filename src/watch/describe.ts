@@ -8,7 +8,7 @@ const MOST = 200;
 
 /** @param id of the process. */
 export function describeWatching(id: string, watching: Watching): WatchStatus {
-  const { owner, since, follows, desired, last, lastChange, lastSuccess, next, fights, standsDown } = watching;
+  const { owner, since, follows, desired, last, lastChange, lastSuccess, next, fights, standsDown, tokens } = watching;
   return {
     id,
     owner,
@@ -23,6 +23,9 @@ export function describeWatching(id: string, watching: Watching): WatchStatus {
     ...(lastChange !== undefined && { lastChange: describeReconcile(lastChange) }),
     ...(lastSuccess !== undefined && { lastSuccess: lastSuccess.toISOString() }),
     ...(next !== undefined && { next: { at: next.at.toISOString(), isRetry: next.isRetry } }),
+    tokens: tokens.slice(0, MOST).map(({ name, account, facts: { expires } }) => {
+      return { name, account, expires: new Date(expires).toISOString() };
+    }),
     fights: fights.slice(0, MOST).map(({ asset, repairs }) => ({ asset, repairs })),
     ...(standsDown !== undefined && { standsDown }),
   };

@@ -2,11 +2,14 @@
 import { ALL_KINDS, KINDS, type Kind } from "../asset.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { parseNames, type Lists } from "../kinds/lists.ts";
+import { parseAccounts, parseNames, type Lists } from "../kinds/lists.ts";
 import { visible } from "../system/text.ts";
 
 /** The keys of the ConfigMap, which are the options' names, and what their lists are of. */
 const KEYS: Readonly<Record<string, Kind>> = Object.fromEntries(ALL_KINDS.map((kind) => [KINDS[kind].option, kind]));
+
+/** Most clusters need none. */
+const OPTIONAL = KINDS.credentials.option;
 
 /** More unknown keys are not named. */
 const MOST_KEYS = 10;
@@ -41,13 +44,13 @@ export function desiredIn(object: unknown, subject: string): Desired {
     throw new Failure({
       code: "desired-invalid",
       subject,
-      problem: "has none of the keys plugins, configs and manifests: what is installed stays as it is",
+      problem: "has none of the keys plugins, credentials, configs and manifests: what is installed stays as it is",
       hint: "add the keys; an empty list removes what is installed",
     });
   }
-  const lists = known.map(([key, text]) => [KEYS[key], { desired: namesIn(text, `${subject}: ${key}`) }] as const);
+  const lists = known.map(([key, text]) => [KEYS[key], listIn(text, `${subject}: ${key}`, KEYS[key])] as const);
   const unknown = entries.map(([key]) => key).filter((key) => !Object.hasOwn(KEYS, key));
-  const missing = Object.keys(KEYS).filter((key) => !known.some(([one]) => one === key));
+  const missing = Object.keys(KEYS).filter((key) => key !== OPTIONAL && !known.some(([one]) => one === key));
   return {
     lists: Object.fromEntries(lists),
     findings: [
@@ -72,9 +75,10 @@ function named(keys: readonly string[]): string {
 }
 
 /** A name that cannot be one makes the whole list invalid. */
-function namesIn(text: unknown, subject: string): string[] {
+function listIn(text: unknown, subject: string, kind: Kind | undefined): Lists {
   try {
-    if (typeof text === "string") return parseNames(subject, text);
+    if (typeof text === "string" && kind === "credentials") return parseAccounts(subject, text);
+    if (typeof text === "string") return { desired: parseNames(subject, text) };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const { problem, hint } = error;

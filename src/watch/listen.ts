@@ -5,7 +5,9 @@ import { isIPv6, type AddressInfo } from "node:net";
 import { Failure } from "../errors.ts";
 import { alignRows, shorten, visible } from "../system/text.ts";
 import type { Address } from "../option-types.ts";
+import { shownTime } from "../cluster/token.ts";
 import type { Followed, Reconcile, Watching } from "./reconcile.ts";
+import { isRunningOut } from "./tokens.ts";
 
 /** Milliseconds: a reconcile that takes longer is stuck. */
 const STUCK_MS = 600_000;
@@ -43,6 +45,7 @@ const READY: readonly Check[] = [
   { name: "desired-known", isOk: ({ watching }) => watching().desired !== undefined },
   { name: "followed", isOk: ({ watching }) => isFollowed(watching()) },
   { name: "reconciled", isOk: ({ watching }) => isReconciled(watching()) },
+  { name: "credentials", isOk: ({ watching }) => !watching().tokens.some((one) => isRunningOut(one, Date.now())) },
   { name: "in-charge", isOk: ({ watching }) => watching().standsDown === undefined },
 ];
 
@@ -192,7 +195,7 @@ function sendChecks(
 
 /** For people. Names, codes and times only. */
 function statusPage(watching: Watching, now: Date): string {
-  const { owner, since, follows, desired, last, lastSuccess, lastChange, next, fights, standsDown, requests } =
+  const { owner, since, follows, desired, last, lastSuccess, lastChange, next, fights, standsDown, requests, tokens } =
     watching;
   const rows = [
     ["owner", owner],
@@ -205,6 +208,9 @@ function statusPage(watching: Watching, now: Date): string {
     ["last change", lastChange?.begin.toISOString() ?? "none"],
     ["next", next === undefined ? "now" : `${next.at.toISOString()}${next.isRetry ? " (retry)" : ""}`],
     ["API requests", String(requests)],
+    ...tokens.slice(0, MOST_SHOWN).map(({ name, account, facts: { expires } }) => {
+      return [`token in ${name}`, `${account}, until ${shownTime(expires)}`];
+    }),
   ];
   const lines = [
     "cni-node watch",

@@ -1,4 +1,4 @@
-/** The numbers of a process that watches, in Prometheus' text format. Names and contents are never labels. */
+/** The numbers of a process that watches, in Prometheus' text format. Contents are never labels. */
 import { readdirSync, readFileSync } from "node:fs";
 
 // The package as a whole takes 17 MiB more.
@@ -13,6 +13,8 @@ import type { Observer, Reconcile, Watching } from "./reconcile.ts";
 
 /** More different codes are counted as `other`. */
 const MOST_CODES = 100;
+/** A node has one for each plugin that asks the API. */
+const MOST_TOKENS = 100;
 /** Seconds: a reconcile that changes nothing, up to one that waits for the container runtime. */
 const BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
 const OUTCOMES: readonly Outcome[] = [...CHANGES, "unchanged", "absent", "kept"];
@@ -103,6 +105,17 @@ export class Metrics implements Observer {
       "When a reconcile succeeded last; 0: none has.",
       () => (watching().lastSuccess?.getTime() ?? 0) / 1000,
     );
+    const expiry = new Gauge({
+      registers: [],
+      name: "cni_node_credentials_expiry_timestamp_seconds",
+      help: "When the token of a kubeconfig expires.",
+      labelNames: ["name"],
+      collect() {
+        this.reset();
+        for (const { name, facts } of watching().tokens.slice(0, MOST_TOKENS)) this.set({ name }, facts.expires / 1000);
+      },
+    });
+    this.#registry.registerMetric(expiry);
     this.#gauge("cni_node_fights", "Files that another agent changes again and again.", () => watching().fights.length);
     this.#gauge("cni_node_ready", "1 if /readyz says ok.", () => (isReady() ? 1 : 0));
   }

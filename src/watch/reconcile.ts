@@ -4,6 +4,7 @@ import type { Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import type { StepResult } from "../kinds/kind.ts";
 import type { Fight } from "./driver.ts";
+import type { LiveToken } from "./tokens.ts";
 
 /** One run of apply, for one or several causes. One that is superseded is not reported: the next one is. */
 export interface Reconcile {
@@ -52,6 +53,8 @@ export interface Watching {
   /** When everything is looked at again, or a failed reconcile is tried again, if nothing changes until then. */
   next: { at: Date; isRetry: boolean } | undefined;
   fights: readonly Fight[];
+  /** The tokens of credentials that are live. */
+  tokens: readonly LiveToken[];
   /** Why this process keeps its hands off the node: an uninstall, or a newer process of the same owner. */
   standsDown?: string;
   /** Requests to the API since the start. */

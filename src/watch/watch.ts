@@ -4,13 +4,14 @@ import { randomBytes } from "node:crypto";
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
 import { FILE_KINDS, KINDS, type Kind } from "../asset.ts";
 import type { Channel } from "../cluster/channel.ts";
+import { SUBJECT } from "../cluster/token.ts";
 import type { ObjectWatch } from "../cluster/watch.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { ControlSockets, type StandDownReason } from "../host/control.ts";
-import { readRecord } from "../host/record.ts";
+import { readRecord, type HeldAsset } from "../host/record.ts";
 import { CHANGES, nameOfStep } from "../kinds/kind.ts";
-import type { Lists } from "../kinds/lists.ts";
+import { accountsOf, isTokenFile, type Lists } from "../kinds/lists.ts";
 import { findDirectoryIfUsable } from "../node/directory.ts";
 import type { ObjectName } from "../option-types.ts";
 import { DirectoryWatch } from "../system/watch.ts";
@@ -21,6 +22,7 @@ import { fightFinding } from "./fight.ts";
 import type { Followed, Observer, Reconcile, Watching } from "./reconcile.ts";
 import { delayOf } from "./spread.ts";
 import { templatesIn } from "./templates.ts";
+import { liveTokens, type LiveToken } from "./tokens.ts";
 
 /** The API, and the namespace of objects that are named without one. */
 export interface Cluster {
@@ -37,6 +39,8 @@ export interface WatchRequest {
   /** ConfigMaps that have the templates, and the manifests. */
   configTemplates: readonly ObjectName[];
   manifestTemplates: readonly ObjectName[];
+  /** Directories with what the API is reached by: new credentials follow a new certificate authority. */
+  access: readonly string[];
   /** Undefined: nothing of the API is followed. */
   cluster: Cluster | undefined;
   /** A change of an object of the API is answered after a part of this, milliseconds, which depends on the node. */
@@ -73,8 +77,10 @@ export class Watcher {
   #lastSuccess: Date | undefined;
   #lastChange: Reconcile | undefined;
   #standsDown: StandDownReason | undefined;
-  /** The API could not be reached when manifests were to be applied. */
+  /** The API could not be reached, or gave no token, when manifests or credentials were to be brought. */
   #isApiAway = false;
+  #tokens: readonly LiveToken[] = [];
+  #renewal: NodeJS.Timeout | undefined;
 
   /** @param observers hear of everything, in this order. */
   constructor(request: WatchRequest, observers: readonly Observer[]) {
@@ -104,6 +110,7 @@ export class Watcher {
           ? undefined
           : { at: new Date(Date.now() + nextIn), isRetry: this.#last?.failure !== undefined },
       fights: this.#driver.fights,
+      tokens: this.#tokens,
       ...(this.#standsDown !== undefined && { standsDown: STANDS_DOWN[this.#standsDown] }),
       requests: this.#request.cluster?.channel.requests ?? 0,
     };
@@ -128,7 +135,8 @@ export class Watcher {
     for (const path of new Set([sources.plugin, sources.config, manifests.source])) {
       this.#followDirectory(path, "desired", resources);
     }
-    for (const path of new Set(onNode)) this.#followDirectory(path, "node", resources);
+    const follows = [...onNode, ...this.#request.access];
+    for (const path of new Set(follows)) this.#followDirectory(path, "node", resources);
     await this.#claim();
     const { cluster, configMap, configTemplates, manifestTemplates } = this.#request;
     const objects = [
@@ -147,6 +155,7 @@ export class Watcher {
       if (!signal.aborted) await Promise.race([ended.promise, following ?? ended.promise]);
     } finally {
       clearInterval(alive);
+      clearTimeout(this.#renewal);
       await this.#driver.stop(signal.reason);
     }
     await following;
@@ -242,6 +251,7 @@ export class Watcher {
       this.#desired = request.lists;
       const { warnings, failure, ...result } = await this.#apply(request, signal);
       await this.#claim();
+      this.#lookAtTokens();
       const steps = result.steps.map(({ texts: _texts, ...step }) => step);
       const changed = steps.filter(({ outcome }) => CHANGES.includes(outcome));
       // Of objects no record tells whether somebody else has changed them.
@@ -263,8 +273,8 @@ export class Watcher {
    * the manifests that are desired were applied before, only the files are brought to what is desired.
    */
   async #apply(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult & { failure?: Failure }> {
-    const { manifest, ...files } = request.lists;
-    const isApplied = manifest?.desired.every((name) => this.#held("manifest").includes(name)) === true;
+    const { manifest, credentials, ...files } = request.lists;
+    const isApplied = this.#areHeld("manifest", manifest) && this.#areHeld("credentials", credentials);
     // What the API is waited for must not delay a repair the second time.
     const repaired = this.#isApiAway && isApplied ? await apply({ ...request, lists: files }, signal) : undefined;
     try {
@@ -276,11 +286,29 @@ export class Watcher {
       };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      this.#isApiAway = error.code === "api-unreachable";
+      this.#isApiAway = error.code === "api-unreachable" || isOfToken(error);
       // What has been repaired is reported, whatever is said of the manifests.
       if (repaired === undefined && (!this.#isApiAway || !isApplied)) throw error;
       return { ...(repaired ?? (await apply({ ...request, lists: files }, signal))), failure: error };
     }
+  }
+
+  #areHeld(kind: Kind, lists: Lists | undefined): boolean {
+    const held = this.#held(kind);
+    return lists?.desired.every((name) => held.includes(name)) !== false;
+  }
+
+  /** Looks at the tokens that are live, and when the first of them is to be replaced. */
+  #lookAtTokens(): void {
+    clearTimeout(this.#renewal);
+    const directory = findDirectoryIfUsable(this.#request.base.directories.credentials);
+    const names = this.#desired?.credentials?.desired ?? [];
+    this.#tokens = directory === undefined ? [] : liveTokens(directory, names, Date.now());
+    const next = Math.min(...this.#tokens.map(({ renewal }) => renewal)) - Date.now();
+    // One that is due already is a matter of the driver's retries.
+    if (!Number.isFinite(next) || next <= 0) return;
+    const wake = (): void => this.#driver.wake("node", "the life of a token");
+    this.#renewal = setTimeout(wake, Math.min(next + RENEWAL_DELAY_MS, LONGEST_TIMER_MS));
   }
 
   /**
@@ -324,8 +352,15 @@ export class Watcher {
 
   /** The files that the owner holds. */
   #heldLists(): Partial<Record<Kind, Lists>> {
-    const held = FILE_KINDS.map((kind) => [kind, { desired: this.#held(kind) }] as const);
+    const held = FILE_KINDS.map((kind) => [kind, this.#heldList(kind)] as const);
     return Object.fromEntries(held.filter(([, { desired }]) => desired.length > 0));
+  }
+
+  /** Credentials as a list has them: the files of tokens belong to kubeconfigs. */
+  #heldList(kind: Kind): Lists {
+    if (kind !== "credentials") return { desired: this.#held(kind) };
+    const held = this.#heldAssets(kind).filter(({ name }) => !isTokenFile(name));
+    return accountsOf(held.map(({ name, account = "" }) => [name, account] as const));
   }
 
   /**
@@ -334,12 +369,15 @@ export class Watcher {
    * @throws Failure `state-untrusted`, `record-unreadable`.
    */
   #held(kind: Kind): string[] {
+    return [...new Set(this.#heldAssets(kind).map(({ name }) => name))];
+  }
+
+  #heldAssets(kind: Kind): HeldAsset[] {
     const { owner, directories } = this.#request.base;
     const directory = findDirectoryIfUsable(directories[KINDS[kind].recordedIn]);
     const record = directory === undefined ? undefined : readRecord(directory);
     const assets = [...(record?.assets ?? []), ...(record?.pending?.assets ?? [])];
-    const held = assets.filter((asset) => asset.kind === kind && asset.owners.includes(owner));
-    return [...new Set(held.map(({ name }) => name))];
+    return assets.filter((asset) => asset.kind === kind && asset.owners.includes(owner));
   }
 
   #findings(): Finding[] {
@@ -360,12 +398,22 @@ export class Watcher {
   }
 }
 
+/** A token is due by then, whatever the precision of timers. */
+const RENEWAL_DELAY_MS = 5;
+/** The longest time that a timer takes. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 const UNKNOWN = "is not known yet: what is installed by it stays as it is, and other files are repaired";
 
 const STANDS_DOWN: Record<StandDownReason, string> = {
   uninstall: "an uninstall by the same owner: nothing is kept until this process is started again",
   newer: "a newer process of the same owner keeps this node",
 };
+
+/** No new token is given: the old one stays, and everything else goes on. */
+function isOfToken({ subject }: Failure): boolean {
+  return subject.startsWith(SUBJECT);
+}
 
 function namesOf(lists: Partial<Record<Kind, Lists>>): Partial<Record<Kind, readonly string[]>> {
   return Object.fromEntries(Object.entries(lists).map(([kind, { desired }]) => [kind, desired]));

@@ -240,6 +240,40 @@ suite("credentials", { skip: cannotStart }, () => {
     refuseTokens(node, ran, other, server, status, edited);
   });
 
+  test("a token that is bound to a Node ends with it: the next run brings one for the new Node", async () => {
+    using node = new TestNode();
+    const words = ["credentials", "multus.kubeconfig=kube-system/multus"];
+    await run(node, words);
+    const first = factsOf(tokenOf(fileOf(node)))?.node?.uid;
+    assert.equal((await cluster.request("DELETE", "/api/v1/nodes/node-1")).status, 200);
+    assert.equal((await cluster.request("POST", "/api/v1/nodes", { metadata: { name: "node-1" } })).status, 201);
+    let ran = await run(node, words);
+    for (let tries = 0; /unchanged/u.test(ran.stdout) && tries < 30; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      ran = await run(node, words);
+    }
+    assert.match(ran.stdout, /configured .*the API no longer takes its token/u);
+    const second = factsOf(tokenOf(fileOf(node)))?.node?.uid;
+    assert.ok(first !== undefined && second !== undefined && first !== second);
+  });
+
+  test("docs/credentials.md: its objects, its command and the path in its template are enough", async () => {
+    using node = new TestNode();
+    const text = fs.readFileSync(join(import.meta.dirname, "../../docs/credentials.md"), "utf8");
+    const [, yaml = ""] = /```yaml\n([^]*?)```/u.exec(text) ?? [];
+    const [, words = ""] = /^ *cni-node (credentials .*)$/mu.exec(text) ?? [];
+    const [, path = ""] = /"kubeconfig": "([^"]*)"/u.exec(text) ?? [];
+    const kubeconfig = await cluster.kubeconfigFor({ name: "cni-node", namespace: "kube-system" });
+    assert.equal((await cluster.kubectl(["apply", "-f", "-"], yaml.replaceAll(/^ {3}/gmu, ""))).exitCode, 0);
+    let ran = await run(node, words.split(" "), kubeconfig);
+    // The API server goes by new roles a moment later.
+    for (let tries = 0; ran.exitCode !== 0 && tries < 50; tries++) ran = await run(node, words.split(" "), kubeconfig);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    assert.equal(await whoIs(join(node.host, path)), "system:serviceaccount:kube-system:multus");
+    const bound = await run(node, words.split(" "), kubeconfig);
+    assert.equal(bound.stderr, "");
+  });
+
   test("directories that are lost at boot or that runtimes read are refused, and one's own kubeconfig", async () => {
     using node = new TestNode();
     fs.mkdirSync(join(node.host, "run/cni"), { recursive: true });

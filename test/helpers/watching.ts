@@ -1,5 +1,6 @@
 /** Reconciles and states of a process that watches, as tests make them up. */
 import type { Reconcile, Watching } from "../../src/watch/reconcile.ts";
+import type { LiveToken } from "../../src/watch/tokens.ts";
 
 const BEGIN = new Date("2026-11-28T12:00:00Z");
 
@@ -16,6 +17,14 @@ export function repair(more: Partial<Reconcile> = {}): Reconcile {
   return reconcile({ repaired: changed, changed, ...more });
 }
 
+/** One that does not expire. */
+export const TOKEN: LiveToken = {
+  name: "multus.kubeconfig",
+  account: "kube-system/multus",
+  facts: { issued: BEGIN.getTime(), expires: 8.64e15 },
+  renewal: 8e15,
+};
+
 /** One that is live and has reconciled. */
 export function watching(more: Partial<Watching> = {}): Watching {
   return {
@@ -28,6 +37,7 @@ export function watching(more: Partial<Watching> = {}): Watching {
     lastChange: reconcile(),
     next: { at: BEGIN, isRetry: false },
     fights: [],
+    tokens: [TOKEN],
     requests: 3,
     ...more,
   };

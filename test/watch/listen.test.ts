@@ -10,7 +10,7 @@ import { isReady, listen, type Pages } from "../../src/watch/listen.ts";
 import { Metrics } from "../../src/watch/metrics.ts";
 import type { Watching } from "../../src/watch/reconcile.ts";
 import { readExposition } from "../helpers/exposition.ts";
-import { reconcile, watching } from "../helpers/watching.ts";
+import { TOKEN, reconcile, watching } from "../helpers/watching.ts";
 
 const LOOPBACK = { host: "127.0.0.1", port: 0 };
 const refusal = new Failure({ code: "pointer-missing", subject: "a\u001B[2J", problem: "secret text" });
@@ -54,6 +54,14 @@ suite("the listener", () => {
     assert.equal(ready({ last: reconcile({ failure: refusal }) }), false);
     assert.equal(ready({ last: undefined }), false);
     assert.equal(ready({ standsDown: "uninstall" }), false);
+    const left = (part: number): Partial<Watching> => {
+      const facts = { issued: Date.now() - (1 - part) * 86_400_000, expires: Date.now() + part * 86_400_000 };
+      return { tokens: [TOKEN, { ...TOKEN, facts }] };
+    };
+    assert.deepEqual(
+      [0.5, 0.11, 0.09, -1].map((part) => ready(left(part))),
+      [true, true, false, false],
+    );
   });
 
   test("the status page shows names, codes and times, and nothing that steers a terminal", async () => {

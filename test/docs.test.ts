@@ -172,6 +172,19 @@ test("N5: every example that stands in a block of its own is run by a test", () 
   assert.deepEqual(new Set(found), run);
 });
 
+test("every kubectl command of README.md is one of a document whose commands a real node runs", () => {
+  const commands = (name: string): string[] =>
+    blocksOf(textOf(name))
+      .split("\n")
+      .filter((line) => line.startsWith("kubectl "));
+  const run = new Set(["docs/multus.md", "docs/troubleshooting.md", "docs/operations.md"].flatMap(commands));
+  assert.ok(commands("README.md").length >= 4);
+  assert.deepEqual(
+    commands("README.md").filter((line) => !run.has(line)),
+    [],
+  );
+});
+
 /** Options of other programs, whose commands are examples, too; and `--name=value`, which stands for any. */
 const OTHERS =
   "cap-drop field-selector for image mount name net network network-plugin pid platform profile security-opt semi-space-growth-factor target".split(

@@ -55,6 +55,11 @@ suite("a real node", { skip: cannotStart }, () => {
     fs.renameSync(join(netd, ".other"), join(netd, name));
   }
 
+  /** The primary, which is not cni-node's. */
+  function otherPrimary(): void {
+    writeConfig("10-default.conflist", bridgeNetwork("10.244.0.0/24"));
+  }
+
   function filesIn(directory: string): string[] {
     return fs.readdirSync(join(node.root, directory)).toSorted();
   }
@@ -85,11 +90,12 @@ suite("a real node", { skip: cannotStart }, () => {
     await node.ask("-n", "kube-system", "rollout", "status", `daemonset/${name}`, "--timeout=180s");
   }
 
-  /** Runs the kubectl commands of a document, in order, with the shipped manifests. @param before what is done before some. */
-  async function follow(document: string, before: Record<string, () => Promise<void>> = {}): Promise<void> {
+  /** Runs the kubectl commands of a document, in order, with the shipped manifests. @param steps what is done before some. */
+  async function follow(document: string, steps: Record<string, () => Promise<void>> = {}): Promise<void> {
     const lines = blocksOf(fs.readFileSync(join(ROOT, document), "utf8")).split("\n");
-    for (const line of lines.filter((one) => one.startsWith("kubectl "))) {
-      for (const [words, act] of Object.entries(before)) if (line.includes(words)) await act();
+    // A terminal is tried with docs/troubleshooting.md.
+    for (const line of lines.filter((one) => one.startsWith("kubectl ") && !one.includes(" -it "))) {
+      for (const [words, act] of Object.entries(steps)) if (line.includes(words)) await act();
       const [, path] = / -f (\S+)/u.exec(line) ?? [];
       const command = line.replace(/ -f \S+/u, " -f -").replace(" edit ", " get ");
       const { exitCode, stdout, stderr } = await node.kubectl(
@@ -140,7 +146,7 @@ suite("a real node", { skip: cannotStart }, () => {
     await pings("one", other);
     await using churn = new Churn(node, IMAGES.busybox);
     for (const image of [IMAGES.second, IMAGES.first, IMAGES.second]) {
-      await churn.until(16);
+      await churn.until(8);
       await node.ask("-n", "kube-system", "set", "image", "daemonset/cni", `install=${image}`);
       await rolledOut("cni");
     }
@@ -153,7 +159,7 @@ suite("a real node", { skip: cannotStart }, () => {
     await node.ask("-n", "kube-system", "delete", "daemonset", "cni", "--cascade=foreground", "--wait");
     assert.ok(filesIn("etc/cni/net.d").includes("10-bridge.conflist"), "--on-stop=keep is the default");
     // From now on the primary is another agent's.
-    writeConfig("10-default.conflist", bridgeNetwork("10.244.0.0/24"));
+    otherPrimary();
     await node.apply(shipped("examples/uninstall/cni.yaml").replace("multus-cni", "cni-node"));
     await rolledOut("cni-uninstall");
     await node.ask("-n", "kube-system", "delete", "daemonset", "cni-uninstall", "--cascade=foreground", "--wait");
@@ -161,6 +167,8 @@ suite("a real node", { skip: cannotStart }, () => {
   });
 
   test("tells what is wrong with it to kubectl debug, as docs/troubleshooting.md says", async (t) => {
+    otherPrimary();
+    await started("other");
     const commands = blocksOf(fs.readFileSync(join(ROOT, "docs/troubleshooting.md"), "utf8"))
       .split("\n")
       .filter((line) => line.startsWith("kubectl debug "));
@@ -180,6 +188,7 @@ suite("a real node", { skip: cannotStart }, () => {
   });
 
   test("runs the ancestor's simple example, with no more changes than removed APIs force", async () => {
+    otherPrimary();
     // Where kubeadm has the kubelet's own.
     fs.mkdirSync(join(node.root, "etc/kubernetes"), { recursive: true });
     await node.sh(
@@ -202,6 +211,7 @@ suite("a real node", { skip: cannotStart }, () => {
   });
 
   test("gets Multus and a second interface by the commands of docs/multus.md, and loses both without a trace", async (t) => {
+    otherPrimary();
     let isTried = false;
     await follow("docs/multus.md", {
       "delete -f manifests/macvlan-example.yaml": async () => {
@@ -266,6 +276,7 @@ suite("a real node", { skip: cannotStart }, () => {
       lists("multus-cni,macvlan,host-local,vlan"),
     );
     await node.until("test -e /opt/cni/bin/vlan");
+    await follow("docs/operations.md");
     t.diagnostic(await reasons());
     // A package upgrade wipes the directory of plugins, but for the primary's own.
     await node.sh("cd /opt/cni/bin && rm -f multus-cni macvlan vlan");
@@ -293,7 +304,7 @@ suite("a real node", { skip: cannotStart }, () => {
     await rolledOut("multus-cni-node");
     await started("after-revocation", '{ "k8s.v1.cni.cncf.io/networks": "macvlan" }');
     await node.crash();
-    const before = Date.now();
+    const since = Date.now();
     await node.boot(["kube-apiserver"]);
     await node.until("crictl version >/dev/null 2>&1 || ctr version");
     await new Promise((resolve) => setTimeout(resolve, 5000));
@@ -303,7 +314,7 @@ suite("a real node", { skip: cannotStart }, () => {
     await node.until("kubectl -n kube-system rollout status daemonset/multus-cni-node --timeout=1s");
     await node.until("kubectl wait --for=condition=Ready pod/after-revocation --timeout=1s");
     t.diagnostic(
-      `${Math.round((Date.now() - before) / 1000)} s after the power cut, 5 of them without an API, the pod runs again`,
+      `${Math.round((Date.now() - since) / 1000)} s after the power cut, 5 of them without an API, the pod runs again`,
     );
     assert.match(await addressOf("after-revocation", "net1"), /^192\.168\.77\./u);
     await remove("after-revocation");

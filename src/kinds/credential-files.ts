@@ -41,12 +41,12 @@ interface About {
  *
  * @throws Failure `no-cluster`, `kubeconfig-invalid`, `credentials-own`.
  */
-export async function readCredentials(
+export function readCredentials(
   names: readonly string[],
   wanted: Wanted,
   directory: Directory,
   signal: AbortSignal,
-): Promise<Desired> {
+): Desired {
   const access = findAccess(wanted.manifests);
   const about: About = { wanted, access, directory, signal, notes: [] };
   const { accounts = {}, desired = [] } = wanted.lists.credentials ?? {};
@@ -57,7 +57,7 @@ export async function readCredentials(
     const account = { namespace: access.namespace, ...accountOf(kubeconfig, accounts) };
     contents.set(name, contentOf(name, kubeconfig, account, about));
   }
-  return Promise.resolve({ contents, warnings: [], said: () => about.notes });
+  return { contents, warnings: [], said: () => about.notes };
 }
 
 /** A name of a list may be one that every object has. */

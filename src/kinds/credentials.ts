@@ -37,20 +37,13 @@ export const credentials: FileAssets = {
     const nothing = { contents: new Map(), warnings: [] };
     if (names.length === 0 || directory === undefined) return nothing;
     const { readCredentials } = await import("./credential-files.ts");
-    const read = await objections.catchLater(async () => readCredentials(names, wanted, directory, signal));
-    return read ?? nothing;
+    return objections.catch(() => readCredentials(names, wanted, directory, signal)) ?? nothing;
   },
   isShown: false,
   keep: keepNamed,
-  changes: (
-    files,
-    {
-      wanted: {
-        credentials: { directory },
-      },
-    },
-  ) => ({
-    files: new Map(files.map(({ step: { name }, file }) => [join(directory, name), file?.effect !== "remove"])),
-  }),
+  changes: (files, { wanted }) => {
+    const pathOf = (name: string): string => join(wanted.credentials.directory, name);
+    return { files: new Map(files.map(({ step, file }) => [pathOf(step.name), file?.effect !== "remove"])) };
+  },
   lossMeans: "the plugins that use it fail for every new pod",
 };

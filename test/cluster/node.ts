@@ -104,7 +104,7 @@ const CONTAINERD = `
     runtime_type = "io.containerd.runc.v2"`;
 
 /** Only a machine that is stuck takes so long, milliseconds. */
-const PATIENCE = 240_000;
+const PATIENCE = 120_000;
 
 /** What the node consists of, in the order in which it starts. */
 const COMPONENTS = [

@@ -67,7 +67,8 @@ suite("a real node", { skip: cannotStart }, () => {
   /** Starts a pod, and gives its address. */
   async function started(name: string, annotations?: string): Promise<string> {
     await node.apply(pod(name, annotations));
-    await node.ask("wait", "--for=condition=Ready", `pod/${name}`, "--timeout=120s");
+    const waited = await node.kubectl(["wait", "--for=condition=Ready", `pod/${name}`, "--timeout=120s"]);
+    assert.equal(waited.exitCode, 0, `${waited.stderr}${await node.ask("describe", "pod", name)}`);
     return node.ask("get", "pod", name, "-o", "jsonpath={.status.podIP}");
   }
 
@@ -299,6 +300,8 @@ suite("a real node", { skip: cannotStart }, () => {
     }
     // The account of Multus is deleted and made again: its token is no longer good.
     await node.ask("-n", "kube-system", "delete", "serviceaccount", "multus-cni");
+    // The server remembers for ten seconds that it was good.
+    await node.until("! kubectl --kubeconfig=/etc/cni/credentials/multus-cni.kubeconfig auth whoami");
     await node.apply(shipped("manifests/multus-cni-rbac.yaml"));
     await node.ask("-n", "kube-system", "delete", "pod", "-l", "app=multus-cni-node", "--wait");
     await rolledOut("multus-cni-node");
@@ -466,7 +469,7 @@ spec:
       "cniVersion": "1.0.0", "name": "whereabouts-net", "type": "macvlan", "master": "up0", "mode": "bridge",
       "ipam": {
         "type": "whereabouts", "range": "192.168.78.0/24",
-        "kubernetes": { "kubeconfig": "/etc/cni/credentials/whereabouts.kubeconfig" }
+        "configuration_path": "/etc/cni/net.d/whereabouts.ipam"
       }
     }
 `;

@@ -234,6 +234,19 @@ suite("uninstall --all", () => {
     assert.equal((await node.run(["uninstall", "--all", "--owner=a"])).exitCode, 0, "what is gone is gone");
   });
 
+  test("asks nothing of a directory that is not mounted, for nothing is held there", async () => {
+    using node = nodeToWatch();
+    await node.run(["install", "--owner=a", ...WANTED]);
+    const ran = await node.run(["uninstall", "--all", "--owner=a", `--credentials-dir=${node.root}/not/mounted`]);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    assert.deepEqual(Object.keys(contentsOf(node.host)), ["etc/cni/net.d/10-primary.conflist"]);
+    await using w = new Watched(node);
+    w.start(...WANTED, "--on-stop=uninstall", `--credentials-dir=${node.root}/not/mounted`);
+    await until(() => w.config("20-ours.conflist") !== undefined);
+    await w.stop();
+    assert.equal(w.config("20-ours.conflist"), undefined, w.stderr);
+  });
+
   test("needs an owner, for the default one may be somebody else's", async () => {
     using node = new TestNode();
     const ran = await node.run(["uninstall", "--all"]);

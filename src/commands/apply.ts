@@ -23,7 +23,7 @@ import { shownAs } from "../system/below.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import { CREDENTIALS, listOf } from "../option-types.ts";
-import { directoriesOf } from "./directories.ts";
+import { canBeHeld, directoriesOf } from "./directories.ts";
 
 type Verb = "install" | "uninstall" | "apply" | "plan";
 
@@ -98,7 +98,7 @@ export function requestOf(
   const lists = Object.fromEntries(
     given.filter(([, list]) => list !== undefined && (list.desired.length > 0 || list.current !== undefined)),
   ) as ApplyRequest["lists"];
-  if (all) for (const kind of ALL_KINDS) lists[kind] ??= { desired: [] };
+  if (all) for (const kind of ALL_KINDS) if (canBeHeld(kind, node)) lists[kind] ??= { desired: [] };
   if (options.prune && Object.values(lists).some(({ current }) => current !== undefined)) {
     throw usage("--prune", "goes with DESIRED, not with DESIRED:CURRENT, which says what to remove");
   }

@@ -1,9 +1,9 @@
 /** Where the options say that the node's directories are. */
 import { join } from "node:path";
 
-import { KINDS, type FileKind } from "../asset.ts";
+import { KINDS, type FileKind, type Kind } from "../asset.ts";
 import type { Given } from "../commands.ts";
-import type { DirectoryRequest } from "../node/directory.ts";
+import { findDirectoryIfUsable, type DirectoryRequest, type NodeDirectories } from "../node/directory.ts";
 import { HOST_ROOT } from "../options.ts";
 
 /** The directories of the node that hold assets. */
@@ -38,4 +38,9 @@ function directoryOf(kind: FileKind, given: readonly string[] | string, hostRoot
     // Who names the default says no more than who names nothing.
     hostRootNamed: hostRoot !== HOST_ROOT,
   };
+}
+
+/** Can something be held of a kind? Nothing is, whose directory is not mounted. */
+export function canBeHeld(kind: Kind, { directories }: NodeDirectories): boolean {
+  return findDirectoryIfUsable(directories[KINDS[kind].recordedIn]) !== undefined;
 }

@@ -1,6 +1,6 @@
 /** What a process does that is asked to stop: `--on-stop`, of `watch` and of `--pause`. */
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
-import { ALL_KINDS, FILE_KINDS, type Kind } from "../asset.ts";
+import { FILE_KINDS, type Kind } from "../asset.ts";
 import type { Channel } from "../cluster/channel.ts";
 import { Failure, usage } from "../errors.ts";
 import { warning } from "../finding.ts";
@@ -8,6 +8,7 @@ import type { ObjectName } from "../option-types.ts";
 import type { Decision } from "../watch/on-stop.ts";
 import type { StopGuard } from "../watch/stop-guard.ts";
 import type { World } from "../world.ts";
+import { canBeHeld } from "./directories.ts";
 
 /** The options that say it. */
 export interface OnStopOptions {
@@ -66,9 +67,11 @@ export async function decisionOf({ onStop }: OnStopOptions, guard: StopGuard | u
   return guard === undefined ? { uninstall: false, because: "--on-stop=keep" } : guard.decide();
 }
 
-/** The request that removes everything that the owner holds. */
-export function withoutAll(request: ApplyRequest, kinds: readonly Kind[] = ALL_KINDS): ApplyRequest {
-  const lists = Object.fromEntries(kinds.map((kind) => [kind, { desired: [] }]));
+/** The request that removes what the owner holds of these kinds. */
+function withoutAll(request: ApplyRequest, kinds: readonly Kind[]): ApplyRequest {
+  const lists = Object.fromEntries(
+    kinds.filter((kind) => canBeHeld(kind, request)).map((kind) => [kind, { desired: [] }]),
+  );
   return { ...request, lists, delegate: undefined, prune: true, wait: 0, drain: 0, dryRun: false };
 }
 

@@ -60,6 +60,11 @@ suite("a real node", { skip: cannotStart }, () => {
     writeConfig("10-default.conflist", bridgeNetwork("10.244.0.0/24"));
   }
 
+  /** The network of the example, without its pods. */
+  async function macvlanNetwork(): Promise<void> {
+    await node.apply(shipped("manifests/macvlan-example.yaml").split("---")[0] ?? "");
+  }
+
   function filesIn(directory: string): string[] {
     return fs.readdirSync(join(node.root, directory)).toSorted();
   }
@@ -235,7 +240,7 @@ suite("a real node", { skip: cannotStart }, () => {
   });
 
   test("keeps Multus around the primary, whatever happens to it, and pods start all the time", async (t) => {
-    await node.apply(shipped("manifests/macvlan-example.yaml").split("---")[0] ?? "");
+    await macvlanNetwork();
     await node.apply(WHEREABOUTS_NETWORK);
     await started("w", '{ "k8s.v1.cni.cncf.io/networks": "whereabouts-net" }');
     assert.match(await addressOf("w", "net1"), /^192\.168\.78\./u);
@@ -291,6 +296,7 @@ suite("a real node", { skip: cannotStart }, () => {
   });
 
   test("comes back after kubelet, containerd and the API server were killed, and after the power was cut with the API late", async (t) => {
+    await macvlanNetwork();
     for (const component of ["kubelet", "containerd", "kube-apiserver"] as const) {
       await restarted(component);
       await node.until(`kubectl wait --for=condition=Ready node/${NODE} --timeout=1s`);
@@ -337,6 +343,7 @@ suite("a real node", { skip: cannotStart }, () => {
   });
 
   test("loses Multus when its rights and its DaemonSet are deleted, rights first, and pods from before end", async () => {
+    await macvlanNetwork();
     await started("before", '{ "k8s.v1.cni.cncf.io/networks": "macvlan" }');
     await withdraw("manifests/multus-cni-rbac.yaml");
     await withdraw("manifests/multus-cni.yaml");

@@ -4,6 +4,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, suite, test } from "node:test";
 
+import { cannotSign } from "./cluster/pki.ts";
+import { ShortLived } from "./cluster/token-server.ts";
 import { conflist, TestNode, until } from "./helpers/node.ts";
 import { reportOf } from "./helpers/report.ts";
 import { replace, Watched } from "./helpers/watched.ts";
@@ -13,7 +15,11 @@ const INSTALL = ["install", "--delegate=auto", "--delegate-keys=multus.json"];
 function nodeWith(files: Record<string, string>, keys = '{"kubeconfig": "/etc/kubernetes/kubelet.conf"}'): TestNode {
   const node = new TestNode();
   node.template("multus.json", keys);
-  for (const [name, text] of Object.entries(files)) fs.writeFileSync(join(node.netd, name), text);
+  for (const [name, text] of Object.entries(files)) {
+    fs.writeFileSync(join(node.netd, name), text);
+    // They have been there for a while.
+    fs.utimesSync(join(node.netd, name), 1, 1);
+  }
   return node;
 }
 
@@ -175,6 +181,15 @@ describe("--delegate=auto", () => {
     assert.deepEqual(fs.readdirSync(node.netd).toSorted(), ["05-broken.conflist", "10-a.conflist"]);
   });
 
+  test("takes the file that comes first even if it is written a moment after another one, at boot (story 13)", async () => {
+    using node = nodeWith({});
+    fs.writeFileSync(join(node.netd, "10-kube-ovn.conflist"), conflist("ovn", "bridge"));
+    const running = node.run(INSTALL);
+    setTimeout(() => replace(join(node.netd, "05-cilium.conflist"), conflist("cilium", "bridge")), 300);
+    assert.equal((await running).exitCode, 0);
+    assert.equal(primaryOf(node), "cilium");
+  });
+
   test("waits for the primary at boot with --wait", async () => {
     using node = nodeWith({});
     const running = node.run([...INSTALL, "--wait=60s"]);
@@ -243,6 +258,33 @@ describe("__PRIMARY__ in a template", () => {
     node.template("10-ours.conflist", conflist("ours", "bridge"));
     assert.equal((await node.run(["install", "--configs=05-multus.conf,10-ours.conflist"])).exitCode, 0);
     assert.deepEqual(namesIn(node), ["ours"]);
+  });
+});
+
+suite("--delegate with --credentials", { skip: cannotSign }, () => {
+  test("names the kubeconfig of Multus, whatever the order of the list, and never a token", async () => {
+    await using api = await ShortLived.start();
+    api.life = 3_600_000;
+    using node = nodeWith({ "10-a.conflist": conflist("a", "bridge") });
+    const items = ["whereabouts.kubeconfig=kube-system/multus", "multus.kubeconfig=kube-system/multus"];
+    const outcomes: unknown[] = [];
+    for (const list of [items, items.toReversed()]) {
+      const ran = await node.run([
+        "install",
+        "--delegate=auto",
+        `--credentials=${list.join()}`,
+        "--credentials-form=token-file",
+        `--kubeconfig=${api.kubeconfig}`,
+        "--output=json",
+      ]);
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      outcomes.push((reportOf(ran)["steps"] as { outcome: string }[]).map(({ outcome }) => outcome));
+      assert.match(
+        fs.readFileSync(join(node.netd, "00-multus.conflist"), "utf8"),
+        /"kubeconfig": "\/etc\/cni\/credentials\/multus\.kubeconfig"/u,
+      );
+    }
+    assert.deepEqual(outcomes, [Array(5).fill("created"), Array(5).fill("unchanged")]);
   });
 });
 

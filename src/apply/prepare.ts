@@ -66,6 +66,7 @@ export async function prepare(
     surroundings.hostRoot,
     async (names) => textsOf(await FILES.config.read(names, asked, directories.config, new Objections(), view.signal)),
     objections,
+    view.signal,
   );
   const steps = planSteps(listsOf(wanted, held), held, wanted);
   const desired = await readFiles(steps, wanted, directories, objections, view.signal);

@@ -1,12 +1,14 @@
 /** The configuration of Multus around the primary (`--delegate`), which needs no template. */
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { readDirectoryListing } from "../cni/load.ts";
 import type { DirectoryListing } from "../cni/listing.ts";
 import { isObject, parseIfJson, parseJson } from "../cni/json.ts";
 import type { PluginConfig } from "../cni/config.ts";
 import { compareVersions, isVersion } from "../cni/version.ts";
-import { Failure, type Objections } from "../errors.ts";
+import { Failure, throwIfInterrupted, type Objections } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { findPrimary, type NoPrimary, type Primary } from "../node/primary.ts";
 import { pathOnNode } from "../system/below.ts";
@@ -14,7 +16,7 @@ import { nearestTo } from "../system/nearest.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { visible } from "../system/text.ts";
 import { heldAs, type Directory, type Wanted } from "./kind.ts";
-import type { Lists } from "./lists.ts";
+import { isTokenFile, type Lists } from "./lists.ts";
 import { Source } from "./source.ts";
 
 /** What is asked for of Multus. */
@@ -46,11 +48,14 @@ export async function withDelegate(
   hostRoot: string,
   textsOf: (names: readonly string[]) => Promise<ReadonlyMap<string, string>>,
   objections: Objections,
+  signal: AbortSignal,
 ): Promise<{ wanted: Wanted; warnings: Finding[] }> {
   const { delegate } = wanted;
   if (delegate === undefined || target === undefined) return { wanted, warnings: [] };
   const lists = { ...wanted.lists, config: listsBeside(wanted, target) };
-  const listing = readDirectoryListing(target.path, await changesBeside(lists.config, wanted, target, textsOf));
+  const changes = await changesBeside(lists.config, wanted, target, textsOf);
+  await settled(target.path, delegate, changes, signal);
+  const listing = readDirectoryListing(target.path, changes);
   const made = objections.catch(() => make(wanted, delegate, listing, target.path, hostRoot));
   if (made === undefined) return { wanted: { ...wanted, lists }, warnings: [] };
   const twin = DELEGATE_NAMES.find((name) => name !== made.name) ?? "";
@@ -71,6 +76,26 @@ export async function withDelegate(
     },
     warnings: [...made.warnings, ...(isTwinOurs === true ? [] : warnOfTwin(twin, made.name, listing, target.path))],
   };
+}
+
+/** When a node starts, its agents write to net.d one after the other, the one that comes first not always first. */
+const SETTLE_MS = 1000;
+
+/** Before Multus is there for the first time, waits until the primary's file is not quite new. A pinned one is as meant. */
+async function settled(
+  directory: string,
+  { glob }: DelegateOptions,
+  changes: ReadonlyMap<string, string | undefined>,
+  signal: AbortSignal,
+): Promise<void> {
+  if (glob !== undefined || DELEGATE_NAMES.some((name) => existsSync(join(directory, name)))) return;
+  const found = findPrimary(readDirectoryListing(directory, changes), { except: new Set(DELEGATE_NAMES) });
+  const written =
+    "text" in found ? statSync(join(directory, found.file), { throwIfNoEntry: false })?.mtimeMs : undefined;
+  const age = written === undefined ? SETTLE_MS : Date.now() - written;
+  if (age < 0 || age >= SETTLE_MS) return;
+  await sleep(SETTLE_MS - age, undefined, { signal }).catch(() => undefined);
+  throwIfInterrupted(signal);
 }
 
 /** Who prunes and names no other configurations keeps those that are held. */
@@ -128,9 +153,10 @@ function make(
   return { ...multusAround(found, { type: multusOf(wanted), ...keys, kubeconfig }, around), warnings };
 }
 
-/** The first one of the same run, as the node sees it. */
+/** One of the same run, as the node sees it. The order of a list does not count: a record has another one. */
 function ownKubeconfig({ lists, credentials: { directory } }: Wanted): string | undefined {
-  const [name] = lists.credentials?.desired ?? [];
+  const names = (lists.credentials?.desired ?? []).filter((name) => !isTokenFile(name)).toSorted();
+  const name = names.find((one) => one.startsWith("multus")) ?? names[0];
   return name === undefined ? undefined : join(directory, name);
 }
 

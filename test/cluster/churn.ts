@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { KubernetesNode } from "./node.ts";
 
 /** So many pods are started, and have ended, at a time. */
-const PODS = 8;
+const PODS = 5;
 
 /** Starts some pods, and deletes them as soon as they are ready, again and again until it is told to end. */
 export class Churn implements AsyncDisposable {

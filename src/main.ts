@@ -31,7 +31,10 @@ const world: World = {
  * What takes its arguments as they are, by the name of the program or the first word behind it: nothing has looked at
  * them, and the tables of commands and options are not loaded.
  */
-const RAW = new Map([["cnitool", async () => import("./cnitool.ts")]]);
+const RAW = new Map([
+  ["cnitool", async () => import("./cnitool.ts")],
+  ["kube-watch", async () => import("./kube-watch.ts")],
+]);
 
 void main();
 

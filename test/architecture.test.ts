@@ -10,7 +10,8 @@ const source = fileURLToPath(new URL("../src", import.meta.url));
 const LAYERS = [
   ["launch.ts"],
   ["main.ts"],
-  ["cnitool.ts"],
+  ["cnitool.ts", "kube-watch.ts"],
+  ["kube-watch/"],
   ["cli.ts"],
   ["help.ts", "commands/"],
   ["commands.ts", "trace.ts"],

@@ -1,0 +1,169 @@
+/** Calls a handler with the newest data, until it has succeeded with it. */
+import { spawn } from "node:child_process";
+import * as fs from "node:fs";
+import { randomBytes } from "node:crypto";
+import { basename, dirname } from "node:path";
+import { createInterface } from "node:readline";
+
+import { endWhole, marked } from "../cni/leftovers.ts";
+import { reasonOf } from "../errors.ts";
+import type { World } from "../world.ts";
+import type { HandlingOptions } from "./arguments.ts";
+
+/** Milliseconds: the pause after a first failure, which doubles up to the longest; how long a stop may take. */
+export const TIMING = { firstPause: 1000, longestPause: 300_000, grace: 5000 };
+
+/** Hands data on. The newest value counts: one that comes while a handler runs, or before it is tried again, is next. */
+export class Handling {
+  readonly #options: HandlingOptions;
+  readonly #world: World;
+  readonly #timing: typeof TIMING;
+  /** The data that a handler has succeeded with; the previous data of the next call. */
+  #handled: string;
+  #current: string | undefined;
+  #wake: (() => void) | undefined;
+
+  /** @param timing for tests. */
+  constructor(options: HandlingOptions, world: World, timing: typeof TIMING = TIMING) {
+    this.#options = options;
+    this.#world = world;
+    this.#timing = timing;
+    this.#handled = readIfPossible(this.#previousFile) ?? "";
+  }
+
+  /** Says what the data is now. */
+  update(data: string): void {
+    if (data === this.#current) return;
+    this.#current = data;
+    this.#wake?.();
+  }
+
+  /** Calls the handler whenever there is something new, until the signal comes. */
+  async run(): Promise<void> {
+    const { signal } = this.#world;
+    for (let failures = 0; !signal.aborted;) {
+      const data = this.#current;
+      if (data === undefined || data === this.#handled) {
+        await this.#changed(Infinity);
+        continue;
+      }
+      const problem = await this.#handle(data);
+      if (signal.aborted) return;
+      if (problem === undefined) {
+        failures = 0;
+        this.#remember(data);
+        continue;
+      }
+      const pause = Math.min(this.#timing.longestPause, this.#timing.firstPause * 2 ** failures++);
+      this.#world.stderr(`kube-watch: ${this.#options.handler} ${problem}; it is called again in ${pause / 1000} s\n`);
+      if (this.#current === data) await this.#changed(pause);
+    }
+  }
+
+  get #previousFile(): string {
+    return `${this.#options.channel}.prev`;
+  }
+
+  /** @returns why it failed. */
+  async #handle(data: string): Promise<string | undefined> {
+    const { channel, handler } = this.#options;
+    const diff = await diffOf(this.#handled, data);
+    this.#world.stdout(
+      `### Channel data ###\n${data}\n###\n### Channel data diff ###\n${diff}\n###\nHandling channel data with ${handler}...\n`,
+    );
+    try {
+      fs.mkdirSync(dirname(channel), { recursive: true });
+      fs.writeFileSync(channel, data, { mode: 0o600 });
+    } catch (error) {
+      return `was not called, because ${channel} cannot be written: ${reasonOf(error)}`;
+    }
+    return this.#call([channel, data, this.#handled]);
+  }
+
+  /** @returns why it failed. */
+  async #call(words: readonly string[]): Promise<string | undefined> {
+    const { handler, timeout } = this.#options;
+    const { signal, env } = this.#world;
+    const id = randomBytes(8).toString("hex");
+    const child = spawn(handler, words, { env: marked(env, id), detached: true, stdio: ["ignore", "pipe", "pipe"] });
+    const prefix = `[${basename(handler)}] `;
+    createInterface({ input: child.stdout }).on("line", (line) => this.#world.stdout(`${prefix}${line}\n`));
+    createInterface({ input: child.stderr }).on("line", (line) => this.#world.stderr(`${prefix}${line}\n`));
+    const ended = Promise.withResolvers<string | undefined>();
+    child.on("error", (error) => ended.resolve(`cannot be run: ${reasonOf(error)}`));
+    child.on("exit", (code, by) => {
+      ended.resolve(code === 0 ? undefined : by === null ? `failed with exit code ${code}` : `was ended by ${by}`);
+    });
+    let late: string | undefined;
+    const end = (): void => {
+      if (child.pid !== undefined) void stop(child.pid, id, this.#timing.grace);
+    };
+    const timer = setTimeout(() => {
+      late = `has not ended within ${timeout / 1000} s, and was killed`;
+      if (child.pid !== undefined) void endWhole(child.pid, id);
+    }, timeout);
+    signal.addEventListener("abort", end);
+    if (signal.aborted) end();
+    try {
+      const problem = await ended.promise;
+      if (signal.aborted && child.pid !== undefined) await endWhole(child.pid, id);
+      return late ?? problem;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+    }
+  }
+
+  /** Data that was handled is remembered beside the channel: where that file stays, a restart forgets nothing. */
+  #remember(data: string): void {
+    this.#handled = data;
+    try {
+      fs.writeFileSync(this.#previousFile, data, { mode: 0o600 });
+      fs.writeFileSync(this.#options.channel, "");
+    } catch (error) {
+      this.#world.stderr(`kube-watch: ${this.#previousFile} cannot be written: ${reasonOf(error)}\n`);
+    }
+  }
+
+  /** Waits for other data, the signal, or until the time is over. */
+  async #changed(milliseconds: number): Promise<void> {
+    const { signal } = this.#world;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const wake = (): void => resolve(undefined);
+    this.#wake = wake;
+    signal.addEventListener("abort", wake);
+    const timer = milliseconds === Infinity ? undefined : setTimeout(wake, milliseconds);
+    if (!signal.aborted) await promise;
+    clearTimeout(timer);
+    signal.removeEventListener("abort", wake);
+    this.#wake = undefined;
+  }
+}
+
+/** Asks all of it to end, and ends it. */
+async function stop(pid: number, id: string, grace: number): Promise<void> {
+  try {
+    process.kill(-pid, "SIGTERM");
+  } catch {
+    return;
+  }
+  const timer = setTimeout(() => void endWhole(pid, id), grace);
+  timer.unref();
+  return Promise.resolve();
+}
+
+/** As `diff -u` prints it, without its two lines about files. */
+async function diffOf(before: string, after: string): Promise<string> {
+  const { unifiedDiff } = await import("../diff.ts");
+  return unifiedDiff("data", `${before}\n`, `${after}\n`)
+    .replace(/^--- .*\n\+\+\+ .*\n/u, "")
+    .trimEnd();
+}
+
+function readIfPossible(path: string): string | undefined {
+  try {
+    return fs.readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}

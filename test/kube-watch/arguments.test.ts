@@ -1,0 +1,50 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import { readArguments } from "../../src/kube-watch/arguments.ts";
+
+const DEFAULTS = { channel: "/var/run/kube-watch/channel", handler: "/usr/share/kube-watch/handler", timeout: 600_000 };
+
+describe("the command line of kube-watch", () => {
+  test("is the ancestor's", () => {
+    assert.deepEqual(
+      readArguments(["object", "configmap", "multus-cni", "--jsonpath={.data.plugins}", "--handler=h"]),
+      {
+        source: { object: { type: "configmap", name: "multus-cni", jsonpath: "{.data.plugins}" } },
+        ...DEFAULTS,
+        handler: "h",
+      },
+    );
+    assert.deepEqual(readArguments(["object", "-h=h", "pod", "-c=/c", "ns/p", "-j={.a=b}"]), {
+      source: { object: { type: "pod", namespace: "ns", name: "p", jsonpath: "{.a=b}" } },
+      ...DEFAULTS,
+      handler: "h",
+      channel: "/c",
+    });
+    assert.deepEqual(readArguments(["file", "/host/etc/cni/net.d/10-calico.conflist"]), {
+      source: { file: "/host/etc/cni/net.d/10-calico.conflist" },
+      ...DEFAULTS,
+    });
+    assert.equal(readArguments(["version"]), undefined);
+  });
+
+  const refused: [argv: string[], message: RegExp][] = [
+    [[], /no command is given/u],
+    [["objects"], /unknown command "objects"/u],
+    [["file"], /FILE: is missing/u],
+    [["file", "a", "b"], /unexpected argument/u],
+    [["file", "a", "--jsonpath={}"], /goes with kube-watch object/u],
+    [["object", "cm"], /TYPE and NAME: are missing/u],
+    [["object", "cm", "a/b/c"], /is not \[NAMESPACE\/\]NAME/u],
+    [["object", "cm", "a", "--jsonpth={}"], /did you mean --jsonpath/u],
+    [["object", "cm", "a", "--handler"], /needs a value/u],
+    [["object", "cm", "a", "-l=a=b"], /beside the name/u],
+    [["object", "cm", "a", "-a"], /in one namespace/u],
+    [["object", "cm", "a", "--timeout=soon"], /not a duration/u],
+  ];
+  for (const [argv, message] of refused) {
+    test(`refuses ${argv.join(" ") || "nothing"}`, () => {
+      assert.throws(() => readArguments(argv), message);
+    });
+  }
+});

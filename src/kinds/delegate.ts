@@ -107,8 +107,11 @@ async function settled(
 function listsBeside({ lists, prune, owner }: Wanted, { record }: Directory): Lists {
   const left = prune ? heldConfigs(record, owner) : [];
   const { desired, current } = lists.config ?? { desired: left, current: left };
-  const others = (names: readonly string[]): string[] => names.filter((name) => !isDelegateName(name));
   return { desired: others(desired), ...(current !== undefined && { current: others(current) }) };
+}
+
+function others(names: readonly string[]): string[] {
+  return names.filter((name) => !isDelegateName(name));
 }
 
 /** What the run itself makes of net.d, besides. */

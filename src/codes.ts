@@ -33,7 +33,8 @@ export const FINDING_CODES = {
   "credentials-unbound":
     "a token is not bound to its Node, because the server or the rights of cni-node do not allow it: it stays valid if the Node is deleted",
   "delegate-key-unknown": "the template of `--delegate-keys` has a key that Multus does not read",
-  "delegate-shadowed": "a configuration of Multus that cni-node did not install comes before the one of `--delegate`",
+  "delegate-shadowed":
+    "container runtimes do not use the configuration that is put around the primary: the primary, or a configuration of Multus that cni-node did not install, comes first",
   "delegates-to-itself": "a plugin calls itself, without end",
   "desired-key-missing": "the ConfigMap that says what is desired lacks a list: what is installed of these stays",
   "desired-key-unknown": "the ConfigMap that says what is desired has keys that cni-node does not read",

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { describe, suite, test } from "node:test";
 
 import { cannotSign } from "./cluster/pki.ts";
+import { WatchServer } from "./cluster/watch-server.ts";
 import { ShortLived } from "./cluster/token-server.ts";
 import { conflist, TestNode, until } from "./helpers/node.ts";
 import { reportOf } from "./helpers/report.ts";
@@ -150,13 +151,32 @@ describe("--delegate=auto", () => {
       ['{"kubeconfig": 5}', /has the key kubeconfig, which is not a text/u],
       ["[]", /multus\.json: is not a JSON object/u],
       ["{", /multus\.json: is not JSON/u],
-      ["{}", /--delegate: Multus needs a kubeconfig/u],
     ] as const) {
       node.template("multus.json", text);
       const refused = await node.run(INSTALL);
       assert.deepEqual([refused.exitCode, refused.stdout], [1, ""]);
       assert.match(refused.stderr, message);
     }
+  });
+
+  test("says if container runtimes go on using the primary, because its name comes first", async () => {
+    using node = nodeWith({ "00-a.conflist": conflist("a", "bridge") });
+    const ran = await node.run(INSTALL);
+    assert.match(ran.stderr, /00-multus\.conflist: comes after 00-a\.conflist, so container runtimes use that one/u);
+  });
+
+  test("keeps the kubeconfig that is there if none is named, and refuses to do without any", async () => {
+    using node = nodeWith({ "10-a.conflist": conflist("a", "bridge") });
+    const refused = await node.run(["install", "--delegate=auto"]);
+    assert.equal(refused.exitCode, 1);
+    assert.match(
+      refused.stderr,
+      /--delegate: Multus needs a kubeconfig .*\n {2}hint: have one made with --credentials/u,
+    );
+    await node.run(INSTALL);
+    const before = fs.readFileSync(join(node.netd, "00-multus.conflist"), "utf8");
+    assert.equal((await node.run(["install", "--delegate=auto"])).exitCode, 0);
+    assert.equal(fs.readFileSync(join(node.netd, "00-multus.conflist"), "utf8"), before);
   });
 
   test("calls Multus by the name that it is installed by", async () => {
@@ -285,6 +305,100 @@ suite("--delegate with --credentials", { skip: cannotSign }, () => {
       );
     }
     assert.deepEqual(outcomes, [Array(5).fill("created"), Array(5).fill("unchanged")]);
+  });
+});
+
+suite("watch with --delegate and --credentials", { skip: cannotSign }, () => {
+  test("follows the primary while tokens cannot be renewed, and renews them again as soon as they can be", async () => {
+    await using api = await ShortLived.start();
+    api.life = 6000;
+    await using w = new Watched();
+    w.node.plugin("vlan");
+    const primary = join(w.node.netd, "10-primary.conflist");
+    fs.writeFileSync(primary, conflist("one", "bridge"));
+    const credentials = "--credentials=multus.kubeconfig=kube-system/multus";
+    w.start("--delegate=auto", credentials, "--plugins=vlan", `--kubeconfig=${api.kubeconfig}`, "--timeout=1s");
+    await until(() => w.config("00-multus.conflist")?.includes('"one"') === true);
+    api.isAway = true;
+    await until(() => /kube-system\/multus|API/u.test(w.stderr));
+    replace(primary, conflist("two", "bridge"));
+    await until(() => w.config("00-multus.conflist")?.includes('"two"') === true);
+    assert.match(w.config("00-multus.conflist") ?? "", /credentials\/multus\.kubeconfig/u);
+    fs.rmSync(join(w.node.bin, "vlan"));
+    await until(() => w.plugin("vlan") !== undefined);
+    api.isAway = false;
+    const before = api.given.length;
+    await until(() => api.given.length > before);
+  });
+
+  test("repairs plugins and renews tokens while there is no primary; the last configuration stays", async () => {
+    await using api = await ShortLived.start();
+    await using w = new Watched();
+    w.node.plugin("vlan");
+    const primary = join(w.node.netd, "10-primary.conflist");
+    fs.writeFileSync(primary, conflist("one", "bridge"));
+    const credentials = "--credentials=multus.kubeconfig=kube-system/multus";
+    w.start("--delegate=auto", credentials, "--plugins=vlan", `--kubeconfig=${api.kubeconfig}`);
+    await until(() => w.config("00-multus.conflist")?.includes('"one"') === true);
+    fs.unlinkSync(primary);
+    await until(() => w.stderr.includes("has no network configuration that --delegate could use"));
+    fs.rmSync(join(w.node.bin, "vlan"));
+    await until(() => w.plugin("vlan") !== undefined);
+    const before = api.given.length;
+    await until(() => api.given.length > before);
+    assert.match(w.config("00-multus.conflist") ?? "", /"one"/u);
+  });
+});
+
+suite("watch with --delegate and ConfigMaps", { skip: cannotSign }, () => {
+  test("leaves Multus as it is while its keys or the lists are not known, and repairs plugins", async () => {
+    await using server = await WatchServer.start("h2");
+    server.put("cni", { plugins: "vlan" });
+    server.put("keys", { "multus.json": '{"kubeconfig": "/etc/kubernetes/k", "logLevel": "error"}' });
+    using node = new TestNode();
+    node.plugin("vlan");
+    fs.writeFileSync(join(node.netd, "10-primary.conflist"), conflist("one", "bridge"));
+    const argv = [
+      "--configmap=default/cni",
+      "--config-templates=default/keys",
+      "--delegate=auto",
+      "--delegate-keys=multus.json",
+      `--kubeconfig=${server.kubeconfig()}`,
+    ];
+    {
+      await using w = new Watched(node);
+      w.start(...argv);
+      await until(() => w.config("00-multus.conflist")?.includes('"logLevel": "error"') === true);
+      await w.stop();
+    }
+    const right = fs.readFileSync(join(node.netd, "00-multus.conflist"), "utf8");
+    const { port } = server;
+    await server.close();
+    fs.rmSync(join(node.bin, "vlan"));
+    await using w = new Watched(node);
+    w.start(...argv);
+    await until(() => w.plugin("vlan") !== undefined);
+    assert.equal(w.config("00-multus.conflist"), right);
+    await server.listen(port);
+    replace(join(node.netd, "10-primary.conflist"), conflist("two", "bridge"));
+    await until(() => w.config("00-multus.conflist")?.includes('"two"') === true);
+  });
+
+  test("a configuration whose template is gone is left alone when --delegate takes its place", async () => {
+    using node = nodeWith({ "10-a.conflist": conflist("a", "bridge") });
+    node.template("05-ours.conf", '{"cniVersion":"0.3.1","name":"ours","type":"bridge"}');
+    await node.run(["install", "--owner=w", "--configs=05-ours.conf"]);
+    fs.unlinkSync(join(node.templates, "05-ours.conf"));
+    const ran = await node.run([
+      "apply",
+      "--prune",
+      "--owner=w",
+      "--delegate=auto:10-*",
+      "--delegate-keys=multus.json",
+    ]);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    assert.equal(fs.existsSync(join(node.netd, "05-ours.conf")), true);
+    assert.equal(primaryOf(node), "a");
   });
 });
 

@@ -116,7 +116,7 @@ suite("--on-stop", { skip: cannotSign }, () => {
       "--node-name=n1",
       `--kubeconfig=${server.kubeconfig()}`,
     );
-    await until(() => /must not be read/u.test(w.stderr) && w.config("20-ours.conflist") !== undefined);
+    await until(() => /cannot be read/u.test(w.stderr) && w.config("20-ours.conflist") !== undefined);
     assert.match(
       w.stderr,
       /hint: add to its Role or ClusterRole the rule .*"daemonsets".*resourceNames: \["ds"\].*"get"/u,

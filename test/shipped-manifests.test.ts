@@ -32,6 +32,7 @@ interface Pod {
   hostNetwork?: boolean;
   tolerations?: { operator?: string }[];
   securityContext?: { seccompProfile?: { type: string } };
+  initContainers?: Container[];
   containers: Container[];
   volumes?: { name: string; hostPath?: { path: string } }[];
 }
@@ -55,7 +56,9 @@ const workloads = all.flatMap(({ file, object }) => {
   return pod === undefined ? [] : [{ file, object, pod }];
 });
 const ours = workloads.flatMap(({ pod, ...rest }) =>
-  pod.containers.filter(({ image }) => image === "cni-node").map((container) => ({ ...rest, pod, container })),
+  [...(pod.initContainers ?? []), ...pod.containers]
+    .filter(({ image }) => image === "cni-node")
+    .map((container) => ({ ...rest, pod, container })),
 );
 
 suite("the manifests that users apply", () => {
@@ -77,7 +80,8 @@ suite("the manifests that users apply", () => {
       const known = (COMMANDS as Record<string, CommandSpec>)[command]?.options ?? {};
       for (const { name } of options) assert.ok(Object.hasOwn(known, name), `${command} --${name}`);
       valuesOf(known, options, {});
-      const mounts = new Set((container.volumeMounts ?? []).map(({ name }) => name));
+      const containers = [...(pod.initContainers ?? []), ...pod.containers];
+      const mounts = new Set(containers.flatMap(({ volumeMounts = [] }) => volumeMounts.map(({ name }) => name)));
       assert.deepEqual(
         (pod.volumes ?? []).map(({ name }) => name).filter((name) => !mounts.has(name)),
         [],

@@ -15,6 +15,8 @@ export interface ApiRequest {
   contentType?: string;
   /** How large the answer may be, bytes; that of an object if not given. */
   limit?: number;
+  /** Nothing is left of it that anybody must know about: it may be interrupted although it is no GET. */
+  isHarmless?: boolean;
 }
 
 export interface ApiResponse {
@@ -226,8 +228,8 @@ const TLS_REASONS: readonly [codes: RegExp, reason: string][] = [
   [/^CERT_NOT_YET_VALID$/u, "its certificate is not valid yet: look at the clock"],
 ];
 
-function isChange({ method, query }: ApiRequest): boolean {
-  return method !== "GET" && query?.["dryRun"] === undefined;
+function isChange({ method, query, isHarmless = false }: ApiRequest): boolean {
+  return method !== "GET" && query?.["dryRun"] === undefined && !isHarmless;
 }
 
 /** A certificate that is not trusted or for another name, or a key that is none, will be the same the next time. */

@@ -66,7 +66,7 @@ export function objectionToToken(
   { subject, node, now, written, isKept }: TokenDemand,
 ): string | undefined {
   const facts = factsOf(token);
-  if (facts === undefined) return "its token does not say how long it is good";
+  if (facts === undefined) return "its token has no expiration time";
   if (facts.subject !== subject) return "its token is of another account";
   if (node !== undefined && facts.node !== undefined && facts.node.name !== node) return "its token is of another node";
   if (now < renewalOf(token, facts, { written, now }, isKept)) return undefined;

@@ -62,7 +62,8 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   const guard = await guardOf(options, cluster, world.signal, (text, hint) => log.message(text, hint));
   await watcher.keep(world.signal);
   if (options.onStop === "keep" || watcher.isReplaced) return endingOfDone(world.signal, 0);
-  return stop(await decisionOf(options, guard), base, { observers, log, events }, world);
+  // What listens and writes Events ends afterwards.
+  return await stop(await decisionOf(options, guard), base, { observers, log, events }, world);
 }
 
 /** Does what stopping means, and says it. */
@@ -76,7 +77,7 @@ async function stop(
   log.message(text, hint);
   events?.note({
     type: hint === undefined ? "Normal" : "Warning",
-    reason: uninstall ? "UninstalledOnStop" : "KeptOnStop",
+    reason: uninstall ? "UninstallingOnStop" : "KeptOnStop",
     action: "Stop",
     note: text,
   });

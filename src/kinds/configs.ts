@@ -29,7 +29,7 @@ import {
   type Rendered,
 } from "../template/pointer.ts";
 import { hasBytes, type Content } from "./content.ts";
-import { DELEGATE_NAMES, noPrimary } from "./delegate.ts";
+import { DELEGATE_NAMES, noPrimary, warnOfOrder } from "./delegate.ts";
 import { heldAs, type Decided, type Desired, type Directory, type FileAssets, type Wanted } from "./kind.ts";
 import { keepNetwork } from "./policies.ts";
 import { Source } from "./source.ts";
@@ -79,8 +79,12 @@ async function readDesired(
   const { validate, sources, configMode, delegate } = wanted;
   const directory = target?.path ?? "";
   const source = new Source(sources.config, wanted.configTexts);
-  const { rendered, unreadable, pointedTo } = renderAll(names, { source, target, glob: delegate?.glob }, objections);
-  const warnings: Finding[] = [];
+  const { rendered, unreadable, pointedTo, shadowed } = renderAll(
+    names,
+    { source, target, glob: delegate?.glob },
+    objections,
+  );
+  const warnings: Finding[] = [...shadowed];
   for (const [name, result] of rendered) {
     const failure = validate === "off" ? undefined : await checkRendered(name, result, source, unreadable.get(name));
     if (failure !== undefined && validate === "strict") {
@@ -111,10 +115,13 @@ function renderAll(
   unreadable: Map<string, string>;
   /** The files that pointers name. */
   pointedTo: Set<string>;
+  /** Warnings of configurations around the primary that runtimes do not use. */
+  shadowed: Finding[];
 } {
   const rendered = new Map<string, NewConfig>();
   const unreadable = new Map<string, string>();
   const pointedTo = new Set<string>();
+  const shadowed: Finding[] = [];
   const failed = new Set<string>();
   const chain: string[] = [];
 
@@ -173,12 +180,15 @@ function renderAll(
     });
     const except = new Set([...made, ...DELEGATE_NAMES]);
     const found = findPrimary(readDirectoryListing(directory?.path ?? "", new Map(texts)), { glob, except });
-    if ("text" in found) return found.text;
+    if ("text" in found) {
+      for (const name of chain) shadowed.push(...warnOfOrder(found.file, name, directory?.path ?? ""));
+      return found.text;
+    }
     throw noPrimary(found, directory?.path ?? "", `${path} (line ${line}, column ${column}: __PRIMARY__)`, glob);
   }
 
   for (const name of names) render(name);
-  return { rendered, unreadable, pointedTo };
+  return { rendered, unreadable, pointedTo, shadowed };
 }
 
 /** It stands for the content of the primary's file (`--delegate` without a template of one's own). */

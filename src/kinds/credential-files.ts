@@ -220,7 +220,7 @@ class TokenFile implements Content {
     const isTaken = await reviewToken(access, token, signal);
     // An API that is away is not asked by each of many looks.
     const counts = isTaken === undefined ? now - REVIEW_COUNTS_MS + ASKED_AGAIN_MS : now;
-    if (isTaken === false) return "the API no longer takes its token";
+    if (isTaken === false) return "the API no longer accepts its token";
     reviews.set(key, counts);
     return undefined;
   }
@@ -237,7 +237,7 @@ class TokenFile implements Content {
 }
 
 function unboundWarning(name: string, why: string): Finding {
-  const message = `its token is not bound to this node, so that it stays valid if the Node is deleted: ${why}`;
+  const message = `its token is not bound to this node, so it stays valid if the Node is deleted: ${why}`;
   return warning("credentials-unbound", name, message, "a token that is bound to the Node ends with it");
 }
 

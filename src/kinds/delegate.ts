@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { readDirectoryListing } from "../cni/load.ts";
-import type { DirectoryListing } from "../cni/listing.ts";
+import { loadFile, type DirectoryListing } from "../cni/listing.ts";
 import { isObject, parseIfJson, parseJson } from "../cni/json.ts";
-import type { PluginConfig } from "../cni/config.ts";
+import { isConfigName, type PluginConfig } from "../cni/config.ts";
 import { compareVersions, isVersion } from "../cni/version.ts";
 import { Failure, throwIfInterrupted, type Objections } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
@@ -34,6 +34,11 @@ export interface DelegateOptions {
 /** The names of Multus' configuration, which come first in net.d: for a single plugin, and for a list. */
 export const DELEGATE_NAMES = ["00-multus.conf", "00-multus.conflist"] as const;
 
+/** Is it the name of the configuration that is made here? */
+export function isDelegateName(name: string): boolean {
+  return DELEGATE_NAMES.some((one) => one === name);
+}
+
 /**
  * Adds the configuration of Multus to what is desired, as if it had a template: around the primary, in its version. The
  * name depends on that version, so that the file of the other name goes.
@@ -56,7 +61,7 @@ export async function withDelegate(
   const changes = await changesBeside(lists.config, wanted, target, textsOf);
   await settled(target.path, delegate, changes, signal);
   const listing = readDirectoryListing(target.path, changes);
-  const made = objections.catch(() => make(wanted, delegate, listing, target.path, hostRoot));
+  const made = objections.catch(() => make(wanted, delegate, listing, target, hostRoot));
   if (made === undefined) return { wanted: { ...wanted, lists }, warnings: [] };
   const twin = DELEGATE_NAMES.find((name) => name !== made.name) ?? "";
   const isTwinOurs = heldAs(target.record?.assets ?? [], { kind: "config", name: twin })?.owners.includes(wanted.owner);
@@ -98,11 +103,15 @@ async function settled(
   throwIfInterrupted(signal);
 }
 
-/** Who prunes and names no other configurations keeps those that are held. */
+/** Who prunes and names no other configurations leaves those that are held as they are. */
 function listsBeside({ lists, prune, owner }: Wanted, { record }: Directory): Lists {
-  const { desired, current } = lists.config ?? { desired: prune ? heldConfigs(record, owner) : [] };
-  const others = desired.filter((name) => !DELEGATE_NAMES.some((one) => one === name));
-  return { desired: others, ...(current !== undefined && { current }) };
+  const left = prune ? heldConfigs(record, owner) : [];
+  const { desired, current } = lists.config ?? { desired: left, current: left };
+  return { desired: others(desired), ...(current !== undefined && { current: others(current) }) };
+}
+
+function others(names: readonly string[]): string[] {
+  return names.filter((name) => !isDelegateName(name));
 }
 
 /** What the run itself makes of net.d, besides. */
@@ -112,7 +121,7 @@ async function changesBeside(
   { record }: Directory,
   textsOf: (names: readonly string[]) => Promise<ReadonlyMap<string, string>>,
 ): Promise<Map<string, string | undefined>> {
-  const held = prune ? heldConfigs(record, owner) : [];
+  const held = (prune ? heldConfigs(record, owner) : []).filter((name) => !isDelegateName(name));
   const removed = [...current, ...held].filter((name) => !desired.includes(name));
   const texts = desired.length === 0 ? [] : await textsOf(desired.filter((name) => !current.includes(name)));
   return new Map<string, string | undefined>([...removed.map((name) => [name, undefined] as const), ...texts]);
@@ -133,14 +142,15 @@ function make(
   wanted: Wanted,
   delegate: DelegateOptions,
   listing: DirectoryListing,
-  directory: string,
+  { path: directory, record }: Directory,
   hostRoot: string,
 ): Made {
   const { glob } = delegate;
   const found = findPrimary(listing, { glob, except: new Set(DELEGATE_NAMES) });
   if (!("text" in found)) throw noPrimary(found, directory, "--delegate", glob);
   const { keys, warnings } = readKeys(wanted, delegate);
-  const { kubeconfig = ownKubeconfig(wanted) } = keys;
+  const before = keysOf(listing, heldConfigs(record, wanted.owner));
+  const { kubeconfig = ownKubeconfig(wanted) ?? before.kubeconfig } = keys;
   if (kubeconfig === undefined) {
     throw new Failure({
       code: "delegate-kubeconfig",
@@ -150,7 +160,33 @@ function make(
     });
   }
   const around = delegate.form === "inline" ? undefined : pathOf(found, delegate, directory, hostRoot);
-  return { ...multusAround(found, { type: multusOf(wanted), ...keys, kubeconfig }, around), warnings };
+  const made = multusAround(found, { type: multusOf(wanted) ?? before.type ?? "multus", ...keys, kubeconfig }, around);
+  return { ...made, warnings: [...warnings, ...warnOfOrder(found.file, made.name, directory)] };
+}
+
+/** Of our own configuration that is live: what is not asked for now stays. */
+function keysOf(listing: DirectoryListing, held: readonly string[]): { kubeconfig?: string; type?: string } {
+  const name = DELEGATE_NAMES.find((one) => held.includes(one) && listing.entries.get(one)?.type === "file");
+  const loaded = name === undefined ? undefined : loadFile(name, listing);
+  const plugin = loaded !== undefined && "network" in loaded ? loaded.network.list.plugins[0] : undefined;
+  const kubeconfig = plugin?.["kubeconfig"];
+  const type = plugin?.type;
+  return {
+    ...(typeof kubeconfig === "string" && { kubeconfig }),
+    ...(type !== undefined && { type }),
+  };
+}
+
+/**
+ * Warns if runtimes read the primary before what is put around it.
+ *
+ * @param name of the configuration that is put around it.
+ */
+export function warnOfOrder(primary: string, name: string, directory: string): Finding[] {
+  if (!isConfigName(name) || Buffer.compare(Buffer.from(primary), Buffer.from(name)) > 0) return [];
+  const message = `comes after ${primary}, so container runtimes use that one without it`;
+  const hint = "give it a name that comes first, such as 00-multus.conflist, or rename the other one";
+  return [warning("delegate-shadowed", join(directory, name), message, hint)];
 }
 
 /** One of the same run, as the node sees it. The order of a list does not count: a record has another one. */
@@ -161,9 +197,8 @@ function ownKubeconfig({ lists, credentials: { directory } }: Wanted): string | 
 }
 
 /** Multus goes by two names in the image. */
-function multusOf({ lists: { plugin } }: Wanted): string {
-  const plugins = plugin?.desired ?? [];
-  return plugins.includes("multus-cni") && !plugins.includes("multus") ? "multus-cni" : "multus";
+function multusOf({ lists: { plugin } }: Wanted): string | undefined {
+  return ["multus", "multus-cni"].find((name) => plugin?.desired.includes(name));
 }
 
 /**
@@ -201,7 +236,7 @@ function pathOf({ file }: Primary, { hostPath }: DelegateOptions, directory: str
   throw new Failure({
     code: "delegate-path",
     subject: directory,
-    problem: `is not below ${hostRoot}, so that its path on the node is not known`,
+    problem: `is not below ${hostRoot}, so its path on the node is not known`,
     hint: "name it with --host-config-path, for example /etc/cni/net.d",
   });
 }
@@ -314,7 +349,7 @@ function warnOfTwin(twin: string, name: string, { entries }: DirectoryListing, d
     warning(
       "delegate-shadowed",
       join(directory, twin),
-      `comes before ${name}, so that container runtimes use it instead`,
+      `comes before ${name}, so container runtimes use it instead`,
       `cni-node did not install it; if it is of an earlier installation of Multus: cni-node uninstall --configs=${twin}`,
     ),
   ];

@@ -40,7 +40,11 @@ export interface OwnDaemonSet {
 export function decide(seen: Seen, own: OwnDaemonSet, wasSeen: boolean): Decision {
   const { status, reason = `HTTP status ${status}`, object, node } = seen;
   const which = `DaemonSet ${own.namespace}/${own.name}`;
-  if (status === 404 && seen.isAbsent === true) return { uninstall: true, because: `${which} is deleted` };
+  if (status === 404 && seen.isAbsent === true) {
+    return wasSeen
+      ? { uninstall: true, because: `${which} is deleted` }
+      : keep(`${which} has never been there`, "look at the name and the namespace in --daemonset");
+  }
   if (status === 401 && wasSeen) {
     return { uninstall: true, because: `the API does not know this pod's account any more, so ${which} is deleted` };
   }
@@ -49,7 +53,7 @@ export function decide(seen: Seen, own: OwnDaemonSet, wasSeen: boolean): Decisio
   }
   if (status === 403) {
     const hint = ruleFor(["get"], DAEMON_SETS, own.name);
-    return keep(`${which} must not be read, so it is not known whether it is deleted`, hint);
+    return keep(`${which} cannot be read, so it is not known whether it is deleted`, hint);
   }
   if (status !== 200 || typeof object !== "object" || object === null) {
     return keep(`it is not known whether ${which} is deleted: ${reason}`, UNINSTALL);
@@ -66,4 +70,4 @@ function keep(because: string, hint?: string): Decision {
   return { uninstall: false, because, ...(hint !== undefined && { hint }) };
 }
 
-const UNINSTALL = "if it is to go, run cni-node uninstall --all with this --owner";
+const UNINSTALL = "to remove it, run cni-node uninstall --all with this --owner";

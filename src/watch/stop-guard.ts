@@ -10,7 +10,7 @@ import { DAEMON_SETS, decide, type Decision, type OwnDaemonSet, type Seen } from
 const NODES: Resource = { group: "", name: "nodes", namespaced: false };
 
 /** Milliseconds. All of it fits well into the 30 seconds that Kubernetes gives a pod. */
-const TIMING = { request: 2500, pause: 500, tries: 3, firstRetry: 1000, longestRetry: 300_000 };
+const TIMING = { request: 2500, pause: 2500, tries: 3, firstRetry: 1000, longestRetry: 300_000 };
 
 /** Looks at the DaemonSet at the start, until that has worked once, and when the process stops. */
 export class StopGuard {
@@ -29,11 +29,11 @@ export class StopGuard {
   /** Reads the DaemonSet until that has worked once: who could and no longer can has been deleted. */
   async begin(signal: AbortSignal): Promise<void> {
     for (let pause = TIMING.firstRetry; ; pause = Math.min(TIMING.longestRetry, pause * 2)) {
-      const { status } = await this.#look(signal);
-      if (status === 200) this.#wasSeen = true;
+      const seen = await this.#look(signal);
+      if (seen.status === 200) this.#wasSeen = true;
       if (this.#wasSeen || signal.aborted) return;
-      if (status === 403 && pause === TIMING.firstRetry) {
-        const { because, hint = "" } = decide({ status }, this.#own, false);
+      if ((seen.status === 403 || seen.isAbsent === true) && pause === TIMING.firstRetry) {
+        const { because, hint = "" } = decide(seen, this.#own, false);
         this.#say(`--on-stop=auto: ${because}`, hint);
       }
       try {
@@ -50,7 +50,8 @@ export class StopGuard {
       const seen = await this.#look(AbortSignal.timeout(TIMING.request));
       const isFinal = seen.status === 200 || (seen.status === 404 && seen.isAbsent === true);
       if (isFinal || tries === TIMING.tries) return decide(seen, this.#own, this.#wasSeen);
-      if (seen.status === 401) this.#channel.refused();
+      // The account may have a new token by now.
+      if (seen.status === 401) this.#channel.reset();
       await sleep(TIMING.pause);
     }
   }

@@ -10,6 +10,7 @@ import { Failure, Interrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { ControlSockets, type StandDownReason } from "../host/control.ts";
 import { readRecord, type HeldAsset } from "../host/record.ts";
+import { isDelegateName } from "../kinds/delegate.ts";
 import { CHANGES, nameOfStep } from "../kinds/kind.ts";
 import { accountsOf, isTokenFile, type Lists } from "../kinds/lists.ts";
 import { findDirectoryIfUsable } from "../node/directory.ts";
@@ -275,8 +276,9 @@ export class Watcher {
   async #apply(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult & { failure?: Failure }> {
     const { manifest, credentials, ...files } = request.lists;
     const isApplied = this.#areHeld("manifest", manifest) && this.#areHeld("credentials", credentials);
-    // What the API is waited for must not delay a repair the second time.
-    const repaired = this.#isApiAway && isApplied ? await apply({ ...request, lists: files }, signal) : undefined;
+    // What the API is waited for must not delay a repair the second time, nor may a repair that fails the rest.
+    const repaired =
+      this.#isApiAway && isApplied ? await orUndefined(apply({ ...request, lists: files }, signal)) : undefined;
     try {
       const result = await apply(request, signal);
       this.#isApiAway = false;
@@ -286,11 +288,21 @@ export class Watcher {
       };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
+      if (error.code.startsWith("primary-"))
+        return { ...(await this.#applyOthers(request, error, signal)), failure: error };
       this.#isApiAway = error.code === "api-unreachable" || isOfToken(error);
       // What has been repaired is reported, whatever is said of the manifests.
       if (repaired === undefined && (!this.#isApiAway || !isApplied)) throw error;
       return { ...(repaired ?? (await apply({ ...request, lists: files }, signal))), failure: error };
     }
+  }
+
+  /** Without a primary, configurations stay as they are; everything else is kept as desired. */
+  async #applyOthers(request: ApplyRequest, failure: Failure, signal: AbortSignal): Promise<ApplyResult> {
+    const { config: _config, ...others } = request.lists;
+    const result = await orUndefined(apply({ ...request, lists: others, delegate: undefined }, signal));
+    if (result === undefined) throw failure;
+    return result;
   }
 
   #areHeld(kind: Kind, lists: Lists | undefined): boolean {
@@ -323,17 +335,33 @@ export class Watcher {
     const findings = unknown.map(({ name }) => warning("desired-unknown", name, UNKNOWN));
     const { lists, ...said } = this.#findLists();
     for (const { holds } of unknown) if (holds !== "lists") delete lists[holds];
+    const delegate = this.#delegateFor(lists, unknown);
+    if (base.delegate !== undefined && delegate === undefined) delete lists.config;
     const templates = this.#textsOf("config", lists);
     const manifests = this.#textsOf("manifest", lists);
     return {
       request: {
         ...base,
         lists,
+        delegate,
         ...(templates !== undefined && { configTexts: templates.texts }),
         ...(manifests !== undefined && { manifests: { ...base.manifests, texts: manifests.texts } }),
       },
       findings: [...findings, ...said.findings, ...(templates?.findings ?? []), ...(manifests?.findings ?? [])],
     };
+  }
+
+  /**
+   * Multus stays as it is while what it is made of is not known: the template of its keys, or, before it is there for
+   * the first time, the lists.
+   */
+  #delegateFor(lists: Desired["lists"], unknown: readonly FollowedObject[]): ApplyRequest["delegate"] {
+    const { delegate } = this.#request.base;
+    const isMissing = (kind: FollowedObject["holds"]): boolean => unknown.some(({ holds }) => holds === kind);
+    const isThere = this.#held("config").some(isDelegateName);
+    const isUnknown =
+      (isMissing("config") && delegate?.keys !== undefined) || (isMissing("lists") && !(isThere && lists.config));
+    return isUnknown ? undefined : delegate;
   }
 
   #findLists(): Desired {
@@ -346,7 +374,8 @@ export class Watcher {
   /** Undefined: there is no ConfigMap of this kind, or nothing of it is asked for. */
   #textsOf(kind: "config" | "manifest", lists: Desired["lists"]): ReturnType<typeof templatesIn> | undefined {
     const objects = this.#objects.filter(({ holds }) => holds === kind);
-    if (objects.length === 0 || lists[kind] === undefined) return undefined;
+    const isAsked = lists[kind] !== undefined || (kind === "config" && this.#request.base.delegate !== undefined);
+    if (objects.length === 0 || !isAsked || objects.some(({ accepted }) => accepted === undefined)) return undefined;
     return templatesIn(objects.map(({ name, accepted }) => ({ name, object: accepted?.object })));
   }
 
@@ -402,6 +431,16 @@ export class Watcher {
 const RENEWAL_DELAY_MS = 5;
 /** The longest time that a timer takes. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** A run whose failure is told by another one. */
+async function orUndefined(run: Promise<ApplyResult>): Promise<ApplyResult | undefined> {
+  try {
+    return await run;
+  } catch (error) {
+    if (error instanceof Failure) return undefined;
+    throw error;
+  }
+}
 
 const UNKNOWN = "is not known yet: what is installed by it stays as it is, and other files are repaired";
 

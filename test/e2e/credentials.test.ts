@@ -173,7 +173,7 @@ suite("credentials", { skip: cannotStart }, () => {
     );
     const missing = await run(node, ["install", "--manifests=a.yaml", "--credentials=x.kubeconfig=kube-system/nobody"]);
     assert.equal(missing.exitCode, 1);
-    assert.match(missing.stderr, /ServiceAccount kube-system\/nobody: there is no such service account/u);
+    assert.match(missing.stderr, /ServiceAccount kube-system\/nobody: does not exist/u);
     assert.equal((await cluster.request("GET", "/api/v1/namespaces/default/configmaps/undone")).status, 404);
     assert.ok(!fs.existsSync(fileOf(node, "x.kubeconfig")));
     assert.deepEqual(fs.existsSync(directoryOf(node)) ? fs.readdirSync(directoryOf(node)) : [], []);
@@ -213,7 +213,7 @@ suite("credentials", { skip: cannotStart }, () => {
       await new Promise((resolve) => setTimeout(resolve, 1000));
       ran = await run(node, words);
     }
-    assert.match(ran.stdout, /configured .*the API no longer takes its token/u);
+    assert.match(ran.stdout, /configured .*the API no longer accepts its token/u);
     assert.notEqual(tokenOf(path), first);
     assert.equal(await whoIs(path), "system:serviceaccount:kube-system:again");
     const other = await run(node, ["credentials", "k.kubeconfig=kube-system/multus"]);
@@ -252,7 +252,7 @@ suite("credentials", { skip: cannotStart }, () => {
       await new Promise((resolve) => setTimeout(resolve, 1000));
       ran = await run(node, words);
     }
-    assert.match(ran.stdout, /configured .*the API no longer takes its token/u);
+    assert.match(ran.stdout, /configured .*the API no longer accepts its token/u);
     const second = factsOf(tokenOf(fileOf(node)))?.node?.uid;
     assert.ok(first !== undefined && second !== undefined && first !== second);
   });

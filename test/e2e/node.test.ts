@@ -231,7 +231,7 @@ suite("a real node", { skip: cannotStart }, () => {
         isTried = true;
       },
       "apply -f manifests/multus-cni-config.yaml": async () => {
-        await untilConfig("05-multus-cni.conflist", false);
+        await untilConfig("00-multus-cni.conflist", false);
         assert.deepEqual(filesIn("etc/cni/net.d"), ["10-default.conflist"], "by a pointer, and gone again");
         assert.equal(fs.existsSync(join(node.root, "etc/cni/credentials/multus-cni.kubeconfig")), false);
       },

@@ -19,7 +19,7 @@ function affinity(...nodeSelectorTerms: object[]): object {
 describe("--on-stop=auto", () => {
   const cases: [what: string, seen: Seen, wasSeen: boolean, uninstall: boolean, because: RegExp][] = [
     ["deleted", { status: 404, isAbsent: true }, true, true, /is deleted/u],
-    ["deleted before it was ever seen", { status: 404, isAbsent: true }, false, true, /is deleted/u],
+    ["never there: its name is wrong", { status: 404, isAbsent: true }, false, false, /has never been there/u],
     ["a 404 of something else than the API", { status: 404, isAbsent: false }, true, false, /not known/u],
     [
       "being deleted",
@@ -32,7 +32,7 @@ describe("--on-stop=auto", () => {
     ["the account is gone (story 7)", { status: 401 }, true, true, /account/u],
     ["the account was never known", { status: 401 }, false, false, /not known/u],
     ["the right is gone with it", { status: 403 }, true, true, /right to get .* is gone/u],
-    ["the right was never there", { status: 403 }, false, false, /must not be read/u],
+    ["the right was never there", { status: 403 }, false, false, /cannot be read/u],
     ["the API is away", { status: undefined, reason: "no answer" }, true, false, /not known .*: no answer/u],
     ["the API fails", { status: 500 }, true, false, /HTTP status 500/u],
     ["an answer that is no object", { status: 200, object: "x" }, true, false, /not known/u],
@@ -56,7 +56,7 @@ describe("--on-stop=auto", () => {
       const decision = decide(seen, OWN, wasSeen);
       assert.equal(decision.uninstall, uninstall);
       assert.match(decision.because, because);
-      const isDoubt = /not known|must not/u.test(decision.because);
+      const isDoubt = /not known|never been/u.test(decision.because);
       assert.equal(decision.hint !== undefined, isDoubt, "in doubt it says what to do");
     });
   }

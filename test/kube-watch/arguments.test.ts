@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
+import type { Failure } from "../../src/errors.ts";
 import { readArguments } from "../../src/kube-watch/arguments.ts";
 
 const DEFAULTS = { channel: "/var/run/kube-watch/channel", handler: "/usr/share/kube-watch/handler", timeout: 600_000 };
@@ -44,7 +45,10 @@ describe("the command line of kube-watch", () => {
   ];
   for (const [argv, message] of refused) {
     test(`refuses ${argv.join(" ") || "nothing"}`, () => {
-      assert.throws(() => readArguments(argv), message);
+      assert.throws(
+        () => readArguments(argv),
+        ({ message: said, hint = "" }: Failure) => message.test(`${said}; ${hint}`),
+      );
     });
   }
 });

@@ -219,6 +219,27 @@ suite("a real node", { skip: cannotStart }, () => {
     await node.ask("-n", "kube-system", "delete", "configmap", "multus-cni-configs");
   });
 
+  test("runs the ancestor's watching manifests: four containers of kube-watch with handlers follow the lists and the primary", async () => {
+    otherPrimary();
+    await node.apply(WATCHING);
+    await rolledOut("multus-cni-node");
+    await untilConfig("05-multus-cni.conf", true);
+    await node.until(`kubectl get clusterrolebinding multus-cni-${NODE}`);
+    await started("by-kube-watch");
+    // The lists and the primary are followed.
+    await node.ask("-n", "kube-system", "patch", "configmap", "multus-cni", "-p", '{"data":{"plugins":"multus-cni,vlan"}}');
+    await node.until("test -e /opt/cni/bin/vlan && ! test -e /opt/cni/bin/ipvlan");
+    writeConfig("10-default.conflist", bridgeNetwork("10.244.0.0/24").replace('"hairpinMode": true', '"hairpinMode": false'));
+    await node.until("grep -q 'hairpinMode\": false' /etc/cni/net.d/05-multus-cni.conf");
+    await remove("by-kube-watch");
+    // The preStop scripts uninstall.
+    await node.ask("-n", "kube-system", "delete", "daemonset", "multus-cni-node", "--cascade=foreground", "--wait");
+    await untilConfig("05-multus-cni.conf", false);
+    await node.until("! test -e /opt/cni/bin/vlan");
+    const { exitCode, stderr } = await node.kubectl(["delete", "--ignore-not-found", "--wait", "-f", "-"], WATCHING);
+    assert.equal(exitCode, 0, stderr);
+  });
+
   test("gets Multus and a second interface by the commands of docs/multus.md, and loses both without a trace", async (t) => {
     otherPrimary();
     let isTried = false;
@@ -517,4 +538,142 @@ spec:
     - { name: configs, hostPath: { path: /etc/cni/net.d } }
     - { name: cache, hostPath: { path: /var/lib/cni } }
     - { name: templates, configMap: { name: probed } }
+`;
+
+/** A container of the ancestor's watching manifests. */
+function watching(key: string, script: string, stop: string, mounts: string): string {
+  return `
+        - name: ${key}
+          image: ${IMAGES.first}
+          imagePullPolicy: Never
+          command: [${script}]
+          env:
+            - { name: NODE_HOSTNAME, valueFrom: { fieldRef: { fieldPath: spec.nodeName } } }
+          ${stop === "" ? "" : `lifecycle: { preStop: { exec: { command: [${stop}] } } }`}
+          volumeMounts:
+            - { name: scripts, mountPath: /usr/local/bin }
+            - { name: kubectl, mountPath: /bin/kubectl }
+            ${mounts}`;
+}
+
+/**
+ * openvnf/cni-node's multus-cni-config.yaml, multus-cni-rbac.yaml and multus-cni.yaml: today's API versions, the right
+ * to patch what is applied, and the name of the primary are what is new.
+ */
+const WATCHING = `
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: multus-cni, namespace: kube-system }
+data:
+  plugins: multus-cni,macvlan,ipvlan
+  configs: 05-multus-cni.conf
+  manifests: multus-cni-crb.yaml
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: multus-cni-configs, namespace: kube-system }
+data:
+  05-multus-cni.conf: |
+    {
+      "cniVersion": "0.3.1",
+      "name": "multus",
+      "type": "multus-cni",
+      "kubeconfig": "/etc/kubernetes/kubelet.conf",
+      "delegates": [
+        __10-default.conflist__
+      ]
+    }
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: multus-cni-manifests, namespace: kube-system }
+data:
+  multus-cni-crb.yaml: |
+    apiVersion: rbac.authorization.k8s.io/v1
+    kind: ClusterRoleBinding
+    metadata: { name: "multus-cni-\${NODE_HOSTNAME}" }
+    roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: multus-cni-crd }
+    subjects: [{ kind: User, apiGroup: rbac.authorization.k8s.io, name: "system:node:\${NODE_HOSTNAME}" }]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: multus-cni-scripts, namespace: kube-system }
+data:
+  kube-watch-configmap-multus-cni: |
+    #!/bin/sh
+    exec kube-watch object configmap multus-cni --jsonpath="{.data.$1}" --handler="cni-node-apply-$1"
+  kube-watch-10-default: |
+    #!/bin/sh
+    exec kube-watch file /host/etc/cni/net.d/10-default.conflist --handler=cni-node-apply-05-multus-cni
+  cni-node-apply-plugins: |
+    #!/bin/sh
+    exec cni-node apply --plugins="$2:$3"
+  cni-node-apply-configs: |
+    #!/bin/sh
+    exec cni-node apply --configs="$2:$3"
+  cni-node-apply-manifests: |
+    #!/bin/sh
+    exec cni-node apply --manifests="$2:$3"
+  cni-node-apply-05-multus-cni: |
+    #!/bin/sh
+    exec cni-node install --configs=05-multus-cni.conf
+  cni-node-uninstall: |
+    #!/bin/sh
+    exec cni-node uninstall --"$1"="$(kubectl -n kube-system get configmap multus-cni -o "jsonpath={.data.$1}")"
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: multus-cni, namespace: kube-system }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: { name: multus-cni-crd }
+rules:
+  - { apiGroups: [k8s.cni.cncf.io], resources: ["*"], verbs: ["*"] }
+  - { apiGroups: [""], resources: [pods, pods/status], verbs: [get, update] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: { name: multus-cni }
+rules:
+  - { apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles, clusterrolebindings], verbs: [get, create, patch, delete] }
+  - { apiGroups: [k8s.cni.cncf.io], resources: ["*"], verbs: ["*"] }
+  - { apiGroups: [""], resources: [pods, pods/status], verbs: [get, update] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: multus-cni }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: multus-cni }
+subjects: [{ kind: ServiceAccount, name: multus-cni, namespace: kube-system }]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: { name: multus-cni, namespace: kube-system }
+rules:
+  - { apiGroups: [""], resources: [configmaps], resourceNames: [multus-cni], verbs: [get, watch] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: { name: multus-cni, namespace: kube-system }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: multus-cni }
+subjects: [{ kind: ServiceAccount, name: multus-cni, namespace: kube-system }]
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: { name: multus-cni-node, namespace: kube-system, labels: { app: multus-cni-node } }
+spec:
+  selector: { matchLabels: { app: multus-cni-node } }
+  template:
+    metadata: { labels: { app: multus-cni-node } }
+    spec:
+      serviceAccountName: multus-cni
+      tolerations: [{ key: node.kubernetes.io/not-ready, operator: Exists, effect: NoSchedule }]
+      containers:${watching("plugins", "kube-watch-configmap-multus-cni, plugins", "cni-node-uninstall, plugins", "- { name: plugins, mountPath: /host/opt/cni/bin }")}${watching("configs", "kube-watch-configmap-multus-cni, configs", "cni-node-uninstall, configs", "- { name: configs, mountPath: /host/etc/cni/net.d }\n            - { name: templates, mountPath: /etc/cni/net.d }")}${watching("manifests", "kube-watch-configmap-multus-cni, manifests", "cni-node-uninstall, manifests", "- { name: manifests, mountPath: /etc/kubernetes/manifests }")}${watching("calico", "kube-watch-10-default", "", "- { name: configs, mountPath: /host/etc/cni/net.d }\n            - { name: templates, mountPath: /etc/cni/net.d }")}
+      volumes:
+        - { name: scripts, configMap: { name: multus-cni-scripts, defaultMode: 0744 } }
+        - { name: kubectl, hostPath: { path: /usr/bin/kubectl, type: File } }
+        - { name: plugins, hostPath: { path: /opt/cni/bin } }
+        - { name: configs, hostPath: { path: /etc/cni/net.d } }
+        - { name: templates, configMap: { name: multus-cni-configs } }
+        - { name: manifests, configMap: { name: multus-cni-manifests } }
 `;

@@ -6,7 +6,7 @@ import { parseCredentials, parseLists, type Lists } from "./kinds/lists.ts";
 import type { Args } from "./cni/invoke.ts";
 import type { ValidAttachment } from "./cni/request.ts";
 import { usage } from "./errors.ts";
-import { OWNER as OWNER_NAME } from "./system/name.ts";
+import { objectionToName, OWNER as OWNER_NAME, parseObjectName, type ObjectName } from "./system/name.ts";
 
 /** A type of options. */
 export interface Type<Value> {
@@ -35,6 +35,16 @@ function madeOf<Text, Value>({ read, ...type }: Type<Text>, convert: (text: Text
 export function text(shown: string): Type<string> {
   return matching(shown, /./su, "is empty");
 }
+
+/** The name of a file in a directory that another option names. */
+export const FILE_NAME: Type<string> = {
+  shown: "<FILE>",
+  read: (given, source) => {
+    const objection = objectionToName(given);
+    if (objection !== undefined) throw usage(source, `${JSON.stringify(given)} is not a file name: ${objection}`);
+    return given;
+  },
+};
 
 /** One of several words. */
 export function choice<const Word extends string>(...words: readonly Word[]): Type<Word> {
@@ -122,21 +132,12 @@ export const DELEGATE: Type<{ glob?: string }> = madeOf(
   (given) => (given === "auto" ? {} : { glob: given.slice("auto:".length) }),
 );
 
-/** An object of the cluster, of a kind that is known. */
-export interface ObjectName {
-  /** Undefined: that of the kubeconfig or the pod. */
-  namespace?: string;
-  name: string;
-}
-
 /** A template list has so many at most: each is followed by a watch of its own. */
 const MOST_CONFIG_MAPS = 16;
-const LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?";
-const OBJECT_NAME = new RegExp(`^(?:(${LABEL})/)?(?=.{1,253}$)(${LABEL}(?:\\.${LABEL})*)$`, "u");
 
 function readObjectName(given: string, source: string, kind: string): ObjectName {
-  const [, namespace, name] = OBJECT_NAME.exec(given) ?? [];
-  if (name !== undefined) return namespace === undefined ? { name } : { namespace, name };
+  const name = parseObjectName(given);
+  if (name !== undefined) return name;
   const hint = "lowercase letters, digits, dashes and, in NAME, dots, as in kube-system/cni-node";
   throw usage(source, `${JSON.stringify(given)} is not [NAMESPACE/]NAME of a ${kind}`, hint);
 }

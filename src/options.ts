@@ -10,6 +10,7 @@ import {
   DELEGATE,
   DIRECTORY,
   DURATION,
+  FILE_NAME,
   FLAG,
   JSON_OBJECT,
   LISTS,
@@ -66,7 +67,7 @@ export const OPTIONS = {
     help: "put the primary's content or its path into it",
   },
   "delegate-keys": {
-    type: text("<FILE>"),
+    type: FILE_NAME,
     needs: WITH_DELEGATE,
     help: "template with more keys of Multus: kubeconfig, logLevel, …",
   },

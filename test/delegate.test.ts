@@ -244,6 +244,7 @@ describe("--delegate=auto", () => {
       ["--delegate=auto:a/b"],
       ["--delegate-form=path"],
       ["--delegate-keys=a"],
+      ["--delegate=auto", "--delegate-keys=../a"],
     ]) {
       assert.equal((await node.run(["install", ...words])).exitCode, 2, words.join(" "));
     }

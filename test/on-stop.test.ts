@@ -29,6 +29,12 @@ function nodeToWatch(): TestNode {
 
 const WANTED = ["--plugins=vlan", "--configs=20-ours.conflist"];
 
+/** The words that ask for it, beside an API. */
+function auto(server: WatchServer): string[] {
+  const own = ["--on-stop=auto", "--daemonset=default/ds", "--node-name=n1"];
+  return [...WANTED, ...own, `--kubeconfig=${server.kubeconfig()}`];
+}
+
 /** Answers for the DaemonSet `default/ds`. */
 function daemonSet(answer: () => [status: number, body: object] | undefined): Trick {
   return ({ resource, name }, response) => {
@@ -82,14 +88,7 @@ suite("--on-stop", { skip: cannotSign }, () => {
       server.trick = daemonSet(() => current);
       using node = nodeToWatch();
       await using w = new Watched(node);
-      w.start(
-        ...WANTED,
-        "--on-stop=auto",
-        "--daemonset=default/ds",
-        "--node-name=n1",
-        `--kubeconfig=${server.kubeconfig()}`,
-        "--events=false",
-      );
+      w.start(...auto(server), "--events=false");
       await until(() => w.config("20-ours.conflist") !== undefined && server.requests.length > 0);
       const before = contentsOf(node.host);
       // The answer has been read by then: the connection is used again.
@@ -109,13 +108,7 @@ suite("--on-stop", { skip: cannotSign }, () => {
     server.trick = daemonSet(() => [403, statusOf(403, "daemonsets is forbidden")]);
     using node = nodeToWatch();
     await using w = new Watched(node);
-    w.start(
-      ...WANTED,
-      "--on-stop=auto",
-      "--daemonset=default/ds",
-      "--node-name=n1",
-      `--kubeconfig=${server.kubeconfig()}`,
-    );
+    w.start(...auto(server));
     await until(() => /cannot be read/u.test(w.stderr) && w.config("20-ours.conflist") !== undefined);
     assert.match(
       w.stderr,
@@ -130,15 +123,7 @@ suite("--on-stop", { skip: cannotSign }, () => {
     let current: [number, object] = [200, DAEMON_SET];
     server.trick = daemonSet(() => current);
     using node = nodeToWatch();
-    const child = node.start([
-      "install",
-      ...WANTED,
-      "--pause",
-      "--on-stop=auto",
-      "--daemonset=default/ds",
-      "--node-name=n1",
-      `--kubeconfig=${server.kubeconfig()}`,
-    ]);
+    const child = node.start(["install", "--pause", ...auto(server)]);
     const ended = endOf(child);
     await until(() => fs.existsSync(join(node.netd, "20-ours.conflist")) && server.requests.length > 0);
     await new Promise((resolve) => setTimeout(resolve, 200));

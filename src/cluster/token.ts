@@ -21,7 +21,7 @@ const Claims = v.object({
   "kubernetes.io": v.optional(v.object({ node: v.optional(v.object({ name: v.string(), uid: v.string() })) })),
 });
 
-/** There is no later date in JavaScript; whoever means "never" may write a later one. */
+/** The last date of JavaScript: a token that is meant never to expire may name a later one. */
 const LAST_DATE = 8.64e15;
 
 /** Undefined: it does not say how long it is good, as the tokens in Secrets. */

@@ -56,13 +56,9 @@ async function pause(request: ApplyRequest, options: Options, world: World): Pro
   const say = (text: string, hint?: string): void => printMessage(world, text, hint);
   const { decisionOf, guardOf, openCluster, uninstallAll } = await import("./on-stop.ts");
   const cluster = options.onStop === "auto" ? await openCluster(options, world) : undefined;
-  using channel = cluster?.channel;
-  const guard = await guardOf(
-    options,
-    cluster && { ...cluster, channel: channel ?? cluster.channel },
-    world.signal,
-    say,
-  );
+  using resources = new DisposableStack();
+  if (cluster !== undefined) resources.use(cluster.channel);
+  const guard = await guardOf(options, cluster, world.signal, say);
   await aborted(world.signal);
   const { uninstall, because, hint } = await decisionOf(options, guard);
   say(`${uninstall ? "uninstalls" : "keeps what is installed"}: ${because}`, hint);

@@ -4,7 +4,7 @@ import { FILE_KINDS, type Kind } from "../asset.ts";
 import type { Channel } from "../cluster/channel.ts";
 import { Failure, usage } from "../errors.ts";
 import { warning } from "../finding.ts";
-import type { ObjectName } from "../option-types.ts";
+import type { ObjectName } from "../system/name.ts";
 import type { Decision } from "../watch/on-stop.ts";
 import type { StopGuard } from "../watch/stop-guard.ts";
 import type { World } from "../world.ts";

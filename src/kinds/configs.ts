@@ -32,7 +32,7 @@ import { hasBytes, type Content } from "./content.ts";
 import { DELEGATE_NAMES, noPrimary, warnOfOrder } from "./delegate.ts";
 import { heldAs, type Decided, type Desired, type Directory, type FileAssets, type Wanted } from "./kind.ts";
 import { keepNetwork } from "./policies.ts";
-import { Source } from "./source.ts";
+import { decoded, readTemplate, Source } from "./source.ts";
 
 /** Network configurations, rendered from templates. */
 export const configs: FileAssets = {
@@ -271,23 +271,6 @@ function isJson(text: string): boolean {
   }
 }
 
-function readTemplate(source: Source, name: string): string {
-  const path = source.nameOf(name);
-  const options = { attempt: "the template cannot be read" };
-  try {
-    const limit = SIZE_LIMITS.template;
-    return decoded(
-      path,
-      source.read(name, limit, (file) => readFile(file, limit, options)),
-    );
-  } catch (error) {
-    if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
-      throw source.missing(name, "there is no such template", "templates", "--config-source");
-    }
-    throw systemFailure(path, "the template cannot be read", error);
-  }
-}
-
 /** The content of the node's file that a pointer names. An empty one is a file that is being written. */
 function readTarget({ name, line, column }: Pointer, template: string, directory: string): string {
   const path = join(directory, name);
@@ -315,14 +298,6 @@ function readTarget({ name, line, column }: Pointer, template: string, directory
  */
 function readTextFile(path: string, limit: number, attempt: string, follow = true): string {
   return decoded(path, readFile(path, limit, { attempt, follow }));
-}
-
-function decoded(path: string, bytes: Buffer): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (error) {
-    throw new Failure({ code: "not-text", subject: path, problem: "is not UTF-8 text", cause: error });
-  }
 }
 
 function pointerCycle(path: string, names: readonly string[]): Failure {

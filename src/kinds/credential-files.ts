@@ -12,10 +12,11 @@ import type { Live } from "../host/inspect.ts";
 import type { HeldAsset } from "../host/record.ts";
 import { createFile } from "../system/disk.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
+import type { ObjectName } from "../system/name.ts";
 import type { Content } from "./content.ts";
 import { TOKEN } from "./credentials.ts";
 import { heldAs, type Desired, type Directory, type Wanted } from "./kind.ts";
-import { describeAccount, isTokenFile, tokenFileOf, type Account, type Lists } from "./lists.ts";
+import { describeAccount, isTokenFile, tokenFileOf, type Lists } from "./lists.ts";
 
 /** What holds a token is for root only. */
 const MODE = 0o600;
@@ -61,7 +62,7 @@ export function readCredentials(
 }
 
 /** A name of a list may be one that every object has. */
-function accountOf(name: string, accounts: NonNullable<Lists["accounts"]>): Account {
+function accountOf(name: string, accounts: NonNullable<Lists["accounts"]>): ObjectName {
   return (Object.hasOwn(accounts, name) ? accounts[name] : undefined) ?? { name };
 }
 
@@ -76,7 +77,7 @@ function refuseOwn(name: string, { wanted: { manifests }, directory }: About): v
   });
 }
 
-function contentOf(name: string, kubeconfig: string, account: Required<Account>, about: About): Content {
+function contentOf(name: string, kubeconfig: string, account: Required<ObjectName>, about: About): Content {
   const { form } = about.wanted.credentials;
   if (isTokenFile(name)) return new TokenFile(name, account, about, (token) => `${token}\n`);
   const render = (user: string): string => kubeconfigFor(account, user, about);
@@ -88,7 +89,7 @@ function contentOf(name: string, kubeconfig: string, account: Required<Account>,
 
 /** As client-go reads it. A text in quotes of JSON is one of YAML, too. */
 function kubeconfigFor(
-  account: Required<Account>,
+  account: Required<ObjectName>,
   user: string,
   { access, wanted: { credentials } }: Pick<About, "access" | "wanted">,
 ): string {
@@ -130,7 +131,7 @@ const PLACEHOLDER = "a.b.c";
  */
 class TokenFile implements Content {
   readonly #name: string;
-  readonly #account: Required<Account>;
+  readonly #account: Required<ObjectName>;
   readonly #about: About;
   readonly #render: (token: string) => string;
   /** Of the live file, if it is good. */
@@ -138,7 +139,7 @@ class TokenFile implements Content {
   #digest: string | undefined;
   #renewal: string | undefined;
 
-  constructor(name: string, account: Required<Account>, about: About, render: (token: string) => string) {
+  constructor(name: string, account: Required<ObjectName>, about: About, render: (token: string) => string) {
     this.#name = name;
     this.#account = account;
     this.#about = about;

@@ -13,11 +13,10 @@ import { warning, type Finding } from "../finding.ts";
 import { findPrimary, type NoPrimary, type Primary } from "../node/primary.ts";
 import { pathOnNode } from "../system/below.ts";
 import { nearestTo } from "../system/nearest.ts";
-import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { visible } from "../system/text.ts";
-import { heldAs, type Directory, type Wanted } from "./kind.ts";
+import type { Directory, Wanted } from "./kind.ts";
 import { isTokenFile, type Lists } from "./lists.ts";
-import { Source } from "./source.ts";
+import { readTemplate, Source } from "./source.ts";
 
 /** What is asked for of Multus. */
 export interface DelegateOptions {
@@ -59,14 +58,15 @@ export async function withDelegate(
   if (delegate === undefined || target === undefined) return { wanted, warnings: [] };
   const lists = { ...wanted.lists, config: listsBeside(wanted, target) };
   const changes = await changesBeside(lists.config, wanted, target, textsOf);
-  await settled(target.path, delegate, changes, signal);
-  const listing = readDirectoryListing(target.path, changes);
+  const looked = readDirectoryListing(target.path, changes);
+  const hasSettled = await waitToSettle(target.path, delegate, looked, signal);
+  const listing = hasSettled ? looked : readDirectoryListing(target.path, changes);
   const made = objections.catch(() => make(wanted, delegate, listing, target, hostRoot));
   if (made === undefined) return { wanted: { ...wanted, lists }, warnings: [] };
   const twin = DELEGATE_NAMES.find((name) => name !== made.name) ?? "";
-  const isTwinOurs = heldAs(target.record?.assets ?? [], { kind: "config", name: twin })?.owners.includes(wanted.owner);
+  const isTwinOurs = heldConfigs(target.record, wanted.owner).includes(twin);
   const { desired, current } = lists.config;
-  const removed = isTwinOurs === true && !wanted.prune ? { current: [...(current ?? []), twin] } : {};
+  const removed = isTwinOurs && !wanted.prune ? { current: [...(current ?? []), twin] } : {};
   return {
     wanted: {
       ...wanted,
@@ -79,28 +79,32 @@ export async function withDelegate(
         ]),
       },
     },
-    warnings: [...made.warnings, ...(isTwinOurs === true ? [] : warnOfTwin(twin, made.name, listing, target.path))],
+    warnings: [...made.warnings, ...(isTwinOurs ? [] : warnOfTwin(twin, made.name, listing, target.path))],
   };
 }
 
 /** When a node starts, its agents write to net.d one after the other, the one that comes first not always first. */
 const SETTLE_MS = 1000;
 
-/** Before Multus is there for the first time, waits until the primary's file is not quite new. A pinned one is as meant. */
-async function settled(
+/**
+ * Before Multus is there for the first time, waits until the primary's file is not quite new. A pinned one is as meant.
+ *
+ * @returns false: it has waited, so others may have written meanwhile.
+ */
+async function waitToSettle(
   directory: string,
   { glob }: DelegateOptions,
-  changes: ReadonlyMap<string, string | undefined>,
+  listing: DirectoryListing,
   signal: AbortSignal,
-): Promise<void> {
-  if (glob !== undefined || DELEGATE_NAMES.some((name) => existsSync(join(directory, name)))) return;
-  const found = findPrimary(readDirectoryListing(directory, changes), { except: new Set(DELEGATE_NAMES) });
-  const written =
-    "text" in found ? statSync(join(directory, found.file), { throwIfNoEntry: false })?.mtimeMs : undefined;
-  const age = written === undefined ? SETTLE_MS : Date.now() - written;
-  if (age < 0 || age >= SETTLE_MS) return;
+): Promise<boolean> {
+  if (glob !== undefined || DELEGATE_NAMES.some((name) => existsSync(join(directory, name)))) return true;
+  const found = findPrimary(listing, { except: new Set(DELEGATE_NAMES) });
+  const stat = "text" in found ? statSync(join(directory, found.file), { throwIfNoEntry: false }) : undefined;
+  const age = stat === undefined ? SETTLE_MS : Date.now() - stat.mtimeMs;
+  if (age < 0 || age >= SETTLE_MS) return true;
   await sleep(SETTLE_MS - age, undefined, { signal }).catch(() => undefined);
   throwIfInterrupted(signal);
+  return false;
 }
 
 /** Who prunes and names no other configurations leaves those that are held as they are. */
@@ -311,10 +315,7 @@ function readKeys(
   if (name === undefined) return { keys: {}, warnings: [] };
   const source = new Source(sources.config, configTexts);
   const subject = source.nameOf(name);
-  if (!source.has(name)) throw source.missing(name, "there is no such template", "templates", "--config-source");
-  const text = source
-    .read(name, SIZE_LIMITS.config, (path) => Buffer.from(readText(path, SIZE_LIMITS.config)))
-    .toString();
+  const text = readTemplate(source, name);
   const parsed = parseJson(text);
   const invalid = (problem: string): Failure => new Failure({ code: "delegate-keys-invalid", subject, problem });
   if ("objection" in parsed) throw invalid(parsed.objection.message);

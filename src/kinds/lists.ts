@@ -1,6 +1,6 @@
 /** What the options of the kinds list. */
 import { usage } from "../errors.ts";
-import { objectionToName } from "../system/name.ts";
+import { objectionToName, parseObjectName, type ObjectName } from "../system/name.ts";
 
 /**
  * What an option asks for: the desired names and, when the caller says what is there (`desired:current`), the current
@@ -10,14 +10,7 @@ export interface Lists {
   desired: string[];
   current?: string[];
   /** Of credentials: whose they are, by name. */
-  accounts?: Readonly<Record<string, Account>>;
-}
-
-/** A service account of the cluster. */
-export interface Account {
-  /** Undefined: the one of the access to the API. */
-  namespace?: string;
-  name: string;
+  accounts?: Readonly<Record<string, ObjectName>>;
 }
 
 /**
@@ -59,9 +52,6 @@ function stemOf(name: string): string {
   return name.replace(/\.[^.]*$/u, "");
 }
 
-const LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?";
-const ACCOUNT = new RegExp(`^(?:(${LABEL})/)?(?=.{1,253}$)(${LABEL}(?:\\.${LABEL})*)$`, "u");
-
 /**
  * Reads a list of credentials: as `parseLists`, each name with the service account whose token is to be in it,
  * `FILE[=[NAMESPACE/]NAME]`. Without one, the account is called like the file without its extension.
@@ -81,13 +71,13 @@ export function parseAccounts(option: string, text: string): Required<Omit<Lists
   return { desired: parseNames(option, Object.keys(accounts).join(",")), accounts };
 }
 
-function accountIn(option: string, item: string): [file: string, account: Account] {
+function accountIn(option: string, item: string): [file: string, account: ObjectName] {
   const [file = "", account = stemOf(file)] = item.split(/=(.*)/su);
-  const [, namespace, name] = ACCOUNT.exec(account) ?? [];
+  const name = parseObjectName(account);
   if (isTokenFile(file)) {
     throw usage(option, `${JSON.stringify(file)} is the name of a token`, "give the name of the kubeconfig");
   }
-  if (name !== undefined) return [file, namespace === undefined ? { name } : { namespace, name }];
+  if (name !== undefined) return [file, name];
   const problem = `${JSON.stringify(account)} is not [NAMESPACE/]NAME of a service account`;
   throw usage(option, problem, "each item is FILE=[NAMESPACE/]NAME, as in multus.kubeconfig=kube-system/multus");
 }
@@ -103,7 +93,7 @@ export function withTokenFiles(lists: Lists, held: readonly string[], isOfToken:
   const { desired, current } = lists;
   const tokens = isOfToken ? desired.map(tokenFileOf) : [];
   if (new Set(tokens).size < tokens.length) {
-    const problem = "two of these names differ in their extension only, so that their tokens would be in one file";
+    const problem = "two of these names differ in their extension only, so their tokens would be in one file";
     throw usage("--credentials", problem, "give them other names, or --credentials-form=inline");
   }
   const others = [...desired, ...(current ?? [])].map(tokenFileOf);
@@ -127,7 +117,7 @@ export function accountsOf(named: readonly (readonly [file: string, account: str
 }
 
 /** The same account, written out. */
-export function describeAccount({ namespace, name }: Required<Account>): string {
+export function describeAccount({ namespace, name }: Required<ObjectName>): string {
   return `${namespace}/${name}`;
 }
 

@@ -2,13 +2,14 @@
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
-import { Failure } from "../errors.ts";
+import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { readFile, SIZE_LIMITS } from "../system/read.ts";
 import { visible } from "../system/text.ts";
 import { didYouMean } from "./missing-source.ts";
 
 /** Texts by the names of their assets. A name in it wins over a file of the directory. */
 export interface Texts {
-  /** `from`: `ConfigMap kube-system/templates`. `isFinal`: it is no template, whatever it looks like. */
+  /** `from`: `ConfigMap kube-system/templates`. `isFinal`: it is written as it is, even if it looks like a template. */
   byName: ReadonlyMap<string, { text: string; from: string; isFinal?: true }>;
   /** Everything that was looked at, even if it has no text. */
   from: readonly string[];
@@ -42,10 +43,10 @@ export class Source {
     return this.#texts.byName.get(name)?.isFinal === true;
   }
 
-  /** @param readFile reads the file, if it is one. Errors are its own. */
-  read(name: string, limit: number, readFile: (path: string) => Buffer): Buffer {
+  /** @param readPath reads the file, if it is one. Errors are its own. */
+  read(name: string, limit: number, readPath: (path: string) => Buffer): Buffer {
     const text = this.#texts.byName.get(name)?.text;
-    const bytes = text === undefined ? readFile(join(this.#directory, name)) : Buffer.from(text);
+    const bytes = text === undefined ? readPath(join(this.#directory, name)) : Buffer.from(text);
     if (text === undefined || bytes.length <= limit) return bytes;
     throw new Failure({
       code: "file-too-large",
@@ -76,6 +77,37 @@ export class Source {
     const meant = didYouMean([basename(path)], [...files, ...byName.keys()]);
     const there = [...texts, `${dirname(path)} has ${listed(files)}`].join(", ");
     return `${meant}${there}; ${option} names another directory`;
+  }
+}
+
+/**
+ * Reads a template.
+ *
+ * @throws Failure `source-missing`, `not-text`, `not-a-file`, `file-too-large`, and errors of the system.
+ */
+export function readTemplate(source: Source, name: string): string {
+  const path = source.nameOf(name);
+  const options = { attempt: "the template cannot be read" };
+  try {
+    const limit = SIZE_LIMITS.template;
+    return decoded(
+      path,
+      source.read(name, limit, (file) => readFile(file, limit, options)),
+    );
+  } catch (error) {
+    if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
+      throw source.missing(name, "there is no such template", "templates", "--config-source");
+    }
+    throw systemFailure(path, "the template cannot be read", error);
+  }
+}
+
+/** @param path for messages. @throws Failure `not-text`. */
+export function decoded(path: string, bytes: Buffer): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (error) {
+    throw new Failure({ code: "not-text", subject: path, problem: "is not UTF-8 text", cause: error });
   }
 }
 

@@ -24,7 +24,8 @@ export interface Seen {
 
 /** In the paths of the API. */
 export const DAEMON_SETS: Resource = { group: "apps", name: "daemonsets", namespaced: true };
-/** The object that has made this process, and what it was like the last time. */
+
+/** The DaemonSet that runs this process, and where. */
 export interface OwnDaemonSet {
   namespace: string;
   name: string;

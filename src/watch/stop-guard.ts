@@ -1,7 +1,7 @@
 /** Looks at the DaemonSet of this process, to know what stopping means (`--on-stop=auto`). */
 import { setTimeout as sleep } from "node:timers/promises";
 
-import type { Answer, Channel } from "../cluster/channel.ts";
+import type { Channel } from "../cluster/channel.ts";
 import { isAbsent, pathOf, type Resource } from "../cluster/resource.ts";
 import { Failure } from "../errors.ts";
 import { selects } from "./node-selection.ts";
@@ -19,7 +19,7 @@ export class StopGuard {
   readonly #say: (text: string, hint: string) => void;
   #wasSeen = false;
 
-  /** @param say says that the DaemonSet must not be read, when that can still be fixed. */
+  /** @param say says that the DaemonSet cannot be read, while that can still be fixed. */
   constructor(channel: Channel, own: OwnDaemonSet, say: (text: string, hint: string) => void) {
     this.#channel = channel;
     this.#own = own;
@@ -59,7 +59,7 @@ export class StopGuard {
   async #look(signal: AbortSignal): Promise<Seen> {
     const { namespace, name, node } = this.#own;
     try {
-      const answer = await this.#get(
+      const answer = await this.#channel.get(
         pathOf({ apiVersion: "apps/v1", kind: "DaemonSet", namespace, name }, DAEMON_SETS),
         signal,
       );
@@ -67,7 +67,7 @@ export class StopGuard {
       const { spec } = answer.body as { spec?: unknown };
       const found = { status: 200, object: answer.body };
       if (selects(spec, node, undefined) !== undefined) return found;
-      const ofNode = await this.#get(
+      const ofNode = await this.#channel.get(
         pathOf({ apiVersion: "v1", kind: "Node", namespace: "", name: node }, NODES),
         signal,
       );
@@ -77,9 +77,5 @@ export class StopGuard {
       if (signal.aborted) return { status: undefined, reason: "the API does not answer" };
       throw error;
     }
-  }
-
-  async #get(path: string, signal: AbortSignal): Promise<Answer> {
-    return this.#channel.get(path, signal);
   }
 }

@@ -14,7 +14,7 @@ import { isDelegateName } from "../kinds/delegate.ts";
 import { CHANGES, nameOfStep } from "../kinds/kind.ts";
 import { accountsOf, isTokenFile, type Lists } from "../kinds/lists.ts";
 import { findDirectoryIfUsable } from "../node/directory.ts";
-import type { ObjectName } from "../option-types.ts";
+import type { ObjectName } from "../system/name.ts";
 import { DirectoryWatch } from "../system/watch.ts";
 import { describeWatching } from "./describe.ts";
 import { desiredIn, type Desired } from "./desired.ts";
@@ -357,10 +357,11 @@ export class Watcher {
    */
   #delegateFor(lists: Desired["lists"], unknown: readonly FollowedObject[]): ApplyRequest["delegate"] {
     const { delegate } = this.#request.base;
+    if (delegate === undefined) return undefined;
     const isMissing = (kind: FollowedObject["holds"]): boolean => unknown.some(({ holds }) => holds === kind);
     const isThere = this.#held("config").some(isDelegateName);
     const isUnknown =
-      (isMissing("config") && delegate?.keys !== undefined) || (isMissing("lists") && !(isThere && lists.config));
+      (isMissing("config") && delegate.keys !== undefined) || (isMissing("lists") && !(isThere && lists.config));
     return isUnknown ? undefined : delegate;
   }
 

@@ -417,7 +417,8 @@ function kubeletConfiguration(directory: string, clientCAFile: string): object {
 
 function whyNot(): string | false {
   if (cannotMount !== false) return cannotMount;
-  if (fs.existsSync("/sys/fs/cgroup/cgroup.controllers")) return "needs cgroups of version 1: nobody has tried it with 2";
+  if (fs.existsSync("/sys/fs/cgroup/cgroup.controllers"))
+    return "needs cgroups of version 1: nobody has tried it with 2";
   const missing = ["/usr/bin/containerd", "/usr/sbin/runc", "/usr/bin/busybox", PLUGINS].find(
     (path) => !fs.existsSync(path),
   );

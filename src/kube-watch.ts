@@ -94,7 +94,7 @@ async function retried<Value>(
   say: (trouble: Failure) => void,
   signal: AbortSignal,
 ): Promise<Value | undefined> {
-  for (let pause = FIRST_PAUSE; !signal.aborted; pause = Math.min(LONGEST_PAUSE, pause * 2)) {
+  for (let pause = FIRST_PAUSE; ; pause = Math.min(LONGEST_PAUSE, pause * 2)) {
     try {
       return await act();
     } catch (error) {
@@ -104,7 +104,6 @@ async function retried<Value>(
     }
     await sleep(pause * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
   }
-  return undefined;
 }
 
 /** Waits for the signal; the timer is what keeps the process. */

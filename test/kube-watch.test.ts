@@ -154,6 +154,33 @@ suite("kube-watch file", () => {
     fs.writeFileSync(file, "three");
     k.start("file", file);
     await until(() => k.calls.at(-1) === "three|three|two");
+    await until(() => fs.readFileSync(`${k.channel}.prev`, "utf8") === "three");
+    await k.stop();
+    // The node may have changed meanwhile, and a handler that applies puts it right.
+    k.start("file", file);
+    await until(() => k.calls.at(-1) === "three|three|three");
+  });
+
+  test("says that data is too long for an argument, and goes on with what is shorter", async () => {
+    await using k = new KubeWatch();
+    const file = join(k.root, "file");
+    fs.writeFileSync(file, "x".repeat(200_000));
+    k.start("file", file);
+    await until(() => k.stderr.includes("the data is longer than an argument can be"));
+    fs.writeFileSync(file, "short");
+    await until(() => k.calls.at(-1) === "short|short|");
+  });
+
+  test("does not follow a link in the place of its channel", async () => {
+    await using k = new KubeWatch();
+    const [file, victim] = [join(k.root, "file"), join(k.root, "victim")];
+    fs.writeFileSync(file, "one");
+    fs.writeFileSync(victim, "precious");
+    fs.mkdirSync(join(k.root, "run"));
+    for (const path of [k.channel, `${k.channel}.prev`]) fs.symlinkSync(victim, path);
+    k.start("file", file);
+    await until(() => k.calls.length === 1 && fs.lstatSync(`${k.channel}.prev`).isFile());
+    assert.equal(fs.readFileSync(victim, "utf8"), "precious");
   });
 
   test("ends a handler that takes too long with all that it has started, and the one that runs when it is stopped (fault 8)", async () => {

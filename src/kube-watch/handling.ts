@@ -1,12 +1,14 @@
 /** Calls a handler with the newest data, until it has succeeded with it. */
-import { spawn } from "node:child_process";
-import * as fs from "node:fs";
+import { spawn, type ChildProcessByStdio } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { basename, dirname } from "node:path";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 
 import { endWhole, marked } from "../cni/leftovers.ts";
-import { reasonOf } from "../errors.ts";
+import { isSystemError, reasonOf } from "../errors.ts";
+import { makeDirectory, replaceDurably } from "../system/disk.ts";
+import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { World } from "../world.ts";
 import type { HandlingOptions } from "./arguments.ts";
 
@@ -20,6 +22,8 @@ export class Handling {
   readonly #timing: typeof TIMING;
   /** The data that a handler has succeeded with; the previous data of the next call. */
   #handled: string;
+  /** What was handled before the start counts as the previous data, and is handled again: the node may have changed. */
+  #isHandled = false;
   #current: string | undefined;
   #wake: (() => void) | undefined;
 
@@ -28,7 +32,7 @@ export class Handling {
     this.#options = options;
     this.#world = world;
     this.#timing = timing;
-    this.#handled = readIfPossible(this.#previousFile) ?? "";
+    this.#handled = readTextIfPossible(this.#previousFile, SIZE_LIMITS.config) ?? "";
   }
 
   /** Says what the data is now. */
@@ -40,15 +44,14 @@ export class Handling {
 
   /** Calls the handler whenever there is something new, until the signal comes. */
   async run(): Promise<void> {
-    const { signal } = this.#world;
-    for (let failures = 0; !signal.aborted;) {
+    for (let failures = 0; !this.#isStopping();) {
       const data = this.#current;
-      if (data === undefined || data === this.#handled) {
+      if (data === undefined || (this.#isHandled && data === this.#handled)) {
         await this.#changed(Infinity);
         continue;
       }
       const problem = await this.#handle(data);
-      if (signal.aborted) return;
+      if (this.#isStopping()) return;
       if (problem === undefined) {
         failures = 0;
         this.#remember(data);
@@ -58,6 +61,10 @@ export class Handling {
       this.#world.stderr(`kube-watch: ${this.#options.handler} ${problem}; it is called again in ${pause / 1000} s\n`);
       if (this.#current === data) await this.#changed(pause);
     }
+  }
+
+  #isStopping(): boolean {
+    return this.#world.signal.aborted;
   }
 
   get #previousFile(): string {
@@ -72,8 +79,8 @@ export class Handling {
       `### Channel data ###\n${data}\n###\n### Channel data diff ###\n${diff}\n###\nHandling channel data with ${handler}...\n`,
     );
     try {
-      fs.mkdirSync(dirname(channel), { recursive: true });
-      fs.writeFileSync(channel, data, { mode: 0o600 });
+      makeDirectory(dirname(channel), 0o700);
+      replaceDurably(channel, data, 0o600);
     } catch (error) {
       return `was not called, because ${channel} cannot be written: ${reasonOf(error)}`;
     }
@@ -85,7 +92,8 @@ export class Handling {
     const { handler, timeout } = this.#options;
     const { signal, env } = this.#world;
     const id = randomBytes(8).toString("hex");
-    const child = spawn(handler, words, { env: marked(env, id), detached: true, stdio: ["ignore", "pipe", "pipe"] });
+    const child = start(handler, words, marked(env, id));
+    if (typeof child === "string") return `cannot be run: ${child}`;
     const prefix = `[${basename(handler)}] `;
     createInterface({ input: child.stdout }).on("line", (line) => this.#world.stdout(`${prefix}${line}\n`));
     createInterface({ input: child.stderr }).on("line", (line) => this.#world.stderr(`${prefix}${line}\n`));
@@ -117,9 +125,10 @@ export class Handling {
   /** Data that was handled is remembered beside the channel: where that file stays, a restart forgets nothing. */
   #remember(data: string): void {
     this.#handled = data;
+    this.#isHandled = true;
     try {
-      fs.writeFileSync(this.#previousFile, data, { mode: 0o600 });
-      fs.writeFileSync(this.#options.channel, "");
+      replaceDurably(this.#previousFile, data, 0o600);
+      replaceDurably(this.#options.channel, "", 0o600);
     } catch (error) {
       this.#world.stderr(`kube-watch: ${this.#previousFile} cannot be written: ${reasonOf(error)}\n`);
     }
@@ -137,6 +146,19 @@ export class Handling {
     clearTimeout(timer);
     signal.removeEventListener("abort", wake);
     this.#wake = undefined;
+  }
+}
+
+/** @returns why it cannot be started: an argument of Linux has at most 128 KiB, and no NUL. */
+function start(
+  handler: string,
+  words: readonly string[],
+  env: NodeJS.ProcessEnv,
+): ChildProcessByStdio<null, Readable, Readable> | string {
+  try {
+    return spawn(handler, words, { env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+  } catch (error) {
+    return isSystemError(error, "E2BIG") ? "the data is longer than an argument can be, 128 KiB" : reasonOf(error);
   }
 }
 
@@ -158,12 +180,4 @@ async function diffOf(before: string, after: string): Promise<string> {
   return unifiedDiff("data", `${before}\n`, `${after}\n`)
     .replace(/^--- .*\n\+\+\+ .*\n/u, "")
     .trimEnd();
-}
-
-function readIfPossible(path: string): string | undefined {
-  try {
-    return fs.readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
 }

@@ -1,6 +1,7 @@
 /** kubectl's JSONPath templates: text, and expressions in braces. Text and object → text. */
 import { JSONPath } from "jsonpath-plus";
 
+import { writeJson } from "../cni/json.ts";
 import { usage } from "../errors.ts";
 
 /** A part of a template. */
@@ -82,10 +83,11 @@ function literal(text: string): string {
     .replaceAll(/\\(.)/gsu, (_, character: string) => ({ n: "\n", t: "\t" })[character] ?? character);
 }
 
-/** kubectl's `.data.ca\.crt` and `[-1]` in the words of the library. */
+/** kubectl's `.data.ca\.crt`, `['ca\.crt']` and `[-1]` in the words of the library. */
 function pathOf(expression: string): string {
   const path = expression
     .replace(/^[@$]/u, "")
+    .replaceAll(/(?<=\[[^\]?]*)\\\./gu, ".")
     .replaceAll(/\.((?:[^.[\]\\'"()]|\\.)*\\.(?:[^.[\]\\'"()]|\\.)*)/gu, (_, key: string) => {
       return `['${key.replaceAll(/\\(.)/gu, "$1").replaceAll("'", String.raw`\'`)}']`;
     })
@@ -97,12 +99,12 @@ function pathOf(expression: string): string {
 function find(path: string, object: unknown): unknown[] {
   if (typeof object !== "object" || object === null) return path === "$" ? [object] : [];
   try {
-    return JSONPath({ path, json: object, eval: "safe", wrap: true }) as unknown as unknown[];
+    return JSONPath({ path, json: object, eval: "safe", wrap: true }) as unknown[];
   } catch (error) {
     throw usage("--jsonpath", `${path} cannot be evaluated: ${(error as Error).message}`);
   }
 }
 
 function shown(value: unknown): string {
-  return typeof value === "string" ? value : (JSON.stringify(value) ?? "");
+  return typeof value === "string" ? value : writeJson(value);
 }

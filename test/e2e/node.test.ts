@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { cannotStart, IMAGES, KubernetesNode, NODE, type ComponentName } from "../cluster/node.ts";
 import { Churn } from "../cluster/churn.ts";
 import { blocksOf } from "../helpers/documents.ts";
+import { OBJECT, TEMPLATES } from "../kube-watch/templates.ts";
 
 /** So many pods come and go in each part of an upgrade: more in the long form. */
 const SOME = process.env["CNI_NODE_TEST_LONG"] === "1" ? 40 : 5;
@@ -93,6 +94,12 @@ suite("a real node", { skip: cannotStart }, () => {
   async function pings(from: string, to: string): Promise<void> {
     const { exitCode, stdout, stderr } = await node.kubectl(["exec", from, "--", "ping", "-c", "2", "-W", "5", to]);
     assert.equal(exitCode, 0, `${from} does not reach ${to}: ${stdout}${stderr}`);
+  }
+
+  /** Puts the kubelet's kubeconfig where kubeadm has it. */
+  async function kubeletConf(): Promise<void> {
+    fs.mkdirSync(join(node.root, "etc/kubernetes"), { recursive: true });
+    await node.sh('cp "${KUBECONFIG%/*}/kubelet.kubeconfig" /etc/kubernetes/kubelet.conf');
   }
 
   async function rolledOut(name: string): Promise<void> {
@@ -198,14 +205,7 @@ suite("a real node", { skip: cannotStart }, () => {
 
   test("runs the ancestor's simple example, with no more changes than removed APIs force", async () => {
     otherPrimary();
-    // Where kubeadm has the kubelet's own.
-    fs.mkdirSync(join(node.root, "etc/kubernetes"), { recursive: true });
-    await node.sh(
-      "cp /proc/1/root/$KUBELET /etc/kubernetes/kubelet.conf".replace(
-        "/proc/1/root/$KUBELET",
-        "${KUBECONFIG%/*}/kubelet.kubeconfig",
-      ),
-    );
+    await kubeletConf();
     await node.apply(ANCESTOR);
     await rolledOut("multus-cni-node");
     await untilConfig("05-multus-cni.conf", true);
@@ -219,23 +219,46 @@ suite("a real node", { skip: cannotStart }, () => {
     await node.ask("-n", "kube-system", "delete", "configmap", "multus-cni-configs");
   });
 
+  test("prints what kube-watch's templates make of an object as kube-watch does", async () => {
+    const template = TEMPLATES.map(([one]) => one).join("\n--\n");
+    const words = ["label", "--local", "--overwrite", "-f", "-", "a=1", "-o", `jsonpath=${template}`];
+    const { stdout } = await node.kubectl(words, JSON.stringify(OBJECT));
+    assert.deepEqual(
+      stdout.split("\n--\n"),
+      TEMPLATES.map(([, text]) => text),
+    );
+  });
+
   test("runs the ancestor's watching manifests: four containers of kube-watch with handlers follow the lists and the primary", async () => {
     otherPrimary();
+    await kubeletConf();
     await node.apply(WATCHING);
     await rolledOut("multus-cni-node");
     await untilConfig("05-multus-cni.conf", true);
     await node.until(`kubectl get clusterrolebinding multus-cni-${NODE}`);
     await started("by-kube-watch");
     // The lists and the primary are followed.
-    await node.ask("-n", "kube-system", "patch", "configmap", "multus-cni", "-p", '{"data":{"plugins":"multus-cni,vlan"}}');
+    const list = async (data: object): Promise<string> =>
+      node.ask("-n", "kube-system", "patch", "configmap", "multus-cni", "-p", JSON.stringify({ data }));
+    await list({ plugins: "multus-cni,vlan" });
     await node.until("test -e /opt/cni/bin/vlan && ! test -e /opt/cni/bin/ipvlan");
-    writeConfig("10-default.conflist", bridgeNetwork("10.244.0.0/24").replace('"hairpinMode": true', '"hairpinMode": false'));
+    await list({ configs: "05-multus-cni.conf,99-vlan.conf" });
+    await untilConfig("99-vlan.conf", true);
+    await list({ configs: "05-multus-cni.conf", manifests: "" });
+    await untilConfig("99-vlan.conf", false);
+    await node.until(`! kubectl get clusterrolebinding multus-cni-${NODE}`);
+    await list({ manifests: "multus-cni-crb.yaml" });
+    await node.until(`kubectl get clusterrolebinding multus-cni-${NODE}`);
+    writeConfig(
+      "10-default.conflist",
+      bridgeNetwork("10.244.0.0/24").replace('"hairpinMode": true', '"hairpinMode": false'),
+    );
     await node.until("grep -q 'hairpinMode\": false' /etc/cni/net.d/05-multus-cni.conf");
     await remove("by-kube-watch");
     // The preStop scripts uninstall.
     await node.ask("-n", "kube-system", "delete", "daemonset", "multus-cni-node", "--cascade=foreground", "--wait");
     await untilConfig("05-multus-cni.conf", false);
-    await node.until("! test -e /opt/cni/bin/vlan");
+    await node.until(`! test -e /opt/cni/bin/vlan && ! kubectl get clusterrolebinding multus-cni-${NODE}`);
     const { exitCode, stderr } = await node.kubectl(["delete", "--ignore-not-found", "--wait", "-f", "-"], WATCHING);
     assert.equal(exitCode, 0, stderr);
   });
@@ -583,6 +606,8 @@ data:
         __10-default.conflist__
       ]
     }
+  99-vlan.conf: |
+    { "cniVersion": "1.0.0", "name": "vlan", "type": "vlan", "master": "eth0", "vlanId": 5 }
 ---
 apiVersion: v1
 kind: ConfigMap

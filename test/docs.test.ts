@@ -189,7 +189,7 @@ test("every kubectl command of README.md is one of a document whose commands a r
 
 /** Options of other programs, whose commands are examples, too; and `--name=value`, which stands for any. */
 const OTHERS =
-  "cap-drop cascade field-selector for image mount name net network network-plugin pid platform profile security-opt semi-space-growth-factor target".split(
+  "cap-drop cascade field-selector for handler image jsonpath mount name net network network-plugin pid platform profile security-opt semi-space-growth-factor target".split(
     " ",
   );
 

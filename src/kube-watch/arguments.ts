@@ -14,7 +14,7 @@ export interface ObjectSource {
   type: string;
   namespace?: string;
   name: string;
-  /** A template of kubectl's `--output=jsonpath`. */
+  /** A template of `kubectl get -o jsonpath`. */
   jsonpath: string;
 }
 
@@ -45,7 +45,7 @@ export const USAGE = `Usage: kube-watch object TYPE [NAMESPACE/]NAME [OPTIONS]
 
 Calls a handler with the channel file, the current data and the previous data, at the start and after each change.
 
-  -j=TEMPLATE, --jsonpath=TEMPLATE  of an object, as in kubectl get --output=jsonpath (default: {})
+  -j=TEMPLATE, --jsonpath=TEMPLATE  of an object, as in kubectl get -o jsonpath (default: {})
   -h=PROGRAM, --handler=PROGRAM     found by PATH (default: /usr/share/kube-watch/handler)
   -c=FILE, --channel=FILE           has the data while the handler runs (default: /var/run/kube-watch/channel)
   --timeout=TIME                    how long the handler may run (default: 10m)

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import * as fs from "node:fs";
 import { describe, test } from "node:test";
 
 import type { Failure } from "../../src/errors.ts";
@@ -27,6 +28,13 @@ describe("the command line of kube-watch", () => {
       ...DEFAULTS,
     });
     assert.equal(readArguments(["version"]), undefined);
+  });
+
+  test("is what the examples of docs/kube-watch.md are", () => {
+    const text = fs.readFileSync(new URL("../../docs/kube-watch.md", import.meta.url), "utf8");
+    const examples = Array.from(text.matchAll(/`kube-watch ((?:object|file) [^`\n]+)`/gu), ([, words = ""]) => words);
+    assert.ok(examples.length >= 2);
+    for (const words of examples) assert.notEqual(readArguments(words.split(" ")), undefined, words);
   });
 
   const refused: [argv: string[], message: RegExp][] = [

@@ -9,7 +9,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { cannotSign } from "./cluster/pki.ts";
 import { WatchServer } from "./cluster/watch-server.ts";
-import { BUNDLE, endOf, until, type Ran } from "./helpers/node.ts";
+import { blocksOf } from "./helpers/documents.ts";
+import { BUNDLE, endOf, TestNode, until, type Ran } from "./helpers/node.ts";
 import { Random, SEED, SEED_NOTE } from "./helpers/random.ts";
 
 /** A handler, which notes its calls, and kube-watch as a process. */
@@ -88,6 +89,27 @@ suite("kube-watch file", () => {
     assert.match(k.stdout, /^\[handler\] said$/mu);
     // The channel is empty once its data is handled.
     await until(() => fs.readFileSync(k.channel, "utf8") === "");
+  });
+
+  test("the handler of docs/kube-watch.md installs what comes, and uninstalls what goes", async () => {
+    using node = new TestNode();
+    for (const name of ["bridge", "vlan", "ptp"]) node.plugin(name);
+    await using k = new KubeWatch();
+    const document = fs.readFileSync(new URL("../docs/kube-watch.md", import.meta.url), "utf8");
+    fs.writeFileSync(k.handler, blocksOf(document), { mode: 0o755 });
+    fs.writeFileSync(
+      join(k.root, "bin/cni-node"),
+      `#!/bin/sh\nexec ${process.execPath} ${BUNDLE} "$@" ${node.places.join(" ")}\n`,
+      { mode: 0o755 },
+    );
+    const file = join(k.root, "plugins");
+    fs.writeFileSync(file, "bridge,vlan\n");
+    k.start("file", file);
+    await until(() => fs.existsSync(join(node.bin, "vlan")));
+    fs.writeFileSync(file, "bridge,ptp");
+    await until(() => fs.existsSync(join(node.bin, "ptp")) && !fs.existsSync(join(node.bin, "vlan")));
+    fs.writeFileSync(file, "");
+    await until(() => !fs.existsSync(join(node.bin, "bridge")));
   });
 
   test("follows a file that is written in place, deleted and made again, or comes later (fault 6)", async () => {

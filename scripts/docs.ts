@@ -1,6 +1,6 @@
 /**
  * Writes the generated parts of documents: in the README and docs/network.md the options of the commands, from the
- * program's own --help; in docs/how-cni-config-is-chosen.md what becomes of each example directory; in
+ * program's own --help, and the variables of templates; in docs/how-cni-config-is-chosen.md what becomes of each example directory; in
  * docs/troubleshooting.md the codes of findings.
  */
 import { readFileSync, writeFileSync } from "node:fs";
@@ -9,6 +9,7 @@ import { run } from "../src/cli.ts";
 import { FINDING_CODES } from "../src/codes.ts";
 import { isConfigName } from "../src/cni/config.ts";
 import type { DirectoryListing, Entry } from "../src/cni/listing.ts";
+import { VARIABLES } from "../src/template/values.ts";
 import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/selection.ts";
 
 const README = new URL("../README.md", import.meta.url);
@@ -16,13 +17,23 @@ const NETWORK = new URL("../docs/network.md", import.meta.url);
 const TROUBLESHOOTING = new URL("../docs/troubleshooting.md", import.meta.url);
 const CHOICE = new URL("../docs/how-cni-config-is-chosen.md", import.meta.url);
 
-/** The README with its generated part as it should be. */
+/** The README with its generated parts as they should be. */
 export async function documented(): Promise<string> {
   const readme = readFileSync(README, "utf8");
   const table = await optionTable();
-  return readme.replace(/(<!-- generated: options -->\n)[^]*?(<!-- end -->)/u, (_, begin: string, end: string) => {
-    return `${begin}${table}${end}`;
-  });
+  return readme
+    .replace(/(<!-- generated: options -->\n)[^]*?(<!-- end -->)/u, (_, begin: string, end: string) => {
+      return `${begin}${table}${end}`;
+    })
+    .replace(/(<!-- generated: variables -->\n)[^]*?(<!-- end -->)/u, (_, begin: string, end: string) => {
+      return `${begin}${variableTable()}${end}`;
+    });
+}
+
+/** The variables of templates, as the README lists them. */
+function variableTable(): string {
+  const rows = Object.entries(VARIABLES).map(([name, meaning]) => `| \`__${name}__\` | ${meaning} |`);
+  return ["| variable | |", "| --- | --- |", ...rows, ""].join("\n");
 }
 
 /** docs/network.md with its generated part as it should be. */

@@ -157,7 +157,10 @@ export const OPTIONS = {
   drain: { type: DURATION, default: "0s", help: "how long to wait for containers that need a plugin to be removed" },
   "allow-no-network": { type: FLAG, help: "let --prune or --all remove the node's last configuration" },
   "config-mode": { type: MODE, otherwise: "0600; existing files keep theirs", help: "file mode of configurations" },
-  variables: { type: VARIABLES, help: "substitute only these variables in manifests: '$A $B', or '' for none" },
+  variables: {
+    type: VARIABLES,
+    help: "only these variables in manifests ('' for none), and __A__ in templates: '$A $B'",
+  },
   "allow-unset": { type: FLAG, help: "substitute an empty text for variables that are not set" },
   "node-name": { type: NAME, env: ["NODE_NAME", "NODE_HOSTNAME"], help: "name of this node" },
   kubeconfig: {
@@ -169,7 +172,7 @@ export const OPTIONS = {
   context: { type: NAME, otherwise: "its current context", help: "context of the kubeconfig" },
   "force-conflicts": { type: FLAG, help: "take over fields of objects that others manage" },
   timeout: { type: DURATION, default: "60s", help: "how long the Kubernetes API may take" },
-  wait: { type: DURATION, default: "0s", help: "how long to wait for files that pointers name, and for a primary" },
+  wait: { type: DURATION, default: "0s", help: "how long to wait for files that pointers name, a primary, and values" },
   "lock-timeout": { type: DURATION, default: "2m", help: "how long to wait for other runs on the same node" },
   "dry-run": { type: FLAG, help: "print what would be done, and do nothing" },
   "exit-code": {

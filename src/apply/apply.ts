@@ -63,6 +63,9 @@ interface Attempt extends ApplyResult {
 /** A file that others change while we look is looked at again, so many times. */
 const ATTEMPTS = 5;
 
+/** How often to ask the API for values that are awaited, milliseconds. */
+const API_INTERVAL = 2000;
+
 /** How often to look whether containers have ended, milliseconds. */
 const DRAIN_INTERVAL = 1000;
 
@@ -101,7 +104,9 @@ async function applyOrWait(request: ApplyRequest, signal: AbortSignal): Promise<
       request.onWait(`the node to change (--wait): ${blockedBy.message.split("\n", 1).join("")}`);
     }
     awaited = blockedBy.message;
-    await watch.changed(end, signal);
+    // No event tells of the API.
+    const next = blockedBy.code === "value-missing" ? performance.now() + API_INTERVAL : end;
+    await watch.changed(Math.min(end, next), signal);
   }
 }
 

@@ -168,7 +168,8 @@ export function objectIn({ body }: ApiResponse, subject: string): JsonObject {
   throw wrongShape(subject, "an object of Kubernetes");
 }
 
-function wrongShape(subject: string, what: string): Failure {
+/** The API answered with something else. */
+export function wrongShape(subject: string, what: string): Failure {
   return new Failure({
     code: "answer-invalid",
     subject,

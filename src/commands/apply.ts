@@ -8,6 +8,7 @@ import type { Probed } from "../apply/probe.ts";
 import { COMMANDS, type Given } from "../commands.ts";
 import { usage } from "../errors.ts";
 import { resolveDirectories, type NodeDirectories } from "../node/directory.ts";
+import { NodeFacts } from "../node/facts.ts";
 import { NETWORK_OPTIONS, pick, valuesOf } from "../options.ts";
 import {
   describedFailure,
@@ -125,6 +126,11 @@ export function requestOf(
       isKept: false,
       reviews: new Map(),
     },
+    facts: new NodeFacts({
+      env: world.env,
+      ...pick(options, "nodeName", "kubeconfig", "context", "timeout"),
+      ...pick(node.directories.config, "hostRoot", "hostRootNamed"),
+    }),
     dryRun: verb === "plan" || options.dryRun,
     standDown: verb === "uninstall",
     onWait: (what) => {

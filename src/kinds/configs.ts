@@ -28,11 +28,13 @@ import {
   type Pointer,
   type Rendered,
 } from "../template/pointer.ts";
+import type { Written } from "../template/values.ts";
 import { hasBytes, type Content } from "./content.ts";
 import { DELEGATE_NAMES, noPrimary, warnOfOrder } from "./delegate.ts";
 import { heldAs, type Decided, type Desired, type Directory, type FileAssets, type Wanted } from "./kind.ts";
 import { keepNetwork } from "./policies.ts";
 import { decoded, readTemplate, Source } from "./source.ts";
+import { findValues, KNOWN, NoValue } from "./values.ts";
 
 /** Network configurations, rendered from templates. */
 export const configs: FileAssets = {
@@ -68,20 +70,23 @@ const CONFIG_MODE = 0o600;
  * Renders the templates of these names, and checks the results.
  *
  * @param objections receives `source-missing`, `pointer-missing`, `pointer-in-string`, `pointer-cycle`,
- * `pointer-depth`, `config-too-large`, `config-invalid`, `pointer-invalid`; these configurations have no content.
+ * `pointer-depth`, `value-missing`, `config-too-large`, `config-invalid`, `pointer-invalid`; these configurations have no content.
  */
 async function readDesired(
   names: readonly string[],
   wanted: Wanted,
   target: Directory | undefined,
   objections: Objections,
+  signal: AbortSignal,
 ): Promise<Desired> {
   const { validate, sources, configMode, delegate } = wanted;
   const directory = target?.path ?? "";
   const source = new Source(sources.config, wanted.configTexts);
+  const variables = names.flatMap((name) => pointersOf(source, name).map((pointer) => pointer.name));
+  const values = await findValues(variables, wanted, signal);
   const { rendered, unreadable, pointedTo, shadowed } = renderAll(
     names,
-    { source, target, glob: delegate?.glob },
+    { source, target, glob: delegate?.glob, values },
     objections,
   );
   const warnings: Finding[] = [...shadowed];
@@ -103,11 +108,21 @@ async function readDesired(
  * A pointer may name a configuration of the same run, in any order: it stands for that one's new content.
  *
  * @param source of the templates. @param target the directory of the configurations, where pointers are looked up.
- * @param glob that the name of the primary must match.
+ * @param glob that the name of the primary must match. @param values of the variables.
  */
 function renderAll(
   names: readonly string[],
-  { source, target: directory, glob }: { source: Source; target: Directory | undefined; glob: string | undefined },
+  {
+    source,
+    target: directory,
+    glob,
+    values,
+  }: {
+    source: Source;
+    target: Directory | undefined;
+    glob: string | undefined;
+    values: ReadonlyMap<string, Written | NoValue>;
+  },
   objections: Objections,
 ): {
   rendered: Map<string, NewConfig>;
@@ -149,22 +164,27 @@ function renderAll(
     const template = readTemplate(source, name);
     if (source.isFinal(name)) return { text: template, template, origin: (offset) => placeOf(template, offset) };
     const pointers = findPointers(template);
-    const quoted = pointers.filter((pointer) => isConfigName(name) && pointer.inString);
+    const quoted = pointers.filter((pointer) => {
+      return isConfigName(name) && pointer.inString && !values.has(pointer.name);
+    });
     for (const pointer of quoted) objections.add(pointerInString(path, pointer));
-    for (const { name: target } of pointers) if (target !== PRIMARY) pointedTo.add(target);
-    const contents = new Map<string, string>();
+    for (const { name: target } of pointers) if (target !== PRIMARY && !values.has(target)) pointedTo.add(target);
+    const contents = new Map<string, string | Written>();
     for (const [target, [pointer]] of Map.groupBy(pointers, (one) => one.name)) {
       const content = quoted.includes(pointer as Pointer) ? undefined : contentFor(pointer as Pointer, path);
       if (content !== undefined) contents.set(target, content);
     }
     if (pointers.some((pointer) => !contents.has(pointer.name)) || quoted.length > 0) return undefined;
-    const [broken] = [...contents].find(([, content]) => !isJson(content)) ?? [];
+    const [broken] = [...contents].find(([, content]) => typeof content === "string" && !isJson(content)) ?? [];
     if (broken !== undefined) unreadable.set(name, broken);
     refuseTooLarge(path, template, pointers, contents);
     return substitute(template, contents);
   }
 
-  function contentFor(pointer: Pointer, path: string): string | undefined {
+  function contentFor(pointer: Pointer, path: string): string | Written | undefined {
+    const value = values.get(pointer.name);
+    if (value instanceof NoValue) objections.add(valueMissing(path, pointer, value));
+    if (value !== undefined) return value instanceof NoValue ? undefined : value;
     if (pointer.name === PRIMARY) return objections.catch(() => primaryFor(pointer, path));
     if (names.includes(pointer.name)) return render(pointer.name)?.kept;
     return objections.catch(() => readTarget(pointer, path, directory?.path ?? ""));
@@ -195,12 +215,26 @@ function renderAll(
 const PRIMARY = "PRIMARY";
 
 function pointsToPrimary(source: Source, name: string): boolean {
+  return pointersOf(source, name).some((pointer) => pointer.name === PRIMARY);
+}
+
+function pointersOf(source: Source, name: string): Pointer[] {
   try {
-    return findPointers(readTemplate(source, name)).some((pointer) => pointer.name === PRIMARY);
+    return source.isFinal(name) ? [] : findPointers(readTemplate(source, name));
   } catch {
     // It is an objection of its own.
-    return false;
+    return [];
   }
+}
+
+function valueMissing(path: string, { name, line, column }: Pointer, { problem, hint, passing }: NoValue): Failure {
+  return new Failure({
+    code: "value-missing",
+    subject: path,
+    problem: `line ${line}, column ${column}: __${name}__ has no value: ${problem}`,
+    hint,
+    passing,
+  });
 }
 
 /** A rendered configuration, and what is written of it. */
@@ -250,9 +284,9 @@ function refuseTooLarge(
   path: string,
   template: string,
   pointers: readonly Pointer[],
-  contents: ReadonlyMap<string, string>,
+  contents: ReadonlyMap<string, string | Written>,
 ): void {
-  const size = pointers.reduce((sum, { name }) => sum + (contents.get(name)?.length ?? 0), template.length);
+  const size = pointers.reduce((sum, { name }) => sum + lengthOf(contents.get(name) ?? ""), template.length);
   if (size <= SIZE_LIMITS.template) return;
   throw new Failure({
     code: "config-too-large",
@@ -260,6 +294,10 @@ function refuseTooLarge(
     problem: `the rendered configuration would be larger than ${SIZE_LIMITS.template / 1024 / 1024} MiB`,
     hint: "look at which files its pointers name, and how often",
   });
+}
+
+function lengthOf(content: string | Written): number {
+  return typeof content === "string" ? content.length : Math.max(content.inString.length, content.alone.length);
 }
 
 function isJson(text: string): boolean {
@@ -322,7 +360,7 @@ function pointerInString(path: string, { name, line, column }: Pointer): Failure
 function placeholderHint(name: string): string | undefined {
   const owner = placeholderOf(name);
   if (owner === undefined) return undefined;
-  return `it looks like a placeholder of ${owner} installer, which a script of that one replaces; cni-node puts files only in the place of pointers: write the value there`;
+  return `it looks like a placeholder of ${owner} installer, which a script of that one replaces; give its value in the environment and name it with --variables='$${name}', or write it there; ${KNOWN}`;
 }
 
 async function checkRendered(

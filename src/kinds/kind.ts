@@ -6,6 +6,7 @@ import type { Finding } from "../finding.ts";
 import type { HeldAsset, HostRecord, SeenFile } from "../host/record.ts";
 import type { FileStep } from "../host/transaction.ts";
 import type { CatalogueEntry } from "../node/catalogue.ts";
+import type { NodeFacts } from "../node/facts.ts";
 import type { NodeView } from "../node/view.ts";
 import type { Content } from "./content.ts";
 import type { CredentialsOptions } from "./credentials.ts";
@@ -45,6 +46,8 @@ export interface Wanted {
   delegate?: DelegateOptions | undefined;
   manifests: ManifestOptions;
   credentials: CredentialsOptions;
+  /** What stands for variables in templates. */
+  facts: NodeFacts;
 }
 
 /** A directory of the node as it is now. */

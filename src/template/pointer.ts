@@ -1,4 +1,5 @@
 import { placeOf, placesOf, type Place } from "../system/place.ts";
+import type { Written } from "./values.ts";
 
 /** A `__NAME__` in a template; the half-open range `[start, end)` of the text is what its content takes the place of. */
 export interface Pointer extends Place {
@@ -83,17 +84,18 @@ export function findPointers(template: string): Pointer[] {
 }
 
 /**
- * Replaces each pointer by the content of that name, verbatim but for its final newline. Contents are not searched for
- * pointers.
+ * Replaces each pointer by the content of that name, verbatim but for its final newline, or by the value of that
+ * variable. Neither is searched for pointers.
  */
-export function substitute(template: string, contents: ReadonlyMap<string, string>): Rendered {
-  const pieces: { text: string; from: number; pointer?: string }[] = [];
+export function substitute(template: string, contents: ReadonlyMap<string, string | Written>): Rendered {
+  const pieces: { text: string; from: number; pointer?: string; isValue?: true }[] = [];
   let position = 0;
-  for (const { name, start, end } of findPointers(template)) {
+  for (const { name, start, end, inString } of findPointers(template)) {
     const content = contents.get(name);
     if (content === undefined) throw new RangeError(`no content for pointer ${name}`);
     pieces.push({ text: template.slice(position, start), from: position });
-    pieces.push({ text: content.replace(/\r?\n$/u, ""), from: 0, pointer: name });
+    if (typeof content === "string") pieces.push({ text: content.replace(/\r?\n$/u, ""), from: 0, pointer: name });
+    else pieces.push({ text: inString ? content.inString : content.alone, from: start, isValue: true });
     position = end;
   }
   pieces.push({ text: template.slice(position), from: position });
@@ -106,6 +108,7 @@ export function substitute(template: string, contents: ReadonlyMap<string, strin
     let remaining = offset;
     for (const piece of pieces) {
       if (remaining < piece.text.length) {
+        if (piece.isValue === true) return placeOf(template, piece.from);
         return piece.pointer === undefined
           ? placeOf(template, piece.from + remaining)
           : { ...placeOf(contents.get(piece.pointer) as string, remaining), pointer: piece.pointer };

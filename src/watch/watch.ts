@@ -288,7 +288,7 @@ export class Watcher {
       };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      if (error.code.startsWith("primary-"))
+      if (error.code.startsWith("primary-") || error.code === "value-missing")
         return { ...(await this.#applyOthers(request, error, signal)), failure: error };
       this.#isApiAway = error.code === "api-unreachable" || isOfToken(error);
       // What has been repaired is reported, whatever is said of the manifests.
@@ -297,7 +297,7 @@ export class Watcher {
     }
   }
 
-  /** Without a primary, configurations stay as they are; everything else is kept as desired. */
+  /** Without a primary or a value, configurations stay as they are; everything else is kept as desired. */
   async #applyOthers(request: ApplyRequest, failure: Failure, signal: AbortSignal): Promise<ApplyResult> {
     const { config: _config, ...others } = request.lists;
     const result = await orUndefined(apply({ ...request, lists: others, delegate: undefined }, signal));

@@ -1,0 +1,88 @@
+/** What the API says of a node and of the cluster's pod network. */
+import * as v from "valibot";
+
+import { Failure } from "../errors.ts";
+import { Refusal } from "./refusal.ts";
+import type { Api } from "./request.ts";
+import { wrongShape, apiFailure, isAbsent, pathOf, ruleFor, type Resource } from "./resource.ts";
+import { readYaml } from "./yaml.ts";
+
+/** The Node, as far as it matters to the node's network. */
+export interface FoundNode {
+  name: string;
+  podCidrs: readonly string[];
+  /** Its addresses of type InternalIP. */
+  addresses: readonly string[];
+}
+
+const NODES: Resource = { group: "", name: "nodes", namespaced: false };
+const CONFIG_MAPS: Resource = { group: "", name: "configmaps", namespaced: true };
+const KUBEADM = { apiVersion: "v1", kind: "ConfigMap", namespace: "kube-system", name: "kubeadm-config" };
+
+const Node = v.object({
+  spec: v.optional(v.object({ podCIDR: v.optional(v.string()), podCIDRs: v.optional(v.array(v.string())) }), {}),
+  status: v.optional(
+    v.object({ addresses: v.optional(v.array(v.object({ type: v.string(), address: v.string() })), []) }),
+    {},
+  ),
+});
+const KubeadmConfig = v.object({ data: v.object({ ClusterConfiguration: v.string() }) });
+const ClusterConfiguration = v.object({ networking: v.object({ podSubnet: v.string() }) });
+
+/**
+ * Reads a Node.
+ *
+ * @throws Failure `node-missing`, `api-forbidden`, `api-refused`, `answer-invalid` and those of `Api.request`.
+ */
+export async function readNode(api: Api, name: string): Promise<FoundNode> {
+  const response = await api.request({ method: "GET", path: pathOf({ apiVersion: "v1", kind: "Node", name }, NODES) });
+  const subject = `Node ${name}`;
+  if (isAbsent(response)) {
+    throw new Failure({
+      code: "node-missing",
+      subject,
+      problem: "does not exist",
+      hint: "the kubelet makes it when it starts; if the node has another name, give it with --node-name",
+      passing: true,
+    });
+  }
+  const hint = response.status === 403 ? ruleFor(["get"], NODES) : undefined;
+  if (response.status !== 200) throw apiFailure(subject, "cannot be read", response, hint);
+  const found = v.safeParse(Node, response.body);
+  if (!found.success) throw wrongShape(subject, "a Node");
+  const { spec, status } = found.output;
+  return {
+    name,
+    podCidrs: spec.podCIDRs ?? (spec.podCIDR === undefined ? [] : [spec.podCIDR]),
+    addresses: status.addresses.flatMap(({ type, address }) => (type === "InternalIP" ? [address] : [])),
+  };
+}
+
+/**
+ * The pod network of the cluster, as kubeadm has noted it: `10.244.0.0/16`, or one of each family. Undefined: kubeadm
+ * has not.
+ *
+ * @throws Failure `api-forbidden`, `api-refused` and those of `Api.request`.
+ */
+export async function readClusterCidrs(api: Api): Promise<readonly string[] | undefined> {
+  const response = await api.request({ method: "GET", path: pathOf(KUBEADM, CONFIG_MAPS) });
+  if (isAbsent(response)) return undefined;
+  const hint = response.status === 403 ? ruleFor(["get"], CONFIG_MAPS, KUBEADM.name) : undefined;
+  const subject = "ConfigMap kube-system/kubeadm-config";
+  if (response.status !== 200) throw apiFailure(subject, "cannot be read", response, hint);
+  const config = v.safeParse(KubeadmConfig, response.body);
+  const found = v.safeParse(
+    ClusterConfiguration,
+    config.success ? yamlOf(config.output.data.ClusterConfiguration) : {},
+  );
+  return found.success ? found.output.networking.podSubnet.split(",") : undefined;
+}
+
+function yamlOf(text: string): unknown {
+  try {
+    return readYaml(text);
+  } catch (error) {
+    if (error instanceof Refusal) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,126 @@
+/** What a node is: its object in the cluster, its interfaces, and where the API is. */
+import { join } from "node:path";
+
+import type { Access } from "../cluster/access.ts";
+import type { FoundNode } from "../cluster/node.ts";
+import type { Api } from "../cluster/request.ts";
+import { Failure } from "../errors.ts";
+import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
+import { findPlace } from "./host.ts";
+
+/** How the node is found. */
+export interface FactsRequest {
+  nodeName: string | undefined;
+  kubeconfig: string | undefined;
+  context: string | undefined;
+  env: Readonly<Record<string, string | undefined>>;
+  /** How long the API may take, milliseconds. */
+  timeout: number;
+  hostRoot: string;
+  hostRootNamed: boolean;
+}
+
+/** What was found counts so long, milliseconds: a run looks several times. */
+const FRESH_MS = 1000;
+
+/** The facts of one node. What was known stays known while the API is away. */
+export class NodeFacts {
+  readonly #request: FactsRequest;
+  readonly #known = new Map<string, { at: number; value: unknown }>();
+
+  constructor(request: FactsRequest) {
+    this.#request = request;
+  }
+
+  /** Undefined: nobody has said it. The name of the host is often another one. */
+  get nodeName(): string | undefined {
+    return this.#request.nodeName;
+  }
+
+  /** The Node of this name. @throws Failure as `readNode` and `findAccess`. */
+  async node(name: string, signal: AbortSignal): Promise<FoundNode> {
+    return this.#ask(`Node ${name}`, signal, async (api) => (await import("../cluster/node.ts")).readNode(api, name));
+  }
+
+  /** The pod network of the cluster. @throws Failure as `readClusterCidrs` and `findAccess`. */
+  async clusterCidrs(signal: AbortSignal): Promise<readonly string[] | undefined> {
+    return this.#ask("kubeadm", signal, async (api) => (await import("../cluster/node.ts")).readClusterCidrs(api));
+  }
+
+  /** The address of the API. @throws Failure as `findAccess`. */
+  async server(): Promise<URL> {
+    return (await this.#access()).server;
+  }
+
+  /**
+   * The MTU of an interface: of the host, if its network can be seen, else of this process.
+   *
+   * @param ifName undefined: the interface of the default route.
+   * @returns undefined: there is no such interface, or no default route.
+   */
+  mtu(ifName?: string): number | undefined {
+    const process = this.#hostProcess();
+    const name = ifName ?? defaultInterface(process);
+    const path = join(process, "root/sys/class/net", name ?? "", "mtu");
+    const text = name === undefined || name.includes("/") ? undefined : readTextIfPossible(path, SIZE_LIMITS.proc);
+    return text === undefined ? undefined : Number(text);
+  }
+
+  /** A process with the network of the host: in a container that sees the host's processes, the first one. */
+  #hostProcess(): string {
+    try {
+      const { root } = findPlace(this.#request.hostRoot, this.#request.hostRootNamed);
+      return root === "" ? "/proc/self" : "/proc/1";
+    } catch (error) {
+      if (error instanceof Failure) return "/proc/self";
+      throw error;
+    }
+  }
+
+  async #access(): Promise<Access> {
+    const { findAccess } = await import("../cluster/access.ts");
+    return findAccess(this.#request);
+  }
+
+  async #ask<Value>(what: string, signal: AbortSignal, question: (api: Api) => Promise<Value>): Promise<Value> {
+    const known = this.#known.get(what);
+    if (known !== undefined && performance.now() < known.at + FRESH_MS) return known.value as Value;
+    try {
+      const { Api: Connection } = await import("../cluster/request.ts");
+      const api = new Connection(await this.#access(), performance.now() + this.#request.timeout, signal);
+      const value = await question(api);
+      this.#known.set(what, { at: performance.now(), value });
+      return value;
+    } catch (error) {
+      const isAway = error instanceof Failure && error.code === "api-unreachable";
+      if (known !== undefined && isAway) return known.value as Value;
+      throw error;
+    }
+  }
+}
+
+/** Flags of routes (include/uapi/linux/route.h). */
+const [RTF_UP, RTF_REJECT] = [0x1, 0x200];
+
+/** @param process a directory of /proc. @returns the interface of the default route, that of IPv4 first. */
+function defaultInterface(process: string): string | undefined {
+  const linesOf = (name: string): string[][] => {
+    const text = readTextIfPossible(join(process, "net", name), SIZE_LIMITS.proc) ?? "";
+    return text.split("\n").map((line) => line.trim().split(/\s+/u));
+  };
+  const [v4] = linesOf("route")
+    .filter(([, destination, , flags = "", , , , mask]) => {
+      return /^0{8}$/u.test(destination ?? "") && mask === destination && has(flags, RTF_UP);
+    })
+    .toSorted((a, b) => Number(a[6]) - Number(b[6]));
+  const [v6] = linesOf("ipv6_route")
+    .filter(([destination = "", length, , , , , , , flags = ""]) => {
+      return /^0{32}$/u.test(destination) && length === "00" && has(flags, RTF_UP) && !has(flags, RTF_REJECT);
+    })
+    .toSorted((a, b) => Number.parseInt(a[5] ?? "", 16) - Number.parseInt(b[5] ?? "", 16));
+  return v4?.[0] ?? v6?.[9];
+}
+
+function has(flags: string, flag: number): boolean {
+  return (Number.parseInt(flags, 16) & flag) !== 0;
+}

@@ -17,7 +17,7 @@ const SOURCES = ["plugin-source", "config-source", "manifest-source"] as const;
 const PLACES = [...SOURCES, "host-root", "plugin-dir", "credentials-dir", "config-dir"] as const;
 const TOKENS = ["credentials-form", "credentials-server", "credentials-lifetime"] as const;
 const RUN = ["owner", "checksum", "lock-timeout", "cri-socket", "output"] as const;
-const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
+const RENDER = ["take-over", "validate", "config-mode", "inject-pod-cidr", "wait"] as const;
 const PROBE = ["probe", "probe-add", "trace"] as const;
 const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "context", "timeout"] as const;
 const CHOICE = ["refresh", "prune", "allow-no-network"] as const;
@@ -87,7 +87,17 @@ export const COMMANDS = {
         ...PLACES,
       ),
       owner: { type: OPTIONS.owner.type, help: "owner of the assets; what it holds and no longer desires is removed" },
-      ...pick(OPTIONS, "take-over", "validate", "config-mode", "checksum", "force", "allow-no-network", ...TOKENS),
+      ...pick(
+        OPTIONS,
+        "take-over",
+        "validate",
+        "config-mode",
+        "inject-pod-cidr",
+        "checksum",
+        "force",
+        "allow-no-network",
+        ...TOKENS,
+      ),
       ...pick(OPTIONS, ...OBJECTS, "force-conflicts", "cri-socket", "no-confirm", "lock-timeout"),
       ...pick(OPTIONS, "on-stop", "daemonset", "listen", "log-format", "events", "output"),
     },

@@ -245,6 +245,61 @@ ip route add default via 192.0.2.2`;
   );
 });
 
+suite("--inject-pod-cidr", () => {
+  const KUBE_ROUTER = {
+    cniVersion: "0.3.0",
+    name: "mynet",
+    plugins: [
+      {
+        name: "kubernetes",
+        type: "bridge",
+        bridge: "kube-bridge",
+        isDefaultGateway: true,
+        ipam: { type: "host-local", subnet: "10.1.0.0/16" },
+      },
+    ],
+  };
+
+  test("puts the podCIDRs of the Node where kube-router does, and proves the result", async () => {
+    await using api = await PlainApi.start(NODE);
+    const { config } = await rendered(api, JSON.stringify(KUBE_ROUTER), "--inject-pod-cidr");
+    const [plugin] = KUBE_ROUTER.plugins;
+    const ranges = NODE.spec.podCIDRs.map((subnet) => [{ subnet }]);
+    assert.deepEqual(config, { ...KUBE_ROUTER, plugins: [{ ...plugin, ipam: { type: "host-local", ranges } }] });
+  });
+
+  test("waits for the podCIDR, and refuses configurations that have no place for it", async () => {
+    await using api = await PlainApi.start({ spec: {} });
+    using node = new TestNode();
+    node.template("a.conflist", JSON.stringify(KUBE_ROUTER));
+    node.template("b.conf", '{ "cniVersion": "1.0.0", "name": "b", "type": "calico" }');
+    const options = ["--node-name=n1", `--kubeconfig=${api.kubeconfig(node)}`, "--inject-pod-cidr"];
+    const missing = await node.run(["install", "--configs=a.conflist", ...options]);
+    assert.match(missing.stderr, /--inject-pod-cidr: Node n1 has no podCIDR\n {2}hint: .*--allocate-node-cidrs/u);
+    assert.deepEqual([missing.exitCode, fs.readdirSync(node.netd)], [1, []]);
+    const waiting = node.run(["install", "--configs=a.conflist", "--wait=60s", ...options]);
+    await until(() => api.paths.length > 1);
+    api.put(NODE);
+    assert.equal((await waiting).exitCode, 0);
+    const placeless = await node.run(["install", "--configs=b.conf", ...options]);
+    assert.match(placeless.stderr, /--inject-pod-cidr: b\.conf: has no plugin of type bridge/u);
+    assert.equal(placeless.exitCode, 1);
+  });
+
+  test("of a node with another podCIDR replaces the old one, and nothing is written if it is right", async () => {
+    await using api = await PlainApi.start(NODE);
+    using node = new TestNode();
+    node.template("a.conflist", JSON.stringify(KUBE_ROUTER));
+    const argv = ["install", "--configs=a.conflist", "--node-name=n1", `--kubeconfig=${api.kubeconfig(node)}`];
+    await node.run([...argv, "--inject-pod-cidr"]);
+    assert.match((await node.run([...argv, "--inject-pod-cidr"])).stdout, /unchanged/u);
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    api.put({ spec: { podCIDR: "10.244.9.0/24" } });
+    assert.match((await node.run([...argv, "--inject-pod-cidr"])).stdout, /configured/u);
+    assert.deepEqual(JSON.stringify(configIn(node, "a.conflist")).match(/10\.244\.\d+/gu), ["10.244.9"]);
+  });
+});
+
 /** As the projects publish them, retold; what each would have written on this node. */
 suite("a published template becomes what its project would have written", () => {
   const [v4, v6] = NODE.spec.podCIDRs;

@@ -103,7 +103,7 @@ export function requestOf(
     lists,
     prune,
     ...pick(options, "owner", "refresh", "takeOver", "checksum", "force", "allowNoNetwork", "drain", "validate"),
-    ...pick(options, "configMode", "wait", "lockTimeout"),
+    ...pick(options, "configMode", "injectPodCidr", "wait", "lockTimeout"),
     ...(options.delegate !== undefined && {
       delegate: {
         ...options.delegate,

@@ -33,6 +33,7 @@ import { hasBytes, type Content } from "./content.ts";
 import { DELEGATE_NAMES, noPrimary, warnOfOrder } from "./delegate.ts";
 import { heldAs, type Decided, type Desired, type Directory, type FileAssets, type Wanted } from "./kind.ts";
 import { keepNetwork } from "./policies.ts";
+import { withPodCidrs } from "./pod-cidr.ts";
 import { decoded, readTemplate, Source } from "./source.ts";
 import { findValues, KNOWN, NoValue } from "./values.ts";
 
@@ -83,12 +84,15 @@ async function readDesired(
   const directory = target?.path ?? "";
   const source = new Source(sources.config, wanted.configTexts);
   const variables = names.flatMap((name) => pointersOf(source, name).map((pointer) => pointer.name));
-  const values = await findValues(variables, wanted, signal);
+  const isInjected = wanted.injectPodCidr && names.length > 0;
+  const values = await findValues([...variables, ...(isInjected ? [POD_CIDRS] : [])], wanted, signal);
+  const podCidrs = isInjected ? objections.catch(() => podCidrsIn(values)) : undefined;
   const { rendered, unreadable, pointedTo, shadowed } = renderAll(
     names,
-    { source, target, glob: delegate?.glob, values },
+    { source, target, glob: delegate?.glob, values, podCidrs },
     objections,
   );
+  if (podCidrs !== undefined) refuseUninjected(names, rendered, podCidrs, objections);
   const warnings: Finding[] = [...shadowed];
   for (const [name, result] of rendered) {
     const failure = validate === "off" ? undefined : await checkRendered(name, result, source, unreadable.get(name));
@@ -109,6 +113,7 @@ async function readDesired(
  *
  * @param source of the templates. @param target the directory of the configurations, where pointers are looked up.
  * @param glob that the name of the primary must match. @param values of the variables.
+ * @param podCidrs are put into the configurations that have a place for them.
  */
 function renderAll(
   names: readonly string[],
@@ -117,11 +122,13 @@ function renderAll(
     target: directory,
     glob,
     values,
+    podCidrs,
   }: {
     source: Source;
     target: Directory | undefined;
     glob: string | undefined;
     values: ReadonlyMap<string, Written | NoValue>;
+    podCidrs: readonly string[] | undefined;
   },
   objections: Objections,
 ): {
@@ -150,7 +157,7 @@ function renderAll(
       chain.push(name);
       try {
         const made = renderTemplate(name, path);
-        return made && withChained(name, made, directory);
+        return made && withChained(name, injected(name, made, podCidrs), directory);
       } finally {
         chain.pop();
       }
@@ -209,6 +216,43 @@ function renderAll(
 
   for (const name of names) render(name);
   return { rendered, unreadable, pointedTo, shadowed };
+}
+
+/** The variable that `--inject-pod-cidr` needs. */
+const POD_CIDRS = "POD_CIDRS";
+
+function podCidrsIn(values: ReadonlyMap<string, Written | NoValue>): string[] {
+  const value = values.get(POD_CIDRS);
+  if (value !== undefined && !(value instanceof NoValue)) return JSON.parse(value.alone) as string[];
+  const { problem = "", hint = "", passing = false } = value ?? {};
+  throw new Failure({ code: "value-missing", subject: "--inject-pod-cidr", problem, hint, passing });
+}
+
+/** What is made of text that was JSON has no place in the template, and no error of syntax. */
+function injected(name: string, made: Rendered, podCidrs: readonly string[] | undefined): Rendered {
+  const text = podCidrs === undefined ? undefined : withPodCidrs(name, made.text, podCidrs);
+  if (text === undefined || text === made.text) return made;
+  return { text, template: made.template, origin: () => placeOf(made.template, 0) };
+}
+
+function refuseUninjected(
+  names: readonly string[],
+  rendered: ReadonlyMap<string, NewConfig>,
+  podCidrs: readonly string[],
+  objections: Objections,
+): void {
+  const made = [...rendered];
+  const isAnywhere = made.some(([name, { text }]) => withPodCidrs(name, text, podCidrs) !== undefined);
+  // What could not be rendered is an objection already.
+  if (isAnywhere || made.length < names.length) return;
+  objections.add(
+    new Failure({
+      code: "pod-cidr-no-place",
+      subject: "--inject-pod-cidr",
+      problem: `${names.join(", ")}: has no plugin of type bridge, and no IPAM of type host-local, to take the podCIDRs`,
+      hint: "write __POD_CIDR__ in the template, where it belongs",
+    }),
+  );
 }
 
 /** It stands for the content of the primary's file (`--delegate` without a template of one's own). */

@@ -1,5 +1,4 @@
 /** What the map of a node is made from: network namespaces, what is in them, and the attachments that are remembered. */
-import * as fs from "node:fs";
 import { setImmediate } from "node:timers/promises";
 
 import type { CachedAttachment } from "../cni/cache.ts";
@@ -110,7 +109,7 @@ function namespacesOf(place: Place, { paths }: Namespaces, attachments: readonly
   };
   for (const { identity } of attachments) if (identity !== undefined) add(identity, paths.get(identity));
   const directory = seen(place, NAMED);
-  for (const name of fs.existsSync(directory) ? firstNamesIn(directory, MOST.namespaces * 4).names : []) {
+  for (const name of firstNamesIn(directory, MOST.namespaces * 4)) {
     const identity = identityOf(`${directory}/${name}`);
     if (identity !== undefined) add(identity, paths.get(identity) ?? `${directory}/${name}`, name);
   }

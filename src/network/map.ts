@@ -97,7 +97,7 @@ interface Link extends MapInterface {
   isElsewhere: boolean;
 }
 
-type Draft = MapNamespace & { identity: string; interfaces: Link[] };
+type Draft = Omit<MapNamespace, "interfaces"> & { identity: string; interfaces: Link[] };
 
 /** Makes the map. @param unread namespaces and attachments that there were besides. */
 export function mapOf(

@@ -1,5 +1,6 @@
 /** network map: how a node is drawn, and a host of the test's own with the real bridge plugin. */
 import assert from "node:assert/strict";
+import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
@@ -159,7 +160,12 @@ describe("the map of a node", () => {
     assert.deepEqual(map.hidden, { namespaces: 2, attachments: 5 });
     for (const drawn of [mapText(map), mapDot(map), mapSvg(map)]) {
       assert.doesNotMatch(drawn, /[\u001B\u202E]/u);
-      for (const count of ["3 more interfaces", "2 more routes", "2 more namespaces", "5 more attachments"]) {
+      for (const count of [
+        "interfaces not shown: 3",
+        "routes not shown: 2",
+        "namespaces not shown: 2",
+        "attachments not shown: 5",
+      ]) {
         assert.ok(drawn.includes(count), count);
       }
     }
@@ -188,8 +194,8 @@ describe("network map on a host", { skip: cannotMount }, () => {
     }
     const before = (await host.run("map")).stdout;
     assert.match(before, /^node\n/u);
-    assert.match(before, /^├── br9 {2}bridge {2}10\.6\.0\.1\/24\n│ {3}├── veth\w+ {2}veth {2}to eth0 in a\n/mu);
-    assert.match(before, /^a\n(?:├── lo .*\n)?├── eth0 {2}veth {2}10\.6\.0\.2\/24 {2}to veth\w+ in node\n/mu);
+    assert.match(before, /^└── br9 {2}bridge {2}10\.6\.0\.1\/24\n {4}├── veth\w+ {2}veth {2}to eth0 in a\n/mu);
+    assert.match(before, /^a\n├── eth0 {2}veth {2}10\.6\.0\.2\/24 {2}to veth\w+ in node\n/mu);
     assert.match(before, /network net, added by cni-node/u);
     assert.match(before, /^└── route default via 10\.6\.0\.1 dev eth0$/mu);
     assert.doesNotMatch(before, /!/u);
@@ -217,11 +223,26 @@ describe("network map on a host", { skip: cannotMount }, () => {
     assert.match(dot.stdout, /^graph node \{/u);
   });
 
-  test("a port whose other end is in no known namespace, and another runtime's namespace that is gone", async () => {
+  test("a port whose other end is in no known namespace, and another runtime's attachment", async () => {
     await using host = await NetworkHost.make();
-    host.sh("ip link add br9 type bridge && ip link set lo up");
+    const results = join(host.cacheDir, "results");
+    fs.mkdirSync(results, { recursive: true });
+    const entry = { kind: "cniCacheV1", networkName: "net", containerId: "old", ifName: "eth0", config: "" };
+    const cniArgs = [
+      ["K8S_POD_NAMESPACE", "shop"],
+      ["K8S_POD_NAME", "web"],
+    ];
+    const result = { cniVersion: "1.1.0", ips: [{ address: "10.6.0.9/24" }] };
+    const netns = "/run/netns/none";
+    fs.writeFileSync(join(results, "net-old-eth0"), JSON.stringify({ ...entry, netns, cniArgs, result }));
+    host.target("z");
+    host.sh("ip link add br9 type bridge && ip link add v1 master br9 type veth peer name v2 netns z");
+    // It lives on below, where nobody can enter it.
+    host.sh("mount -t tmpfs none /run/netns");
     const { exitCode, stdout, stderr } = await host.run("map");
     assert.equal(exitCode, 0, stderr);
-    assert.match(stdout, /br9 {2}bridge {2}down/u);
+    assert.match(stdout, /v1 {2}veth {2}down\n +└── ! its other end is in no namespace that was looked at/u);
+    assert.match(stdout, /^… namespaces not shown: \d+$/mu);
+    assert.match(stdout, /net {2}eth0 {2}shop\/web {2}10\.6\.0\.9\n +└── ! its namespace is gone/u);
   });
 });

@@ -47,15 +47,16 @@ export async function readMap(
     throwIfInterrupted(signal);
     attachments.push(await attachmentOf(one, place, there));
   }
-  const found = namespacesOf(place, there, attachments);
+  const { found, hidden } = namespacesOf(place, there, attachments);
   const namespaces: ReadNamespace[] = [];
   for (let start = 0; start < Math.min(found.length, MOST.namespaces); start += AT_ONCE) {
     throwIfInterrupted(signal);
     const some = found.slice(start, Math.min(start + AT_ONCE, MOST.namespaces));
     namespaces.push(...(await Promise.all(some.map(async (one) => lookAt(one, place)))));
   }
+  namespaces.sort((one, other) => ((one.names[0] ?? "") < (other.names[0] ?? "") ? -1 : 1));
   return mapOf(namespaces, attachments, {
-    namespaces: Math.max(0, found.length - MOST.namespaces),
+    namespaces: hidden + Math.max(0, found.length - MOST.namespaces),
     attachments: unread,
   });
 }
@@ -98,7 +99,13 @@ interface Found {
 }
 
 /** The node's own first, then those with attachments, named ones, and those that processes are in. */
-function namespacesOf(place: Place, { paths }: Namespaces, attachments: readonly ReadAttachment[]): Found[] {
+function namespacesOf(
+  place: Place,
+  there: Namespaces,
+  attachments: readonly ReadAttachment[],
+): { found: Found[]; hidden: number } {
+  // What is mounted where something else is mounted by now cannot be entered.
+  const paths = new Map(Array.from(there.paths).filter(([identity, path]) => identityOf(path) === identity));
   const own = identityOfHost(place) ?? "";
   const all = new Map<string, Found>([[own, { identity: own, path: netnsOfHost(place), names: [], isHost: true }]]);
   const add = (identity: string, path: string | undefined, name?: string): void => {
@@ -115,7 +122,8 @@ function namespacesOf(place: Place, { paths }: Namespaces, attachments: readonly
   }
   for (const [identity, path] of paths) add(identity, path);
   for (const one of all.values()) if (one.names.length === 0 && !one.isHost) one.names.push(...processOf(one.path));
-  return [...all.values()];
+  const hidden = Array.from(there.paths.keys()).filter((identity) => !all.has(identity)).length;
+  return { found: [...all.values()], hidden };
 }
 
 /** A namespace without a name is known by a process that is in it. */

@@ -114,7 +114,9 @@ export function mapOf(
   return {
     namespaces: drafts.map(({ identity: _, interfaces, ...rest }) => ({
       ...rest,
-      interfaces: interfaces.map(({ index: _i, linkIndex: _l, linkName: _n, isElsewhere: _e, ...one }) => one),
+      interfaces: interfaces
+        .filter(saysSomething)
+        .map(({ index: _i, linkIndex: _l, linkName: _n, isElsewhere: _e, ...one }) => one),
     })),
     lost: lost.slice(0, MOST.lost),
     hidden: {
@@ -122,6 +124,12 @@ export function mapOf(
       attachments: unread.attachments + left,
     },
   };
+}
+
+/** Each namespace has a loopback interface. */
+function saysSomething({ kind, addresses, attachments, problems }: MapInterface): boolean {
+  const isUsual = addresses.every((one) => one === "127.0.0.1/8" || one === "::1/128");
+  return kind !== "loopback" || !isUsual || attachments.length + problems.length > 0;
 }
 
 function draftOf({ identity, names, isHost, links, routes, problem }: ReadNamespace, index: number): Draft {
@@ -160,8 +168,7 @@ function linkOf(value: unknown): Link | undefined {
     ...(typeof master === "string" ? { master: nameOf(master) } : {}),
     ...(kind === "vlan" && typeof data["id"] === "number" ? { vlan: data["id"] } : {}),
     attachments: [],
-    problems:
-      addresses.length > MOST.addresses ? [`${addresses.length - MOST.addresses} more addresses are not shown`] : [],
+    problems: addresses.length > MOST.addresses ? [`addresses not shown: ${addresses.length - MOST.addresses}`] : [],
   };
 }
 
@@ -278,16 +285,16 @@ export function connectionsOf(one: MapInterface, { namespaces }: NodeMap, own: M
 /** How many are not shown, in words. */
 export function hiddenOf({ hidden }: NodeMap): string[] {
   return [
-    ...(hidden.namespaces === 0 ? [] : [`${hidden.namespaces} more namespaces are not shown`]),
-    ...(hidden.attachments === 0 ? [] : [`${hidden.attachments} more attachments are not shown`]),
+    ...(hidden.namespaces === 0 ? [] : [`namespaces not shown: ${hidden.namespaces}`]),
+    ...(hidden.attachments === 0 ? [] : [`attachments not shown: ${hidden.attachments}`]),
   ];
 }
 
 /** The same of a namespace. */
 export function hiddenIn({ hiddenInterfaces, hiddenRoutes }: MapNamespace): string[] {
   return [
-    ...(hiddenInterfaces === 0 ? [] : [`${hiddenInterfaces} more interfaces are not shown`]),
-    ...(hiddenRoutes === 0 ? [] : [`${hiddenRoutes} more routes are not shown`]),
+    ...(hiddenInterfaces === 0 ? [] : [`interfaces not shown: ${hiddenInterfaces}`]),
+    ...(hiddenRoutes === 0 ? [] : [`routes not shown: ${hiddenRoutes}`]),
   ];
 }
 

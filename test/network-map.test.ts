@@ -4,6 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import { documentedMap } from "../scripts/docs.ts";
 import { mapDot } from "../src/network/map-dot.ts";
 import { mapSvg } from "../src/network/map-svg.ts";
 import { mapText } from "../src/network/map-text.ts";
@@ -153,6 +154,12 @@ describe("the map of a node", () => {
     const [, width = "", height = ""] = /<svg [^>]*width="(\d+)" height="(\d+)"/u.exec(svg) ?? [];
     const page = { x: 0, y: 0, width: Number(width), height: Number(height) };
     assert.ok(rects.every((one) => isWithin(one, page)));
+  });
+
+  test("in the documents", () => {
+    const read = (file: string): string => fs.readFileSync(new URL(`../docs/${file}`, import.meta.url), "utf8");
+    assert.equal(read("images/map.svg"), documentedMap(), "run node scripts/docs.ts");
+    assert.ok(read("network.md").includes(`\`\`\`text\n${TREE}\`\`\``));
   });
 
   test("names are data, and what is too much is counted", () => {

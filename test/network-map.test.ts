@@ -166,7 +166,7 @@ describe("the map of a node", () => {
     const map = crowdedMap();
     assert.deepEqual(map.hidden, { namespaces: 2, attachments: 5 });
     for (const drawn of [mapText(map), mapDot(map), mapSvg(map)]) {
-      assert.doesNotMatch(drawn, /[\u001B\u202E]/u);
+      for (const one of ["\u001B", "\u202E"]) assert.ok(!drawn.includes(one));
       for (const count of [
         "interfaces not shown: 3",
         "routes not shown: 2",

@@ -3,7 +3,6 @@ import { hiddenIn, hiddenOf, lostText, routeText, titleOf, type MapInterface, ty
 
 /** The graph: a cluster for each namespace, a node for each interface. Ends in a newline. */
 export function mapDot(map: NodeMap): string {
-  const id = (namespace: string, name: string): string => quote(`${namespace}/${name}`);
   const lines = ["graph node {", "  rankdir=LR;", '  node [shape=box, fontname="sans-serif"];'];
   map.namespaces.forEach((namespace, index) => {
     const notes = [...namespace.routes.map(routeText), ...hiddenIn(namespace), ...namespace.problems.map(marked)];
@@ -34,6 +33,10 @@ export function mapDot(map: NodeMap): string {
     lines.push(`  ${quote(`hidden/${index}`)} [label=${quote(text)}, shape=plaintext];`);
   });
   return `${lines.join("\n")}\n}\n`;
+}
+
+function id(namespace: string, name: string): string {
+  return quote(`${namespace}/${name}`);
 }
 
 function labelOf({ name, kind, isUp, vlan, addresses, attachments, problems }: MapInterface): string {

@@ -112,11 +112,11 @@ export function mapOf(
   const lost = attachments.slice(0, MOST.attachments).flatMap((one) => assign(one, drafts));
   const left = Math.max(0, attachments.length - MOST.attachments) + Math.max(0, lost.length - MOST.lost);
   return {
-    namespaces: drafts.map(({ identity: _, interfaces, ...rest }) => ({
+    namespaces: drafts.map(({ identity: _identity, interfaces, ...rest }) => ({
       ...rest,
       interfaces: interfaces
         .filter(saysSomething)
-        .map(({ index: _i, linkIndex: _l, linkName: _n, isElsewhere: _e, ...one }) => one),
+        .map(({ index: _index, linkIndex: _linkIndex, linkName: _linkName, isElsewhere: _isElsewhere, ...one }) => one),
     })),
     lost: lost.slice(0, MOST.lost),
     hidden: {
@@ -189,7 +189,7 @@ function routesOf(value: unknown): MapRoute[] {
     const hop = [gateway, other].find((one) => typeof one === "string");
     if (hop === undefined && dst !== "default") return [];
     return {
-      destination: nameOf(dst as string),
+      destination: nameOf(dst),
       ...(typeof hop === "string" ? { gateway: nameOf(hop) } : {}),
       ...(typeof dev === "string" ? { interface: nameOf(dev) } : {}),
     };

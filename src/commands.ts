@@ -1,6 +1,6 @@
 /** The commands, as data: what they are for, what they take, and which options they have. */
 import type { Lists } from "./kinds/lists.ts";
-import { CREDENTIALS, listOf, type Type } from "./option-types.ts";
+import { choice, CREDENTIALS, listOf, type Type } from "./option-types.ts";
 import { NETWORK_OPTIONS, OPTIONS, pick, type Option, type Values } from "./options.ts";
 
 /** A command. */
@@ -159,6 +159,13 @@ export const COMMANDS = {
     summary: "print the configuration of a network as it is used, with secrets masked",
     operands: ["NETWORK"],
     options: pick(NETWORK_OPTIONS, "file", "host-root", "config-dir", "output"),
+  },
+  "network map": {
+    summary: "draw the network of the node: namespaces, interfaces, attachments, routes, and what does not fit",
+    options: {
+      ...pick(NETWORK_OPTIONS, "host-root", "cache-dir"),
+      output: { type: choice("text", "json", "dot", "svg"), default: "text", help: "format of the map" },
+    },
   },
   list: { summary: "list the plugins that can be installed", options: pick(OPTIONS, "plugin-source", "output") },
   catalogue: {

@@ -13,6 +13,7 @@ export interface CommandSpec {
 
 const LISTS = ["plugins", "credentials", "configs", "manifests"] as const;
 const DELEGATE = ["delegate", "delegate-form", "delegate-keys", "host-config-path"] as const;
+const CONFIGS = [...DELEGATE, "chain"] as const;
 const SOURCES = ["plugin-source", "config-source", "manifest-source"] as const;
 const PLACES = [...SOURCES, "host-root", "plugin-dir", "credentials-dir", "config-dir"] as const;
 const TOKENS = ["credentials-form", "credentials-server", "credentials-lifetime"] as const;
@@ -40,7 +41,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
 export const COMMANDS = {
   install: {
     summary: "install plugins, credentials, configs and manifests; what is right already is left alone",
-    options: { ...listsOf("install"), ...pick(OPTIONS, ...DELEGATE, ...PLACES, ...ADDITION, ...CHANGE, ...STOP) },
+    options: { ...listsOf("install"), ...pick(OPTIONS, ...CONFIGS, ...PLACES, ...ADDITION, ...CHANGE, ...STOP) },
   },
   uninstall: {
     summary: "remove them, in reverse order; what was there before comes back",
@@ -51,6 +52,7 @@ export const COMMANDS = {
         needs: { options: ["owner"], problem: "needs --owner: it removes everything that this owner holds" },
         help: "remove everything that the owner holds",
       },
+      chain: { ...OPTIONS.chain, help: "plugins that --chain appended to networks of others: PLUGIN.json[@NETWORK],…" },
       ...pick(OPTIONS, ...PLACES, ...REMOVAL, "allow-no-network", "validate", ...OBJECTS, ...CHANGE),
     },
   },
@@ -64,12 +66,12 @@ export const COMMANDS = {
   },
   apply: {
     summary: "go from the current to the desired set: lists are DESIRED or DESIRED:CURRENT",
-    options: pick(OPTIONS, ...LISTS, ...DELEGATE, ...PLACES, ...CHOICE, ...REMOVAL, ...ADDITION, ...CHANGE, ...STOP),
+    options: pick(OPTIONS, ...LISTS, ...CONFIGS, ...PLACES, ...CHOICE, ...REMOVAL, ...ADDITION, ...CHANGE, ...STOP),
   },
   plan: {
     summary: "print what apply would do, with the differences of configs and objects",
     options: {
-      ...pick(OPTIONS, ...LISTS, ...DELEGATE, ...PLACES, ...CHOICE, "force"),
+      ...pick(OPTIONS, ...LISTS, ...CONFIGS, ...PLACES, ...CHOICE, "force"),
       ...pick(OPTIONS, ...RENDER, ...TOKENS, ...OBJECTS, "force-conflicts", "exit-code", ...RUN),
     },
   },
@@ -79,7 +81,7 @@ export const COMMANDS = {
       ...pick(
         OPTIONS,
         ...LISTS,
-        ...DELEGATE,
+        ...CONFIGS,
         "configmap",
         "config-templates",
         "manifest-templates",

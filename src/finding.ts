@@ -19,7 +19,8 @@ export interface Finding {
 /** What a command of cni-node does about a finding: it installs an asset, or releases what is left in a network. */
 export type Cure =
   | { kind: Kind; name: string; owner?: string; account?: string | undefined; form?: "token-file" }
-  | { kind: "network"; name: string };
+  | { kind: "network"; name: string }
+  | { kind: "chain"; name: string; owner: string };
 
 /** A finding that keeps nothing from being done. */
 export function warning(code: FindingCode, path: string, message: string, hint?: string): Finding {

@@ -2,7 +2,7 @@
 import { isIP } from "node:net";
 import { resolve } from "node:path";
 
-import { parseCredentials, parseLists, type Lists } from "./kinds/lists.ts";
+import { parseChain, parseCredentials, parseLists, type ChainItem, type Lists } from "./kinds/lists.ts";
 import type { Args } from "./cni/invoke.ts";
 import type { ValidAttachment } from "./cni/request.ts";
 import { usage } from "./errors.ts";
@@ -176,6 +176,13 @@ export function listOf(verb: "install" | "uninstall", type = LISTS): Type<Lists>
   };
   return { ...type, read };
 }
+
+/** `PLUGIN.json[@NETWORK],…` */
+export const CHAIN: Type<ChainItem[]> = {
+  shown: "<LIST>",
+  form: "list",
+  read: (given, source) => parseChain(source, given),
+};
 
 /** The address of an API server. */
 export const SERVER: Type<string> = {

@@ -4,6 +4,7 @@ import {
   ADDRESS,
   ARGS,
   ATTACHMENTS,
+  CHAIN,
   choice,
   CONFIG_MAPS,
   CREDENTIALS,
@@ -76,6 +77,10 @@ export const OPTIONS = {
     needs: WITH_DELEGATE,
     otherwise: "--config-dir",
     help: "path of the node's CNI configs on the node",
+  },
+  chain: {
+    type: CHAIN,
+    help: "append plugins to networks of others: PLUGIN.json[@NETWORK],… (@primary if none)",
   },
   configmap: {
     type: objectName("ConfigMap"),

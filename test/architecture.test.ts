@@ -49,6 +49,7 @@ const PURE = [
   "cluster/unsettled.ts",
   "node/cure.ts",
   "node/merge-chain.ts",
+  "node/chain-edit.ts",
   "cni/command.ts",
   "cni/config.ts",
   "cni/references.ts",

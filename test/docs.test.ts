@@ -150,6 +150,8 @@ test("N5: every example that stands in a block of its own is run by a test", () 
     "docs/how-cni-config-is-chosen.md net.d", // scripts/docs.ts, which a test above compares.
     "docs/by-hand.md sh", // test/e2e/by-hand.test.ts.
     "docs/by-hand.md json", // The same.
+    "docs/chaining.md sh", // test/chain.test.ts.
+    "docs/chaining.md json", // The same.
     "docs/kube-watch.md sh", // test/kube-watch.test.ts.
     "docs/library.md json", // test/library.test.ts.
     "docs/library.md ts", // The same.

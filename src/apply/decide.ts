@@ -13,11 +13,13 @@ import { changedMeanwhile, type FileStep } from "../host/transaction.ts";
 import type { Content } from "../kinds/content.ts";
 import { heldAs, type Decided, type Directory, type StepOfFile, type StepResult, type Wanted } from "../kinds/kind.ts";
 import { asItWillStand } from "../kinds/restore.ts";
+import { contentWithout } from "../kinds/configs.ts";
 import { FILES } from "../kinds/table.ts";
+import { editChain } from "../node/chain-edit.ts";
 import type { NodeView } from "../node/view.ts";
 import { followBelow } from "../system/below.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
-import { decideInstall, decideUninstall, type Decision } from "./plan.ts";
+import { decideChained, decideInstall, decideUnchained, decideUninstall, type Decision } from "./plan.ts";
 
 /**
  * Decides a step.
@@ -36,11 +38,11 @@ export async function decide(
   if (action === "leave") return leave(step, directory, view);
   const held = heldAs(directory.record?.assets ?? [], step);
   const live = inspect(directory.path, name);
-  const decision = await decideStep(step, wanted, directory, live, content, view);
+  const { made = content, ...decision } = await decideStep(step, wanted, directory, live, content, view);
   const { outcome, reason, effect, keepLive, restores, seen, asset, isRepair = false } = decision;
   const common = { action, kind, name, outcome };
   const result: StepResult = { ...common, ...(reason !== undefined && { reason }), ...(isRepair && { isRepair }) };
-  if (FILES[kind].isShown) Object.assign(result, textsOf(decision, directory, name, live, content, view));
+  if (FILES[kind].isShown) Object.assign(result, textsOf(decision, directory, name, live, made, view));
   if (effect === "none" && !keepLive && asset === held) return { step, result, ...newlySeen(live, seen, held) };
   const file: FileStep = {
     kind,
@@ -49,10 +51,10 @@ export async function decide(
     live,
     effect,
     keepLive,
-    asset: asset === undefined || asset === held ? asset : { ...asset, ...content?.recorded?.() },
+    asset: asset === undefined || asset === held ? asset : { ...asset, ...made?.recorded?.() },
     ...(restores === undefined ? {} : { restores }),
     ...(seen === undefined ? {} : { seen }),
-    ...(content === undefined ? {} : stagingOf(content, live)),
+    ...(made === undefined ? {} : stagingOf(made, live)),
   };
   return { step, result, file };
 }
@@ -99,6 +101,8 @@ function lackOf(directory: string, name: string, hostRoot: string): string | und
 interface Noticed {
   seen?: string;
   isRepair?: boolean;
+  /** What a removal leaves of the file. */
+  made?: Content;
 }
 
 async function decideStep(
@@ -111,6 +115,8 @@ async function decideStep(
 ): Promise<Decision & Noticed> {
   const held = heldAs(directory.record?.assets ?? [], step);
   try {
+    const isOfOthers = held?.chained !== undefined && held.chained.copyOf === undefined;
+    if (content === undefined && isOfOthers) return removeChained(step, wanted, directory, held, live);
     return content === undefined
       ? await decideRemoval(step, wanted, directory, held, live, view)
       : await decideAddition(step, wanted, directory, held, live, content);
@@ -135,6 +141,10 @@ async function decideAddition(
   const digest = held === undefined && !sameContent ? undefined : await content.digest();
   const isHeld = isHeldContent(content, held, digest);
   const renewal = sameContent ? undefined : content.renewal?.();
+  if (content.entries !== undefined) {
+    const decision = decideChained({ path, kind, name, held, live, sameContent, isHeld, entries: content.entries });
+    return { ...decision, isRepair: isHeld && decision.effect !== "none" };
+  }
   const decision = decideInstall({
     path,
     kind,
@@ -154,7 +164,24 @@ async function decideAddition(
   return { ...decision, ...(isSeen && digest !== undefined && { seen: digest }), ...(isRepair && { isRepair }) };
 }
 
+/** Of a file of somebody else's only what was chained into it by this owner goes. */
+function removeChained(
+  { kind, name }: StepOfFile,
+  { owner }: Wanted,
+  { path: directory }: Directory,
+  held: HeldAsset,
+  live: Live,
+): Decision & Noticed {
+  const path = join(directory, name);
+  const entries = held.chained?.entries ?? [];
+  const text = live.type === "file" ? readShown(path) : undefined;
+  const edited = text === undefined ? undefined : editChain(text, entries, [], (entry) => entry.owner !== owner);
+  const decision = decideUnchained({ path, kind, name, owner, held, live, before: text, after: edited });
+  return edited === undefined ? decision : { ...decision, made: contentWithout(name, edited.text, live) };
+}
+
 function isHeldContent(content: Content, held: HeldAsset | undefined, digest: string | undefined): boolean {
+  if (content.entries !== undefined) return held !== undefined && content.isHeld?.(held) === true;
   return held?.digest !== undefined && (held.digest === digest || content.isHeld?.(held) === true);
 }
 

@@ -2,6 +2,7 @@
 import type { Live } from "../host/inspect.ts";
 import { modeOf } from "../host/inspect.ts";
 import type { HeldAsset } from "../host/record.ts";
+import type { ChainEntry, EditedChain } from "../node/chain-edit.ts";
 import { Failure } from "../errors.ts";
 import { ALL_KINDS, type Kind } from "../asset.ts";
 import type { Outcome, Step } from "../kinds/kind.ts";
@@ -199,6 +200,77 @@ function decideRestore(
     restores: before,
     asset: given,
   };
+}
+
+/** What is decided of a file of somebody else's into which plugins of ours are chained. */
+interface ChainedFacts {
+  path: string;
+  kind: Kind;
+  name: string;
+  held: HeldAsset | undefined;
+  live: Live;
+}
+
+/**
+ * Chains plugins into it. Nobody owns the file, so the record has no owners and keeps no backup: what goes later are the
+ * plugins.
+ *
+ * @throws Failure `not-a-file`.
+ */
+export function decideChained({
+  path,
+  kind,
+  name,
+  held,
+  live,
+  sameContent,
+  isHeld,
+  entries,
+}: ChainedFacts & { sameContent: boolean; isHeld: boolean; entries: readonly ChainEntry[] }): Decision {
+  refuseUnlessFile(path, live);
+  const asset: HeldAsset = isHeld && held !== undefined && sameContent ? held : { ...held, name, kind, owners: [] };
+  const reason = `${isHeld && !sameContent ? "somebody had removed it: " : ""}${typesOf(entries)} at the end of its chain`;
+  return sameContent
+    ? { outcome: "unchanged", reason: `has ${typesOf(entries)} in its chain`, effect: "none", keepLive: false, asset }
+    : { outcome: "configured", reason, effect: "write", keepLive: false, asset };
+}
+
+/**
+ * Takes an owner's plugins out of it again; those of other owners stay.
+ *
+ * @param facts.before the text of the file, and `after` it is edited; undefined: it is not a list any more.
+ */
+export function decideUnchained({
+  path,
+  owner,
+  held,
+  live,
+  before,
+  after,
+}: ChainedFacts & {
+  held: HeldAsset;
+  owner: string;
+  before: string | undefined;
+  after: EditedChain | undefined;
+}): Decision {
+  refuseUnlessFile(path, live);
+  const entries = held.chained?.entries ?? [];
+  const left = entries.filter((entry) => entry.owner !== owner);
+  const types = typesOf(entries.filter((entry) => entry.owner === owner));
+  const asset = left.length === 0 ? undefined : { ...held, chained: { ...held.chained, entries: left } };
+  const none = { effect: "none", keepLive: false } as const;
+  if (left.length === entries.length) {
+    return { outcome: "kept", reason: "it is not cni-node's", ...none, asset: held };
+  }
+  if (live.type === "absent") return { outcome: "absent", ...none, asset };
+  if (after === undefined || after.text === before) {
+    return { outcome: "unchanged", reason: `${types} of cni-node is not in its chain any more`, ...none, asset };
+  }
+  return { outcome: "configured", reason: `without ${types} of cni-node`, effect: "write", keepLive: false, asset };
+}
+
+function typesOf(entries: readonly ChainEntry[]): string {
+  return [...new Set(entries.map(({ type }) => type))].join(", ");
 }
 
 function refuseUnlessFile(path: string, live: Live): void {

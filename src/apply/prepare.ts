@@ -17,6 +17,8 @@ import {
   type Surroundings,
   type Wanted,
 } from "../kinds/kind.ts";
+import { withChain } from "../kinds/chained.ts";
+import { renderPlugin } from "../kinds/configs.ts";
 import { withDelegate } from "../kinds/delegate.ts";
 import { withTokenFiles } from "../kinds/lists.ts";
 import type { PreparedManifest } from "../kinds/manifest-plan.ts";
@@ -60,11 +62,24 @@ export async function prepare(
   objections: Objections,
 ): Promise<Prepared> {
   const held = heldIn(directories);
-  const { wanted, warnings: ofDelegate } = await withDelegate(
+  const { config } = directories;
+  const rendered = (of: Wanted) => async (names: readonly string[]) => {
+    return textsOf(await FILES.config.read(names, of, config, new Objections(), view.signal));
+  };
+  const chained = await withChain(
     asked,
-    directories.config,
+    config,
+    {
+      textsOf: rendered(asked),
+      pluginOf: async (name) => renderPlugin(name, asked, config, objections, view.signal),
+    },
+    objections,
+  );
+  const { wanted, warnings: ofDelegate } = await withDelegate(
+    chained.wanted,
+    config,
     surroundings.hostRoot,
-    async (names) => textsOf(await FILES.config.read(names, asked, directories.config, new Objections(), view.signal)),
+    rendered(chained.wanted),
     objections,
     view.signal,
   );
@@ -97,6 +112,7 @@ export async function prepare(
     seen: seenIn(directories, decided),
     changes: changesOf(steps, files, desired, { wanted, directories, surroundings }),
     warnings: [
+      ...chained.warnings,
       ...ofDelegate,
       ...FILE_KINDS.flatMap((kind) => desired[kind].warnings),
       ...[...manifests.values()].flatMap((manifest) => manifest.warnings),

@@ -269,9 +269,9 @@ export function isStateWritable(directory: string): boolean {
   return isWritable(fs.existsSync(state) ? state : directory);
 }
 
-function isAsked({ lists, prune, delegate }: ApplyRequest, kind: Kind): boolean {
+function isAsked({ lists, prune, delegate, chain, unchain }: ApplyRequest, kind: Kind): boolean {
   const { desired = [], current = [] } = lists[kind] ?? {};
-  if (kind === "config" && delegate !== undefined) return true;
+  if (kind === "config" && (delegate ?? chain ?? unchain) !== undefined) return true;
   return desired.length > 0 || current.length > 0 || (prune && lists[kind] !== undefined);
 }
 

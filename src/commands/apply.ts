@@ -112,6 +112,7 @@ export function requestOf(
         hostPath: options.hostConfigPath,
       },
     }),
+    ...(options.chain !== undefined && { [verb === "uninstall" ? "unchain" : "chain"]: options.chain }),
     sources: { plugin: options.pluginSource, config: options.configSource },
     manifests: {
       env: world.env,

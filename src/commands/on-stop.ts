@@ -72,7 +72,7 @@ function withoutAll(request: ApplyRequest, kinds: readonly Kind[]): ApplyRequest
   const lists = Object.fromEntries(
     kinds.filter((kind) => canBeHeld(kind, request)).map((kind) => [kind, { desired: [] }]),
   );
-  return { ...request, lists, delegate: undefined, prune: true, wait: 0, drain: 0, dryRun: false };
+  return { ...request, lists, delegate: undefined, chain: undefined, prune: true, wait: 0, drain: 0, dryRun: false };
 }
 
 /**

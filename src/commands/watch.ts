@@ -33,10 +33,12 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   setFlagsFromString("--no-sparkplug");
   const base = await baseRequest(options, world);
   const isGiven = Object.keys(base.lists).length > 0;
-  if (isGiven ? options.configmap !== undefined : (options.configmap ?? options.delegate) === undefined) {
+  if (
+    isGiven ? options.configmap !== undefined : (options.configmap ?? options.delegate ?? options.chain) === undefined
+  ) {
     const problem = isGiven
       ? "says what is desired, and so do --plugins, --credentials, --configs and --manifests"
-      : "is missing, or one of --plugins, --credentials, --configs, --manifests and --delegate";
+      : "is missing, or one of --plugins, --credentials, --configs, --manifests, --delegate and --chain";
     throw usage("--configmap", problem, "give one of both");
   }
   await using resources = new AsyncDisposableStack();

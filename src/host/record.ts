@@ -50,6 +50,18 @@ const HeldAsset = v.looseObject({
   chain: v.exactOptional(
     v.object({ rest: v.string(), plugins: v.array(v.string()), types: v.exactOptional(v.array(v.string())) }),
   ),
+  /**
+   * Of a list that `--chain` edits: the plugins in it that are ours. The rest is somebody else's, so the asset has no
+   * owners: an earlier version of cni-node leaves the file alone. `copyOf`: the whole file is ours, made of that one.
+   */
+  chained: v.exactOptional(
+    v.object({
+      entries: v.array(
+        v.object({ from: Text, owner: Owner, type: Text, digest: Digest, wasThere: v.optional(v.literal(true)) }),
+      ),
+      copyOf: v.exactOptional(Name),
+    }),
+  ),
   /** Of credentials: whose token it is, `NAMESPACE/NAME`. */
   account: v.exactOptional(Text),
   /** What we wrote; absent where nothing of ours was ever written. */

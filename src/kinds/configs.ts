@@ -9,6 +9,7 @@ import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts"
 import { warning, type Finding } from "../finding.ts";
 import { createFile } from "../system/disk.ts";
 import { inspect, isSameFile, modeOf, type Live } from "../host/inspect.ts";
+import type { HeldAsset } from "../host/record.ts";
 import { changedMeanwhile } from "../host/transaction.ts";
 import { chainOf } from "../node/chain.ts";
 import { examineConfigs } from "../node/checks.ts";
@@ -32,7 +33,15 @@ import {
 import type { Written } from "../template/values.ts";
 import { hasBytes, type Content } from "./content.ts";
 import { DELEGATE_NAMES, noPrimary, warnOfOrder } from "./delegate.ts";
-import { heldAs, type Decided, type Desired, type Directory, type FileAssets, type Wanted } from "./kind.ts";
+import {
+  heldAs,
+  type Chained,
+  type Decided,
+  type Desired,
+  type Directory,
+  type FileAssets,
+  type Wanted,
+} from "./kind.ts";
 import { keepNetwork } from "./policies.ts";
 import { withPodCidrs } from "./pod-cidr.ts";
 import { decoded, readTemplate, Source } from "./source.ts";
@@ -103,9 +112,14 @@ async function readDesired(
     } else if (failure !== undefined) warnings.push(warning("config-invalid", failure.subject, failure.problem));
   }
   return {
-    contents: new Map(Array.from(rendered, ([name, result]) => [name, configContent(name, result, configMode)])),
+    contents: new Map(
+      Array.from(rendered, ([name, result]) => {
+        const chained = wanted.chained?.get(name);
+        return [name, configContent(name, { ...result, ...chained }, { asked: configMode, chained })];
+      }),
+    ),
     warnings,
-    warningsOf: (files) => nameWarnings(files, directory, pointedTo),
+    warningsOf: (files) => nameWarnings(files, directory, { pointedTo, copied: copiedBy(wanted) }),
   };
 }
 
@@ -458,13 +472,47 @@ function whereOf({ line, column }: Place): string {
   return ` at line ${line}, column ${column}`;
 }
 
-/** @param asked the mode that was asked for; else new files get `CONFIG_MODE`, and those that exist keep theirs. */
-function configContent(name: string, { text: own, kept, live: read }: NewConfig, asked: number | undefined): Content {
+/**
+ * The template of one plugin, rendered. Undefined: there are objections.
+ *
+ * @throws Failure of its values.
+ */
+export async function renderPlugin(
+  name: string,
+  wanted: Wanted,
+  target: Directory | undefined,
+  objections: Objections,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const source = new Source(wanted.sources.config, wanted.configTexts);
+  const variables = pointersOf(source, name).map((pointer) => pointer.name);
+  const values = await findValues(variables, wanted, signal);
+  const { rendered } = renderAll(
+    [name],
+    { source, target, glob: wanted.delegate?.glob, values, podCidrs: undefined },
+    objections,
+  );
+  return rendered.get(name)?.text;
+}
+
+/** The file of others without our plugins, which is not held afterwards. @param live the file as it was read. */
+export function contentWithout(name: string, text: string, live: Live): Content {
+  return configContent(name, { text, kept: text, live }, { chained: { entries: [] } });
+}
+
+/** @param how.asked the mode that was asked for; else new files get `CONFIG_MODE`, and those that exist keep theirs. */
+function configContent(
+  name: string,
+  { text: own, kept, live: read }: Pick<NewConfig, "text" | "kept" | "live">,
+  { asked, chained }: { asked?: number | undefined; chained: Chained | undefined },
+): Content {
+  const isOfOthers = chained !== undefined && chained.copyOf === undefined;
   const bytes = Buffer.from(kept);
   const chain = chainOf(name, own);
   const known = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
   const digest = async (): Promise<string> => Promise.resolve(known);
-  const mode = (live: Live): number => asked ?? (live.type === "file" ? modeOf(live) : CONFIG_MODE);
+  const mode = (live: Live): number =>
+    (isOfOthers ? undefined : asked) ?? (live.type === "file" ? modeOf(live) : CONFIG_MODE);
   return {
     text: kept,
     mode,
@@ -473,13 +521,29 @@ function configContent(name: string, { text: own, kept, live: read }: NewConfig,
       if (read !== undefined && !isSameFile(read, live)) throw changedMeanwhile(path);
       return hasBytes(digest, bytes.length, path, live, seen);
     },
-    isHeld: (held) => kept !== own && isDeepStrictEqual(held.chain, chain),
-    recorded: () => (chain === undefined ? {} : { chain }),
+    isHeld: (held) => {
+      if (isOfOthers) return isDeepStrictEqual(held.chained?.entries, chained.entries);
+      return kept !== own && isDeepStrictEqual(held.chain, chain);
+    },
+    recorded: () => ({
+      ...(chain !== undefined && !isOfOthers && { chain }),
+      ...(chained && { chained: recordedOf(chained) }),
+    }),
+    ...(isOfOthers && { entries: chained.entries }),
     stage: async (path, live) => {
       await createFile(path, bytes, { mode: mode(live), ...ownerOf(live) });
       return known;
     },
   };
+}
+
+function recordedOf({ entries, copyOf }: Chained): NonNullable<HeldAsset["chained"]> {
+  return { entries, ...(copyOf !== undefined && { copyOf }) };
+}
+
+/** The files of which there are copies that come before them, with their names. */
+function copiedBy({ chained }: Wanted): Set<string> {
+  return new Set([...(chained?.values() ?? [])].flatMap(({ copyOf }) => copyOf ?? []));
 }
 
 /** A file that is replaced keeps its owner as well as its mode. */
@@ -502,14 +566,18 @@ async function objectionToBackup(
   return found.find(({ severity }) => severity === "error")?.message;
 }
 
-/** @param pointedTo the files that pointers name. */
-function nameWarnings(files: readonly Decided[], directory: string, pointedTo: ReadonlySet<string>): Finding[] {
+/** @param about.pointedTo the files that pointers name. @param about.copied those that have a copy, which comes first. */
+function nameWarnings(
+  files: readonly Decided[],
+  directory: string,
+  { pointedTo, copied }: { pointedTo: ReadonlySet<string>; copied: ReadonlySet<string> },
+): Finding[] {
   const written = files.filter(({ file }) => file?.effect === "write");
   if (written.length === 0) return [];
   const texts = new Map(written.map(({ result }) => [result.name, result.texts?.after ?? ""]));
   const removed = new Set(files.filter(({ file }) => file?.effect === "remove").map(({ result }) => result.name));
   return [
-    ...warnOfDuplicateNames(directory, texts, removed),
+    ...warnOfDuplicateNames(directory, texts, new Set([...removed, ...copied])),
     ...warnOfUnreadNames(directory, texts, removed, pointedTo),
   ];
 }

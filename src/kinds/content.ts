@@ -1,6 +1,7 @@
 /** The new content of a file, which the kinds make. */
 import { digestOfLive, type Live } from "../host/inspect.ts";
 import type { CatalogueEntry } from "../node/catalogue.ts";
+import type { ChainEntry } from "../node/chain-edit.ts";
 import type { HeldAsset, SeenFile } from "../host/record.ts";
 
 /** The new content of one file: compared first, and written only where it differs. */
@@ -24,7 +25,9 @@ export interface Content {
   /** Is this what is held, even if the digest differs because others have chained their plugins into it? */
   isHeld?(held: HeldAsset): boolean;
   /** What the record says of it, besides its digest. */
-  recorded?(): Partial<Pick<HeldAsset, "chain" | "account">>;
+  recorded?(): Partial<Pick<HeldAsset, "chain" | "chained" | "account">>;
+  /** Of a file of somebody else's: the plugins in it that are ours. Nothing else of it is held. */
+  entries?: readonly ChainEntry[];
 }
 
 /** Has the live file exactly this content? */

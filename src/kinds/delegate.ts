@@ -118,8 +118,8 @@ function others(names: readonly string[]): string[] {
   return names.filter((name) => !isDelegateName(name));
 }
 
-/** What the run itself makes of net.d, besides. */
-async function changesBeside(
+/** What a run makes of net.d, by the names of these lists: new texts, and undefined for what goes. */
+export async function changesBeside(
   { desired, current = [] }: Lists,
   { prune, owner }: Wanted,
   { record }: Directory,
@@ -131,9 +131,10 @@ async function changesBeside(
   return new Map<string, string | undefined>([...removed.map((name) => [name, undefined] as const), ...texts]);
 }
 
-function heldConfigs(record: Directory["record"], owner: string): string[] {
+/** The names of the configurations that an owner holds, but for those that `--chain` makes. */
+export function heldConfigs(record: Directory["record"], owner: string): string[] {
   const held = (record?.assets ?? []).filter(({ kind, owners }) => kind === "config" && owners.includes(owner));
-  return held.map(({ name }) => name);
+  return held.filter(({ chained }) => chained === undefined).map(({ name }) => name);
 }
 
 interface Made {

@@ -3,15 +3,17 @@ import { isFileKind, type FileKind, type Kind } from "../asset.ts";
 import type { DirectoryListing } from "../cni/listing.ts";
 import type { Objections } from "../errors.ts";
 import type { Finding } from "../finding.ts";
+import type { Live } from "../host/inspect.ts";
 import type { HeldAsset, HostRecord, SeenFile } from "../host/record.ts";
 import type { FileStep } from "../host/transaction.ts";
 import type { CatalogueEntry } from "../node/catalogue.ts";
+import type { ChainEntry } from "../node/chain-edit.ts";
 import type { NodeFacts } from "../node/facts.ts";
 import type { NodeView } from "../node/view.ts";
 import type { Content } from "./content.ts";
 import type { CredentialsOptions } from "./credentials.ts";
 import type { DelegateOptions } from "./delegate.ts";
-import type { Lists } from "./lists.ts";
+import type { ChainItem, Lists } from "./lists.ts";
 import type { ManifestOptions } from "./manifest-plan.ts";
 import type { Texts } from "./source.ts";
 
@@ -44,12 +46,27 @@ export interface Wanted {
   configTexts?: Texts;
   /** Multus is to be put around the primary. */
   delegate?: DelegateOptions | undefined;
+  /** Plugins that are to be appended to networks of others; undefined: nobody asks. */
+  chain?: readonly ChainItem[] | undefined;
+  /** Those that are to go. */
+  unchain?: readonly ChainItem[] | undefined;
+  /** What `chain` makes of files, by their names. */
+  chained?: ReadonlyMap<string, Chained> | undefined;
   /** The podCIDRs of the node are put into the configurations. */
   injectPodCidr: boolean;
   manifests: ManifestOptions;
   credentials: CredentialsOptions;
   /** What stands for variables in templates. */
   facts: NodeFacts;
+}
+
+/** A file into which plugins of ours are chained. */
+export interface Chained {
+  entries: ChainEntry[];
+  /** The whole file is ours, made of this one, which is of a single plugin. */
+  copyOf?: string;
+  /** The file of others, as it was when it was edited. */
+  live?: Live;
 }
 
 /** A directory of the node as it is now. */

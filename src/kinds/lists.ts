@@ -1,4 +1,5 @@
 /** What the options of the kinds list. */
+import { isName } from "../cni/names.ts";
 import { usage } from "../errors.ts";
 import { objectionToName, parseObjectName, type ObjectName } from "../system/name.ts";
 
@@ -33,6 +34,37 @@ export function parseNames(option: string, text: string): string[] {
   const names = text.split(/[,\s]+/u).filter((name) => name !== "");
   for (const name of names) checkName(option, name);
   return [...new Set(names)];
+}
+
+/** A plugin that is to be appended to a network: the template of the plugin, and the name of the network. */
+export interface ChainItem {
+  template: string;
+  network: string;
+}
+
+/** Stands for the network that pods use. */
+export const PRIMARY_NETWORK = "primary";
+
+/** `tuning.json@primary` */
+export function nameOfChain({ template, network }: ChainItem): string {
+  return `${template}@${network}`;
+}
+
+/**
+ * Reads `PLUGIN.json[@NETWORK|@primary],…`; without a network it is the primary.
+ *
+ * @throws Failure `usage`.
+ */
+export function parseChain(option: string, text: string): ChainItem[] {
+  const items = text.split(/[,\s]+/u).filter((item) => item !== "");
+  const read = items.map((item): ChainItem => {
+    const [template = "", network = PRIMARY_NETWORK] = item.split(/@(.*)/su);
+    checkName(option, template);
+    if (isName(network)) return { template, network };
+    const problem = `${JSON.stringify(item)} is not PLUGIN.json[@NETWORK]`;
+    throw usage(option, problem, "for example tuning.json@cbr0, or tuning.json for the network that pods use");
+  });
+  return [...new Map(read.map((item) => [nameOfChain(item), item])).values()];
 }
 
 /** A token for `multus.kubeconfig` is in `multus.token`, if it has a file of its own. */

@@ -23,7 +23,8 @@ export function chainOf(fileName: string, text: string): Chain | undefined {
   return { rest: digestOf(rest), plugins: plugins.map(digestOf), types: plugins.map(typeOf) };
 }
 
-function typeOf(plugin: unknown): string {
+/** The type of a plugin; empty: it has none. */
+export function typeOf(plugin: unknown): string {
   return isObject(plugin) && typeof plugin["type"] === "string" ? plugin["type"] : "";
 }
 
@@ -45,6 +46,7 @@ function isAmongRest(wanted: string, rest: Iterator<string>): boolean {
   return false;
 }
 
-function digestOf(value: unknown): string {
+/** Of a value, whatever the order of its keys: `sha256:…`. */
+export function digestOf(value: unknown): string {
   return `sha256:${createHash("sha256").update(writeJson(value)).digest("hex")}`;
 }

@@ -8,6 +8,7 @@ export function commandOf(cure: Cure, options: readonly string[] = []): string |
   const names = cure.kind === "network" ? [cure.name] : [cure.name, cure.owner ?? ""];
   if (!names.every(isVisible)) return undefined;
   if (cure.kind === "network") return `cni-node network gc ${shellWord(cure.name)}`;
+  if (cure.kind === "chain") return `cni-node install --chain=${shellWord(cure.name)} --owner=${shellWord(cure.owner)}`;
   // These separate the names in a list.
   if (/[\s,:]/u.test(cure.name)) return undefined;
   const owner = cure.owner === undefined ? [] : [`--owner=${shellWord(cure.owner)}`];

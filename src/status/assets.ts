@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { isFileKind } from "../asset.ts";
 import { FILES } from "../kinds/table.ts";
+import { hasEntries, type ChainEntry } from "../node/chain-edit.ts";
 import { chainOf, isExtended, type Chain } from "../node/chain.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Cure, Finding } from "../finding.ts";
@@ -87,7 +88,7 @@ export async function lookAtAssets(
       all.assets.push({
         kind: asset.kind,
         name: asset.name,
-        owners: asset.owners,
+        owners: ownersOf(asset),
         ...(version === undefined ? {} : { version }),
         state,
         ...(reason === undefined ? {} : { reason }),
@@ -242,14 +243,35 @@ async function compare(
   checksum: boolean,
 ): Promise<Comparison> {
   if (!isFileKind(asset.kind)) return { state: "unproved", reason: "the cluster is not asked" };
-  if (asset.owners.length === 0) return { state: "released" };
+  const entries = entriesOf(asset);
+  if (asset.owners.length === 0 && entries === undefined) return { state: "released" };
   if (record?.pending?.changes.some(({ name }) => name === asset.name) === true) {
     return { state: "unproved", reason: "a run is changing it" };
   }
   const live = inspect(directory, asset.name);
   if (live.type === "absent") return { state: "missing" };
   if (live.type !== "file") return { state: "changed", reason: `is a ${live.type} now` };
-  return compareContent(directory, asset, live, checksum);
+  return entries === undefined
+    ? compareContent(directory, asset, live, checksum)
+    : compareChained(join(directory, asset.name), entries);
+}
+
+/** The plugins of ours in a file of somebody else's; undefined: the whole file is ours. */
+function entriesOf({ chained }: HeldAsset): readonly ChainEntry[] | undefined {
+  return chained === undefined || chained.copyOf !== undefined ? undefined : chained.entries;
+}
+
+function ownersOf(asset: HeldAsset): string[] {
+  return [...new Set([...asset.owners, ...(entriesOf(asset) ?? []).map(({ owner }) => owner)])];
+}
+
+/** The rest of the file is somebody else's. */
+function compareChained(path: string, entries: readonly ChainEntry[]): Comparison {
+  const types = [...new Set(entries.map(({ type }) => type))].join(", ");
+  const text = readText(path, SIZE_LIMITS.config, { follow: false });
+  return countValues(text) <= MOST_VALUES && hasEntries(text, entries)
+    ? { state: "unchanged", reason: `only ${types} in its chain` }
+    : { state: "changed", reason: `only ${types}, which is not in its chain any more` };
 }
 
 async function compareContent(directory: string, asset: HeldAsset, live: Live, checksum: boolean): Promise<Comparison> {
@@ -295,7 +317,10 @@ function liveChain(path: string, name: string): Chain | undefined {
 }
 
 /** The token of a kubeconfig comes with it. */
-function cureOf({ kind, name, owners, account }: HeldAsset, record: HostRecord | undefined): Cure {
+function cureOf(asset: HeldAsset, record: HostRecord | undefined): Cure {
+  const { kind, name, owners, account } = asset;
+  const [entry] = asset.chained?.entries ?? [];
+  if (entry !== undefined) return { kind: "chain", name: entry.from, owner: entry.owner };
   const owner = owners[0] ?? "";
   if (kind !== "credentials") return { kind, name, owner };
   const names = (record?.assets ?? []).filter((one) => one.kind === kind).map((one) => one.name);
@@ -306,14 +331,14 @@ function cureOf({ kind, name, owners, account }: HeldAsset, record: HostRecord |
   return { kind, name: kubeconfig, owner, account, ...(hasToken && { form: "token-file" }) };
 }
 
-function driftOf(
-  { shown }: TargetDirectory,
-  { name, kind, owners }: HeldAsset,
-  state: AssetState,
-  cure: Cure,
-): Finding[] {
+function driftOf({ shown }: TargetDirectory, asset: HeldAsset, state: AssetState, cure: Cure): Finding[] {
+  const { name, kind } = asset;
   const path = join(shown, name);
-  const owner = owners.join(", ");
+  const owner = ownersOf(asset).join(", ");
+  if (entriesOf(asset) !== undefined && (state === "missing" || state === "changed")) {
+    const message = `had a plugin chained into it by ${owner}, which somebody has removed since`;
+    return [{ code: "asset-changed", severity: "warning", path, message, hint: "chain it again", cure }];
+  }
   const cured = { hint: "install it again", cure };
   if (state === "missing" && isFileKind(kind)) {
     const message = `was installed by ${owner} and is gone: ${FILES[kind].lossMeans}`;

@@ -465,7 +465,7 @@ function curedHere(finding: Finding, { plugins, credentials, configs }: FoundPla
       ? elsewhere("--plugin-dir", plugins, directories.plugin)
       : cure.kind === "credentials"
         ? elsewhere("--credentials-dir", credentials, directories.credentials)
-        : cure.kind === "config"
+        : cure.kind === "config" || cure.kind === "chain"
           ? elsewhere("--config-dir", configs, directories.config)
           : [];
   const command = commandOf(cure, options);

@@ -312,7 +312,7 @@ export class Watcher {
     const isAway = failure.cause instanceof Failure && failure.cause.code === "api-unreachable";
     if (isAway) this.#isApiAway = true;
     const lists = isAway && isApplied ? files : others;
-    const result = await orUndefined(apply({ ...request, lists, delegate: undefined }, signal));
+    const result = await orUndefined(apply({ ...request, lists, delegate: undefined, chain: undefined }, signal));
     if (result === undefined) throw failure;
     return result;
   }
@@ -347,8 +347,10 @@ export class Watcher {
     const findings = unknown.map(({ name }) => warning("desired-unknown", name, UNKNOWN));
     const { lists, ...said } = this.#findLists();
     for (const { holds } of unknown) if (holds !== "lists") delete lists[holds];
-    const delegate = this.#delegateFor(lists, unknown);
-    if (base.delegate !== undefined && delegate === undefined) delete lists.config;
+    // Plugins in networks of others stay as they are while their templates are not known, and so does the rest of net.d.
+    const isChainUnknown = base.chain !== undefined && unknown.some(({ holds }) => holds === "config");
+    const delegate = isChainUnknown ? undefined : this.#delegateFor(lists, unknown);
+    if (isChainUnknown || (base.delegate !== undefined && delegate === undefined)) delete lists.config;
     const templates = this.#textsOf("config", lists);
     const manifests = this.#textsOf("manifest", lists);
     return {
@@ -356,6 +358,7 @@ export class Watcher {
         ...base,
         lists,
         delegate,
+        ...(isChainUnknown && { chain: undefined }),
         ...(templates !== undefined && { configTexts: templates.texts }),
         ...(manifests !== undefined && { manifests: { ...base.manifests, texts: manifests.texts } }),
       },
@@ -386,8 +389,9 @@ export class Watcher {
 
   /** Undefined: there is no ConfigMap of this kind, or nothing of it is asked for. */
   #textsOf(kind: "config" | "manifest", lists: Desired["lists"]): ReturnType<typeof templatesIn> | undefined {
+    const { base } = this.#request;
     const objects = this.#objects.filter(({ holds }) => holds === kind);
-    const isAsked = lists[kind] !== undefined || (kind === "config" && this.#request.base.delegate !== undefined);
+    const isAsked = lists[kind] !== undefined || (kind === "config" && (base.delegate ?? base.chain) !== undefined);
     if (objects.length === 0 || !isAsked || objects.some(({ accepted }) => accepted === undefined)) return undefined;
     return templatesIn(objects.map(({ name, accepted }) => ({ name, object: accepted?.object })));
   }

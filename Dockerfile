@@ -33,6 +33,7 @@ RUN --mount=type=cache,id=cni-node-plugins,target=/root/.cache/cni-node/plugins 
 # The bundle, linked under the names in package.json.
 FROM tools AS program
 COPY package.json package-lock.json .npmrc ./
+COPY scripts/node scripts/node
 RUN --mount=type=cache,id=cni-node-npm,target=/root/.npm npm ci --ignore-scripts
 COPY tsconfig.json LICENSE ./
 COPY scripts scripts
@@ -56,6 +57,7 @@ RUN CNI_NODE_VERSION=$VERSION node scripts/bundle.ts && \
 FROM tools AS runtime
 ARG TARGETARCH
 COPY package.json package-lock.json .npmrc ./
+COPY scripts/node scripts/node
 RUN --mount=type=cache,id=cni-node-npm,target=/root/.npm \
     npm ci --ignore-scripts --omit=dev --os=linux \
       --cpu="$(echo "${TARGETARCH:-$(go env GOARCH)}" | sed s/amd64/x64/)" && \

@@ -86,7 +86,7 @@ bench-smoke: .bench
 	@node plugins/build.ts --plugins=reference,flannel
 	@node bench/cnitool/build.ts >/dev/null
 
-node_modules/.installed: package.json package-lock.json
+node_modules/.installed: package.json package-lock.json scripts/node/package.json
 	npm ci --ignore-scripts
 	@touch $@
 

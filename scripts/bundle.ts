@@ -101,7 +101,9 @@ const late = await bundle({
   outExtension: { ".js": ".cjs" },
   format: "cjs",
 });
-if (program === undefined) await bundle({ ...common, entryPoints: { cni: "src/cni/index.ts" } });
+// People read the library, and its stack traces.
+const readable = { minifyWhitespace: false, minifySyntax: false };
+if (program === undefined) await bundle({ ...common, ...readable, entryPoints: { cni: "src/cni/index.ts" } });
 const inputs = Object.keys({ ...metafile.inputs, ...late.metafile.inputs });
 const packages = inputs.map((path) => /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)\//u.exec(path));
 for (const [from = "", module = ""] of packages.filter((found) => found !== null)) copyLicence(from, module);

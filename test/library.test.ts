@@ -21,18 +21,20 @@ const examples = Array.from(
 let directory = "";
 /** A project that has installed the package. */
 let project = "";
+/** What that brought. */
+let installed: string[] = [];
 
 before(() => {
   directory = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "cni-node-test-"));
   project = join(directory, "project");
-  const unpacked = join(project, "node_modules/cni-node");
-  fs.mkdirSync(unpacked, { recursive: true });
-  run(directory, "tar", "-xzf", pack(join(directory, "source")), "--strip-components=1", "-C", unpacked);
+  fs.mkdirSync(project);
+  fs.writeFileSync(join(project, "package.json"), JSON.stringify({ type: "module" }));
+  run(project, "npm", "install", "--offline", "--ignore-scripts", pack(join(directory, "source")));
+  installed = fs.readdirSync(join(project, "node_modules"));
   fs.mkdirSync(join(project, "node_modules/@types"));
   for (const name of ["node", "../undici-types"]) {
     fs.symlinkSync(join(root, "node_modules/@types", name), join(project, "node_modules/@types", name));
   }
-  fs.writeFileSync(join(project, "package.json"), JSON.stringify({ type: "module" }));
   for (const [index, { program }] of examples.entries()) fs.writeFileSync(join(project, `${index}.ts`), program);
 });
 
@@ -43,8 +45,17 @@ after(() => {
 /** Packs a copy, for the tests beside this one use the bundle. @returns the package. */
 function pack(copy: string): string {
   const { files } = JSON.parse(fs.readFileSync(join(root, "package.json"), "utf8")) as { files: string[] };
-  assert.deepEqual(files, ["dist"]);
-  for (const name of ["src", "scripts/bundle.ts", "package.json", "tsconfig.json", "tsconfig.types.json"]) {
+  assert.deepEqual(files, ["dist", "docs/library.md"]);
+  for (const name of [
+    "src",
+    "docs/library.md",
+    "LICENSE",
+    "README.md",
+    "scripts/bundle.ts",
+    "package.json",
+    "tsconfig.json",
+    "tsconfig.types.json",
+  ]) {
     fs.cpSync(join(root, name), join(copy, name), { recursive: true });
   }
   fs.symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
@@ -67,6 +78,19 @@ test("the package has the library's types: with them the examples are right, and
   assert.equal(check(...Array.from(examples.keys(), (index) => `${index}.ts`)), "");
   fs.writeFileSync(join(project, "wrong.ts"), 'import { del } from "cni-node/cni";\nawait del("net", {});\n');
   assert.match(check("wrong.ts"), /^wrong\.ts\(2,11\): error TS/u);
+});
+
+test("it brings no other package and no Node.js, and has the library's document", () => {
+  assert.deepEqual(installed.toSorted(), [".bin", ".package-lock.json", "cni-node"]);
+  const own = join(project, "node_modules/cni-node");
+  assert.deepEqual(fs.readdirSync(own).toSorted(), ["LICENSE", "README.md", "dist", "docs", "package.json"]);
+  assert.equal(fs.readFileSync(join(own, "docs/library.md"), "utf8"), document);
+  assert.match(fs.readFileSync(join(own, "dist/cni.js"), "utf8"), /^async function add\(network, conf\) \{$/mu);
+});
+
+test("npx runs its programs", () => {
+  assert.match(run(project, "npx", "--offline", "cni-node", "version"), /^1\./u);
+  assert.match(run(project, "npx", "--offline", "kube-watch", "--help"), /^usage: kube-watch/imu);
 });
 
 test("nothing but the library can be imported", () => {

@@ -46,15 +46,15 @@ export async function add(network: NetworkList, conf: RuntimeConf): Promise<AnyR
  * Checking an attachment: CHECK to every plugin in the order of the list, each with the result of ADD; the first error
  * ends it. It is checked with the configuration and the arguments that it was added with.
  *
- * @returns false: `disableCheck` is set, and no plugin was asked.
+ * @returns `disabled`: `disableCheck` is set, and no plugin was asked.
  * @throws CniError, a `PluginError` if a plugin objects.
  */
-export async function check(given: NetworkList, givenConf: RuntimeConf): Promise<boolean> {
+export async function check(given: NetworkList, givenConf: RuntimeConf): Promise<"checked" | "disabled"> {
   const key = keyOf(given, givenConf);
   using _ = await lockOf(givenConf).container(givenConf.containerId, givenConf.signal);
-  if (!isToBeChecked(given)) return false;
+  if (!isToBeChecked(given)) return "disabled";
   const { network, conf, result } = recall(given, givenConf, key);
-  if (!isToBeChecked(network)) return false;
+  if (!isToBeChecked(network)) return "disabled";
   if (result === undefined) {
     const msg = `container ${key.containerId} has not been added to network ${key.networkName} as ${key.ifName}`;
     throw new CniError({ code: ERROR_CODES.unknownContainer, msg });
@@ -62,7 +62,7 @@ export async function check(given: NetworkList, givenConf: RuntimeConf): Promise
   checkNetns(conf);
   const prevResult = convertResult(result, network.cniVersion);
   for (const plugin of network.plugins) await callWithResult("CHECK", network, plugin, { ...conf, prevResult });
-  return true;
+  return "checked";
 }
 
 /** Throws `CniError` when the version of the network does not have CHECK. */
@@ -99,14 +99,14 @@ export async function delLocked(given: NetworkList, givenConf: RuntimeConf): Pro
 /**
  * STATUS to every plugin in the order of the list: are they ready for ADD? The first error ends it.
  *
- * @returns false: the version of the network does not have STATUS, and no plugin was asked.
+ * @returns `unsupported`: the version of the network does not have STATUS, and no plugin was asked.
  * @throws CniError; a `PluginError` with code 50 or 51 says that a plugin is not available.
  */
-export async function status(network: NetworkList, runtime: Runtime): Promise<boolean> {
+export async function status(network: NetworkList, runtime: Runtime): Promise<"ready" | "unsupported"> {
   checkNetwork(network);
-  if (!hasCommand("STATUS", network.cniVersion)) return false;
+  if (!hasCommand("STATUS", network.cniVersion)) return "unsupported";
   for (const plugin of network.plugins) await callStatus(network, plugin, runtime);
-  return true;
+  return "ready";
 }
 
 /** What a plugin of a network says of its versions. */

@@ -34,7 +34,7 @@ export async function runStatus(options: Given<"network status">, world: World):
   const { configDir, runtime, signal } = await operatorOf(options, world);
   const network = await networkOf(words, options, configDir, world);
   try {
-    const asked = await status(network, runtime);
+    const asked = (await status(network, runtime)) === "ready";
     const plugins = network.plugins.map(({ type }) => type);
     if (options.output === "json") {
       printJson(world, {

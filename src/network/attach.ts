@@ -93,7 +93,7 @@ export async function checkAttached(
   const { ifName, conf, attachment } = await confOf(network, { ...wanted, target }, operator);
   if (conf.netns === "") await refuseWithoutNamespace(attachment, target, place);
   try {
-    return { network: network.name, target, ifName, isChecked: await check(network, conf) };
+    return { network: network.name, target, ifName, isChecked: (await check(network, conf)) === "checked" };
   } catch (error) {
     if (signal.aborted) throw new Interrupted(cancellationOf(signal), " before all plugins had been asked");
     throw asFailure(error, network.name, `container ${target.containerId} does not have ${ifName} as it should`, true);

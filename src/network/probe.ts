@@ -75,7 +75,7 @@ async function probePlugins(network: NetworkList, { runtime }: Operator, steps: 
     "status",
     steps,
     async () => {
-      return (await status(network, runtime)) ? "all plugins are ready" : undefined;
+      return (await status(network, runtime)) === "ready" ? "all plugins are ready" : undefined;
     },
     `STATUS is of CNI 1.1.0, and the network is of ${network.cniVersion}`,
   );

@@ -397,7 +397,7 @@ describe("check", () => {
     plugin.prints("third", "ADD", RESULT);
     await add(NET, confOf(plugin));
     plugin.take();
-    assert.equal(await check(NET, confOf(plugin)), true);
+    assert.equal(await check(NET, confOf(plugin)), "checked");
     const calls = plugin.take();
     assert.deepEqual(
       calls.map((call) => [call.plugin, call.command, call.netns, call.request["prevResult"]]),
@@ -449,15 +449,15 @@ describe("check", () => {
     using plugin = recorder();
     await add(NET, confOf(plugin));
     plugin.take();
-    assert.equal(await check({ ...NET, disableCheck: true }, confOf(plugin)), false);
+    assert.equal(await check({ ...NET, disableCheck: true }, confOf(plugin)), "disabled");
     await add(
       listOf({ cniVersion: "1.1.0", name: "net", disableCheck: true, plugins }),
       confOf(plugin, { containerId: "c2" }),
     );
     plugin.take();
-    assert.equal(await check(NET, confOf(plugin, { containerId: "c2" })), false);
+    assert.equal(await check(NET, confOf(plugin, { containerId: "c2" })), "disabled");
     fs.writeFileSync(plugin.cached("net-c1-eth0"), "{");
-    assert.equal(await check({ ...NET, disableCheck: true }, confOf(plugin)), false);
+    assert.equal(await check({ ...NET, disableCheck: true }, confOf(plugin)), "disabled");
     assert.deepEqual(plugin.take(), []);
   });
 
@@ -648,7 +648,7 @@ describe("status", () => {
   test("asks every plugin in order; capabilities are passed", async () => {
     using plugin = recorder();
     const net = listOf({ cniVersion: "1.1.0", name: "net", plugins: [{ type: "first", capabilities: { mac: true } }] });
-    assert.equal(await status(net, confOf(plugin)), true);
+    assert.equal(await status(net, confOf(plugin)), "ready");
     const [call] = plugin.take();
     const { stdin: _, ...rest } = call as NonNullable<typeof call>;
     assert.deepEqual(rest, {
@@ -674,7 +674,7 @@ describe("status", () => {
     using plugin = recorder();
     assert.equal(
       await status(listOf({ cniVersion: "1.0.0", name: "net", plugins }), { pluginDirs: [plugin.bin] }),
-      false,
+      "unsupported",
     );
     assert.deepEqual(plugin.take(), []);
   });

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
@@ -6,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 import { Ajv2020 } from "ajv/dist/2020.js";
 
-import { documented, documentedChoice, documentedCodes, documentedNetwork } from "../scripts/docs.ts";
+import { documented, documentedChoice, documentedCodes, documentedReference } from "../scripts/docs.ts";
 import { parseNetworkList } from "../src/cni/config.ts";
 import { objectionsToReference } from "../src/cni/reference-plugins.ts";
 import { FINDING_CODES } from "../src/codes.ts";
@@ -18,9 +19,20 @@ import { conflist, TestNode, until } from "./helpers/node.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const readme = fs.readFileSync(join(root, "README.md"), "utf8");
 
-test("the README's tables of commands and options are what --help says (else: node scripts/docs.ts)", async () => {
-  assert.equal(readme, await documented());
-  assert.equal(fs.readFileSync(join(root, "docs/network.md"), "utf8"), await documentedNetwork());
+test("the README's variables, docs/reference.md and the manual page are what the tables say (else: node scripts/docs.ts)", () => {
+  assert.equal(readme, documented());
+  const { reference, manual } = documentedReference();
+  assert.equal(textOf("docs/reference.md"), reference);
+  assert.equal(textOf("docs/cni-node.8"), manual);
+});
+
+test("the manual page is one without a fault", (context) => {
+  const { error, stdout } = spawnSync("mandoc", ["-T", "lint", "-W", "error", "docs/cni-node.8"], {
+    cwd: root,
+    encoding: "utf8",
+  });
+  if (error !== undefined) return context.skip("needs mandoc");
+  assert.equal(stdout, "");
 });
 
 test("what docs/how-cni-config-is-chosen.md says of its directories is what selection says (else: node scripts/docs.ts)", () => {
@@ -126,9 +138,9 @@ test("N5: the template in the README is rendered with the node's own file", asyn
   assert.deepEqual(delegates, [JSON.parse(conflist("calico", "calico"))]);
 });
 
-test("N5: the JSON examples in README and docs/how-cni-config-is-chosen.md are what they are said to be", () => {
+test("N5: the JSON examples in docs/reference.md and docs/how-cni-config-is-chosen.md are what they are said to be", () => {
   const isReport = new Ajv2020({ strict: true }).compile(JSON.parse(textOf("docs/schemas/report.json")) as object);
-  const [, report = ""] = jsonOf(readme);
+  const [report = ""] = jsonOf(textOf("docs/reference.md"));
   assert.ok(isReport(JSON.parse(report)), JSON.stringify(isReport.errors));
   const [single = "", list = "", ...more] = jsonOf(textOf("docs/how-cni-config-is-chosen.md"));
   assert.deepEqual(more, []);
@@ -156,6 +168,8 @@ test("N5: every example that stands in a block of its own is run by a test", () 
     "docs/image.md dockerfile", // test/e2e/docker.test.ts.
     "docs/network.md yaml", // test/install-probe.test.ts.
     "docs/manifests.md yaml", // test/e2e/ancestor-manifests.test.ts.
+    "docs/reference.md json", // Here.
+    "docs/reference.md sh", // test/options.test.ts.
     "docs/multus.md sh", // test/e2e/node.test.ts.
     "docs/operations.md sh", // The same.
     "docs/watch.md sh", // Here; examples/watch/cni.yaml: test/e2e/watch.test.ts.

@@ -14,16 +14,16 @@ import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/s
 import { exampleMap } from "../test/helpers/map.ts";
 import { commandSections, manualPage } from "./reference.ts";
 
-const README = new URL("../README.md", import.meta.url);
+const TEMPLATES = new URL("../docs/templates.md", import.meta.url);
 const REFERENCE = new URL("../docs/reference.md", import.meta.url);
 const MANUAL = new URL("../docs/cni-node.8", import.meta.url);
 const TROUBLESHOOTING = new URL("../docs/troubleshooting.md", import.meta.url);
 const MAP = new URL("../docs/images/map.svg", import.meta.url);
 const CHOICE = new URL("../docs/how-cni-config-is-chosen.md", import.meta.url);
 
-/** The README with its generated part as it should be. */
-export function documented(): string {
-  return replacePart(readFileSync(README, "utf8"), "variables", variableTable());
+/** docs/templates.md with its generated part as it should be. */
+export function documentedTemplates(): string {
+  return replacePart(readFileSync(TEMPLATES, "utf8"), "variables", variableTable());
 }
 
 /** docs/reference.md, and the manual page, as they should be. */
@@ -40,7 +40,7 @@ function replacePart(document: string, name: string, text: string): string {
   return document.replace(part, (_, begin: string, end: string) => `${begin}${text}${end}`);
 }
 
-/** The variables of templates, as the README lists them. */
+/** The variables of templates, as docs/templates.md lists them. */
 function variableTable(): string {
   const rows = Object.entries(VARIABLES).map(([name, meaning]) => `| \`__${name}__\` | ${meaning} |`);
   return ["| variable | |", "| --- | --- |", ...rows, ""].join("\n");
@@ -123,7 +123,7 @@ function entryOf(name: string, content: string): Entry {
 
 if (import.meta.main) {
   const { reference, manual } = documentedReference();
-  writeFileSync(README, documented());
+  writeFileSync(TEMPLATES, documentedTemplates());
   writeFileSync(REFERENCE, reference);
   writeFileSync(MANUAL, manual);
   writeFileSync(MAP, documentedMap());

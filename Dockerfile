@@ -37,6 +37,7 @@ COPY scripts/node scripts/node
 RUN --mount=type=cache,id=cni-node-npm,target=/root/.npm npm ci --ignore-scripts
 COPY tsconfig.json LICENSE ./
 COPY scripts scripts
+COPY docs/cni-node.8 docs/
 COPY src src
 ARG VERSION
 ARG GIT_SHA
@@ -44,7 +45,11 @@ ARG SOURCE_DATE_EPOCH
 RUN CNI_NODE_VERSION=$VERSION node scripts/bundle.ts && \
     sed -i '1s|^#!.*|#!/usr/lib/cni-node/start|' dist/cni-node.cjs && \
     install --mode=0755 scripts/start.sh dist/start && \
-    mkdir -p /out/usr/bin /out/usr/lib /out/usr/share/doc/cni-node/licences && \
+    mkdir -p /out/usr/bin /out/usr/lib /out/usr/share/doc/cni-node/licences /out/usr/share/man/man8 \
+      /out/usr/share/bash-completion/completions /out/usr/share/fish/vendor_completions.d && \
+    node dist/cni-node.cjs completion bash >/out/usr/share/bash-completion/completions/cni-node && \
+    node dist/cni-node.cjs completion fish >/out/usr/share/fish/vendor_completions.d/cni-node.fish && \
+    install --mode=0644 docs/cni-node.8 /out/usr/share/man/man8/ && \
     mv LICENSE /out/usr/share/doc/cni-node/ && \
     mv dist/licences /out/usr/share/doc/cni-node/licences/npm && \
     mv dist /out/usr/lib/cni-node && \

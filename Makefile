@@ -60,9 +60,10 @@ build: dist/cni-node.cjs
 dist/cni-node.cjs: node_modules/.installed $(SOURCES) scripts/bundle.ts package.json
 	@node scripts/bundle.ts
 
-# Every plugin of the catalogue. The first build of Multus takes minutes.
+# Every plugin of the catalogue, or those that ARGS names. The first build of Multus takes minutes.
+plugins: ARGS = --plugins=all
 plugins: node_modules/.installed
-	node plugins/build.ts --plugins=all
+	node plugins/build.ts $(ARGS)
 
 # Builds the image with docker, podman or buildah, and prints the size of its layers. ARGS are options of the builder.
 image: ARGS =

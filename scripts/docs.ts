@@ -1,11 +1,10 @@
 /**
- * Writes the generated parts of documents: in the README and docs/network.md the options of the commands, from the
- * program's own --help, and the variables of templates; in docs/how-cni-config-is-chosen.md what becomes of each example directory; in
- * docs/troubleshooting.md the codes of findings; docs/images/map.svg.
+ * Writes the generated parts of documents: docs/reference.md and docs/cni-node.8 from the tables of commands and options,
+ * the variables of templates, in docs/how-cni-config-is-chosen.md what becomes of each example directory, in
+ * docs/troubleshooting.md the codes of findings, docs/images/map.svg.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 
-import { run } from "../src/cli.ts";
 import { FINDING_CODES } from "../src/codes.ts";
 import { isConfigName } from "../src/cni/config.ts";
 import type { DirectoryListing, Entry } from "../src/cni/listing.ts";
@@ -13,43 +12,38 @@ import { mapSvg } from "../src/network/map-svg.ts";
 import { VARIABLES } from "../src/template/values.ts";
 import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/selection.ts";
 import { exampleMap } from "../test/helpers/map.ts";
+import { commandSections, manualPage } from "./reference.ts";
 
-const README = new URL("../README.md", import.meta.url);
-const NETWORK = new URL("../docs/network.md", import.meta.url);
+const TEMPLATES = new URL("../docs/templates.md", import.meta.url);
+const REFERENCE = new URL("../docs/reference.md", import.meta.url);
+const MANUAL = new URL("../docs/cni-node.8", import.meta.url);
 const TROUBLESHOOTING = new URL("../docs/troubleshooting.md", import.meta.url);
 const MAP = new URL("../docs/images/map.svg", import.meta.url);
 const CHOICE = new URL("../docs/how-cni-config-is-chosen.md", import.meta.url);
 
-/** The README with its generated parts as they should be. */
-export async function documented(): Promise<string> {
-  const readme = readFileSync(README, "utf8");
-  const table = await optionTable();
-  return readme
-    .replace(/(<!-- generated: options -->\n)[^]*?(<!-- end -->)/u, (_, begin: string, end: string) => {
-      return `${begin}${table}${end}`;
-    })
-    .replace(/(<!-- generated: variables -->\n)[^]*?(<!-- end -->)/u, (_, begin: string, end: string) => {
-      return `${begin}${variableTable()}${end}`;
-    });
+/** docs/templates.md with its generated part as it should be. */
+export function documentedTemplates(): string {
+  return replacePart(readFileSync(TEMPLATES, "utf8"), "variables", variableTable());
 }
 
-/** The variables of templates, as the README lists them. */
+/** docs/reference.md, and the manual page, as they should be. */
+export function documentedReference(): { reference: string; manual: string } {
+  const reference = replacePart(readFileSync(REFERENCE, "utf8"), "commands", commandSections());
+  const exitCodes = Array.from(reference.matchAll(/^\| (\d[\d, ]*) \| (.*) \|$/gmu), ([, code = "", text = ""]) => {
+    return [code, text] as const;
+  });
+  return { reference, manual: manualPage(exitCodes) };
+}
+
+function replacePart(document: string, name: string, text: string): string {
+  const part = new RegExp(`(<!-- generated: ${name} -->\n)[^]*?(<!-- end -->)`, "u");
+  return document.replace(part, (_, begin: string, end: string) => `${begin}${text}${end}`);
+}
+
+/** The variables of templates, as docs/templates.md lists them. */
 function variableTable(): string {
   const rows = Object.entries(VARIABLES).map(([name, meaning]) => `| \`__${name}__\` | ${meaning} |`);
   return ["| variable | |", "| --- | --- |", ...rows, ""].join("\n");
-}
-
-/** docs/network.md with its generated part as it should be. */
-export async function documentedNetwork(): Promise<string> {
-  const document = readFileSync(NETWORK, "utf8");
-  const table = await optionTable("network");
-  const options = table.slice(table.indexOf("| option"));
-  return document.replace(
-    /(<!-- generated: network options -->\n)[^]*?(<!-- end -->)/u,
-    (_, begin: string, end: string) => {
-      return `${begin}${options}${end}`;
-    },
-  );
 }
 
 /** docs/images/map.svg as it should be. */
@@ -61,57 +55,7 @@ export function documentedMap(): string {
 export function documentedCodes(): string {
   const rows = Object.entries(FINDING_CODES).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
   const table = ["| code | what it means |", "| --- | --- |", ...rows].join("\n");
-  return readFileSync(TROUBLESHOOTING, "utf8").replace(
-    /(<!-- generated: codes -->\n)[^]*?(<!-- end -->)/u,
-    (_, begin: string, end: string) => `${begin}${table}\n${end}`,
-  );
-}
-
-/** @param group what commands of two words begin with; of the others, if it is not given. */
-async function optionTable(...group: string[]): Promise<string> {
-  const commands = entriesOf(await helpOf(...group), "Commands:").map(([name, summary]) => [
-    name.split(" ")[0] ?? "",
-    summary,
-  ]);
-  const options = new Map<string, { flags: string; text: string; commands: string[] }>();
-  for (const [command = ""] of commands) {
-    for (const [flags, text] of entriesOf(await helpOf(...group, command), "Options:")) {
-      // An option may mean something else to another command.
-      const { commands: others } = options.get(`${flags} ${text}`) ?? { commands: [] };
-      options.set(`${flags} ${text}`, { flags, text, commands: [...others, command] });
-    }
-  }
-  const rows = [...options.values()].filter(({ flags }) => !flags.startsWith("-h"));
-  return [
-    "| command | |",
-    "| --- | --- |",
-    ...commands.map(([command, summary]) => `| \`${command}\` | ${summary} |`),
-    "",
-    "| option | of | |",
-    "| --- | --- | --- |",
-    ...rows.map(
-      ({ flags, text, commands: of }) => `| \`${flags.replaceAll("|", "\\|")}\` | ${of.join(", ")} | ${text} |`,
-    ),
-    "",
-  ].join("\n");
-}
-
-async function helpOf(...command: string[]): Promise<string> {
-  let text = "";
-  await run([...command, "--help"], {
-    env: {},
-    stdin: async () => Promise.resolve(""),
-    stdout: (part) => (text += part),
-    stderr: () => undefined,
-    signal: new AbortController().signal,
-  });
-  return text;
-}
-
-/** The two columns of a section of the help. */
-function entriesOf(help: string, section: string): [string, string][] {
-  const [, lines = ""] = new RegExp(`\n${section}\n((?:  .*\n)*)`, "u").exec(help) ?? [];
-  return Array.from(lines.matchAll(/^ {2}(\S.*?) {2,}(\S.*)$/gmu), ([, flags = "", text = ""]) => [flags, text]);
+  return replacePart(readFileSync(TROUBLESHOOTING, "utf8"), "codes", `${table}\n`);
 }
 
 /** The document with the tables as they should be, one behind each directory. */
@@ -178,8 +122,10 @@ function entryOf(name: string, content: string): Entry {
 }
 
 if (import.meta.main) {
-  writeFileSync(README, await documented());
-  writeFileSync(NETWORK, await documentedNetwork());
+  const { reference, manual } = documentedReference();
+  writeFileSync(TEMPLATES, documentedTemplates());
+  writeFileSync(REFERENCE, reference);
+  writeFileSync(MANUAL, manual);
   writeFileSync(MAP, documentedMap());
   writeFileSync(CHOICE, documentedChoice());
   writeFileSync(TROUBLESHOOTING, documentedCodes());

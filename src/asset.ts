@@ -1,7 +1,7 @@
 /** The kinds of assets that cni-node installs, as data; what each does is a module of `src/kinds/`. Pure. */
 
 /**
- * In the order in which they are installed, each needing those before it; removal goes backwards (README, "Order").
+ * In the order in which they are installed, each needing those before it; removal goes backwards (docs/install.md, "Order").
  * `option` lists the assets of a kind. Assets are recorded in the directory of the kind `recordedIn`; kinds that name
  * themselves are files of the node, in a target directory of their own, whose usual path is `directory`.
  */

@@ -33,6 +33,7 @@ const RUNS: { readonly [Name in CommandName]: Run<Given<Name>> } = {
   "network map": async (...given) => (await import("./commands/networks.ts")).runMap(...given),
   list: runList,
   catalogue: async (...given) => (await import("./commands/catalogue.ts")).runCatalogue(...given),
+  completion: async (...given) => (await import("./commands/completion.ts")).runCompletion(...given),
   version: runVersion,
 };
 
@@ -126,7 +127,8 @@ function requireCommand(name: string, { words, options }: Line): CommandName {
   const start = isGroup ? `${name} ` : "";
   const names = Object.keys({ ...COMMANDS, ...GROUPS }).filter((one) => one.startsWith(start));
   const known = names.map((one) => one.slice(start.length));
-  throw commandFailure(`unknown command '${word}'`, nearestTo(word, known));
+  const grouped = known.find((one) => one.endsWith(` ${word}`));
+  throw commandFailure(`unknown command '${word}'`, grouped ?? nearestTo(word, known));
 }
 
 function commandFailure(problem: string, nearest?: string): Failure {

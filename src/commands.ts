@@ -8,6 +8,8 @@ export interface CommandSpec {
   summary: string;
   /** What stands for the words that it takes beside options. */
   operands?: readonly string[];
+  /** Two command lines, without the program. */
+  examples: readonly [string, string];
   options: Readonly<Record<string, Option>>;
 }
 
@@ -41,10 +43,18 @@ export const GROUPS: Readonly<Record<string, string>> = {
 export const COMMANDS = {
   install: {
     summary: "install plugins, credentials, configs and manifests; what is right already is left alone",
+    examples: [
+      "install --plugins=bridge,host-local --configs=10-bridge.conflist",
+      "install --plugins=multus-cni --delegate=auto --wait=5m --pause",
+    ],
     options: { ...listsOf("install"), ...pick(OPTIONS, ...CONFIGS, ...PLACES, ...ADDITION, ...CHANGE, ...STOP) },
   },
   uninstall: {
     summary: "remove them, in reverse order; what was there before comes back",
+    examples: [
+      "uninstall --plugins=bridge,portmap --configs=10-bridge.conflist",
+      "uninstall --all --owner=site-a --dry-run",
+    ],
     options: {
       ...listsOf("uninstall"),
       all: {
@@ -59,6 +69,10 @@ export const COMMANDS = {
   credentials: {
     summary: "install kubeconfigs with tokens of service accounts: install --credentials=LIST",
     operands: ["LIST"],
+    examples: [
+      "credentials multus.kubeconfig=kube-system/multus",
+      "credentials multus.kubeconfig=kube-system/multus --pause",
+    ],
     options: {
       ...pick(OPTIONS, "host-root", "credentials-dir", ...TOKENS, "take-over", "node-name", "kubeconfig", "context"),
       ...pick(OPTIONS, "timeout", "wait", ...CHANGE),
@@ -66,10 +80,12 @@ export const COMMANDS = {
   },
   apply: {
     summary: "go from the current to the desired set: lists are DESIRED or DESIRED:CURRENT",
+    examples: ["apply --plugins=bridge,vlan:macvlan", "apply --plugins=bridge --prune --owner=site-a"],
     options: pick(OPTIONS, ...LISTS, ...CONFIGS, ...PLACES, ...CHOICE, ...REMOVAL, ...ADDITION, ...CHANGE, ...STOP),
   },
   plan: {
     summary: "print what apply would do, with the differences of configs and objects",
+    examples: ["plan --plugins=bridge --configs=10-bridge.conflist", "plan --plugins=bridge --exit-code --output=json"],
     options: {
       ...pick(OPTIONS, ...LISTS, ...CONFIGS, ...PLACES, ...CHOICE, "force"),
       ...pick(OPTIONS, ...RENDER, ...TOKENS, ...OBJECTS, "force-conflicts", "exit-code", ...RUN),
@@ -77,6 +93,10 @@ export const COMMANDS = {
   },
   watch: {
     summary: "keep plugins, credentials, configs and manifests as desired until a signal ends it",
+    examples: [
+      "watch --owner=site-a --plugins=bridge --configs=10-bridge.conflist",
+      "watch --owner=site-a --configmap=kube-system/cni-node --on-stop=auto",
+    ],
     options: {
       ...pick(
         OPTIONS,
@@ -106,6 +126,7 @@ export const COMMANDS = {
   },
   status: {
     summary: "report what is on the node, what the container runtime uses, and what is wrong",
+    examples: ["status", "status --host-root=/ --output=json"],
     options: {
       ...pick(OPTIONS, "plugin-source", "host-root", "plugin-dir", "credentials-dir", "config-dir"),
       "cri-socket": { ...OPTIONS["cri-socket"], help: "also ask the container runtime at this socket" },
@@ -115,6 +136,7 @@ export const COMMANDS = {
   "network add": {
     summary: "add a container to a network, and print the result",
     operands: CONTAINER,
+    examples: ["network add mynet web --new", "network add mynet docker:web --output=text"],
     options: {
       ...pick(NETWORK_OPTIONS, "file"),
       ifname: { ...OPTIONS.ifname, otherwise: "the next free ethN" },
@@ -126,55 +148,79 @@ export const COMMANDS = {
   "network check": {
     summary: "ask the plugins whether an attachment is as it should be",
     operands: CONTAINER,
+    examples: ["network check mynet web", "network check mynet pod:default/web"],
     options: pick(NETWORK_OPTIONS, "file", ...ATTACHMENT, ...WHERE, "lock-timeout", ...CALLS),
   },
   "network del": {
     summary: "delete a container's attachment; one that is gone already is not an error",
     operands: CONTAINER,
+    examples: ["network del mynet web --delete-netns", "network del mynet docker:web"],
     options: pick(NETWORK_OPTIONS, "file", ...ATTACHMENT, "delete-netns", ...WHERE, "lock-timeout", ...CALLS),
   },
   "network gc": {
     summary: "release attachments that cni-node has added and whose namespace is gone",
     operands: ["[NETWORK]"],
+    examples: ["network gc", "network gc mynet --valid=web/eth0"],
     options: pick(NETWORK_OPTIONS, "valid", "all", ...WHERE, "lock-timeout", ...CALLS),
   },
   "network status": {
     summary: "ask the plugins of a network whether they are ready",
     operands: ["NETWORK"],
+    examples: ["network status mynet", "network status --file=10-mynet.conflist"],
     options: pick(NETWORK_OPTIONS, "file", ...WHERE, ...CALLS),
   },
   "network version": {
     summary: "ask the plugins of a network which versions they support",
     operands: ["NETWORK"],
+    examples: ["network version mynet", "network version mynet --output=json"],
     options: pick(NETWORK_OPTIONS, "file", ...WHERE, ...CALLS),
   },
   "network probe": {
     summary: "try whether a network works, by default the one of pods, and leave nothing behind",
     operands: ["[NETWORK]"],
+    examples: ["network probe", "network probe mynet --trace"],
     options: pick(NETWORK_OPTIONS, "file", "add", ...WHERE, "lock-timeout", ...CALLS),
   },
   "network list": {
     summary: "list the networks of the node, or the attachments to them",
+    examples: ["network list", "network list --attachments"],
     options: pick(NETWORK_OPTIONS, "attachments", ...WHERE, "output"),
   },
   "network show": {
     summary: "print the configuration of a network as it is used, with secrets masked",
     operands: ["NETWORK"],
+    examples: ["network show mynet", "network show --file=10-mynet.conflist"],
     options: pick(NETWORK_OPTIONS, "file", "host-root", "config-dir", "output"),
   },
   "network map": {
     summary: "draw the network of the node: namespaces, interfaces, attachments, and what is wrong",
+    examples: ["network map", "network map --output=svg"],
     options: {
       ...pick(NETWORK_OPTIONS, "host-root", "cache-dir"),
       output: { type: choice("text", "json", "dot", "svg"), default: "text", help: "format of the map" },
     },
   },
-  list: { summary: "list the plugins that can be installed", options: pick(OPTIONS, "plugin-source", "output") },
-  catalogue: {
-    summary: "rebuild the plugin catalogue after adding plugins to an image",
+  list: {
+    summary: "list the plugins that can be installed",
+    examples: ["list", "list --output=json"],
     options: pick(OPTIONS, "plugin-source", "output"),
   },
-  version: { summary: "print the version", options: pick(OPTIONS, "output") },
+  catalogue: {
+    summary: "rebuild the plugin catalogue after adding plugins to an image",
+    examples: ["catalogue", "catalogue --plugin-source=build/plugins"],
+    options: pick(OPTIONS, "plugin-source", "output"),
+  },
+  completion: {
+    summary: "print the completion script of bash, zsh or fish",
+    operands: ["SHELL"],
+    examples: ["completion bash >/etc/bash_completion.d/cni-node", "completion fish | source"],
+    options: {},
+  },
+  version: {
+    summary: "print the version",
+    examples: ["version", "version --output=json"],
+    options: pick(OPTIONS, "output"),
+  },
 } as const satisfies Readonly<Record<string, CommandSpec>>;
 
 /** The name of a command: `install`, `network add`. */

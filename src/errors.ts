@@ -1,7 +1,7 @@
 import type { Stats } from "node:fs";
 import { getSystemErrorMessage } from "node:util";
 
-/** Exit codes (docs: README, "Exit codes"): 1 nothing changed, 2 usage, 3 differences or findings, 4 not everything undone. */
+/** Exit codes (docs/reference.md, "Exit codes"): 1 nothing changed, 2 usage, 3 differences or findings, 4 not everything undone. */
 export type FailureExitCode = 1 | 2 | 3 | 4;
 
 interface FailureDetails {

@@ -1,15 +1,20 @@
 /** What `--help` prints, from the tables of commands and options. */
 import { COMMANDS, GROUPS, type CommandSpec } from "./commands.ts";
-import { OPTIONS, type Option } from "./options.ts";
-import { formatRows } from "./report.ts";
+import { groupOptions, OPTIONS, type Option } from "./options.ts";
+import { wrapLines } from "./system/text.ts";
 
 const SPECS: Readonly<Record<string, CommandSpec>> = COMMANDS;
 
-const EXAMPLES = `
-Examples:
-  cni-node install --plugins=bridge,host-local,portmap --configs=10-bridge.conflist
-  cni-node apply --plugins=bridge,vlan:macvlan --pause
-`;
+/** Terminals are at least so wide. */
+const COLUMNS = 80;
+/** Where the texts behind commands and options begin. What is longer has a line of its own. */
+const TEXT_COLUMN = { commands: 22, options: 29 };
+
+/** For who sees the program for the first time. */
+const EXAMPLES = [
+  "install --plugins=bridge,host-local --configs=10-bridge.conflist",
+  "apply --plugins=bridge,vlan:macvlan --pause",
+];
 
 /** The help of a command or a group; of the program, if the name is empty. */
 export function helpOf(name: string): string {
@@ -17,58 +22,88 @@ export function helpOf(name: string): string {
     SPECS[name] === undefined
       ? `${["cni-node", name].join(" ").trimEnd()} COMMAND --help shows the options of a command.`
       : "Every option can be given as an environment variable, CNI_NODE_OPTION_NAME; the option wins.";
-  return `${usageOf(name)}\n${more}\n`;
+  return `${usageOf(name)}\n${linesOf(wrapLines(more, COLUMNS))}`;
 }
 
 /** The same without its last words. Ends in a newline. */
 export function usageOf(name: string): string {
   const { [name]: command } = SPECS;
   if (command !== undefined) {
-    const { summary, operands = [], options } = command;
-    return formatUsage([name, ...operands], summary, { Options: [...rowsOf(options), HELP] });
+    const { summary, operands = [], options, examples } = command;
+    const groups = groupOptions(options).map(([title, found]): [string, string] => [title, rowsOf(found, options)]);
+    const words = [name, ...operands, ...(groups.length === 0 ? [] : ["[OPTIONS]"])];
+    return formatUsage(words, summary, [["Examples", examplesOf(examples)], ...groups, HELP]);
   }
   const { [name]: group } = GROUPS;
   if (group !== undefined) {
-    return formatUsage([name, "COMMAND"], group, { Options: [HELP], Commands: commandsOf(`${name} `) });
+    return formatUsage([name, "COMMAND", "[OPTIONS]"], group, [["Commands", commandsOf(`${name} `)], HELP]);
   }
   // What most runs need: who sees the usage for the first time sees how the program is used.
   const { plugins, configs, manifests, pause } = OPTIONS;
-  const sections = {
-    Options: [HELP],
-    Commands: commandsOf(""),
-    "Options of install, uninstall and apply": rowsOf({ plugins, configs, manifests, pause }),
-  };
-  return `${formatUsage(["COMMAND"], "Puts CNI on a node and proves that it works.", sections)}${EXAMPLES}`;
+  const common = { plugins, configs, manifests, pause };
+  return formatUsage(["COMMAND", "[OPTIONS]"], "Puts CNI on a node and proves that it works.", [
+    ["Commands", commandsOf("")],
+    ["Options of install, uninstall and apply", rowsOf(Object.entries(common), common)],
+    HELP,
+    ["Examples", examplesOf(EXAMPLES)],
+  ]);
 }
 
-const HELP = ["  -h, --help", "show this help"];
+/** The option as it is written, with what stands for its value: `--plugins <LIST>`. */
+export function optionWords(name: string, { type }: Option): string {
+  return `--${name}${type.form === "flag" ? "" : ` ${type.shown}`}`;
+}
 
-function formatUsage(words: readonly string[], summary: string, sections: Record<string, string[][]>): string {
-  const parts = Object.entries(sections).map(([title, rows]) => `${title}:\n${formatRows(rows)}`);
-  return [`Usage: ${["cni-node", ...words, "[OPTIONS]"].join(" ")}\n`, `${summary}\n`, ...parts].join("\n");
+/** What is said about an option. @param others the options of its command. */
+export function optionText(option: Option, others: Readonly<Record<string, Option>>): string {
+  const { help, env = [], default: preset, otherwise = preset, needs } = option;
+  const defaults = [...env.map((variable) => `$${variable}`), otherwise ?? []].flat().join(" or ");
+  const needed = needs?.options.filter((one) => Object.hasOwn(others, one)).map((one) => `--${one}`) ?? [];
+  const notes = [
+    ...(needed.length === 0 ? [] : [`needs ${needed.join(" or ")}`]),
+    ...(defaults === "" ? [] : [`default: ${defaults}`]),
+  ];
+  return [help, ...notes.map((note) => `(${note})`)].join(" ");
+}
+
+const HELP: [string, string] = ["Help", formatRow("-h, --help", "show this help")];
+
+function formatUsage(words: readonly string[], summary: string, sections: readonly [string, string][]): string {
+  const parts = sections.map(([title, rows]) => `${title}:\n${rows}`);
+  const sentence = summary.replace(/^./u, (first) => first.toUpperCase());
+  const usage = `Usage: ${["cni-node", ...words].join(" ")}\n`;
+  return [usage, linesOf(wrapLines(sentence, COLUMNS)), ...parts].join("\n");
+}
+
+function examplesOf(examples: readonly string[]): string {
+  return linesOf(examples.map((words) => `  cni-node ${words}`));
 }
 
 /** The commands whose names begin so, a group in the place of its commands. */
-function commandsOf(start: string): string[][] {
+function commandsOf(start: string): string {
   const names = Object.keys(SPECS).filter((name) => name.startsWith(start));
   const words = new Set(names.map((name) => name.slice(start.length).split(" ")[0] ?? ""));
-  return Array.from(words, (word) => {
+  const rows = Array.from(words, (word) => {
     const { summary, operands = [] } = SPECS[`${start}${word}`] ?? {
       summary: GROUPS[word] ?? "",
       operands: ["COMMAND"],
     };
-    return [`  ${[word, ...operands, "[OPTIONS]"].join(" ")}`, summary];
+    return formatRow([word, ...operands].join(" "), summary, TEXT_COLUMN.commands);
   });
+  return rows.join("");
 }
 
-function rowsOf(options: Readonly<Record<string, Option>>): string[][] {
-  return Object.entries(options).map(([name, { type, help, env = [], default: preset, otherwise = preset, needs }]) => {
-    const defaults = [...env.map((variable) => `$${variable}`), otherwise ?? []].flat().join(" or ");
-    const needed = needs?.options.filter((one) => Object.hasOwn(options, one)).map((one) => `--${one}`) ?? [];
-    const notes = [
-      ...(needed.length === 0 ? [] : [`needs ${needed.join(" or ")}`]),
-      ...(defaults === "" ? [] : [`default: ${defaults}`]),
-    ];
-    return [`  --${name} ${type.shown}`, [help, ...notes.map((note) => `(${note})`)].join(" ")];
-  });
+function rowsOf(options: readonly (readonly [string, Option])[], others: Readonly<Record<string, Option>>): string {
+  return options.map(([name, option]) => formatRow(optionWords(name, option), optionText(option, others))).join("");
+}
+
+function formatRow(words: string, text: string, column = TEXT_COLUMN.options): string {
+  const left = `  ${words}  `;
+  const lines = wrapLines(text, COLUMNS - column).map((line) => `${" ".repeat(column)}${line}`);
+  if (left.length > column) return linesOf([left.trimEnd(), ...lines]);
+  return linesOf([left.padEnd(column) + (lines[0] ?? "").trimStart(), ...lines.slice(1)]);
+}
+
+function linesOf(lines: readonly string[]): string {
+  return lines.map((line) => `${line}\n`).join("");
 }

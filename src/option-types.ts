@@ -14,6 +14,8 @@ export interface Type<Value> {
   shown: string;
   /** A `flag` may stand without a value. A `list` that is given twice is one list; of anything else the last counts. */
   form?: "flag" | "list";
+  /** All values that there are, for the completion of shells. */
+  words?: readonly string[];
   /** @param source the option or environment variable that has the text. @throws Failure `usage`. */
   read(this: void, text: string, source: string): Value;
 }
@@ -49,7 +51,8 @@ export const FILE_NAME: Type<string> = {
 /** One of several words. */
 export function choice<const Word extends string>(...words: readonly Word[]): Type<Word> {
   const pattern = new RegExp(`^(?:${words.join("|")})$`, "u");
-  return matching(`<${words.join("|")}>`, pattern, `is none of ${words.join(", ")}`) as Type<Word>;
+  const type = matching(`<${words.join("|")}>`, pattern, `is none of ${words.join(", ")}`) as Type<Word>;
+  return { ...type, words };
 }
 
 const TRUTH = ["true", "false", "1", "0"];

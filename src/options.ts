@@ -241,7 +241,41 @@ export const OPTIONS = {
   output: { type: choice("text", "json"), default: "text", help: "format of the report" },
 } as const satisfies Record<string, Option>;
 
-/** The same, as the `network` commands have them. */
+/** What the options are for, and which: as `--help`, the reference and the manual page show them. */
+const OPTION_GROUPS: Readonly<Record<string, readonly (keyof typeof OPTIONS)[]>> = {
+  Common: [
+    ...(["plugins", "configs", "manifests", "credentials", "all", "configmap"] as const),
+    ...(["file", "ifname", "new", "delete-netns", "attachments", "valid", "add"] as const),
+    ...(["dry-run", "exit-code", "pause", "wait", "owner", "output"] as const),
+  ],
+  Where: [
+    ...(["host-root", "plugin-dir", "config-dir", "credentials-dir", "cache-dir"] as const),
+    ...(["plugin-source", "config-source", "manifest-source", "config-templates", "manifest-templates"] as const),
+  ],
+  Attachment: ["container-id", "args", "capability-args", "allow-default-route"],
+  "Owners and removal": ["take-over", "refresh", "prune", "force", "drain", "allow-no-network", "on-stop", "daemonset"],
+  Checks: ["validate", "probe", "probe-add", "trace", "checksum", "cri-socket", "no-confirm"],
+  Templates: ["chain", "config-mode", "variables", "allow-unset", "inject-pod-cidr"],
+  Multus: ["delegate", "delegate-form", "delegate-keys", "host-config-path"],
+  Credentials: ["credentials-form", "credentials-server", "credentials-lifetime"],
+  Cluster: ["node-name", "kubeconfig", "context", "force-conflicts", "spread"],
+  "Time limits": ["timeout", "lock-timeout", "plugin-timeout"],
+  "Health and logs": ["listen", "log-format", "events"],
+};
+
+/** The options of a command in their groups, the common ones first; groups of which it has none are left out. */
+export function groupOptions(options: Readonly<Record<string, Option>>): [title: string, [string, Option][]][] {
+  const groups = Object.entries(OPTION_GROUPS).map(([title, names]): [string, [string, Option][]] => {
+    const found = names.flatMap((name): [string, Option][] => {
+      const { [name]: option } = options;
+      return option === undefined ? [] : [[name, option]];
+    });
+    return [title, found];
+  });
+  return groups.filter(([, found]) => found.length > 0);
+}
+
+/** The options as the `network` commands have them. */
 export const NETWORK_OPTIONS = {
   ...OPTIONS,
   "host-root": { ...OPTIONS["host-root"], help: "where the node's root file system is mounted; / on the node itself" },

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
@@ -6,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 import { Ajv2020 } from "ajv/dist/2020.js";
 
-import { documented, documentedChoice, documentedCodes, documentedNetwork } from "../scripts/docs.ts";
+import { documentedChoice, documentedCodes, documentedReference, documentedTemplates } from "../scripts/docs.ts";
 import { parseNetworkList } from "../src/cni/config.ts";
 import { objectionsToReference } from "../src/cni/reference-plugins.ts";
 import { FINDING_CODES } from "../src/codes.ts";
@@ -18,9 +19,20 @@ import { conflist, TestNode, until } from "./helpers/node.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const readme = fs.readFileSync(join(root, "README.md"), "utf8");
 
-test("the README's tables of commands and options are what --help says (else: node scripts/docs.ts)", async () => {
-  assert.equal(readme, await documented());
-  assert.equal(fs.readFileSync(join(root, "docs/network.md"), "utf8"), await documentedNetwork());
+test("the variables in docs/templates.md, docs/reference.md and the manual page are what the tables say (else: node scripts/docs.ts)", () => {
+  assert.equal(textOf("docs/templates.md"), documentedTemplates());
+  const { reference, manual } = documentedReference();
+  assert.equal(textOf("docs/reference.md"), reference);
+  assert.equal(textOf("docs/cni-node.8"), manual);
+});
+
+test("the manual page is one without a fault", (context) => {
+  const { error, stdout } = spawnSync("mandoc", ["-T", "lint", "-W", "error", "docs/cni-node.8"], {
+    cwd: root,
+    encoding: "utf8",
+  });
+  if (error !== undefined) return context.skip("needs mandoc");
+  assert.equal(stdout, "");
 });
 
 test("what docs/how-cni-config-is-chosen.md says of its directories is what selection says (else: node scripts/docs.ts)", () => {
@@ -56,11 +68,10 @@ test("each code of a finding is one that the program can give", () => {
   );
 });
 
-const EXAMPLES = ["README.md", "docs/manifests.md", "docs/troubleshooting.md"]
-  .map((name) => blocksOf(textOf(name)))
-  .join("");
+const DOCUMENTS = ["README.md", "docs/install.md", "docs/manifests.md", "docs/troubleshooting.md"];
+const EXAMPLES = DOCUMENTS.map((name) => blocksOf(textOf(name))).join("");
 
-test("N5: every example of cni-node in README, docs/manifests.md and docs/troubleshooting.md works, one after the other", async () => {
+test("N5: every example of cni-node in README, docs/install.md, docs/manifests.md and docs/troubleshooting.md works, one after the other", async () => {
   using node = new TestNode();
   for (const name of ["bridge", "flannel", "host-device", "ipvlan", "macvlan", "multus-cni"]) node.plugin(name);
   node.template(
@@ -105,10 +116,10 @@ test("N5: the example in docs/watch.md keeps what it names until a signal comes"
   assert.equal((await running).signal, "SIGTERM");
 });
 
-test("N5: the template in the README is rendered with the node's own file", async () => {
+test("N5: the template in docs/templates.md is rendered with the node's own file", async () => {
   using node = new TestNode();
   node.plugin("multus-cni");
-  const [, template = ""] = /```json\n([^]*?)```/u.exec(readme) ?? [];
+  const [, template = ""] = /```json\n([^]*?)```/u.exec(textOf("docs/templates.md")) ?? [];
   node.template("05-multus.conf", template);
   fs.writeFileSync(join(node.netd, "10-calico.conflist"), conflist("calico", "calico"));
   fs.mkdirSync(join(node.host, "etc/kubernetes"));
@@ -126,9 +137,22 @@ test("N5: the template in the README is rendered with the node's own file", asyn
   assert.deepEqual(delegates, [JSON.parse(conflist("calico", "calico"))]);
 });
 
-test("N5: the JSON examples in README and docs/how-cni-config-is-chosen.md are what they are said to be", () => {
+test("N5: what the README installs with one command is a network, and is installed", async () => {
+  using node = new TestNode();
+  for (const name of ["bridge", "host-local"]) node.plugin(name);
+  const [, template = "", words = "", printed] =
+    /<<END\n([^]*?)^END$[^]*?^ {2}cni-node (install .*)$[^]*?```text\n([^]*?)```/mu.exec(readme) ?? [];
+  node.template("10-mynet.conflist", template);
+  const ran = await node.run(words.split(" "));
+  assert.deepEqual([ran.exitCode, ran.stderr, ran.stdout], [0, "", printed]);
+  const read = parseNetworkList("10-mynet.conflist", template);
+  assert.ok("list" in read, JSON.stringify(read));
+  assert.deepEqual(read.list.plugins.flatMap(objectionsToReference), []);
+});
+
+test("N5: the JSON examples in docs/reference.md and docs/how-cni-config-is-chosen.md are what they are said to be", () => {
   const isReport = new Ajv2020({ strict: true }).compile(JSON.parse(textOf("docs/schemas/report.json")) as object);
-  const [, report = ""] = jsonOf(readme);
+  const [report = ""] = jsonOf(textOf("docs/reference.md"));
   assert.ok(isReport(JSON.parse(report)), JSON.stringify(isReport.errors));
   const [single = "", list = "", ...more] = jsonOf(textOf("docs/how-cni-config-is-chosen.md"));
   assert.deepEqual(more, []);
@@ -144,8 +168,8 @@ test("N5: the JSON examples in README and docs/how-cni-config-is-chosen.md are w
 
 test("N5: every example that stands in a block of its own is run by a test", () => {
   const run = new Set([
-    ...["README.md", "docs/manifests.md", "docs/troubleshooting.md"].map((name) => `${name} sh`), // Here, and docker.
-    "README.md json", // Here.
+    ...DOCUMENTS.map((name) => `${name} sh`), // Here, and docker.
+    "docs/templates.md json", // Here.
     "docs/how-cni-config-is-chosen.md json", // Here.
     "docs/how-cni-config-is-chosen.md net.d", // scripts/docs.ts, which a test above compares.
     "docs/by-hand.md sh", // test/e2e/by-hand.test.ts.
@@ -158,6 +182,8 @@ test("N5: every example that stands in a block of its own is run by a test", () 
     "docs/image.md dockerfile", // test/e2e/docker.test.ts.
     "docs/network.md yaml", // test/install-probe.test.ts.
     "docs/manifests.md yaml", // test/e2e/ancestor-manifests.test.ts.
+    "docs/reference.md json", // Here.
+    "docs/reference.md sh", // test/options.test.ts.
     "docs/multus.md sh", // test/e2e/node.test.ts.
     "docs/operations.md sh", // The same.
     "docs/watch.md sh", // Here; examples/watch/cni.yaml: test/e2e/watch.test.ts.
@@ -175,7 +201,7 @@ test("N5: every example that stands in a block of its own is run by a test", () 
   assert.deepEqual(new Set(found), run);
 });
 
-test("every kubectl command of README.md is one of a document whose commands a real node runs", () => {
+test("every kubectl command of README.md and docs/install.md is one of a document whose commands a real node runs", () => {
   const commands = (name: string): string[] =>
     blocksOf(textOf(name))
       .split("\n")
@@ -183,9 +209,9 @@ test("every kubectl command of README.md is one of a document whose commands a r
   const run = new Set(["docs/multus.md", "docs/troubleshooting.md", "docs/operations.md"].flatMap(commands));
   // test/e2e/node.test.ts does it by itself.
   run.add("kubectl apply -f examples/watch/cni.yaml");
-  assert.ok(commands("README.md").length >= 4);
+  assert.ok(commands("README.md").length >= 8);
   assert.deepEqual(
-    commands("README.md").filter((line) => !run.has(line)),
+    ["README.md", "docs/install.md"].flatMap(commands).filter((line) => !run.has(line)),
     [],
   );
 });
@@ -255,7 +281,7 @@ test("every file that a document links to or names exists", () => {
 
 test("every target that the documents tell to make is in the Makefile", () => {
   const makefile = fs.readFileSync(join(root, "Makefile"), "utf8");
-  const texts = ["README.md", "CONTRIBUTING.md", "docs/reliability.md"].map((name) =>
+  const texts = ["README.md", "CONTRIBUTING.md", "docs/by-hand.md", "docs/reliability.md"].map((name) =>
     fs.readFileSync(join(root, name), "utf8"),
   );
   const named = texts.flatMap((text) => [

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { COMMANDS, GROUPS, type CommandSpec, type Given } from "../src/commands.ts";
+import { readLine } from "../src/cli.ts";
 import { helpOf } from "../src/help.ts";
-import { OPTIONS, valuesOf, type Option } from "../src/options.ts";
+import { groupOptions, OPTIONS, valuesOf, type Option } from "../src/options.ts";
 
 const commands = Object.entries<CommandSpec>(COMMANDS);
 
@@ -57,12 +58,34 @@ test("options that need or exclude others name options that there are", () => {
   for (const other of others) assert.ok(Object.hasOwn(OPTIONS, other), other);
 });
 
-test("the help fits into 120 columns", () => {
+test("every option is in one group", () => {
+  const grouped = groupOptions(OPTIONS).flatMap(([, found]) => found.map(([name]) => name));
+  assert.deepEqual(grouped.toSorted(), Object.keys(OPTIONS).toSorted());
+});
+
+test("the examples of a command are command lines of it", () => {
+  for (const [command, { examples, operands = [], options }] of commands) {
+    for (const example of examples) {
+      const [line = ""] = example.split(/ [>|]/u);
+      const { words, options: given } = readLine(line.split(" "));
+      const { length } = command.split(" ");
+      assert.equal(words.slice(0, length).join(" "), command);
+      assert.ok(words.length - length <= operands.length, example);
+      assert.deepEqual(
+        given.filter(({ name }) => !Object.hasOwn(options, name)),
+        [],
+        example,
+      );
+      assert.doesNotThrow(() => valuesOf(options, given, {}), example);
+    }
+  }
+});
+
+test("the help fits into 80 columns", () => {
   for (const name of ["", ...Object.keys(GROUPS), ...Object.keys(COMMANDS)]) {
+    const lines = helpOf(name).split("\n");
     assert.deepEqual(
-      helpOf(name)
-        .split("\n")
-        .filter((line) => line.length > 120),
+      lines.filter((line) => line.length > 80),
       [],
     );
   }

@@ -56,6 +56,17 @@ export function alignRows(rows: readonly (readonly string[])[]): string[] {
   });
 }
 
+/** The lines of a text that has no more than so many columns; a longer word has a line of its own. */
+export function wrapLines(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const longer = [...lines.slice(-1), word].join(" ");
+    if (lines.length > 0 && longer.length <= columns) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
+}
+
 /** A word of a command that people paste into a shell: quoted where it must be. */
 export function shellWord(text: string): string {
   if (/^[A-Za-z0-9_@%+=:,./-]+$/u.test(text)) return text;

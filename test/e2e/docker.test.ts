@@ -1,4 +1,4 @@
-/** The image as its users run it, by a real dockerd: first the README's own examples, then what goes wrong. */
+/** The image as its users run it, by a real dockerd: first the documents' own examples, then what goes wrong. */
 import assert from "node:assert/strict";
 import { hash } from "node:crypto";
 import * as fs from "node:fs";
@@ -10,8 +10,9 @@ import { cannotStart as noCluster, startCluster } from "../cluster/cluster.ts";
 import { conflist, type Ran } from "../helpers/node.ts";
 import { problemsOf } from "../helpers/state.ts";
 import { assertStops, cannotStart, PRIVILEGED, startDocker, type Engine } from "../image/engines.ts";
-import { EXAMPLES } from "../image/examples.ts";
+import { blockWith, EXAMPLES } from "../image/examples.ts";
 
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const MOUNT_PLUGINS = ["-v", "/opt/cni/bin:/host/opt/cni/bin"];
 const MOUNT_CONFIGS = ["-v", "/etc/cni/net.d:/host/etc/cni/net.d"];
 const MOUNTS = [...MOUNT_PLUGINS, ...MOUNT_CONFIGS];
@@ -52,13 +53,27 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
     }
   }
 
-  suite("by the examples of README.md and docs/troubleshooting.md", () => {
+  suite("by the examples of README.md, docs/install.md and docs/troubleshooting.md", () => {
     before(emptyNode);
 
-    test("without arguments prints its usage and ends with 2", async () => {
-      const { exitCode, stdout, stderr } = await example(" cni-node");
+    test("prints its help, and without arguments its usage, and ends with 2", async () => {
+      const help = await example(" cni-node --help");
+      assert.deepEqual([help.exitCode, help.stderr], [0, ""]);
+      assert.match(help.stdout, /^Usage: cni-node COMMAND/u);
+      const { exitCode, stdout, stderr } = await engine.run([]);
       assert.deepEqual([exitCode, stdout], [2, ""]);
       assert.match(stderr, /Usage: cni-node COMMAND/u);
+    });
+
+    test("N5: installs to a directory, with nothing but the commands that the README shows", async () => {
+      const ran = await engine.sh(blockWith("<<END\n"));
+      assert.equal(ran.exitCode, 0, ran.stderr);
+      const [, printed] =
+        /<<END\n[^]*?```text\n([^]*?)```/u.exec(fs.readFileSync(join(ROOT, "README.md"), "utf8")) ?? [];
+      assert.equal(ran.stdout, printed);
+      assert.deepEqual(fs.readdirSync(join(engine.work, "scratch/bin")), [".cni-node", "bridge", "host-local"]);
+      assert.deepEqual(fs.readdirSync(join(engine.work, "scratch/net.d")), [".cni-node", "10-mynet.conflist"]);
+      tried.add(EXAMPLES.find((line) => line.endsWith("--configs=10-mynet.conflist")) ?? "");
     });
 
     test("list prints the plugins in the image, those of the ancestor among them", async () => {
@@ -207,6 +222,27 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
         EXAMPLES.filter((line) => !tried.has(line)),
         [],
       );
+    });
+  });
+
+  suite("by the alias of docs/by-hand.md", () => {
+    before(emptyNode);
+
+    test("installs, says what is wrong, and adds a network to a namespace of the host", async () => {
+      const [, words = ""] =
+        /^alias cni-node='(.*)'$/mu.exec(fs.readFileSync(join(ROOT, "docs/by-hand.md"), "utf8")) ?? [];
+      assert.notEqual(words, "");
+      const run = async (line: string): Promise<Ran> =>
+        engine.sh(`${words.replace("--privileged", PRIVILEGED)} ${line}`);
+      const installed = await run("install --plugins=loopback");
+      assert.equal(installed.exitCode, 0, installed.stderr);
+      assert.ok([0, 3].includes((await run("status")).exitCode));
+      const lo = '{"cniVersion": "1.0.0", "name": "lo", "type": "loopback"}';
+      const added = await run(`network add - alias --new --ifname=lo --output=text <<'END'\n${lo}\nEND`);
+      assert.equal(added.exitCode, 0, added.stderr);
+      const deleted = await run("network del lo alias --delete-netns");
+      assert.equal(deleted.exitCode, 0, deleted.stderr);
+      assert.match(deleted.stdout, /^deleted +lo /mu);
     });
   });
 

@@ -50,6 +50,15 @@ suite("the image", { skip: cannotStart }, () => {
     assert.deepEqual(find("-type", "f", "(", ...managers.slice(1), ")", "-perm", "/0111"), []);
   });
 
+  test("has the manual page, and the completion scripts that the program prints", () => {
+    assert.deepEqual(
+      fs.readFileSync(path("usr/share/man/man8/cni-node.8")),
+      fs.readFileSync(join(ROOT, "docs/cni-node.8")),
+    );
+    for (const name of ["bash-completion/completions/cni-node", "fish/vendor_completions.d/cni-node.fish"])
+      assert.match(fs.readFileSync(path(`usr/share/${name}`), "utf8"), /^# Completion of cni-node/u);
+  });
+
   test("has nothing where the node is mounted, and /usr/local/bin empty and first on PATH", () => {
     assert.equal(fs.existsSync(path("host")), false);
     assert.deepEqual(fs.readdirSync(path("usr/local/bin")), []);

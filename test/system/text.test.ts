@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { shellWord, visible, visibleLines } from "../../src/system/text.ts";
+import { shellWord, visible, visibleLines, wrapLines } from "../../src/system/text.ts";
 
 test("a text of others stays on its line, and nothing in it is hidden or reversed", () => {
   assert.equal(visible("a\nb\u202ec\u200b\u001b[2J\ttabs"), String.raw`a\u000ab\u202ec\u200b\u001b[2J\u0009tabs`);
@@ -26,4 +26,9 @@ test("a word of a command means itself to a shell, whatever is in it", () => {
   );
   assert.equal(shellWord("/opt/cni/bin"), "/opt/cni/bin");
   assert.equal(shellWord(""), "''");
+});
+
+test("lines are wrapped between words; a longer word has a line of its own", () => {
+  assert.deepEqual(wrapLines("a bc def ghijklmn o", 6), ["a bc", "def", "ghijklmn", "o"]);
+  assert.deepEqual(wrapLines("", 6), [""]);
 });

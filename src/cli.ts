@@ -5,8 +5,18 @@ import { runVersion } from "./commands/version.ts";
 import { Failure, usage } from "./errors.ts";
 import { helpOf, usageOf } from "./help.ts";
 import { isTruthValue } from "./option-types.ts";
-import { environmentName, objectionsToEnvironment, OPTIONS, valuesOf, type Option } from "./options.ts";
+import {
+  environmentName,
+  GLOBAL_OPTIONS,
+  objectionsToEnvironment,
+  OPTIONS,
+  SHORT_OPTIONS,
+  valuesOf,
+  type Option,
+  type Values,
+} from "./options.ts";
 import { printMessage, reportFailure } from "./report.ts";
+import { coloured, isColoured, plain } from "./system/style.ts";
 import { nearestTo } from "./system/nearest.ts";
 import type { Ending, World } from "./world.ts";
 
@@ -70,7 +80,7 @@ export function readLine(argv: readonly string[]): Line {
 
 function readOption(given: string, following: string[]): GivenOption {
   const [, word = "", text] = /^([^=]*)(?:=(.*))?$/su.exec(given) ?? [];
-  const name = word.startsWith("--") ? word.slice(2) : "";
+  const name = word.startsWith("--") ? word.slice(2) : (SHORT_OPTIONS[word.slice(1)] ?? "");
   const option = Object.hasOwn(OPTIONS, name) ? (OPTIONS as Readonly<Record<string, Option>>)[name] : undefined;
   if (text !== undefined || option === undefined) return { word, name, text };
   const [next] = following;
@@ -85,7 +95,8 @@ export async function run(argv: readonly string[], world: World): Promise<Ending
 }
 
 /** Runs a command line that has been taken apart. */
-export async function runLine(line: Line, world: World): Promise<Ending> {
+export async function runLine(line: Line, outer: World): Promise<Ending> {
+  const world = await shownBy(line, outer);
   const name = commandIn(line.words[0] === "help" ? line.words.slice(1) : line.words);
   try {
     if (line.wantsHelp) {
@@ -94,14 +105,16 @@ export async function runLine(line: Line, world: World): Promise<Ending> {
     }
     const command = requireCommand(name, line);
     const { options, operands = [] } = COMMANDS[command] as CommandSpec;
-    for (const option of line.options) checkOption(option, command, options);
+    const known = { ...options, ...GLOBAL_OPTIONS };
+    for (const option of line.options) checkOption(option, command, known);
     const words = line.words.slice(command.split(" ").length);
     if (words.length > operands.length) throw strayFailure(words[operands.length], operands.length);
-    const given = { ...valuesOf(options, line.options, world.env), operands: words };
+    const given: Record<string, unknown> = { ...valuesOf(options, line.options, world.env), operands: words };
     for (const objection of objectionsToEnvironment(world.env)) printMessage(world, `warning: ${objection}`);
-    return await (RUNS[command] as Run<unknown>)(given, world);
+    const output = given["output"] === "yaml" ? "json" : given["output"];
+    return await (RUNS[command] as Run<unknown>)({ ...given, output }, world);
   } catch (error) {
-    const ending = reportFailure(error, name, wantsJson(line, world.env), world);
+    const ending = reportFailure(error, name, isForPrograms(outputOf(line, world.env)), world);
     if (error instanceof Failure && error.code === "usage-command") {
       world.stderr(`\n${usageOf(name)}`);
     }
@@ -160,7 +173,51 @@ function strayFailure(word = "", most: number): Failure {
   );
 }
 
-function wantsJson({ options }: Line, env: World["env"]): boolean {
+/** The format of the report, right or wrong. */
+function outputOf({ options }: Line, env: World["env"]): string | undefined {
   const given = options.findLast(({ name }) => name === "output")?.text;
-  return (given ?? env[environmentName("output")]) === "json";
+  return given ?? env[environmentName("output")];
+}
+
+function isForPrograms(output: string | undefined): boolean {
+  return output === "json" || output === "yaml";
+}
+
+/** The world as the options that all commands have say that texts are shown. */
+async function shownBy(line: Line, world: World): Promise<World> {
+  const { color, quiet, verbose } = globalsOf(line, world);
+  const { stdout, stderr } = color === "auto" ? (world.terminals?.() ?? { stderr: false }) : { stderr: false };
+  const isPainted = {
+    stdout: isColoured(color, stdout !== undefined, world.env),
+    stderr: isColoured(color, stderr, world.env),
+  };
+  const paint = { stdout: isPainted.stdout ? coloured : plain, stderr: isPainted.stderr ? coloured : plain };
+  const print = outputOf(line, world.env) === "yaml" ? await asYaml(world.stdout) : world.stdout;
+  return {
+    ...world,
+    view: { paint, terminal: stdout, isVerbose: verbose },
+    stdout: (text) => {
+      if (!quiet) print(text, isPainted.stdout);
+    },
+    stderr: (text) => world.stderr(text, isPainted.stderr),
+  };
+}
+
+/** What is wrong with them is said when the others are read. */
+function globalsOf({ options }: Line, { env }: World): Values<typeof GLOBAL_OPTIONS> {
+  try {
+    return valuesOf(GLOBAL_OPTIONS, options, env);
+  } catch {
+    return { color: "auto", quiet: false, verbose: false };
+  }
+}
+
+/** Each object of JSON becomes a document of YAML. */
+async function asYaml(print: World["stdout"]): Promise<World["stdout"]> {
+  const { stringify } = await import("yaml");
+  let count = 0;
+  return (text) => {
+    const document = stringify(JSON.parse(text), { lineWidth: 0 });
+    print(count++ === 0 ? document : `---\n${document}`);
+  };
 }

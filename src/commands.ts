@@ -202,8 +202,15 @@ export const COMMANDS = {
   },
   list: {
     summary: "list the plugins that can be installed",
-    examples: ["list", "list --output=json"],
-    options: pick(OPTIONS, "plugin-source", "output"),
+    examples: ["list", "list -o wide"],
+    options: {
+      ...pick(OPTIONS, "plugin-source"),
+      output: {
+        ...OPTIONS.output,
+        type: choice("text", "wide", "json", "yaml"),
+        help: "-o: wide adds versions and sizes",
+      },
+    },
   },
   catalogue: {
     summary: "rebuild the plugin catalogue after adding plugins to an image",

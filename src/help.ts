@@ -1,6 +1,6 @@
 /** What `--help` prints, from the tables of commands and options. */
 import { COMMANDS, GROUPS, type CommandSpec } from "./commands.ts";
-import { groupOptions, OPTIONS, type Option } from "./options.ts";
+import { GLOBAL_OPTIONS, groupOptions, OPTIONS, type Option } from "./options.ts";
 import { wrapLines } from "./system/text.ts";
 
 const SPECS: Readonly<Record<string, CommandSpec>> = COMMANDS;
@@ -66,7 +66,10 @@ export function optionText(option: Option, others: Readonly<Record<string, Optio
   return [help, ...notes.map((note) => `(${note})`)].join(" ");
 }
 
-const HELP: [string, string] = ["Help", formatRow("-h, --help", "show this help")];
+const HELP: [string, string] = [
+  "Every command",
+  rowsOf(Object.entries(GLOBAL_OPTIONS), {}) + formatRow("-h, --help", "show this help"),
+];
 
 function formatUsage(words: readonly string[], summary: string, sections: readonly [string, string][]): string {
   const parts = sections.map(([title, rows]) => `${title}:\n${rows}`);

@@ -1,9 +1,10 @@
 /** The process: arguments, signals, exit. Nothing is imported before the signals are handled. */
+import { fstatSync } from "node:fs";
 import { constants } from "node:os";
 import { basename } from "node:path";
 import { setFlagsFromString } from "node:v8";
 
-import { visibleLines } from "./system/text.ts";
+import { paintedLines, visibleLines } from "./system/text.ts";
 import type { World } from "./world.ts";
 
 const controller = new AbortController();
@@ -22,8 +23,12 @@ const world: World = {
     const [{ addAbortSignal }, { text }] = await Promise.all([import("node:stream"), import("node:stream/consumers")]);
     return text(addAbortSignal(controller.signal, process.stdin));
   },
-  stdout: (text) => write("stdout", text),
-  stderr: (text) => write("stderr", text),
+  stdout: (text, isPainted) => write("stdout", text, isPainted),
+  stderr: (text, isPainted) => write("stderr", text, isPainted),
+  terminals: () => {
+    const { columns = 80, rows = 24 } = isTerminal(1) ? process.stdout : {};
+    return { stdout: isTerminal(1) ? { columns, rows } : undefined, stderr: isTerminal(2) };
+  },
   signal: controller.signal,
 };
 
@@ -51,14 +56,24 @@ async function main(): Promise<void> {
 }
 
 /** Files report their errors by throwing, pipes by an event. Node.js opens a stream when it is first used. */
-function write(name: "stdout" | "stderr", text: string): void {
+function write(name: "stdout" | "stderr", text: string, isPainted = false): void {
   try {
     const { [name]: stream } = process;
     if (!output.opened.has(name)) stream.on("error", onOutputError);
     output.opened.add(name);
-    stream.write(visibleLines(text));
+    stream.write(isPainted ? paintedLines(text) : visibleLines(text));
   } catch (error) {
     onOutputError(error as NodeJS.ErrnoException);
+  }
+}
+
+/** Looks at the file first: what is none is opened when it is written to. */
+function isTerminal(descriptor: 1 | 2): boolean {
+  try {
+    return fstatSync(descriptor).isCharacterDevice() && process[descriptor === 1 ? "stdout" : "stderr"].isTTY;
+  } catch {
+    // It is closed.
+    return false;
   }
 }
 

@@ -238,8 +238,18 @@ export const OPTIONS = {
   },
   "log-format": { type: choice("text", "json"), default: "text", help: "format of the log on stderr" },
   events: { type: FLAG, default: "true", help: "report to the Kubernetes API with Events of the node and the pod" },
-  output: { type: choice("text", "json"), default: "text", help: "format of the report" },
+  output: { type: choice("text", "json", "yaml"), default: "text", help: "-o: format of the report" },
+  color: {
+    type: choice("auto", "always", "never"),
+    default: "auto",
+    help: "colours; auto: on a terminal, without NO_COLOR",
+  },
+  quiet: { type: FLAG, help: "-q: print warnings and errors only" },
+  verbose: { type: FLAG, help: "-v: print each asset, even if many are unchanged" },
 } as const satisfies Record<string, Option>;
+
+/** Options in one letter. */
+export const SHORT_OPTIONS: Readonly<Record<string, string>> = { o: "output", q: "quiet", v: "verbose" };
 
 /** What the options are for, and which: as `--help`, the reference and the manual page show them. */
 const OPTION_GROUPS: Readonly<Record<string, readonly (keyof typeof OPTIONS)[]>> = {
@@ -288,6 +298,9 @@ export const NETWORK_OPTIONS = {
 export function pick<Table, Name extends keyof Table>(table: Table, ...names: Name[]): Pick<Table, Name> {
   return Object.fromEntries(names.map((name) => [name, table[name]])) as Pick<Table, Name>;
 }
+
+/** The options that every command has. */
+export const GLOBAL_OPTIONS = pick(OPTIONS, "quiet", "verbose", "color");
 
 /** The values that a command with these options gets: of `plugin-source` as `pluginSource`. */
 export type Values<Options> = {

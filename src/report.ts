@@ -7,7 +7,8 @@ import { cancellationOf, Failure, Interrupted, type Cancellation } from "./error
 import type { Finding } from "./finding.ts";
 import { maskTokens } from "./secrets/prose.ts";
 import { alignRows, escapeUnit, visibleLines } from "./system/text.ts";
-import type { Ending, World } from "./world.ts";
+import { plain } from "./system/style.ts";
+import type { Ending, Meaning, View, World } from "./world.ts";
 
 /** What `--output=json` prints, one object a run (docs/schemas/report.json). */
 export interface JsonReport {
@@ -37,7 +38,12 @@ function formatMessage(text: string): string {
 
 /** Says something on stderr, as `cni-node: …`. */
 export function printMessage(world: World, text: string, hint?: string): void {
-  world.stderr(`cni-node: ${formatMessage(text)}\n${hint === undefined ? "" : `  hint: ${formatMessage(hint)}\n`}`);
+  const paint = world.view?.paint.stderr ?? plain;
+  // A warning says so itself.
+  const [, word = "", rest = text] = /^(warning:)?(.*)$/su.exec(text) ?? [];
+  const begin = word === "" ? paint("strong", "cni-node:") : `cni-node: ${paint("warn", word)}`;
+  world.stderr(`${begin}${word === "" ? " " : ""}${formatMessage(rest)}\n`);
+  if (hint !== undefined) world.stderr(`  ${paint("strong", "hint:")} ${formatMessage(hint)}\n`);
 }
 
 /** Lines of cells in columns of equal width; the last cell is as long as it is. */
@@ -47,17 +53,63 @@ export function formatRows(rows: readonly (readonly string[])[]): string {
     .join("");
 }
 
-/** One aligned line a step. */
-export function formatSteps(
-  steps: readonly (Pick<StepResult, "name" | "object" | "reason"> & { outcome: string; kind: string })[],
-): string {
+/** What is shown of a step. */
+type ShownStep = Pick<StepResult, "name" | "object" | "reason"> & { outcome: string; kind: string };
+
+/** So many unchanged assets of a kind have a line each; more are counted. */
+const MOST_UNCHANGED = 5;
+
+/**
+ * One aligned line a step.
+ *
+ * @param isPlanned nothing of it has been done.
+ */
+export function formatSteps(steps: readonly ShownStep[], view?: View, isPlanned = false): string {
   if (steps.length === 0) return "nothing to do\n";
-  return formatRows(
-    steps.map(({ outcome, kind, name, object, reason }) => {
+  const shown = view?.isVerbose === true ? steps : summarized(steps);
+  const lines = alignRows(
+    shown.map(({ outcome, kind, name, object, reason }) => {
       const more = [object, reason].filter((text) => text !== undefined).join(": ");
-      return [outcome.padEnd(10), kind.padEnd(8), name, more];
+      const word = isPlanned ? (PLANNED[outcome] ?? outcome) : outcome;
+      return [word.padEnd(10), kind.padEnd(8), name, more];
     }),
   );
+  const paint = view?.paint.stdout ?? plain;
+  return lines
+    .map((line, index) => {
+      const meaning = MEANINGS[shown[index]?.outcome ?? ""];
+      return `${meaning === undefined ? line : line.replace(/^(?:would )?\S+/u, (word) => paint(meaning, word))}\n`;
+    })
+    .join("");
+}
+
+/** The outcomes of what has not been done yet. */
+const PLANNED: Readonly<Record<string, string>> = {
+  created: "would create",
+  configured: "would configure",
+  deleted: "would delete",
+};
+
+const MEANINGS: Readonly<Record<string, Meaning>> = {
+  created: "good",
+  configured: "good",
+  deleted: "warn",
+  absent: "warn",
+  kept: "warn",
+  unchanged: "faint",
+};
+
+/** Where many assets of a kind are unchanged, the first of them stands for all. */
+function summarized(steps: readonly ShownStep[]): ShownStep[] {
+  const isPlain = ({ outcome, object, reason }: ShownStep): boolean => {
+    return outcome === "unchanged" && object === undefined && reason === undefined;
+  };
+  const unchanged = Map.groupBy(steps.filter(isPlain), ({ kind }) => kind);
+  return steps.flatMap((step) => {
+    const alike = isPlain(step) ? (unchanged.get(step.kind) ?? []) : [];
+    if (alike.length <= MOST_UNCHANGED) return [step];
+    return alike[0] === step ? [{ ...step, name: `${alike.length} ${step.kind}s` }] : [];
+  });
 }
 
 /** Warnings are for people; in JSON they are part of the object. */

@@ -76,6 +76,7 @@ const PURE = [
   "options.ts",
   "system/json.ts",
   "system/place.ts",
+  "system/style.ts",
   "system/text.ts",
   "system/owner.ts",
   "system/yaml.ts",

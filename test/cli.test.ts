@@ -86,7 +86,7 @@ describe("arguments", () => {
   const values: [option: string, problem: string][] = [
     ["--dry-run=yes", "is none of true, false, 1, 0"],
     ["--dry-run=", "is none of true, false, 1, 0"],
-    ["--output=yaml", "is none of text, json"],
+    ["--output=xml", "is none of text, json, yaml"],
     ["--validate=true", "is none of strict, warn, off"],
     ["--wait=5", "is not a duration such as 500ms, 30s or 2m"],
     ["--wait=-5s", "is not a duration such as 500ms, 30s or 2m"],
@@ -179,7 +179,7 @@ describe("environment variables", () => {
     ["CNI_NODE_PLUGIN", "CNI_NODE_PLUGINS"],
     ["CNI_NODE_HOSTROOT", "CNI_NODE_HOST_ROOT"],
     ["CNI_NODE_CONFIG_DIRECTORY", "CNI_NODE_CONFIG_DIR"],
-    ["CNI_NODE_COLOUR", undefined],
+    ["CNI_NODE_FLAVOUR", undefined],
   ] as const) {
     test(`R6: ${given}, which no option has, is a warning${nearest === undefined ? "" : " with the nearest name"}`, async () => {
       using node = preparedNode();

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { COMMANDS, GROUPS, type CommandSpec, type Given } from "../src/commands.ts";
 import { readLine } from "../src/cli.ts";
 import { helpOf } from "../src/help.ts";
-import { groupOptions, OPTIONS, valuesOf, type Option } from "../src/options.ts";
+import { GLOBAL_OPTIONS, groupOptions, OPTIONS, valuesOf, type Option } from "../src/options.ts";
 
 const commands = Object.entries<CommandSpec>(COMMANDS);
 
@@ -58,9 +58,10 @@ test("options that need or exclude others name options that there are", () => {
   for (const other of others) assert.ok(Object.hasOwn(OPTIONS, other), other);
 });
 
-test("every option is in one group", () => {
+test("every option is in one group, or an option of every command", () => {
   const grouped = groupOptions(OPTIONS).flatMap(([, found]) => found.map(([name]) => name));
-  assert.deepEqual(grouped.toSorted(), Object.keys(OPTIONS).toSorted());
+  const all = [...grouped, ...Object.keys(GLOBAL_OPTIONS)];
+  assert.deepEqual(all.toSorted(), Object.keys(OPTIONS).toSorted());
 });
 
 test("the examples of a command are command lines of it", () => {

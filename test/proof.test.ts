@@ -717,8 +717,8 @@ describe("U2: a run that is refused names all objections", () => {
       const words = [...argv, "--plugins=good,missing", "--configs=20-b.conf,30-c.conflist"];
       const ran = await node.run(words);
       assert.deepEqual(
-        Array.from(ran.stdout.matchAll(/^(\w+) +(\w+) +(\S+)$/gmu), ([, ...cells]) => cells.join(" ")),
-        ["created plugin good", "created config 20-b.conf", "created config 30-c.conflist"],
+        Array.from(ran.stdout.matchAll(/^(would \w+) +(\w+) +(\S+)$/gmu), ([, ...cells]) => cells.join(" ")),
+        ["would create plugin good", "would create config 20-b.conf", "would create config 30-c.conflist"],
       );
       assert.match(ran.stdout, /^\+.*"good"/mu);
       assert.match(ran.stderr, /^cni-node: missing: not among .*\n(?:.*\n)*cni-node: 2 objections\n$/u);

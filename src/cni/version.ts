@@ -53,3 +53,9 @@ function numbersOf(version: string): number[] | undefined {
   const numbers = version.split(".").map(Number);
   return numbers.every((number) => Math.abs(number) < 2 ** 63) ? [...numbers, 0, 0].slice(0, 3) : undefined;
 }
+
+/** Several versions for people: `0.1.0 … 1.1.0`. */
+export function rangeOf(versions: readonly string[]): string {
+  const [first = "", ...more] = versions;
+  return more.length === 0 ? first : `${first} … ${more.at(-1) ?? ""}`;
+}

@@ -21,6 +21,7 @@ import {
   reportFailure,
 } from "../report.ts";
 import { shownAs } from "../system/below.ts";
+import { plain } from "../system/style.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import { CREDENTIALS, listOf } from "../option-types.ts";
@@ -175,7 +176,7 @@ async function print(
   if (!json) {
     if (refusal !== undefined && steps.length === 0) return printFailure(refusal, world);
     world.stdout(
-      `${formatSteps([...steps, ...probes.map(probedRow)])}${diffs.map((diff) => (diff === "" ? "" : `\n${visibleLines(diff)}`)).join("")}`,
+      `${formatSteps([...steps, ...probes.map(probedRow)], world.view, dryRun)}${diffs.map((diff) => shownDiff(diff, world)).join("")}`,
     );
     if (refusal !== undefined) printFailure(refusal, world);
     else if (dryRun) world.stderr("cni-node: nothing has been changed, this is the plan\n");
@@ -195,6 +196,15 @@ async function print(
     warnings,
     ...(refusal === undefined ? {} : { error: describedFailure(refusal) }),
   });
+}
+
+function shownDiff(diff: string, { view }: World): string {
+  if (diff === "") return "";
+  const paint = view?.paint.stdout ?? plain;
+  const lines = visibleLines(diff).replaceAll(/^[+-].*$/gmu, (line) =>
+    paint(line.startsWith("+") ? "good" : "bad", line),
+  );
+  return `\n${lines}`;
 }
 
 /** `probed  network  net  version, status, add eth0 10.1.0.2, check, ping 10.1.0.1 answers, del` */

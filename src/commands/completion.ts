@@ -1,13 +1,15 @@
 /** Completion scripts of shells, from the tables of commands and options. */
 import { COMMANDS, GROUPS, type CommandSpec, type Given } from "../commands.ts";
 import { usage } from "../errors.ts";
-import type { Option } from "../options.ts";
+import { GLOBAL_OPTIONS, type Option } from "../options.ts";
 import { nearestTo } from "../system/nearest.ts";
 import { shellWord } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 
 const SHELLS: Readonly<Record<string, () => string>> = { bash: bashScript, zsh: zshScript, fish: fishScript };
-const COMMAND_SPECS: readonly (readonly [string, CommandSpec])[] = Object.entries(COMMANDS);
+const COMMAND_SPECS: readonly (readonly [string, CommandSpec])[] = Object.entries(COMMANDS).map(
+  ([name, spec]) => [name, { ...spec, options: { ...spec.options, ...GLOBAL_OPTIONS } }] as const,
+);
 
 /** Prints the script. @throws Failure `usage`. */
 export async function runCompletion({ operands }: Given<"completion">, world: World): Promise<Ending> {

@@ -1,19 +1,20 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 
+import { rangeOf } from "../cni/version.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import type { Given } from "../commands.ts";
-import type { Catalogue } from "../node/catalogue.ts";
+import type { Catalogue, CatalogueEntry } from "../node/catalogue.ts";
 import { pluginNames } from "../node/source.ts";
-import { printJson, printWarnings } from "../report.ts";
+import { formatRows, printJson, printWarnings } from "../report.ts";
 import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 
 /** Prints the plugins that can be installed: one name a line, byte-sorted; as JSON, all that is known of them. */
 export async function runList({ pluginSource: source, output }: Given<"list">, world: World): Promise<Ending> {
   const names = pluginNames(source);
-  if (output !== "json") {
+  if (output === "text") {
     world.stdout(names.map((name) => `${visible(name)}\n`).join(""));
     return { exitCode: 0 };
   }
@@ -24,8 +25,20 @@ export async function runList({ pluginSource: source, output }: Given<"list">, w
   const plugins = names.map((name) => {
     return Object.assign({ name, size: statSync(join(source, name)).size }, entryOf(catalogue, name));
   });
-  printJson(world, { command: "list", result: "done", exitCode: 0, plugins, warnings });
+  if (output === "wide") world.stdout(formatRows(plugins.map(wideRow)));
+  else printJson(world, { command: "list", result: "done", exitCode: 0, plugins, warnings });
   return { exitCode: 0 };
+}
+
+/** `bridge  1.9.1  CNI 0.1.0 … 1.1.0  4.6 MB` */
+function wideRow({
+  name,
+  size,
+  version = "",
+  cniVersions,
+}: { name: string; size: number } & Partial<CatalogueEntry>): string[] {
+  const range = cniVersions === undefined || cniVersions.length === 0 ? "" : `CNI ${rangeOf(cniVersions)}`;
+  return [name, version, range, `${(size / 1e6).toFixed(1)} MB`];
 }
 
 /** What can be listed is listed without a catalogue, too. */

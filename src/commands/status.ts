@@ -26,7 +26,7 @@ export async function runStatus(options: Given<"status">, world: World): Promise
     const told = shortened(jsonOf(status)) as Record<string, unknown>;
     printJson(world, { command: "status", result: "done", exitCode, ...told });
   } else {
-    world.stdout(formatStatus(status));
+    world.stdout(formatStatus(status, world.view));
   }
   return { exitCode };
 }

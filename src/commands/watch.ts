@@ -42,7 +42,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
     throw usage("--configmap", problem, "give one of both");
   }
   await using resources = new AsyncDisposableStack();
-  const log = await openLog(world, { output: options.output, format: options.logFormat });
+  const log = await openLog(world, { output: options.output === "text" ? "text" : "json", format: options.logFormat });
   const observers: Observer[] = [log];
   const cluster = await clusterOf(options, world, resources);
   const { configmap, configTemplates = [], manifestTemplates = [], spread, nodeName = hostname() } = options;

@@ -1,6 +1,9 @@
 /** What was found on a node, for somebody who has never seen it and is in a hurry: the worst first. Pure. */
 import { isWrong, type Finding } from "../finding.ts";
-import { alignRows, shorten, visible, visibleLines } from "../system/text.ts";
+import { plain } from "../system/style.ts";
+import { alignRows, shorten, visible, visibleLines, wrapLines } from "../system/text.ts";
+import type { Meaning, View } from "../world.ts";
+import { rangeOf } from "../cni/version.ts";
 import type { Network } from "../cni/listing.ts";
 import type { Selection } from "../cni/selection.ts";
 import type { Rule } from "../node/runtime.ts";
@@ -8,14 +11,15 @@ import type { FileStatus, PluginStatus } from "./network.ts";
 import type { NodeStatus } from "./status.ts";
 import { formatWatch } from "./watches.ts";
 
-/** Ends in a newline. */
-export function formatStatus(status: NodeStatus): string {
+/** Ends in a newline. On a terminal that is lower, the summary is repeated at the end. */
+export function formatStatus(status: NodeStatus, view?: View): string {
+  const section = (title: string, lines: readonly string[]): string => formatSection(title, lines, view);
   const sections = [
-    formatFindings(status.findings),
+    formatFindings(status.findings, view),
     section("network", [...formatChoices(status), ...formatWord(status)]),
     section("plugins of the network", table(status.plugins.map(pluginRow))),
     section(`files in ${status.configDirectory ?? ""}`, formatFiles(status)),
-    section("installed by cni-node", table(status.assets.map(assetRow))),
+    section("installed by cni-node", table(assetRows(status.assets, view?.isVerbose === true))),
     section("kept right by cni-node watch", status.watches.flatMap(formatWatch)),
     section("kept of what was there before", table(status.backups.map(({ name, path }) => [name, path]))),
     section(
@@ -25,25 +29,46 @@ export function formatStatus(status: NodeStatus): string {
     section("containers that were attached", table(status.attachments.map(attachmentRow))),
     section("not looked at", status.unseen),
   ];
-  return sections.filter((text) => text !== "").join("\n");
+  const text = sections.filter((one) => one !== "").join("\n");
+  const isLong = view?.terminal !== undefined && text.split("\n").length > view.terminal.rows;
+  return isLong ? `${text}\n${summaryOf(status.findings, view)}` : text;
 }
 
-function section(title: string, lines: readonly string[]): string {
-  return lines.length === 0
-    ? ""
-    : `${visible(title)}\n${lines.map((line) => `  ${visible(shorten(line))}\n`).join("")}`;
+function formatSection(title: string, lines: readonly string[], view: View | undefined): string {
+  if (lines.length === 0) return "";
+  const { paint, terminal } = view ?? {};
+  const columns = (terminal?.columns ?? Infinity) - INDENT;
+  const wrapped = lines.flatMap((line) => {
+    return wrapLines(visible(shorten(line)), columns).map((part, index) => (index === 0 ? part : `  ${part}`));
+  });
+  return `${(paint?.stdout ?? plain)("strong", visible(title))}\n${wrapped.map((line) => `  ${line}\n`).join("")}`;
 }
+
+/** What stands below a heading, and below that. */
+const INDENT = 4;
 
 function table(rows: readonly (readonly string[])[]): string[] {
   return alignRows(rows.map((row) => row.map((cell) => shorten(cell))));
 }
 
-function formatFindings(findings: readonly Finding[]): string {
+/** `1 error, 2 warnings` */
+function summaryOf(findings: readonly Finding[], view: View | undefined): string {
   const counts = (["error", "warning", "note"] as const)
     .map((kind) => count(findings.filter(({ severity }) => severity === kind).length, kind))
     .filter((text) => text !== "");
   if (!findings.some(isWrong)) counts.unshift("healthy: nothing is wrong that can be seen from here");
-  if (findings.length === 0) return `${counts.join(", ")}\n`;
+  const [worst] = findings;
+  const meaning = worst === undefined || !isWrong(worst) ? "good" : MEANINGS[worst.severity];
+  return `${(view?.paint.stdout ?? plain)(meaning, counts.join(", "))}\n`;
+}
+
+const MEANINGS = { error: "bad", warning: "warn", note: "faint" } as const satisfies Record<string, Meaning>;
+
+function formatFindings(findings: readonly Finding[], view: View | undefined): string {
+  const summary = summaryOf(findings, view);
+  if (findings.length === 0) return summary;
+  const paint = view?.paint.stdout ?? plain;
+  const columns = view?.terminal?.columns ?? Infinity;
   const alike = Map.groupBy(findings, ({ severity, code, message, hint }) =>
     JSON.stringify([severity, code, message, hint]),
   );
@@ -52,15 +77,24 @@ function formatFindings(findings: readonly Finding[]): string {
     const paths = group
       .map(({ path }, index) => `${index === 0 ? "" : "         "}${visible(shorten(path))}`)
       .join("\n");
-    const cure = hint === undefined ? "" : `         → ${inside(shorten(hint))}\n`;
-    return `${severity.padEnd(7)}  ${paths}\n         ${inside(shorten(message))} [${code}]\n${cure}`;
+    const cure = hint === undefined ? "" : `         → ${inside(shorten(hint), columns - 11, "           ")}\n`;
+    const said = inside(`${shorten(message).trimEnd()} [${code}]`, columns - 9, "         ");
+    return `${paint(MEANINGS[severity], severity)}${" ".repeat(9 - severity.length)}${paths}\n         ${said}\n${cure}`;
   });
-  return `${counts.join(", ")}\n\n${blocks.join("\n")}`;
+  return `${summary}\n${blocks.join("\n")}`;
 }
 
-/** Lines of others stay further inside than ours. */
-function inside(text: string): string {
-  return visibleLines(text).trimEnd().replaceAll("\n", "\n             ");
+/** Lines of others stay further inside than ours. @param indent of our own lines after the first. */
+function inside(text: string, columns: number, indent: string): string {
+  const lines = visibleLines(text).trimEnd().split("\n");
+  const wrapped = lines.map((line, index) => {
+    const own = index === 0 ? line : line.trimStart();
+    const lead = index === 0 ? "" : line.slice(0, line.length - own.length) + "             ";
+    return wrapLines(own, columns - Math.max(0, lead.length - indent.length)).map((part, at) => {
+      return index === 0 ? (at === 0 ? part : indent + part) : lead + part;
+    });
+  });
+  return wrapped.flat().join("\n");
 }
 
 function count(number: number, what: string): string {
@@ -99,11 +133,6 @@ function pluginRow({ name, state, directory = "", cniVersions, reason }: PluginS
   return [name, state, directory, cniVersions === undefined ? (reason ?? "") : `CNI ${rangeOf(cniVersions)}`];
 }
 
-function rangeOf(versions: readonly string[]): string {
-  const [first = "", ...more] = versions;
-  return more.length === 0 ? first : `${first} … ${more.at(-1) ?? ""}`;
-}
-
 function formatFiles({ files, rules, choices }: NodeStatus): string[] {
   const [first = "containerd", second] = rules;
   const isSame = second === undefined || choices?.[first].chosen?.file === choices?.[second].chosen?.file;
@@ -119,15 +148,31 @@ function fileRow({ name, containerd, crio }: FileStatus, rule: Rule): string[] {
   return [name, verdict, reason.message];
 }
 
-function assetRow({
-  owners,
-  kind,
-  name,
-  version = "",
-  state,
-  reason,
-  account,
-}: NodeStatus["assets"][number]): string[] {
+/** Where many of a kind are unchanged, they are counted. */
+function assetRows(assets: readonly Asset[], isVerbose: boolean): string[][] {
+  const unchanged = Map.groupBy(assets.filter(isPlain), keyOf);
+  return assets.flatMap((asset) => {
+    const alike = isPlain(asset) && !isVerbose ? (unchanged.get(keyOf(asset)) ?? []) : [];
+    if (alike.length <= MOST_UNCHANGED) return [assetRow(asset)];
+    if (alike[0] !== asset) return [];
+    return [["unchanged", asset.kind, `${alike.length} ${asset.kind}s`, "", asset.owners.join(", ") || "nobody", ""]];
+  });
+}
+
+type Asset = NodeStatus["assets"][number];
+
+function isPlain({ state, reason, account }: Asset): boolean {
+  return state === "unchanged" && reason === undefined && account === undefined;
+}
+
+function keyOf({ kind, owners }: Asset): string {
+  return JSON.stringify([kind, owners]);
+}
+
+/** So many have a line each. */
+const MOST_UNCHANGED = 5;
+
+function assetRow({ owners, kind, name, version = "", state, reason, account }: Asset): string[] {
   return [state, kind, name, version, owners.join(", ") || "nobody", reason ?? account ?? ""];
 }
 

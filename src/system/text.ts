@@ -23,6 +23,17 @@ export function visibleLines(text: string): string {
   );
 }
 
+/** The same of a text with colours of ours: only these are kept. */
+export function paintedLines(text: string): string {
+  return (
+    text
+      // oxlint-disable-next-line no-control-regex -- colours begin with ESC
+      .split(/(\u001B\[\d{1,2}m)/u)
+      .map((part, index) => (index % 2 === 1 ? part : visibleLines(part)))
+      .join("")
+  );
+}
+
 function escaped(character: string): string {
   const code = character.codePointAt(0) ?? 0;
   return code > 0xffff ? `\\u{${code.toString(16)}}` : escapeUnit(code);

@@ -84,7 +84,7 @@ suite("credentials", { skip: cannotStart }, () => {
     } as never);
     const plan = await run(node, ["plan", "--credentials=multus.kubeconfig=kube-system/multus"], kubeconfig);
     assert.equal(plan.exitCode, 0, plan.stderr);
-    assert.match(plan.stdout, /^created +credentials +multus.kubeconfig/mu);
+    assert.match(plan.stdout, /^would create +credentials +multus.kubeconfig/mu);
     assert.ok(!fs.existsSync(directoryOf(node)));
     const ran = await run(node, ["credentials", "multus.kubeconfig=kube-system/multus"], kubeconfig);
     assert.equal(ran.exitCode, 0, ran.stderr);

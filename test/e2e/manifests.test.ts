@@ -343,8 +343,8 @@ spec:
       ];
       at.node.manifest("a.yaml", objects.map((object) => JSON.stringify(object)).join("\n"));
       const planned = await at.succeeds(["plan", "--manifests=a.yaml"]);
-      assert.match(planned.stdout, /^created .*Pod later\/later-pod: not checked: .*later-account/mu);
-      assert.match(planned.stdout, /^created .*RoleBinding later\/later-binding: not checked: .*later-role/mu);
+      assert.match(planned.stdout, /^would create .*Pod later\/later-pod: not checked: .*later-account/mu);
+      assert.match(planned.stdout, /^would create .*RoleBinding later\/later-binding: not checked: .*later-role/mu);
       await at.succeeds(["install", "--manifests=a.yaml"]);
       const again = await at.succeeds(["plan", "--manifests=a.yaml", "--exit-code"]);
       assert.match(again.stdout, /^unchanged .*RoleBinding later\/later-binding$/mu);
@@ -458,7 +458,7 @@ metadata: {name: x, namespace: bad-kind-new}
         /a\.yaml: ConfigMap all-refused\/Upper_Case: (?:.*\n)*cni-node: .*a\.yaml: ConfigMap all-refused\/typo: (?:.*\n)*cni-node: .*10-a\.conf: needs the plugin gone(?:.*\n)*cni-node: 3 objections\n/u;
       await at.failsUntouched(["install", ...argv], all);
       const planned = await at.failsUntouched(["plan", ...argv], all);
-      assert.match(planned.stdout, /^created +manifest +a\.yaml +ConfigMap all-refused\/fine$/mu);
+      assert.match(planned.stdout, /^would create +manifest +a\.yaml +ConfigMap all-refused\/fine$/mu);
     });
 
     test("an object that two manifests want to be different", async () => {
@@ -767,7 +767,7 @@ data:
       at.node.manifest("a.yaml", deployment(at.name, "ours", HOST));
       at.proxy.requests.length = 0;
       const plan = await at.succeeds(["plan", "--manifests=a.yaml"]);
-      assert.match(plan.stdout, /^configured +manifest +a\.yaml +Deployment m8-volume\/ours: .*kubectl apply/mu);
+      assert.match(plan.stdout, /^would configure +manifest +a\.yaml +Deployment m8-volume\/ours: .*kubectl apply/mu);
       assert.deepEqual(at.proxy.requests.filter(isWrite).map(told), []);
       assert.match((await at.succeeds(["install", "--manifests=a.yaml"])).stdout, /^configured/mu);
       assert.deepEqual(await volumesOf(at.name, "ours"), [{ name: "v", ...HOST }]);
@@ -1130,7 +1130,7 @@ data:
       await using at = await scene("plan");
       at.node.manifest("a.yaml", at.configMap("a", { text: "old" }));
       const first = await at.succeeds(["plan", "--manifests=a.yaml"]);
-      assert.match(first.stdout, /^created/u);
+      assert.match(first.stdout, /^would create/u);
       assert.match(first.stdout, /^\+.*"text": "old"/mu);
       assert.equal(await at.configMapIs("a"), undefined);
       await at.succeeds(["install", "--manifests=a.yaml"]);
@@ -1158,8 +1158,8 @@ data:
         `${JSON.stringify(definition("planneds", "Planned"))}\n---\n${JSON.stringify(own)}\n---\n${JSON.stringify({ apiVersion: "v1", kind: "Namespace", metadata: { name: "plan-newer" } })}\n---\n${JSON.stringify({ apiVersion: "v1", kind: "ConfigMap", metadata: { name: "c", namespace: "plan-newer" } })}\n`,
       );
       const ran = await at.succeeds(["plan", "--manifests=a.yaml"]);
-      assert.match(ran.stdout, /^created .*Planned .*o: not checked: /mu);
-      assert.match(ran.stdout, /^created .*ConfigMap plan-newer\/c: not checked: /mu);
+      assert.match(ran.stdout, /^would create .*Planned .*o: not checked: /mu);
+      assert.match(ran.stdout, /^would create .*ConfigMap plan-newer\/c: not checked: /mu);
       assert.equal((await get(definitionPath("planneds"))).status, 404);
     });
 

@@ -1,0 +1,155 @@
+/** What people see on a terminal. `test/screens` has the approved screens; `CNI_NODE_APPROVE=1` writes them anew. */
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+
+import { run } from "../src/cli.ts";
+import { cannotRunScript, onTerminal } from "./helpers/terminal.ts";
+import { BUNDLE, conflist, TestNode } from "./helpers/node.ts";
+
+const SCREENS = new URL("screens/", import.meta.url);
+
+/** A node with something of everything: a chosen network, a broken file, drift, and many plugins. */
+async function nodeToSee(): Promise<TestNode> {
+  const node = new TestNode();
+  const plugins = Array.from("abcdefgh", (letter) => `plugin-${letter}`);
+  for (const name of plugins) node.plugin(name);
+  node.template("10-net.conflist", conflist("mynet", "bridge", "portmap"));
+  const installed = await node.run(["install", `--plugins=${plugins.join()}`, "--configs=10-net.conflist"]);
+  assert.equal(installed.exitCode, 0, installed.stderr);
+  fs.appendFileSync(join(node.bin, "plugin-a"), "# changed\n");
+  fs.writeFileSync(join(node.netd, "20-broken.conflist"), '{"cniVersion": "1.0.0", "name": "broken", "plugins": [');
+  return node;
+}
+
+/** Runs a command on a terminal of this width. */
+async function screenOf(node: TestNode, argv: readonly string[], columns: number, rows = 1000): Promise<string> {
+  let screen = "";
+  const print = (text: string): void => {
+    screen += text;
+  };
+  await run([...argv, ...node.places.filter((place) => !/(?:config|manifest)-source/u.test(place))], {
+    env: { TERM: "xterm" },
+    stdin: async () => Promise.resolve(""),
+    stdout: print,
+    stderr: print,
+    signal: new AbortController().signal,
+    terminals: () => ({ stdout: { columns, rows }, stderr: true }),
+  });
+  // oxlint-disable-next-line no-control-regex -- colours begin with ESC
+  const coded = screen.replaceAll(/\u001B\[(\d+)m/gu, (_, code: string) => (code === "0" ? "}" : `{${code}:`));
+  return coded.replaceAll(node.root, "/tmp/node");
+}
+
+describe("a screen", () => {
+  for (const columns of [60, 80, 120]) {
+    test(`of status with ${columns} columns is the approved one, with no line that is wider`, async () => {
+      using node = await nodeToSee();
+      const screen = await screenOf(node, ["status"], columns);
+      const file = new URL(`status-${columns}.txt`, SCREENS);
+      if (process.env["CNI_NODE_APPROVE"] === "1") fs.writeFileSync(file, screen);
+      assert.equal(screen, fs.readFileSync(file, "utf8"));
+      for (const line of screen.replaceAll(/\{\d+:|\}/gu, "").split("\n")) {
+        assert.ok(line.length <= columns || !line.trimStart().includes(" "), line);
+      }
+    });
+  }
+
+  test("that is lower than the report ends with the summary", async () => {
+    using node = await nodeToSee();
+    const screen = await screenOf(node, ["status"], 80, 10);
+    const [first, ...more] = screen.trimEnd().split("\n");
+    assert.match(first ?? "", /^\{33:\d+ warnings?/u);
+    assert.equal(more.at(-1), first);
+  });
+
+  test("counts assets of which many are unchanged, unless all are asked for", async () => {
+    using node = await nodeToSee();
+    const argv = ["apply", "--plugins=plugin-b,plugin-c,plugin-d,plugin-e,plugin-f,plugin-g,plugin-h"];
+    assert.equal(await screenOf(node, argv, 80), "{2:unchanged}   plugin    7 plugins\n");
+    assert.equal((await screenOf(node, [...argv, "-v"], 80)).split("\n").length, 8);
+    assert.equal(await screenOf(node, [...argv, "-q"], 80), "");
+  });
+
+  test("of a plan says what would be done, and colours what goes and what comes", async () => {
+    using node = await nodeToSee();
+    node.template("10-net.conflist", conflist("mynet", "bridge"));
+    node.plugin("new");
+    const places = node.places.filter(
+      (place) => !place.startsWith("--host-root") && !place.startsWith("--plugin-source"),
+    );
+    const screen = await screenOf(node, ["plan", "--plugins=new:plugin-b", "--configs=10-net.conflist", ...places], 80);
+    assert.match(screen, /^\{32:would create\} +plugin +new$/mu);
+    assert.match(screen, /^\{32:would configure\} +config +10-net\.conflist/mu);
+    assert.match(screen, /^\{33:would delete\} +plugin +plugin-b$/mu);
+    assert.match(screen, /^\{31:-\{.*portmap.*\}$/mu);
+    assert.match(screen, /^\{32:\+\{.*\}$/mu);
+  });
+});
+
+describe("colours", () => {
+  test("are on terminals only, unless they are asked for, and not with NO_COLOR or a dumb terminal", async () => {
+    using node = await nodeToSee();
+    const argv = ["status", `--host-root=${node.host}`];
+    const hasColours = async (options: string[], env: NodeJS.ProcessEnv, isTerminal: boolean): Promise<boolean> => {
+      let screen = "";
+      const print = (text: string): void => {
+        screen += text;
+      };
+      const terminal = { columns: 80, rows: 24 };
+      await run([...argv, ...options], {
+        env,
+        stdin: async () => Promise.resolve(""),
+        stdout: print,
+        stderr: print,
+        signal: new AbortController().signal,
+        terminals: () => ({ stdout: isTerminal ? terminal : undefined, stderr: isTerminal }),
+      });
+      return screen.includes("\u001B[");
+    };
+    assert.equal(await hasColours([], {}, true), true);
+    assert.equal(await hasColours([], {}, false), false);
+    assert.equal(await hasColours([], { NO_COLOR: "1" }, true), false);
+    assert.equal(await hasColours([], { TERM: "dumb" }, true), false);
+    assert.equal(await hasColours(["--color=never"], {}, true), false);
+    assert.equal(await hasColours(["--color=always"], { NO_COLOR: "1" }, false), true);
+    assert.equal(await hasColours([], { CNI_NODE_COLOR: "always" }, false), true);
+    assert.equal(await hasColours(["--output=json"], {}, true), false);
+  });
+
+  test(
+    "of a real terminal come through, and nothing that a file of the node has steers it",
+    { skip: cannotRunScript },
+    async () => {
+      using node = await nodeToSee();
+      fs.writeFileSync(join(node.netd, "30-\u001B[2Jx.conflist"), "{}");
+      const screen = await onTerminal([process.execPath, BUNDLE, "status", `--host-root=${node.host}`]);
+      assert.ok(screen.includes("\u001B[1mnetwork\u001B[0m"));
+      assert.ok(!screen.includes("\u001B[2J"));
+      assert.match(screen, /30-\\u001b\[2Jx\.conflist/u);
+    },
+  );
+});
+
+describe("kubectl's fingers", () => {
+  test("find -o, -q, -v, -h, and YAML", async () => {
+    using node = await nodeToSee();
+    for (const argv of [
+      ["version", "-o", "yaml"],
+      ["version", "-o=yaml"],
+      ["-o", "yaml", "version"],
+    ]) {
+      assert.match(
+        (await node.run(argv)).stdout,
+        /^version: 1\ncommand: version\nresult: done\nexitCode: 0\ncniNode: /u,
+      );
+    }
+    assert.equal((await node.run(["version", "-q"])).stdout, "");
+    assert.match((await node.run(["install", "-h"])).stdout, /^Usage: cni-node install/u);
+    const failed = await node.run(["install", "--plugins=none", "-o", "yaml"]);
+    assert.match(failed.stdout, /^version: 1\ncommand: install\nresult: failed\n[^]*code: source-missing$/mu);
+    const wide = await node.run(["list", `--plugin-source=${node.plugins}`, "-o", "wide"]);
+    assert.match(wide.stdout, /^plugin-a {2,}\S.*MB$/mu);
+  });
+});

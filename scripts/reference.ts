@@ -40,7 +40,7 @@ export function manualPage(exitCodes: readonly (readonly [string, string])[]): s
     ".nh",
     ".ad l",
     ".SH NAME",
-    String.raw`cni-node \- puts CNI on a node and proves that it works`,
+    String.raw`cni-node \- installs CNI plugins and networks on a node, and finds out why it has none`,
     ".SH SYNOPSIS",
     ".B cni-node",
     ".I COMMAND",

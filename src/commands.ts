@@ -140,7 +140,7 @@ export const COMMANDS = {
       ifname: { ...OPTIONS.ifname, otherwise: "the next free ethN" },
       ...pick(NETWORK_OPTIONS, "container-id", "args", "capability-args", "new", "allow-default-route", ...WHERE),
       ...pick(NETWORK_OPTIONS, "lock-timeout", "plugin-timeout", "trace"),
-      output: { type: OPTIONS.output.type, otherwise: "the CNI result", help: OPTIONS.output.help },
+      output: { type: OPTIONS.output.type, otherwise: "the result of the plugins", help: OPTIONS.output.help },
     },
   },
   "network check": {

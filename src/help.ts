@@ -41,12 +41,16 @@ export function usageOf(name: string): string {
   // What most runs need: who sees the usage for the first time sees how the program is used.
   const { plugins, configs, manifests, pause } = OPTIONS;
   const common = { plugins, configs, manifests, pause };
-  return formatUsage(["COMMAND", "[OPTIONS]"], "Puts CNI on a node and proves that it works.", [
-    ["Commands", commandsOf("")],
-    ["Options of install, uninstall and apply", rowsOf(Object.entries(common), common)],
-    HELP,
-    ["Examples", examplesOf(EXAMPLES)],
-  ]);
+  return formatUsage(
+    ["COMMAND", "[OPTIONS]"],
+    "Installs CNI plugins and networks on a node, and finds out why a node has none.",
+    [
+      ["Commands", commandsOf("")],
+      ["Options of install, uninstall and apply", rowsOf(Object.entries(common), common)],
+      HELP,
+      ["Examples", examplesOf(EXAMPLES)],
+    ],
+  );
 }
 
 /** The option as it is written, with what stands for its value: `--plugins <LIST>`. */

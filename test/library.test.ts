@@ -43,8 +43,15 @@ after(() => {
 /** Packs a copy, for the tests beside this one use the bundle. @returns the package. */
 function pack(copy: string): string {
   const { files } = JSON.parse(fs.readFileSync(join(root, "package.json"), "utf8")) as { files: string[] };
-  assert.deepEqual(files, ["dist"]);
-  for (const name of ["src", "scripts/bundle.ts", "package.json", "tsconfig.json", "tsconfig.types.json"]) {
+  assert.deepEqual(files, ["dist", "docs/cni-node.8"]);
+  for (const name of [
+    "src",
+    "docs/cni-node.8",
+    "scripts/bundle.ts",
+    "package.json",
+    "tsconfig.json",
+    "tsconfig.types.json",
+  ]) {
     fs.cpSync(join(root, name), join(copy, name), { recursive: true });
   }
   fs.symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));

@@ -33,6 +33,15 @@ const CALLS = ["plugin-timeout", "trace", "output"] as const;
 const ATTACHMENT = ["ifname", "container-id", "args", "capability-args"] as const;
 const CONTAINER = ["NETWORK", "TARGET"] as const;
 
+/** What the operands of commands stand for. */
+export const OPERANDS: Readonly<Record<string, string>> = {
+  NETWORK: "name of a network, as cni-node network list prints it",
+  TARGET:
+    "network namespace: its path or name (web), pid:NUMBER, runc:ID, docker:NAME, podman:NAME, pod:NAMESPACE/NAME",
+  LIST: "kubeconfigs with tokens: FILE[=[NAMESPACE/]ACCOUNT],…",
+  SHELL: "bash, zsh or fish",
+};
+
 /** What commands of two words begin with. */
 export const GROUPS: Readonly<Record<string, string>> = {
   network: "act as the CNI runtime of a network namespace: add, check, delete, inspect",

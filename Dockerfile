@@ -115,7 +115,7 @@ ARG VERSION
 ARG GIT_SHA
 ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title=cni-node \
-      org.opencontainers.image.description="Puts CNI on a node and proves that it works" \
+      org.opencontainers.image.description="Installs CNI plugins and networks on Kubernetes nodes, and finds out why a node has no network" \
       org.opencontainers.image.source=https://github.com/openvnf/cni-node \
       org.opencontainers.image.licenses="Apache-2.0 AND MIT AND BSD-2-Clause AND BSD-3-Clause AND ISC AND MPL-2.0 AND GPL-2.0-only AND LGPL-2.1-or-later AND GPL-3.0-or-later WITH GCC-exception-3.1" \
       org.opencontainers.image.version=$VERSION \

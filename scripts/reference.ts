@@ -1,6 +1,6 @@
 /** The commands and their options as Markdown and as a manual page, from the tables of the program. */
-import { COMMANDS, GROUPS, type CommandSpec } from "../src/commands.ts";
-import { optionText, optionWords } from "../src/help.ts";
+import { COMMANDS, GROUPS, OPERANDS, type CommandSpec } from "../src/commands.ts";
+import { operandTexts, optionText, optionWords } from "../src/help.ts";
 import { groupOptions } from "../src/options.ts";
 
 const SPECS: readonly (readonly [string, CommandSpec])[] = Object.entries(COMMANDS);
@@ -8,19 +8,30 @@ const SPECS: readonly (readonly [string, CommandSpec])[] = Object.entries(COMMAN
 /** A section for each command, behind a table of all. */
 export function commandSections(): string {
   const rows = SPECS.map(([name, { summary }]) => `| [\`${name}\`](#cni-node-${anchorOf(name)}) | ${summary} |`);
-  const sections = SPECS.map(([name, { summary, operands = [], options, examples }]) => {
-    const tables = groupOptions(options).map(([title, found]) => {
-      const lines = found.map(
-        ([option, spec]) => `| ${codeOf(optionWords(option, spec))} | ${cellOf(optionText(spec, options))} |`,
-      );
-      return [`| ${title} | |`, "| --- | --- |", ...lines, ""].join("\n");
-    });
-    const words = [name, ...operands, ...(tables.length === 0 ? [] : ["[OPTIONS]"])].join(" ");
+  const sections = SPECS.map(([name, command]) => {
+    const { summary, operands = [], options, examples } = command;
+    const groups = groupOptions(options);
+    const tables = [
+      ...tableOf("Arguments", operandTexts(command)),
+      ...groups.flatMap(([title, found]) =>
+        tableOf(
+          title,
+          found.map(([option, spec]) => [optionWords(option, spec), optionText(spec, options)]),
+        ),
+      ),
+    ];
+    const words = [name, ...operands, ...(groups.length === 0 ? [] : ["[OPTIONS]"])].join(" ");
     const commands = examples.map((example) => `cni-node ${example}`);
     const head = [`### cni-node ${name}`, "", `\`cni-node ${words}\`: ${summary}.`, ""];
     return [...head, "```sh", ...commands, "```", "", ...tables].join("\n");
   });
   return ["| command | |", "| --- | --- |", ...rows, "", ...sections].join("\n");
+}
+
+/** A table, if there is anything in it. */
+function tableOf(title: string, rows: readonly (readonly [string, string])[]): string[] {
+  const lines = rows.map(([words, text]) => `| ${codeOf(words)} | ${cellOf(text)} |`);
+  return rows.length === 0 ? [] : [[`| ${title} | |`, "| --- | --- |", ...lines, ""].join("\n")];
 }
 
 /** docs/cni-node.8. @param exitCodes each with its meaning, as Markdown. */
@@ -30,17 +41,14 @@ export function manualPage(exitCodes: readonly (readonly [string, string])[]): s
     roff(`${capitalized(summary)}.`),
     ...examples.flatMap((example) => [".br", `.B ${roff(`cni-node ${example}`)}`]),
   ]);
-  const groups = Object.entries(GROUPS).flatMap(([name, summary]) => [
-    ".TP",
-    `.B ${roff(`${name} COMMAND`)}`,
-    roff(summary),
-  ]);
+  const groups = Object.entries(GROUPS).map(([name, summary]) => [`${name} COMMAND`, summary] as const);
+  const meanings = [...groups, ...Object.entries(OPERANDS)];
   return [
     '.TH CNI-NODE 8 "" cni-node "System Administration"',
     ".nh",
     ".ad l",
     ".SH NAME",
-    String.raw`cni-node \- puts CNI on a node and proves that it works`,
+    String.raw`cni-node \- installs CNI plugins and networks on a node, and finds out why it has none`,
     ".SH SYNOPSIS",
     ".B cni-node",
     ".I COMMAND",
@@ -54,8 +62,8 @@ export function manualPage(exitCodes: readonly (readonly [string, string])[]): s
     `.BR ${roff("--host-root=/")} .`,
     ".SH COMMANDS",
     ...commands,
-    ".SS Groups",
-    ...groups,
+    ".SS Arguments",
+    ...meanings.flatMap(([words, text]) => [".TP", `.B ${roff(words)}`, roff(text)]),
     ".SH OPTIONS",
     `Options are written as ${roff("--name=value")} or ${roff("--name value")}. Behind each option are the commands that have it.`,
     ...optionSections(),

@@ -34,6 +34,15 @@ const CALLS = ["plugin-timeout", "trace", "output"] as const;
 const ATTACHMENT = ["ifname", "container-id", "args", "capability-args"] as const;
 const CONTAINER = ["NETWORK", "TARGET"] as const;
 
+/** What the operands of commands stand for. */
+export const OPERANDS: Readonly<Record<string, string>> = {
+  NETWORK: "name of a network, as cni-node network list prints it",
+  TARGET:
+    "network namespace: its path or name (web), pid:NUMBER, runc:ID, docker:NAME, podman:NAME, pod:NAMESPACE/NAME",
+  LIST: "kubeconfigs with tokens: FILE[=[NAMESPACE/]ACCOUNT],…",
+  SHELL: "bash, zsh or fish",
+};
+
 /** What commands of two words begin with. */
 export const GROUPS: Readonly<Record<string, string>> = {
   network: "act as the CNI runtime of a network namespace: add, check, delete, inspect",
@@ -142,7 +151,7 @@ export const COMMANDS = {
       ifname: { ...OPTIONS.ifname, otherwise: "the next free ethN" },
       ...pick(NETWORK_OPTIONS, "container-id", "args", "capability-args", "new", "allow-default-route", ...WHERE),
       ...pick(NETWORK_OPTIONS, "lock-timeout", "plugin-timeout", "trace"),
-      output: { type: OPTIONS.output.type, otherwise: "the CNI result", help: OPTIONS.output.help },
+      output: { type: OPTIONS.output.type, otherwise: "the result of the plugins", help: OPTIONS.output.help },
     },
   },
   "network check": {

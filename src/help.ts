@@ -1,5 +1,5 @@
 /** What `--help` prints, from the tables of commands and options. */
-import { COMMANDS, GROUPS, type CommandSpec } from "./commands.ts";
+import { COMMANDS, GROUPS, OPERANDS, type CommandSpec } from "./commands.ts";
 import { GLOBAL_OPTIONS, groupOptions, OPTIONS, type Option } from "./options.ts";
 import { wrapLines } from "./system/text.ts";
 
@@ -8,7 +8,7 @@ const SPECS: Readonly<Record<string, CommandSpec>> = COMMANDS;
 /** Terminals are at least so wide. */
 const COLUMNS = 80;
 /** Where the texts behind commands and options begin. What is longer has a line of its own. */
-const TEXT_COLUMN = { commands: 22, options: 29 };
+const TEXT_COLUMN = { commands: 24, options: 29 };
 
 /** For who sees the program for the first time. */
 const EXAMPLES = [
@@ -32,7 +32,9 @@ export function usageOf(name: string): string {
     const { summary, operands = [], options, examples } = command;
     const groups = groupOptions(options).map(([title, found]): [string, string] => [title, rowsOf(found, options)]);
     const words = [name, ...operands, ...(groups.length === 0 ? [] : ["[OPTIONS]"])];
-    return formatUsage(words, summary, [["Examples", examplesOf(examples)], ...groups, HELP]);
+    const meanings = operandTexts(command).map((row) => formatRow(...row));
+    const before: [string, string][] = meanings.length === 0 ? [] : [["Arguments", meanings.join("")]];
+    return formatUsage(words, summary, [["Examples", examplesOf(examples)], ...before, ...groups, HELP]);
   }
   const { [name]: group } = GROUPS;
   if (group !== undefined) {
@@ -41,12 +43,21 @@ export function usageOf(name: string): string {
   // What most runs need: who sees the usage for the first time sees how the program is used.
   const { plugins, configs, manifests, pause } = OPTIONS;
   const common = { plugins, configs, manifests, pause };
-  return formatUsage(["COMMAND", "[OPTIONS]"], "Puts CNI on a node and proves that it works.", [
-    ["Commands", commandsOf("")],
-    ["Options of install, uninstall and apply", rowsOf(Object.entries(common), common)],
-    HELP,
-    ["Examples", examplesOf(EXAMPLES)],
-  ]);
+  return formatUsage(
+    ["COMMAND", "[OPTIONS]"],
+    "Installs CNI plugins and networks on a node, and finds out why a node has none.",
+    [
+      ["Commands", commandsOf("")],
+      ["Options of install, uninstall and apply", rowsOf(Object.entries(common), common)],
+      HELP,
+      ["Examples", examplesOf(EXAMPLES)],
+    ],
+  );
+}
+
+/** What the words behind the command stand for. */
+export function operandTexts({ operands = [] }: CommandSpec): [operand: string, text: string][] {
+  return operands.map((operand) => [operand, OPERANDS[operand.replaceAll(/[[\]]/gu, "")] ?? ""]);
 }
 
 /** The option as it is written, with what stands for its value: `--plugins <LIST>`. */

@@ -51,7 +51,7 @@ export const FILE_NAME: Type<string> = {
 /** One of several words. */
 export function choice<const Word extends string>(...words: readonly Word[]): Type<Word> {
   const pattern = new RegExp(`^(?:${words.join("|")})$`, "u");
-  const type = matching(`<${words.join("|")}>`, pattern, `is none of ${words.join(", ")}`) as Type<Word>;
+  const type = matching(`<${words.join("|")}>`, pattern, `is not one of ${words.join(", ")}`) as Type<Word>;
   return { ...type, words };
 }
 

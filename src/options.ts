@@ -254,8 +254,8 @@ export const SHORT_OPTIONS: Readonly<Record<string, string>> = { o: "output", q:
 /** What the options are for, and which: as `--help`, the reference and the manual page show them. */
 const OPTION_GROUPS: Readonly<Record<string, readonly (keyof typeof OPTIONS)[]>> = {
   Common: [
-    ...(["plugins", "configs", "manifests", "credentials", "all", "configmap"] as const),
-    ...(["file", "ifname", "new", "delete-netns", "attachments", "valid", "add"] as const),
+    ...(["plugins", "configs", "manifests", "credentials", "configmap"] as const),
+    ...(["file", "ifname", "new", "delete-netns", "attachments", "valid", "all", "add"] as const),
     ...(["dry-run", "exit-code", "pause", "wait", "owner", "output"] as const),
   ],
   Where: [
@@ -264,12 +264,13 @@ const OPTION_GROUPS: Readonly<Record<string, readonly (keyof typeof OPTIONS)[]>>
   ],
   Attachment: ["container-id", "args", "capability-args", "allow-default-route"],
   "Owners and removal": ["take-over", "refresh", "prune", "force", "drain", "allow-no-network", "on-stop", "daemonset"],
-  Checks: ["validate", "probe", "probe-add", "trace", "checksum", "cri-socket", "no-confirm"],
+  Checks: ["validate", "probe", "probe-add", "checksum", "cri-socket", "no-confirm"],
   Templates: ["chain", "config-mode", "variables", "allow-unset", "inject-pod-cidr"],
   Multus: ["delegate", "delegate-form", "delegate-keys", "host-config-path"],
   Credentials: ["credentials-form", "credentials-server", "credentials-lifetime"],
   Cluster: ["node-name", "kubeconfig", "context", "force-conflicts", "spread"],
-  "Time limits": ["timeout", "lock-timeout", "plugin-timeout"],
+  "Plugin calls": ["trace", "plugin-timeout"],
+  "Time limits": ["timeout", "lock-timeout"],
   "Health and logs": ["listen", "log-format", "events"],
 };
 

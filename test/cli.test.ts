@@ -84,10 +84,10 @@ describe("arguments", () => {
   }
 
   const values: [option: string, problem: string][] = [
-    ["--dry-run=yes", "is none of true, false, 1, 0"],
-    ["--dry-run=", "is none of true, false, 1, 0"],
-    ["--output=xml", "is none of text, json, yaml"],
-    ["--validate=true", "is none of strict, warn, off"],
+    ["--dry-run=yes", "is not one of true, false, 1, 0"],
+    ["--dry-run=", "is not one of true, false, 1, 0"],
+    ["--output=xml", "is not one of text, json, yaml"],
+    ["--validate=true", "is not one of strict, warn, off"],
     ["--wait=5", "is not a duration such as 500ms, 30s or 2m"],
     ["--wait=-5s", "is not a duration such as 500ms, 30s or 2m"],
     ["--lock-timeout=1d", "is not a duration such as 500ms, 30s or 2m"],

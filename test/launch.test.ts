@@ -91,3 +91,20 @@ describe("R5: on a Node.js that is too old", () => {
     assert.doesNotMatch(old.stderr, /SyntaxError/u);
   });
 });
+
+test("bin/cni-node runs the clone that it is in, with its plugins, from wherever it is linked", () => {
+  using copy = installed("node_modules/.bin/node");
+  const root = dirname(dirname(copy.program));
+  fs.cpSync(new URL("../bin", import.meta.url), join(root, "bin"), { recursive: true });
+  fs.symlinkSync(join(root, "bin/cni-node"), join(root, "linked"));
+  const run = (...words: string[]): { status: number | null; stdout: string; stderr: string } =>
+    spawnSync(join(root, "linked"), words, { cwd: "/", encoding: "utf8" });
+  assert.deepEqual(run("list").stdout, "");
+  const platform = `linux-${process.arch === "x64" ? "amd64" : process.arch}`;
+  fs.mkdirSync(join(root, "build/plugins", platform), { recursive: true });
+  fs.writeFileSync(join(root, "build/plugins", platform, "vlan"), "");
+  assert.equal(run("list").stdout, "vlan\n");
+  fs.rmSync(join(root, "dist"), { recursive: true });
+  const { status, stderr } = run("list");
+  assert.deepEqual([status, stderr], [1, "cni-node: this clone is not built: run make build\n"]);
+});

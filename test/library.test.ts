@@ -48,6 +48,7 @@ function pack(copy: string): string {
   assert.deepEqual(files, ["dist", "docs/cni-node.8", "docs/library.md"]);
   for (const name of [
     "src",
+    "docs/cni-node.8",
     "docs/library.md",
     "LICENSE",
     "README.md",

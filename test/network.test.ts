@@ -753,7 +753,7 @@ describe("network status, version, list and show", { skip }, () => {
       /^cni-node: network net: it is not ready: plugin first: STATUS failed: no route to the API \(code 50\)/u,
     );
     host.configure("10-net.conflist", { cniVersion: "1.0.0", name: "net", plugins: [{ type: "first" }] });
-    assert.match(done(await host.run("status", "net")), /^not asked {2}net {2}STATUS is of CNI 1\.1\.0/u);
+    assert.match(done(await host.run("status", "net")), /^not asked {2}net {2}STATUS needs CNI 1\.1\.0/u);
   });
 
   test("version says which plugin does not support the network", async () => {

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 
 import { COMMANDS, GROUPS, type CommandSpec, type Given } from "../src/commands.ts";
 import { readLine } from "../src/cli.ts";
-import { helpOf } from "../src/help.ts";
+import { helpOf, operandTexts } from "../src/help.ts";
 import { GLOBAL_OPTIONS, groupOptions, OPTIONS, valuesOf, type Option } from "../src/options.ts";
 
 const commands = Object.entries<CommandSpec>(COMMANDS);
@@ -56,6 +56,11 @@ test("options that need or exclude others name options that there are", () => {
   const others = named.flatMap((relation) => relation?.options ?? []);
   assert.ok(others.length > 4);
   for (const other of others) assert.ok(Object.hasOwn(OPTIONS, other), other);
+});
+
+test("every operand of a command is explained", () => {
+  for (const [, command] of commands)
+    for (const [operand, text] of operandTexts(command)) assert.notEqual(text, "", operand);
 });
 
 test("every option is in one group, or an option of every command", () => {

@@ -48,7 +48,7 @@ export async function runStatus(options: Given<"network status">, world: World):
     } else {
       const outcome = asked
         ? `ready      ${network.name}  ${plugins.join(", ")}`
-        : `not asked  ${network.name}  STATUS is of CNI 1.1.0, and this network has ${network.cniVersion}`;
+        : `not asked  ${network.name}  STATUS needs CNI 1.1.0; this network is ${network.cniVersion}`;
       world.stdout(`${visible(outcome)}\n`);
     }
     return { exitCode: 0 };

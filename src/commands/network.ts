@@ -55,7 +55,7 @@ export async function runCheck(options: Given<"network check">, world: World): P
   const { isChecked, ...done } = await checkAttached(network, wanted, operator);
   if (options.output === "json") printDone(world, "network check", done, { checked: isChecked });
   else if (isChecked) world.stdout(lineOf("right", done));
-  else world.stdout(lineOf("unchecked", done, "its network is not to be checked (disableCheck)"));
+  else world.stdout(lineOf("unchecked", done, "the configuration sets disableCheck"));
   return endingAfter(world);
 }
 

@@ -79,7 +79,7 @@ export async function attach(
 /**
  * Checks an attachment.
  *
- * @returns `isChecked` is false when the network is not to be checked.
+ * @returns `isChecked` is false if the configuration sets disableCheck.
  * @throws Failure with exit code 3 when a plugin objects. Interrupted.
  */
 export async function checkAttached(

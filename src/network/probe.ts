@@ -77,7 +77,7 @@ async function probePlugins(network: NetworkList, { runtime }: Operator, steps: 
     async () => {
       return (await status(network, runtime)) === "ready" ? "all plugins are ready" : undefined;
     },
-    `STATUS is of CNI 1.1.0, and the network is of ${network.cniVersion}`,
+    `STATUS needs CNI 1.1.0; this network is ${network.cniVersion}`,
   );
 }
 
@@ -99,7 +99,9 @@ async function probeAdd(network: NetworkList, operator: Operator, steps: ProbeSt
       "check",
       steps,
       async () => check(network, wanted, operator),
-      "the network is not to be checked",
+      hasCommand("CHECK", network.cniVersion)
+        ? "the configuration sets disableCheck"
+        : `CHECK needs CNI 0.4.0; this network is ${network.cniVersion}`,
     );
     if (isChecked) await probeGateways(scratch.path, result, operator, steps);
   } finally {

@@ -77,7 +77,7 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
     });
 
     test("list prints the plugins in the image, those of the ancestor among them", async () => {
-      const { exitCode, stdout } = await example("list");
+      const { exitCode, stdout } = await example("cni-node list");
       assert.equal(exitCode, 0);
       const names = stdout.split("\n").slice(0, -1);
       for (const name of ["bridge", "flannel", "loopback", "multus", "multus-cni", "whereabouts"]) {

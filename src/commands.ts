@@ -217,7 +217,7 @@ export const COMMANDS = {
       output: {
         ...OPTIONS.output,
         type: choice("text", "wide", "json", "yaml"),
-        help: "-o: wide adds versions and sizes",
+        help: "format; wide adds versions and sizes",
       },
     },
   },

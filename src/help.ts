@@ -1,6 +1,6 @@
 /** What `--help` prints, from the tables of commands and options. */
 import { COMMANDS, GROUPS, OPERANDS, type CommandSpec } from "./commands.ts";
-import { GLOBAL_OPTIONS, groupOptions, OPTIONS, type Option } from "./options.ts";
+import { GLOBAL_OPTIONS, groupOptions, OPTIONS, SHORT_OPTIONS, type Option } from "./options.ts";
 import { wrapLines } from "./system/text.ts";
 
 const SPECS: Readonly<Record<string, CommandSpec>> = COMMANDS;
@@ -60,9 +60,10 @@ export function operandTexts({ operands = [] }: CommandSpec): [operand: string, 
   return operands.map((operand) => [operand, OPERANDS[operand.replaceAll(/[[\]]/gu, "")] ?? ""]);
 }
 
-/** The option as it is written, with what stands for its value: `--plugins <LIST>`. */
+/** The option as it is written, with what stands for its value: `--plugins <LIST>`, `-q, --quiet`. */
 export function optionWords(name: string, { type }: Option): string {
-  return `--${name}${type.form === "flag" ? "" : ` ${type.shown}`}`;
+  const [short] = Object.entries(SHORT_OPTIONS).find(([, long]) => long === name) ?? [];
+  return `${short === undefined ? "" : `-${short}, `}--${name}${type.form === "flag" ? "" : ` ${type.shown}`}`;
 }
 
 /** What is said about an option. @param others the options of its command. */

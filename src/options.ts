@@ -238,14 +238,14 @@ export const OPTIONS = {
   },
   "log-format": { type: choice("text", "json"), default: "text", help: "format of the log on stderr" },
   events: { type: FLAG, default: "true", help: "report to the Kubernetes API with Events of the node and the pod" },
-  output: { type: choice("text", "json", "yaml"), default: "text", help: "-o: format of the report" },
+  output: { type: choice("text", "json", "yaml"), default: "text", help: "format of the report" },
   color: {
     type: choice("auto", "always", "never"),
     default: "auto",
     help: "colours; auto: on a terminal, without NO_COLOR",
   },
-  quiet: { type: FLAG, help: "-q: print warnings and errors only" },
-  verbose: { type: FLAG, help: "-v: print each asset, even if many are unchanged" },
+  quiet: { type: FLAG, help: "print warnings and errors only" },
+  verbose: { type: FLAG, help: "print each asset, even if many are unchanged" },
 } as const satisfies Record<string, Option>;
 
 /** Options in one letter. */

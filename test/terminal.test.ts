@@ -88,6 +88,14 @@ describe("a screen", () => {
   });
 });
 
+test("what takes longer than a second says what it is", async () => {
+  using node = new TestNode();
+  const slow = '#!/bin/sh\nsleep 2\necho \'{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}\'\n';
+  fs.writeFileSync(join(node.plugins, "slow"), slow);
+  const screen = await screenOf(node, ["install", "--plugins=slow"], 80);
+  assert.match(screen, /^\{1:cni-node:\} proves what is to go live …\n[^]*\{32:created\} +plugin +slow$/mu);
+});
+
 describe("colours", () => {
   test("are on terminals only, unless they are asked for, and not with NO_COLOR or a dumb terminal", async () => {
     using node = await nodeToSee();

@@ -40,6 +40,8 @@ export interface ApplyRequest extends Wanted, NodeDirectories {
   standDown: boolean;
   /** Is told what is waited for, when that begins. */
   onWait: (what: string) => void;
+  /** Says what takes longer than people wait without wondering. */
+  onSlow?: ((what: string) => void) | undefined;
 }
 
 /** What a run did, or would do. */
@@ -193,7 +195,9 @@ async function attemptIn(session: Session, request: ApplyRequest, signal: AbortS
     try {
       const objections = new Objections();
       const view = new NodeView(session.places(), signal);
-      const looked = await prepare(request, session.look(), session.surroundings(), view, objections);
+      const looked = await during("reads what is desired and what is there", request, async () => {
+        return prepare(request, session.look(), session.surroundings(), view, objections);
+      });
       const prepared = withoutUnwritable(looked);
       const needed = session.needed(prepared);
       if (!request.dryRun && !objections.any && !session.holds(needed)) {
@@ -218,9 +222,15 @@ async function carryOut(
 ): Promise<Attempt> {
   const { isDraining } = prepared;
   const unasked = prepared.steps.filter((step): step is PreparedManifest => !("outcome" in step));
-  const manifests = await objections.catchLater(async () => checkManifests(unasked, request, signal, objections));
+  const manifests = await objections.catchLater(async () => {
+    return during("asks the Kubernetes API", request, async () => {
+      return checkManifests(unasked, request, signal, objections);
+    });
+  });
   const steps = prepared.steps.flatMap((step) => ("outcome" in step ? step : (manifests?.resultsOf(step) ?? [])));
-  const runtime = await objections.catchLater(async () => askRuntime(prepared, request, signal));
+  const runtime = await objections.catchLater(async () => {
+    return during("asks the container runtime", request, async () => askRuntime(prepared, request, signal));
+  });
   const places = session.places();
   const pluginDirs = runtime?.pluginDirs ?? places.runtimePluginDirs;
   const view = new NodeView({ ...places, runtimePluginDirs: pluginDirs }, signal);
@@ -278,6 +288,31 @@ async function askRuntime(
   return isIdle || runtime === undefined ? undefined : Runtime.ask(runtime, signal);
 }
 
+/** So long people wait without wondering, milliseconds. */
+const SLOW_MS = 1000;
+
+/** Says what goes on, if it takes long. */
+async function during<Result>(what: string, request: ApplyRequest, work: () => Promise<Result>): Promise<Result> {
+  using _ = whileSlow(what, request);
+  return await work();
+}
+
+function whileSlow(what: string, { onSlow }: ApplyRequest): Disposable {
+  const timer = onSlow && setTimeout(onSlow, SLOW_MS, what);
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+/** `19 plugins and 1 config` */
+function describeCopies(parts: readonly DirectorySteps[]): string {
+  const steps = parts.flatMap((part) => part.steps).filter(({ effect }) => effect === "write");
+  const kinds = Map.groupBy(steps, ({ kind }) => kind);
+  const counts = Array.from(
+    kinds,
+    ([kind, { length }]) => `${length} ${kind}${length === 1 || kind.endsWith("s") ? "" : "s"}`,
+  );
+  return counts.join(" and ") || "nothing";
+}
+
 /** What the steps of a change have in common. */
 interface Change {
   prepared: Prepared;
@@ -290,22 +325,33 @@ interface Change {
 
 /** Objects are applied before the files' commit point, and deleted when the files that needed them are gone. */
 async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyResult, "probes" | "warnings">> {
-  const { prepared, manifests, view, runtime, session } = about;
+  const { prepared, manifests, view, runtime, session, request } = about;
   const { parts, afterwards } = prepared;
   if (parts.length === 0) await session.remember(prepared.seen);
   if (parts.length === 0 && manifests === undefined) return { probes: [], warnings: [] };
   const probes: Probed[] = [];
+  const copying = whileSlow(`copies ${describeCopies(parts)}`, request);
   const warnings = await transact(session.opened(parts), signal, {
     prove: async (stagedAs) => {
+      copying[Symbol.dispose]();
       const staged = changesStaged(prepared.changes, stagedAs, view);
-      const found = await proveStaged(staged, about);
-      const tried = await tryStaged(staged, about);
+      const found = await during("proves what is to go live", request, async () => proveStaged(staged, about));
+      const tried = await during("tries the networks", request, async () => tryStaged(staged, about));
       probes.push(...tried.probes);
       return [...found, ...tried.warnings];
     },
-    outside: manifests,
-    confirm: runtime && (async () => runtime.confirm(prepared, view.places)),
-  }).catch((error: unknown) => withNetworkBack(error, runtime));
+    outside: manifests && {
+      act: async () => during("applies the objects", request, async () => manifests.act()),
+      undo: async () => manifests.undo(),
+    },
+    confirm:
+      runtime &&
+      (async () => {
+        return during("waits for the container runtime", request, async () => runtime.confirm(prepared, view.places));
+      }),
+  })
+    .catch((error: unknown) => withNetworkBack(error, runtime))
+    .finally(() => copying[Symbol.dispose]());
   await manifests?.remove(parts.length > 0 || manifests.hasApplied);
   const recorded =
     afterwards.length === 0 ? [] : await transact(session.opened(afterwards), new AbortController().signal);

@@ -1,6 +1,6 @@
 /**
  * A machine of a test's own for container engines: its mounts, processes, sockets and interfaces end with it and are
- * seen nowhere else; its /opt and /run are empty, and what is written to its /etc, /usr/bin and /var/lib is seen there
+ * seen nowhere else; its /opt and /run are empty, and what is written to its /etc, /usr/bin, /var/lib and /var/log is seen there
  * only. That is for this machine's own engine, too: a second dockerd would remove its bridge.
  */
 import type { ChildProcess } from "node:child_process";
@@ -16,7 +16,7 @@ import { endOf, type Ran } from "../helpers/node.ts";
 /** What engines want on machines that are containers themselves. */
 const LIMITS = { nofile: 1024, nproc: 1024 };
 /** What a machine has changed, over what this one has. */
-const CHANGED = ["/etc", "/usr/bin", "/var/lib"];
+const CHANGED = ["/etc", "/usr/bin", "/var/lib", "/var/log"];
 
 export class Machine implements AsyncDisposable {
   readonly namespace: Namespace;
@@ -35,7 +35,6 @@ export class Machine implements AsyncDisposable {
     this.host = namespace.root;
     this.env = {
       HOME: this.work,
-      DOCKER_CONFIG: join(directory, "config"),
       PATH: `${join(directory, "bin")}:${process.env["PATH"]}`,
     };
   }
@@ -90,6 +89,15 @@ export class Machine implements AsyncDisposable {
   }
 }
 
+interface DockerOptions {
+  /** The daemon. */
+  daemon?: string;
+  /** The command line; otherwise the first `docker` in PATH. */
+  client?: string;
+  /** What daemon.json has beside what tests need. */
+  settings?: object;
+}
+
 /** A dockerd on a machine; the machine's scripts call it `docker`. */
 export class Docker {
   readonly machine: Machine;
@@ -105,14 +113,15 @@ export class Docker {
     this.#log = join(machine.directory, "dockerd.log");
   }
 
-  /** Starts it. @param settings are added to its daemon.json; objects in them to what is there. */
-  static async start(machine: Machine, program = "dockerd", settings: object = {}): Promise<Docker> {
-    const docker = new Docker(machine, program);
+  static async start(machine: Machine, options: DockerOptions = {}): Promise<Docker> {
+    const docker = new Docker(machine, options.daemon ?? "dockerd");
     const { directory, env } = machine;
+    if (options.client !== undefined) fs.symlinkSync(options.client, join(directory, "bin/docker"));
+    env["DOCKER_CONFIG"] = join(directory, "config");
     env["DOCKER_HOST"] = `unix://${directory}/docker.sock`;
     const all = {
       "data-root": join(directory, "data"),
-      "exec-root": join(directory, "exec"),
+      "exec-root": "/run/docker",
       pidfile: docker.pidFile,
       hosts: [env["DOCKER_HOST"]],
       // No test wants a network of Docker's.
@@ -122,7 +131,7 @@ export class Docker {
       "default-ulimits": Object.fromEntries(
         Object.entries(LIMITS).map(([name, limit]) => [name, { Name: name, Hard: limit, Soft: limit }]),
       ),
-      ...settings,
+      ...options.settings,
     };
     fs.mkdirSync(join(machine.host, "etc/docker"), { recursive: true });
     fs.writeFileSync(join(machine.host, "etc/docker/daemon.json"), `${JSON.stringify(all, undefined, 2)}\n`);
@@ -141,6 +150,17 @@ export class Docker {
     }
   }
 
+  /** Changes daemon.json, and has the daemon read it. */
+  async configure(settings: object): Promise<void> {
+    const path = join(this.machine.host, "etc/docker/daemon.json");
+    const former = JSON.parse(fs.readFileSync(path, "utf8")) as object;
+    fs.writeFileSync(path, `${JSON.stringify({ ...former, ...settings }, undefined, 2)}\n`);
+    const times = (): number => this.log().split("Reloaded configuration").length;
+    const before = times();
+    await this.machine.output(`kill -HUP $(cat ${this.pidFile})`);
+    while (times() === before) await sleep(50);
+  }
+
   /** Ends the daemon by a signal. */
   async end(signal: "TERM" | "KILL"): Promise<void> {
     const daemon = this.#daemon;
@@ -155,7 +175,12 @@ export class Docker {
     const ended = this.#daemon && once(this.#daemon, "exit");
     await this.machine.sh("kill -KILL -1");
     await ended;
-    await this.machine.output(`rm -rf /run/* ${this.machine.directory}/exec`);
+    const lost = [
+      `while read -r _ path _; do case $path in /run/?*|${this.machine.directory}/*) umount -l "$path";; esac; done </proc/mounts`,
+      "rm -rf /run/*",
+      "ip -o link show type bridge | while IFS=' :' read -r _ name _; do ip link del $name; done",
+    ];
+    await this.machine.output(lost.join("\n"));
     await this.begin();
   }
 
@@ -168,13 +193,19 @@ export class Docker {
 export function usePodman(machine: Machine, options: readonly string[] = []): void {
   const places = { root: "data", runroot: "run", tmpdir: "tmp", "network-config-dir": "networks" };
   const own = Object.entries(places).map(([name, path]) => `--${name}=${join(machine.directory, path)}`);
-  const podman = ["podman", ...own, "--cgroup-manager=cgroupfs", "--runtime=runc", "--events-backend=file", ...options];
+  const podman = ["podman", ...own, "--cgroup-manager=cgroupfs", "--events-backend=file", ...options];
   const limits = Object.entries(LIMITS).map(([name, limit]) => `--ulimit=${name}=${limit}:${limit}`);
-  // The scripts say docker; to run is the only command that wants options of its own.
+  // The scripts say docker: to run is the only command that wants options of its own, and names its runtime.
   const script = [
     "#!/bin/sh",
-    'verb=$1; shift; [ "$verb" != run ] || set -- '.concat(limits.join(" "), ' --network=none "$@"'),
-    `exec ${podman.join(" ")} "$verb" "$@"`,
+    "verb=$1 runtime=runc; shift",
+    'if [ "$verb" = run ]; then',
+    `  set -- ${limits.join(" ")} --network=none "$@"`,
+    "  for word; do",
+    '    shift; case $word in --runtime=*) runtime=${word#*=} ;; *) set -- "$@" "$word" ;; esac',
+    "  done",
+    "fi",
+    `exec ${podman.join(" ")} --runtime="$runtime" "$verb" "$@"`,
   ];
   fs.writeFileSync(join(machine.directory, "bin/docker"), `${script.join("\n")}\n`, { mode: 0o755 });
 }

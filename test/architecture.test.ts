@@ -10,7 +10,7 @@ const source = fileURLToPath(new URL("../src", import.meta.url));
 const LAYERS = [
   ["launch.ts"],
   ["main.ts"],
-  ["cnitool.ts"],
+  ["cnitool.ts", "oci.ts"],
   ["cli.ts"],
   ["help.ts", "commands/"],
   ["commands.ts", "trace.ts"],
@@ -19,6 +19,7 @@ const LAYERS = [
   ["option-types.ts"],
   ["status/", "apply/"],
   ["kinds/"],
+  ["oci/"],
   ["network/"],
   ["node/"],
   ["host/", "template/", "cni/", "cluster/", "cri/"],

@@ -4,6 +4,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
 
+import { parseTree } from "jsonc-parser";
+
 import { findEnginePrograms } from "../engine/build.ts";
 import {
   addNetwork,
@@ -66,9 +68,9 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       const one = await Sleeper.run(machine, `${WRAPPER} --env CNI_NETWORK=second`);
       await one.assertHolds("second");
       const two = await Sleeper.run(machine, `${WRAPPER} --env CNI_NETWORK=second@net7,first`);
-      assert.deepEqual(await two.links(), ["lo", "net7", "eth1"]);
+      assert.deepEqual(await two.links(), ["lo", "net7", "eth0"]);
       assert.match(await two.address("net7"), /^10\.214\./u);
-      assert.match(await two.address("eth1"), /^10\.213\./u);
+      assert.match(await two.address(), /^10\.213\./u);
       assert.equal((await two.held()).length, 4);
       await two.remove();
       await one.remove();
@@ -82,7 +84,7 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       const options = `${WRAPPER} --env CNI_PORTS=8080:80/tcp`;
       const id = (await machine.output(`docker run --detach ${options} bb:1 sh -c '${script}'`)).trim();
       const address = addressIn(await machine.output(`docker exec ${id} ip -4 -o addr show eth0`));
-      assert.equal(await machine.until(`nc -w 5 10.213.0.1 8080 </dev/null`), "hello\n");
+      assert.equal(await machine.until(`busybox nc -w 5 10.213.0.1 8080 </dev/null`), "hello\n");
       assert.match(await machine.output("iptables-save -t nat"), new RegExp(`--to-destination ${address}:80$`, "mu"));
       await machine.output(`docker rm --force ${id}`);
       assert.doesNotMatch(await machine.output("iptables-save -t nat"), new RegExp(`${address}:80`, "u"));
@@ -105,24 +107,11 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       assert.match(addressIn(ran.stdout), /^10\.213\./u, ran.stderr);
       const read = (name: string): string => fs.readFileSync(join(machine.host, `opt/${name}.json`), "utf8");
       const [given, made] = [read("before"), read("after")];
-      assert.equal(withoutHooks(made), withoutHooks(given));
+      assert.ok(withoutHooks(made) === withoutHooks(given));
       const { hooks: former = {} } = JSON.parse(given) as Spec;
       const { createRuntime = [], poststop = [], ...others } = (JSON.parse(made) as Spec).hooks ?? {};
       assert.deepEqual([createRuntime.length, poststop.length], [1, 1]);
       assert.deepEqual(others, former);
-    });
-
-    test(`${MANY} containers at once: each has an address of its own, and gives it back`, async () => {
-      const name = `many-${daemon}`;
-      const each = `docker run --detach --stop-signal KILL --label ${name} ${WRAPPER} bb:1 sleep 10000`;
-      const ids = (await machine.output(`seq ${MANY} | xargs -P ${MANY} -I{} ${each}`)).trim().split("\n");
-      assert.equal(ids.length, MANY);
-      const files = (await heldBy(machine)).filter((path) => path.startsWith("/var/lib/cni/networks/first/"));
-      const owners = files.map((path) => fs.readFileSync(join(machine.host, path), "utf8").split(/\s/u)[0] ?? "");
-      assert.deepEqual(owners.filter((id) => ids.includes(id)).toSorted(), ids.toSorted());
-      await machine.output(`docker ps --quiet --no-trunc --filter label=${name} | xargs docker rm --force`);
-      const left = (await heldBy(machine)).filter((path) => ids.some((id) => path.includes(id)));
-      assert.deepEqual(left, []);
     });
   });
 
@@ -137,6 +126,18 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
     });
 
     suite("with the wrapper and crun", { concurrency: 3 }, () => lives(() => machine, crun));
+
+    test(`${MANY} containers at once: each has an address of its own, and gives it back`, async () => {
+      const each = `docker run --detach --stop-signal KILL --label many ${WRAPPER} bb:1 sleep 10000`;
+      const ids = (await machine.output(`seq ${MANY} | xargs -P ${MANY} -I{} ${each}`)).trim().split("\n");
+      assert.equal(ids.length, MANY);
+      const files = (await heldBy(machine)).filter((path) => path.startsWith("/var/lib/cni/networks/first/"));
+      const owners = files.map((path) => fs.readFileSync(join(machine.host, path), "utf8").split(/\s/u)[0] ?? "");
+      assert.deepEqual(owners.filter((id) => ids.includes(id)).toSorted(), ids.toSorted());
+      await machine.output(`docker ps --quiet --no-trunc --filter label=many | xargs docker rm --force`);
+      const left = (await heldBy(machine)).filter((path) => ids.some((id) => path.includes(id)));
+      assert.deepEqual(left, []);
+    });
 
     test("an annotation chooses networks, as the environment does", async () => {
       const options = `${WRAPPER} --annotation io.cni-node.network=second,first@net9`;
@@ -158,8 +159,7 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
     test("the shim is killed: the address is given back", async () => {
       const sleeper = await Sleeper.run(machine, WRAPPER);
       await sleeper.assertHolds();
-      const shim = `grep -lz 'containerd-shim' /proc/[0-9]*/cmdline | xargs grep -lz ${sleeper.id}`;
-      await machine.output(`${shim} | cut -d/ -f3 | xargs kill -KILL`);
+      await machine.kill("/usr/bin/containerd-shim", sleeper.id);
       await machine.until(`! grep -rq ${sleeper.id} /var/lib/cni`);
       await sleeper.do("rm --force");
     });
@@ -200,7 +200,7 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       await machine.until(`docker exec ${always.id} true`);
       await always.assertHolds();
       assert.equal((await never.held()).length, 2);
-      const ran = await machine.sh("cni-node network gc");
+      const ran = await machine.sh("cni-node network gc --host-root=/");
       assert.equal(ran.exitCode, 0, ran.stderr);
       assert.deepEqual([await never.held(), await lost.held()], [[], []]);
       await always.assertHolds();
@@ -265,7 +265,7 @@ function lives(on: () => Machine, way: Way): void {
     assert.equal(ran.exitCode, 0, ran.stderr);
     assert.match(addressIn(ran.stdout), /^10\.213\.0\./u);
     assert.match(ran.stdout, /^0\.0\.0\.0 +10\.213\.0\.1 /mu);
-    assert.match(ran.stdout, /^search a\.example first\.example\nnameserver 10\.213\.0\.53$/mu);
+    assert.match(ran.stdout, /^nameserver 10\.213\.0\.53\nsearch a\.example first\.example$/mu);
   });
 
   test("run -it", async () => {
@@ -332,10 +332,8 @@ interface Spec {
 
 /** The text of a config.json without its hooks. */
 function withoutHooks(text: string): string {
-  const { hooks } = JSON.parse(text) as Spec;
+  const hooks = parseTree(text)?.children?.find((property) => property.children?.[0]?.value === "hooks");
   if (hooks === undefined) return text;
-  const value = JSON.stringify(hooks);
-  const parts = text.split(`"hooks":${value}`);
-  assert.equal(parts.length, 2, "hooks are written as JSON.stringify writes them");
-  return parts.join("").replaceAll(/,,|(\{),|,(\})/gu, (comma, open = "", close = "") => open + close || ",");
+  const [head, tail] = [text.slice(0, hooks.offset), text.slice(hooks.offset + hooks.length)];
+  return head.endsWith(",") ? head.slice(0, -1) + tail : head + tail.replace(/^,/u, "");
 }

@@ -83,6 +83,16 @@ export class Machine implements AsyncDisposable {
     }
   }
 
+  /** Kills the process whose command line begins with one text and has another. */
+  async kill(program: string, word: string): Promise<void> {
+    const pids = fs.readdirSync(join(this.host, "proc")).filter((name) => /^\d+$/u.test(name));
+    const found = pids.filter((pid) => {
+      const words = fs.readFileSync(join(this.host, "proc", pid, "cmdline"), "utf8");
+      return words.startsWith(program) && words.includes(word);
+    });
+    await this.output(`kill -KILL ${found.join(" ")}`);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.namespace[Symbol.asyncDispose]();
     fs.rmSync(this.directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });

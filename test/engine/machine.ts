@@ -51,6 +51,8 @@ export class Machine implements AsyncDisposable {
       ...["/opt", "/run", "/dev/shm"].map((path) => `mount -t tmpfs tmpfs ${path}`),
       ...overlays,
       "rm -rf /etc/cni /etc/docker /etc/containers/oci /etc/kubernetes /var/lib/cni",
+      // crun refuses both versions of cgroups at once.
+      "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi",
     ].join("\n");
     return new Machine(await Namespace.make(script, { pid: true, net: true }), directory);
   }

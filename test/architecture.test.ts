@@ -64,7 +64,6 @@ const PURE = [
   "cni/selection.ts",
   "status/text.ts",
   "network/precheck.ts",
-  "engine/daemon-config.ts",
   "engine/hooks.ts",
   "diff.ts",
   "trace.ts",

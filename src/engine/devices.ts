@@ -31,7 +31,7 @@ function afterRestart({ results }: Done): Finding[] {
   const [changed] = results.filter(({ path, outcome }) => path.endsWith(CDI_FILE) && isChange(outcome));
   if (changed === undefined) return [];
   const message = "counts at once for Podman, and for Docker (25 or newer) at the next restart of dockerd";
-  const hint = 'before Docker 28.2, daemon.json also needs "features": {"cdi": true}';
+  const hint = 'before Docker 28.3, daemon.json also needs "features": {"cdi": true}';
   return [warning("engine-restart", changed.path, message, hint)];
 }
 

@@ -232,7 +232,7 @@ function podmanTests(): void {
   let machine: Machine;
 
   before(async () => {
-    machine = await startContainers((made) => usePodman(made, ["--hooks-dir=/etc/containers/oci/hooks.d"]));
+    machine = await startContainers((made) => usePodman(made));
     await machine.output("cni-node engine cdi --oci-config=/etc/docker/cni.yaml");
     await machine.output("cni-node engine hooks --oci-config=/etc/docker/cni.yaml");
   });

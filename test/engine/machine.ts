@@ -201,16 +201,18 @@ export class Docker {
   }
 }
 
-/** Gives a machine Podman under the name `docker`; it has no daemon. @param options are the program's own. */
-export function usePodman(machine: Machine, options: readonly string[] = []): void {
+/** Gives a machine Podman; it has no daemon. @param name what its scripts call it. */
+export function usePodman(machine: Machine, name = "docker"): void {
   const places = { root: "data", runroot: "run", tmpdir: "tmp", "network-config-dir": "networks" };
   const own = Object.entries(places).map(([name, path]) => `--${name}=${join(machine.directory, path)}`);
-  const podman = ["podman", ...own, "--cgroup-manager=cgroupfs", "--events-backend=file", ...options];
+  const podman = ["podman", ...own, "--cgroup-manager=cgroupfs", "--events-backend=file"];
   const limits = Object.entries(LIMITS).map(([name, limit]) => `--ulimit=${name}=${limit}:${limit}`);
-  // The scripts say docker: to run is the only command that wants options of its own, and names its runtime.
+  // To run is the only command that wants options of its own. Where scripts say docker, it names the runtime.
   const script = [
     "#!/bin/sh",
-    "verb=$1 runtime=runc; shift",
+    "runtime=runc",
+    'if [ "$1" = --runtime ]; then runtime=$2; shift 2; fi',
+    "verb=$1; shift",
     'if [ "$verb" = run ]; then',
     `  set -- ${limits.join(" ")} --network=none "$@"`,
     "  for word; do",
@@ -219,5 +221,5 @@ export function usePodman(machine: Machine, options: readonly string[] = []): vo
     "fi",
     `exec ${podman.join(" ")} --runtime="$runtime" "$verb" "$@"`,
   ];
-  fs.writeFileSync(join(machine.directory, "bin/docker"), `${script.join("\n")}\n`, { mode: 0o755 });
+  fs.writeFileSync(join(machine.directory, "bin", name), `${script.join("\n")}\n`, { mode: 0o755 });
 }

@@ -56,6 +56,16 @@ export function withRuntime(text: string | undefined, name: string, runtime: unk
 }
 
 /**
+ * The same configuration with runtimes that are none; undefined: it has some, or says already that it has none. dockerd
+ * keeps those that it has as long as its configuration does not speak of runtimes. @throws Failure
+ */
+export function withNoRuntimes(text: string | undefined, path: string): string | undefined {
+  parseDaemonConfig(text, path);
+  if (text === undefined || bodyOf(text).trim() === "") return '{"runtimes": {}}\n';
+  return isObject(rawRuntimes(text)) ? undefined : edit(text, ["runtimes"], {});
+}
+
+/**
  * The configuration without this runtime; the very same text where it does not have it. Undefined: nothing would be left.
  *
  * @param before the configuration as it was before the runtime was added: if that had a runtime of this name, it comes

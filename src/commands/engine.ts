@@ -1,6 +1,6 @@
 /** engine: has Docker and Podman call this program for the network of their containers. */
 import * as fs from "node:fs";
-import { dirname, resolve } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 
 import type { Given } from "../commands.ts";
 import { usage } from "../errors.ts";
@@ -8,7 +8,7 @@ import type { Finding } from "../finding.ts";
 import { removeCdi, removeHooks, writeCdi, writeHooks } from "../engine/devices.ts";
 import { disableDocker, enableDocker, type Done } from "../engine/docker.ts";
 import type { RunOptions } from "../engine/files.ts";
-import { Places } from "../engine/places.ts";
+import { FRONT, Places } from "../engine/places.ts";
 import { disablePodman, enablePodman } from "../engine/podman.ts";
 import type { Own } from "../engine/program.ts";
 import { lookAtEngines } from "../engine/status.ts";
@@ -98,6 +98,10 @@ function runOptionsOf({ dryRun, lockTimeout }: { dryRun: boolean; lockTimeout: n
   return { signal: world.signal, lockTimeoutMs: lockTimeout, dryRun, onWait };
 }
 
+function isProgram(path: string): boolean {
+  return ["node", FRONT, "cni-node.cjs"].includes(basename(path));
+}
+
 function report(
   command: string,
   { results, findings }: Done,
@@ -109,8 +113,9 @@ function report(
     const warnings: readonly Finding[] = findings;
     printJson(world, { command, result: "done", exitCode: ending.exitCode, files: results, warnings });
   } else {
-    // Of the many parts of the program that are right, nobody wants to read.
-    const shown = results.filter(({ outcome, path }) => outcome !== "unchanged" || !/\.cjs$/u.test(path));
+    // Of the many parts of the program nobody wants to read, nor of files that are right.
+    const isPart = (path: string): boolean => /\/lib\/[^/]+\.cjs$/u.test(path);
+    const shown = results.filter(({ outcome, path }) => !isPart(path) && !(outcome === "unchanged" && isProgram(path)));
     world.stdout(shown.length === 0 ? "nothing to do\n" : formatRows(shown.map(({ outcome, path, reason = "" }) => [outcome.padEnd(10), path, reason])));
     printWarnings(world, findings);
   }

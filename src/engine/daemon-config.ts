@@ -1,7 +1,7 @@
 /** dockerd's configuration, daemon.json, edited as text: whatever is not ours stays as it is written. Pure. */
 import { isDeepStrictEqual } from "node:util";
 
-import { applyEdits, modify, parseTree, type FormattingOptions, type Node } from "jsonc-parser";
+import { parseTree, type Node } from "jsonc-parser";
 
 import { Failure } from "../errors.ts";
 import { countValues, describeJsonError, isDeeperThan, parseExactly } from "../system/json.ts";
@@ -56,6 +56,16 @@ export function withRuntime(text: string | undefined, name: string, runtime: unk
 }
 
 /**
+ * The same configuration with runtimes that are none; undefined: it has some, or says already that it has none. dockerd
+ * keeps those that it has as long as its configuration does not speak of runtimes. @throws Failure
+ */
+export function withNoRuntimes(text: string | undefined, path: string): string | undefined {
+  parseDaemonConfig(text, path);
+  if (text === undefined || bodyOf(text).trim() === "") return '{"runtimes": {}}\n';
+  return isObject(rawRuntimes(text)) ? undefined : edit(text, ["runtimes"], {});
+}
+
+/**
  * The configuration without this runtime; the very same text where it does not have it. Undefined: nothing would be left.
  *
  * @param before the configuration as it was before the runtime was added: if that had a runtime of this name, it comes
@@ -103,21 +113,69 @@ function checked(edited: string, text: string, name: string, path: string): stri
   return edited;
 }
 
+/** Sets what is at a way of keys, or takes it away; all else stays as it is written. */
 function edit(text: string, way: readonly string[], value: unknown): string {
   const body = bodyOf(text);
-  const formattingOptions = formOf(body);
-  const edits = modify(body, [...way], value, { formattingOptions });
-  return `${text.slice(0, text.length - body.length)}${applyEdits(body, edits)}`;
+  const root = parseTree(body);
+  if (root === undefined) throw new Error("what was parsed is not JSON");
+  return `${text.slice(0, text.length - body.length)}${editIn(body, root, way, value)}`;
 }
 
-/** How the text is indented, and how its lines end. */
-function formOf(text: string): FormattingOptions {
-  const [, indent = "  "] = /^[ \t]*[{,]?[^\n]*\n([ \t]+)\S/u.exec(text) ?? [];
-  return {
-    insertSpaces: !indent.startsWith("\t"),
-    tabSize: indent.startsWith("\t") ? 4 : indent.length,
-    eol: text.includes("\r\n") ? "\r\n" : "\n",
-  };
+function editIn(text: string, object: Node, [key = "", ...more]: readonly string[], value: unknown): string {
+  const properties = object.children ?? [];
+  const index = properties.findIndex(({ children: [name] = [] }) => name?.value === key);
+  const found = properties[index]?.children?.[1];
+  if (found !== undefined && more.length > 0) return editIn(text, found, more, value);
+  if (value === undefined) return index === -1 ? text : without(text, object, index);
+  const whole = more.reduceRight<unknown>((inner, name) => ({ [name]: inner }), value);
+  if (found !== undefined) return splice(text, found.offset, endOf(found), formatted(text, whole, found.offset));
+  const last = properties.at(-1);
+  if (last === undefined) {
+    return splice(text, object.offset, endOf(object), formatted(text, { [key]: whole }, object.offset));
+  }
+  const indent = indentAt(text, last.offset);
+  const start = indent === undefined ? ", " : `,${eolOf(text)}${indent}`;
+  return splice(text, endOf(last), endOf(last), `${start}${JSON.stringify(key)}: ${formatted(text, whole, last.offset)}`);
+}
+
+/** Without one of the properties of an object, and the comma beside it. */
+function without(text: string, object: Node, index: number): string {
+  const properties = object.children ?? [];
+  const [former, own, next] = [properties[index - 1], properties[index], properties[index + 1]];
+  if (own === undefined) return text;
+  if (former === undefined && next === undefined) return splice(text, object.offset, endOf(object), "{}");
+  if (next !== undefined) return splice(text, own.offset, next.offset, "");
+  return splice(text, former === undefined ? own.offset : endOf(former), endOf(own), "");
+}
+
+/** A value for a place in the text, on several lines if what is there begins a line. */
+function formatted(text: string, value: unknown, offset: number): string {
+  if (!text.includes("\n")) return JSON.stringify(value);
+  const [start] = /^[ \t]*/u.exec(text.slice(text.lastIndexOf("\n", offset - 1) + 1)) ?? [""];
+  return JSON.stringify(value, undefined, unitOf(text)).replaceAll("\n", `${eolOf(text)}${start}`);
+}
+
+/** The blanks before what begins a line; undefined: something else is before it. */
+function indentAt(text: string, offset: number): string | undefined {
+  const before = text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset);
+  return text.includes("\n") && /^[ \t]*$/u.test(before) && before !== text.slice(0, offset) ? before : undefined;
+}
+
+/** What the first line that is indented is indented by. */
+function unitOf(text: string): string {
+  return /\n([ \t]+)\S/u.exec(text)?.[1] ?? "  ";
+}
+
+function eolOf(text: string): string {
+  return text.includes("\r\n") ? "\r\n" : "\n";
+}
+
+function endOf({ offset, length }: Node): number {
+  return offset + length;
+}
+
+function splice(text: string, start: number, end: number, put: string): string {
+  return `${text.slice(0, start)}${put}${text.slice(end)}`;
 }
 
 /** dockerd skips a byte order mark. */

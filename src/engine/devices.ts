@@ -23,6 +23,7 @@ export async function removeCdi(places: Places, options: RunOptions): Promise<Do
   const owner = "cdi";
   const file = removed({ directory: places.directory("cdi"), name: CDI_FILE, kind: "config", owner });
   const done = await changeFiles([file, ...unneededProgram(places, owner)], places.all, options);
+  places.removeEmpty();
   return { ...done, findings: [...done.findings, ...afterRestart(done)] };
 }
 
@@ -72,5 +73,7 @@ export async function removeHooks(places: Places, options: RunOptions): Promise<
   const files: WantedFile[] = Object.values(HOOK_FILES).map((name) =>
     removed({ directory: places.directory("hooks"), name, kind: "config", owner }),
   );
-  return changeFiles([...files, ...unneededProgram(places, owner)], places.all, options);
+  const done = await changeFiles([...files, ...unneededProgram(places, owner)], places.all, options);
+  places.removeEmpty();
+  return done;
 }

@@ -5,21 +5,22 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { listNetworks } from "../cni/load.ts";
 import { runProgram } from "../cni/process.ts";
-import { Failure, throwIfInterrupted } from "../errors.ts";
+import { Failure, isAbsence, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { statePaths } from "../host/target.ts";
 import { hostPath, seenBelow } from "../system/below.ts";
-import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
+import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 import {
   parseDaemonConfig,
+  withNoRuntimes,
   withoutRuntime,
   withRuntime,
   type DaemonConfig,
   type DockerRuntime,
 } from "./daemon-config.ts";
 import { containersWith, dockerInfo, imageAtHand, tryContainer, type Docker } from "./docker-api.ts";
-import { changeFiles, type FileResult, type Look, type RunOptions, type WantedFile, type Wish } from "./files.ts";
+import { changeFiles, removed, written, type FileResult, type Look, type RunOptions, type WantedFile, type Wish } from "./files.ts";
 import type { Places } from "./places.ts";
 import { programFiles, unneededProgram, type Own } from "./program.ts";
 
@@ -81,10 +82,24 @@ export async function enableDocker(places: Places, own: Own, options: EnableOpti
     return { action: "write", content: { text: edited } };
   };
   const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: true, wish };
-  return withReload(places, [...programFiles(places, own, owner), file], options, {
-    isLoaded: (runtimes) => runtimes.includes(name),
-    then: async (docker) => proved(places, docker, options),
-  });
+  let isConfirmed = false;
+  const confirm = async (): Promise<Finding[]> => {
+    isConfirmed = true;
+    const daemon = runningDaemon(places);
+    if ("code" in daemon) return [daemon];
+    await reload(places, daemon, options.signal, (runtimes) => runtimes.includes(name));
+    return proved(places, { socket: daemon.socket, signal: options.signal }, options);
+  };
+  const wasThere = Object.hasOwn(configOf(places).runtimes, name);
+  try {
+    const done = await changeConfig(places, [...programFiles(places, own, owner), file], options, confirm);
+    if (isConfirmed || options.dryRun) return done;
+    return { results: done.results, findings: [...done.findings, ...(await confirm())] };
+  } catch (error) {
+    // The files are as they were.
+    if (isConfirmed && !wasThere) await forget(places, name, { ...options, signal: new AbortController().signal });
+    throw error;
+  }
 }
 
 /** Takes it back. Containers that have it must not run, unless they are to be left without it. @throws Failure */
@@ -101,7 +116,8 @@ export async function disableDocker(
     if (now === undefined) return { action: "leave", reason: "there is no such file" };
     const config = parseDaemonConfig(now, path);
     const { [name]: found } = config.runtimes;
-    if (found === undefined) return held === undefined ? { action: "leave" } : { action: "write", content: { text: now } };
+    if (found === undefined && held === undefined) return { action: "leave" };
+    if (found === undefined) return { action: "write", content: { text: now } };
     if (config["default-runtime"] === name) throw runtimeIsDefault(path, name);
     if (held?.owners.includes(owner) !== true && !isOurs(found, places)) throw runtimeForeign(path, name);
     const edited = withoutRuntime(now, name, before(), path);
@@ -110,62 +126,84 @@ export async function disableDocker(
     return { action: "write", content: { text: edited ?? "{}\n" } };
   };
   const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: false, wish };
-  const done = await withReload(places, [file, ...unneededProgram(places, owner)], options, {
-    isLoaded: (runtimes) => !runtimes.includes(name),
-  });
-  return { results: done.results, findings: [...findings, ...done.findings] };
+  const done = await changeConfig(places, [file, ...unneededProgram(places, owner)], options);
+  places.removeEmpty();
+  const isForgotten = options.dryRun || Object.hasOwn(configOf(places).runtimes, name);
+  const after = isForgotten ? [] : await forget(places, name, options);
+  return { results: done.results, findings: [...findings, ...done.findings, ...after] };
 }
 
 function isOurs(runtime: unknown, { front }: Places): boolean {
   return typeof runtime === "object" && runtime !== null && (runtime as { path?: unknown }).path === front;
 }
 
-interface Reload {
-  /** Are these the runtimes that dockerd has after it has read its configuration? */
-  isLoaded(runtimes: readonly string[]): boolean;
-  then?(docker: Docker): Promise<Finding[]>;
-}
-
-async function withReload(
+/** What runs before and after the change: dockerd looks at the new file, and reads it. */
+async function changeConfig(
   places: Places,
   files: readonly WantedFile[],
   options: RunOptions,
-  { isLoaded, then }: Reload,
+  confirm?: () => Promise<Finding[]>,
 ): Promise<Done> {
-  let reloaded: Daemon | undefined;
-  let isConfirmed = false;
-  const confirm = async (): Promise<Finding[]> => {
-    isConfirmed = true;
-    const daemon = daemonOf(places, configOf(places));
-    if (daemon === undefined) return [notReloaded(places, "dockerd does not run, or cannot be reached from here")];
-    if (!isOfConfig(daemon, places)) return [notReloaded(places, "the dockerd that runs reads another file")];
-    const docker = { socket: daemon.socket, signal: options.signal };
-    const isRight = async (): Promise<boolean> => isLoaded((await dockerInfo(docker)).runtimes);
-    if (!(await isRight())) {
-      reloaded = daemon;
-      process.kill(daemon.pid, "SIGHUP");
-      const deadline = performance.now() + RELOAD_MS;
-      while (!(await isRight())) {
-        throwIfInterrupted(options.signal);
-        if (performance.now() > deadline) throw notLoaded(places);
-        await sleep(100);
-      }
-    }
-    return (await then?.(docker)) ?? [];
-  };
   const { directory, name } = places.daemonConfig;
   const prove = async (stagedAs: (kind: string, file: string) => string | undefined): Promise<Finding[]> => {
     const staged = stagedAs("config", name);
     return staged === undefined ? [] : validate(places, join(statePaths(directory).objects, basename(staged)), options);
   };
+  return changeFiles(files, places.all, options, { prove, confirm });
+}
+
+/** The dockerd that reads the configuration, or why there is none. */
+function runningDaemon(places: Places): Daemon | Finding {
+  const daemon = daemonOf(places, configOf(places));
+  if (daemon === undefined) return notReloaded(places, "dockerd does not run, or cannot be reached from here");
+  return isOfConfig(daemon, places) ? daemon : notReloaded(places, "the dockerd that runs reads another file");
+}
+
+/** Has dockerd read its configuration, and waits until it has the runtimes that it should. @throws Failure */
+async function reload(
+  places: Places,
+  { pid, socket }: Daemon,
+  signal: AbortSignal,
+  isRight: (runtimes: readonly string[]) => boolean,
+): Promise<void> {
+  const docker = { socket, signal };
+  if (isRight((await dockerInfo(docker)).runtimes)) return;
+  process.kill(pid, "SIGHUP");
+  const deadline = performance.now() + RELOAD_MS;
+  while (!isRight((await dockerInfo(docker)).runtimes)) {
+    throwIfInterrupted(signal);
+    if (performance.now() > deadline) throw notLoaded(places);
+    await sleep(100);
+  }
+}
+
+/**
+ * Has dockerd forget a runtime that its configuration does not have any more. One that has no runtimes at all says
+ * nothing of them, and dockerd keeps what it has: for a moment, it says that there are none.
+ */
+async function forget(places: Places, name: string, options: RunOptions): Promise<Finding[]> {
+  const daemon = runningDaemon(places);
+  if ("code" in daemon) return [daemon];
+  const isRight = (runtimes: readonly string[]): boolean => !runtimes.includes(name);
   try {
-    const done = await changeFiles(files, places.all, options, { prove, confirm });
-    if (isConfirmed || options.dryRun) return done;
-    return { results: done.results, findings: [...done.findings, ...(await confirm())] };
+    const file = { ...places.daemonConfig, kind: "config", owner: "docker.reload" } as const;
+    const path = join(file.directory, file.name);
+    const text = withNoRuntimes(textIfThere(path), path);
+    const has = (await dockerInfo({ socket: daemon.socket, signal: options.signal })).runtimes.includes(name);
+    if (!has || text === undefined) {
+      await reload(places, daemon, options.signal, isRight);
+      return [];
+    }
+    const confirm = async (): Promise<Finding[]> => {
+      await reload(places, daemon, options.signal, isRight);
+      return [];
+    };
+    await changeConfig(places, [written(file, { text })], options, confirm);
+    await changeFiles([removed(file)], places.all, options);
+    return [];
   } catch (error) {
-    // The files are as they were: dockerd reads them again.
-    if (reloaded !== undefined) process.kill(reloaded.pid, "SIGHUP");
-    throw error;
+    if (!(error instanceof Failure)) throw error;
+    return [notReloaded(places, `dockerd has the runtime ${name} until it is restarted (${error.message})`)];
   }
 }
 
@@ -176,10 +214,19 @@ interface Daemon {
   socket: string;
 }
 
-function configOf(places: Places): Record<string, unknown> {
+function configOf(places: Places): DaemonConfig {
   const { directory, name } = places.daemonConfig;
   const path = join(directory, name);
-  return parseDaemonConfig(readTextIfPossible(path, SIZE_LIMITS.config), path);
+  return parseDaemonConfig(textIfThere(path), path);
+}
+
+function textIfThere(path: string): string | undefined {
+  try {
+    return readText(path, SIZE_LIMITS.config);
+  } catch (error) {
+    if (isAbsence(error)) return undefined;
+    throw systemFailure(path, "cannot be read", error);
+  }
 }
 
 /** Undefined: it does not run, or its process cannot be reached. A process that is not dockerd has taken over its number. */
@@ -328,6 +375,6 @@ function runtimeIsDefault(subject: string, name: string): Failure {
 
 /** For status: the configuration, and dockerd if it runs. */
 export function dockerState(places: Places): { config: DaemonConfig; daemon: { socket: string } | undefined } {
-  const config = configOf(places) as DaemonConfig;
+  const config = configOf(places);
   return { config, daemon: daemonOf(places, config) };
 }

@@ -6,6 +6,7 @@ import { DEFAULT_CONFIG_FILE, parseOciConfig, type OciConfig } from "../oci/conf
 import { Failure, isAbsence, systemFailure } from "../errors.ts";
 import { findDirectory, findDirectoryIfUsable, type DirectoryRequest } from "../node/directory.ts";
 import { findPlace } from "../node/host.ts";
+import { removeDirectoryIfEmpty } from "../system/disk.ts";
 import { followBelow, hostPath, seenBelow, shownAs } from "../system/below.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import type { Call } from "./hooks.ts";
@@ -106,6 +107,11 @@ export class Places {
   /** The path of a launcher on the host. */
   launcher(name: string): string {
     return join(this.#programDir, "runtimes", name);
+  }
+
+  /** Removes the directories of the program if nothing is in them. */
+  removeEmpty(): void {
+    for (const holder of ["lib", "launchers", "program"] as const) removeDirectoryIfEmpty(this.directory(holder));
   }
 
   /** Where this process sees a path of the host. */

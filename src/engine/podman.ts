@@ -64,7 +64,9 @@ export async function disablePodman(places: Places, options: RunOptions & { name
     unlessNeeded(removed(launcher), reason),
     ...unneededProgram(places, owner),
   ];
-  return changeFiles(files, places.all, options);
+  const done = await changeFiles(files, places.all, options);
+  places.removeEmpty();
+  return done;
 }
 
 function dropInFile(places: Places, name: string, owner: string): Omit<WantedFile, "wish" | "isWanted"> {

@@ -60,7 +60,7 @@ export function unlessNeeded(file: WantedFile, reason: string | undefined): Want
 /** Is any attachment remembered? Its hook at the end of its container is the program. */
 export function isInUse(places: Places): boolean {
   const { cacheDir } = places.ociConfig;
-  return namesIn(join(places.seen(cacheDir), "results"), /./u).length > 0;
+  return namesIn(join(places.seen(cacheDir), "results"), /^[^.]/u).length > 0;
 }
 
 function heldNames(directory: string): string[] {

@@ -105,6 +105,8 @@ export async function changeFiles(
     const changed = decided.flatMap(({ directory, step }) => (step === undefined ? [] : [directory]));
     needed = [...needed, ...changed];
     if (options.dryRun || needed.length === 0) return { results, findings: [] };
+    const unknown = needed.find((directory) => !known.includes(directory));
+    if (unknown !== undefined) throw new Error(`${unknown} is to be written and is not known`);
     if (!locks.hold(needed)) {
       await locks.take(needed);
       continue;

@@ -85,6 +85,7 @@ bench-smoke: .bench
 .bench: build .packages
 	@node plugins/build.ts --plugins=reference,flannel
 	@node bench/cnitool/build.ts >/dev/null
+	@node bench/docker-cni/build.ts >/dev/null
 
 node_modules/.installed: package.json package-lock.json
 	npm ci --ignore-scripts

@@ -81,13 +81,6 @@ function parse(text: string, file: string): Record<string, unknown> {
   return value;
 }
 
-/** A part of a text that another one takes the place of. */
-interface Edit {
-  offset: number;
-  length: number;
-  text: string;
-}
-
 /**
  * The text with these hooks in it; the same text if they are there already. Earlier ones of ours, with another program
  * or configuration, are replaced.
@@ -97,52 +90,39 @@ interface Edit {
  */
 export function spliceHooks(text: string, hooks: Hooks, file: string): string {
   parse(text, file);
-  const errors: ParseError[] = [];
-  const root = parseTree(text, errors, { disallowComments: true });
-  if (root === undefined || errors.length > 0) throw invalid(file, describeJsonError(text));
+  const root = treeOf(text, file);
   const present = memberOf(root, "hooks", file);
-  const [first] = present?.type === "object" ? [present] : [];
-  const edits =
-    first === undefined
-      ? [
-          insertion(
-            root,
-            present,
-            "hooks",
-            `{${Object.keys(hooks)
-              .map((stage) => newStage(stage, hooks))
-              .join(",")}}`,
-          ),
-        ]
-      : Object.keys(hooks).flatMap((stage) => editStage(text, first, stage as keyof Hooks, hooks, file));
-  if (present !== undefined && first === undefined && present.type !== "null") {
-    throw invalid(file, "has a key hooks that is not an object");
-  }
-  return edits
-    .toSorted((a, b) => b.offset - a.offset)
-    .reduce((edited, { offset, length, text: its }) => {
-      return edited.slice(0, offset) + its + edited.slice(offset + length);
-    }, text);
+  const isThere = present !== undefined && present.type !== "null";
+  const prepared = isThere ? text : withValue(text, root, "hooks", "{}", present);
+  return STAGES.reduce((edited, stage) => withHook(edited, stage, hooks[stage], file), prepared);
 }
 
-function newStage(stage: string, hooks: Hooks): string {
-  return `${JSON.stringify(stage)}:[${JSON.stringify(hooks[stage as keyof Hooks])}]`;
-}
+const STAGES = ["createRuntime", "poststop"] as const;
 
-function editStage(text: string, object: Node, stage: keyof Hooks, hooks: Hooks, file: string): Edit[] {
+function withHook(text: string, stage: keyof Hooks, hook: Hook, file: string): string {
+  const object = memberOf(treeOf(text, file), "hooks", file);
+  if (object?.type !== "object") throw invalid(file, "has a key hooks that is not an object");
   const present = memberOf(object, stage, file);
-  const written = JSON.stringify(hooks[stage]);
-  if (present === undefined || present.type === "null") return [insertion(object, present, stage, `[${written}]`)];
+  const written = JSON.stringify(hook);
+  if (present === undefined || present.type === "null") return withValue(text, object, stage, `[${written}]`, present);
   if (present.type !== "array") throw invalid(file, `has a key hooks.${stage} that is not a list`);
   const texts = (present.children ?? []).map((one) => text.slice(one.offset, one.offset + one.length));
-  const ours = texts.filter((one) => isOurs(JSON.parse(one), hooks[stage]));
+  const ours = texts.filter((one) => isOurs(JSON.parse(one), hook));
   const [only, another] = ours;
-  if (another === undefined && only !== undefined && JSON.stringify(JSON.parse(only)) === written) return [];
+  if (another === undefined && only !== undefined && JSON.stringify(JSON.parse(only)) === written) return text;
   // Keeps the place of the first one, for hooks are run in their order.
   const index = only === undefined ? texts.length : texts.indexOf(only);
   const others = texts.map((one) => (ours.includes(one) ? undefined : one));
   const merged = [...others.slice(0, index), written, ...others.slice(index)].filter((one) => one !== undefined);
-  return [{ offset: present.offset, length: present.length, text: `[${merged.join(",")}]` }];
+  return replaced(text, present, `[${merged.join(",")}]`);
+}
+
+/** @throws Failure `oci-spec-invalid` */
+function treeOf(text: string, file: string): Node {
+  const errors: ParseError[] = [];
+  const root = parseTree(text, errors, { disallowComments: true });
+  if (root === undefined || errors.length > 0) throw invalid(file, describeJsonError(text));
+  return root;
 }
 
 /** Is it the wrapper's for that command, of whatever program? Those of devices and of hooks.d name a network. */
@@ -153,12 +133,16 @@ function isOurs(value: unknown, { args }: Hook): boolean {
 }
 
 /** Puts a member into an object, behind those that it has, or a value in the place of null. */
-function insertion(object: Node, present: Node | undefined, key: string, value: string): Edit {
-  if (present !== undefined) return { offset: present.offset, length: present.length, text: value };
+function withValue(text: string, object: Node, key: string, value: string, present: Node | undefined): string {
+  if (present !== undefined) return replaced(text, present, value);
   const member = `${JSON.stringify(key)}:${value}`;
   const last = object.children?.at(-1);
-  if (last === undefined) return { offset: object.offset + 1, length: 0, text: member };
-  return { offset: last.offset + last.length, length: 0, text: `,${member}` };
+  const offset = last === undefined ? object.offset + 1 : last.offset + last.length;
+  return replaced(text, { offset, length: 0 }, last === undefined ? member : `,${member}`);
+}
+
+function replaced(text: string, { offset, length }: Pick<Node, "offset" | "length">, by: string): string {
+  return text.slice(0, offset) + by + text.slice(offset + length);
 }
 
 /** @throws Failure where runtimes could take another member for it: some do not tell upper from lower case. */

@@ -4,6 +4,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
 
+import { parseTree } from "jsonc-parser";
+
 import { findEnginePrograms } from "../engine/build.ts";
 import {
   addNetwork,
@@ -66,9 +68,9 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       const one = await Sleeper.run(machine, `${WRAPPER} --env CNI_NETWORK=second`);
       await one.assertHolds("second");
       const two = await Sleeper.run(machine, `${WRAPPER} --env CNI_NETWORK=second@net7,first`);
-      assert.deepEqual(await two.links(), ["lo", "net7", "eth1"]);
+      assert.deepEqual(await two.links(), ["lo", "net7", "eth0"]);
       assert.match(await two.address("net7"), /^10\.214\./u);
-      assert.match(await two.address("eth1"), /^10\.213\./u);
+      assert.match(await two.address(), /^10\.213\./u);
       assert.equal((await two.held()).length, 4);
       await two.remove();
       await one.remove();
@@ -82,7 +84,7 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       const options = `${WRAPPER} --env CNI_PORTS=8080:80/tcp`;
       const id = (await machine.output(`docker run --detach ${options} bb:1 sh -c '${script}'`)).trim();
       const address = addressIn(await machine.output(`docker exec ${id} ip -4 -o addr show eth0`));
-      assert.equal(await machine.until(`nc -w 5 10.213.0.1 8080 </dev/null`), "hello\n");
+      assert.equal(await machine.until(`busybox nc -w 5 10.213.0.1 8080 </dev/null`), "hello\n");
       assert.match(await machine.output("iptables-save -t nat"), new RegExp(`--to-destination ${address}:80$`, "mu"));
       await machine.output(`docker rm --force ${id}`);
       assert.doesNotMatch(await machine.output("iptables-save -t nat"), new RegExp(`${address}:80`, "u"));
@@ -100,29 +102,20 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       await owner.remove();
     });
 
+    test("seccomp: clone3 is not there, as Docker's profile says", async () => {
+      assert.deepEqual(await ranIn(machine, WRAPPER, "probe"), { exitCode: 0, stdout: "38\n", stderr: "" });
+    });
+
     test("config.json is the engine's to the last byte, but for the hooks", async () => {
       const ran = await ranIn(machine, "--runtime=recorded --net none", "ip -4 -o addr show eth0");
       assert.match(addressIn(ran.stdout), /^10\.213\./u, ran.stderr);
       const read = (name: string): string => fs.readFileSync(join(machine.host, `opt/${name}.json`), "utf8");
       const [given, made] = [read("before"), read("after")];
-      assert.equal(withoutHooks(made), withoutHooks(given));
+      assert.ok(withoutHooks(made) === withoutHooks(given));
       const { hooks: former = {} } = JSON.parse(given) as Spec;
       const { createRuntime = [], poststop = [], ...others } = (JSON.parse(made) as Spec).hooks ?? {};
       assert.deepEqual([createRuntime.length, poststop.length], [1, 1]);
       assert.deepEqual(others, former);
-    });
-
-    test(`${MANY} containers at once: each has an address of its own, and gives it back`, async () => {
-      const name = `many-${daemon}`;
-      const each = `docker run --detach --stop-signal KILL --label ${name} ${WRAPPER} bb:1 sleep 10000`;
-      const ids = (await machine.output(`seq ${MANY} | xargs -P ${MANY} -I{} ${each}`)).trim().split("\n");
-      assert.equal(ids.length, MANY);
-      const files = (await heldBy(machine)).filter((path) => path.startsWith("/var/lib/cni/networks/first/"));
-      const owners = files.map((path) => fs.readFileSync(join(machine.host, path), "utf8").split(/\s/u)[0] ?? "");
-      assert.deepEqual(owners.filter((id) => ids.includes(id)).toSorted(), ids.toSorted());
-      await machine.output(`docker ps --quiet --no-trunc --filter label=${name} | xargs docker rm --force`);
-      const left = (await heldBy(machine)).filter((path) => ids.some((id) => path.includes(id)));
-      assert.deepEqual(left, []);
     });
   });
 
@@ -137,6 +130,18 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
     });
 
     suite("with the wrapper and crun", { concurrency: 3 }, () => lives(() => machine, crun));
+
+    test(`${MANY} containers at once: each has an address of its own, and gives it back`, async () => {
+      const each = `docker run --detach --stop-signal KILL --label many ${WRAPPER} bb:1 sleep 10000`;
+      const ids = (await machine.output(`seq ${MANY} | xargs -P ${MANY} -I{} ${each}`)).trim().split("\n");
+      assert.equal(ids.length, MANY);
+      const files = (await heldBy(machine)).filter((path) => path.startsWith("/var/lib/cni/networks/first/"));
+      const owners = files.map((path) => fs.readFileSync(join(machine.host, path), "utf8").split(/\s/u)[0] ?? "");
+      assert.deepEqual(owners.filter((id) => ids.includes(id)).toSorted(), ids.toSorted());
+      await machine.output(`docker ps --quiet --no-trunc --filter label=many | xargs docker rm --force`);
+      const left = (await heldBy(machine)).filter((path) => ids.some((id) => path.includes(id)));
+      assert.deepEqual(left, []);
+    });
 
     test("an annotation chooses networks, as the environment does", async () => {
       const options = `${WRAPPER} --annotation io.cni-node.network=second,first@net9`;
@@ -158,8 +163,7 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
     test("the shim is killed: the address is given back", async () => {
       const sleeper = await Sleeper.run(machine, WRAPPER);
       await sleeper.assertHolds();
-      const shim = `grep -lz 'containerd-shim' /proc/[0-9]*/cmdline | xargs grep -lz ${sleeper.id}`;
-      await machine.output(`${shim} | cut -d/ -f3 | xargs kill -KILL`);
+      await machine.kill("/usr/bin/containerd-shim", sleeper.id);
       await machine.until(`! grep -rq ${sleeper.id} /var/lib/cni`);
       await sleeper.do("rm --force");
     });
@@ -232,7 +236,7 @@ function podmanTests(): void {
   let machine: Machine;
 
   before(async () => {
-    machine = await startContainers((made) => usePodman(made, ["--hooks-dir=/etc/containers/oci/hooks.d"]));
+    machine = await startContainers((made) => usePodman(made));
     await machine.output("cni-node engine cdi --oci-config=/etc/docker/cni.yaml");
     await machine.output("cni-node engine hooks --oci-config=/etc/docker/cni.yaml");
   });
@@ -265,7 +269,7 @@ function lives(on: () => Machine, way: Way): void {
     assert.equal(ran.exitCode, 0, ran.stderr);
     assert.match(addressIn(ran.stdout), /^10\.213\.0\./u);
     assert.match(ran.stdout, /^0\.0\.0\.0 +10\.213\.0\.1 /mu);
-    assert.match(ran.stdout, /^search a\.example first\.example\nnameserver 10\.213\.0\.53$/mu);
+    assert.match(ran.stdout, /^nameserver 10\.213\.0\.53\nsearch a\.example first\.example$/mu);
   });
 
   test("run -it", async () => {
@@ -309,19 +313,26 @@ function lives(on: () => Machine, way: Way): void {
   test("a network that fails: the person who typed it reads why, and nothing is left", async () => {
     const ran = await ranIn(on(), way("broken"), "true");
     assert.notEqual(ran.exitCode, 0);
-    assert.match(ran.stderr, /the cable is cut/u);
+    // crun keeps to itself what a hook says.
+    assert.match(ran.stderr, way === crun ? /error executing hook/u : /the cable is cut/u);
     assert.deepEqual(await heldBy(on(), "/networks/broken/"), []);
   });
 
-  test("a command that fails, and one that is not there", async () => {
+  test("a command that fails", async () => {
     assert.equal((await ranIn(on(), options, "sh -c 'exit 7'")).exitCode, 7);
-    assert.equal((await ranIn(on(), options, "no-such-command")).exitCode, 127);
+  });
+
+  test("a command that is not there", async () => {
+    // crun runs no poststop hook after a create that failed, and Podman none of hooks.d.
+    const isLeaking = way === crun || way === hook;
+    const ran = await ranIn(on(), options, "no-such-command", isLeaking ? "cni-node network gc" : undefined);
+    assert.equal(ran.exitCode, 127, ran.stderr);
   });
 
   test("seccomp is what it is without", async () => {
     const [without, ran] = [await ranIn(on(), "--net none", "probe"), await ranIn(on(), options, "probe")];
+    assert.equal(ran.exitCode, 0, ran.stderr);
     assert.deepEqual(ran, without);
-    assert.match(ran.stdout, /^38$/mu, "clone3 is not there, as the profile says");
   });
 }
 
@@ -332,10 +343,8 @@ interface Spec {
 
 /** The text of a config.json without its hooks. */
 function withoutHooks(text: string): string {
-  const { hooks } = JSON.parse(text) as Spec;
+  const hooks = parseTree(text)?.children?.find((property) => property.children?.[0]?.value === "hooks");
   if (hooks === undefined) return text;
-  const value = JSON.stringify(hooks);
-  const parts = text.split(`"hooks":${value}`);
-  assert.equal(parts.length, 2, "hooks are written as JSON.stringify writes them");
-  return parts.join("").replaceAll(/,,|(\{),|,(\})/gu, (comma, open = "", close = "") => open + close || ",");
+  const [head, tail] = [text.slice(0, hooks.offset), text.slice(hooks.offset + hooks.length)];
+  return head.endsWith(",") ? head.slice(0, -1) + tail : head + tail.replace(/^,/u, "");
 }

@@ -10,7 +10,8 @@ const FILE = "/etc/docker/daemon.json";
 const OURS = { path: "/opt/cni-node/oci.sh", runtimeArgs: ["oci", "--config", "/etc/docker/cni.yaml", "--"] };
 
 const add = (text: string | undefined): string => withRuntime(text, "ours", OURS, FILE);
-const remove = (text: string, before: string | undefined): string | undefined => withoutRuntime(text, "ours", before, FILE);
+const remove = (text: string, before: string | undefined): string | undefined =>
+  withoutRuntime(text, "ours", before, FILE);
 
 /** What dockerd takes, in every form that people and programs write. */
 const SHAPES: Record<string, string> = {
@@ -100,18 +101,25 @@ describe("daemon.json", () => {
   }
 
   test("no content is in a message", () => {
-    assert.throws(() => add('{"registry-password": hunter2}'), (error: Error) => !error.message.includes("hunter"));
+    assert.throws(
+      () => add('{"registry-password": hunter2}'),
+      (error: Error) => !error.message.includes("hunter"),
+    );
   });
 
   test("whatever else is in it stays as it is written", () => {
     fc.assert(
-      fc.property(fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 3 })), fc.constantFrom(0, 1, 2, 4, "\t"), (value, indent) => {
-        const { runtimes: _, ...rest } = value;
-        const text = JSON.stringify(rest, undefined, indent);
-        const added = add(text);
-        assert.deepEqual(JSON.parse(added), { ...(JSON.parse(text) as object), runtimes: { ours: OURS } });
-        assert.equal(remove(added, text), text);
-      }),
+      fc.property(
+        fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 3 })),
+        fc.constantFrom(0, 1, 2, 4, "\t"),
+        (value, indent) => {
+          const { runtimes: _, ...rest } = value;
+          const text = JSON.stringify(rest, undefined, indent);
+          const added = add(text);
+          assert.deepEqual(JSON.parse(added), { ...(JSON.parse(text) as object), runtimes: { ours: OURS } });
+          assert.equal(remove(added, text), text);
+        },
+      ),
       { seed: SEED },
     );
   });

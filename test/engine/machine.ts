@@ -51,6 +51,8 @@ export class Machine implements AsyncDisposable {
       ...["/opt", "/run", "/dev/shm"].map((path) => `mount -t tmpfs tmpfs ${path}`),
       ...overlays,
       "rm -rf /etc/cni /etc/docker /etc/containers/oci /etc/kubernetes /var/lib/cni",
+      // crun refuses both versions of cgroups at once.
+      "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi",
     ].join("\n");
     return new Machine(await Namespace.make(script, { pid: true, net: true }), directory);
   }
@@ -81,6 +83,16 @@ export class Machine implements AsyncDisposable {
       if (Date.now() > end) throw new Error(`${script} ends with ${exitCode} all the time: ${stdout}${stderr}`);
       await sleep(50);
     }
+  }
+
+  /** Kills the process whose command line begins with one text and has another. */
+  async kill(program: string, word: string): Promise<void> {
+    const pids = fs.readdirSync(join(this.host, "proc")).filter((name) => /^\d+$/u.test(name));
+    const found = pids.filter((pid) => {
+      const words = fs.readFileSync(join(this.host, "proc", pid, "cmdline"), "utf8");
+      return words.startsWith(program) && words.includes(word);
+    });
+    await this.output(`kill -KILL ${found.join(" ")}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -189,23 +201,31 @@ export class Docker {
   }
 }
 
-/** Gives a machine Podman under the name `docker`; it has no daemon. @param options are the program's own. */
-export function usePodman(machine: Machine, options: readonly string[] = []): void {
+/** Gives a machine Podman; it has no daemon. @param name what its scripts call it. */
+export function usePodman(machine: Machine, name = "docker"): void {
   const places = { root: "data", runroot: "run", tmpdir: "tmp", "network-config-dir": "networks" };
   const own = Object.entries(places).map(([name, path]) => `--${name}=${join(machine.directory, path)}`);
-  const podman = ["podman", ...own, "--cgroup-manager=cgroupfs", "--events-backend=file", ...options];
+  const podman = ["podman", ...own, "--cgroup-manager=cgroupfs", "--events-backend=file"];
   const limits = Object.entries(LIMITS).map(([name, limit]) => `--ulimit=${name}=${limit}:${limit}`);
-  // The scripts say docker: to run is the only command that wants options of its own, and names its runtime.
+  // To run is the only command that wants options of its own. Where scripts say docker, it names the runtime.
   const script = [
     "#!/bin/sh",
-    "verb=$1 runtime=runc; shift",
+    "runtime=runc",
+    'if [ "$1" = --runtime ]; then runtime=$2; shift 2; fi',
+    "verb=$1; shift",
     'if [ "$verb" = run ]; then',
-    `  set -- ${limits.join(" ")} --network=none "$@"`,
+    "  network=--network=none",
     "  for word; do",
-    '    shift; case $word in --runtime=*) runtime=${word#*=} ;; *) set -- "$@" "$word" ;; esac',
+    "    shift",
+    "    case $word in",
+    "      --runtime=*) runtime=${word#*=}; continue ;;",
+    "      --net | --network | --net=* | --network=*) network= ;;",
+    "    esac",
+    '    set -- "$@" "$word"',
     "  done",
+    `  set -- $network ${limits.join(" ")} "$@"`,
     "fi",
     `exec ${podman.join(" ")} --runtime="$runtime" "$verb" "$@"`,
   ];
-  fs.writeFileSync(join(machine.directory, "bin/docker"), `${script.join("\n")}\n`, { mode: 0o755 });
+  fs.writeFileSync(join(machine.directory, "bin", name), `${script.join("\n")}\n`, { mode: 0o755 });
 }

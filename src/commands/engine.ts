@@ -57,7 +57,7 @@ export async function runEngineStatus(options: Given<"engine status">, world: Wo
   const { ways, findings } = await lookAtEngines(placesOf(options), engines, name, world.signal);
   const exitCode = findings.length === 0 ? 0 : 3;
   if (options.output === "json") {
-    printJson(world, { command: "engine status", result: "done", exitCode, ways, findings });
+    printJson(world, { command: "engine status", result: "done", exitCode, ways, warnings: findings });
   } else {
     world.stdout(formatRows(ways.map(({ way, state, path, detail = "" }) => [way, state, path, detail])));
     printWarnings(world, findings);

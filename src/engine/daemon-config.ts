@@ -158,7 +158,7 @@ function formatted(text: string, value: unknown, offset: number): string {
 /** The blanks before what begins a line; undefined: something else is before it. */
 function indentAt(text: string, offset: number): string | undefined {
   const before = text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset);
-  return text.includes("\n") && /^[ \t]*$/u.test(before) && before !== text.slice(0, offset) ? before : undefined;
+  return text.includes("\n") && /^[ \t]*$/u.test(before) ? before : undefined;
 }
 
 /** What the first line that is indented is indented by. */

@@ -1,17 +1,18 @@
 /** Writes and removes files of ours in several directories of the host, whole or not at all, with the record of each. */
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 
 import { Failure, isAbsence, reasonOf, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { digestOfLive, inspect, modeOf, type Live } from "../host/inspect.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
-import { isLeftUntidy, readRecord, recordOf, sweep, type HeldAsset } from "../host/record.ts";
+import { isLeftUntidy, readRecord, recordOf, sweep, type HeldAsset, type SeenFile } from "../host/record.ts";
 import { statePaths, Target } from "../host/target.ts";
 import { recover, transact, type FileStep, type Surrounding } from "../host/transaction.ts";
 import { createCopy, createFile, digestOf, makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
+import { hasBytes } from "../kinds/content.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 
 /** What became of a file, in the words of other runs. */
@@ -105,6 +106,8 @@ export async function changeFiles(
     const changed = decided.flatMap(({ directory, step }) => (step === undefined ? [] : [directory]));
     needed = [...needed, ...changed];
     if (options.dryRun || needed.length === 0) return { results, findings: [] };
+    const unknown = needed.find((directory) => !known.includes(directory));
+    if (unknown !== undefined) throw new Error(`${unknown} is to be written and is not known`);
     if (!locks.hold(needed)) {
       await locks.take(needed);
       continue;
@@ -281,7 +284,7 @@ async function decide(file: WantedFile, target: Target | undefined): Promise<Dec
   if (wish.action === "write") {
     const owners = isWanted ? [...others, owner].toSorted() : others;
     const content = contentOf(wish.content, live);
-    const isSame = live.type === "file" && modeOf(live) === content.mode && (await content.isIn(path, live));
+    const isSame = live.type === "file" && modeOf(live) === content.mode && (await content.isIn(path, live, held?.seen));
     const digest = isSame && !isHeld ? {} : { digest: await content.digest() };
     const asset: HeldAsset | undefined =
       owners.length === 0 ? undefined : { ...held, name, kind, owners, ...digest };
@@ -306,7 +309,7 @@ async function decide(file: WantedFile, target: Target | undefined): Promise<Dec
   if (live.type === "absent") return { directory, result: result("absent"), step: unheld };
   if (wish.action === "leave") return { directory, result: result("kept") };
   if (held.digest === undefined) return { directory, result: result("kept", "it was there before"), step: unheld };
-  const isOurs = (await digestOfLive(path, live, undefined)) === held.digest;
+  const isOurs = (await digestOfLive(path, live, held.seen)) === held.digest;
   if (!isOurs && !(wish.action === "remove" && wish.evenIfChanged === true)) return { directory, result: result("kept", "somebody has changed it since"), step: unheld };
   if (wish.action === "restore" && held.before !== undefined) {
     const step: FileStep = { ...unheld, effect: "restore", restores: held.before };
@@ -326,8 +329,16 @@ function readPart(here: string, path: string): string {
 interface ReadyContent {
   mode: number;
   digest(): Promise<string>;
-  isIn(path: string, live: Live): Promise<boolean>;
+  /** @param seen what the record says of the file. */
+  isIn(path: string, live: Live, seen: SeenFile | undefined): Promise<boolean>;
   stage(this: void, path: string): Promise<string>;
+}
+
+const digests = new WeakMap<Content, Promise<string>>();
+
+async function noted(content: Content, digest: Promise<string>): Promise<string> {
+  digests.set(content, digest);
+  return digest;
 }
 
 /** A file keeps its mode and owner if no mode is given. */
@@ -336,12 +347,12 @@ function contentOf(content: Content, live: Live): ReadyContent {
   const owner = live.type === "file" ? { uid: Number(live.stat?.uid), gid: Number(live.stat?.gid) } : {};
   if ("copyOf" in content) {
     const { copyOf } = content;
-    let known: Promise<string> | undefined;
-    const digest = async (): Promise<string> => (known ??= digestOf(copyOf));
+    // A run decides twice, and what it copies may be large.
+    const digest = async (): Promise<string> => digests.get(content) ?? noted(content, digestOf(copyOf));
     return {
       mode,
       digest,
-      isIn: async (path, { stat }) => stat?.size === fs.statSync(copyOf, { bigint: true }).size && (await digestOf(path)) === (await digest()),
+      isIn: async (path, now, seen) => hasBytes(digest, fs.statSync(copyOf).size, path, now, seen),
       stage: async (path) => createCopy(copyOf, path, { mode }),
     };
   }
@@ -350,7 +361,7 @@ function contentOf(content: Content, live: Live): ReadyContent {
   return {
     mode,
     digest: async () => Promise.resolve(digest),
-    isIn: async (path, now) => (await digestOfLive(path, now, undefined)) === digest,
+    isIn: async (path, now) => hasBytes(async () => Promise.resolve(digest), bytes.length, path, now, undefined),
     stage: async (path) => {
       await createFile(path, bytes, { mode, ...owner });
       return digest;
@@ -365,9 +376,4 @@ function notAFile(path: string): Failure {
     problem: "is not a regular file; cni-node neither replaces nor removes it",
     hint: "look at what it is",
   });
-}
-
-/** The directory of a file, and its name there, as `WantedFile` has them. */
-export function placeOfFile(path: string): { directory: string; name: string } {
-  return { directory: dirname(path), name: path.slice(dirname(path).length).replace(/^\/+/u, "") };
 }

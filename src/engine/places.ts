@@ -84,7 +84,9 @@ export class Places {
 
   /** Those that can be used, in order. */
   get all(): string[] {
-    return HOLDERS.flatMap((holder) => findDirectoryIfUsable(this.#request(holder)) ?? []);
+    const found = HOLDERS.flatMap((holder) => findDirectoryIfUsable(this.#request(holder)) ?? []);
+    const { directory } = this.daemonConfig;
+    return found.includes(directory) ? found : [...found, directory];
   }
 
   /** dockerd's configuration, links followed: it is changed where it is. @throws Failure */
@@ -92,7 +94,8 @@ export class Places {
     const path = this.#daemonPath;
     const real = followBelow(this.host.root, path) ?? path;
     if (real === path) return { directory: this.directory("docker"), name: basename(path) };
-    return { directory: fs.existsSync(dirname(real)) ? fs.realpathSync(dirname(real)) : dirname(real), name: basename(real) };
+    const directory = dirname(real);
+    return { directory: fs.existsSync(directory) ? fs.realpathSync(directory) : directory, name: basename(real) };
   }
 
   /** The same as the host calls it. */

@@ -12,7 +12,7 @@ ARGS ?= $(EXAMPLE)
 CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_PLUGIN_SOURCE=$(PLUGINS) CNI_NODE_CONFIG_SOURCE=examples/templates \
 	node dist/cni-node.cjs
 
-E2E_BUILDS := .build-cluster .build-image .build-runtime .build-selection .build-libcni
+E2E_BUILDS := .build-cluster .build-engine .build-image .build-runtime .build-selection .build-libcni
 
 .PHONY: $(E2E_BUILDS) run test unit e2e check format build plugins image soak bench bench-smoke .bench clean
 
@@ -85,6 +85,7 @@ bench-smoke: .bench
 .bench: build .packages
 	@node plugins/build.ts --plugins=reference,flannel
 	@node bench/cnitool/build.ts >/dev/null
+	@node bench/docker-cni/build.ts >/dev/null
 
 node_modules/.installed: package.json package-lock.json
 	npm ci --ignore-scripts

@@ -1,7 +1,7 @@
 /** The commands, as data: what they are for, what they take, and which options they have. */
 import type { Lists } from "./kinds/lists.ts";
 import { CREDENTIALS, listOf, type Type } from "./option-types.ts";
-import { NETWORK_OPTIONS, OPTIONS, pick, type Option, type Values } from "./options.ts";
+import { ENGINE_OPTIONS, NETWORK_OPTIONS, OPTIONS, pick, type Option, type Values } from "./options.ts";
 
 /** A command. */
 export interface CommandSpec {
@@ -31,9 +31,14 @@ const CALLS = ["plugin-timeout", "trace", "output"] as const;
 const ATTACHMENT = ["ifname", "container-id", "args", "capability-args"] as const;
 const CONTAINER = ["NETWORK", "TARGET"] as const;
 
+const PROGRAM = ["host-root", "program-dir", "oci-config"] as const;
+const ENGINE_FILES = ["runtime-name", "daemon-config", "podman-config-dir"] as const;
+const ENGINE_RUN = ["dry-run", "lock-timeout", "output"] as const;
+
 /** What commands of two words begin with. */
 export const GROUPS: Readonly<Record<string, string>> = {
   network: "act as the CNI runtime of a network namespace: add, check, delete, inspect",
+  engine: "give the containers of Docker and Podman their network from CNI: enable, disable, inspect",
 };
 
 /** Every command by its name. */
@@ -159,6 +164,29 @@ export const COMMANDS = {
     summary: "print the configuration of a network as it is used, with secrets masked",
     operands: ["NETWORK"],
     options: pick(NETWORK_OPTIONS, "file", "host-root", "config-dir", "output"),
+  },
+  "engine enable": {
+    summary: "add the OCI runtime to docker or podman; dockerd reads its configuration again, nothing is restarted",
+    operands: ["ENGINE"],
+    options: pick(ENGINE_OPTIONS, ...PROGRAM, ...ENGINE_FILES, "take-over", "prove", "probe-image", ...ENGINE_RUN),
+  },
+  "engine disable": {
+    summary: "remove the OCI runtime from docker or podman; all else stays as it is",
+    operands: ["ENGINE"],
+    options: pick(ENGINE_OPTIONS, ...PROGRAM, ...ENGINE_FILES, "force", ...ENGINE_RUN),
+  },
+  "engine status": {
+    summary: "report in which ways engines call cni-node, and what is wrong",
+    operands: ["[ENGINE]"],
+    options: pick(ENGINE_OPTIONS, ...PROGRAM, ...ENGINE_FILES, "cdi-dir", "hooks-dir", "output"),
+  },
+  "engine cdi": {
+    summary: "write a CDI specification with a device for each network: --device cni-node.io/net=NAME",
+    options: pick(ENGINE_OPTIONS, ...PROGRAM, "cdi-dir", "remove", ...ENGINE_RUN),
+  },
+  "engine hooks": {
+    summary: "write OCI hooks for Podman and CRI-O: --annotation io.cni-node.network=NAME",
+    options: pick(ENGINE_OPTIONS, ...PROGRAM, "hooks-dir", "remove", ...ENGINE_RUN),
   },
   list: { summary: "list the plugins that can be installed", options: pick(OPTIONS, "plugin-source", "output") },
   catalogue: {

@@ -125,8 +125,9 @@ export function removeAttachment(cacheDir: string, key: AttachmentKey): void {
 interface ReadOptions {
   /** Is told of every file that is damaged (`cache-damaged`), or that others may have written (`cache-untrusted`). */
   onProblem?: (problem: Failure) => void;
-  /** What the names of their files begin with, where that is known: others are not read. */
+  /** What the names of their files begin with, or have in them, where that is known: others are not read. */
   prefix?: string;
+  part?: string;
 }
 
 /**
@@ -161,11 +162,11 @@ export function listAttachments(
 export function pickAttachments<T>(
   cacheDir: string,
   pick: (attachment: CachedAttachment, size: number) => T | undefined,
-  { onProblem = () => undefined, prefix = "" }: ReadOptions = {},
+  { onProblem = () => undefined, prefix = "", part = "" }: ReadOptions = {},
 ): T[] {
   requireTrustedCache(cacheDir);
   const picked: T[] = [];
-  const names = filesIn(cacheDir).filter((name) => name.startsWith(prefix));
+  const names = filesIn(cacheDir).filter((name) => name.startsWith(prefix) && name.includes(part));
   for (const entry of readEntries(cacheDir, names)) {
     if (entry instanceof Failure) {
       onProblem(entry);

@@ -88,7 +88,7 @@ export function requireLockable(cacheDir: string, { root }: Place, hostRoot: str
 }
 
 /** Where plugins find iptables and the like, whatever PATH this process has. */
-const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+export const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /** The environment of plugins. */
 export function environmentOfPlugins({

@@ -1,0 +1,89 @@
+/** Puts the program, and the Node.js that runs it, where the host's engines call it. */
+import * as fs from "node:fs";
+import { join } from "node:path";
+
+import { Failure, isAbsence } from "../errors.ts";
+import { readRecord } from "../host/record.ts";
+import { removed, written, type WantedFile } from "./files.ts";
+import { FRONT, type Places } from "./places.ts";
+
+/** What is copied from the directory of the program. */
+const PARTS = /^(?:cni-node\.cjs|oci\.sh)$/u;
+const LIB_PARTS = /\.cjs$/u;
+
+/** This program. */
+export interface Own {
+  directory: string;
+  /** The Node.js that runs it. */
+  node: string;
+}
+
+/**
+ * The files of the program on the host, for what needs it.
+ *
+ * @throws Failure `program-missing` where this program has no front.
+ */
+export function programFiles(places: Places, { directory, node }: Own, owner: string): WantedFile[] {
+  if (!fs.existsSync(join(directory, FRONT))) throw programMissing(directory);
+  if (!places.isInstalled) return [];
+  const [lib, target] = [places.directory("lib"), places.directory("program")];
+  const copy = (to: string, name: string, copyOf: string): WantedFile => {
+    const mode = name.endsWith(".cjs") && to === lib ? 0o644 : 0o755;
+    return written({ directory: to, name, kind: "plugin", owner }, { copyOf, mode });
+  };
+  const libNames = namesIn(join(directory, "lib"), LIB_PARTS);
+  // Parts have a hash of their content in their names: those of another version go when nothing names them any more.
+  const stale = heldNames(lib).filter((name) => !libNames.includes(name));
+  return [
+    ...libNames.map((name) => copy(lib, name, join(directory, "lib", name))),
+    copy(target, "node", node),
+    ...namesIn(directory, PARTS).map((name) => copy(target, name, join(directory, name))),
+    ...stale.map((name) => ({ ...removed({ directory: lib, name, kind: "plugin", owner }), isStale: true })),
+  ];
+}
+
+/** The program is no longer needed for this. What containers may still need stays. */
+export function unneededProgram(places: Places, owner: string): WantedFile[] {
+  const reason = isInUse(places) ? "containers that are attached may still need it" : undefined;
+  return (["lib", "program"] as const).flatMap((holder) => {
+    const directory = places.directory(holder);
+    return heldNames(directory)
+      .map((name) => unlessNeeded(removed({ directory, name, kind: "plugin", owner }), reason));
+  });
+}
+
+/** @param reason why it stays; undefined: nothing needs it. */
+export function unlessNeeded(file: WantedFile, reason: string | undefined): WantedFile {
+  return reason === undefined ? file : { ...file, wish: () => ({ action: "leave", reason }) };
+}
+
+/** Is any attachment remembered? Its hook at the end of its container is the program. */
+export function isInUse(places: Places): boolean {
+  const { cacheDir } = places.ociConfig;
+  return namesIn(join(places.seen(cacheDir), "results"), /^[^.]/u).length > 0;
+}
+
+function heldNames(directory: string): string[] {
+  return readRecord(directory)?.assets.flatMap(({ kind, name }) => (kind === "plugin" ? [name] : [])) ?? [];
+}
+
+function namesIn(directory: string, pattern: RegExp): string[] {
+  try {
+    return fs
+      .readdirSync(directory)
+      .filter((name) => pattern.test(name))
+      .toSorted();
+  } catch (error) {
+    if (isAbsence(error)) return [];
+    throw error;
+  }
+}
+
+function programMissing(directory: string): Failure {
+  return new Failure({
+    code: "program-missing",
+    subject: join(directory, FRONT),
+    problem: "is missing: engines call this program by it",
+    hint: "run the program that was built (dist/cni-node.cjs), from the image or the package",
+  });
+}

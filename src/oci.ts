@@ -1,0 +1,116 @@
+/**
+ * The program as an OCI runtime, and as a hook of one: `oci [--config FILE] -- WORDS`, `cni [--config FILE]
+ * --command add|del|check [--network NAME]`. scripts/oci.sh stands before it, and does what needs no Node.js.
+ */
+import { appendFileSync } from "node:fs";
+import { resolve } from "node:path";
+
+import { Failure, usage } from "./errors.ts";
+import { addContainer, checkContainer, deleteContainer, hookedBy } from "./oci/attach.ts";
+import { readRuntimeCall, type RuntimeCall } from "./oci/call.ts";
+import { readOciConfig } from "./oci/config.ts";
+import { readContainer } from "./oci/container.ts";
+import { lineOf, openLog, timestamp, type Log } from "./oci/log.ts";
+import { findRuntime, frontPath, grammarOf, hooksOf, prepare, runRuntime } from "./oci/wrapper.ts";
+import { printFailure, printMessage, reportFailure } from "./report.ts";
+import { maskTokens } from "./secrets/prose.ts";
+import type { Ending, World } from "./world.ts";
+
+const OCI_USAGE = "cni-node oci [--config FILE] -- RUNTIME ARGUMENTS";
+const HOOK_USAGE = "cni-node cni [--config FILE] --command add|del|check [--network NAME]";
+
+/** The values of the options at the beginning, and what is behind them. */
+interface Words {
+  options: ReadonlyMap<string, string[]>;
+  rest: readonly string[];
+}
+
+/** Options of one or two dashes, as those of docker-cni. @throws Failure `usage` */
+function readWords(argv: readonly string[], known: readonly string[], usageText: string): Words {
+  const rest = [...argv];
+  const options = new Map<string, string[]>();
+  for (let [word = ""] = rest; word.startsWith("-"); [word = ""] = rest) {
+    rest.shift();
+    if (word === "--") break;
+    const [, name = "", text] = /^--?([^=]*)(?:=(.*))?$/su.exec(word) ?? [];
+    if (!known.includes(name)) throw usage(word, "unknown option", usageText);
+    const value = text ?? rest.shift();
+    if (value === undefined || value === "") throw usage(word, "needs a value", usageText);
+    options.set(name, [...(options.get(name) ?? []), value]);
+  }
+  return { options, rest };
+}
+
+/** `cni-node oci` */
+export async function runOci(argv: readonly string[], world: World): Promise<Ending> {
+  let words: Words;
+  try {
+    words = readWords(argv, ["config"], OCI_USAGE);
+  } catch (error) {
+    return reportFailure(error, "oci", false, world);
+  }
+  const { rest } = words;
+  const file = words.options.get("config")?.at(-1);
+  let call = readRuntimeCall(rest);
+  try {
+    const config = readOciConfig(file);
+    const log = openLog(config, "oci", (problem) => {
+      printMessage(world, `warning: ${problem}`);
+    });
+    const runtime = findRuntime(config, world.env);
+    call = readRuntimeCall(rest, grammarOf(runtime));
+    const done = await prepare(call, () =>
+      hooksOf(frontPath(), file === undefined ? undefined : resolve(file), world.env),
+    );
+    log.say("debug", `${runtime} ${call.command ?? ""}: config.json is ${done}`);
+    return await runRuntime(runtime, rest, call);
+  } catch (error) {
+    sayToEngine(error, call);
+    return reportFailure(error, "oci", false, world);
+  }
+}
+
+/** Engines show what is in the log of the runtime, and not what it prints. */
+function sayToEngine(error: unknown, { log, logFormat }: RuntimeCall): void {
+  if (log === undefined || log === "") return;
+  const text = maskTokens(error instanceof Failure ? textOf(error) : String(error));
+  const entry = { level: "error", msg: text, time: timestamp() };
+  try {
+    appendFileSync(log, `${logFormat === "json" ? JSON.stringify(entry) : lineOf("error", text)}\n`, { mode: 0o600 });
+  } catch {
+    // It is on stderr as well.
+  }
+}
+
+function textOf({ message, hint }: Failure): string {
+  return hint === undefined ? `cni-node: ${message}` : `cni-node: ${message} (hint: ${hint})`;
+}
+
+const COMMANDS = { add: addContainer, del: deleteContainer, check: checkContainer } as const;
+
+/** `cni-node cni` */
+export async function runHook(argv: readonly string[], world: World): Promise<Ending> {
+  let log: Log | undefined;
+  try {
+    const { options, rest } = readWords(argv, ["config", "command", "network"], HOOK_USAGE);
+    const command = options.get("command")?.at(-1) ?? "";
+    if (rest.length > 0) throw usage(JSON.stringify(rest[0]), "unexpected argument", HOOK_USAGE);
+    if (!Object.hasOwn(COMMANDS, command)) throw usage("--command", "is not add, del or check", HOOK_USAGE);
+    const config = readOciConfig(options.get("config")?.at(-1));
+    log = openLog(config, "hook", (problem) => {
+      printMessage(world, `warning: ${problem}`);
+    });
+    const container = readContainer(await world.stdin());
+    log.say("debug", `${command} of container ${container.id}`);
+    await COMMANDS[command as keyof typeof COMMANDS](
+      container,
+      (options.get("network") ?? []).flatMap((names) => names.split(",")),
+      hookedBy(config, log, world),
+    );
+    return { exitCode: 0 };
+  } catch (error) {
+    log?.say("error", error instanceof Failure ? textOf(error) : String(error));
+    if (log !== undefined) printFailure(error, { ...world, stderr: log.print });
+    return reportFailure(error, "cni", false, world);
+  }
+}

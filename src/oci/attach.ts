@@ -1,0 +1,361 @@
+/** Adds, checks and deletes the attachments of a container, for the hooks of its runtime. */
+import { join } from "node:path";
+
+import type { CachedAttachment } from "../cni/cache.ts";
+import { isListName, type NetworkList } from "../cni/config.ts";
+import { CniError } from "../cni/error.ts";
+import { configFiles, loadFile } from "../cni/listing.ts";
+import { loadNetwork, readDirectoryListing } from "../cni/load.ts";
+import { add, check, del } from "../cni/network.ts";
+import { parseIp } from "../cni/ip.ts";
+import { upgradeResult, type Result } from "../cni/result.ts";
+import { cancellationOf, Failure, Interrupted, reasonOf } from "../errors.ts";
+import { recallNetwork, requirePlugins } from "../network/attach.ts";
+import { environmentOfPlugins } from "../network/directories.ts";
+import { operationFailure } from "../network/failure.ts";
+import { inhabitedPath, isReachable, markOf, readMark } from "../network/mark.ts";
+import { identityOf, identityOfHost } from "../network/namespace.ts";
+import { HELD, lockOf, type Operator } from "../network/operator.ts";
+import { attachmentsOfContainer } from "../network/remembered.ts";
+import type { Place } from "../node/host.ts";
+import type { World } from "../world.ts";
+import type { OciConfig } from "./config.ts";
+import type { Container } from "./container.ts";
+import type { Log } from "./log.ts";
+import { publishedPorts } from "./published.ts";
+import { declares, readRequest, tellNetworks, type Request, type Told } from "./request.ts";
+import { hasDns, writeResolvConf } from "./resolv.ts";
+
+/** How the hooks operate on networks. */
+export interface Hooked {
+  config: OciConfig;
+  operator: Operator;
+  log: Log;
+}
+
+/** Engines wait for a hook as long as it takes, and people for an engine. */
+const PLUGIN_LIMIT_MS = 120_000;
+const LOCK_LIMIT_MS = 300_000;
+
+/** The hooks run where the engine does: that is the host to them. */
+export function hookedBy(config: OciConfig, log: Log, world: World): Hooked {
+  const { pluginDirs, cacheDir } = config;
+  const { signal } = world;
+  const runtime = { pluginDirs, cacheDir, env: environmentOfPlugins(world.env), timeoutMs: PLUGIN_LIMIT_MS, signal };
+  return {
+    config,
+    log,
+    operator: {
+      place: { root: "", wrapper: [] },
+      runtime,
+      lockTimeoutMs: LOCK_LIMIT_MS,
+      signal,
+      onWait: (what) => {
+        log.say("info", `waiting for ${what}`);
+      },
+      onProblem: ({ message }) => {
+        log.say("warning", message);
+      },
+    },
+  };
+}
+
+/** An attachment that was made. */
+interface Added {
+  network: NetworkList;
+  ifName: string;
+  result: Result;
+}
+
+/**
+ * Adds a container to the networks that it asks for, all or none. What is remembered of an earlier container with the
+ * same ID is deleted first; a network that it has already is left as it is. A container without a network namespace of
+ * its own is left alone, unless it asks for a network by name.
+ *
+ * @param names the networks that the hook names.
+ * @throws Failure, Interrupted.
+ */
+export async function addContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
+  const { operator, log, config } = hooked;
+  const { place, runtime, onProblem } = operator;
+  const request = readRequest(container.spec, names);
+  if (container.spec.network !== "own") {
+    if (request.isExplicit) throw withoutNamespace(container);
+    return;
+  }
+  const netns = namespaceOf(container, place);
+  using _ = await lockContainer(container, operator);
+  const known = attachmentsOfContainer(container.id, runtime.cacheDir, onProblem);
+  const isAlive = (one: CachedAttachment): boolean => readMark(one) !== undefined && isReachable(one, place);
+  for (const one of known.filter((other) => !isAlive(other))) await deleteStale(one, hooked);
+  const present = known.filter((one) => isAlive(one) && identityOf(one.netns) === identityOf(netns));
+
+  const wanted = networksOf(request, config).filter(({ list, ifName }) => {
+    return !present.some((one) => one.networkName === list.name && (ifName ?? one.ifName) === one.ifName);
+  });
+  const lists = wanted.map(({ list }) => list);
+  for (const list of lists) requirePlugins(list, runtime);
+  const own = settingsFor(lists, request, { container, present, isNamed: names.length > 0 });
+  const ifNames = interfacesFor(wanted, present, config.ifName);
+  const added: Added[] = [];
+  try {
+    for (const [index, told] of tellNetworks(lists, own).entries()) {
+      const ifName = ifNames[index] ?? "";
+      const result = await addOne(told, { container, netns, ifName }, operator);
+      added.push({ network: told.network, ifName, result });
+      if (index === 0) requireGiven(own, added[0] as Added);
+    }
+  } catch (error) {
+    for (const { network, ifName } of added.toReversed()) await takeBack(network, { container, netns, ifName }, hooked);
+    throw error;
+  }
+  for (const { network, ifName, result } of added) {
+    const addresses = (result.ips ?? []).map(({ address }) => address).join(", ");
+    log.say("info", `container ${container.id}: ${ifName} of network ${network.name} was added: ${addresses}`);
+    log.print(JSON.stringify(result));
+  }
+  applyDns(container, added, log);
+}
+
+function withoutNamespace({ id }: Container): Failure {
+  return new Failure({
+    code: "oci-request-unsupported",
+    subject: `container ${id}`,
+    problem: "it asks for a CNI network by name, and has no network namespace of its own",
+    hint: "start it with --network none",
+  });
+}
+
+/** @throws Failure `netns-missing` */
+function namespaceOf({ id, pid }: Container, place: Place): string {
+  const netns = `/proc/${pid ?? 0}/ns/net`;
+  const identity = identityOf(netns);
+  if (identity !== undefined && identity !== identityOfHost(place)) return netns;
+  throw new Failure({
+    code: "netns-missing",
+    subject: `container ${id}`,
+    problem: "its process is not in a network namespace of its own",
+    hint: "the hook belongs to the stage createRuntime",
+  });
+}
+
+/** After a reboot that nobody saw coming, an engine starts the same container again. */
+async function deleteStale(attachment: CachedAttachment, hooked: Hooked): Promise<void> {
+  const { networkName, containerId, ifName } = attachment;
+  try {
+    await release(attachment, "", hooked);
+    hooked.log.say("info", `container ${containerId}: ${ifName} of network ${networkName} was stale, and is deleted`);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    hooked.log.say("warning", error.message);
+  }
+}
+
+/** A network that is to be added, and its interface if it is asked for by name. */
+interface Wanted {
+  list: NetworkList;
+  ifName?: string;
+}
+
+/** @throws Failure `network-missing`, `config-invalid`; those of a directory that cannot be read. */
+function networksOf({ networks }: Pick<Request, "networks">, { confDir }: OciConfig): Wanted[] {
+  if (networks === undefined) return [{ list: firstNetwork(confDir) }];
+  return networks.map(({ name, ...rest }) => ({ list: loadNetwork(confDir, name), ...rest }));
+}
+
+/** The first list by the name of its file, else the first single, as docker-cni takes it. */
+function firstNetwork(confDir: string): NetworkList {
+  const listing = readDirectoryListing(confDir);
+  const files = configFiles(listing);
+  const file = files.find(isListName) ?? files[0];
+  if (file === undefined) {
+    throw new Failure({
+      code: "network-missing",
+      subject: confDir,
+      problem: "there is no network configuration",
+      hint: "put one there, or name the directory with cni_conf_dir",
+    });
+  }
+  const loaded = loadFile(file, listing);
+  if ("network" in loaded) return loaded.network.list;
+  throw new Failure({
+    code: "config-invalid",
+    subject: join(confDir, file),
+    problem: loaded.objection.message,
+    hint: "it is the first one of its directory: fix it or move it away, or name another network",
+  });
+}
+
+/** What of a request is meant for these networks: a container can be added to others by more than one hook. */
+function settingsFor(
+  lists: readonly NetworkList[],
+  request: Request,
+  { container, present, isNamed }: { container: Container; present: readonly CachedAttachment[]; isNamed: boolean },
+): Request {
+  const can = (capability: string): boolean => lists.some((list) => declares(list, capability));
+  const isMapped = present.some(({ capabilityArgs }) => "portMappings" in capabilityArgs);
+  const published = request.ports.length === 0 && can("portMappings") ? publishedPorts(container) : request.ports;
+  const isOther = lists.length === 0 || present.length > 0;
+  return {
+    ...request,
+    ...(isOther ? { ips: [], pools: [], mac: undefined } : {}),
+    ports: isMapped || ((isNamed || isOther) && !can("portMappings")) ? [] : published,
+    aliases: (isNamed || isOther) && !can("aliases") ? [] : request.aliases,
+  };
+}
+
+/** The first one gets the usual name, the others the next `ethN`. */
+function interfacesFor(wanted: readonly Wanted[], present: readonly CachedAttachment[], usual: string): string[] {
+  const taken = new Set([...present.map(({ ifName }) => ifName), ...wanted.flatMap(({ ifName }) => ifName ?? [])]);
+  return wanted.map((one, index) => {
+    if (one.ifName !== undefined) return one.ifName;
+    let ifName = usual;
+    for (let number = index; taken.has(ifName); number++) ifName = `eth${number}`;
+    taken.add(ifName);
+    return ifName;
+  });
+}
+
+/** An interface in a container. */
+interface Inside {
+  container: Container;
+  netns: string;
+  ifName: string;
+}
+
+async function addOne({ network, args, capabilityArgs }: Told, inside: Inside, operator: Operator): Promise<Result> {
+  const { place, runtime, signal } = operator;
+  const { container, netns, ifName } = inside;
+  const { id: containerId } = container;
+  const note = { ...markOf({ text: `oci:${containerId}`, netns, containerId }, identityOf(netns) ?? "", place) };
+  const conf = { ...runtime, containerId, netns, ifName, args, capabilityArgs, note, lock: HELD, signal };
+  try {
+    return upgradeResult(await add(network, conf));
+  } catch (error) {
+    throw asFailure(error, network.name, `container ${containerId} cannot be added as ${ifName}`, signal);
+  }
+}
+
+/** Some plugins pass over what they do not know. @throws Failure `oci-request-unsupported` */
+function requireGiven({ ips, mac }: Request, { network, ifName, result }: Added): void {
+  const given = (result.ips ?? []).map(({ address }) => parseIp(address.split("/")[0] ?? "")?.text);
+  const missing = ips.find((ip) => !given.includes(parseIp(ip.split("/")[0] ?? "")?.text));
+  const own = result.interfaces?.find(({ name, sandbox }) => name === ifName && sandbox !== undefined)?.mac;
+  const isOther = mac !== undefined && own !== undefined && own.toLowerCase() !== mac.toLowerCase();
+  if (missing === undefined && !isOther) return;
+  throw new Failure({
+    code: "oci-request-unsupported",
+    subject: `network ${network.name}`,
+    problem: `the container asks for ${missing ?? mac ?? ""}, and the plugins gave it ${(missing === undefined ? own : given.join(", ")) ?? "none"}`,
+    hint: "choose a network whose plugins can do it (host-local and static can give an address), or leave it out",
+  });
+}
+
+async function takeBack(network: NetworkList, { container, netns, ifName }: Inside, hooked: Hooked): Promise<void> {
+  const { operator, log } = hooked;
+  const { signal: _givenUp, ...runtime } = operator.runtime;
+  try {
+    await del(network, { ...runtime, containerId: container.id, netns, ifName, lock: HELD });
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    log.say("error", `container ${container.id}: ${ifName} could not be taken back: ${error.message}`);
+  }
+}
+
+/** That of the first network that has any. A container without it has a network all the same. */
+function applyDns(container: Container, added: readonly Added[], log: Log): void {
+  const dns = added.map(({ result }) => result.dns ?? {}).find(hasDns);
+  if (dns === undefined) return;
+  try {
+    const objection = writeResolvConf(container, dns);
+    if (objection !== undefined) log.say("warning", `container ${container.id}: DNS is not set: ${objection}`);
+  } catch (error) {
+    log.say("warning", `container ${container.id}: DNS cannot be set: ${reasonOf(error)}`);
+  }
+}
+
+/**
+ * Deletes the attachments of a container as they were made, whatever has become of their configuration.
+ *
+ * @param names only those networks; empty: all.
+ * @throws Failure the first one; the other attachments are deleted all the same. Interrupted.
+ */
+export async function deleteContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
+  const { operator, log } = hooked;
+  using _ = await lockContainer(container, operator);
+  const known = attachmentsOfContainer(container.id, operator.runtime.cacheDir, operator.onProblem);
+  const meant = known.filter(({ networkName }) => names.length === 0 || names.includes(networkName));
+  if (meant.length === 0 && container.spec.network === "own") await deleteForgotten(container, names, hooked);
+  const failures: Failure[] = [];
+  for (const one of meant.toReversed()) {
+    try {
+      await release(one, (await inhabitedPath(one, operator.place)) ?? "", hooked);
+      log.say("info", `container ${container.id}: ${one.ifName} of network ${one.networkName} was deleted`);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      failures.push(error);
+    }
+  }
+  const [first, ...others] = failures;
+  if (first === undefined) return;
+  first.others = others;
+  throw first;
+}
+
+/** An ADD that was killed may have left something that nothing is remembered of. */
+async function deleteForgotten(container: Container, names: string[], hooked: Hooked): Promise<void> {
+  const { operator, config, log } = hooked;
+  const { id: containerId } = container;
+  try {
+    const wanted = networksOf(readRequest(container.spec, names), config);
+    for (const [index, ifName] of interfacesFor(wanted, [], config.ifName).entries()) {
+      const { list } = wanted[index] as Wanted;
+      await del(list, { ...operator.runtime, containerId, ifName, netns: "", lock: HELD });
+    }
+  } catch (error) {
+    if (!(error instanceof CniError) && !(error instanceof Failure)) throw error;
+    log.say("debug", `container ${containerId}: nothing is remembered of it: ${error.message}`);
+  }
+}
+
+/** Deletes an attachment. @throws Failure, Interrupted. */
+async function release(attachment: CachedAttachment, netns: string, { operator, config }: Hooked): Promise<void> {
+  const { networkName, containerId, ifName } = attachment;
+  const network = recallNetwork(attachment) ?? loadNetwork(config.confDir, networkName);
+  try {
+    await del(network, { ...operator.runtime, containerId, ifName, netns, lock: HELD });
+  } catch (error) {
+    throw asFailure(error, networkName, `${ifName} of container ${containerId} cannot be deleted`, operator.signal);
+  }
+}
+
+/** Asks the plugins about all attachments of a container. @throws Failure, Interrupted. */
+export async function checkContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
+  const { operator } = hooked;
+  const { id: containerId } = container;
+  using _ = await lockContainer(container, operator);
+  const known = attachmentsOfContainer(containerId, operator.runtime.cacheDir, operator.onProblem);
+  for (const one of known.filter(({ networkName }) => names.length === 0 || names.includes(networkName))) {
+    const { networkName, ifName } = one;
+    const network = recallNetwork(one) ?? loadNetwork(hooked.config.confDir, networkName);
+    try {
+      await check(network, { ...operator.runtime, containerId, ifName, lock: HELD });
+    } catch (error) {
+      const attempt = `container ${containerId} does not have ${ifName} as it should`;
+      throw asFailure(error, networkName, attempt, operator.signal);
+    }
+  }
+}
+
+async function lockContainer({ id }: Container, operator: Operator): Promise<Disposable> {
+  try {
+    return await lockOf(operator).container(id);
+  } catch (error) {
+    throw asFailure(error, "", `container ${id} cannot be worked on`, operator.signal);
+  }
+}
+
+function asFailure(error: unknown, network: string, attempt: string, signal: AbortSignal): unknown {
+  if (!(error instanceof CniError)) return error;
+  return signal.aborted ? new Interrupted(cancellationOf(signal), "") : operationFailure(network, attempt, error);
+}

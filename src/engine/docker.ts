@@ -4,7 +4,6 @@ import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { listNetworks } from "../cni/load.ts";
-import { runProgram } from "../cni/process.ts";
 import { Failure, isAbsence, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { statePaths } from "../host/target.ts";
@@ -22,7 +21,7 @@ import {
 import { containersWith, dockerInfo, imageAtHand, tryContainer, type Docker } from "./docker-api.ts";
 import { changeFiles, removed, written, type FileResult, type Look, type RunOptions, type WantedFile, type Wish } from "./files.ts";
 import type { Places } from "./places.ts";
-import { programFiles, unneededProgram, type Own } from "./program.ts";
+import { programFiles, proveProgram, runOnHost, unneededProgram, type Own } from "./program.ts";
 
 /** What an engine command did. */
 export interface Done {
@@ -45,7 +44,6 @@ const DEFAULT_PID_FILE = "/var/run/docker.pid";
 const DEFAULT_SOCKET = "/var/run/docker.sock";
 /** How long dockerd may take to read its configuration again, milliseconds. */
 const RELOAD_MS = 15_000;
-const VALIDATE_MS = 30_000;
 
 /** The runtime that is written. */
 export function dockerRuntime({ call: { front, config } }: Places): DockerRuntime {
@@ -146,6 +144,7 @@ async function changeConfig(
 ): Promise<Done> {
   const { directory, name } = places.daemonConfig;
   const prove = async (stagedAs: (kind: string, file: string) => string | undefined): Promise<Finding[]> => {
+    await proveProgram(places, stagedAs, options.signal);
     const staged = stagedAs("config", name);
     return staged === undefined ? [] : validate(places, join(statePaths(directory).objects, basename(staged)), options);
   };
@@ -270,16 +269,9 @@ function refuseFlags(daemon: Daemon | undefined): void {
 
 /** Has dockerd itself look at the new file, if it is one that can. @throws Failure `daemon-config-refused`. */
 async function validate(places: Places, staged: string, { signal }: RunOptions): Promise<Finding[]> {
-  const { wrapper } = places.host;
-  if (wrapper === undefined) return [];
-  const words = [...wrapper, "dockerd", "--validate", `--config-file=${places.onHost(staged)}`];
-  const [file = ""] = words;
-  const env = { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin` };
-  const end = await runProgram(
-    { file, argv0: file, words: words.slice(1), env, stdin: "" },
-    { timeoutMs: VALIDATE_MS, signal },
-  );
-  throwIfInterrupted(signal);
+  const words = ["dockerd", "--validate", `--config-file=${places.onHost(staged)}`];
+  const end = await runOnHost(places, words, signal);
+  if (end === undefined) return [];
   const said = `${end.stdout}\n${end.stderr}`;
   // 20.10 has no such option; where there is no dockerd, it is still to come.
   if (end.exitCode === 0 || end.exitCode === undefined || /unknown flag: --validate/u.test(said)) return [];

@@ -408,6 +408,7 @@ suite("manifests when something goes wrong", { skip: cannotStart }, () => {
             { kind: "answer", status: 200, text: "<html>", contentType: "text/html" },
           ),
         /https:\/\/127\.0\.0\.1:\d+: .*not a Kubernetes object/u,
+        "60s",
       );
     });
 

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { suite, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { VARIABLES } from "../src/template/values.ts";
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
@@ -174,7 +175,10 @@ suite("a variable in a template", () => {
     const kubeconfig = `--kubeconfig=${api.kubeconfig(node)}`;
     const ran = await node.run(["install", "--configs=a.conf", "--node-name=n1", kubeconfig, "--wait=1ms"]);
     assert.equal(ran.exitCode, 1);
-    assert.match(ran.stderr, /Node n1 has no podCIDR\n {2}hint: .*--allocate-node-cidrs/u);
+    assert.match(
+      ran.stderr,
+      /Node n1 has no podCIDR; waited 0\.001 s for it \(--wait\)\n {2}hint: .*--allocate-node-cidrs/u,
+    );
   });
 
   test("is not taken from the name of the host, and other words are refused with what is known", async () => {
@@ -293,7 +297,7 @@ suite("--inject-pod-cidr", () => {
     const argv = ["install", "--configs=a.conflist", "--node-name=n1", `--kubeconfig=${api.kubeconfig(node)}`];
     await node.run([...argv, "--inject-pod-cidr"]);
     assert.match((await node.run([...argv, "--inject-pod-cidr"])).stdout, /unchanged/u);
-    await new Promise((resolve) => setTimeout(resolve, 1100));
+    await sleep(1100);
     api.put({ spec: { podCIDR: "10.244.9.0/24" } });
     assert.match((await node.run([...argv, "--inject-pod-cidr"])).stdout, /configured/u);
     assert.deepEqual(JSON.stringify(configIn(node, "a.conflist")).match(/10\.244\.\d+/gu), ["10.244.9"]);
@@ -480,6 +484,7 @@ suite("watch with variables in its templates", () => {
       await until(() => fs.existsSync(join(node.netd, "a.conf")));
       // What was known counts while the API is away.
       await api.close();
+      await sleep(1500);
       fs.unlinkSync(join(node.netd, "a.conf"));
       await until(() => fs.existsSync(join(node.netd, "a.conf")));
     } finally {

@@ -99,7 +99,7 @@ async function applyOrWait(request: ApplyRequest, signal: AbortSignal): Promise<
     end ??= performance.now() + request.wait;
     const isOver = watch === undefined || performance.now() >= end;
     if (blockedBy === undefined || (isOver && attempt.refusal === blockedBy)) return attempt;
-    if (isOver) throw blockedBy;
+    if (isOver) throw request.wait > 0 ? afterWait(blockedBy, request.wait) : blockedBy;
     if (blockedBy.message !== awaited) {
       request.onWait(`the node to change (--wait): ${blockedBy.message.split("\n", 1).join("")}`);
     }
@@ -108,6 +108,12 @@ async function applyOrWait(request: ApplyRequest, signal: AbortSignal): Promise<
     const next = blockedBy.code === "value-missing" ? performance.now() + API_INTERVAL : end;
     await watch.changed(Math.min(end, next), signal);
   }
+}
+
+/** @param wait milliseconds. */
+function afterWait(blockedBy: Failure, wait: number): Failure {
+  // An excerpt of a template comes last.
+  return blockedBy.problem.includes("\n") ? blockedBy : blockedBy.extendedBy(`waited ${wait / 1000} s for it (--wait)`);
 }
 
 /** Goes on removing plugins as the containers that need them end, until `drain` has passed. */

@@ -23,6 +23,11 @@ export interface FactsRequest {
 /** What was found counts so long, milliseconds: a run looks several times. */
 const FRESH_MS = 1000;
 
+/** The API may take so long if its answer is known already, milliseconds: a repair must not wait for it. */
+const PATIENCE_MS = 2000;
+/** The codes of failures that say nothing of what was asked. */
+const AWAY: ReadonlySet<string> = new Set(["api-unreachable", "api-refused", "api-unauthorized"]);
+
 /** The facts of one node. What was known stays known while the API is away. */
 export class NodeFacts {
   readonly #request: FactsRequest;
@@ -87,13 +92,14 @@ export class NodeFacts {
     if (known !== undefined && performance.now() < known.at + FRESH_MS) return known.value as Value;
     try {
       const { Api: Connection } = await import("../cluster/request.ts");
-      const api = new Connection(await this.#access(), performance.now() + this.#request.timeout, signal);
+      const { timeout } = this.#request;
+      const patience = known === undefined ? timeout : Math.min(timeout, PATIENCE_MS);
+      const api = new Connection(await this.#access(), performance.now() + patience, signal);
       const value = await question(api);
       this.#known.set(what, { at: performance.now(), value });
       return value;
     } catch (error) {
-      const isAway = error instanceof Failure && error.code === "api-unreachable";
-      if (known !== undefined && isAway) return known.value as Value;
+      if (known !== undefined && error instanceof Failure && AWAY.has(error.code)) return known.value as Value;
       throw error;
     }
   }

@@ -390,7 +390,7 @@ describe("--wait", () => {
     node.template("05-multus.conf", multus("__10-calico.conflist__"));
     const ran = await node.run(["install", "--plugins=vlan", "--configs=05-multus.conf", "--wait=50ms"]);
     assert.equal(ran.exitCode, 1);
-    assert.match(ran.stderr, /10-calico\.conflist, which is not there/u);
+    assert.match(ran.stderr, /10-calico\.conflist, which is not there; waited 0\.05 s for it \(--wait\)\n/u);
     assert.deepEqual([fs.readdirSync(node.bin), fs.readdirSync(node.netd)], [[], []]);
   });
 

@@ -110,9 +110,9 @@ class Host implements AsyncDisposable {
   }
 
   exec(words: readonly string[], input = ""): Output {
-    const [file = "", ...rest] = ["nsenter", ...this.#namespace.entrance, ...words];
+    const rest = [...this.#namespace.entrance, ...words];
     const { NODE_EXTRA_CA_CERTS: _certs, ...env } = process.env;
-    return spawnSync(file, rest, { encoding: "utf8", cwd: this.bundle, env, input, timeout: 120_000 });
+    return spawnSync("nsenter", rest, { encoding: "utf8", cwd: this.bundle, env, input, timeout: 120_000 });
   }
 
   /** Calls the runtime through the front. */

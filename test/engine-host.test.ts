@@ -88,14 +88,21 @@ describe("engine commands", { concurrency: 2 }, () => {
     await host.done("enable", "podman");
     await host.done("cdi");
     await host.done("hooks");
-    assert.match(host.read("etc/containers/containers.conf.d/50-cni-node-barrel-cni.conf"), /^"barrel-cni" = \["\/opt\/cni-node\/oci\.sh"\]$/mu);
+    assert.match(
+      host.read("etc/containers/containers.conf.d/50-cni-node-barrel-cni.conf"),
+      /^"barrel-cni" = \["\/opt\/cni-node\/oci\.sh"\]$/mu,
+    );
     const called = JSON.stringify([
       JSON.parse(host.read("etc/cdi/cni-node.json")),
       JSON.parse(host.read("etc/containers/oci/hooks.d/10-cni-node-add.json")),
     ]);
     assert.equal(called.split(`"path":"${FRONT}"`).length - 1, 3);
     // What is on the host is a whole program.
-    const version = spawn(join(host.path, "opt/cni-node/node"), [join(host.path, "opt/cni-node/cni-node.cjs"), "list", "--plugin-source=/"]);
+    const version = spawn(join(host.path, "opt/cni-node/node"), [
+      join(host.path, "opt/cni-node/cni-node.cjs"),
+      "list",
+      "--plugin-source=/",
+    ]);
     assert.equal((await endOf(version)).exitCode, 0);
 
     const after = host.files();
@@ -128,7 +135,10 @@ describe("engine commands", { concurrency: 2 }, () => {
     const kept = await host.done("disable", "podman", "--oci-config=/etc/docker/cni.yaml");
     assert.match(kept.stdout, /^kept .*opt\/cni-node\/oci\.sh +containers that are attached may still need it$/mu);
     assert.ok(!host.isThere("etc/containers/containers.conf.d/50-cni-node-barrel-cni.conf"));
-    assert.match(host.read("opt/cni-node/runtimes/barrel-cni"), /^exec \/opt\/cni-node\/oci\.sh oci --config \/etc\/docker\/cni\.yaml -- "\$@"$/mu);
+    assert.match(
+      host.read("opt/cni-node/runtimes/barrel-cni"),
+      /^exec \/opt\/cni-node\/oci\.sh oci --config \/etc\/docker\/cni\.yaml -- "\$@"$/mu,
+    );
     fs.rmSync(join(host.path, "var/lib/own"), { recursive: true });
     await host.done("disable", "podman", "--oci-config=/etc/docker/cni.yaml");
     assert.ok(!host.isThere("opt/cni-node"));
@@ -158,7 +168,10 @@ describe("engine commands", { concurrency: 2 }, () => {
     fs.rmSync(join(host.path, "etc/docker/daemon.json"));
     await host.done("enable", "docker", "--runtime-name=one");
     await host.done("enable", "docker", "--runtime-name=two");
-    assert.deepEqual(Object.keys((JSON.parse(host.read("etc/docker/daemon.json")) as { runtimes: object }).runtimes), ["one", "two"]);
+    assert.deepEqual(Object.keys((JSON.parse(host.read("etc/docker/daemon.json")) as { runtimes: object }).runtimes), [
+      "one",
+      "two",
+    ]);
     await host.done("disable", "docker", "--runtime-name=one");
     await host.done("disable", "docker", "--runtime-name=two");
     assert.ok(!host.isThere("etc/docker/daemon.json"));
@@ -217,7 +230,10 @@ describe("engine commands", { concurrency: 2 }, () => {
     assert.match(stderr, /\/etc\/own\/20-b\.conflist: has no device: no CDI device can be called b\./u);
     assert.match(stderr, /\/etc\/own\/30-c\.conflist: has no device/u);
     const { devices } = JSON.parse(host.read("etc/cdi/cni-node.json")) as { devices: { name: string }[] };
-    assert.deepEqual(devices.map(({ name }) => name), ["a"]);
+    assert.deepEqual(
+      devices.map(({ name }) => name),
+      ["a"],
+    );
     host.write("etc/own/40-d.conflist", conflist("d", "bridge"));
     assert.match((await host.run("status")).stdout, /^cdi +outdated/mu);
   });
@@ -260,7 +276,8 @@ describe("engine commands", { concurrency: 2 }, () => {
       await ended;
       const text = host.read("etc/docker/daemon.json");
       assert.ok([enabled, DAEMON].includes(text), text);
-      if (text === enabled) for (const name of ["node", "oci.sh", "cni-node.cjs"]) assert.ok(host.isThere(`opt/cni-node/${name}`), name);
+      if (text === enabled)
+        for (const name of ["node", "oci.sh", "cni-node.cjs"]) assert.ok(host.isThere(`opt/cni-node/${name}`), name);
       await host.done(isEnabled ? "enable" : "disable", "docker");
       assert.equal(host.read("etc/docker/daemon.json"), isEnabled ? enabled : DAEMON);
     }

@@ -50,14 +50,24 @@ export function deviceNames(places: Places): { names: string[]; findings: Findin
   const names = new Set<string>();
   for (const loaded of listNetworks(places.seen(directory))) {
     if ("objection" in loaded) {
-      findings.push(warning("engine-device-name", `${directory}/${loaded.file}`, `has no device: ${loaded.objection.message}`));
+      findings.push(
+        warning("engine-device-name", `${directory}/${loaded.file}`, `has no device: ${loaded.objection.message}`),
+      );
       continue;
     }
     const { name } = loaded.network.list;
     if (isDeviceName(name)) names.add(name);
-    else findings.push(warning("engine-device-name", `${directory}/${loaded.file}`, `has no device: no CDI device can be called ${name}`));
+    else
+      findings.push(
+        warning(
+          "engine-device-name",
+          `${directory}/${loaded.file}`,
+          `has no device: no CDI device can be called ${name}`,
+        ),
+      );
   }
-  if (names.size === 0) findings.push(warning("engine-unconfigured", directory, "has no network, so there is no device"));
+  if (names.size === 0)
+    findings.push(warning("engine-unconfigured", directory, "has no network, so there is no device"));
   return { names: [...names], findings };
 }
 

@@ -19,7 +19,16 @@ import {
   type DockerRuntime,
 } from "./daemon-config.ts";
 import { containersWith, dockerInfo, imageAtHand, tryContainer, type Docker } from "./docker-api.ts";
-import { changeFiles, removed, written, type FileResult, type Look, type RunOptions, type WantedFile, type Wish } from "./files.ts";
+import {
+  changeFiles,
+  removed,
+  written,
+  type FileResult,
+  type Look,
+  type RunOptions,
+  type WantedFile,
+  type Wish,
+} from "./files.ts";
 import type { Places } from "./places.ts";
 import { programFiles, proveProgram, runOnHost, unneededProgram, type Own } from "./program.ts";
 
@@ -239,7 +248,9 @@ function daemonOf({ host }: Places, { pidfile, hosts }: Record<string, unknown>)
   const [program = "", ...words] = command.split("\0");
   if (!basename(program).startsWith("dockerd")) return undefined;
   const listed = Array.isArray(hosts) ? hosts.filter((one) => typeof one === "string") : [];
-  const flags = words.flatMap((word, at) => /^(?:-H|--host)(?:=(.*))?$/u.exec(word)?.[1] ?? (isHostFlag(words[at - 1]) ? [word] : []));
+  const flags = words.flatMap(
+    (word, at) => /^(?:-H|--host)(?:=(.*))?$/u.exec(word)?.[1] ?? (isHostFlag(words[at - 1]) ? [word] : []),
+  );
   const unix = [...listed, ...flags].find((one) => one.startsWith("unix://"))?.slice("unix://".length);
   return { pid, words, socket: here(unix ?? DEFAULT_SOCKET) };
 }
@@ -250,7 +261,9 @@ function isHostFlag(word: string | undefined): boolean {
 
 /** Does it read this file? */
 function isOfConfig({ words }: Daemon, places: Places): boolean {
-  const named = words.flatMap((word, at) => /^--config-file(?:=(.*))?$/u.exec(word)?.[1] ?? (words[at - 1] === "--config-file" ? [word] : []));
+  const named = words.flatMap(
+    (word, at) => /^--config-file(?:=(.*))?$/u.exec(word)?.[1] ?? (words[at - 1] === "--config-file" ? [word] : []),
+  );
   const path = places.seen(named.at(-1) ?? "/etc/docker/daemon.json");
   const { directory, name } = places.daemonConfig;
   return fs.existsSync(path) && fs.realpathSync(path) === join(fs.realpathSync(directory), name);
@@ -262,7 +275,8 @@ function refuseFlags(daemon: Daemon | undefined): void {
   throw new Failure({
     code: "daemon-flags",
     subject: "dockerd",
-    problem: "runs with --add-runtime, and would not start with runtimes in its configuration, too; nothing was changed",
+    problem:
+      "runs with --add-runtime, and would not start with runtimes in its configuration, too; nothing was changed",
     hint: "move the runtimes of its command line to daemon.json",
   });
 }
@@ -290,7 +304,12 @@ async function findContainers(places: Places, name: string, force: boolean, sign
   if (daemon === undefined || !isOfConfig(daemon, places)) return [];
   const found = await containersWith({ socket: daemon.socket, signal }, name);
   const [running, stopped] = [true, false].map((isRunning) => found.filter((one) => one.isRunning === isRunning));
-  const list = (some: readonly { name: string }[] = []): string => some.slice(0, 5).map((one) => one.name).filter(isVisible).join(", ");
+  const list = (some: readonly { name: string }[] = []): string =>
+    some
+      .slice(0, 5)
+      .map((one) => one.name)
+      .filter(isVisible)
+      .join(", ");
   if (running !== undefined && running.length > 0 && !force) {
     throw new Failure({
       code: "runtime-in-use",
@@ -308,13 +327,20 @@ async function findContainers(places: Places, name: string, force: boolean, sign
 async function proved(places: Places, docker: Docker, { name, prove, image }: EnableOptions): Promise<Finding[]> {
   if (!prove) return [];
   const unproved = (why: string): Finding[] => [
-    warning("engine-unproved", name, `no container was tried: ${why}`, "try one: docker run --rm --runtime " + `${name} --network none IMAGE ip addr`),
+    warning(
+      "engine-unproved",
+      name,
+      `no container was tried: ${why}`,
+      "try one: docker run --rm --runtime " + `${name} --network none IMAGE ip addr`,
+    ),
   ];
   const why = whyNotReady(places);
   if (why !== undefined) return unproved(why);
   const chosen = image ?? (await imageAtHand(docker));
   if (chosen === undefined) return unproved("dockerd has no image; --probe-image names one");
-  return (await tryContainer(docker, name, chosen)) ? [] : unproved("the image has no program `true`; --probe-image names another");
+  return (await tryContainer(docker, name, chosen))
+    ? []
+    : unproved("the image has no program `true`; --probe-image names another");
 }
 
 /** Why no container can get a network yet; undefined: it can. */
@@ -353,7 +379,11 @@ function runtimeExists(subject: string, name: string): Failure {
 }
 
 function runtimeForeign(subject: string, name: string): Failure {
-  return new Failure({ code: "runtime-foreign", subject, problem: `has a runtime ${name} that is not cni-node's, so it stays` });
+  return new Failure({
+    code: "runtime-foreign",
+    subject,
+    problem: `has a runtime ${name} that is not cni-node's, so it stays`,
+  });
 }
 
 function runtimeIsDefault(subject: string, name: string): Failure {

@@ -77,7 +77,11 @@ export function written(file: Omit<WantedFile, "wish" | "isWanted">, content: Co
 
 /** A file of ours to remove. What was there before comes back. */
 export function removed(file: Omit<WantedFile, "wish" | "isWanted">): WantedFile {
-  return { ...file, isWanted: false, wish: ({ held }) => ({ action: held?.before === undefined ? "remove" : "restore" }) };
+  return {
+    ...file,
+    isWanted: false,
+    wish: ({ held }) => ({ action: held?.before === undefined ? "remove" : "restore" }),
+  };
 }
 
 interface Decided {
@@ -284,10 +288,10 @@ async function decide(file: WantedFile, target: Target | undefined): Promise<Dec
   if (wish.action === "write") {
     const owners = isWanted ? [...others, owner].toSorted() : others;
     const content = contentOf(wish.content, live);
-    const isSame = live.type === "file" && modeOf(live) === content.mode && (await content.isIn(path, live, held?.seen));
+    const isSame =
+      live.type === "file" && modeOf(live) === content.mode && (await content.isIn(path, live, held?.seen));
     const digest = isSame && !isHeld ? {} : { digest: await content.digest() };
-    const asset: HeldAsset | undefined =
-      owners.length === 0 ? undefined : { ...held, name, kind, owners, ...digest };
+    const asset: HeldAsset | undefined = owners.length === 0 ? undefined : { ...held, name, kind, owners, ...digest };
     const keepLive = isWanted && !isHeld && live.type !== "absent";
     const step = { ...common, phase: isWanted ? "add" : "remove", keepLive, asset } as const;
     if (isSame) {
@@ -310,7 +314,8 @@ async function decide(file: WantedFile, target: Target | undefined): Promise<Dec
   if (wish.action === "leave") return { directory, result: result("kept") };
   if (held.digest === undefined) return { directory, result: result("kept", "it was there before"), step: unheld };
   const isOurs = (await digestOfLive(path, live, held.seen)) === held.digest;
-  if (!isOurs && !(wish.action === "remove" && wish.evenIfChanged === true)) return { directory, result: result("kept", "somebody has changed it since"), step: unheld };
+  if (!isOurs && !(wish.action === "remove" && wish.evenIfChanged === true))
+    return { directory, result: result("kept", "somebody has changed it since"), step: unheld };
   if (wish.action === "restore" && held.before !== undefined) {
     const step: FileStep = { ...unheld, effect: "restore", restores: held.before };
     return { directory, result: result("deleted", reason ?? "what was there before is back"), step };

@@ -42,7 +42,9 @@ export function isDeviceName(name: string): boolean {
 export function cdiSpecification(call: Call, networks: readonly string[]): string {
   const devices = networks.map((name) => ({
     name,
-    containerEdits: { hooks: COMMANDS.map((command) => ({ hookName: STAGES[command], ...hookOf(call, command, name) })) },
+    containerEdits: {
+      hooks: COMMANDS.map((command) => ({ hookName: STAGES[command], ...hookOf(call, command, name) })),
+    },
   }));
   return textOf({ cdiVersion: "0.5.0", kind: DEVICE_KIND, devices });
 }

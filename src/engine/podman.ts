@@ -86,7 +86,12 @@ async function proved(places: Places, { name, prove, image, signal }: EnableOpti
   const listed = await call("images", "--format", "{{.Size}}\t{{.ID}}", "--sort", "size");
   if (listed === undefined) return unproved("Podman cannot be called from here");
   if (listed.exitCode !== 0) return unproved(`Podman does not answer: ${saidBy(listed)}`);
-  const chosen = image ?? listed.stdout.split("\n").find((line) => line.includes("\t"))?.split("\t")[1];
+  const chosen =
+    image ??
+    listed.stdout
+      .split("\n")
+      .find((line) => line.includes("\t"))
+      ?.split("\t")[1];
   if (chosen === undefined) return unproved("Podman has no image; --probe-image names one");
   const words = ["--network=none", "--pull=never", "--read-only", '--entrypoint=["true"]'];
   const end = await call(`--runtime=${name}`, "run", "--rm", ...words, chosen);

@@ -92,8 +92,9 @@ export function unneededProgram(places: Places, owner: string): WantedFile[] {
   const reason = isInUse(places) ? "containers that are attached may still need it" : undefined;
   return (["lib", "program"] as const).flatMap((holder) => {
     const directory = places.directory(holder);
-    return heldNames(directory)
-      .map((name) => unlessNeeded(removed({ directory, name, kind: "plugin", owner }), reason));
+    return heldNames(directory).map((name) =>
+      unlessNeeded(removed({ directory, name, kind: "plugin", owner }), reason),
+    );
   });
 }
 

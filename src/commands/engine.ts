@@ -108,6 +108,9 @@ function runOptionsOf({ dryRun, lockTimeout }: { dryRun: boolean; lockTimeout: n
   return { signal: world.signal, lockTimeoutMs: lockTimeout, dryRun, onWait };
 }
 
+/** A part of the program. */
+const PART = /\/lib\/[^/]+\.cjs$/u;
+
 function isProgram(path: string): boolean {
   return ["node", FRONT, "cni-node.cjs"].includes(basename(path));
 }
@@ -124,8 +127,9 @@ function report(
     printJson(world, { command, result: "done", exitCode: ending.exitCode, files: results, warnings });
   } else {
     // Of the many parts of the program nobody wants to read, nor of files that are right.
-    const isPart = (path: string): boolean => /\/lib\/[^/]+\.cjs$/u.test(path);
-    const shown = results.filter(({ outcome, path }) => !isPart(path) && !(outcome === "unchanged" && isProgram(path)));
+    const shown = results.filter(
+      ({ outcome, path }) => !PART.test(path) && !(outcome === "unchanged" && isProgram(path)),
+    );
     world.stdout(
       shown.length === 0
         ? "nothing to do\n"

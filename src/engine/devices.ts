@@ -32,7 +32,7 @@ export async function removeCdi(places: Places, options: RunOptions): Promise<Do
 
 /** Podman reads specifications at each start of a container, dockerd when it starts. */
 function afterRestart({ results }: Done): Finding[] {
-  const [changed] = results.filter(({ path, outcome }) => path.endsWith(CDI_FILE) && isChange(outcome));
+  const changed = results.find(({ path, outcome }) => path.endsWith(CDI_FILE) && isChange(outcome));
   if (changed === undefined) return [];
   const message = "counts at once for Podman, and for Docker (25 or newer) at the next restart of dockerd";
   const hint = 'before Docker 28.3, daemon.json also needs "features": {"cdi": true}';

@@ -89,9 +89,9 @@ export async function enableDocker(places: Places, own: Own, options: EnableOpti
     return { action: "write", content: { text: edited } };
   };
   const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: true, wish };
-  let isConfirmed = false;
+  const state = { isConfirmed: false };
   const confirm = async (): Promise<Finding[]> => {
-    isConfirmed = true;
+    state.isConfirmed = true;
     const daemon = runningDaemon(places);
     if ("code" in daemon) return [daemon];
     await reload(places, daemon, options.signal, (runtimes) => runtimes.includes(name));
@@ -100,11 +100,12 @@ export async function enableDocker(places: Places, own: Own, options: EnableOpti
   const wasThere = Object.hasOwn(configOf(places).runtimes, name);
   try {
     const done = await changeConfig(places, [...programFiles(places, own, owner), file], options, confirm);
-    if (isConfirmed || options.dryRun) return done;
+    if (state.isConfirmed || options.dryRun) return done;
     return { results: done.results, findings: [...done.findings, ...(await confirm())] };
   } catch (error) {
     // The files are as they were.
-    if (isConfirmed && !wasThere) await forget(places, name, { ...options, signal: new AbortController().signal });
+    if (state.isConfirmed && !wasThere)
+      await forget(places, name, { ...options, signal: new AbortController().signal });
     throw error;
   }
 }
@@ -304,36 +305,31 @@ async function findContainers(places: Places, name: string, force: boolean, sign
   if (daemon === undefined || !isOfConfig(daemon, places)) return [];
   const found = await containersWith({ socket: daemon.socket, signal }, name);
   const [running, stopped] = [true, false].map((isRunning) => found.filter((one) => one.isRunning === isRunning));
-  const list = (some: readonly { name: string }[] = []): string =>
-    some
-      .slice(0, 5)
-      .map((one) => one.name)
-      .filter(isVisible)
-      .join(", ");
   if (running !== undefined && running.length > 0 && !force) {
     throw new Failure({
       code: "runtime-in-use",
       subject: name,
-      problem: `${running.length} containers run with it and could not be stopped without it: ${list(running)}`,
+      problem: `${running.length} containers run with it and could not be stopped without it: ${firstNames(running)}`,
       hint: "stop them first; --force leaves them as they are",
     });
   }
   if (stopped === undefined || stopped.length === 0) return [];
-  const message = `${stopped.length} stopped containers have this runtime and cannot be started without it: ${list(stopped)}`;
+  const message = `${stopped.length} stopped containers have this runtime and cannot be started without it: ${firstNames(stopped)}`;
   return [warning("engine-containers", name, message, "make them anew with another runtime")];
+}
+
+function firstNames(containers: readonly { name: string }[]): string {
+  const names = containers.map(({ name }) => name).filter(isVisible);
+  return names.slice(0, 5).join(", ");
 }
 
 /** Tries a container, if there is anything to try it with. @throws Failure `engine-proof-failed`. */
 async function proved(places: Places, docker: Docker, { name, prove, image }: EnableOptions): Promise<Finding[]> {
   if (!prove) return [];
-  const unproved = (why: string): Finding[] => [
-    warning(
-      "engine-unproved",
-      name,
-      `no container was tried: ${why}`,
-      "try one: docker run --rm --runtime " + `${name} --network none IMAGE ip addr`,
-    ),
-  ];
+  const unproved = (why: string): Finding[] => {
+    const hint = `try one: docker run --rm --runtime ${name} --network none IMAGE ip addr`;
+    return [warning("engine-unproved", name, `no container was tried: ${why}`, hint)];
+  };
   const why = whyNotReady(places);
   if (why !== undefined) return unproved(why);
   const chosen = image ?? (await imageAtHand(docker));

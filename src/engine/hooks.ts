@@ -29,7 +29,7 @@ function hookOf({ front, config }: Call, command: (typeof COMMANDS)[number], net
 }
 
 /** The kind of our CDI devices: `--device cni-node.io/net=NAME`. */
-export const DEVICE_KIND = "cni-node.io/net";
+const DEVICE_KIND = "cni-node.io/net";
 /** The file of the specification in a CDI directory. */
 export const CDI_FILE = "cni-node.json";
 

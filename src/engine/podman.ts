@@ -12,7 +12,7 @@ import type { Places } from "./places.ts";
 import { isInUse, programFiles, proveProgram, runOnHost, unlessNeeded, unneededProgram, type Own } from "./program.ts";
 
 /** The name of the drop-in in containers.conf.d. */
-export function dropInName(name: string): string {
+function dropInName(name: string): string {
   return `50-cni-node-${name}.conf`;
 }
 
@@ -42,14 +42,14 @@ export async function enablePodman(places: Places, own: Own, options: EnableOpti
     ...(hasLauncher ? [written(launcher, { text: launcherText(places), mode: 0o755 })] : []),
     written(dropInFile(places, name, owner), { text: dropIn(places, name), mode: 0o644 }),
   ];
-  let isConfirmed = false;
+  const state = { isConfirmed: false };
   const confirm = async (): Promise<Finding[]> => {
-    isConfirmed = true;
+    state.isConfirmed = true;
     return proved(places, options);
   };
   const prove: Surrounding["prove"] = async (stagedAs) => proveProgram(places, stagedAs, options.signal);
   const done = await changeFiles(files, places.all, options, { prove, confirm });
-  if (isConfirmed || options.dryRun) return done;
+  if (state.isConfirmed || options.dryRun) return done;
   return { results: done.results, findings: [...done.findings, ...(await confirm())] };
 }
 

@@ -93,7 +93,7 @@ async function proved(places: Places, { name, prove, image, signal }: EnableOpti
       .find((line) => line.includes("\t"))
       ?.split("\t")[1];
   if (chosen === undefined) return unproved("Podman has no image; --probe-image names one");
-  const words = ["--network=none", "--pull=never", "--read-only", '--entrypoint=["true"]'];
+  const words = ["--network", "none", "--pull", "never", "--read-only", "--entrypoint", '["true"]'];
   const end = await call(`--runtime=${name}`, "run", "--rm", ...words, chosen);
   if (end === undefined || end.exitCode === 0) return [];
   if (end.exitCode === 127 && /"?true"?: executable file not found|`true` not found/u.test(end.stderr)) {

@@ -23,9 +23,28 @@ run_oci() {
   done
   read_config && scan "$@" || return
   case $called in
-    create | run) splice || return ;;
+    create | run)
+      splice || return
+      case ${runtime##*/} in *crun*) stay_before "$@" ;; esac
+      ;;
   esac
   exec "$runtime" "$@"
+}
+
+# Runs the runtime, and gives back what a container has got that could not be created: crun runs no poststop hook then,
+# and does not show why a hook failed.
+stay_before() {
+  "$runtime" "$@" && exit
+  status=$?
+  case $bundle in /*) ;; *) bundle=$PWD/$bundle ;; esac
+  case $id$bundle in
+    *[!A-Za-z0-9_./:@%+,=-]*) exit "$status" ;;
+  esac
+  set -- --command failed
+  [ -z "$config" ] || set -- "$@" --config "$config"
+  [ -z "$log" ] || set -- "$@" --log "$log" --log-format "${log_format:-text}"
+  printf '{"id":"%s","bundle":"%s"}' "$id" "$bundle" | run_program cni "$@"
+  exit "$status"
 }
 
 # Sets runtime. Fails unless the configuration has nothing but plain lines.
@@ -84,9 +103,10 @@ look_up() {
   case $runtime in /*) ;; *) return 1 ;; esac
 }
 
-# Sets called, the runtime's command, and bundle. Fails where runc and crun could mean different things.
+# Sets called, the runtime's command, bundle, id and log. Fails where runc and crun could mean different things.
 scan() {
   called=
+  id=
   bundle=.
   log=
   log_format=
@@ -115,7 +135,7 @@ scan() {
       --console-socket=* | --pid-file=* | --preserve-fds=* | --pidfd-socket=*) shift ;;
       --no-pivot | --no-new-keyring | --no-subreaper | --keep | --detach | -d) shift ;;
       -*) return 1 ;;
-      *) shift ;;
+      *) id=$1 && shift ;;
     esac
   done
 }

@@ -6,10 +6,10 @@ import { appendFileSync } from "node:fs";
 import { resolve } from "node:path";
 
 import { Failure, usage } from "./errors.ts";
-import { addContainer, checkContainer, deleteContainer, hookedBy } from "./oci/attach.ts";
-import { readRuntimeCall, type RuntimeCall } from "./oci/call.ts";
+import { addContainer, checkContainer, deleteContainer, deleteFailed, hookedBy } from "./oci/attach.ts";
+import { MAKERS, readRuntimeCall, type RuntimeCall } from "./oci/call.ts";
 import { readOciConfig } from "./oci/config.ts";
-import { readContainer } from "./oci/container.ts";
+import { keepReason, readContainer, takeReason, type Container } from "./oci/container.ts";
 import { lineOf, openLog, timestamp, type Log } from "./oci/log.ts";
 import { findRuntime, frontPath, grammarOf, hooksOf, prepare, runRuntime } from "./oci/wrapper.ts";
 import { printFailure, printMessage, reportFailure } from "./report.ts";
@@ -63,17 +63,28 @@ export async function runOci(argv: readonly string[], world: World): Promise<End
       hooksOf(frontPath(), file === undefined ? undefined : resolve(file), world.env),
     );
     log.say("debug", `${runtime} ${call.command ?? ""}: config.json is ${done}`);
-    return await runRuntime(runtime, rest, call);
+    const ending = await runRuntime(runtime, rest, call);
+    if (ending.exitCode !== 0 && done === "spliced" && grammarOf(runtime) === "argp") await cleanUp(file, call, world);
+    return ending;
   } catch (error) {
-    sayToEngine(error, call);
+    sayToEngine(textOf(error), call);
     return reportFailure(error, "oci", false, world);
   }
 }
 
+/** crun runs no poststop hooks of a container that it could not create. */
+async function cleanUp(file: string | undefined, call: RuntimeCall, world: World): Promise<void> {
+  const { id, bundle = ".", log, logFormat } = call;
+  const state = JSON.stringify({ id, bundle: resolve(bundle) });
+  const options = { config: file, log, "log-format": logFormat };
+  const words = Object.entries(options).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}=${value}`]));
+  await runHook([...words, "--command", "failed"], { ...world, stdin: async () => Promise.resolve(state) });
+}
+
 /** Engines show what is in the log of the runtime, and not what it prints. */
-function sayToEngine(error: unknown, { log, logFormat }: RuntimeCall): void {
+function sayToEngine(reason: string, { log, logFormat }: Pick<RuntimeCall, "log" | "logFormat">): void {
   if (log === undefined || log === "") return;
-  const text = maskTokens(error instanceof Failure ? textOf(error) : String(error));
+  const text = maskTokens(reason);
   const entry = { level: "error", msg: text, time: timestamp() };
   try {
     appendFileSync(log, `${logFormat === "json" ? JSON.stringify(entry) : lineOf("error", text)}\n`, { mode: 0o600 });
@@ -82,17 +93,22 @@ function sayToEngine(error: unknown, { log, logFormat }: RuntimeCall): void {
   }
 }
 
-function textOf({ message, hint }: Failure): string {
+function textOf(error: unknown): string {
+  if (!(error instanceof Failure)) return String(error);
+  const { message, hint } = error;
   return hint === undefined ? `cni-node: ${message}` : `cni-node: ${message} (hint: ${hint})`;
 }
 
-const COMMANDS = { add: addContainer, del: deleteContainer, check: checkContainer } as const;
+/** The front calls the last one, after a runtime that runs no poststop hooks. */
+const COMMANDS = { add: addContainer, del: deleteContainer, check: checkContainer, failed: deleteFailed } as const;
 
 /** `cni-node cni` */
 export async function runHook(argv: readonly string[], world: World): Promise<Ending> {
   let log: Log | undefined;
+  let container: Container | undefined;
   try {
-    const { options, rest } = readWords(argv, ["config", "command", "network"], HOOK_USAGE);
+    const known = ["config", "command", "network", "log", "log-format"];
+    const { options, rest } = readWords(argv, known, HOOK_USAGE);
     const command = options.get("command")?.at(-1) ?? "";
     if (rest.length > 0) throw usage(JSON.stringify(rest[0]), "unexpected argument", HOOK_USAGE);
     if (!Object.hasOwn(COMMANDS, command)) throw usage("--command", "is not add, del or check", HOOK_USAGE);
@@ -100,7 +116,13 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
     log = openLog(config, "hook", (problem) => {
       printMessage(world, `warning: ${problem}`);
     });
-    const container = readContainer(await world.stdin());
+    container = readContainer(await world.stdin());
+    const reason = takeReason(container);
+    if (command === "failed" && reason !== undefined) {
+      const [format] = options.get("log-format") ?? [];
+      sayToEngine(reason, { log: options.get("log")?.at(-1), logFormat: format });
+      printMessage(world, reason.replace(/^cni-node: /u, ""));
+    }
     log.say("debug", `${command} of container ${container.id}`);
     await COMMANDS[command as keyof typeof COMMANDS](
       container,
@@ -109,7 +131,8 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
     );
     return { exitCode: 0 };
   } catch (error) {
-    log?.say("error", error instanceof Failure ? textOf(error) : String(error));
+    log?.say("error", textOf(error));
+    if (container !== undefined) keepReason(container, textOf(error));
     if (log !== undefined) printFailure(error, { ...world, stderr: log.print });
     return reportFailure(error, "cni", false, world);
   }

@@ -13,7 +13,7 @@ import { cancellationOf, Failure, Interrupted, reasonOf } from "../errors.ts";
 import { recallNetwork, requirePlugins } from "../network/attach.ts";
 import { environmentOfPlugins } from "../network/directories.ts";
 import { operationFailure } from "../network/failure.ts";
-import { inhabitedPath, isReachable, markOf, readMark } from "../network/mark.ts";
+import { inhabitedPath, isReachable, markOf, presenceOf, readMark } from "../network/mark.ts";
 import { identityOf, identityOfHost } from "../network/namespace.ts";
 import { HELD, lockOf, type Operator } from "../network/operator.ts";
 import { attachmentsOfContainer } from "../network/remembered.ts";
@@ -300,6 +300,20 @@ export async function deleteContainer(container: Container, names: string[], hoo
   if (first === undefined) return;
   first.others = others;
   throw first;
+}
+
+/**
+ * Deletes the attachments of a container that could not be created, whose runtime has not run its poststop hooks. One of
+ * the same ID that is there keeps its own.
+ *
+ * @throws Failure, Interrupted.
+ */
+export async function deleteFailed(container: Container, _names: string[], hooked: Hooked): Promise<void> {
+  const { place, runtime, onProblem } = hooked.operator;
+  using _ = await lockContainer(container, hooked.operator);
+  for (const one of attachmentsOfContainer(container.id, runtime.cacheDir, onProblem)) {
+    if ((await presenceOf(one, place)) !== "alive") await release(one, "", hooked);
+  }
 }
 
 /** An ADD that was killed may have left something that nothing is remembered of. */

@@ -4,6 +4,8 @@
 export interface RuntimeCall {
   /** `create`, `start`, `--version` has none. */
   command: string | undefined;
+  /** Of create and run: the ID of the container. */
+  id: string | undefined;
   /** Of create and run: the directory of the bundle, as it is given; undefined: the working directory. */
   bundle: string | undefined;
   /** crun's `--config`: another name for config.json. */
@@ -52,13 +54,16 @@ export function readRuntimeCall(words: readonly string[], grammar: Grammar = "go
   const command = rest.shift();
   const isMaker = command !== undefined && MAKERS.includes(command);
   const own = new Map<string, string>();
+  const operands: string[] = [];
   while (isMaker && rest.length > 0) {
     for (const [name, value] of readOptions(rest, OF_MAKERS, grammar, () => false)) own.set(name, value);
     // Both take options behind the container's ID, or refuse them.
-    if (rest.shift() === "--") break;
+    const next = rest.shift();
+    operands.push(...(next === "--" ? rest.splice(0) : next === undefined ? [] : [next]));
   }
   return {
     command,
+    id: operands[0],
     bundle: own.get("bundle") ?? own.get("b"),
     configFile: own.get("config") ?? own.get("f"),
     log: global.get("log"),

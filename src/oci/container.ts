@@ -1,10 +1,12 @@
 /** The container that a hook is called for: its state, and what its bundle says of it. */
+import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 
 import { isObject, parseJson } from "../cni/json.ts";
 import { isName, NAME_RULE } from "../cni/names.ts";
 import { Failure, systemFailure } from "../errors.ts";
-import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { remove } from "../system/disk.ts";
+import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { annotationsOf, readSpec, type Spec } from "./spec.ts";
 
 export interface Container {
@@ -35,6 +37,27 @@ export function readContainer(state: string): Container {
     bundle,
     spec: { ...spec, annotations: new Map([...spec.annotations, ...annotationsOf(annotations)]) },
   };
+}
+
+/** In the bundle: why a hook failed. crun does not show it to anybody. */
+const REASON = ".cni-node-failure";
+
+/** Keeps why a hook of the container failed, until it is asked for; undefined: it has not. */
+export function keepReason({ bundle }: Container, reason: string | undefined): void {
+  const path = join(bundle, REASON);
+  try {
+    remove(path);
+    if (reason !== undefined) fs.writeFileSync(path, reason, { flag: "wx", mode: 0o600 });
+  } catch {
+    // It is on stderr as well.
+  }
+}
+
+/** Why a hook of the container failed, if it has. */
+export function takeReason(container: Container): string | undefined {
+  const reason = readTextIfPossible(join(container.bundle, REASON), SIZE_LIMITS.config);
+  keepReason(container, undefined);
+  return reason;
 }
 
 function readBundle(bundle: string): Spec {

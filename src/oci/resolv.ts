@@ -67,7 +67,8 @@ export function writeResolvConf(container: Container, dns: DNS): string | undefi
 
 /**
  * The file, as this process sees it; undefined: others may have the same one. Engines make it in a directory that has
- * the container's ID for a name; a root file system belongs to the container if it is in its bundle.
+ * the container's ID for a name. A root file system belongs to the container if it is in its bundle, or an overlay, which
+ * writes to a layer of its own.
  */
 function fileOf({ id, bundle, spec }: Container): string | undefined {
   const mounted = spec.mounts.get(RESOLV_CONF);
@@ -76,10 +77,15 @@ function fileOf({ id, bundle, spec }: Container): string | undefined {
     return isIts ? resolve(mounted) : undefined;
   }
   if (spec.root === undefined || spec.mounts.has("/etc")) return undefined;
-  const root = resolve(bundle, spec.root);
-  if (!isBelow(root, bundle)) return undefined;
-  const real = fs.realpathSync(root);
-  if (!isBelow(real, fs.realpathSync(bundle))) return undefined;
-  const path = seenBelow(real, hostPath(RESOLV_CONF));
+  const root = fs.realpathSync(resolve(bundle, spec.root));
+  if (!isBelow(root, fs.realpathSync(bundle)) && !isOverlay(root)) return undefined;
+  const path = seenBelow(root, hostPath(RESOLV_CONF));
   return path !== undefined && fs.existsSync(join(path, "..")) ? path : undefined;
+}
+
+/** Is an overlay mounted there that can be written to? */
+function isOverlay(path: string): boolean {
+  const mounts = readTextIfPossible("/proc/self/mountinfo", SIZE_LIMITS.proc) ?? "";
+  const last = mounts.split("\n").findLast((line) => line.split(" ")[4] === path) ?? "";
+  return / - (?:fuse\.fuse-)?overlay(?:fs)? /u.test(last) && /[ ,]upperdir=/u.test(last);
 }

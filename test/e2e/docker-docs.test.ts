@@ -37,7 +37,7 @@ test("the commands of docs/docker.md do what it says", { skip: cannotRun }, asyn
     const env = { PLUGIN_SOURCE: REFERENCE_PLUGINS, CONFIG_SOURCE: made.work, PROGRAM_DIR: "/opt/cni-node" };
     for (const [name, value] of Object.entries(env)) made.env[`CNI_NODE_${name}`] = value;
   });
-  await machine.output("docker tag bb:1 busybox; docker save bb:1 | podman load; podman tag bb:1 busybox");
+  await machine.output("docker tag bb:1 busybox; tar -C rootfs -c . | podman import - busybox");
   for (const block of blocks) {
     const script = block.replaceAll(IN_IMAGE, "cni-node ");
     const { exitCode, stdout, stderr } = await machine.sh(`set -e\n${script}`);

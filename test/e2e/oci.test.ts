@@ -103,7 +103,9 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
     });
 
     test("seccomp: clone3 is not there, as Docker's profile says", async () => {
-      assert.deepEqual(await ranIn(machine, WRAPPER, "probe"), { exitCode: 0, stdout: "38\n", stderr: "" });
+      const expected = { exitCode: 0, stdout: "38\n", stderr: "" };
+      assert.deepEqual(await ranIn(machine, "--net none", "probe"), expected);
+      assert.deepEqual(await ranIn(machine, WRAPPER, "probe"), expected);
     });
 
     test("config.json is the engine's to the last byte, but for the hooks", async () => {
@@ -138,7 +140,8 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       const files = (await heldBy(machine)).filter((path) => path.startsWith("/var/lib/cni/networks/first/"));
       const owners = files.map((path) => fs.readFileSync(join(machine.host, path), "utf8").split(/\s/u)[0] ?? "");
       assert.deepEqual(owners.filter((id) => ids.includes(id)).toSorted(), ids.toSorted());
-      await machine.output(`docker ps --quiet --no-trunc --filter label=many | xargs docker rm --force`);
+      // Docker waits some seconds only for the end of each.
+      await machine.until("docker ps --all --quiet --filter label=many | xargs --no-run-if-empty docker rm --force");
       const left = (await heldBy(machine)).filter((path) => ids.some((id) => path.includes(id)));
       assert.deepEqual(left, []);
     });
@@ -265,7 +268,8 @@ function lives(on: () => Machine, way: Way): void {
   const options = way("first");
 
   test("run: it has an interface, an address, a route and a name server, and gives the address back", async () => {
-    const ran = await ranIn(on(), options, "sh -c 'ip -4 -o addr show eth0; route -n; cat /etc/resolv.conf'");
+    const script = "sh -c 'ip -4 -o addr show eth0; route -n; cat /etc/resolv.conf'";
+    const ran = await ranIn(on(), `--read-only ${options}`, script);
     assert.equal(ran.exitCode, 0, ran.stderr);
     assert.match(addressIn(ran.stdout), /^10\.213\.0\./u);
     assert.match(ran.stdout, /^0\.0\.0\.0 +10\.213\.0\.1 /mu);
@@ -277,15 +281,13 @@ function lives(on: () => Machine, way: Way): void {
     assert.match(addressIn(ran.stdout), /^10\.213\.0\./u);
   });
 
-  test("run --read-only", async () => {
-    const ran = await ranIn(on(), `--read-only ${options}`, "sh -c 'ip -4 -o addr show eth0; cat /etc/resolv.conf'");
-    assert.match(addressIn(ran.stdout), /^10\.213\.0\./u, ran.stderr);
-    assert.match(ran.stdout, /^nameserver 10\.213\.0\.53$/mu);
-  });
-
-  test("stop, start, restart, kill: an address each time; rm gives it back", async () => {
+  test("pause, stop, start, restart, kill: one address at a time; rm gives it back", async () => {
     const sleeper = await Sleeper.run(on(), options);
-    await sleeper.assertHolds();
+    const address = await sleeper.assertHolds();
+    assert.equal(addressIn(await sleeper.do("exec", "ip -4 -o addr show eth0")), address);
+    await sleeper.do("pause");
+    await sleeper.do("unpause");
+    assert.equal(await sleeper.assertHolds(), address);
     await sleeper.do("stop");
     assert.deepEqual(await sleeper.held(), []);
     await sleeper.do("start");
@@ -293,46 +295,24 @@ function lives(on: () => Machine, way: Way): void {
     await sleeper.do("restart");
     await sleeper.assertHolds();
     await sleeper.do("kill");
-    await sleeper.do("wait");
     await on().until(`! grep -rq ${sleeper.id} /var/lib/cni`);
     await sleeper.do("start");
     await sleeper.assertHolds();
     await sleeper.remove();
   });
 
-  test("pause and exec", async () => {
-    const sleeper = await Sleeper.run(on(), options);
-    const address = await sleeper.assertHolds();
-    await sleeper.do("pause");
-    await sleeper.do("unpause");
-    assert.equal(await sleeper.assertHolds(), address);
-    assert.equal(await sleeper.do("exec", "echo hello"), "hello\n");
-    await sleeper.remove();
-  });
-
   test("a network that fails: the person who typed it reads why, and nothing is left", async () => {
     const ran = await ranIn(on(), way("broken"), "true");
     assert.notEqual(ran.exitCode, 0);
-    // crun keeps to itself what a hook says.
-    assert.match(ran.stderr, way === crun ? /error executing hook/u : /the cable is cut/u);
+    assert.match(ran.stderr, /the cable is cut/u);
     assert.deepEqual(await heldBy(on(), "/networks/broken/"), []);
   });
 
-  test("a command that fails", async () => {
+  test("a command that fails, and one that is not there", async () => {
     assert.equal((await ranIn(on(), options, "sh -c 'exit 7'")).exitCode, 7);
-  });
-
-  test("a command that is not there", async () => {
-    // crun runs no poststop hook after a create that failed, and Podman none of hooks.d.
-    const isLeaking = way === crun || way === hook;
-    const ran = await ranIn(on(), options, "no-such-command", isLeaking ? "cni-node network gc" : undefined);
+    // Podman runs no poststop hook of hooks.d after a create that failed.
+    const ran = await ranIn(on(), options, "no-such-command", way === hook ? "cni-node network gc" : undefined);
     assert.equal(ran.exitCode, 127, ran.stderr);
-  });
-
-  test("seccomp is what it is without", async () => {
-    const [without, ran] = [await ranIn(on(), "--net none", "probe"), await ranIn(on(), options, "probe")];
-    assert.equal(ran.exitCode, 0, ran.stderr);
-    assert.deepEqual(ran, without);
   });
 }
 

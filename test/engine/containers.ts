@@ -170,15 +170,20 @@ export class Sleeper {
     return this.machine.output(["docker", verb, this.id, ...more].join(" "));
   }
 
-  /** Its address on an interface, as it sees it. */
+  /** What a script prints in its network. */
+  async inside(script: string): Promise<string> {
+    const pid = await this.do("inspect", "--format '{{.State.Pid}}'");
+    return this.machine.output(`nsenter --net --target ${pid.trim()} ${script}`);
+  }
+
+  /** Its address on an interface. */
   async address(ifName = "eth0"): Promise<string> {
-    return addressIn(await this.do("exec", "ip -4 -o addr show", ifName));
+    return addressIn(await this.inside(`ip -4 -o addr show ${ifName}`));
   }
 
   /** The interfaces that it has. */
   async links(): Promise<string[]> {
-    const text = await this.do("exec", "ip -o link");
-    return Array.from(text.matchAll(/^\d+: ([^:@]+)/gmu), ([, name = ""]) => name);
+    return Array.from((await this.inside("ip -o link")).matchAll(/^\d+: ([^:@]+)/gmu), ([, name = ""]) => name);
   }
 
   async held(): Promise<string[]> {

@@ -6,6 +6,7 @@ import { readRuntimeCall } from "../../src/oci/call.ts";
 
 const NOTHING = {
   command: undefined,
+  id: undefined,
   bundle: undefined,
   configFile: undefined,
   log: undefined,
@@ -19,24 +20,27 @@ const OF_BOTH: [words: string[], call: object][] = [
   [[], NOTHING],
   [["--version"], NOTHING],
   [["list"], { ...NOTHING, command: "list" }],
-  [[...GLOBALS, "create", "--bundle", "/b", "--pid-file", "/p", "id"], { ...LOGGED, command: "create", bundle: "/b" }],
-  [["--log=/l", "create", "--bundle=/b", "id"], { ...NOTHING, log: "/l", command: "create", bundle: "/b" }],
-  [["create", "-b", "/b", "id"], { ...NOTHING, command: "create", bundle: "/b" }],
-  [["create", "id", "-b", "/b"], { ...NOTHING, command: "create", bundle: "/b" }],
-  [["create", "id"], { ...NOTHING, command: "create" }],
-  [["create", "--", "-b", "/b"], { ...NOTHING, command: "create" }],
+  [
+    [...GLOBALS, "create", "--bundle", "/b", "--pid-file", "/p", "id"],
+    { ...LOGGED, command: "create", id: "id", bundle: "/b" },
+  ],
+  [["--log=/l", "create", "--bundle=/b", "id"], { ...NOTHING, log: "/l", command: "create", id: "id", bundle: "/b" }],
+  [["create", "-b", "/b", "id"], { ...NOTHING, command: "create", id: "id", bundle: "/b" }],
+  [["create", "id", "-b", "/b"], { ...NOTHING, command: "create", id: "id", bundle: "/b" }],
+  [["create", "id"], { ...NOTHING, command: "create", id: "id" }],
+  [["create", "--", "-b", "/b"], { ...NOTHING, command: "create", id: "-b" }],
   [["create", "--bundle"], { ...NOTHING, command: "create", bundle: "" }],
-  [["--debug", "--systemd-cgroup", "run", "-b", "/b", "id"], { ...NOTHING, command: "run", bundle: "/b" }],
-  [["run", "--preserve-fds", "2", "id"], { ...NOTHING, command: "run", preservedFds: 2 }],
+  [["--debug", "--systemd-cgroup", "run", "-b", "/b", "id"], { ...NOTHING, command: "run", id: "id", bundle: "/b" }],
+  [["run", "--preserve-fds", "2", "id"], { ...NOTHING, command: "run", id: "id", preservedFds: 2 }],
   // Not an option of create, and not the directory of a bundle.
   [["kill", "create", "--bundle", "/b"], { ...NOTHING, command: "kill" }],
   [["exec", "--process", "/p", "id", "create"], { ...NOTHING, command: "exec" }],
   [["--root", "create", "start", "id"], { ...NOTHING, command: "start" }],
   // Options of other runtimes.
-  [["--platform=kvm", "create", "id"], { ...NOTHING, command: "create" }],
-  [["--platform", "kvm", "create", "id"], { ...NOTHING, command: "create" }],
-  [["--strace", "create", "id"], { ...NOTHING, command: "create" }],
-  [["--strace", "--debug", "create", "id"], { ...NOTHING, command: "create" }],
+  [["--platform=kvm", "create", "id"], { ...NOTHING, command: "create", id: "id" }],
+  [["--platform", "kvm", "create", "id"], { ...NOTHING, command: "create", id: "id" }],
+  [["--strace", "create", "id"], { ...NOTHING, command: "create", id: "id" }],
+  [["--strace", "--debug", "create", "id"], { ...NOTHING, command: "create", id: "id" }],
 ];
 for (const [words, call] of OF_BOTH) {
   test(`reads ${words.join(" ")}`, () => {
@@ -47,7 +51,7 @@ for (const [words, call] of OF_BOTH) {
 
 test("Go takes one dash for two", () => {
   const words = ["-root", "/r", "-log=/l", "create", "-bundle", "/b", "id"];
-  assert.deepEqual(readRuntimeCall(words, "go"), { ...NOTHING, log: "/l", command: "create", bundle: "/b" });
+  assert.deepEqual(readRuntimeCall(words, "go"), { ...NOTHING, log: "/l", command: "create", id: "id", bundle: "/b" });
   assert.equal(readRuntimeCall(["create", "-b=/b"], "go").bundle, "/b");
 });
 

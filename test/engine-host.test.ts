@@ -125,7 +125,10 @@ describe("engine commands", { concurrency: 2 }, () => {
 
   test("keep the program as long as a container is attached", async () => {
     using host = new Host();
-    await host.done("enable", "podman", "--oci-config=/etc/docker/cni.yaml").catch(() => undefined);
+    const early = await host.done("enable", "podman", "--oci-config=/etc/docker/cni.yaml");
+    assert.match(early.stderr, /no container was tried: .*cni\.yaml: .*no such file/u);
+    await host.done("disable", "podman", "--oci-config=/etc/docker/cni.yaml");
+    assert.ok(!host.isThere("opt/cni-node"));
     host.write("etc/docker/cni.yaml", "cni_cache_dir: /var/lib/own\n");
     await host.done("enable", "podman", "--oci-config=/etc/docker/cni.yaml");
     host.write("var/lib/own/results/a-b-eth0", "{}");

@@ -342,9 +342,15 @@ async function proved(places: Places, docker: Docker, { name, prove, image }: En
 /** Why no container can get a network yet; undefined: it can. */
 export function whyNotReady(places: Places): string | undefined {
   if (!fs.existsSync(places.seen(places.front))) return `${places.front} is missing`;
-  const { confDir } = places.ociConfig;
-  const isAny = listNetworks(places.seen(confDir)).some((loaded) => "network" in loaded);
-  return isAny ? undefined : `${confDir} has no network`;
+  try {
+    const { confDir } = places.ociConfig;
+    const isAny = listNetworks(places.seen(confDir)).some((loaded) => "network" in loaded);
+    return isAny ? undefined : `${confDir} has no network`;
+  } catch (error) {
+    // An engine can be told of the runtime before there is a configuration.
+    if (error instanceof Failure) return error.message;
+    throw error;
+  }
 }
 
 function notReloaded(places: Places, why: string): Finding {

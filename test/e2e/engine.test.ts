@@ -148,7 +148,7 @@ describe("cni-node engine", { skip: cannotRun, concurrency: true }, () => {
 
     await machine.output("cd /etc/cni/net.d; mkdir /opt/aside; mv 00-first.conflist 10-second.conflist /opt/aside");
     const failed = await machine.sh(`${CNI_NODE} enable podman ${program}`);
-    assert.equal(failed.exitCode, 1);
+    assert.equal(failed.exitCode, 1, failed.stderr);
     assert.match(failed.stderr, /a container cannot be run with it: .*the cable is cut/su);
     assert.ok(!isThere(machine, conf) && !isThere(machine, "opt/cni-node"));
     await machine.output("mv /opt/aside/* /etc/cni/net.d");

@@ -1,5 +1,5 @@
 /**
- * Writes the generated parts of documents: in the README and docs/network.md the options of the commands, from the
+ * Writes the generated parts of documents: in the README, docs/network.md and docs/docker.md the options of the commands, from the
  * program's own --help; in docs/how-cni-config-is-chosen.md what becomes of each example directory; in
  * docs/troubleshooting.md the codes of findings.
  */
@@ -13,6 +13,7 @@ import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/s
 
 const README = new URL("../README.md", import.meta.url);
 const NETWORK = new URL("../docs/network.md", import.meta.url);
+const DOCKER = new URL("../docs/docker.md", import.meta.url);
 const TROUBLESHOOTING = new URL("../docs/troubleshooting.md", import.meta.url);
 const CHOICE = new URL("../docs/how-cni-config-is-chosen.md", import.meta.url);
 
@@ -27,14 +28,20 @@ export async function documented(): Promise<string> {
 
 /** docs/network.md with its generated part as it should be. */
 export async function documentedNetwork(): Promise<string> {
-  const document = readFileSync(NETWORK, "utf8");
-  const table = await optionTable("network");
+  return documentedGroup(NETWORK, "network");
+}
+
+/** docs/docker.md with its generated part as it should be. */
+export async function documentedEngine(): Promise<string> {
+  return documentedGroup(DOCKER, "engine");
+}
+
+async function documentedGroup(path: URL, group: string): Promise<string> {
+  const table = await optionTable(group);
   const options = table.slice(table.indexOf("| option"));
-  return document.replace(
-    /(<!-- generated: network options -->\n)[^]*?(<!-- end -->)/u,
-    (_, begin: string, end: string) => {
-      return `${begin}${options}${end}`;
-    },
+  return readFileSync(path, "utf8").replace(
+    new RegExp(`(<!-- generated: ${group} options -->\n)[^]*?(<!-- end -->)`, "u"),
+    (_, begin: string, end: string) => `${begin}${options}${end}`,
   );
 }
 
@@ -161,6 +168,7 @@ function entryOf(name: string, content: string): Entry {
 if (import.meta.main) {
   writeFileSync(README, await documented());
   writeFileSync(NETWORK, await documentedNetwork());
+  writeFileSync(DOCKER, await documentedEngine());
   writeFileSync(CHOICE, documentedChoice());
   writeFileSync(TROUBLESHOOTING, documentedCodes());
 }

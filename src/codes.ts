@@ -46,6 +46,7 @@ export const FINDING_CODES = {
   "drain-ended": "`--drain` stopped waiting before the containers that need a plugin had ended",
   "engine-containers": "containers have the runtime that `engine disable` removes",
   "engine-device-name": "a network has a name that no CDI device can have, so there is no device for it",
+  "engine-hooks-unread": "no configuration of Podman names the directory of the hooks",
   "engine-not-loaded": "dockerd runs with another configuration than its file has",
   "engine-not-reloaded": "dockerd could not be asked to read its configuration again",
   "engine-program-missing": "an engine calls a program that is missing or not executable",

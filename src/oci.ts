@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 
 import { Failure, usage } from "./errors.ts";
 import { addContainer, checkContainer, deleteContainer, deleteFailed, hookedBy } from "./oci/attach.ts";
-import { MAKERS, readRuntimeCall, type RuntimeCall } from "./oci/call.ts";
+import { readRuntimeCall, type RuntimeCall } from "./oci/call.ts";
 import { readOciConfig } from "./oci/config.ts";
 import { keepReason, readContainer, takeReason, type Container } from "./oci/container.ts";
 import { lineOf, openLog, timestamp, type Log } from "./oci/log.ts";

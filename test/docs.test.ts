@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 import { Ajv2020 } from "ajv/dist/2020.js";
 
-import { documented, documentedChoice, documentedCodes, documentedNetwork } from "../scripts/docs.ts";
+import { documented, documentedChoice, documentedCodes, documentedEngine, documentedNetwork } from "../scripts/docs.ts";
 import { parseNetworkList } from "../src/cni/config.ts";
 import { objectionsToReference } from "../src/cni/reference-plugins.ts";
 import { FINDING_CODES } from "../src/codes.ts";
@@ -21,6 +21,7 @@ const readme = fs.readFileSync(join(root, "README.md"), "utf8");
 test("the README's tables of commands and options are what --help says (else: node scripts/docs.ts)", async () => {
   assert.equal(readme, await documented());
   assert.equal(fs.readFileSync(join(root, "docs/network.md"), "utf8"), await documentedNetwork());
+  assert.equal(fs.readFileSync(join(root, "docs/docker.md"), "utf8"), await documentedEngine());
 });
 
 test("what docs/how-cni-config-is-chosen.md says of its directories is what selection says (else: node scripts/docs.ts)", () => {
@@ -153,6 +154,7 @@ test("N5: every example that stands in a block of its own is run by a test", () 
     "docs/library.md json", // test/library.test.ts.
     "docs/library.md ts", // The same.
     "docs/image.md dockerfile", // test/e2e/docker.test.ts.
+    "docs/docker.md sh", // test/e2e/docker-docs.test.ts.
     "docs/network.md yaml", // test/install-probe.test.ts.
     "docs/manifests.md yaml", // test/e2e/ancestor-manifests.test.ts.
     "docs/multus.md sh", // test/e2e/node.test.ts.

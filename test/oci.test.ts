@@ -110,9 +110,9 @@ class Host implements AsyncDisposable {
   }
 
   exec(words: readonly string[], input = ""): Output {
-    const [file = "", ...rest] = ["nsenter", ...this.#namespace.entrance, ...words];
+    const rest = [...this.#namespace.entrance, ...words];
     const { NODE_EXTRA_CA_CERTS: _certs, ...env } = process.env;
-    return spawnSync(file, rest, { encoding: "utf8", cwd: this.bundle, env, input, timeout: 120_000 });
+    return spawnSync("nsenter", rest, { encoding: "utf8", cwd: this.bundle, env, input, timeout: 120_000 });
   }
 
   /** Calls the runtime through the front. */
@@ -416,6 +416,30 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
   });
 }
+
+describe("a root file system elsewhere", { skip: cannotMount }, () => {
+  test("gets the DNS if it is an overlay, which has a layer of its own, and no other does", async () => {
+    await using host = await Host.make("/usr/sbin/runc");
+    const [tmpfs, merged] = [join(host.root, "layers"), join(host.root, "layers/merged")];
+    const mounted = host.exec([
+      "sh",
+      "-ec",
+      `mkdir ${tmpfs}; mount -t tmpfs none ${tmpfs}; cd ${tmpfs}; mkdir upper work merged
+       mount -t overlay -o lowerdir=${host.bundle}/rootfs,upperdir=upper,workdir=work none merged`,
+    ]);
+    assert.equal(mounted.status, 0, mounted.stderr);
+    const run = (root: string): string => {
+      const text = host.make({ args: ["sh", "-c", "cat /etc/resolv.conf || :"] });
+      fs.writeFileSync(host.spec, text.replace('"path":"rootfs"', `"path":${JSON.stringify(root)}`));
+      return host.done("run", "--bundle", host.bundle, "c1");
+    };
+    assert.equal(run(merged), "nameserver 10.77.1.1\nsearch a.test\n");
+    assert.equal(fs.existsSync(join(host.bundle, "rootfs/etc/resolv.conf")), false);
+    fs.cpSync(join(host.bundle, "rootfs"), join(host.root, "shared"), { recursive: true, verbatimSymlinks: true });
+    assert.equal(run(join(host.root, "shared")), "");
+    assert.match(fs.readFileSync(join(host.root, "oci.log"), "utf8"), /resolv\.conf of the container is not its own/u);
+  });
+});
 
 describe("the program without its front", { skip: cannotMount }, () => {
   const RUNC = "/usr/sbin/runc";

@@ -1,19 +1,18 @@
 /** Podman: a runtime in a drop-in of our own. It has no daemon, so that the change counts at once. */
 import * as fs from "node:fs";
 
-import { runProgram, type End } from "../cni/process.ts";
-import { Failure, throwIfInterrupted } from "../errors.ts";
+import type { End } from "../cni/process.ts";
+import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
+import type { Surrounding } from "../host/transaction.ts";
 import { shellWord } from "../system/text.ts";
 import { whyNotReady, type Done, type EnableOptions } from "./docker.ts";
 import { changeFiles, removed, written, type RunOptions, type WantedFile } from "./files.ts";
 import type { Places } from "./places.ts";
-import { isInUse, programFiles, unlessNeeded, unneededProgram, type Own } from "./program.ts";
-
-const LIMIT_MS = 60_000;
+import { isInUse, programFiles, proveProgram, runOnHost, unlessNeeded, unneededProgram, type Own } from "./program.ts";
 
 /** The name of the drop-in in containers.conf.d. */
-export function dropInName(name: string): string {
+function dropInName(name: string): string {
   return `50-cni-node-${name}.conf`;
 }
 
@@ -43,13 +42,14 @@ export async function enablePodman(places: Places, own: Own, options: EnableOpti
     ...(hasLauncher ? [written(launcher, { text: launcherText(places), mode: 0o755 })] : []),
     written(dropInFile(places, name, owner), { text: dropIn(places, name), mode: 0o644 }),
   ];
-  let isConfirmed = false;
+  const state = { isConfirmed: false };
   const confirm = async (): Promise<Finding[]> => {
-    isConfirmed = true;
+    state.isConfirmed = true;
     return proved(places, options);
   };
-  const done = await changeFiles(files, places.all, options, { confirm });
-  if (isConfirmed || options.dryRun) return done;
+  const prove: Surrounding["prove"] = async (stagedAs) => proveProgram(places, stagedAs, options.signal);
+  const done = await changeFiles(files, places.all, options, { prove, confirm });
+  if (state.isConfirmed || options.dryRun) return done;
   return { results: done.results, findings: [...done.findings, ...(await confirm())] };
 }
 
@@ -82,16 +82,20 @@ async function proved(places: Places, { name, prove, image, signal }: EnableOpti
   };
   const why = whyNotReady(places);
   if (why !== undefined) return unproved(why);
-  const { wrapper } = places.host;
-  if (wrapper === undefined) return unproved("Podman cannot be called from here");
-  const call = async (...words: string[]): Promise<End> => callPodman([...wrapper, "podman", ...words], signal);
+  const call = async (...words: string[]): Promise<End | undefined> => runOnHost(places, ["podman", ...words], signal);
   const listed = await call("images", "--format", "{{.Size}}\t{{.ID}}", "--sort", "size");
+  if (listed === undefined) return unproved("Podman cannot be called from here");
   if (listed.exitCode !== 0) return unproved(`Podman does not answer: ${saidBy(listed)}`);
-  const chosen = image ?? listed.stdout.split("\n").find((line) => line.includes("\t"))?.split("\t")[1];
+  const chosen =
+    image ??
+    listed.stdout
+      .split("\n")
+      .find((line) => line.includes("\t"))
+      ?.split("\t")[1];
   if (chosen === undefined) return unproved("Podman has no image; --probe-image names one");
-  const words = ["--network=none", "--pull=never", "--read-only", '--entrypoint=["true"]'];
+  const words = ["--network", "none", "--pull", "never", "--read-only", "--entrypoint", '["true"]'];
   const end = await call(`--runtime=${name}`, "run", "--rm", ...words, chosen);
-  if (end.exitCode === 0) return [];
+  if (end === undefined || end.exitCode === 0) return [];
   if (end.exitCode === 127 && /"?true"?: executable file not found|`true` not found/u.test(end.stderr)) {
     return unproved("the image has no program `true`; --probe-image names another");
   }
@@ -101,14 +105,6 @@ async function proved(places: Places, { name, prove, image, signal }: EnableOpti
 
 function saidBy({ stderr, exitCode, systemCode }: End): string {
   return stderr.trim().slice(-2000) || (systemCode ?? `exit code ${exitCode}`);
-}
-
-async function callPodman(words: readonly string[], signal: AbortSignal): Promise<End> {
-  const [file = ""] = words;
-  const program = { file, argv0: file, words: words.slice(1), env: { ...process.env }, stdin: "" };
-  const end = await runProgram(program, { timeoutMs: LIMIT_MS, signal });
-  throwIfInterrupted(signal);
-  return end;
 }
 
 /** For status: the drop-in, if there is one. */

@@ -1,8 +1,13 @@
 /** Puts the program, and the Node.js that runs it, where the host's engines call it. */
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
-import { Failure, isAbsence } from "../errors.ts";
+import { runProgram, type End } from "../cni/process.ts";
+import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
+import type { Finding } from "../finding.ts";
+import { environmentOfPlugins } from "../network/directories.ts";
+import { DEFAULT_CONFIG_FILE, parseOciConfig, type OciConfig } from "../oci/config.ts";
+import { statePaths } from "../host/target.ts";
 import { readRecord } from "../host/record.ts";
 import { removed, written, type WantedFile } from "./files.ts";
 import { FRONT, type Places } from "./places.ts";
@@ -42,13 +47,55 @@ export function programFiles(places: Places, { directory, node }: Own, owner: st
   ];
 }
 
+/**
+ * Tries on the host whether its loader and libraries run the Node.js that is about to be put there.
+ *
+ * @param stagedAs as `transact` has it. @throws Failure `program-unusable`.
+ */
+export async function proveProgram(
+  places: Places,
+  stagedAs: (kind: string, name: string) => string | undefined,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  const staged = stagedAs("plugin", "node");
+  const { wrapper } = places.host;
+  if (staged === undefined || wrapper === undefined || wrapper.length === 0) return [];
+  const path = join(statePaths(places.directory("program")).objects, basename(staged));
+  const end = await runOnHost(places, [places.onHost(path), "--version"], signal);
+  if (end?.exitCode === 0) return [];
+  const said = end?.stderr.trim().split("\n").slice(-3).join("; ") ?? "";
+  throw new Failure({
+    code: "program-unusable",
+    subject: places.front,
+    problem: `the host cannot run the Node.js of this image: ${said || (end?.systemCode ?? `exit code ${end?.exitCode}`)}`,
+    hint: "it needs glibc and libstdc++ of the host; nothing was changed",
+  });
+}
+
+/** Runs a program on the host. Undefined: the host's processes cannot be reached. Interrupted. */
+export async function runOnHost(
+  { host: { wrapper } }: Places,
+  words: readonly string[],
+  signal: AbortSignal,
+): Promise<End | undefined> {
+  if (wrapper === undefined) return undefined;
+  const [file = "", ...rest] = [...wrapper, ...words];
+  const env = environmentOfPlugins(process.env);
+  const end = await runProgram({ file, argv0: file, words: rest, env, stdin: "" }, { timeoutMs: LIMIT_MS, signal });
+  throwIfInterrupted(signal);
+  return end;
+}
+
+const LIMIT_MS = 60_000;
+
 /** The program is no longer needed for this. What containers may still need stays. */
 export function unneededProgram(places: Places, owner: string): WantedFile[] {
   const reason = isInUse(places) ? "containers that are attached may still need it" : undefined;
   return (["lib", "program"] as const).flatMap((holder) => {
     const directory = places.directory(holder);
-    return heldNames(directory)
-      .map((name) => unlessNeeded(removed({ directory, name, kind: "plugin", owner }), reason));
+    return heldNames(directory).map((name) =>
+      unlessNeeded(removed({ directory, name, kind: "plugin", owner }), reason),
+    );
   });
 }
 
@@ -59,8 +106,18 @@ export function unlessNeeded(file: WantedFile, reason: string | undefined): Want
 
 /** Is any attachment remembered? Its hook at the end of its container is the program. */
 export function isInUse(places: Places): boolean {
-  const { cacheDir } = places.ociConfig;
+  const { cacheDir } = ociConfigOf(places);
   return namesIn(join(places.seen(cacheDir), "results"), /^[^.]/u).length > 0;
+}
+
+/** Its defaults, if there is none that can be used: the program must be removable then, too. */
+function ociConfigOf(places: Places): OciConfig {
+  try {
+    return places.ociConfig;
+  } catch (error) {
+    if (error instanceof Failure) return parseOciConfig("", DEFAULT_CONFIG_FILE);
+    throw error;
+  }
 }
 
 function heldNames(directory: string): string[] {

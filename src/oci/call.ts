@@ -55,11 +55,12 @@ export function readRuntimeCall(words: readonly string[], grammar: Grammar = "go
   const isMaker = command !== undefined && MAKERS.includes(command);
   const own = new Map<string, string>();
   const operands: string[] = [];
-  while (isMaker && rest.length > 0) {
-    for (const [name, value] of readOptions(rest, OF_MAKERS, grammar, () => false)) own.set(name, value);
+  const more = isMaker ? rest : [];
+  while (more.length > 0) {
+    for (const [name, value] of readOptions(more, OF_MAKERS, grammar, () => false)) own.set(name, value);
     // Both take options behind the container's ID, or refuse them.
-    const next = rest.shift();
-    operands.push(...(next === "--" ? rest.splice(0) : next === undefined ? [] : [next]));
+    const next = more.shift();
+    operands.push(...(next === "--" ? more.splice(0) : next === undefined ? [] : [next]));
   }
   return {
     command,

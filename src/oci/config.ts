@@ -159,7 +159,7 @@ function shown(text: string): string {
   return JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}…` : text);
 }
 
-function invalid(file: string, problem: string, hint: string | undefined = undefined): Failure {
+function invalid(file: string, problem: string, hint?: string): Failure {
   return new Failure({
     code: "oci-config-invalid",
     subject: file,

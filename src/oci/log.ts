@@ -7,9 +7,9 @@ import { isLogged, type Level, type OciConfig } from "./config.ts";
 
 export interface Log {
   /** A line of the log of `log_driver`. */
-  say(level: Level, text: string): void;
+  say: (level: Level, text: string) => void;
   /** What `cni_log` is for: all that a hook prints. */
-  print(text: string): void;
+  print: (text: string) => void;
 }
 
 /** @param part `oci` or `hook`. @param onProblem is told why a log cannot be written, once each. */

@@ -1,5 +1,5 @@
 /** What a container asks for: by its annotations, else by the environment of its process. Pure. */
-import type { NetworkList } from "../cni/config.ts";
+import type { NetworkList, PluginConfig } from "../cni/config.ts";
 import type { Args } from "../cni/invoke.ts";
 import { parseIp } from "../cni/ip.ts";
 import { isObject, writeJson } from "../cni/json.ts";
@@ -188,9 +188,6 @@ export function declares({ plugins }: NetworkList, capability: string): boolean 
  * pass over them.
  */
 function withPools(network: NetworkList, pools: readonly string[]): NetworkList {
-  const isPooled = ({ ipam }: NetworkList["plugins"][number]): boolean => {
-    return isObject(ipam) && ipam["type"] === "calico-ipam";
-  };
   if (!network.plugins.some(isPooled)) throw unsupported("ippool", [network], "the IPAM plugin calico-ipam");
   const plugins = network.plugins.map((plugin) => {
     return isPooled(plugin) ? { ...plugin, ipam: { ...(plugin["ipam"] as object), ipv4_pools: pools } } : plugin;
@@ -198,6 +195,10 @@ function withPools(network: NetworkList, pools: readonly string[]): NetworkList 
   const { cniVersion, name, disableCheck, disableGC } = network;
   const text = writeJson({ cniVersion, name, disableCheck, disableGC, loadOnlyInlinedPlugins: true, plugins });
   return { ...network, plugins, text };
+}
+
+function isPooled({ ipam }: PluginConfig): boolean {
+  return isObject(ipam) && ipam["type"] === "calico-ipam";
 }
 
 function unsupported(setting: Setting, networks: readonly NetworkList[], needed: string): Failure {

@@ -111,6 +111,26 @@ describe("cni-node engine", { skip: cannotRun, concurrency: true }, () => {
     assert.ok(!isThere(machine, "opt/cni-node"));
   });
 
+  test("Docker: enabled from a container that has the host's root and processes, as the image is run", async () => {
+    await using machine = await startContainers(startCurrent);
+    const before = read(machine, "etc/docker/daemon.json");
+    const mounted = "mkdir -p /run/root && mount --rbind / /run/root && exec cni-node engine";
+    const inside = (words: string): string => `unshare --mount sh -c '${mounted} ${words} --host-root=/run/root'`;
+    const enabled = await machine.sh(inside("enable docker"));
+    assert.deepEqual([enabled.exitCode, enabled.stderr], [0, ""], enabled.stdout);
+    assert.match(enabled.stdout, /^created +\/run\/root\/opt\/cni-node\/oci\.sh$/mu);
+    const ran = await ranIn(machine, "--runtime barrel-cni --network none", "ip -4 -o addr show eth0");
+    assert.match(ran.stdout, /10\.213\.0\./u, ran.stderr);
+    const status = await machine.output(inside("status docker"));
+    assert.match(status, /^docker +enabled +\/etc\/docker\/daemon\.json +dockerd 28\S*, runtime barrel-cni loaded/mu);
+
+    const disabled = await machine.sh(inside("disable docker"));
+    assert.deepEqual([disabled.exitCode, disabled.stderr], [0, ""]);
+    assert.equal(read(machine, "etc/docker/daemon.json"), before);
+    assert.doesNotMatch(await runtimes(machine), /barrel-cni/u);
+    assert.ok(!isThere(machine, "opt/cni-node"));
+  });
+
   test("Podman: enabled and taken back, with a program of its own", async () => {
     await using machine = await startContainers((one) => {
       usePodman(one);

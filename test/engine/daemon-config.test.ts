@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 import { parseDaemonConfig, withNoRuntimes, withoutRuntime, withRuntime } from "../../src/engine/daemon-config.ts";
 import { SEED } from "../helpers/random.ts";

@@ -143,9 +143,9 @@ describe("tells", () => {
     const [told] = tellNetworks([calico], { ...NOTHING, pools: ["calico-pool-2"] });
     const ipam = { type: "calico-ipam", ipv4_pools: ["calico-pool-2"], assign_ipv6: "false" };
     assert.deepEqual(told?.network.plugins, [{ type: "calico", mtu: 1440, ipam }]);
-    const again = parseNetworkList("cached.conflist", told?.network.text ?? "");
+    const again = parseNetworkList("cached.conflist", told.network.text);
     assert.ok("list" in again);
-    assert.deepEqual([again.list.name, again.list.plugins], ["calico", told?.network.plugins]);
+    assert.deepEqual([again.list.name, again.list.plugins], ["calico", told.network.plugins]);
     assert.throws(
       () => tellNetworks([plain], { ...NOTHING, pools: ["x"] }),
       /no plugin of network plain has the IPAM plugin calico-ipam/u,

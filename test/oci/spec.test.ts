@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 import { readSpec, spliceHooks, type Hook, type Hooks } from "../../src/oci/spec.ts";
 import { SEED } from "../helpers/random.ts";

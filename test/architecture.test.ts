@@ -64,13 +64,10 @@ const PURE = [
   "cni/selection.ts",
   "status/text.ts",
   "network/precheck.ts",
-<<<<<<< HEAD
   "engine/hooks.ts",
-=======
   "oci/call.ts",
   "oci/request.ts",
   "oci/spec.ts",
->>>>>>> oci
   "diff.ts",
   "trace.ts",
   "secrets.ts",

@@ -121,6 +121,9 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
     });
   });
 
+  // Debian's crun does not know the version of config.json that a current Docker writes.
+  if (!isCurrent) suite("with the wrapper and crun", { concurrency: 3 }, () => lives(() => machine, crun, true));
+
   if (isCurrent) {
     suite("with a CDI device", { concurrency: 3 }, () => {
       before(async () => {
@@ -130,8 +133,6 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       });
       lives(() => machine, device);
     });
-
-    suite("with the wrapper and crun", { concurrency: 3 }, () => lives(() => machine, crun, true));
 
     test(`${MANY} containers at once: each has an address of its own, and gives it back`, async () => {
       const each = `docker run --detach --stop-signal KILL --label many ${WRAPPER} bb:1 sleep 10000`;

@@ -287,9 +287,11 @@ function lives(on: () => Machine, way: Way, isBrief = false): void {
 
   test("a command that fails, and one that is not there", async () => {
     assert.equal((await ranIn(on(), options, "sh -c 'exit 7'")).exitCode, 7);
-    // Podman runs no poststop hook of hooks.d after a create that failed.
-    const ran = await ranIn(on(), options, "no-such-command", way === hook ? "cni-node network gc" : undefined);
-    assert.equal(ran.exitCode, 127, ran.stderr);
+    // After a create that failed, Podman runs no poststop hook of hooks.d, and crun none at all.
+    const isLeaking = way === hook || way === crun;
+    const ran = await ranIn(on(), options, "no-such-command", isLeaking ? "cni-node network gc" : undefined);
+    assert.notEqual(ran.exitCode, 0);
+    assert.match(ran.stderr, /no-such-command.*not found|not found.*no-such-command/u);
   });
   if (isBrief) return;
 

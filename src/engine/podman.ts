@@ -83,15 +83,10 @@ async function proved(places: Places, { name, prove, image, signal }: EnableOpti
   const why = whyNotReady(places);
   if (why !== undefined) return unproved(why);
   const call = async (...words: string[]): Promise<End | undefined> => runOnHost(places, ["podman", ...words], signal);
-  const listed = await call("images", "--format", "{{.Size}}\t{{.ID}}", "--sort", "size");
+  const listed = await call("images", "--quiet", "--sort", "size");
   if (listed === undefined) return unproved("Podman cannot be called from here");
   if (listed.exitCode !== 0) return unproved(`Podman does not answer: ${saidBy(listed)}`);
-  const chosen =
-    image ??
-    listed.stdout
-      .split("\n")
-      .find((line) => line.includes("\t"))
-      ?.split("\t")[1];
+  const chosen = image ?? listed.stdout.split("\n").find(Boolean);
   if (chosen === undefined) return unproved("Podman has no image; --probe-image names one");
   const words = ["--network", "none", "--pull", "never", "--read-only", "--entrypoint", '["true"]'];
   const end = await call(`--runtime=${name}`, "run", "--rm", ...words, chosen);

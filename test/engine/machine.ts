@@ -200,8 +200,8 @@ export class Docker {
   }
 }
 
-/** Gives a machine Podman; it has no daemon. @param name what its scripts call it. */
-export function usePodman(machine: Machine, name = "docker"): void {
+/** Gives a machine Podman; it has no daemon. @param command what its scripts call it. */
+export function usePodman(machine: Machine, command = "docker"): void {
   const places = { root: "images", runroot: "run", tmpdir: "tmp", "network-config-dir": "networks" };
   const own = Object.entries(places).map(([name, path]) => `--${name}=${join(machine.directory, path)}`);
   const podman = ["/usr/bin/podman", ...own, "--cgroup-manager=cgroupfs", "--events-backend=file"];
@@ -226,5 +226,5 @@ export function usePodman(machine: Machine, name = "docker"): void {
     "fi",
     `exec ${podman.join(" ")} --runtime="$runtime" "$verb" "$@"`,
   ];
-  fs.writeFileSync(join(machine.directory, "bin", name), `${script.join("\n")}\n`, { mode: 0o755 });
+  fs.writeFileSync(join(machine.directory, "bin", command), `${script.join("\n")}\n`, { mode: 0o755 });
 }

@@ -65,7 +65,7 @@ export async function disablePodman(places: Places, options: RunOptions & { name
     ...unneededProgram(places, owner),
   ];
   const done = await changeFiles(files, places.all, options);
-  places.removeEmpty();
+  if (!options.dryRun) places.removeEmpty();
   return done;
 }
 

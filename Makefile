@@ -39,7 +39,7 @@ unit: node_modules/.installed
 
 # Tests against real programs and libraries, which are built once into the cache: a Kubernetes API server, kubectl's
 # manifest reader, the configuration readers of containerd and CRI-O, libcni, a container runtime, CNI plugins, and the
-# image in real container engines.
+# image and the networks of containers in real container engines.
 e2e: build .packages
 	node plugins/build.ts --plugins=reference,flannel
 	@$(MAKE) --no-print-directory --jobs=2 $(E2E_BUILDS)

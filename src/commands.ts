@@ -166,7 +166,7 @@ export const COMMANDS = {
     options: pick(NETWORK_OPTIONS, "file", "host-root", "config-dir", "output"),
   },
   "engine enable": {
-    summary: "add the OCI runtime to docker or podman; dockerd reads its configuration again, nothing is restarted",
+    summary: "add the OCI runtime to docker or podman, and try it; nothing is restarted",
     operands: ["ENGINE"],
     options: pick(ENGINE_OPTIONS, ...PROGRAM, ...ENGINE_FILES, "take-over", "prove", "probe-image", ...ENGINE_RUN),
   },

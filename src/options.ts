@@ -228,13 +228,13 @@ export const OPTIONS = {
   add: { type: FLAG, help: "add a container even if the plugins are not known to be safe to try" },
   "program-dir": {
     type: DIRECTORY,
-    otherwise: "/opt/cni-node; on the host itself, cni-node stays where it is",
-    help: "put the program there, a path on the host",
+    otherwise: "/opt/cni-node if the host's root is mounted",
+    help: "put the program there, on the host",
   },
   "oci-config": {
     type: { ...DIRECTORY, shown: "<FILE>" },
-    otherwise: "/etc/docker/cni.yaml, if it is there",
-    help: "configuration of the OCI runtime and the hooks, a path on the host",
+    otherwise: "/etc/docker/cni.yaml",
+    help: "configuration of the runtime and hooks, on the host",
   },
   "runtime-name": { type: NAME, default: "barrel-cni", help: "name of the OCI runtime: docker run --runtime NAME" },
   "daemon-config": {

@@ -68,16 +68,26 @@ export async function runEngineStatus(options: Given<"engine status">, world: Wo
 function engineIn([given]: readonly string[]): Engine {
   const engine = ENGINES.find((one) => one === given);
   if (engine !== undefined) return engine;
-  throw usage("engine", given === undefined ? "no engine is named" : `${JSON.stringify(given)} is no known engine`, ENGINES.join(" or "));
+  throw usage(
+    "engine",
+    given === undefined ? "no engine is named" : `${JSON.stringify(given)} is no known engine`,
+    ENGINES.join(" or "),
+  );
 }
 
 /** It becomes a name in files, of a file, and of an owner. */
 function checkedName(name: string): string {
   if (/^[A-Za-z0-9][\w.-]{0,49}$/u.test(name)) return name;
-  throw usage("--runtime-name", `${JSON.stringify(name)} is not a name of up to 50 letters, digits, dots, dashes and underscores`);
+  throw usage(
+    "--runtime-name",
+    `${JSON.stringify(name)} is not a name of up to 50 letters, digits, dots, dashes and underscores`,
+  );
 }
 
-type PlaceOptions = Pick<Given<"engine status">, "hostRoot" | "programDir" | "ociConfig" | "daemonConfig" | "podmanConfigDir" | "cdiDir" | "hooksDir">;
+type PlaceOptions = Pick<
+  Given<"engine status">,
+  "hostRoot" | "programDir" | "ociConfig" | "daemonConfig" | "podmanConfigDir" | "cdiDir" | "hooksDir"
+>;
 
 function placesOf({ daemonConfig, ...options }: Partial<PlaceOptions>): Places {
   const { hostRoot, programDir, ociConfig, podmanConfigDir, cdiDir, hooksDir } = options;
@@ -98,6 +108,9 @@ function runOptionsOf({ dryRun, lockTimeout }: { dryRun: boolean; lockTimeout: n
   return { signal: world.signal, lockTimeoutMs: lockTimeout, dryRun, onWait };
 }
 
+/** A part of the program. */
+const PART = /\/lib\/[^/]+\.cjs$/u;
+
 function isProgram(path: string): boolean {
   return ["node", FRONT, "cni-node.cjs"].includes(basename(path));
 }
@@ -114,9 +127,14 @@ function report(
     printJson(world, { command, result: "done", exitCode: ending.exitCode, files: results, warnings });
   } else {
     // Of the many parts of the program nobody wants to read, nor of files that are right.
-    const isPart = (path: string): boolean => /\/lib\/[^/]+\.cjs$/u.test(path);
-    const shown = results.filter(({ outcome, path }) => !isPart(path) && !(outcome === "unchanged" && isProgram(path)));
-    world.stdout(shown.length === 0 ? "nothing to do\n" : formatRows(shown.map(({ outcome, path, reason = "" }) => [outcome.padEnd(10), path, reason])));
+    const shown = results.filter(
+      ({ outcome, path }) => !PART.test(path) && !(outcome === "unchanged" && isProgram(path)),
+    );
+    world.stdout(
+      shown.length === 0
+        ? "nothing to do\n"
+        : formatRows(shown.map(({ outcome, path, reason = "" }) => [outcome.padEnd(10), path, reason])),
+    );
     printWarnings(world, findings);
   }
   return ending;

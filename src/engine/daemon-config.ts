@@ -135,7 +135,12 @@ function editIn(text: string, object: Node, [key = "", ...more]: readonly string
   }
   const indent = indentAt(text, last.offset);
   const start = indent === undefined ? ", " : `,${eolOf(text)}${indent}`;
-  return splice(text, endOf(last), endOf(last), `${start}${JSON.stringify(key)}: ${formatted(text, whole, last.offset)}`);
+  return splice(
+    text,
+    endOf(last),
+    endOf(last),
+    `${start}${JSON.stringify(key)}: ${formatted(text, whole, last.offset)}`,
+  );
 }
 
 /** Without one of the properties of an object, and the comma beside it. */

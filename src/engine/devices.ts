@@ -26,13 +26,13 @@ export async function removeCdi(places: Places, options: RunOptions): Promise<Do
   const owner = "cdi";
   const file = removed({ directory: places.directory("cdi"), name: CDI_FILE, kind: "config", owner });
   const done = await changeFiles([file, ...unneededProgram(places, owner)], places.all, options);
-  places.removeEmpty();
+  if (!options.dryRun) places.removeEmpty();
   return { ...done, findings: [...done.findings, ...afterRestart(done)] };
 }
 
 /** Podman reads specifications at each start of a container, dockerd when it starts. */
 function afterRestart({ results }: Done): Finding[] {
-  const [changed] = results.filter(({ path, outcome }) => path.endsWith(CDI_FILE) && isChange(outcome));
+  const changed = results.find(({ path, outcome }) => path.endsWith(CDI_FILE) && isChange(outcome));
   if (changed === undefined) return [];
   const message = "counts at once for Podman, and for Docker (25 or newer) at the next restart of dockerd";
   const hint = 'before Docker 28.3, daemon.json also needs "features": {"cdi": true}';
@@ -50,14 +50,24 @@ export function deviceNames(places: Places): { names: string[]; findings: Findin
   const names = new Set<string>();
   for (const loaded of listNetworks(places.seen(directory))) {
     if ("objection" in loaded) {
-      findings.push(warning("engine-device-name", `${directory}/${loaded.file}`, `has no device: ${loaded.objection.message}`));
+      findings.push(
+        warning("engine-device-name", `${directory}/${loaded.file}`, `has no device: ${loaded.objection.message}`),
+      );
       continue;
     }
     const { name } = loaded.network.list;
     if (isDeviceName(name)) names.add(name);
-    else findings.push(warning("engine-device-name", `${directory}/${loaded.file}`, `has no device: no CDI device can be called ${name}`));
+    else
+      findings.push(
+        warning(
+          "engine-device-name",
+          `${directory}/${loaded.file}`,
+          `has no device: no CDI device can be called ${name}`,
+        ),
+      );
   }
-  if (names.size === 0) findings.push(warning("engine-unconfigured", directory, "has no network, so there is no device"));
+  if (names.size === 0)
+    findings.push(warning("engine-unconfigured", directory, "has no network, so there is no device"));
   return { names: [...names], findings };
 }
 
@@ -100,6 +110,6 @@ export async function removeHooks(places: Places, options: RunOptions): Promise<
     removed({ directory: places.directory("hooks"), name, kind: "config", owner }),
   );
   const done = await changeFiles([...files, ...unneededProgram(places, owner)], places.all, options);
-  places.removeEmpty();
+  if (!options.dryRun) places.removeEmpty();
   return done;
 }

@@ -19,7 +19,16 @@ import {
   type DockerRuntime,
 } from "./daemon-config.ts";
 import { containersWith, dockerInfo, imageAtHand, tryContainer, type Docker } from "./docker-api.ts";
-import { changeFiles, removed, written, type FileResult, type Look, type RunOptions, type WantedFile, type Wish } from "./files.ts";
+import {
+  changeFiles,
+  removed,
+  written,
+  type FileResult,
+  type Look,
+  type RunOptions,
+  type WantedFile,
+  type Wish,
+} from "./files.ts";
 import type { Places } from "./places.ts";
 import { programFiles, proveProgram, runOnHost, unneededProgram, type Own } from "./program.ts";
 
@@ -80,9 +89,9 @@ export async function enableDocker(places: Places, own: Own, options: EnableOpti
     return { action: "write", content: { text: edited } };
   };
   const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: true, wish };
-  let isConfirmed = false;
+  const state = { isConfirmed: false };
   const confirm = async (): Promise<Finding[]> => {
-    isConfirmed = true;
+    state.isConfirmed = true;
     const daemon = runningDaemon(places);
     if ("code" in daemon) return [daemon];
     await reload(places, daemon, options.signal, (runtimes) => runtimes.includes(name));
@@ -91,11 +100,12 @@ export async function enableDocker(places: Places, own: Own, options: EnableOpti
   const wasThere = Object.hasOwn(configOf(places).runtimes, name);
   try {
     const done = await changeConfig(places, [...programFiles(places, own, owner), file], options, confirm);
-    if (isConfirmed || options.dryRun) return done;
+    if (state.isConfirmed || options.dryRun) return done;
     return { results: done.results, findings: [...done.findings, ...(await confirm())] };
   } catch (error) {
     // The files are as they were.
-    if (isConfirmed && !wasThere) await forget(places, name, { ...options, signal: new AbortController().signal });
+    if (state.isConfirmed && !wasThere)
+      await forget(places, name, { ...options, signal: new AbortController().signal });
     throw error;
   }
 }
@@ -125,7 +135,7 @@ export async function disableDocker(
   };
   const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: false, wish };
   const done = await changeConfig(places, [file, ...unneededProgram(places, owner)], options);
-  places.removeEmpty();
+  if (!options.dryRun) places.removeEmpty();
   const isForgotten = options.dryRun || Object.hasOwn(configOf(places).runtimes, name);
   const after = isForgotten ? [] : await forget(places, name, options);
   return { results: done.results, findings: [...findings, ...done.findings, ...after] };
@@ -239,7 +249,9 @@ function daemonOf({ host }: Places, { pidfile, hosts }: Record<string, unknown>)
   const [program = "", ...words] = command.split("\0");
   if (!basename(program).startsWith("dockerd")) return undefined;
   const listed = Array.isArray(hosts) ? hosts.filter((one) => typeof one === "string") : [];
-  const flags = words.flatMap((word, at) => /^(?:-H|--host)(?:=(.*))?$/u.exec(word)?.[1] ?? (isHostFlag(words[at - 1]) ? [word] : []));
+  const flags = words.flatMap(
+    (word, at) => /^(?:-H|--host)(?:=(.*))?$/u.exec(word)?.[1] ?? (isHostFlag(words[at - 1]) ? [word] : []),
+  );
   const unix = [...listed, ...flags].find((one) => one.startsWith("unix://"))?.slice("unix://".length);
   return { pid, words, socket: here(unix ?? DEFAULT_SOCKET) };
 }
@@ -250,7 +262,9 @@ function isHostFlag(word: string | undefined): boolean {
 
 /** Does it read this file? */
 function isOfConfig({ words }: Daemon, places: Places): boolean {
-  const named = words.flatMap((word, at) => /^--config-file(?:=(.*))?$/u.exec(word)?.[1] ?? (words[at - 1] === "--config-file" ? [word] : []));
+  const named = words.flatMap(
+    (word, at) => /^--config-file(?:=(.*))?$/u.exec(word)?.[1] ?? (words[at - 1] === "--config-file" ? [word] : []),
+  );
   const path = places.seen(named.at(-1) ?? "/etc/docker/daemon.json");
   const { directory, name } = places.daemonConfig;
   return fs.existsSync(path) && fs.realpathSync(path) === join(fs.realpathSync(directory), name);
@@ -262,7 +276,8 @@ function refuseFlags(daemon: Daemon | undefined): void {
   throw new Failure({
     code: "daemon-flags",
     subject: "dockerd",
-    problem: "runs with --add-runtime, and would not start with runtimes in its configuration, too; nothing was changed",
+    problem:
+      "runs with --add-runtime, and would not start with runtimes in its configuration, too; nothing was changed",
     hint: "move the runtimes of its command line to daemon.json",
   });
 }
@@ -290,39 +305,52 @@ async function findContainers(places: Places, name: string, force: boolean, sign
   if (daemon === undefined || !isOfConfig(daemon, places)) return [];
   const found = await containersWith({ socket: daemon.socket, signal }, name);
   const [running, stopped] = [true, false].map((isRunning) => found.filter((one) => one.isRunning === isRunning));
-  const list = (some: readonly { name: string }[] = []): string => some.slice(0, 5).map((one) => one.name).filter(isVisible).join(", ");
   if (running !== undefined && running.length > 0 && !force) {
     throw new Failure({
       code: "runtime-in-use",
       subject: name,
-      problem: `${running.length} containers run with it and could not be stopped without it: ${list(running)}`,
+      problem: `${running.length} containers run with it and could not be stopped without it: ${firstNames(running)}`,
       hint: "stop them first; --force leaves them as they are",
     });
   }
   if (stopped === undefined || stopped.length === 0) return [];
-  const message = `${stopped.length} stopped containers have this runtime and cannot be started without it: ${list(stopped)}`;
+  const message = `${stopped.length} stopped containers have this runtime and cannot be started without it: ${firstNames(stopped)}`;
   return [warning("engine-containers", name, message, "make them anew with another runtime")];
+}
+
+function firstNames(containers: readonly { name: string }[]): string {
+  const names = containers.map(({ name }) => name).filter(isVisible);
+  return names.slice(0, 5).join(", ");
 }
 
 /** Tries a container, if there is anything to try it with. @throws Failure `engine-proof-failed`. */
 async function proved(places: Places, docker: Docker, { name, prove, image }: EnableOptions): Promise<Finding[]> {
   if (!prove) return [];
-  const unproved = (why: string): Finding[] => [
-    warning("engine-unproved", name, `no container was tried: ${why}`, "try one: docker run --rm --runtime " + `${name} --network none IMAGE ip addr`),
-  ];
+  const unproved = (why: string): Finding[] => {
+    const hint = `try one: docker run --rm --runtime ${name} --network none IMAGE ip addr`;
+    return [warning("engine-unproved", name, `no container was tried: ${why}`, hint)];
+  };
   const why = whyNotReady(places);
   if (why !== undefined) return unproved(why);
   const chosen = image ?? (await imageAtHand(docker));
   if (chosen === undefined) return unproved("dockerd has no image; --probe-image names one");
-  return (await tryContainer(docker, name, chosen)) ? [] : unproved("the image has no program `true`; --probe-image names another");
+  return (await tryContainer(docker, name, chosen))
+    ? []
+    : unproved("the image has no program `true`; --probe-image names another");
 }
 
 /** Why no container can get a network yet; undefined: it can. */
 export function whyNotReady(places: Places): string | undefined {
   if (!fs.existsSync(places.seen(places.front))) return `${places.front} is missing`;
-  const { confDir } = places.ociConfig;
-  const isAny = listNetworks(places.seen(confDir)).some((loaded) => "network" in loaded);
-  return isAny ? undefined : `${confDir} has no network`;
+  try {
+    const { confDir } = places.ociConfig;
+    const isAny = listNetworks(places.seen(confDir)).some((loaded) => "network" in loaded);
+    return isAny ? undefined : `${confDir} has no network`;
+  } catch (error) {
+    // An engine can be told of the runtime before there is a configuration.
+    if (error instanceof Failure) return error.message;
+    throw error;
+  }
 }
 
 function notReloaded(places: Places, why: string): Finding {
@@ -353,7 +381,11 @@ function runtimeExists(subject: string, name: string): Failure {
 }
 
 function runtimeForeign(subject: string, name: string): Failure {
-  return new Failure({ code: "runtime-foreign", subject, problem: `has a runtime ${name} that is not cni-node's, so it stays` });
+  return new Failure({
+    code: "runtime-foreign",
+    subject,
+    problem: `has a runtime ${name} that is not cni-node's, so it stays`,
+  });
 }
 
 function runtimeIsDefault(subject: string, name: string): Failure {

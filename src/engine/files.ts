@@ -32,9 +32,9 @@ export interface Look {
   live: Live;
   held: HeldAsset | undefined;
   /** The content; undefined: there is none. @throws Failure */
-  text(): string | undefined;
+  text(this: void): string | undefined;
   /** What was there before, if that was kept. @throws Failure */
-  before(): string | undefined;
+  before(this: void): string | undefined;
 }
 
 /** New content of a file. */
@@ -67,7 +67,7 @@ export interface RunOptions {
   signal: AbortSignal;
   lockTimeoutMs: number;
   dryRun: boolean;
-  onWait(what: string): void;
+  onWait(this: void, what: string): void;
 }
 
 /** A file to write whole. */
@@ -77,7 +77,11 @@ export function written(file: Omit<WantedFile, "wish" | "isWanted">, content: Co
 
 /** A file of ours to remove. What was there before comes back. */
 export function removed(file: Omit<WantedFile, "wish" | "isWanted">): WantedFile {
-  return { ...file, isWanted: false, wish: ({ held }) => ({ action: held?.before === undefined ? "remove" : "restore" }) };
+  return {
+    ...file,
+    isWanted: false,
+    wish: ({ held }) => ({ action: held?.before === undefined ? "remove" : "restore" }),
+  };
 }
 
 interface Decided {
@@ -99,14 +103,14 @@ export async function changeFiles(
   surrounding: Surrounding = {},
 ): Promise<{ results: FileResult[]; findings: Finding[] }> {
   using locks = new Locks(known, options);
-  let needed = locks.untidy();
+  const needed = new Set(locks.untidy());
   for (;;) {
     const decided = await locks.looking(async (target) => decideAll(files, target));
     const results = decided.map(({ result }) => result);
     const changed = decided.flatMap(({ directory, step }) => (step === undefined ? [] : [directory]));
-    needed = [...needed, ...changed];
-    if (options.dryRun || needed.length === 0) return { results, findings: [] };
-    const unknown = needed.find((directory) => !known.includes(directory));
+    for (const directory of changed) needed.add(directory);
+    if (options.dryRun || needed.size === 0) return { results, findings: [] };
+    const unknown = [...needed].find((directory) => !known.includes(directory));
     if (unknown !== undefined) throw new Error(`${unknown} is to be written and is not known`);
     if (!locks.hold(needed)) {
       await locks.take(needed);
@@ -127,11 +131,6 @@ export async function changeFiles(
       throw error;
     }
   }
-}
-
-/** What the record of a directory says of a file. */
-export function heldIn(directory: string, name: string): HeldAsset | undefined {
-  return readRecord(directory)?.assets.find((asset) => asset.name === name);
 }
 
 /** The locks of a run. */
@@ -156,8 +155,8 @@ class Locks implements Disposable {
     return here.filter((path) => untidy.includes(path) || ids.has(readRecord(path)?.directory ?? ""));
   }
 
-  hold(directories: readonly string[]): boolean {
-    return directories.every((directory) => this.#locks.has(directory));
+  hold(directories: ReadonlySet<string>): boolean {
+    return [...directories].every((directory) => this.#locks.has(directory));
   }
 
   targetOf(directory: string): Target {
@@ -166,8 +165,8 @@ class Locks implements Disposable {
     return lock.target;
   }
 
-  async take(directories: readonly string[]): Promise<void> {
-    const wanted = this.#known.filter((path) => directories.includes(path) || this.#locks.has(path));
+  async take(directories: ReadonlySet<string>): Promise<void> {
+    const wanted = this.#known.filter((path) => directories.has(path) || this.#locks.has(path));
     this.#release();
     const { lockTimeoutMs, signal, onWait } = this.#options;
     const deadline = performance.now() + lockTimeoutMs;
@@ -254,9 +253,22 @@ async function decideAll(
   return decided;
 }
 
+/** A file, what is there, and what it is to become. */
+interface Facts {
+  file: WantedFile;
+  /** Where this process reads it. */
+  here: string;
+  live: Live;
+  held: HeldAsset | undefined;
+  /** What else needs it. */
+  others: readonly string[];
+  result(this: void, outcome: Outcome, reason?: string): Pick<Decided, "directory" | "result">;
+}
+
 async function decide(file: WantedFile, target: Target | undefined): Promise<Decided> {
-  const { directory, name, kind, owner, isWanted } = file;
+  const { directory, name, kind, owner, isStale } = file;
   const path = join(directory, name);
+  const here = join(target?.here ?? directory, name);
   const record = target && recordOf(target);
   const held = record?.assets.find((asset) => asset.kind === kind && asset.name === name);
   const live = inspect(target?.here ?? directory, name);
@@ -266,56 +278,59 @@ async function decide(file: WantedFile, target: Target | undefined): Promise<Dec
     path,
     live,
     held,
-    text: () => (live.type === "absent" ? undefined : readPart(join(target?.here ?? directory, name), path)),
+    text: () => (live.type === "absent" ? undefined : readPart(here, path)),
     before: () => (held?.before === undefined ? undefined : readPart(join(objects, held.before), path)),
   });
-  const { reason } = wish;
-  const result = (outcome: Outcome, why = reason): FileResult => ({
-    outcome,
-    path,
-    ...(why === undefined ? {} : { reason: why }),
-  });
-  const common = { kind, name, live, keepLive: false } as const;
+  const others = isStale === true ? [] : (held?.owners.filter((other) => other !== owner) ?? []);
+  const result = (outcome: Outcome, reason = wish.reason): ReturnType<Facts["result"]> => {
+    return { directory, result: { outcome, path, ...(reason === undefined ? {} : { reason }) } };
+  };
+  const facts: Facts = { file, here, live, held, others, result };
+  if (wish.action === "write") return decideWrite(facts, wish.content);
+  return wish.action === "leave" && file.isWanted ? result("unchanged") : decideRemoval(facts, wish);
+}
+
+async function decideWrite({ file, here, live, held, others, result }: Facts, given: Content): Promise<Decided> {
+  const { name, kind, owner, isWanted } = file;
   const isHeld = held !== undefined && held.owners.length > 0;
-  const others = (file.isStale === true ? [] : held?.owners.filter((other) => other !== owner)) ?? [];
-  if (wish.action === "leave" && (isWanted || !isHeld)) {
-    return { directory, result: result(isWanted ? "unchanged" : "absent") };
+  const owners = isWanted ? [...others, owner].toSorted() : others;
+  const content = contentOf(given, live);
+  const isRight = live.type === "file" && modeOf(live) === content.mode;
+  const isSame = isRight && (await content.isIn(here, live, held?.seen));
+  const digest = isSame && !isHeld ? {} : { digest: await content.digest() };
+  const asset = owners.length === 0 ? undefined : { ...held, name, kind, owners: [...owners], ...digest };
+  const keepLive = isWanted && !isHeld && live.type !== "absent";
+  const step = { kind, name, live, keepLive, asset, phase: isWanted ? "add" : "remove" } as const;
+  if (isSame) {
+    const isKnown = isHeld && isDeepStrictEqual(held, asset);
+    return isKnown ? result("unchanged") : { ...result("unchanged"), step: { ...step, effect: "none" } };
   }
-  if (wish.action === "write") {
-    const owners = isWanted ? [...others, owner].toSorted() : others;
-    const content = contentOf(wish.content, live);
-    const isSame = live.type === "file" && modeOf(live) === content.mode && (await content.isIn(path, live, held?.seen));
-    const digest = isSame && !isHeld ? {} : { digest: await content.digest() };
-    const asset: HeldAsset | undefined =
-      owners.length === 0 ? undefined : { ...held, name, kind, owners, ...digest };
-    const keepLive = isWanted && !isHeld && live.type !== "absent";
-    const step = { ...common, phase: isWanted ? "add" : "remove", keepLive, asset } as const;
-    if (isSame) {
-      const isKnown = isHeld && isDeepStrictEqual(held, asset);
-      return { directory, result: result("unchanged"), ...(isKnown ? {} : { step: { ...step, effect: "none" } }) };
-    }
-    const outcome = live.type === "absent" ? "created" : "configured";
-    const why = reason ?? (keepLive ? "replaces a file that was there before, which is kept" : undefined);
-    return { directory, result: result(outcome, why), step: { ...step, effect: "write", stage: content.stage } };
-  }
-  if (held === undefined) return { directory, result: result("absent") };
-  const unheld = { ...common, phase: "remove", effect: "none", asset: undefined } as const satisfies FileStep;
+  const outcome = live.type === "absent" ? "created" : "configured";
+  const reason = keepLive ? "replaces a file that was there before, which is kept" : undefined;
+  return { ...result(outcome, reason), step: { ...step, effect: "write", stage: content.stage } };
+}
+
+/** Of a file that is not ours, nothing is done. */
+async function decideRemoval({ file, here, live, held, others, result }: Facts, wish: Wish): Promise<Decided> {
+  const { name, kind } = file;
+  if (held === undefined || held.owners.length === 0) return result("absent");
+  const step = { kind, name, live, keepLive: false, phase: "remove", effect: "none", asset: undefined } as const;
   if (others.length > 0) {
-    const asset = { ...held, owners: others };
-    const isKnown = others.length === held.owners.length;
-    const why = reason ?? `needed by ${others.join(", ")}`;
-    return { directory, result: result("kept", why), ...(isKnown ? {} : { step: { ...unheld, asset } }) };
+    const asset = { ...held, owners: [...others] };
+    const kept = result("kept", `needed by ${others.join(", ")}`);
+    return others.length === held.owners.length ? kept : { ...kept, step: { ...step, asset } };
   }
-  if (live.type === "absent") return { directory, result: result("absent"), step: unheld };
-  if (wish.action === "leave") return { directory, result: result("kept") };
-  if (held.digest === undefined) return { directory, result: result("kept", "it was there before"), step: unheld };
-  const isOurs = (await digestOfLive(path, live, held.seen)) === held.digest;
-  if (!isOurs && !(wish.action === "remove" && wish.evenIfChanged === true)) return { directory, result: result("kept", "somebody has changed it since"), step: unheld };
-  if (wish.action === "restore" && held.before !== undefined) {
-    const step: FileStep = { ...unheld, effect: "restore", restores: held.before };
-    return { directory, result: result("deleted", reason ?? "what was there before is back"), step };
+  if (live.type === "absent") return { ...result("absent"), step };
+  if (wish.action === "leave") return result("kept");
+  if (held.digest === undefined) return { ...result("kept", "it was there before"), step };
+  const isOurs = (await digestOfLive(here, live, held.seen)) === held.digest;
+  const isToGo = isOurs || (wish.action === "remove" && wish.evenIfChanged === true);
+  if (!isToGo) return { ...result("kept", "somebody has changed it since"), step };
+  if (wish.action !== "restore" || held.before === undefined) {
+    return { ...result("deleted"), step: { ...step, effect: "remove" } };
   }
-  return { directory, result: result("deleted"), step: { ...unheld, effect: "remove" } };
+  const restored: FileStep = { ...step, effect: "restore", restores: held.before };
+  return { ...result("deleted", "what was there before is back"), step: restored };
 }
 
 function readPart(here: string, path: string): string {

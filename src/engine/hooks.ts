@@ -29,7 +29,7 @@ function hookOf({ front, config }: Call, command: (typeof COMMANDS)[number], net
 }
 
 /** The kind of our CDI devices: `--device cni-node.io/net=NAME`. */
-export const DEVICE_KIND = "cni-node.io/net";
+const DEVICE_KIND = "cni-node.io/net";
 /** The file of the specification in a CDI directory. */
 export const CDI_FILE = "cni-node.json";
 
@@ -42,7 +42,9 @@ export function isDeviceName(name: string): boolean {
 export function cdiSpecification(call: Call, networks: readonly string[]): string {
   const devices = networks.map((name) => ({
     name,
-    containerEdits: { hooks: COMMANDS.map((command) => ({ hookName: STAGES[command], ...hookOf(call, command, name) })) },
+    containerEdits: {
+      hooks: COMMANDS.map((command) => ({ hookName: STAGES[command], ...hookOf(call, command, name) })),
+    },
   }));
   return textOf({ cdiVersion: "0.5.0", kind: DEVICE_KIND, devices });
 }

@@ -36,7 +36,11 @@ const DIRECTORIES = {
   program: { holds: "the program", option: "--program-dir" },
   cdi: { holds: "CDI specifications", option: "--cdi-dir", path: "/etc/cdi" },
   hooks: { holds: "hooks", option: "--hooks-dir", path: "/etc/containers/oci/hooks.d" },
-  podman: { holds: "configurations of Podman", option: "--podman-config-dir", path: "/etc/containers/containers.conf.d" },
+  podman: {
+    holds: "configurations of Podman",
+    option: "--podman-config-dir",
+    path: "/etc/containers/containers.conf.d",
+  },
   docker: { holds: "the configuration of dockerd", option: "--daemon-config", path: "/etc/docker" },
 } as const;
 
@@ -134,7 +138,8 @@ export class Places {
     try {
       return parseOciConfig(readText(path, SIZE_LIMITS.config), named ?? DEFAULT_CONFIG_FILE);
     } catch (error) {
-      if (named === undefined && isAbsence(error)) return { ...parseOciConfig("", DEFAULT_CONFIG_FILE), file: undefined };
+      if (named === undefined && isAbsence(error))
+        return { ...parseOciConfig("", DEFAULT_CONFIG_FILE), file: undefined };
       throw systemFailure(path, "the configuration of the wrapper cannot be read", error);
     }
   }

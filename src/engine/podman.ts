@@ -12,7 +12,7 @@ import type { Places } from "./places.ts";
 import { isInUse, programFiles, proveProgram, runOnHost, unlessNeeded, unneededProgram, type Own } from "./program.ts";
 
 /** The name of the drop-in in containers.conf.d. */
-export function dropInName(name: string): string {
+function dropInName(name: string): string {
   return `50-cni-node-${name}.conf`;
 }
 
@@ -42,14 +42,14 @@ export async function enablePodman(places: Places, own: Own, options: EnableOpti
     ...(hasLauncher ? [written(launcher, { text: launcherText(places), mode: 0o755 })] : []),
     written(dropInFile(places, name, owner), { text: dropIn(places, name), mode: 0o644 }),
   ];
-  let isConfirmed = false;
+  const state = { isConfirmed: false };
   const confirm = async (): Promise<Finding[]> => {
-    isConfirmed = true;
+    state.isConfirmed = true;
     return proved(places, options);
   };
   const prove: Surrounding["prove"] = async (stagedAs) => proveProgram(places, stagedAs, options.signal);
   const done = await changeFiles(files, places.all, options, { prove, confirm });
-  if (isConfirmed || options.dryRun) return done;
+  if (state.isConfirmed || options.dryRun) return done;
   return { results: done.results, findings: [...done.findings, ...(await confirm())] };
 }
 
@@ -65,7 +65,7 @@ export async function disablePodman(places: Places, options: RunOptions & { name
     ...unneededProgram(places, owner),
   ];
   const done = await changeFiles(files, places.all, options);
-  places.removeEmpty();
+  if (!options.dryRun) places.removeEmpty();
   return done;
 }
 
@@ -83,13 +83,13 @@ async function proved(places: Places, { name, prove, image, signal }: EnableOpti
   const why = whyNotReady(places);
   if (why !== undefined) return unproved(why);
   const call = async (...words: string[]): Promise<End | undefined> => runOnHost(places, ["podman", ...words], signal);
-  const listed = await call("images", "--format", "{{.Size}}\t{{.ID}}", "--sort", "size");
+  const listed = await call("images", "--quiet", "--sort", "size");
   if (listed === undefined) return unproved("Podman cannot be called from here");
   if (listed.exitCode !== 0) return unproved(`Podman does not answer: ${saidBy(listed)}`);
-  const chosen = image ?? listed.stdout.split("\n").find((line) => line.includes("\t"))?.split("\t")[1];
+  const chosen = image ?? listed.stdout.split("\n").find(Boolean);
   if (chosen === undefined) return unproved("Podman has no image; --probe-image names one");
-  const words = ["--network=none", "--pull=never", "--read-only", '--entrypoint=["true"]'];
-  const end = await call(`--runtime=${name}`, "run", "--rm", ...words, chosen);
+  const words = ["--network", "none", "--pull", "never", "--read-only", "--entrypoint", '["true"]'];
+  const end = await call("--runtime", name, "run", "--rm", ...words, chosen);
   if (end === undefined || end.exitCode === 0) return [];
   if (end.exitCode === 127 && /"?true"?: executable file not found|`true` not found/u.test(end.stderr)) {
     return unproved("the image has no program `true`; --probe-image names another");

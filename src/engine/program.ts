@@ -6,6 +6,7 @@ import { runProgram, type End } from "../cni/process.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { environmentOfPlugins } from "../network/directories.ts";
+import { DEFAULT_CONFIG_FILE, parseOciConfig, type OciConfig } from "../oci/config.ts";
 import { statePaths } from "../host/target.ts";
 import { readRecord } from "../host/record.ts";
 import { removed, written, type WantedFile } from "./files.ts";
@@ -92,8 +93,9 @@ export function unneededProgram(places: Places, owner: string): WantedFile[] {
   const reason = isInUse(places) ? "containers that are attached may still need it" : undefined;
   return (["lib", "program"] as const).flatMap((holder) => {
     const directory = places.directory(holder);
-    return heldNames(directory)
-      .map((name) => unlessNeeded(removed({ directory, name, kind: "plugin", owner }), reason));
+    return heldNames(directory).map((name) =>
+      unlessNeeded(removed({ directory, name, kind: "plugin", owner }), reason),
+    );
   });
 }
 
@@ -104,8 +106,18 @@ export function unlessNeeded(file: WantedFile, reason: string | undefined): Want
 
 /** Is any attachment remembered? Its hook at the end of its container is the program. */
 export function isInUse(places: Places): boolean {
-  const { cacheDir } = places.ociConfig;
+  const { cacheDir } = ociConfigOf(places);
   return namesIn(join(places.seen(cacheDir), "results"), /^[^.]/u).length > 0;
+}
+
+/** Its defaults, if there is none that can be used: the program must be removable then, too. */
+function ociConfigOf(places: Places): OciConfig {
+  try {
+    return places.ociConfig;
+  } catch (error) {
+    if (error instanceof Failure) return parseOciConfig("", DEFAULT_CONFIG_FILE);
+    throw error;
+  }
 }
 
 function heldNames(directory: string): string[] {

@@ -53,10 +53,13 @@ export async function lookAtEngines(
     attempt(() => {
       const front = places.seen(places.front);
       if (!isExecutable(front)) {
-        findings.push(warning("engine-program-missing", places.front, "is called by engines and is not an executable file"));
+        findings.push(
+          warning("engine-program-missing", places.front, "is called by engines and is not an executable file"),
+        );
       } else {
         const why = whyNotReady(places);
-        if (why !== undefined) findings.push(warning("engine-unconfigured", places.front, `containers get no network: ${why}`));
+        if (why !== undefined)
+          findings.push(warning("engine-unconfigured", places.front, `containers get no network: ${why}`));
       }
     });
   }
@@ -123,7 +126,9 @@ function lookAtCdi(places: Places): WayStatus {
 function lookAtHooks(places: Places): WayStatus {
   const directory = places.directory("hooks");
   const wanted = hookFiles(places.call);
-  const texts = Object.values(HOOK_FILES).map((name) => [textIfThere(join(directory, name)), wanted.get(name)] as const);
+  const texts = Object.values(HOOK_FILES).map(
+    (name) => [textIfThere(join(directory, name)), wanted.get(name)] as const,
+  );
   const common = { way: "hooks", path: places.onHost(directory) } as const;
   if (texts.every(([text]) => text === undefined)) return { ...common, state: "disabled" };
   return { ...common, state: texts.every(([text, right]) => text === right) ? "enabled" : "outdated" };

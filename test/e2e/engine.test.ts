@@ -136,8 +136,20 @@ describe("cni-node engine", { skip: cannotRun, concurrency: true }, () => {
       usePodman(one);
     });
     const program = `${HERE} --program-dir=/opt/cni-node --runtime-name=own`;
-    const enabled = await machine.sh(`${CNI_NODE} enable podman --prove=false ${program}`);
-    assert.equal(enabled.exitCode, 0, enabled.stderr);
+    fs.symlinkSync("docker", join(machine.directory, "bin/podman"));
+    const conf = "etc/containers/containers.conf.d/50-cni-node-own.conf";
+
+    await machine.output("cd /etc/cni/net.d; mkdir /opt/aside; mv 00-first.conflist 10-second.conflist /opt/aside");
+    const failed = await machine.sh(`${CNI_NODE} enable podman ${program}`);
+    assert.equal(failed.exitCode, 1, failed.stderr);
+    assert.match(failed.stderr, /a container cannot be run with it: .*the cable is cut/su);
+    assert.ok(!isThere(machine, conf) && !isThere(machine, "opt/cni-node"));
+    await machine.output("mv /opt/aside/* /etc/cni/net.d");
+
+    const enabled = await machine.sh(`${CNI_NODE} enable podman ${program}`);
+    assert.deepEqual([enabled.exitCode, enabled.stderr], [0, ""]);
+    assert.ok(isThere(machine, conf));
+    assert.deepEqual(await heldBy(machine), []);
     const ran = await ranIn(machine, "--runtime=own", "ip -4 -o addr show eth0");
     assert.match(ran.stdout, /10\.213\.0\./u, ran.stderr);
     assert.equal((await ranIn(machine, "--runtime=runc", "true")).exitCode, 0, "other runtimes stay");

@@ -49,7 +49,7 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       });
     });
   });
-  after(async () => machine?.[Symbol.asyncDispose]());
+  after(async () => machine[Symbol.asyncDispose]());
 
   suite("with the wrapper", { concurrency: 3 }, () => {
     lives(() => machine, wrapper);
@@ -121,6 +121,9 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
     });
   });
 
+  // Debian's crun does not know the version of config.json that a current Docker writes.
+  if (!isCurrent) suite("with the wrapper and crun", { concurrency: 3 }, () => lives(() => machine, crun, true));
+
   if (isCurrent) {
     suite("with a CDI device", { concurrency: 3 }, () => {
       before(async () => {
@@ -130,8 +133,6 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       });
       lives(() => machine, device);
     });
-
-    suite("with the wrapper and crun", { concurrency: 3 }, () => lives(() => machine, crun));
 
     test(`${MANY} containers at once: each has an address of its own, and gives it back`, async () => {
       const each = `docker run --detach --stop-signal KILL --label many ${WRAPPER} bb:1 sleep 10000`;
@@ -243,10 +244,11 @@ function podmanTests(): void {
     await machine.output("cni-node engine cdi --oci-config=/etc/docker/cni.yaml");
     await machine.output("cni-node engine hooks --oci-config=/etc/docker/cni.yaml");
   });
-  after(async () => machine?.[Symbol.asyncDispose]());
+  after(async () => machine[Symbol.asyncDispose]());
 
   for (const [name, way] of Object.entries({ hook, device, wrapper, crun })) {
-    suite(`by ${name}`, { concurrency: 3 }, () => lives(() => machine, way));
+    const isBrief = way === wrapper || way === crun;
+    suite(`by ${name}`, { concurrency: 3 }, () => lives(() => machine, way, isBrief));
   }
 
   test("in a user namespace", async () => {
@@ -263,8 +265,8 @@ function podmanTests(): void {
   });
 }
 
-/** What every way must do. */
-function lives(on: () => Machine, way: Way): void {
+/** What every way must do. @param isBrief the same with another runtime, or another engine, is tried elsewhere. */
+function lives(on: () => Machine, way: Way, isBrief = false): void {
   const options = way("first");
 
   test("run: it has an interface, an address, a route and a name server, and gives the address back", async () => {
@@ -275,6 +277,23 @@ function lives(on: () => Machine, way: Way): void {
     assert.match(ran.stdout, /^0\.0\.0\.0 +10\.213\.0\.1 /mu);
     assert.match(ran.stdout, /^nameserver 10\.213\.0\.53\nsearch a\.example first\.example$/mu);
   });
+
+  test("a network that fails: the person who typed it reads why, and nothing is left", async () => {
+    const ran = await ranIn(on(), way("broken"), "true");
+    assert.notEqual(ran.exitCode, 0);
+    assert.match(ran.stderr, /the cable is cut/u);
+    assert.deepEqual(await heldBy(on(), "/networks/broken/"), []);
+  });
+
+  test("a command that fails, and one that is not there", async () => {
+    assert.equal((await ranIn(on(), options, "sh -c 'exit 7'")).exitCode, 7);
+    // After a create that failed, Podman runs no poststop hook of hooks.d, and crun none at all.
+    const isLeaking = way === hook || way === crun;
+    const ran = await ranIn(on(), options, "no-such-command", isLeaking ? "cni-node network gc" : undefined);
+    assert.notEqual(ran.exitCode, 0);
+    assert.match(ran.stderr, /no-such-command.*not found|not found.*no-such-command/u);
+  });
+  if (isBrief) return;
 
   test("run -it", async () => {
     const ran = await on().sh(`script -qec "docker run -it --rm ${options} bb:1 ip -4 -o addr show eth0" /dev/null`);
@@ -299,22 +318,6 @@ function lives(on: () => Machine, way: Way): void {
     await sleeper.do("start");
     await sleeper.assertHolds();
     await sleeper.remove();
-  });
-
-  test("a network that fails: the person who typed it reads why, and nothing is left", async () => {
-    const ran = await ranIn(on(), way("broken"), "true");
-    assert.notEqual(ran.exitCode, 0);
-    // crun keeps to itself what a hook says.
-    assert.match(ran.stderr, way === crun ? /error executing hook/u : /the cable is cut/u);
-    assert.deepEqual(await heldBy(on(), "/networks/broken/"), []);
-  });
-
-  test("a command that fails, and one that is not there", async () => {
-    assert.equal((await ranIn(on(), options, "sh -c 'exit 7'")).exitCode, 7);
-    // crun runs no poststop hook after a create that failed, and Podman none of hooks.d.
-    const isLeaking = way === crun || way === hook;
-    const ran = await ranIn(on(), options, "no-such-command", isLeaking ? "cni-node network gc" : undefined);
-    assert.equal(ran.exitCode, 127, ran.stderr);
   });
 }
 

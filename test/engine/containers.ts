@@ -15,7 +15,7 @@ import { Machine } from "./machine.ts";
 export const cannotRun: string | false = process.env["CI"] === "true" ? false : whyNot();
 
 /** The program by the name that the reference's daemon.json has. */
-export const FRONT = "/usr/bin/eru-barrel-cni";
+const FRONT = "/usr/bin/eru-barrel-cni";
 /** As a file of docker-cni has it, in the words of its documentation. */
 const SETTINGS = `oci_bin: /usr/sbin/runc
 

@@ -41,7 +41,7 @@ export class Machine implements AsyncDisposable {
 
   static async make(): Promise<Machine> {
     const directory = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "cni-node-test-"));
-    for (const name of ["bin", "config", "work"]) fs.mkdirSync(join(directory, name));
+    for (const name of ["bin", "work"]) fs.mkdirSync(join(directory, name));
     const overlays = CHANGED.map((path, index) => {
       const [upper, work] = [join(directory, `upper-${index}`), join(directory, `layer-${index}`)];
       for (const made of [upper, work]) fs.mkdirSync(made);
@@ -129,7 +129,6 @@ export class Docker {
     const docker = new Docker(machine, options.daemon ?? "dockerd");
     const { directory, env } = machine;
     if (options.client !== undefined) fs.symlinkSync(options.client, join(directory, "bin/docker"));
-    env["DOCKER_CONFIG"] = join(directory, "config");
     env["DOCKER_HOST"] = `unix://${directory}/docker.sock`;
     const all = {
       "data-root": join(directory, "data"),
@@ -201,11 +200,11 @@ export class Docker {
   }
 }
 
-/** Gives a machine Podman; it has no daemon. @param name what its scripts call it. */
-export function usePodman(machine: Machine, name = "docker"): void {
-  const places = { root: "data", runroot: "run", tmpdir: "tmp", "network-config-dir": "networks" };
+/** Gives a machine Podman; it has no daemon. @param command what its scripts call it. */
+export function usePodman(machine: Machine, command = "docker"): void {
+  const places = { root: "images", runroot: "run", tmpdir: "tmp", "network-config-dir": "networks" };
   const own = Object.entries(places).map(([name, path]) => `--${name}=${join(machine.directory, path)}`);
-  const podman = ["podman", ...own, "--cgroup-manager=cgroupfs", "--events-backend=file"];
+  const podman = ["/usr/bin/podman", ...own, "--cgroup-manager=cgroupfs", "--events-backend=file"];
   const limits = Object.entries(LIMITS).map(([name, limit]) => `--ulimit=${name}=${limit}:${limit}`);
   // To run is the only command that wants options of its own. Where scripts say docker, it names the runtime.
   const script = [
@@ -227,5 +226,5 @@ export function usePodman(machine: Machine, name = "docker"): void {
     "fi",
     `exec ${podman.join(" ")} --runtime="$runtime" "$verb" "$@"`,
   ];
-  fs.writeFileSync(join(machine.directory, "bin", name), `${script.join("\n")}\n`, { mode: 0o755 });
+  fs.writeFileSync(join(machine.directory, "bin", command), `${script.join("\n")}\n`, { mode: 0o755 });
 }

@@ -64,7 +64,8 @@ export async function runOci(argv: readonly string[], world: World): Promise<End
     );
     log.say("debug", `${runtime} ${call.command ?? ""}: config.json is ${done}`);
     const ending = await runRuntime(runtime, rest, call);
-    if (ending.exitCode !== 0 && done === "spliced" && grammarOf(runtime) === "argp") await cleanUp(file, call, world);
+    if (ending.exitCode !== 0 && done !== "untouched" && grammarOf(runtime) === "argp")
+      await cleanUp(file, call, world);
     return ending;
   } catch (error) {
     sayToEngine(textOf(error), call);

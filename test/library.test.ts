@@ -44,7 +44,7 @@ after(() => {
 function pack(copy: string): string {
   const { files } = JSON.parse(fs.readFileSync(join(root, "package.json"), "utf8")) as { files: string[] };
   assert.deepEqual(files, ["dist"]);
-  for (const name of ["src", "scripts/bundle.ts", "package.json", "tsconfig.json", "tsconfig.types.json"]) {
+  for (const name of ["src", "scripts", "package.json", "tsconfig.json", "tsconfig.types.json"]) {
     fs.cpSync(join(root, name), join(copy, name), { recursive: true });
   }
   fs.symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));

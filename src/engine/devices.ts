@@ -26,7 +26,7 @@ export async function removeCdi(places: Places, options: RunOptions): Promise<Do
   const owner = "cdi";
   const file = removed({ directory: places.directory("cdi"), name: CDI_FILE, kind: "config", owner });
   const done = await changeFiles([file, ...unneededProgram(places, owner)], places.all, options);
-  places.removeEmpty();
+  if (!options.dryRun) places.removeEmpty();
   return { ...done, findings: [...done.findings, ...afterRestart(done)] };
 }
 
@@ -110,6 +110,6 @@ export async function removeHooks(places: Places, options: RunOptions): Promise<
     removed({ directory: places.directory("hooks"), name, kind: "config", owner }),
   );
   const done = await changeFiles([...files, ...unneededProgram(places, owner)], places.all, options);
-  places.removeEmpty();
+  if (!options.dryRun) places.removeEmpty();
   return done;
 }

@@ -135,7 +135,7 @@ export async function disableDocker(
   };
   const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: false, wish };
   const done = await changeConfig(places, [file, ...unneededProgram(places, owner)], options);
-  places.removeEmpty();
+  if (!options.dryRun) places.removeEmpty();
   const isForgotten = options.dryRun || Object.hasOwn(configOf(places).runtimes, name);
   const after = isForgotten ? [] : await forget(places, name, options);
   return { results: done.results, findings: [...findings, ...done.findings, ...after] };

@@ -65,7 +65,7 @@ export async function disablePodman(places: Places, options: RunOptions & { name
     ...unneededProgram(places, owner),
   ];
   const done = await changeFiles(files, places.all, options);
-  places.removeEmpty();
+  if (!options.dryRun) places.removeEmpty();
   return done;
 }
 
@@ -89,7 +89,7 @@ async function proved(places: Places, { name, prove, image, signal }: EnableOpti
   const chosen = image ?? listed.stdout.split("\n").find(Boolean);
   if (chosen === undefined) return unproved("Podman has no image; --probe-image names one");
   const words = ["--network", "none", "--pull", "never", "--read-only", "--entrypoint", '["true"]'];
-  const end = await call(`--runtime=${name}`, "run", "--rm", ...words, chosen);
+  const end = await call("--runtime", name, "run", "--rm", ...words, chosen);
   if (end === undefined || end.exitCode === 0) return [];
   if (end.exitCode === 127 && /"?true"?: executable file not found|`true` not found/u.test(end.stderr)) {
     return unproved("the image has no program `true`; --probe-image names another");

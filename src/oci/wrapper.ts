@@ -83,15 +83,19 @@ export function hooksOf(front: string, config: string | undefined, env: World["e
   return { createRuntime: hook("add"), poststop: hook("del") };
 }
 
-/** Makes a container ready that a call is about to make. What has no network namespace of its own is left as it is. */
-export async function prepare(call: RuntimeCall, hooks: () => Hooks): Promise<"spliced" | "untouched"> {
+/**
+ * Makes a container ready that a call is about to make. What has no network namespace of its own is left as it is.
+ *
+ * @returns `right`: the hooks were there.
+ */
+export async function prepare(call: RuntimeCall, hooks: () => Hooks): Promise<"spliced" | "right" | "untouched"> {
   if (!MAKERS.includes(call.command ?? "")) return "untouched";
   const path = resolve(call.bundle ?? ".", call.configFile === undefined ? "config.json" : resolve(call.configFile));
   try {
     const text = readText(path, SIZE_LIMITS.state);
     if (readSpec(text, path).network !== "own") return "untouched";
     const spliced = spliceHooks(text, hooks(), path);
-    if (spliced === text) return "untouched";
+    if (spliced === text) return "right";
     await replaceKeeping(path, spliced);
     return "spliced";
   } catch (error) {

@@ -74,9 +74,9 @@ export class Machine implements AsyncDisposable {
     return stdout;
   }
 
-  /** Waits until a script succeeds. @throws after a minute, with what it says last. */
+  /** Waits until a script succeeds. @throws after two minutes, with what it says last. */
   async until(script: string): Promise<string> {
-    const end = Date.now() + 60_000;
+    const end = Date.now() + 120_000;
     for (;;) {
       const { exitCode, stdout, stderr } = await this.sh(script);
       if (exitCode === 0) return stdout;

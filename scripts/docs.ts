@@ -2,7 +2,7 @@
  * Writes the generated parts of documents: in the README, docs/network.md and docs/docker.md the options of the
  * commands, from the program's own --help, and in the README the variables of templates; in
  * docs/how-cni-config-is-chosen.md what becomes of each example directory; in
- * docs/troubleshooting.md the codes of findings.
+ * docs/troubleshooting.md the codes of findings; docs/images/map.svg.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -10,13 +10,16 @@ import { run } from "../src/cli.ts";
 import { FINDING_CODES } from "../src/codes.ts";
 import { isConfigName } from "../src/cni/config.ts";
 import type { DirectoryListing, Entry } from "../src/cni/listing.ts";
+import { mapSvg } from "../src/network/map-svg.ts";
 import { VARIABLES } from "../src/template/values.ts";
 import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/selection.ts";
+import { exampleMap } from "../test/helpers/map.ts";
 
 const README = new URL("../README.md", import.meta.url);
 const NETWORK = new URL("../docs/network.md", import.meta.url);
 const DOCKER = new URL("../docs/docker.md", import.meta.url);
 const TROUBLESHOOTING = new URL("../docs/troubleshooting.md", import.meta.url);
+const MAP = new URL("../docs/images/map.svg", import.meta.url);
 const CHOICE = new URL("../docs/how-cni-config-is-chosen.md", import.meta.url);
 
 /** The README with its generated parts as they should be. */
@@ -55,6 +58,11 @@ async function documentedGroup(path: URL, group: string): Promise<string> {
     new RegExp(`(<!-- generated: ${group} options -->\n)[^]*?(<!-- end -->)`, "u"),
     (_, begin: string, end: string) => `${begin}${options}${end}`,
   );
+}
+
+/** docs/images/map.svg as it should be. */
+export function documentedMap(): string {
+  return mapSvg(exampleMap());
 }
 
 /** docs/troubleshooting.md with the table of codes as it should be. */
@@ -181,6 +189,7 @@ if (import.meta.main) {
   writeFileSync(README, await documented());
   writeFileSync(NETWORK, await documentedNetwork());
   writeFileSync(DOCKER, await documentedEngine());
+  writeFileSync(MAP, documentedMap());
   writeFileSync(CHOICE, documentedChoice());
   writeFileSync(TROUBLESHOOTING, documentedCodes());
 }

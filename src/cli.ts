@@ -30,6 +30,7 @@ const RUNS: { readonly [Name in CommandName]: Run<Given<Name>> } = {
   "network probe": async (...given) => (await import("./commands/networks.ts")).runProbe(...given),
   "network list": async (...given) => (await import("./commands/networks.ts")).runNetworkList(...given),
   "network show": async (...given) => (await import("./commands/networks.ts")).runShow(...given),
+  "network map": async (...given) => (await import("./commands/networks.ts")).runMap(...given),
   "engine enable": async (...given) => (await import("./commands/engine.ts")).runEnable(...given),
   "engine disable": async (...given) => (await import("./commands/engine.ts")).runDisable(...given),
   "engine status": async (...given) => (await import("./commands/engine.ts")).runEngineStatus(...given),

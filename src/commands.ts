@@ -1,6 +1,6 @@
 /** The commands, as data: what they are for, what they take, and which options they have. */
 import type { Lists } from "./kinds/lists.ts";
-import { CREDENTIALS, listOf, type Type } from "./option-types.ts";
+import { choice, CREDENTIALS, listOf, type Type } from "./option-types.ts";
 import { ENGINE_OPTIONS, NETWORK_OPTIONS, OPTIONS, pick, type Option, type Values } from "./options.ts";
 
 /** A command. */
@@ -164,6 +164,13 @@ export const COMMANDS = {
     summary: "print the configuration of a network as it is used, with secrets masked",
     operands: ["NETWORK"],
     options: pick(NETWORK_OPTIONS, "file", "host-root", "config-dir", "output"),
+  },
+  "network map": {
+    summary: "draw the network of the node: namespaces, interfaces, attachments, routes, and what does not fit",
+    options: {
+      ...pick(NETWORK_OPTIONS, "host-root", "cache-dir"),
+      output: { type: choice("text", "json", "dot", "svg"), default: "text", help: "format of the map" },
+    },
   },
   "engine enable": {
     summary: "add the OCI runtime to docker or podman, and try it; nothing is restarted",

@@ -166,7 +166,7 @@ export const COMMANDS = {
     options: pick(NETWORK_OPTIONS, "file", "host-root", "config-dir", "output"),
   },
   "network map": {
-    summary: "draw the network of the node: namespaces, interfaces, attachments, routes, and what does not fit",
+    summary: "draw the network of the node: namespaces, interfaces, attachments, and what is wrong",
     options: {
       ...pick(NETWORK_OPTIONS, "host-root", "cache-dir"),
       output: { type: choice("text", "json", "dot", "svg"), default: "text", help: "format of the map" },

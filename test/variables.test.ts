@@ -198,6 +198,8 @@ suite("a variable in a template", () => {
     const named = await node.run(["install", "--configs=b.conf", "--variables=$MY_SITE"], { env: { MY_SITE: "fra1" } });
     assert.equal(named.exitCode, 0, named.stderr);
     assert.equal((configIn(node, "b.conf") as { site: string }).site, "fra1");
+    const empty = await node.run(["install", "--configs=b.conf", "--variables=$MY_SITE"], { env: { MY_SITE: "" } });
+    assert.match(empty.stderr, /__MY_SITE__ has no value: the environment variable is empty/u);
     const unset = await node.run(["install", "--configs=b.conf", "--variables=$MY_SITE"]);
     assert.match(unset.stderr, /__MY_SITE__ has no value: the environment variable is not set/u);
   });
@@ -233,17 +235,25 @@ ip link set up0 up
 ip link set other up
 ip route add default via 192.0.2.2`;
       await using namespace = await Namespace.make(interfaces, { net: true, pid: true });
-      const template = { cniVersion: "1.0.0", name: "a", type: "x", mtu: "MTU", other: "__MTU.other__" };
+      const template = { cniVersion: "1.0.0", name: "a", type: "bridge", mtu: "MTU", other: "__MTU.other__" };
       node.template("a.conf", JSON.stringify(template).replace('"MTU"', "__MTU__"));
-      const installed = await namespace.bundle(["install", "--configs=a.conf", ...node.places]);
+      node.plugin("bridge");
+      const onNode = ["--host-root=/", `--config-dir=${node.netd}`, `--plugin-dir=${node.bin}`];
+      const argv = ["install", "--plugins=bridge", "--configs=a.conf", ...node.places.slice(0, -1)];
+      const hidden = await namespace.bundle([...argv, `--host-root=${node.host}`]);
+      assert.match(
+        hidden.stderr,
+        /__MTU__ has no value: nothing tells that the network that cni-node sees is the node's/u,
+      );
+      const installed = await namespace.bundle([...argv, ...onNode]);
       assert.equal(installed.exitCode, 0, installed.stderr);
       const { mtu, other } = configIn(node, "a.conf") as { mtu: number; other: string };
       assert.deepEqual([mtu, other], [8942, "1280"]);
-      namespace.sh("ip route del default");
-      const refused = await namespace.bundle(["install", "--configs=a.conf", ...node.places]);
-      assert.match(refused.stderr, /__MTU__ has no value: there is no default route/u);
+      namespace.sh("ip route del default; ip route add unreachable default metric 9");
+      const refused = await namespace.bundle([...argv, ...onNode]);
+      assert.match(refused.stderr, /__MTU__ has no value: the node has no default route/u);
       namespace.sh("ip -6 address add 2001:db8::1/64 dev other nodad; ip -6 route add default via 2001:db8::2");
-      await namespace.bundle(["install", "--configs=a.conf", ...node.places]);
+      await namespace.bundle([...argv, ...onNode]);
       assert.equal((configIn(node, "a.conf") as { mtu: number }).mtu, 1280, "without IPv4, that of IPv6 counts");
     },
   );
@@ -288,6 +298,13 @@ suite("--inject-pod-cidr", () => {
     const placeless = await node.run(["install", "--configs=b.conf", ...options]);
     assert.match(placeless.stderr, /--inject-pod-cidr: b\.conf: has no plugin of type bridge/u);
     assert.equal(placeless.exitCode, 1);
+    node.template(
+      "c.conf",
+      '{ "cniVersion": "1.0.0", "name": "c", "type": "bridge", "ipam": { "type": "host-local" } }',
+    );
+    const twice = await node.run(["install", "--configs=a.conflist,c.conf", ...options]);
+    assert.match(twice.stderr, /--inject-pod-cidr: a\.conflist, c\.conf: each has a bridge plugin/u);
+    assert.equal(twice.exitCode, 1);
   });
 
   test("of a node with another podCIDR replaces the old one, and nothing is written if it is right", async () => {
@@ -436,6 +453,22 @@ suite("a published template becomes what its project would have written", () => 
           pluginLogLevel: "__PLUGINLOGLEVEL__",
           nodeIP: "__NODEIP__",
         },
+        {
+          name: "egress-cni",
+          type: "egress-cni",
+          mtu: "__MTU__",
+          enabled: "__EGRESSPLUGINENABLED__",
+          randomizeSNAT: "__RANDOMIZESNAT__",
+          nodeIP: "__NODEIP__",
+          ipam: {
+            type: "host-local",
+            ranges: [[{ subnet: "__EGRESSPLUGINIPAMSUBNET__" }]],
+            routes: [{ dst: "__EGRESSPLUGINIPAMDST__" }],
+            dataDir: "__EGRESSPLUGINIPAMDATADIR__",
+          },
+          pluginLogFile: "__EGRESSPLUGINLOGFILE__",
+          pluginLogLevel: "__PLUGINLOGLEVEL__",
+        },
       ],
     };
     using node = new TestNode();
@@ -463,10 +496,47 @@ suite("a published template becomes what its project would have written", () => 
       pluginLogLevel: "Debug",
       nodeIP: "192.0.2.7",
     });
+    // AWS leaves nodeIP of this plugin empty while it is not enabled.
+    assert.deepEqual(plugins[1], {
+      name: "egress-cni",
+      type: "egress-cni",
+      mtu: "9001",
+      enabled: "false",
+      randomizeSNAT: "prng",
+      nodeIP: "192.0.2.7",
+      ipam: {
+        type: "host-local",
+        ranges: [[{ subnet: "fd00::ac:00/118" }]],
+        routes: [{ dst: "::/0" }],
+        dataDir: "/run/cni/v4pd/egress-v6-ipam",
+      },
+      pluginLogFile: "/var/log/aws-routed-eni/egress-v6-plugin.log",
+      pluginLogLevel: "Debug",
+    });
   });
 });
 
 suite("watch with variables in its templates", () => {
+  test("repairs plugins at once when it is started while the API is away", async () => {
+    await using api = await PlainApi.start(NODE);
+    using node = new TestNode();
+    node.plugin("bridge");
+    node.template("a.conf", '{ "cniVersion": "1.0.0", "name": "a", "type": "bridge", "cidr": "__POD_CIDR__" }');
+    const options = ["--plugins=bridge", "--configs=a.conf", "--owner=o", "--node-name=n1", "--timeout=1s"];
+    const kubeconfig = `--kubeconfig=${api.kubeconfig(node)}`;
+    assert.equal((await node.run(["install", ...options, kubeconfig])).exitCode, 0);
+    await api.close();
+    fs.unlinkSync(join(node.bin, "bridge"));
+    const child = node.start(["watch", ...options, kubeconfig, "--events=false"]);
+    try {
+      await until(() => fs.existsSync(join(node.bin, "bridge")));
+      assert.ok(fs.existsSync(join(node.netd, "a.conf")));
+    } finally {
+      child.kill("SIGTERM");
+      await new Promise((resolve) => child.once("close", resolve));
+    }
+  });
+
   test("keeps everything else right while a value is missing, and takes it when it is there", async () => {
     await using api = await PlainApi.start({ spec: {} });
     using node = new TestNode();

@@ -92,7 +92,7 @@ async function readDesired(
     { source, target, glob: delegate?.glob, values, podCidrs },
     objections,
   );
-  if (podCidrs !== undefined) refuseUninjected(names, rendered, podCidrs, objections);
+  if (podCidrs !== undefined) refuseInjection(names, source, rendered, podCidrs, objections);
   const warnings: Finding[] = [...shadowed];
   for (const [name, result] of rendered) {
     const failure = validate === "off" ? undefined : await checkRendered(name, result, source, unreadable.get(name));
@@ -157,7 +157,7 @@ function renderAll(
       chain.push(name);
       try {
         const made = renderTemplate(name, path);
-        return made && withChained(name, injected(name, made, podCidrs), directory);
+        return made && withChained(name, source.isFinal(name) ? made : injected(name, made, podCidrs), directory);
       } finally {
         chain.pop();
       }
@@ -224,8 +224,8 @@ const POD_CIDRS = "POD_CIDRS";
 function podCidrsIn(values: ReadonlyMap<string, Written | NoValue>): string[] {
   const value = values.get(POD_CIDRS);
   if (value !== undefined && !(value instanceof NoValue)) return JSON.parse(value.alone) as string[];
-  const { problem = "", hint = "", passing = false } = value ?? {};
-  throw new Failure({ code: "value-missing", subject: "--inject-pod-cidr", problem, hint, passing });
+  const { problem = "", hint = "", passing = false, cause } = value ?? {};
+  throw new Failure({ code: "value-missing", subject: "--inject-pod-cidr", problem, hint, passing, cause });
 }
 
 /** What is made of text that was JSON has no place in the template, and no error of syntax. */
@@ -235,24 +235,24 @@ function injected(name: string, made: Rendered, podCidrs: readonly string[] | un
   return { text, template: made.template, origin: () => placeOf(made.template, 0) };
 }
 
-function refuseUninjected(
+/** The podCIDRs belong to one network: two that give the same addresses would give them twice. */
+function refuseInjection(
   names: readonly string[],
+  source: Source,
   rendered: ReadonlyMap<string, NewConfig>,
   podCidrs: readonly string[],
   objections: Objections,
 ): void {
-  const made = [...rendered];
-  const isAnywhere = made.some(([name, { text }]) => withPodCidrs(name, text, podCidrs) !== undefined);
+  const own = [...rendered].filter(([name]) => !source.isFinal(name));
+  const places = own.filter(([name, { text }]) => withPodCidrs(name, text, podCidrs) !== undefined);
   // What could not be rendered is an objection already.
-  if (isAnywhere || made.length < names.length) return;
-  objections.add(
-    new Failure({
-      code: "pod-cidr-no-place",
-      subject: "--inject-pod-cidr",
-      problem: `${names.join(", ")}: has no plugin of type bridge, and no IPAM of type host-local, to take the podCIDRs`,
-      hint: "write __POD_CIDR__ in the template, where it belongs",
-    }),
-  );
+  if (places.length === 1 || (places.length === 0 && rendered.size < names.length)) return;
+  const problem =
+    places.length === 0
+      ? `${names.join(", ")}: has no plugin of type bridge with host-local to take the podCIDRs`
+      : `${places.map(([name]) => name).join(", ")}: each has a bridge plugin that could take the podCIDRs`;
+  const hint = "write __POD_CIDR__ in the template, where it belongs";
+  objections.add(new Failure({ code: "pod-cidr-place", subject: "--inject-pod-cidr", problem, hint }));
 }
 
 /** It stands for the content of the primary's file (`--delegate` without a template of one's own). */
@@ -271,13 +271,15 @@ function pointersOf(source: Source, name: string): Pointer[] {
   }
 }
 
-function valueMissing(path: string, { name, line, column }: Pointer, { problem, hint, passing }: NoValue): Failure {
+function valueMissing(path: string, pointer: Pointer, { problem, hint, passing, cause }: NoValue): Failure {
+  const { name, line, column } = pointer;
   return new Failure({
     code: "value-missing",
     subject: path,
     problem: `line ${line}, column ${column}: __${name}__ has no value: ${problem}`,
     hint,
     passing,
+    cause,
   });
 }
 

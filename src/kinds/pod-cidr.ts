@@ -1,13 +1,13 @@
 /** The podCIDRs of the node in a configuration that has no variables for them, as kube-router puts them there. Pure. */
 import { isListName } from "../cni/config.ts";
-import { parseJson, stringifyJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
+import { isEqualJson, parseJson, stringifyJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
 
 /** The keys of host-local that are about one subnet: `ranges` says all of it (host-local, "Network configuration reference"). */
 const OF_SUBNET = ["subnet", "rangeStart", "rangeEnd", "gateway"];
 
 /**
- * Puts the podCIDRs into the ranges of the plugin `bridge`, or, if there is none, of the first plugin with `host-local`.
- * Other CIDRs go; a range that has one of them already stays as it is.
+ * Puts the podCIDRs into the ranges of the plugin `bridge`, which has `host-local` or no IPAM yet. Other CIDRs go; a
+ * range that has one of them already stays as it is.
  *
  * @param podCidrs `10.244.3.0/24`, one of each family at most.
  * @returns the text itself if it says so already; undefined: no plugin of it takes them, or it is not JSON.
@@ -17,13 +17,15 @@ export function withPodCidrs(fileName: string, text: string, podCidrs: readonly 
   if (config === undefined) return undefined;
   const { plugins } = config;
   const chain = (isListName(fileName) ? (Array.isArray(plugins) ? plugins : []) : [config]).filter(isJsonObject);
-  const plugin = chain.find(({ type }) => type === "bridge") ?? chain.find(({ ipam }) => isHostLocal(ipam));
+  const plugin = chain.find(({ type }) => type === "bridge");
   const { ipam = { type: "host-local" } } = plugin ?? {};
   if (plugin === undefined || !isHostLocal(ipam)) return undefined;
   const present = (Array.isArray(ipam["ranges"]) ? ipam["ranges"] : []).filter((set) => Array.isArray(set));
   const ranges = podCidrs.map((subnet) => present.find((set) => isOf(set, subnet)) ?? [{ subnet }]);
   const isRight =
-    JSON.stringify(ranges) === JSON.stringify(ipam["ranges"]) && OF_SUBNET.every((key) => !Object.hasOwn(ipam, key));
+    ipam["ranges"] !== undefined &&
+    isEqualJson(ranges, ipam["ranges"]) &&
+    OF_SUBNET.every((key) => !Object.hasOwn(ipam, key));
   if (isRight) return text;
   for (const key of OF_SUBNET) delete ipam[key];
   ipam["ranges"] = ranges;

@@ -48,6 +48,12 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   RANDOMIZESNAT: "prng",
   PLUGINLOGFILE: "/var/log/aws-routed-eni/plugin.log",
   PLUGINLOGLEVEL: "Debug",
+  // In a cluster of IPv4, where pods have no IPv6.
+  EGRESSPLUGINENABLED: "false",
+  EGRESSPLUGINLOGFILE: "/var/log/aws-routed-eni/egress-v6-plugin.log",
+  EGRESSPLUGINIPAMSUBNET: "fd00::ac:00/118",
+  EGRESSPLUGINIPAMDST: "::/0",
+  EGRESSPLUGINIPAMDATADIR: "/run/cni/v4pd/egress-v6-ipam",
 };
 
 /** Where the value of a variable comes from: an environment variable, a text, or the node and its cluster. */
@@ -60,7 +66,8 @@ export type ValueSource = { environment: string } | { text: string } | { variabl
  */
 export function sourceOf(name: string, given: ReadonlySet<string>): ValueSource | undefined {
   if (given.has(name)) return { environment: name };
-  const [, ifName] = /^MTU\.(.+)$/u.exec(name) ?? [];
+  // MTU.conf is a file.
+  const [, ifName] = /^MTU\.(?!(?:conf|conflist|json)$)(.+)$/u.exec(name) ?? [];
   if (ifName !== undefined) return { variable: "MTU", ifName };
   if (Object.hasOwn(VARIABLES, name)) return { variable: name as Variable };
   if (Object.hasOwn(ALIASES, name)) return { variable: ALIASES[name] as Variable };

@@ -289,7 +289,7 @@ export class Watcher {
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       if (error.code.startsWith("primary-") || error.code === "value-missing")
-        return { ...(await this.#applyOthers(request, error, signal)), failure: error };
+        return { ...(await this.#applyOthers(request, error, isApplied, signal)), failure: error };
       this.#isApiAway = error.code === "api-unreachable" || isOfToken(error);
       // What has been repaired is reported, whatever is said of the manifests.
       if (repaired === undefined && (!this.#isApiAway || !isApplied)) throw error;
@@ -298,9 +298,17 @@ export class Watcher {
   }
 
   /** Without a primary or a value, configurations stay as they are; everything else is kept as desired. */
-  async #applyOthers(request: ApplyRequest, failure: Failure, signal: AbortSignal): Promise<ApplyResult> {
+  async #applyOthers(
+    request: ApplyRequest,
+    failure: Failure,
+    isApplied: boolean,
+    signal: AbortSignal,
+  ): Promise<ApplyResult> {
     const { config: _config, ...others } = request.lists;
-    const result = await orUndefined(apply({ ...request, lists: others, delegate: undefined }, signal));
+    const { manifest: _manifest, credentials: _credentials, ...files } = others;
+    this.#isApiAway = failure.cause instanceof Failure && failure.cause.code === "api-unreachable";
+    const lists = this.#isApiAway && isApplied ? files : others;
+    const result = await orUndefined(apply({ ...request, lists, delegate: undefined }, signal));
     if (result === undefined) throw failure;
     return result;
   }

@@ -241,11 +241,10 @@ describe("a word that looks like a pointer", () => {
     ['{"vethPrefix": "__VETHPREFIX__"}', "AWS VPC CNI's"],
     ['{"kubeconfig": "__KUBECONFIG_FILEPATH__"}', "Calico's or Linkerd's"],
     ['{"x": "__ETCD_ENDPOINTS__"}', "Calico's"],
-    ['{"x": "__EGRESSPLUGINENABLED__"}', "AWS VPC CNI's"],
     ['{"x": "__SOME_THING__"}', "another"],
   ];
   // The others are variables: test/variables.test.ts.
-  for (const [config, owner] of placeholders.slice(-3)) {
+  for (const [config, owner] of placeholders.slice(-2)) {
     test(`A16: and is a placeholder of ${owner} installer is called that: ${config}`, async () => {
       using node = new TestNode();
       node.template("10.conf", config.replace("{", '{"name":"a","type":"calico",'));

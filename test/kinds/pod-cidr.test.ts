@@ -53,11 +53,7 @@ describe("the podCIDRs of a node", () => {
     assert.equal(withPodCidrs("a.conflist", text, [V4]), text);
   });
 
-  test("go to another plugin with host-local if there is no bridge, and to a single configuration", () => {
-    assert.deepEqual(edited({ type: "ptp", ipam: { type: "host-local" } }), {
-      type: "ptp",
-      ipam: { type: "host-local", ranges: [[{ subnet: V4 }]] },
-    });
+  test("go to the bridge of a single configuration as well", () => {
     const single = withPodCidrs("a.conf", '{"name":"n","type":"bridge","ipam":{"type":"host-local"}}', [V4]) ?? "";
     assert.deepEqual(JSON.parse(single), {
       name: "n",
@@ -67,6 +63,7 @@ describe("the podCIDRs of a node", () => {
   });
 
   test("have no place in other plugins, other IPAM and what is not JSON", () => {
+    assert.equal(edited({ type: "ptp", ipam: { type: "host-local" } }), undefined);
     assert.equal(edited({ type: "calico", ipam: { type: "calico-ipam" } }), undefined);
     assert.equal(edited({ type: "bridge", ipam: { type: "dhcp" } }), undefined);
     for (const text of ["", "[]", "{", '{"plugins":3}'])
@@ -76,5 +73,7 @@ describe("the podCIDRs of a node", () => {
   test("change no number", () => {
     const text = '{"name":"n","type":"bridge","x":18446744073709551615,"y":1.0,"ipam":{"type":"host-local"}}';
     assert.match(withPodCidrs("a.conf", text, [V4]) ?? "", /"x": 18446744073709551615/u);
+    const large = `{"name":"n","type":"bridge","ipam":{"type":"host-local","ranges":[[{"subnet":"${V4}","x":18446744073709551615}]]}}`;
+    assert.equal(withPodCidrs("a.conf", large, [V4]), large);
   });
 });

@@ -25,7 +25,8 @@ run_oci() {
   case $called in
     create | run)
       splice || return
-      case ${runtime##*/} in *crun*) stay_before "$@" ;; esac
+      # `run` stays as long as its container, which gets its signals.
+      case $called,${runtime##*/} in create,*crun*) stay_before "$@" ;; esac
       ;;
   esac
   exec "$runtime" "$@"
@@ -56,6 +57,7 @@ read_config() {
     while IFS= read -r line || [ -n "$line" ]; do
       case $line in
         '' | '#'* | cni_conf_dir:' '* | cni_bin_dir:' '* | cni_ifname:' '* | cni_cache_dir:' '*) ;;
+        cni_env:' '*) ;;
         cni_log:' '* | log_driver:' '* | log_level:' '*) ;;
         oci_bin:' '*) [ -z "$seen" ] && seen=1 && read_runtime "${line#oci_bin:}" || return ;;
         *) return 1 ;;

@@ -7,8 +7,8 @@ import { resolve } from "node:path";
 
 import { Failure, usage } from "./errors.ts";
 import { addContainer, checkContainer, deleteContainer, deleteFailed, hookedBy } from "./oci/attach.ts";
-import { readRuntimeCall, type RuntimeCall } from "./oci/call.ts";
-import { readOciConfig } from "./oci/config.ts";
+import { MAKERS, readRuntimeCall, type RuntimeCall } from "./oci/call.ts";
+import { readOciConfig, readOciConfigAnyway } from "./oci/config.ts";
 import { keepReason, readContainer, takeReason, type Container } from "./oci/container.ts";
 import { lineOf, openLog, timestamp, type Log } from "./oci/log.ts";
 import { findRuntime, frontPath, grammarOf, hooksOf, prepare, runRuntime } from "./oci/wrapper.ts";
@@ -53,7 +53,8 @@ export async function runOci(argv: readonly string[], world: World): Promise<End
   const file = words.options.get("config")?.at(-1);
   let call = readRuntimeCall(rest);
   try {
-    const config = readOciConfig(file);
+    // A container that is there must be stopped and deleted even if the file is wrong; none is made then.
+    const config = MAKERS.includes(call.command ?? "") ? readOciConfig(file) : readOciConfigAnyway(file, warn(world));
     const log = openLog(config, "oci", (problem) => {
       printMessage(world, `warning: ${problem}`);
     });
@@ -100,6 +101,12 @@ function textOf(error: unknown): string {
   return hint === undefined ? `cni-node: ${message}` : `cni-node: ${message} (hint: ${hint})`;
 }
 
+function warn(world: World): (failure: Failure) => void {
+  return ({ message }) => {
+    printMessage(world, `warning: ${message}`);
+  };
+}
+
 /** The front calls the last one, after a runtime that runs no poststop hooks. */
 const COMMANDS = { add: addContainer, del: deleteContainer, check: checkContainer, failed: deleteFailed } as const;
 
@@ -113,7 +120,8 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
     const command = options.get("command")?.at(-1) ?? "";
     if (rest.length > 0) throw usage(JSON.stringify(rest[0]), "unexpected argument", HOOK_USAGE);
     if (!Object.hasOwn(COMMANDS, command)) throw usage("--command", "is not add, del or check", HOOK_USAGE);
-    const config = readOciConfig(options.get("config")?.at(-1));
+    const file = options.get("config")?.at(-1);
+    const config = command === "add" ? readOciConfig(file) : readOciConfigAnyway(file, warn(world));
     log = openLog(config, "hook", (problem) => {
       printMessage(world, `warning: ${problem}`);
     });

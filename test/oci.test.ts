@@ -62,6 +62,7 @@ class Host implements AsyncDisposable {
       cni_log: join(this.root, "cni.log"),
       log_driver: `file://${join(this.root, "oci.log")}`,
       log_level: "debug",
+      cni_env: "true",
     };
     fs.writeFileSync(
       this.config,

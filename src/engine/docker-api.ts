@@ -61,7 +61,8 @@ function parsed(text: string): unknown {
 /** What dockerd has loaded. */
 export interface DockerInfo {
   version: string;
-  runtimes: string[];
+  /** By their names, as dockerd runs them. */
+  runtimes: ReadonlyMap<string, { path: string; runtimeArgs: readonly string[] }>;
   /** Undefined: it knows nothing of CDI. */
   cdiDirs: string[] | undefined;
 }
@@ -73,8 +74,16 @@ export async function dockerInfo(docker: Docker): Promise<DockerInfo> {
   if (status !== 200 || typeof Runtimes !== "object" || Runtimes === null) throw refused(docker, "/info", body);
   return {
     version: typeof ServerVersion === "string" ? ServerVersion : "unknown",
-    runtimes: Object.keys(Runtimes),
+    runtimes: new Map(Object.entries(Runtimes).map(([name, one]) => [name, loadedRuntime(one)])),
     cdiDirs: Array.isArray(CDISpecDirs) ? CDISpecDirs.map(String) : undefined,
+  };
+}
+
+function loadedRuntime(value: unknown): { path: string; runtimeArgs: string[] } {
+  const { path, runtimeArgs } = (value ?? {}) as Record<string, unknown>;
+  return {
+    path: typeof path === "string" ? path : "",
+    runtimeArgs: Array.isArray(runtimeArgs) ? runtimeArgs.map(String) : [],
   };
 }
 

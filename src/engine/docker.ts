@@ -1,7 +1,8 @@
 /** Docker: the runtime in dockerd's configuration, and dockerd that reads it again. It is never restarted. */
 import * as fs from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 
 import { listNetworks } from "../cni/load.ts";
 import { Failure, isAbsence, systemFailure, throwIfInterrupted } from "../errors.ts";
@@ -18,7 +19,7 @@ import {
   type DaemonConfig,
   type DockerRuntime,
 } from "./daemon-config.ts";
-import { containersWith, dockerInfo, imageAtHand, tryContainer, type Docker } from "./docker-api.ts";
+import { containersWith, dockerInfo, type DockerInfo, imageAtHand, tryContainer, type Docker } from "./docker-api.ts";
 import {
   changeFiles,
   removed,
@@ -54,6 +55,18 @@ const DEFAULT_SOCKET = "/var/run/docker.sock";
 /** How long dockerd may take to read its configuration again, milliseconds. */
 const RELOAD_MS = 15_000;
 
+/** Names that dockerd keeps for its own: it does not start with a runtime of such a name. */
+const RESERVED = /^(?:runc|io\.containerd\..*)$/u;
+
+function runtimeReserved(name: string): Failure {
+  return new Failure({
+    code: "runtime-reserved",
+    subject: "--runtime-name",
+    problem: `dockerd does not start with a runtime of the name ${name}, which is its own`,
+    hint: "choose another name",
+  });
+}
+
 /** The runtime that is written. */
 export function dockerRuntime({ call: { front, config } }: Places): DockerRuntime {
   if (config === undefined) return { path: front };
@@ -75,6 +88,7 @@ function unquotable(path: string): Failure {
 /** Adds the runtime to dockerd's configuration, has dockerd read it again, and tries it. @throws Failure */
 export async function enableDocker(places: Places, own: Own, options: EnableOptions): Promise<Done> {
   const { name, takeOver } = options;
+  if (RESERVED.test(name)) throw runtimeReserved(name);
   const owner = `docker.${name}`;
   const runtime = dockerRuntime(places);
   const { daemonConfig } = places;
@@ -94,18 +108,16 @@ export async function enableDocker(places: Places, own: Own, options: EnableOpti
     state.isConfirmed = true;
     const daemon = runningDaemon(places);
     if ("code" in daemon) return [daemon];
-    await reload(places, daemon, options.signal, (runtimes) => runtimes.includes(name));
+    await reload(places, daemon, options.signal, (loaded) => isLoaded(loaded, name, runtime));
     return proved(places, { socket: daemon.socket, signal: options.signal }, options);
   };
-  const wasThere = Object.hasOwn(configOf(places).runtimes, name);
   try {
     const done = await changeConfig(places, [...programFiles(places, own, owner), file], options, confirm);
     if (state.isConfirmed || options.dryRun) return done;
     return { results: done.results, findings: [...done.findings, ...(await confirm())] };
   } catch (error) {
     // The files are as they were.
-    if (state.isConfirmed && !wasThere)
-      await forget(places, name, { ...options, signal: new AbortController().signal });
+    if (state.isConfirmed) await reloadFormer(places, name, { ...options, signal: new AbortController().signal });
     throw error;
   }
 }
@@ -136,8 +148,7 @@ export async function disableDocker(
   const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: false, wish };
   const done = await changeConfig(places, [file, ...unneededProgram(places, owner)], options);
   if (!options.dryRun) places.removeEmpty();
-  const isForgotten = options.dryRun || Object.hasOwn(configOf(places).runtimes, name);
-  const after = isForgotten ? [] : await forget(places, name, options);
+  const after = options.dryRun ? [] : await reloadFormer(places, name, options);
   return { results: done.results, findings: [...findings, ...done.findings, ...after] };
 }
 
@@ -173,7 +184,7 @@ async function reload(
   places: Places,
   { pid, socket }: Daemon,
   signal: AbortSignal,
-  isRight: (runtimes: readonly string[]) => boolean,
+  isRight: (loaded: Loaded) => boolean,
 ): Promise<void> {
   const docker = { socket, signal };
   if (isRight((await dockerInfo(docker)).runtimes)) return;
@@ -186,6 +197,30 @@ async function reload(
   }
 }
 
+/** What dockerd has loaded, by name. */
+type Loaded = DockerInfo["runtimes"];
+
+/** Does dockerd run what its configuration has? */
+export function isLoaded(loaded: Loaded, name: string, { path, runtimeArgs = [] }: Partial<DockerRuntime>): boolean {
+  const found = loaded.get(name);
+  return found !== undefined && found.path === path && isDeepStrictEqual([...found.runtimeArgs], [...runtimeArgs]);
+}
+
+/** Has dockerd run the runtime that its configuration has by now under that name, or forget it. */
+async function reloadFormer(places: Places, name: string, options: RunOptions): Promise<Finding[]> {
+  const { [name]: former } = configOf(places).runtimes;
+  if (typeof former !== "object" || former === null) return forget(places, name, options);
+  const daemon = runningDaemon(places);
+  if ("code" in daemon) return [daemon];
+  try {
+    await reload(places, daemon, options.signal, (loaded) => isLoaded(loaded, name, former));
+    return [];
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return [notReloaded(places, `dockerd has another runtime ${name} until it is restarted (${error.message})`)];
+  }
+}
+
 /**
  * Has dockerd forget a runtime that its configuration does not have any more. One that has no runtimes at all says
  * nothing of them, and dockerd keeps what it has: for a moment, it says that there are none.
@@ -193,12 +228,12 @@ async function reload(
 async function forget(places: Places, name: string, options: RunOptions): Promise<Finding[]> {
   const daemon = runningDaemon(places);
   if ("code" in daemon) return [daemon];
-  const isRight = (runtimes: readonly string[]): boolean => !runtimes.includes(name);
+  const isRight = (loaded: Loaded): boolean => !loaded.has(name);
   try {
     const file = { ...places.daemonConfig, kind: "config", owner: "docker.reload" } as const;
     const path = join(file.directory, file.name);
     const text = withNoRuntimes(textIfThere(path), path);
-    const has = (await dockerInfo({ socket: daemon.socket, signal: options.signal })).runtimes.includes(name);
+    const has = (await dockerInfo({ socket: daemon.socket, signal: options.signal })).runtimes.has(name);
     if (!has || text === undefined) {
       await reload(places, daemon, options.signal, isRight);
       return [];
@@ -267,7 +302,13 @@ function isOfConfig({ words }: Daemon, places: Places): boolean {
   );
   const path = places.seen(named.at(-1) ?? "/etc/docker/daemon.json");
   const { directory, name } = places.daemonConfig;
-  return fs.existsSync(path) && fs.realpathSync(path) === join(fs.realpathSync(directory), name);
+  // The file need not be there: a host may have had none.
+  const real = fs.existsSync(path) ? fs.realpathSync(path) : path;
+  return basename(real) === name && isSameDirectory(dirname(real), directory);
+}
+
+function isSameDirectory(one: string, other: string): boolean {
+  return fs.existsSync(one) && fs.existsSync(other) && fs.realpathSync(one) === fs.realpathSync(other);
 }
 
 /** dockerd does not start with runtimes both in its configuration and on its command line. @throws Failure */
@@ -315,7 +356,7 @@ async function findContainers(places: Places, name: string, force: boolean, sign
   }
   if (stopped === undefined || stopped.length === 0) return [];
   const message = `${stopped.length} stopped containers have this runtime and cannot be started without it: ${firstNames(stopped)}`;
-  return [warning("engine-containers", name, message, "make them anew with another runtime")];
+  return [warning("engine-containers", name, message, "create them again with another runtime")];
 }
 
 function firstNames(containers: readonly { name: string }[]): string {
@@ -357,7 +398,7 @@ function notReloaded(places: Places, why: string): Finding {
   return warning(
     "engine-not-reloaded",
     places.daemonConfigOnHost,
-    `${why}: the change counts when dockerd reads it`,
+    `${why}: the change takes effect when dockerd reads it`,
     "kill -HUP its process (systemctl reload docker), or start it",
   );
 }
@@ -366,7 +407,7 @@ function notLoaded(places: Places): Failure {
   return new Failure({
     code: "daemon-not-reloaded",
     subject: places.daemonConfigOnHost,
-    problem: "dockerd has not taken over its runtimes after SIGHUP",
+    problem: "dockerd did not load the runtime after SIGHUP",
     hint: "its log says why (journalctl -u docker)",
   });
 }

@@ -1,6 +1,6 @@
 /** Puts the program, and the Node.js that runs it, where the host's engines call it. */
 import * as fs from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 
 import { runProgram, type End } from "../cni/process.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
@@ -30,7 +30,10 @@ export interface Own {
  */
 export function programFiles(places: Places, { directory, node }: Own, owner: string): WantedFile[] {
   if (!fs.existsSync(join(directory, FRONT))) throw programMissing(directory);
-  if (!places.isInstalled) return [];
+  if (!places.isInstalled) {
+    for (const path of [directory, join(directory, FRONT), join(directory, "lib"), node]) refuseOwner(path);
+    return [];
+  }
   const [lib, target] = [places.directory("lib"), places.directory("program")];
   const copy = (to: string, name: string, copyOf: string): WantedFile => {
     const mode = name.endsWith(".cjs") && to === lib ? 0o644 : 0o755;
@@ -136,11 +139,29 @@ function namesIn(directory: string, pattern: RegExp): string[] {
   }
 }
 
+/** Root runs it for each container: nobody else may write to it, or to a directory above it. @throws Failure */
+function refuseOwner(file: string): void {
+  for (let path = fs.realpathSync(file); ; path = dirname(path)) {
+    const { uid, mode } = fs.statSync(path);
+    const isOpen = (mode & 0o022) !== 0 && (mode & 0o1000) === 0;
+    const who = uid !== 0 ? `belongs to user ${uid}` : isOpen ? "can be written to by others" : "";
+    if (who !== "") {
+      throw new Failure({
+        code: "program-untrusted",
+        subject: path,
+        problem: `${who}, and root would run this program from there`,
+        hint: "put the program into a directory of root, or have it copied: --program-dir=/opt/cni-node",
+      });
+    }
+    if (path === "/") return;
+  }
+}
+
 function programMissing(directory: string): Failure {
   return new Failure({
     code: "program-missing",
     subject: join(directory, FRONT),
-    problem: "is missing: engines call this program by it",
+    problem: "is missing: engines call this program through it",
     hint: "run the program that was built (dist/cni-node.cjs), from the image or the package",
   });
 }

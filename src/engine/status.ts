@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { Failure, isAbsence } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
+import type { DockerRuntime } from "./daemon-config.ts";
 import { dockerInfo } from "./docker-api.ts";
-import { dockerRuntime, dockerState, whyNotReady } from "./docker.ts";
+import { dockerRuntime, dockerState, isLoaded, whyNotReady } from "./docker.ts";
 import { CDI_FILE, cdiSpecification, HOOK_FILES, hookFiles } from "./hooks.ts";
 import type { Places } from "./places.ts";
 import { podmanState } from "./podman.ts";
@@ -89,13 +90,18 @@ async function lookAtDocker(
     const common = { way: "docker", state, path } as const;
     if (daemon === undefined) return { ...common, detail: "dockerd does not run, or cannot be reached from here" };
     const { version, runtimes, cdiDirs } = await dockerInfo({ socket: daemon.socket, signal });
-    const isLoaded = runtimes.includes(name);
-    if (isLoaded !== (found !== undefined)) {
-      const message = `dockerd runs ${isLoaded ? "with" : "without"} the runtime ${name}, which its file ${isLoaded ? "does not have" : "has"}`;
+    const isThere = runtimes.has(name);
+    const isRight = found === undefined ? !isThere : isLoaded(runtimes, name, found as Partial<DockerRuntime>);
+    if (!isRight) {
+      const other = isThere ? "another runtime" : "no runtime";
+      const message =
+        found === undefined
+          ? `dockerd runs with the runtime ${name}, which its file does not have`
+          : `dockerd runs with ${other} ${name} than its file has`;
       findings.push(warning("engine-not-loaded", path, message, "systemctl reload docker"));
     }
     const cdi = cdiDirs === undefined || cdiDirs.length === 0 ? "no CDI" : `CDI from ${cdiDirs.join(", ")}`;
-    return { ...common, detail: `dockerd ${version}, runtime ${name} ${isLoaded ? "loaded" : "not loaded"}, ${cdi}` };
+    return { ...common, detail: `dockerd ${version}, runtime ${name} ${isThere ? "loaded" : "not loaded"}, ${cdi}` };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     findings.push(warning("engine-not-loaded", error.subject, error.problem, error.hint));

@@ -78,7 +78,7 @@ interface Added {
 export async function addContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
   const { operator, log, config } = hooked;
   const { place, runtime, onProblem } = operator;
-  const request = readRequest(container.spec, names);
+  const request = readRequest(container.spec, names, config.isEnvTrusted);
   if (container.spec.network !== "own") {
     if (request.isExplicit) throw withoutNamespace(container);
     return;
@@ -321,7 +321,7 @@ async function deleteForgotten(container: Container, names: string[], hooked: Ho
   const { operator, config, log } = hooked;
   const { id: containerId } = container;
   try {
-    const wanted = networksOf(readRequest(container.spec, names), config);
+    const wanted = networksOf(readRequest(container.spec, names, config.isEnvTrusted), config);
     for (const [index, ifName] of interfacesFor(wanted, [], config.ifName).entries()) {
       const { list } = wanted[index] as Wanted;
       await del(list, { ...operator.runtime, containerId, ifName, netns: "", lock: HELD });

@@ -8,7 +8,7 @@ import { IF_NAME_RULE, isIfName } from "../cni/names.ts";
 import { Failure, isAbsence, systemFailure } from "../errors.ts";
 import { nearestTo } from "../system/nearest.ts";
 import { placeOf } from "../system/place.ts";
-import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { AS_WRITTEN } from "../system/yaml.ts";
 
 /** It is read if no other is named, and need not be there. */
@@ -32,6 +32,8 @@ export interface OciConfig {
   ifName: string;
   /** `cni_cache_dir`, which docker-cni does not have: where attachments are remembered. */
   cacheDir: string;
+  /** `cni_env`: may the environment of a container, which its image has made, ask for more than IPV4 and IPPOOL? */
+  isEnvTrusted: boolean;
   /** `cni_log`: a file for what the hooks print; undefined: none. */
   hookLog: string | undefined;
   /** The path of `log_driver`; undefined: none. */
@@ -46,6 +48,7 @@ const KEYS = [
   "cni_bin_dir",
   "cni_ifname",
   "cni_cache_dir",
+  "cni_env",
   "cni_log",
   "log_driver",
   "log_level",
@@ -68,6 +71,39 @@ export function readOciConfig(path: string | undefined): OciConfig {
     throw systemFailure(file, "the configuration cannot be read", error);
   }
   return parseOciConfig(text, file);
+}
+
+/**
+ * The same for what must be done even if the file is wrong or gone: to stop a container, and to release what it has.
+ * Of a file that cannot be read as a whole, the lines count that can be.
+ *
+ * @param complain is told what is wrong.
+ */
+export function readOciConfigAnyway(path: string | undefined, complain: (failure: Failure) => void): OciConfig {
+  try {
+    return readOciConfig(path);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    complain(error);
+  }
+  const text = readTextIfPossible(path ?? DEFAULT_CONFIG_FILE, SIZE_LIMITS.config) ?? "";
+  const values = new Map<Key, string>();
+  for (const key of KEYS) {
+    const line = new RegExp(`^${key}:[ \\t]*["']?([\\w/.][\\w/.:+@-]*)["']?[ \\t]*$`, "mu");
+    const [, value] = line.exec(text) ?? [];
+    if (value !== undefined && isGood(key, value)) values.set(key, value);
+  }
+  return configOf(values, undefined);
+}
+
+function isGood(key: Key, value: string): boolean {
+  try {
+    configOf(new Map([[key, value]]), undefined);
+    return true;
+  } catch (error) {
+    if (error instanceof Failure) return false;
+    throw error;
+  }
 }
 
 /** @param file its path, for messages. @throws Failure `oci-config-invalid` */
@@ -137,10 +173,16 @@ function configOf(values: ReadonlyMap<string, string>, file: string | undefined)
     pluginDirs: directories.map((one) => pathOf("cni_bin_dir", one) ?? one),
     ifName,
     cacheDir: pathOf("cni_cache_dir") ?? "/var/lib/cni",
+    isEnvTrusted: truthOf(valueOf("cni_env") ?? "false", name),
     hookLog: pathOf("cni_log"),
     log: log && pathOf("log_driver", log),
     level: levelOf(valueOf("log_level") ?? "info", name),
   };
+}
+
+function truthOf(text: string, file: string): boolean {
+  if (text === "true" || text === "false") return text === "true";
+  throw invalid(file, `has the cni_env ${shown(text)}`, "use true or false");
 }
 
 function levelOf(text: string, file: string): Level {

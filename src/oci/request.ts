@@ -46,16 +46,26 @@ const SETTINGS = {
 } as const;
 type Setting = keyof typeof SETTINGS;
 
+/** What docker-cni takes from the environment. An image can set it, and harm nobody else by it. */
+const HARMLESS: readonly Setting[] = ["ip", "ippool"];
+
 /**
  * Reads what a container asks for.
  *
  * @param networks those that the hook names.
+ * @param isEnvTrusted false: the environment, which an image makes, counts for addresses only: it must not choose
+ * another network, or take a port of the host.
  * @throws Failure `oci-request-invalid`
  */
-export function readRequest({ env, annotations }: Pick<Spec, "env" | "annotations">, networks: string[]): Request {
+export function readRequest(
+  { env, annotations }: Pick<Spec, "env" | "annotations">,
+  networks: string[],
+  isEnvTrusted: boolean,
+): Request {
   const list = (setting: Setting): string[] => {
     const [annotation, variable] = SETTINGS[setting];
-    return itemsOf(annotations.get(annotation) || env.get(variable) || "");
+    const asked = isEnvTrusted || HARMLESS.includes(setting) ? env.get(variable) : undefined;
+    return itemsOf(annotations.get(annotation) || asked || "");
   };
   const named = networks.length > 0 ? networks : list("network");
   const [mac, secondMac] = list("mac");

@@ -1,6 +1,6 @@
 /** The DNS of a network's result, in resolv.conf(5) of a container. */
 import * as fs from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 
 import type { DNS } from "../cni/result.ts";
 import { hostPath, isBelow, seenBelow } from "../system/below.ts";
@@ -80,7 +80,18 @@ function fileOf({ id, bundle, spec }: Container): string | undefined {
   const root = fs.realpathSync(resolve(bundle, spec.root));
   if (!isBelow(root, fs.realpathSync(bundle)) && !isOverlay(root)) return undefined;
   const path = seenBelow(root, hostPath(RESOLV_CONF));
-  return path !== undefined && fs.existsSync(join(path, "..")) ? path : undefined;
+  // The image has made every link on the way, even those in its /proc: none may lead to a file of the host.
+  const directory = path === undefined ? undefined : realDirectory(dirname(path));
+  return directory !== undefined && isBelow(directory, root) ? join(directory, basename(path ?? "")) : undefined;
+}
+
+/** The directory without links; undefined: it is not there. */
+function realDirectory(path: string): string | undefined {
+  try {
+    return fs.realpathSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Is an overlay mounted there that can be written to? */

@@ -16,7 +16,7 @@ export const cannotRun: string | false = process.env["CI"] === "true" ? false : 
 
 /** The program by the name that the reference's daemon.json has. */
 const FRONT = "/usr/bin/eru-barrel-cni";
-/** As a file of docker-cni has it, in the words of its documentation. */
+/** As a file of docker-cni has it, in the words of its documentation; its images are trusted. */
 const SETTINGS = `oci_bin: /usr/sbin/runc
 
 cni_conf_dir: /etc/cni/net.d/
@@ -26,6 +26,7 @@ cni_log: /var/log/cni.log
 
 log_driver: file:///run/docker-cni.log
 log_level: debug
+cni_env: true
 `;
 /** What the reference adds to daemon.json; the same with crun, and with what keeps config.json before and after. */
 export const RUNTIMES = {

@@ -13,6 +13,7 @@ const DEFAULTS = {
   pluginDirs: ["/opt/cni/bin"],
   ifName: "eth0",
   cacheDir: "/var/lib/cni",
+  isEnvTrusted: false,
   hookLog: undefined,
   log: undefined,
   level: "info",
@@ -50,6 +51,7 @@ const TEXTS: [name: string, text: string, changes: object][] = [
   ["lines of Windows", "oci_bin: runc\r\nlog_level: error\r\n", { ociBin: "runc", level: "error" }],
   ["several directories", "cni_bin_dir: /a:/b/\n", { pluginDirs: ["/a", "/b"] }],
   ["a driver that is not a file", "log_driver: syslog\n", {}],
+  ["a trusted environment", "cni_env: true\n", { isEnvTrusted: true }],
   ["a cache", "cni_cache_dir: /run/cni\n", { cacheDir: "/run/cni" }],
 ];
 for (const [name, text, changes] of TEXTS) {

@@ -17,7 +17,7 @@ const NOTHING: Request = {
 
 function read(env: Record<string, string>, annotations: Record<string, string> = {}, networks: string[] = []): Request {
   const maps = { env: new Map(Object.entries(env)), annotations: new Map(Object.entries(annotations)) };
-  return readRequest(maps, networks);
+  return readRequest(maps, networks, true);
 }
 
 function network(name: string, ...plugins: object[]): NetworkList {
@@ -27,6 +27,19 @@ function network(name: string, ...plugins: object[]): NetworkList {
 }
 
 describe("reads", () => {
+  test("only addresses from the environment of a container, unless it is trusted", () => {
+    const env = {
+      CNI_NETWORK: "b",
+      CNI_PORTS: "22:22",
+      CNI_MAC: "02:42:0a:d5:07:02",
+      CNI_ALIASES: "web",
+      IPV4: "10.1.0.7",
+    };
+    const maps = { env: new Map(Object.entries(env)), annotations: new Map<string, string>() };
+    const { networks, ports, mac, aliases, ips } = readRequest(maps, [], false);
+    assert.deepEqual([networks, ports, mac, aliases, ips], [undefined, [], undefined, [], ["10.1.0.7"]]);
+  });
+
   test("nothing", () => {
     assert.deepEqual(read({ A: "b", IPV4: "", IPPOOL: "" }), NOTHING);
   });

@@ -90,6 +90,21 @@ describe("the file", () => {
     assert.equal(fs.readFileSync(join(bundle.path, "host"), "utf8"), "theirs");
   });
 
+  test("is never one of the host, wherever the links of the image lead", () => {
+    using bundle = new Bundle();
+    const etc = join(bundle.path, "rootfs/etc");
+    fs.writeFileSync(join(bundle.path, "shadow"), "theirs");
+    fs.mkdirSync(join(bundle.path, "rootfs/proc/1"), { recursive: true });
+    fs.symlinkSync(bundle.path, join(bundle.path, "rootfs/proc/1/x"));
+    for (const name of ["shadow", "new"]) {
+      fs.symlinkSync(`/proc/1/x/${name}`, join(etc, "resolv.conf"));
+      assert.match(writeResolvConf(bundle.container(), DNS) ?? "", /is not its own/u);
+      fs.rmSync(join(etc, "resolv.conf"));
+    }
+    assert.equal(fs.readFileSync(join(bundle.path, "shadow"), "utf8"), "theirs");
+    assert.ok(!fs.existsSync(join(bundle.path, "new")));
+  });
+
   test("is not one that others have, too", () => {
     using bundle = new Bundle();
     fs.writeFileSync(join(bundle.path, "host"), "theirs");

@@ -47,7 +47,7 @@ const SETTINGS = {
 type Setting = keyof typeof SETTINGS;
 
 /** What docker-cni takes from the environment. An image can set it, and harm nobody else by it. */
-const HARMLESS: readonly Setting[] = ["ip", "ippool"];
+const HARMLESS: ReadonlySet<Setting> = new Set(["ip", "ippool"] as const);
 
 /**
  * Reads what a container asks for.
@@ -64,7 +64,7 @@ export function readRequest(
 ): Request {
   const list = (setting: Setting): string[] => {
     const [annotation, variable] = SETTINGS[setting];
-    const asked = isEnvTrusted || HARMLESS.includes(setting) ? env.get(variable) : undefined;
+    const asked = isEnvTrusted || HARMLESS.has(setting) ? env.get(variable) : undefined;
     return itemsOf(annotations.get(annotation) || asked || "");
   };
   const named = networks.length > 0 ? networks : list("network");

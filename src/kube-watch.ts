@@ -3,7 +3,7 @@ import { statSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { isSystemError, Failure, reasonOf } from "./errors.ts";
+import { aborted, Failure, isSystemError, reasonOf } from "./errors.ts";
 import { readArguments, USAGE, type ObjectSource } from "./kube-watch/arguments.ts";
 import { Handling } from "./kube-watch/handling.ts";
 import { endingOfDone, reportFailure } from "./report.ts";
@@ -138,11 +138,4 @@ async function retried<Value>(
     }
     await sleep(pause * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
   }
-}
-
-/** Waits for the signal; the timer is what keeps the process. */
-async function aborted(signal: AbortSignal): Promise<void> {
-  const keepAlive = setInterval(() => undefined, 2 ** 31 - 1);
-  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-  clearInterval(keepAlive);
 }

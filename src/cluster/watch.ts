@@ -16,9 +16,6 @@ import {
   type Resource,
 } from "./resource.ts";
 
-/** What most are asked to follow. */
-export const CONFIG_MAPS: Resource = { group: "", name: "configmaps", namespaced: true };
-
 /** What is known of an object. */
 export interface Known {
   /** As the server has it; undefined: no object has this name. */

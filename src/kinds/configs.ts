@@ -16,6 +16,7 @@ import { keepChained } from "../node/merge-chain.ts";
 import { findPrimary } from "../node/primary.ts";
 import type { NodeView } from "../node/view.ts";
 import { mask } from "../secrets.ts";
+import { isJson } from "../system/json.ts";
 import { placeOf, type Place } from "../system/place.ts";
 import { readFile, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { excerptOf } from "../template/excerpt.ts";
@@ -344,15 +345,6 @@ function refuseTooLarge(
 
 function lengthOf(content: string | Written): number {
   return typeof content === "string" ? content.length : Math.max(content.inString.length, content.alone.length);
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** The content of the node's file that a pointer names. An empty one is a file that is being written. */

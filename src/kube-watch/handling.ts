@@ -15,7 +15,7 @@ import type { HandlingOptions } from "./arguments.ts";
 /** Milliseconds: the pause after a first failure, which doubles up to the longest; how long a stop may take. */
 export const TIMING = { firstPause: 1000, longestPause: 300_000, grace: 5000 };
 
-/** Hands data on. The newest value counts: one that comes while a handler runs, or before it is tried again, is next. */
+/** Calls the handler with the newest value. One that arrives while the handler runs, or before a retry, is next. */
 export class Handling {
   readonly #options: HandlingOptions;
   readonly #world: World;

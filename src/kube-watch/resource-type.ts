@@ -2,8 +2,7 @@
 import * as v from "valibot";
 
 import type { Channel } from "../cluster/channel.ts";
-import { CONFIG_MAPS } from "../cluster/watch.ts";
-import { apiFailure, type Identity, type Resource } from "../cluster/resource.ts";
+import { apiFailure, CONFIG_MAPS, type Identity, type Resource } from "../cluster/resource.ts";
 import { usage } from "../errors.ts";
 
 /** A kind as the API has it. */

@@ -65,8 +65,8 @@ export class NodeFacts {
    * The MTU of an interface of the node.
    *
    * @param ifName undefined: the interface of the default route.
-   * @returns undefined: there is no such interface, or no default route. `unseen`: the network of the node is not the one
-   * that is seen here, or nothing tells that it is.
+   * @returns undefined: the interface, or the default route, is missing. `unseen`: this process may be in another network
+   * than the node's.
    */
   async mtu(signal: AbortSignal, ifName?: string): Promise<number | "unseen" | undefined> {
     const process = this.#hostProcess() ?? ((await this.#isOnHostNetwork(signal)) ? "/proc/self" : undefined);

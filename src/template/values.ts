@@ -1,4 +1,5 @@
 /** The variables of configuration templates: which there are, and how a value is written. Pure. */
+import { isJson } from "../system/json.ts";
 
 /** What a variable stands for, by name; in documents and hints. */
 export const VARIABLES = {
@@ -89,13 +90,4 @@ export function written(value: string | number | readonly string[]): Written {
 /** A text of an environment is what it says alone, if that is JSON (a number, a list, an object), else a string. */
 export function writtenText(text: string): Written {
   return { ...written(text), ...(isJson(text) && { alone: text }) };
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }

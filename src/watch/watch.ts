@@ -172,7 +172,10 @@ export class Watcher {
     { channel, namespace: common }: Cluster,
     signal: AbortSignal,
   ): Promise<void> {
-    const { ObjectWatch, CONFIG_MAPS } = await import("../cluster/watch.ts");
+    const [{ ObjectWatch }, { CONFIG_MAPS }] = await Promise.all([
+      import("../cluster/watch.ts"),
+      import("../cluster/resource.ts"),
+    ]);
     for (const { namespace = common, name, holds } of names) {
       const identity = { apiVersion: "v1", kind: "ConfigMap", namespace, name };
       const watch = new ObjectWatch(channel, identity, CONFIG_MAPS, () => this.#heard(followed));
@@ -306,8 +309,9 @@ export class Watcher {
   ): Promise<ApplyResult> {
     const { config: _config, ...others } = request.lists;
     const { manifest: _manifest, credentials: _credentials, ...files } = others;
-    this.#isApiAway = failure.cause instanceof Failure && failure.cause.code === "api-unreachable";
-    const lists = this.#isApiAway && isApplied ? files : others;
+    const isAway = failure.cause instanceof Failure && failure.cause.code === "api-unreachable";
+    if (isAway) this.#isApiAway = true;
+    const lists = isAway && isApplied ? files : others;
     const result = await orUndefined(apply({ ...request, lists, delegate: undefined }, signal));
     if (result === undefined) throw failure;
     return result;

@@ -139,7 +139,7 @@ export const COMMANDS = {
   "network gc": {
     summary: "release attachments that cni-node has added and whose namespace is gone",
     operands: ["[NETWORK]"],
-    options: pick(NETWORK_OPTIONS, "valid", "all", ...WHERE, "lock-timeout", ...CALLS),
+    options: pick(NETWORK_OPTIONS, "valid", "all", ...WHERE, "oci-config", "lock-timeout", ...CALLS),
   },
   "network status": {
     summary: "ask the plugins of a network whether they are ready",

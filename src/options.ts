@@ -273,6 +273,7 @@ export const NETWORK_OPTIONS = {
   "plugin-dir": { ...OPTIONS["plugin-dir"], env: ["CNI_PATH"], otherwise: "/opt/cni/bin" },
   "config-dir": { ...OPTIONS["config-dir"], env: ["NETCONFPATH"], otherwise: "/etc/cni/net.d" },
   "lock-timeout": { ...OPTIONS["lock-timeout"], help: "how long to wait for other operations on the same container" },
+  "oci-config": { type: OPTIONS["oci-config"].type, help: "use the directories that this cni.yaml names, on the node" },
 } as const satisfies Record<string, Option>;
 
 /** The same, as the `engine` commands have them. */

@@ -110,6 +110,39 @@ class Host implements AsyncDisposable {
     return whole;
   }
 
+  /**
+   * Adds a network whose plugin keeps a file for each interface. While `kill` is there, ADD ends its caller at once, and
+   * while `jam` is there, DEL fails.
+   */
+  fickleNetwork(): { kill: string; jam: string; kept: () => string[] } {
+    const directory = join(this.root, "fickle");
+    const [kill, jam, plugins] = ["kill", "jam", "bin"].map((one) => join(directory, one)) as [string, string, string];
+    fs.mkdirSync(join(directory, "kept"), { recursive: true });
+    fs.mkdirSync(plugins);
+    for (const name of fs.readdirSync(REFERENCE_PLUGINS)) {
+      fs.symlinkSync(join(REFERENCE_PLUGINS, name), join(plugins, name));
+    }
+    const script = `#!/bin/sh
+kept=${directory}/kept/$CNI_CONTAINERID-$CNI_IFNAME
+case $CNI_COMMAND in
+  ADD)
+    : >$kept
+    [ ! -e ${kill} ] || { kill -9 $PPID; sleep 1; }
+    echo '{"cniVersion":"1.0.0","interfaces":[],"ips":[]}'
+    ;;
+  DEL)
+    [ ! -e ${jam} ] || { echo '{"cniVersion":"1.0.0","code":100,"msg":"the drawer jams"}'; exit 1; }
+    rm -f $kept
+    ;;
+esac
+`;
+    fs.writeFileSync(join(plugins, "fickle"), script, { mode: 0o755 });
+    const list = { cniVersion: "1.0.0", name: "f", plugins: [{ type: "fickle" }] };
+    fs.writeFileSync(join(this.netd, "30-f.conflist"), JSON.stringify(list));
+    fs.writeFileSync(this.config, fs.readFileSync(this.config, "utf8").replace(REFERENCE_PLUGINS, plugins));
+    return { kill, jam, kept: () => fs.readdirSync(join(directory, "kept")) };
+  }
+
   exec(words: readonly string[], input = ""): Output {
     const rest = [...this.#namespace.entrance, ...words];
     const { NODE_EXTRA_CA_CERTS: _certs, ...env } = process.env;
@@ -154,6 +187,11 @@ class Host implements AsyncDisposable {
   /** Calls a hook as a runtime does. */
   hook(command: string, state: object, ...more: string[]): Output {
     return this.exec([FRONT, "cni", "--config", this.config, "--command", command, ...more], JSON.stringify(state));
+  }
+
+  /** Garbage collection as the configuration says, which names other directories than the usual ones. */
+  gc(): Output {
+    return this.exec([process.execPath, BUNDLE, "network", "gc", "--host-root=/", `--oci-config=${this.config}`]);
   }
 
   stateOf(id: string): { id: string; pid: number; bundle: string } {
@@ -322,6 +360,83 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
       );
     });
 
+    test("ADD is killed at the second network: nothing is left of either", async () => {
+      await using host = await Host.make(runtime);
+      const { kill, kept } = host.fickleNetwork();
+      fs.writeFileSync(kill, "");
+      host.make({ env: ["CNI_NETWORK=a,f"], args: ["sleep", "600"] });
+      assert.notEqual(host.oci("create", "--bundle", host.bundle, "c1").status, 0);
+      assert.deepEqual([host.left(), kept()], [NOTHING, []]);
+    });
+
+    test("what cannot be deleted after ADD was killed is said, and the next create or network gc deletes it", async () => {
+      await using host = await Host.make(runtime);
+      const { kill, jam, kept } = host.fickleNetwork();
+      host.make({ env: ["CNI_NETWORK=f,a"], args: ["sleep", "600"] });
+      const failing = (id: string): Output => {
+        for (const path of [kill, jam]) fs.writeFileSync(path, "");
+        const created = host.oci("create", "--bundle", host.bundle, id);
+        assert.notEqual(created.status, 0);
+        assert.deepEqual(host.left(), { attachments: [`f-${id}-eth0`], reserved: [] });
+        fs.rmSync(kill);
+        return created;
+      };
+      failing("c1");
+      const again = host.oci("create", "--bundle", host.bundle, "c1");
+      assert.notEqual(again.status, 0, "its former interface is still there");
+      assert.match(
+        fs.readFileSync(join(host.root, "cni.log"), "utf8"),
+        /eth0 of container c1 cannot be deleted: .*jams/u,
+      );
+      fs.rmSync(jam);
+      host.create("c1");
+      assert.deepEqual(host.left(), { attachments: ["a-c1-eth1", "f-c1-eth0"], reserved: ["10.77.1.2"] });
+      host.done("delete", "--force", "c1");
+      assert.deepEqual([host.left(), kept()], [NOTHING, []]);
+
+      failing("c2");
+      fs.rmSync(jam);
+      assert.match(host.gc().stdout, /^deleted +f +c2 +eth0$/mu);
+      assert.deepEqual([host.left(), kept()], [NOTHING, []]);
+    });
+
+    test("what could not be taken back is said with what to do, and is released later", async () => {
+      await using host = await Host.make(runtime);
+      const { jam, kept } = host.fickleNetwork();
+      const broken = { cniVersion: "1.0.0", name: "c", plugins: [{ type: "bridge", ipam: { type: "static" } }] };
+      fs.writeFileSync(join(host.netd, "40-c.conflist"), JSON.stringify(broken));
+      fs.writeFileSync(jam, "");
+      host.make({ env: ["CNI_NETWORK=f,c"] });
+      const log = join(host.root, "log.json");
+      const { status, stderr } = host.oci("--log", log, "--log-format=json", "create", "--bundle", host.bundle, "c1");
+      assert.notEqual(status, 0);
+      const said = stderr + fs.readFileSync(log, "utf8");
+      assert.match(
+        said,
+        /container c1 cannot be added as eth1: .*; eth0 of network f could not be taken back: .*jams/u,
+      );
+      assert.match(said, /fix it, then release what is left: cni-node network gc --oci-config=/u);
+      assert.deepEqual(host.left().attachments, ["f-c1-eth0"]);
+      fs.rmSync(jam);
+      host.gc();
+      assert.deepEqual([host.left(), kept()], [NOTHING, []]);
+    });
+
+    test("a hook that was killed is called again in the same container", async () => {
+      await using host = await Host.make(runtime);
+      const { kill, kept } = host.fickleNetwork();
+      host.make({ args: ["sleep", "600"] });
+      host.create("c1");
+      fs.writeFileSync(kill, "");
+      assert.notEqual(host.hook("add", host.stateOf("c1"), "--network", "f").status, 0);
+      assert.deepEqual(kept(), ["c1-eth1"]);
+      fs.rmSync(kill);
+      assert.equal(host.hook("add", host.stateOf("c1"), "--network", "f").status, 0);
+      assert.deepEqual(host.left().attachments, ["a-c1-eth0", "f-c1-eth1"]);
+      host.done("delete", "--force", "c1");
+      assert.deepEqual([host.left(), kept()], [NOTHING, []]);
+    });
+
     test("the container fails after it was added: nothing is left, and one of the same ID that runs is left alone", async () => {
       await using host = await Host.make(runtime);
       host.make({ args: ["no-such-program"] });
@@ -396,22 +511,10 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
       host.create("c2");
-      const gc = (): Output =>
-        host.exec([
-          process.execPath,
-          BUNDLE,
-          "network",
-          "gc",
-          "--host-root=/",
-          "--cache-dir",
-          host.cache,
-          "--plugin-dir",
-          REFERENCE_PLUGINS,
-        ]);
-      assert.match(gc().stdout, /^kept +a +c1 .*\nkept +a +c2 /u);
+      assert.match(host.gc().stdout, /^kept +a +c1 .*\nkept +a +c2 /u);
       const { pid } = host.stateOf("c1");
       host.exec(["sh", "-c", `kill -9 ${pid}; while [ -e /proc/${pid}/ns/net ]; do sleep 0.1; done`]);
-      assert.match(gc().stdout, /^deleted +a +c1 +eth0\nkept +a +c2 /u);
+      assert.match(host.gc().stdout, /^deleted +a +c1 +eth0\nkept +a +c2 /u);
       assert.deepEqual(host.left().attachments, ["a-c2-eth0"]);
       host.done("delete", "--force", "c1");
       assert.deepEqual(host.left().attachments, ["a-c2-eth0"]);

@@ -31,7 +31,7 @@ export interface CachedAttachment extends AttachmentKey {
   netns: string;
   args: Args;
   capabilityArgs: Readonly<Record<string, unknown>>;
-  /** The final result of ADD, in its own version; undefined in a list when it cannot be read. */
+  /** The final result of ADD, in its own version; undefined before its end, and in a list when it cannot be read. */
   result: AnyResult | undefined;
   /** What its caller wants to know of it later; libcni passes over it. */
   note?: Readonly<Record<string, unknown>> | undefined;
@@ -389,7 +389,8 @@ function parseV1(
   if (!isObject(capabilityArgs ?? {})) return "capabilityArgs is not a JSON object";
   let parsed: AnyResult | undefined;
   try {
-    parsed = resultOf(result);
+    // Without a result, ADD has been begun and not finished.
+    parsed = result === undefined ? undefined : resultOf(result);
   } catch {
     return NO_RESULT;
   }

@@ -1,5 +1,6 @@
 /** Adds, checks and deletes the attachments of a container, for the hooks of its runtime. */
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import type { CachedAttachment } from "../cni/cache.ts";
 import { isListName, type NetworkList } from "../cni/config.ts";
@@ -10,14 +11,15 @@ import { add, check, del } from "../cni/network.ts";
 import { parseIp } from "../cni/ip.ts";
 import { upgradeResult, type Result } from "../cni/result.ts";
 import { cancellationOf, Failure, Interrupted, reasonOf } from "../errors.ts";
-import { recallNetwork, requirePlugins } from "../network/attach.ts";
+import { lockContainer, recallNetwork, requirePlugins } from "../network/attach.ts";
 import { environmentOfPlugins } from "../network/directories.ts";
-import { operationFailure } from "../network/failure.ts";
+import { explain, operationFailure } from "../network/failure.ts";
 import { inhabitedPath, isReachable, markOf, presenceOf, readMark } from "../network/mark.ts";
 import { identityOf, identityOfHost } from "../network/namespace.ts";
-import { HELD, lockOf, type Operator } from "../network/operator.ts";
+import { HELD, type Operator } from "../network/operator.ts";
 import { attachmentsOfContainer } from "../network/remembered.ts";
 import type { Place } from "../node/host.ts";
+import { shellWord } from "../system/text.ts";
 import type { World } from "../world.ts";
 import type { OciConfig } from "./config.ts";
 import type { Container } from "./container.ts";
@@ -84,11 +86,17 @@ export async function addContainer(container: Container, names: string[], hooked
     return;
   }
   const netns = namespaceOf(container, place);
-  using _ = await lockContainer(container, operator);
+  using _ = await lockContainer(container.id, "", operator);
   const known = attachmentsOfContainer(container.id, runtime.cacheDir, onProblem);
   const isAlive = (one: CachedAttachment): boolean => readMark(one) !== undefined && isReachable(one, place);
-  for (const one of known.filter((other) => !isAlive(other))) await deleteStale(one, hooked);
-  const present = known.filter((one) => isAlive(one) && identityOf(one.netns) === identityOf(netns));
+  const isIts = (one: CachedAttachment): boolean => isAlive(one) && identityOf(one.netns) === identityOf(netns);
+  // One without a result was begun by a hook that was killed.
+  const present = known.filter((one) => isIts(one) && one.result !== undefined);
+  const stuck = new Map<string, Failure>();
+  for (const one of known.filter((other) => !present.includes(other) && (!isAlive(other) || isIts(other)))) {
+    const failure = await deleteStale(one, isIts(one) ? netns : "", hooked);
+    if (failure !== undefined) stuck.set(one.ifName, failure);
+  }
 
   const wanted = networksOf(request, config).filter(({ list, ifName }) => {
     return !present.some((one) => one.networkName === list.name && (ifName ?? one.ifName) === one.ifName);
@@ -97,17 +105,23 @@ export async function addContainer(container: Container, names: string[], hooked
   for (const list of lists) requirePlugins(list, runtime);
   const own = settingsFor(lists, request, { container, present, isNamed: names.length > 0 });
   const ifNames = interfacesFor(wanted, present, config.ifName);
+  const inTheWay = ifNames.map((ifName) => stuck.get(ifName)).find((failure) => failure !== undefined);
+  if (inTheWay !== undefined) throw inTheWay;
   const added: Added[] = [];
   try {
     for (const [index, told] of tellNetworks(lists, own).entries()) {
       const ifName = ifNames[index] ?? "";
-      const result = await addOne(told, { container, netns, ifName }, operator);
+      const result = await addOne(told, { container, netns, ifName }, hooked);
       added.push({ network: told.network, ifName, result });
       if (index === 0) requireGiven(own, added[0] as Added);
     }
   } catch (error) {
-    for (const { network, ifName } of added.toReversed()) await takeBack(network, { container, netns, ifName }, hooked);
-    throw error;
+    const left: string[] = [];
+    for (const { network, ifName } of added.toReversed()) {
+      const why = await takeBack(network, { container, netns, ifName }, hooked);
+      if (why !== undefined) left.push(`${ifName} of network ${network.name} could not be taken back: ${why}`);
+    }
+    throw error instanceof Failure && left.length > 0 ? error.extendedBy(left.join("; "), releaseHint(config)) : error;
   }
   for (const { network, ifName, result } of added) {
     const addresses = (result.ips ?? []).map(({ address }) => address).join(", ");
@@ -139,15 +153,21 @@ function namespaceOf({ id, pid }: Container, place: Place): string {
   });
 }
 
-/** After a reboot that nobody saw coming, an engine starts the same container again. */
-async function deleteStale(attachment: CachedAttachment, hooked: Hooked): Promise<void> {
+/**
+ * After a reboot that nobody saw coming, an engine starts the same container again.
+ *
+ * @returns why it could not be deleted.
+ */
+async function deleteStale(attachment: CachedAttachment, netns: string, hooked: Hooked): Promise<Failure | undefined> {
   const { networkName, containerId, ifName } = attachment;
   try {
-    await release(attachment, "", hooked);
+    await release(attachment, netns, hooked);
     hooked.log.say("info", `container ${containerId}: ${ifName} of network ${networkName} was stale, and is deleted`);
+    return undefined;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     hooked.log.say("warning", error.message);
+    return error;
   }
 }
 
@@ -223,8 +243,8 @@ interface Inside {
   ifName: string;
 }
 
-async function addOne({ network, args, capabilityArgs }: Told, inside: Inside, operator: Operator): Promise<Result> {
-  const { place, runtime, signal } = operator;
+async function addOne({ network, args, capabilityArgs }: Told, inside: Inside, hooked: Hooked): Promise<Result> {
+  const { place, runtime, signal } = hooked.operator;
   const { container, netns, ifName } = inside;
   const { id: containerId } = container;
   const note = { ...markOf({ text: `oci:${containerId}`, netns, containerId }, identityOf(netns) ?? "", place) };
@@ -232,7 +252,7 @@ async function addOne({ network, args, capabilityArgs }: Told, inside: Inside, o
   try {
     return upgradeResult(await add(network, conf));
   } catch (error) {
-    throw asFailure(error, network.name, `container ${containerId} cannot be added as ${ifName}`, signal);
+    throw asFailure(error, network.name, `container ${containerId} cannot be added as ${ifName}`, hooked);
   }
 }
 
@@ -251,14 +271,19 @@ function requireGiven({ ips, mac }: Request, { network, ifName, result }: Added)
   });
 }
 
-async function takeBack(network: NetworkList, { container, netns, ifName }: Inside, hooked: Hooked): Promise<void> {
-  const { operator, log } = hooked;
+/** @returns why it could not be: it is still remembered then. */
+async function takeBack(
+  network: NetworkList,
+  { container, netns, ifName }: Inside,
+  { operator }: Hooked,
+): Promise<string | undefined> {
   const { signal: _givenUp, ...runtime } = operator.runtime;
   try {
     await del(network, { ...runtime, containerId: container.id, netns, ifName, lock: HELD });
+    return undefined;
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
-    log.say("error", `container ${container.id}: ${ifName} could not be taken back: ${error.message}`);
+    return explain(error, error.message);
   }
 }
 
@@ -282,7 +307,7 @@ function applyDns(container: Container, added: readonly Added[], log: Log): void
  */
 export async function deleteContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
   const { operator, log } = hooked;
-  using _ = await lockContainer(container, operator);
+  using _ = await lockContainer(container.id, "", operator);
   const known = attachmentsOfContainer(container.id, operator.runtime.cacheDir, operator.onProblem);
   const meant = known.filter(({ networkName }) => names.length === 0 || names.includes(networkName));
   if (meant.length === 0 && container.spec.network === "own") await deleteForgotten(container, names, hooked);
@@ -310,11 +335,19 @@ export async function deleteContainer(container: Container, names: string[], hoo
  */
 export async function deleteFailed(container: Container, _names: string[], hooked: Hooked): Promise<void> {
   const { place, runtime, onProblem } = hooked.operator;
-  using _ = await lockContainer(container, hooked.operator);
-  for (const one of attachmentsOfContainer(container.id, runtime.cacheDir, onProblem)) {
+  const known = (): CachedAttachment[] => attachmentsOfContainer(container.id, runtime.cacheDir, onProblem);
+  // The runtime has killed the container's process, and the kernel takes its time.
+  const end = performance.now() + DYING_LIMIT_MS;
+  while (performance.now() < end && known().some((one) => isReachable(one, place))) await sleep(DYING_POLL_MS);
+  using _ = await lockContainer(container.id, "", hooked.operator);
+  for (const one of known()) {
     if ((await presenceOf(one, place)) !== "alive") await release(one, "", hooked);
   }
 }
+
+/** So long a process may take to end that was killed. */
+const DYING_LIMIT_MS = 2000;
+const DYING_POLL_MS = 20;
 
 /** An ADD that was killed may have left something that nothing is remembered of. */
 async function deleteForgotten(container: Container, names: string[], hooked: Hooked): Promise<void> {
@@ -333,13 +366,14 @@ async function deleteForgotten(container: Container, names: string[], hooked: Ho
 }
 
 /** Deletes an attachment. @throws Failure, Interrupted. */
-async function release(attachment: CachedAttachment, netns: string, { operator, config }: Hooked): Promise<void> {
+async function release(attachment: CachedAttachment, netns: string, hooked: Hooked): Promise<void> {
+  const { operator, config } = hooked;
   const { networkName, containerId, ifName } = attachment;
   const network = recallNetwork(attachment) ?? loadNetwork(config.confDir, networkName);
   try {
     await del(network, { ...operator.runtime, containerId, ifName, netns, lock: HELD });
   } catch (error) {
-    throw asFailure(error, networkName, `${ifName} of container ${containerId} cannot be deleted`, operator.signal);
+    throw asFailure(error, networkName, `${ifName} of container ${containerId} cannot be deleted`, hooked);
   }
 }
 
@@ -347,7 +381,7 @@ async function release(attachment: CachedAttachment, netns: string, { operator, 
 export async function checkContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
   const { operator } = hooked;
   const { id: containerId } = container;
-  using _ = await lockContainer(container, operator);
+  using _ = await lockContainer(container.id, "", operator);
   const known = attachmentsOfContainer(containerId, operator.runtime.cacheDir, operator.onProblem);
   for (const one of known.filter(({ networkName }) => names.length === 0 || names.includes(networkName))) {
     const { networkName, ifName } = one;
@@ -356,20 +390,20 @@ export async function checkContainer(container: Container, names: string[], hook
       await check(network, { ...operator.runtime, containerId, ifName, lock: HELD });
     } catch (error) {
       const attempt = `container ${containerId} does not have ${ifName} as it should`;
-      throw asFailure(error, networkName, attempt, operator.signal);
+      throw asFailure(error, networkName, attempt, hooked);
     }
   }
 }
 
-async function lockContainer({ id }: Container, operator: Operator): Promise<Disposable> {
-  try {
-    return await lockOf(operator).container(id);
-  } catch (error) {
-    throw asFailure(error, "", `container ${id} cannot be worked on`, operator.signal);
-  }
+function asFailure(error: unknown, network: string, attempt: string, { operator, config }: Hooked): unknown {
+  if (!(error instanceof CniError)) return error;
+  if (operator.signal.aborted) return new Interrupted(cancellationOf(operator.signal), "");
+  const failure = operationFailure(network, attempt, error);
+  return failure.exitCode === 4 ? failure.extendedBy("", releaseHint(config)) : failure;
 }
 
-function asFailure(error: unknown, network: string, attempt: string, signal: AbortSignal): unknown {
-  if (!(error instanceof CniError)) return error;
-  return signal.aborted ? new Interrupted(cancellationOf(signal), "") : operationFailure(network, attempt, error);
+/** What is remembered of an attachment is found by garbage collection. */
+function releaseHint({ file }: OciConfig): string {
+  const option = file === undefined ? "" : ` --oci-config=${shellWord(file)}`;
+  return `fix it, then release what is left: cni-node network gc${option}`;
 }

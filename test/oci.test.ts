@@ -114,7 +114,7 @@ class Host implements AsyncDisposable {
    * Adds a network whose plugin keeps a file for each interface. While `kill` is there, ADD ends its caller at once, and
    * while `jam` is there, DEL fails.
    */
-  fickleNetwork(): { kill: string; jam: string; kept: () => string[] } {
+  fickleNetwork(more: object = {}): { kill: string; jam: string; kept: () => string[]; stdin: string } {
     const directory = join(this.root, "fickle");
     const [kill, jam, plugins] = ["kill", "jam", "bin"].map((one) => join(directory, one)) as [string, string, string];
     fs.mkdirSync(join(directory, "kept"), { recursive: true });
@@ -128,6 +128,7 @@ case $CNI_COMMAND in
   ADD)
     : >$kept
     [ ! -e ${kill} ] || { kill -9 $PPID; sleep 1; }
+    cat >${directory}/stdin
     echo '{"cniVersion":"1.0.0","interfaces":[],"ips":[]}'
     ;;
   DEL)
@@ -137,10 +138,10 @@ case $CNI_COMMAND in
 esac
 `;
     fs.writeFileSync(join(plugins, "fickle"), script, { mode: 0o755 });
-    const list = { cniVersion: "1.0.0", name: "f", plugins: [{ type: "fickle" }] };
+    const list = { cniVersion: "1.0.0", name: "f", plugins: [{ type: "fickle", ...more }] };
     fs.writeFileSync(join(this.netd, "30-f.conflist"), JSON.stringify(list));
     fs.writeFileSync(this.config, fs.readFileSync(this.config, "utf8").replace(REFERENCE_PLUGINS, plugins));
-    return { kill, jam, kept: () => fs.readdirSync(join(directory, "kept")) };
+    return { kill, jam, kept: () => fs.readdirSync(join(directory, "kept")), stdin: join(directory, "stdin") };
   }
 
   exec(words: readonly string[], input = ""): Output {
@@ -187,6 +188,15 @@ esac
   /** Calls a hook as a runtime does. */
   hook(command: string, state: object, ...more: string[]): Output {
     return this.exec([FRONT, "cni", "--config", this.config, "--command", command, ...more], JSON.stringify(state));
+  }
+
+  /** Calls the ADD hook for a process that sleeps in a network namespace of its own. */
+  inNamespace(id: string, ...more: string[]): Output {
+    const hook = [FRONT, "cni", "--config", this.config, "--command", "add", ...more].join(" ");
+    const script = `unshare --net sleep 600 & pid=$!
+while [ $(readlink /proc/$pid/ns/net) = $(readlink /proc/self/ns/net) ]; do sleep 0.05; done
+echo '{"id":"${id}","bundle":"${this.bundle}","pid":'$pid'}' | ${hook}; status=$?; kill $pid; exit $status`;
+    return this.exec(["sh", "-c", script]);
   }
 
   /** Garbage collection as the configuration says, which names other directories than the usual ones. */
@@ -523,6 +533,91 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
   });
 }
+
+describe("ports that docker run publishes", { skip: cannotMount }, () => {
+  /** Calls the hook for a container that Docker has made. */
+  async function adding(hostConfig: object, shape: Shape, network?: string): Promise<Output & { given: unknown }> {
+    await using host = await Host.make("/usr/sbin/runc");
+    const { stdin } = host.fickleNetwork({ capabilities: { portMappings: true } });
+    const directory = join(host.root, "containers/c1");
+    fs.mkdirSync(directory, { recursive: true });
+    fs.writeFileSync(join(directory, "resolv.conf"), "");
+    fs.writeFileSync(join(directory, "hostconfig.json"), JSON.stringify(hostConfig));
+    const mounts = [
+      { destination: "/proc", type: "proc", source: "proc" },
+      { destination: "/etc/resolv.conf", type: "bind", source: join(directory, "resolv.conf"), options: ["rbind"] },
+    ];
+    const text = host.make({ args: ["sleep", "600"], namespaces: [{ type: "network" }], ...shape });
+    const spec = { ...(JSON.parse(text) as object), mounts };
+    fs.writeFileSync(host.spec, JSON.stringify(spec));
+    const added = host.inNamespace("c1", ...(network === undefined ? [] : ["--network", network]));
+    const log = fs.readFileSync(join(host.root, "oci.log"), "utf8");
+    const input = fs.existsSync(stdin) ? (JSON.parse(fs.readFileSync(stdin, "utf8")) as object) : {};
+    const { runtimeConfig = {} } = input as { runtimeConfig?: { portMappings?: unknown } };
+    return { ...added, stderr: added.stderr + log, given: runtimeConfig.portMappings };
+  }
+  const [eighty, any] = [
+    { PortBindings: { "80/tcp": [{ HostIp: "", HostPort: "8080" }] } },
+    { PortBindings: { "80/tcp": [{ HostIp: "", HostPort: "" }] } },
+  ];
+  const mapped = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
+  const onF = { env: ["CNI_NETWORK=f"] };
+
+  test("are mapped by a network that can", async () => {
+    const { status, stderr, given } = await adding(eighty, onF);
+    assert.equal(status, 0, stderr);
+    assert.deepEqual(given, mapped);
+    assert.doesNotMatch(stderr, /warning/u);
+  });
+
+  test("are warned of where no network can, for docker run --net none says nothing of them either", async () => {
+    for (const [config, what] of [
+      [eighty, "80/tcp"],
+      [any, "80/tcp"],
+      [{ PublishAllPorts: true }, "all ports"],
+    ] as const) {
+      const { status, stderr } = await adding(config, {});
+      assert.equal(status, 0, stderr);
+      assert.match(
+        stderr,
+        new RegExp(`warning: container c1: ${what} cannot be published: no plugin of network a`, "u"),
+      );
+      assert.match(stderr, /level=warning msg="\[hook\] container c1: .* cannot be published/u);
+    }
+  });
+
+  test("are refused where Docker would choose the port of the host", async () => {
+    const { status, stderr, given } = await adding(any, onF);
+    assert.notEqual(status, 0);
+    assert.match(stderr, /--publish 80\/tcp: Docker would choose the port of the host.*\n.*--publish HOSTPORT:PORT/u);
+    assert.equal(given, undefined);
+    const all = await adding({ PublishAllPorts: true }, onF);
+    assert.equal(all.status, 0);
+    assert.match(all.stderr, /warning: container c1: --publish-all publishes nothing here/u);
+  });
+
+  test("by the setting of a container are refused where no network can", async () => {
+    const { status, stderr } = await adding({}, { env: ["CNI_PORTS=8080:80"] });
+    assert.notEqual(status, 0);
+    assert.match(stderr, /CNI_PORTS.*no plugin of network a has the capability portMappings/u);
+    const named = await adding({}, { annotations: { "io.cni-node.ports": "8080:80" } }, "a");
+    assert.notEqual(named.status, 0);
+    const alias = await adding({}, { annotations: { "io.cni-node.aliases": "web" } }, "a");
+    assert.match(alias.stderr, /no plugin of network a has the capability aliases/u);
+  });
+
+  test("are left to the network of another device", async () => {
+    const hook = (name: string): object => ({ path: "/x", args: ["/x", "cni", "--command", "add", "--network", name] });
+    const more = `,"hooks":{"createRuntime":[${JSON.stringify(hook("a"))},${JSON.stringify(hook("f"))}]}`;
+    for (const shape of [{ more }, { more, annotations: { "io.cni-node.ports": "8080:80" } }]) {
+      const config = "annotations" in shape ? {} : eighty;
+      const first = await adding(config, shape, "a");
+      assert.equal(first.status, 0, first.stderr);
+      assert.doesNotMatch(first.stderr, /warning/u);
+      assert.deepEqual((await adding(config, shape, "f")).given, mapped);
+    }
+  });
+});
 
 describe("a root file system elsewhere", { skip: cannotMount }, () => {
   test("gets the DNS if it is an overlay, which has a layer of its own, and no other does", async () => {

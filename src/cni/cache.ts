@@ -389,8 +389,8 @@ function parseV1(
   if (!isObject(capabilityArgs ?? {})) return "capabilityArgs is not a JSON object";
   let parsed: AnyResult | undefined;
   try {
-    // Without a result, ADD has been begun and not finished.
-    parsed = result === undefined ? undefined : resultOf(result);
+    // With a note and no result, ADD has been begun and not finished.
+    parsed = result === undefined && isObject(note) ? undefined : resultOf(result);
   } catch {
     return NO_RESULT;
   }

@@ -19,13 +19,14 @@ import { identityOf, identityOfHost } from "../network/namespace.ts";
 import { HELD, type Operator } from "../network/operator.ts";
 import { attachmentsOfContainer } from "../network/remembered.ts";
 import type { Place } from "../node/host.ts";
+import { printMessage } from "../report.ts";
 import { shellWord } from "../system/text.ts";
 import type { World } from "../world.ts";
 import type { OciConfig } from "./config.ts";
 import type { Container } from "./container.ts";
 import type { Log } from "./log.ts";
 import { publishedPorts } from "./published.ts";
-import { declares, readRequest, tellNetworks, type Request, type Told } from "./request.ts";
+import { declares, readRequest, tellNetworks, type PortMapping, type Request, type Told } from "./request.ts";
 import { hasDns, writeResolvConf } from "./resolv.ts";
 
 /** How the hooks operate on networks. */
@@ -33,6 +34,8 @@ export interface Hooked {
   config: OciConfig;
   operator: Operator;
   log: Log;
+  /** Says what is not as it was asked for, and works all the same. */
+  warn: (problem: string) => void;
 }
 
 /** Engines wait for a hook as long as it takes, and people for an engine. */
@@ -47,6 +50,10 @@ export function hookedBy(config: OciConfig, log: Log, world: World): Hooked {
   return {
     config,
     log,
+    warn: (problem) => {
+      log.say("warning", problem);
+      printMessage(world, `warning: ${problem}`);
+    },
     operator: {
       place: { root: "", wrapper: [] },
       runtime,
@@ -103,7 +110,7 @@ export async function addContainer(container: Container, names: string[], hooked
   });
   const lists = wanted.map(({ list }) => list);
   for (const list of lists) requirePlugins(list, runtime);
-  const own = settingsFor(lists, request, { container, present, isNamed: names.length > 0 });
+  const own = settingsFor(lists, request, { container, present, isNamed: names.length > 0 }, hooked);
   const ifNames = interfacesFor(wanted, present, config.ifName);
   const inTheWay = ifNames.map((ifName) => stuck.get(ifName)).find((failure) => failure !== undefined);
   if (inTheWay !== undefined) throw inTheWay;
@@ -206,22 +213,85 @@ function firstNetwork(confDir: string): NetworkList {
   });
 }
 
-/** What of a request is meant for these networks: a container can be added to others by more than one hook. */
+/**
+ * What of a request is meant for these networks: a container can be added to others by more than one hook.
+ *
+ * @throws Failure `oci-request-unsupported`
+ */
 function settingsFor(
   lists: readonly NetworkList[],
   request: Request,
-  { container, present, isNamed }: { container: Container; present: readonly CachedAttachment[]; isNamed: boolean },
+  whose: { container: Container; present: readonly CachedAttachment[]; isNamed: boolean },
+  hooked: Hooked,
 ): Request {
-  const can = (capability: string): boolean => lists.some((list) => declares(list, capability));
-  const isMapped = present.some(({ capabilityArgs }) => "portMappings" in capabilityArgs);
-  const published = request.ports.length === 0 && can("portMappings") ? publishedPorts(container) : request.ports;
+  const { container, present, isNamed } = whose;
   const isOther = lists.length === 0 || present.length > 0;
+  const can = (capability: string): boolean => lists.some((list) => declares(list, capability));
+  const isForOthers = (capability: string): boolean => {
+    const hasIt = present.some(({ capabilityArgs }) => capability in capabilityArgs);
+    return (
+      hasIt || lists.length === 0 || (!can(capability) && isNamed && canOthers(capability, lists, container, hooked))
+    );
+  };
+  const { ports, aliases } = request;
   return {
     ...request,
     ...(isOther ? { ips: [], pools: [], mac: undefined } : {}),
-    ports: isMapped || ((isNamed || isOther) && !can("portMappings")) ? [] : published,
-    aliases: (isNamed || isOther) && !can("aliases") ? [] : request.aliases,
+    ports: isForOthers("portMappings") ? [] : ports.length > 0 ? ports : portsOf(container, lists, hooked),
+    aliases: isForOthers("aliases") ? [] : aliases,
   };
+}
+
+/** Does another hook add the container to a network that has the capability? */
+function canOthers(
+  capability: string,
+  lists: readonly NetworkList[],
+  { spec: { hooked: names } }: Container,
+  { config: { confDir } }: Hooked,
+): boolean {
+  const others = names.flatMap((one) => one.split(",")).filter((name) => !lists.some((list) => list.name === name));
+  // The one that is called with no network will say it.
+  return others.some((name) => name === "" || declaresIfThere(name, confDir, capability));
+}
+
+function declaresIfThere(name: string, confDir: string, capability: string): boolean {
+  try {
+    return declares(loadNetwork(confDir, name), capability);
+  } catch (error) {
+    if (error instanceof Failure) return false;
+    throw error;
+  }
+}
+
+/**
+ * The ports that `docker run` publishes. A network that publishes none is as good as Docker's own `--net none`, which
+ * says nothing of it.
+ *
+ * @throws Failure `oci-request-unsupported` when a network publishes ports, but not these.
+ */
+function portsOf(container: Container, lists: readonly NetworkList[], { warn }: Hooked): readonly PortMapping[] {
+  const { ports, unchosen, isAll } = publishedPorts(container);
+  const names = lists.map(({ name }) => name).join(", ");
+  if (!lists.some((list) => declares(list, "portMappings"))) {
+    const asked = [...ports.map(({ containerPort, protocol }) => `${containerPort}/${protocol}`), ...unchosen];
+    if (asked.length > 0 || isAll) {
+      const what = asked.join(", ") || "all ports";
+      warn(
+        `container ${container.id}: ${what} cannot be published: no plugin of network ${names} has the capability portMappings`,
+      );
+    }
+    return [];
+  }
+  if (unchosen.length > 0) {
+    throw new Failure({
+      code: "oci-request-unsupported",
+      subject: `--publish ${unchosen.join(", ")}`,
+      problem: `Docker would choose the port of the host, and the plugins of network ${names} cannot`,
+      hint: "publish it with a port of the host: --publish HOSTPORT:PORT",
+    });
+  }
+  if (isAll) warn(`container ${container.id}: --publish-all publishes nothing here: use --publish HOSTPORT:PORT`);
+  return ports;
 }
 
 /** The first one gets the usual name, the others the next `ethN`. */

@@ -27,6 +27,8 @@ export interface Spec {
   network: "own" | "joined" | "none";
   /** What is mounted on a path in the container, by that path. */
   mounts: ReadonlyMap<string, string>;
+  /** The networks that our hooks are called with before it starts, one by one; empty: it is called with none. */
+  hooked: readonly string[];
   /** The path of its root file system, as it is written; undefined: none is given. */
   root: string | undefined;
 }
@@ -37,7 +39,7 @@ const MAX_DEPTH = 200;
 /** @param file its path, for messages. @throws Failure `oci-spec-invalid` */
 export function readSpec(text: string, file: string): Spec {
   const value = parse(text, file);
-  const { process, annotations, linux, mounts, root } = value as Partial<Record<string, unknown>>;
+  const { process, annotations, linux, mounts, hooks, root } = value as Partial<Record<string, unknown>>;
   const env = textsOf(isObject(process) ? process["env"] : undefined).map((one) => {
     const [, name = one, content = ""] = /^([^=]*)=(.*)$/su.exec(one) ?? [];
     return [name, content] as const;
@@ -51,6 +53,10 @@ export function readSpec(text: string, file: string): Spec {
     annotations: annotationsOf(annotations),
     network: networkOf(isObject(linux) ? linux["namespaces"] : undefined),
     mounts: new Map(mounted),
+    hooked: objectsOf(isObject(hooks) ? hooks["createRuntime"] : undefined).flatMap((hook) => {
+      const { command, network = "" } = callOf(hook) ?? {};
+      return command === "add" ? [network] : [];
+    }),
     root: typeof path === "string" ? path : undefined,
   };
 }
@@ -127,9 +133,18 @@ function treeOf(text: string, file: string): Node {
 
 /** Is it the wrapper's for that command, of whatever program? Those of devices and of hooks.d name a network. */
 function isOurs(value: unknown, { args }: Hook): boolean {
-  const [, ...words] = textsOf(isObject(value) ? value["args"] : undefined);
-  const command = words[words.indexOf("--command") + 1];
-  return words[0] === "cni" && command === args.at(-1) && !words.includes("--network");
+  const call = callOf(value);
+  return call !== undefined && call.command === args.at(-1) && call.network === undefined;
+}
+
+/** What a hook calls the program for; undefined: it is not ours. */
+function callOf(hook: unknown): { command: string | undefined; network: string | undefined } | undefined {
+  const [, ...words] = textsOf(isObject(hook) ? hook["args"] : undefined);
+  const valueOf = (option: string): string | undefined => {
+    const index = words.indexOf(option);
+    return index < 0 ? undefined : words[index + 1];
+  };
+  return words[0] === "cni" ? { command: valueOf("--command"), network: valueOf("--network") } : undefined;
 }
 
 /** Puts a member into an object, behind those that it has, or a value in the place of null. */

@@ -79,15 +79,31 @@ function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {
       assert.match(none.stderr, /third/u);
     });
 
-    test("published ports reach it from the host, and are closed with it", async () => {
-      const script = "while :; do echo hello | nc -l -p 80; done";
-      const options = `${WRAPPER} --env CNI_PORTS=8080:80/tcp`;
-      const id = (await machine.output(`docker run --detach ${options} bb:1 sh -c '${script}'`)).trim();
-      const address = addressIn(await machine.output(`docker exec ${id} ip -4 -o addr show eth0`));
-      assert.equal(await machine.until(`busybox nc -w 5 10.213.0.1 8080 </dev/null`), "hello\n");
-      assert.match(await machine.output("iptables-save -t nat"), new RegExp(`--to-destination ${address}:80$`, "mu"));
-      await machine.output(`docker rm --force ${id}`);
-      assert.doesNotMatch(await machine.output("iptables-save -t nat"), new RegExp(`${address}:80`, "u"));
+    for (const [how, port] of [
+      ["--env CNI_PORTS=8080:80/tcp", 8080],
+      ["--publish 8081:80", 8081],
+    ] as const)
+      test(`ports published by ${how} reach it from the host, and are closed with it`, async () => {
+        const script = "while :; do echo hello | nc -l -p 80; done";
+        const options = `${WRAPPER} ${how}`;
+        const id = (await machine.output(`docker run --detach ${options} bb:1 sh -c '${script}'`)).trim();
+        const address = addressIn(await machine.output(`docker exec ${id} ip -4 -o addr show eth0`));
+        assert.equal(await machine.until(`busybox nc -w 5 10.213.0.1 ${port} </dev/null`), "hello\n");
+        assert.match(await machine.output("iptables-save -t nat"), new RegExp(`--to-destination ${address}:80$`, "mu"));
+        await machine.output(`docker rm --force ${id}`);
+        assert.doesNotMatch(await machine.output("iptables-save -t nat"), new RegExp(`${address}:80`, "u"));
+      });
+
+    test("ports that cannot be published: an error if the network publishes others, else as without a network", async () => {
+      const open = await ranIn(machine, `${WRAPPER} --publish 80`, "true");
+      assert.notEqual(open.exitCode, 0);
+      assert.match(open.stderr, /--publish 80\/tcp: Docker would choose the port of the host/u);
+      const range = await ranIn(machine, `${WRAPPER} --publish 8090-8095:80`, "true");
+      assert.match(range.stderr, /--publish 80\/tcp \(8090-8095\)/u);
+      const other = await ranIn(machine, `${WRAPPER} --publish 8080:80 --env CNI_NETWORK=second`, "true");
+      assert.equal(other.exitCode, 0, other.stderr);
+      const log = fs.readFileSync(join(machine.host, "run/docker-cni.log"), "utf8");
+      assert.match(log, /80\/tcp cannot be published: no plugin of network second/u);
     });
 
     test("a network that is not its own passes untouched", async () => {
@@ -286,9 +302,8 @@ function lives(on: () => Machine, way: Way, isBrief = false): void {
 
   test("a command that fails, and one that is not there", async () => {
     assert.equal((await ranIn(on(), options, "sh -c 'exit 7'")).exitCode, 7);
-    // After a create that failed, Podman runs no poststop hook of hooks.d, and crun none at all.
-    const isLeaking = way === hook || way === crun;
-    const ran = await ranIn(on(), options, "no-such-command", isLeaking ? "cni-node network gc" : undefined);
+    // After a create that failed, Podman runs no poststop hook of hooks.d.
+    const ran = await ranIn(on(), options, "no-such-command", way === hook ? "cni-node network gc" : undefined);
     assert.notEqual(ran.exitCode, 0);
     assert.match(ran.stderr, /no-such-command.*not found|not found.*no-such-command/u);
   });

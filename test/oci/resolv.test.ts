@@ -44,7 +44,7 @@ class Bundle implements Disposable {
 
   container(mounts: Record<string, string> = {}, root = "rootfs"): Container {
     const maps = { env: new Map<string, string>(), annotations: new Map<string, string>() };
-    const spec = { ...maps, network: "own" as const, mounts: new Map(Object.entries(mounts)), root };
+    const spec = { ...maps, network: "own" as const, mounts: new Map(Object.entries(mounts)), hooked: [], root };
     return { id: "c1", pid: 1, bundle: this.path, spec };
   }
 

@@ -136,6 +136,15 @@ describe("reads of a container", () => {
       process: { env: ["A=1", "B=x=y", "C", "A=2", 7] },
       annotations: { a: "1", b: 2 },
       mounts: [{ destination: "/etc/resolv.conf", source: "/r" }, { destination: "/proc" }, 7],
+      hooks: {
+        createRuntime: [
+          { args: ["/f", "cni", "--command", "add", "--network", "a"] },
+          { args: ["/f", "cni", "--config", "/c", "--command", "add"] },
+          { args: ["/f", "cni", "--command", "del", "--network", "b"] },
+          { args: ["/f", "x", "--command", "add"] },
+          7,
+        ],
+      },
       root: { path: "rootfs" },
     });
     assert.deepEqual(readSpec(text, FILE), {
@@ -147,6 +156,7 @@ describe("reads of a container", () => {
       annotations: new Map([["a", "1"]]),
       network: "none",
       mounts: new Map([["/etc/resolv.conf", "/r"]]),
+      hooked: ["a", ""],
       root: "rootfs",
     });
     assert.deepEqual(readSpec("{}", FILE), {
@@ -154,6 +164,7 @@ describe("reads of a container", () => {
       annotations: new Map(),
       network: "none",
       mounts: new Map(),
+      hooked: [],
       root: undefined,
     });
   });

@@ -72,7 +72,13 @@ read_config() {
     '') look_up runc || look_up crun || return ;;
     *) look_up "$runtime" || return ;;
   esac
-  [ -f "$runtime" ] && [ -x "$runtime" ]
+  [ -f "$runtime" ] && [ -x "$runtime" ] && is_other
+}
+
+# It would call itself for ever: the runtime may have been replaced by a link to it.
+is_other() {
+  # shellcheck disable=SC3013
+  ! [ "$runtime" -ef "$0" ]
 }
 
 # The value of oci_bin, without blanks and comment.
@@ -98,7 +104,7 @@ look_up() {
   IFS=:
   for directory in $path; do
     case $directory in
-      /*) [ -f "$directory/$name" ] && [ -x "$directory/$name" ] && runtime=$directory/$name && break ;;
+      /*) [ -f "$directory/$name" ] && [ -x "$directory/$name" ] && runtime=$directory/$name && is_other && break ;;
     esac
   done
   IFS=$old_ifs
@@ -150,8 +156,10 @@ splice() {
   path=${PATH:-$defaults}
   spec=$bundle/config.json
   temporary=$spec.cni-node
-  case $front$config$path$bundle in
-    *[!A-Za-z0-9_./:@%+,=-]*) return 1 ;;
+  # A copy would follow a link.
+  [ ! -h "$temporary" ] && [ ! -e "$temporary" ] || return
+  case $bundle,$front$config$path$bundle in
+    -* | *[!A-Za-z0-9_./:@%+,=-]*) return 1 ;;
   esac
   case $config in
     '') words= ;;
@@ -198,16 +206,21 @@ locate() {
 run_program() {
   unset NODE_OPTIONS NODE_EXTRA_CA_CERTS
   locate
+  [ -f "$here/cni-node.cjs" ] || fail "there is no cni-node.cjs beside $front: install the whole directory again"
   for node in "$here/node" "$here/../node_modules/.bin/node" "$here/../../.bin/node"; do
     [ -f "$node" ] && [ -x "$node" ] && exec "$node" "$here/cni-node.cjs" "$@"
   done
-  PATH=${PATH:+$PATH:}$defaults
-  command -v node >/dev/null && exec node "$here/cni-node.cjs" "$@"
-  problem="there is no Node.js beside $front, and none in PATH"
-  echo "cni-node: $problem" >&2
-  case $log_format,$problem in
+  runtime=
+  look_up node && exec "$runtime" "$here/cni-node.cjs" "$@"
+  fail "there is no Node.js beside $front, and none in PATH: install one, or the whole directory again"
+}
+
+# Ends. Engines show what is in the log of the runtime.
+fail() {
+  echo "cni-node: $1" >&2
+  case $log_format,$1 in
     json,*[\\\"]*) ;;
-    json,*) [ -z "$log" ] || printf '{"level":"error","msg":"cni-node: %s"}\n' "$problem" >>"$log" ;;
+    json,*) [ -z "$log" ] || printf '{"level":"error","msg":"cni-node: %s"}\n' "$1" >>"$log" ;;
   esac
   exit 127
 }

@@ -10,6 +10,7 @@ import { addContainer, checkContainer, deleteContainer, deleteFailed, hookedBy }
 import { MAKERS, readRuntimeCall, type RuntimeCall } from "./oci/call.ts";
 import { readOciConfig, readOciConfigAnyway } from "./oci/config.ts";
 import { keepReason, readContainer, takeReason, type Container } from "./oci/container.ts";
+import { forHooks } from "./oci/hints.ts";
 import { lineOf, openLog, timestamp, type Log } from "./oci/log.ts";
 import { findRuntime, frontPath, grammarOf, hooksOf, prepare, runRuntime } from "./oci/wrapper.ts";
 import { printFailure, printMessage, reportFailure } from "./report.ts";
@@ -68,7 +69,8 @@ export async function runOci(argv: readonly string[], world: World): Promise<End
     if (ending.exitCode !== 0 && done !== "untouched" && grammarOf(runtime) === "argp")
       await cleanUp(file, call, world);
     return ending;
-  } catch (error) {
+  } catch (thrown) {
+    const error = thrown instanceof Failure ? forHooks(thrown) : thrown;
     sayToEngine(textOf(error), call);
     return reportFailure(error, "oci", false, world);
   }
@@ -139,7 +141,8 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
       hookedBy(config, log, world),
     );
     return { exitCode: 0 };
-  } catch (error) {
+  } catch (thrown) {
+    const error = thrown instanceof Failure ? forHooks(thrown) : thrown;
     log?.say("error", textOf(error));
     if (container !== undefined) keepReason(container, textOf(error));
     if (log !== undefined) printFailure(error, { ...world, stderr: log.print });

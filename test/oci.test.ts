@@ -685,6 +685,9 @@ describe("the program without its front", { skip: cannotMount }, () => {
     const config = fs.readFileSync(host.config, "utf8");
     fs.writeFileSync(host.config, config.replace(RUNC, "/nowhere/runc"));
     assert.match(said(), /\/nowhere\/runc: there is no such program \(hint: name the OCI runtime with oci_bin/u);
+    fs.symlinkSync(FRONT, join(host.root, "runc"));
+    fs.writeFileSync(host.config, config.replace(RUNC, join(host.root, "runc")));
+    assert.match(said(), /runc: it is cni-node itself, which would call itself for ever/u);
     fs.writeFileSync(host.config, `${config}nonsense: 1\n`);
     assert.match(said(), /unknown key "nonsense"/u);
     fs.writeFileSync(host.config, config);

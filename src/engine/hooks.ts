@@ -1,4 +1,5 @@
 /** The hooks by which an engine without a wrapper calls the program: CDI specifications and hooks.d files. Pure. */
+import { HOOK_STAGES, hookOf } from "../oci/spec.ts";
 
 /** How the program is called on the host. */
 export interface Call {
@@ -11,22 +12,7 @@ export interface Call {
 /** Plugins look for iptables and the like in PATH, and the environment of a hook is all that it has. */
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** The stage of a container at which each command is called. */
-const STAGES = { add: "createRuntime", del: "poststop" } as const;
 const COMMANDS = ["add", "del"] as const;
-
-/** A hook as the OCI specification has it. */
-interface Hook {
-  path: string;
-  args: string[];
-  env: string[];
-}
-
-function hookOf({ front, config }: Call, command: (typeof COMMANDS)[number], network?: string): Hook {
-  const file = config === undefined ? [] : ["--config", config];
-  const name = network === undefined ? [] : ["--network", network];
-  return { path: front, args: [front, "cni", ...file, "--command", command, ...name], env: [`PATH=${PATH}`] };
-}
 
 /** The kind of our CDI devices: `--device cni-node.io/net=NAME`. */
 const DEVICE_KIND = "cni-node.io/net";
@@ -43,7 +29,10 @@ export function cdiSpecification(call: Call, networks: readonly string[]): strin
   const devices = networks.map((name) => ({
     name,
     containerEdits: {
-      hooks: COMMANDS.map((command) => ({ hookName: STAGES[command], ...hookOf(call, command, name) })),
+      hooks: COMMANDS.map((command) => ({
+        hookName: HOOK_STAGES[command],
+        ...hookOf({ ...call, path: PATH }, command, name),
+      })),
     },
   }));
   return textOf({ cdiVersion: "0.5.0", kind: DEVICE_KIND, devices });
@@ -56,9 +45,9 @@ export function hookFiles(call: Call): ReadonlyMap<string, string> {
       HOOK_FILES[command],
       textOf({
         version: "1.0.0",
-        hook: hookOf(call, command),
+        hook: hookOf({ ...call, path: PATH }, command),
         when: { annotations: { [String.raw`^io\.cni-node\.network$`]: ".+" } },
-        stages: [STAGES[command]],
+        stages: [HOOK_STAGES[command]],
       }),
     ]),
   );

@@ -24,6 +24,7 @@ import { shellWord } from "../system/text.ts";
 import type { World } from "../world.ts";
 import type { OciConfig } from "./config.ts";
 import type { Container } from "./container.ts";
+import { inWordsOfHooks } from "./hints.ts";
 import type { Log } from "./log.ts";
 import { publishedPorts } from "./published.ts";
 import { declares, readRequest, tellNetworks, type PortMapping, type Request, type Told } from "./request.ts";
@@ -60,7 +61,7 @@ export function hookedBy(config: OciConfig, log: Log, world: World): Hooked {
       lockTimeoutMs: LOCK_LIMIT_MS,
       signal,
       onWait: (what) => {
-        log.say("info", `waiting for ${what}`);
+        log.say("info", `waiting for ${inWordsOfHooks(what)}`);
       },
       onProblem: ({ message }) => {
         log.say("warning", message);

@@ -15,8 +15,26 @@ export interface Hook {
   env: readonly string[];
 }
 
+/** The stage of a container at which each command is called. */
+export const HOOK_STAGES = { add: "createRuntime", del: "poststop" } as const;
+
 /** By its stage. */
 export type Hooks = Readonly<Record<"createRuntime" | "poststop", Hook>>;
+
+/** How hooks call the program: the front, the configuration unless it is the default one, and PATH. */
+export interface HookCall {
+  front: string;
+  config: string | undefined;
+  /** The environment of a hook is all that it has; without one, it has that of the engine, or none. */
+  path: string;
+}
+
+/** The hook of a command. @param network the one that it names; undefined: the container asks for its own. */
+export function hookOf({ front, config, path }: HookCall, command: "add" | "del", network?: string): Hook {
+  const file = config === undefined ? [] : ["--config", config];
+  const name = network === undefined ? [] : ["--network", network];
+  return { path: front, args: [front, "cni", ...file, "--command", command, ...name], env: [`PATH=${path}`] };
+}
 
 /** What the hooks and the wrapper need to know of a container. */
 export interface Spec {

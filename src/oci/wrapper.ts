@@ -13,8 +13,8 @@ import { createFile, remove } from "../system/disk.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import type { Ending, World } from "../world.ts";
 import { MAKERS, type Grammar, type RuntimeCall } from "./call.ts";
-import type { OciConfig } from "./config.ts";
-import { readSpec, spliceHooks, type Hooks } from "./spec.ts";
+import { DEFAULT_CONFIG_FILE, type OciConfig } from "./config.ts";
+import { hookOf, readSpec, spliceHooks, type Hooks } from "./spec.ts";
 
 /** The runtimes that are looked for, in this order, if the configuration names none. */
 const RUNTIMES = ["runc", "crun"];
@@ -33,17 +33,23 @@ export function findRuntime({ ociBin, file }: OciConfig, { PATH = "" }: World["e
   const paths = names.flatMap((name) => {
     return name.includes("/") ? [name] : directories.map((directory) => join(directory, name));
   });
-  const found = paths.find(isExecutable);
+  const found = paths.find((path) => isExecutable(path) && !isFront(path));
   if (found !== undefined) return found;
+  const absent = "there is no such program";
   throw new Failure({
     code: "oci-runtime-missing",
     subject: ociBin ?? RUNTIMES.join(", "),
-    problem:
-      ociBin?.startsWith("/") === true
-        ? "there is no such program"
-        : `there is no such program in ${[...new Set(directories)].join(":")}`,
-    hint: `name the OCI runtime with oci_bin in ${file ?? "the configuration"}`,
+    problem: paths.some(isExecutable)
+      ? "it is cni-node itself, which would call itself for ever"
+      : ociBin?.startsWith("/") === true
+        ? absent
+        : `${absent} in ${[...new Set(directories)].join(":")}`,
+    hint: `name the OCI runtime with oci_bin in ${file ?? DEFAULT_CONFIG_FILE}`,
   });
+}
+
+function isFront(path: string): boolean {
+  return fs.realpathSync(path) === ownFront();
 }
 
 function isExecutable(path: string): boolean {
@@ -60,9 +66,14 @@ export function grammarOf(runtime: string): Grammar {
   return basename(runtime).includes("crun") ? "argp" : "go";
 }
 
+/** Where the front is: beside this program. */
+function ownFront(): string {
+  return join(dirname(fs.realpathSync(process.argv[1] ?? "")), FRONT);
+}
+
 /** The front, which the hooks are to call: its absolute path, without links. @throws Failure `oci-front-missing` */
-export function frontPath(program = process.argv[1] ?? ""): string {
-  const path = join(dirname(fs.realpathSync(program)), FRONT);
+export function frontPath(): string {
+  const path = ownFront();
   if (isExecutable(path)) return path;
   throw new Failure({
     code: "oci-front-missing",
@@ -74,13 +85,8 @@ export function frontPath(program = process.argv[1] ?? ""): string {
 
 /** The hooks of a container. @param config the configuration that they are given; undefined: the default one. */
 export function hooksOf(front: string, config: string | undefined, env: World["env"]): Hooks {
-  const hook = (command: "add" | "del"): Hooks["poststop"] => ({
-    path: front,
-    args: [front, "cni", ...(config === undefined ? [] : ["--config", config]), "--command", command],
-    // Without it, a hook has the environment of the engine, and in another engine none.
-    env: [`PATH=${env["PATH"] || SYSTEM_PATH.join(delimiter)}`],
-  });
-  return { createRuntime: hook("add"), poststop: hook("del") };
+  const call = { front, config, path: env["PATH"] || SYSTEM_PATH.join(delimiter) };
+  return { createRuntime: hookOf(call, "add"), poststop: hookOf(call, "del") };
 }
 
 /**

@@ -31,6 +31,7 @@ class Host implements Disposable {
     this.#shell = shell;
     for (const directory of ["lib", "bin", "bundle"]) fs.mkdirSync(join(this.root, directory));
     fs.copyFileSync(FRONT, this.front);
+    fs.writeFileSync(join(this.root, "lib/cni-node.cjs"), "");
     this.program("lib/node");
     this.program("bin/runc");
     this.configure(`oci_bin: ${this.runtime}\n`);
@@ -129,6 +130,39 @@ for (const { words: shell, skip } of SHELLS) {
         ...words,
       ]);
       assert.match(fs.readFileSync(host.spec, "utf8"), /^\{"hooks":/u);
+    });
+
+    test("does not call itself for the runtime", () => {
+      using host = new Host(shell);
+      fs.mkdirSync(join(host.root, "first"));
+      fs.symlinkSync(host.front, join(host.root, "first/runc"));
+      const env = { PATH: `${join(host.root, "first")}:${join(host.root, "bin")}:${PATH}` };
+      const words = ["oci", "--config", host.config, "--", "state", "id"];
+      host.configure("oci_bin: runc\n");
+      assert.deepEqual(host.run(words, { env }), ["bin/runc", "state", "id"]);
+      host.configure(`oci_bin: ${join(host.root, "first/runc")}\n`);
+      assert.deepEqual(host.run(words, { env }).slice(0, 3), ["lib/node", join(host.root, "lib/cni-node.cjs"), "oci"]);
+    });
+
+    test("writes through no link", () => {
+      using host = new Host(shell);
+      fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+      const other = join(host.root, "other");
+      for (const text of [undefined, "theirs"]) {
+        if (text !== undefined) fs.writeFileSync(other, text);
+        fs.rmSync(`${host.spec}.cni-node`, { force: true });
+        fs.symlinkSync(other, `${host.spec}.cni-node`);
+        assert.equal(host.oci("create", "--bundle", host.bundle, "id")[0], "lib/node");
+        assert.equal(fs.existsSync(other) ? fs.readFileSync(other, "utf8") : undefined, text);
+      }
+    });
+
+    test("says that the program is not beside it", () => {
+      using host = new Host(shell);
+      fs.rmSync(join(host.root, "lib/cni-node.cjs"));
+      const [, status, , stderr] = host.run(["cni", "--command", "add"]);
+      assert.equal(status, "127");
+      assert.match(stderr ?? "", /^cni-node: there is no cni-node\.cjs beside \S+\/lib\/oci\.sh: install the whole/u);
     });
 
     const FOR_THE_PROGRAM: [name: string, text: string][] = [
@@ -310,7 +344,7 @@ for (const { words: shell, skip } of SHELLS) {
       const words = ["oci", "--config", host.config, "--", "--log", log, "--log-format", "json", "create", "id"];
       const [what, status, , stderr] = host.run(words, { env: { PATH: join(host.root, "tools") } });
       assert.deepEqual([what, status], ["nothing", "127"]);
-      assert.match(stderr ?? "", /^cni-node: there is no Node\.js beside \S+, and none in PATH$/mu);
+      assert.match(stderr ?? "", /^cni-node: there is no Node\.js beside \S+, and none in PATH: install one/mu);
       const { level, msg } = JSON.parse(fs.readFileSync(log, "utf8")) as { level: string; msg: string };
       assert.deepEqual([level, `${msg}\n`], ["error", stderr]);
     });

@@ -455,12 +455,22 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
         assert.notEqual(host.oci("create", "--bundle", host.bundle, id).status, 0);
         assert.deepEqual(host.left(), NOTHING);
       }
+      // As Docker does, a hook of its own has the namespace mounted.
+      const [mount, held] = [join(host.root, "mount.sh"), join(host.root, "held")];
+      fs.writeFileSync(held, "");
+      const script = `#!/bin/sh\npid=$(sed 's/.*"pid": *\\([0-9]*\\).*/\\1/')\nmount --bind /proc/$pid/ns/net ${held}\n`;
+      fs.writeFileSync(mount, script, { mode: 0o755 });
+      const more = `,"hooks":{"prestart":[{"path":"${mount}"}]}`;
+      host.make({ args: ["no-such-program"], more });
+      assert.notEqual(host.oci("create", "--bundle", host.bundle, "c2").status, 0);
+      assert.equal(host.exec(["umount", held]).status, 0, "the namespace was mounted");
+      assert.deepEqual(host.left(), NOTHING);
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
       host.make({ args: ["sleep", "600"] });
       assert.notEqual(host.oci("create", "--bundle", host.bundle, "c1").status, 0);
-      assert.deepEqual(host.addressesOf("c1"), ["eth0 10.77.1.4/24"]);
-      assert.deepEqual(host.left(), { attachments: ["a-c1-eth0"], reserved: ["10.77.1.4"] });
+      assert.deepEqual(host.addressesOf("c1"), ["eth0 10.77.1.5/24"]);
+      assert.deepEqual(host.left(), { attachments: ["a-c1-eth0"], reserved: ["10.77.1.5"] });
       host.done("delete", "--force", "c1");
     });
 

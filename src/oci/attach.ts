@@ -14,7 +14,7 @@ import { cancellationOf, Failure, Interrupted, reasonOf } from "../errors.ts";
 import { lockContainer, recallNetwork, requirePlugins } from "../network/attach.ts";
 import { environmentOfPlugins } from "../network/directories.ts";
 import { explain, operationFailure } from "../network/failure.ts";
-import { inhabitedPath, isReachable, markOf, presenceOf, readMark } from "../network/mark.ts";
+import { inhabitedPath, isReachable, markOf, readMark } from "../network/mark.ts";
 import { identityOf, identityOfHost } from "../network/namespace.ts";
 import { HELD, type Operator } from "../network/operator.ts";
 import { attachmentsOfContainer } from "../network/remembered.ts";
@@ -412,7 +412,8 @@ export async function deleteFailed(container: Container, _names: string[], hooke
   while (performance.now() < end && known().some((one) => isReachable(one, place))) await sleep(DYING_POLL_MS);
   using _ = await lockContainer(container.id, "", hooked.operator);
   for (const one of known()) {
-    if ((await presenceOf(one, place)) !== "alive") await release(one, "", hooked);
+    // Docker has the namespace mounted for a while longer.
+    if ((await inhabitedPath(one, place)) === undefined) await release(one, "", hooked);
   }
 }
 

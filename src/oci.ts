@@ -44,6 +44,7 @@ function readWords(argv: readonly string[], known: readonly string[], usageText:
 
 /** `cni-node oci` */
 export async function runOci(argv: readonly string[], world: World): Promise<Ending> {
+  const warn = warner(world);
   let words: Words;
   try {
     words = readWords(argv, ["config"], OCI_USAGE);
@@ -55,10 +56,8 @@ export async function runOci(argv: readonly string[], world: World): Promise<End
   let call = readRuntimeCall(rest);
   try {
     // A container that is there must be stopped and deleted even if the file is wrong; none is made then.
-    const config = MAKERS.includes(call.command ?? "") ? readOciConfig(file) : readOciConfigAnyway(file, warn(world));
-    const log = openLog(config, "oci", (problem) => {
-      printMessage(world, `warning: ${problem}`);
-    });
+    const config = MAKERS.includes(call.command ?? "") ? readOciConfig(file) : readOciConfigAnyway(file, warn);
+    const log = openLog(config, "oci", warn);
     const runtime = findRuntime(config, world.env);
     call = readRuntimeCall(rest, grammarOf(runtime));
     const done = await prepare(call, () =>
@@ -103,9 +102,10 @@ function textOf(error: unknown): string {
   return hint === undefined ? `cni-node: ${message}` : `cni-node: ${message} (hint: ${hint})`;
 }
 
-function warn(world: World): (failure: Failure) => void {
-  return ({ message }) => {
-    printMessage(world, `warning: ${message}`);
+/** Says what does not keep a container from running. */
+function warner(world: World): (problem: string) => void {
+  return (problem) => {
+    printMessage(world, `warning: ${problem}`);
   };
 }
 
@@ -114,6 +114,7 @@ const COMMANDS = { add: addContainer, del: deleteContainer, check: checkContaine
 
 /** `cni-node cni` */
 export async function runHook(argv: readonly string[], world: World): Promise<Ending> {
+  const warn = warner(world);
   let log: Log | undefined;
   let container: Container | undefined;
   try {
@@ -123,10 +124,8 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
     if (rest.length > 0) throw usage(JSON.stringify(rest[0]), "unexpected argument", HOOK_USAGE);
     if (!Object.hasOwn(COMMANDS, command)) throw usage("--command", "is not add, del or check", HOOK_USAGE);
     const file = options.get("config")?.at(-1);
-    const config = command === "add" ? readOciConfig(file) : readOciConfigAnyway(file, warn(world));
-    log = openLog(config, "hook", (problem) => {
-      printMessage(world, `warning: ${problem}`);
-    });
+    const config = command === "add" ? readOciConfig(file) : readOciConfigAnyway(file, warn);
+    log = openLog(config, "hook", warn);
     container = readContainer(await world.stdin());
     const reason = takeReason(container);
     if (command === "failed" && reason !== undefined) {
@@ -138,7 +137,7 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
     await COMMANDS[command as keyof typeof COMMANDS](
       container,
       (options.get("network") ?? []).flatMap((names) => names.split(",")),
-      hookedBy(config, log, world),
+      hookedBy(config, log, world, warn),
     );
     return { exitCode: 0 };
   } catch (thrown) {

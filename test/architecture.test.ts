@@ -67,6 +67,7 @@ const PURE = [
   "network/precheck.ts",
   "engine/hooks.ts",
   "oci/call.ts",
+  "oci/hints.ts",
   "oci/request.ts",
   "oci/spec.ts",
   "diff.ts",

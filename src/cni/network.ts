@@ -39,7 +39,7 @@ export async function add(network: NetworkList, conf: RuntimeConf): Promise<AnyR
       begun.push(plugin);
       result = await callAdd(network, plugin, { ...conf, prevResult });
     }
-    remember(network, conf, key, result as AnyResult);
+    remember(network, conf, key, result);
     return result as AnyResult;
   } catch (error) {
     const errors = isToBeTakenBack(begun, error) ? await takeBack(network, conf) : [];

@@ -19,7 +19,6 @@ import { identityOf, identityOfHost } from "../network/namespace.ts";
 import { HELD, type Operator } from "../network/operator.ts";
 import { attachmentsOfContainer } from "../network/remembered.ts";
 import type { Place } from "../node/host.ts";
-import { printMessage } from "../report.ts";
 import { shellWord } from "../system/text.ts";
 import type { World } from "../world.ts";
 import type { OciConfig } from "./config.ts";
@@ -44,7 +43,7 @@ const PLUGIN_LIMIT_MS = 120_000;
 const LOCK_LIMIT_MS = 300_000;
 
 /** The hooks run where the engine does: that is the host to them. */
-export function hookedBy(config: OciConfig, log: Log, world: World): Hooked {
+export function hookedBy(config: OciConfig, log: Log, world: World, warn: Hooked["warn"]): Hooked {
   const { pluginDirs, cacheDir } = config;
   const { signal } = world;
   const runtime = { pluginDirs, cacheDir, env: environmentOfPlugins(world.env), timeoutMs: PLUGIN_LIMIT_MS, signal };
@@ -53,7 +52,7 @@ export function hookedBy(config: OciConfig, log: Log, world: World): Hooked {
     log,
     warn: (problem) => {
       log.say("warning", problem);
-      printMessage(world, `warning: ${problem}`);
+      warn(problem);
     },
     operator: {
       place: { root: "", wrapper: [] },

@@ -79,12 +79,12 @@ export function readOciConfig(path: string | undefined): OciConfig {
  *
  * @param complain is told what is wrong.
  */
-export function readOciConfigAnyway(path: string | undefined, complain: (failure: Failure) => void): OciConfig {
+export function readOciConfigAnyway(path: string | undefined, complain: (problem: string) => void): OciConfig {
   try {
     return readOciConfig(path);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    complain(error);
+    complain(error.message);
   }
   const text = readTextIfPossible(path ?? DEFAULT_CONFIG_FILE, SIZE_LIMITS.config) ?? "";
   const values = new Map<Key, string>();

@@ -513,6 +513,9 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
       assert.deepEqual(host.addressesOf("c1"), ["eth0 10.77.1.2/24", "eth1 10.77.2.2/24"]);
       assert.equal(host.hook("del", { ...host.stateOf("c1"), pid: 0 }, "--network", "a").status, 0);
       assert.deepEqual(host.left().attachments, ["b-c1-eth1"]);
+      assert.equal(host.hook("add", host.stateOf("c1"), "--network", "a@net5").status, 0);
+      assert.equal(host.hook("del", { ...host.stateOf("c1"), pid: 0 }, "--network", "a@net5").status, 0);
+      assert.deepEqual(host.left().attachments, ["b-c1-eth1"]);
       host.done("delete", "--force", "c1");
       assert.deepEqual(host.left(), NOTHING);
     });

@@ -128,6 +128,7 @@ export async function addContainer(container: Container, names: string[], hooked
       const why = await takeBack(network, { container, netns, ifName }, hooked);
       if (why !== undefined) left.push(`${ifName} of network ${network.name} could not be taken back: ${why}`);
     }
+    for (const one of left) log.say("error", `container ${container.id}: ${one}`);
     throw error instanceof Failure && left.length > 0 ? error.extendedBy(left.join("; "), releaseHint(config)) : error;
   }
   for (const { network, ifName, result } of added) {
@@ -249,7 +250,10 @@ function canOthers(
   { spec: { hooked: names } }: Container,
   { config: { confDir } }: Hooked,
 ): boolean {
-  const others = names.flatMap((one) => one.split(",")).filter((name) => !lists.some((list) => list.name === name));
+  const others = names
+    .flatMap((one) => one.split(","))
+    .map(nameOf)
+    .filter((name) => !lists.some((list) => list.name === name));
   // The one that is called with no network will say it.
   return others.some((name) => name === "" || declaresIfThere(name, confDir, capability));
 }
@@ -379,7 +383,7 @@ export async function deleteContainer(container: Container, names: string[], hoo
   const { operator, log } = hooked;
   using _ = await lockContainer(container.id, "", operator);
   const known = attachmentsOfContainer(container.id, operator.runtime.cacheDir, operator.onProblem);
-  const meant = known.filter(({ networkName }) => names.length === 0 || names.includes(networkName));
+  const meant = known.filter(({ networkName }) => isMeant(networkName, names));
   if (meant.length === 0 && container.spec.network === "own") await deleteForgotten(container, names, hooked);
   const failures: Failure[] = [];
   for (const one of meant.toReversed()) {
@@ -448,13 +452,23 @@ async function release(attachment: CachedAttachment, netns: string, hooked: Hook
   }
 }
 
+/** Is the network one of those that a hook names, if it names any? */
+function isMeant(networkName: string, names: readonly string[]): boolean {
+  return names.length === 0 || names.map(nameOf).includes(networkName);
+}
+
+/** Without the interface. */
+function nameOf(asked: string): string {
+  return asked.replace(/@.*$/su, "");
+}
+
 /** Asks the plugins about all attachments of a container. @throws Failure, Interrupted. */
 export async function checkContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
   const { operator } = hooked;
   const { id: containerId } = container;
   using _ = await lockContainer(container.id, "", operator);
   const known = attachmentsOfContainer(containerId, operator.runtime.cacheDir, operator.onProblem);
-  for (const one of known.filter(({ networkName }) => names.length === 0 || names.includes(networkName))) {
+  for (const one of known.filter(({ networkName }) => isMeant(networkName, names))) {
     const { networkName, ifName } = one;
     const network = recallNetwork(one) ?? loadNetwork(hooked.config.confDir, networkName);
     try {

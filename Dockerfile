@@ -53,8 +53,8 @@ RUN CNI_NODE_VERSION=$VERSION node scripts/bundle.ts && \
     mv LICENSE /out/usr/share/doc/cni-node/ && \
     mv dist/licences /out/usr/share/doc/cni-node/licences/npm && \
     mv dist /out/usr/lib/cni-node && \
-    for name in $(node -p 'Object.keys(require("./package.json").bin).join(" ")'); do \
-      ln -s ../lib/cni-node/cni-node.cjs "/out/usr/bin/$name"; \
+    for link in $(node -p 'Object.entries(require("./package.json").bin).map(([name, file]) => name + "=" + file).join(" ")'); do \
+      ln -s "../lib/cni-node/${link##*/}" "/out/usr/bin/${link%%=*}"; \
     done && \
     find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" '{}' +
 

@@ -9,7 +9,7 @@ EXAMPLE := install --plugins=bridge,host-local,macvlan,portmap --configs=05-brid
 ARGS ?= $(EXAMPLE)
 CNI_NODE = CNI_NODE_HOST_ROOT=node CNI_NODE_CONFIG_SOURCE=examples/templates bin/cni-node
 
-E2E_BUILDS := .build-cluster .build-image .build-runtime .build-selection .build-libcni
+E2E_BUILDS := .build-cluster .build-engine .build-image .build-runtime .build-selection .build-libcni
 
 .PHONY: $(E2E_BUILDS) run test unit e2e check format build plugins image soak bench bench-smoke .bench clean
 
@@ -36,7 +36,7 @@ unit: node_modules/.installed
 
 # Tests against real programs and libraries, which are built once into the cache: a Kubernetes API server, kubectl's
 # manifest reader, the configuration readers of containerd and CRI-O, libcni, a container runtime, CNI plugins, and the
-# image in real container engines.
+# image and the networks of containers in real container engines.
 e2e: build .packages
 	node plugins/build.ts --plugins=reference,flannel
 	@$(MAKE) --no-print-directory --jobs=2 $(E2E_BUILDS)
@@ -83,6 +83,7 @@ bench-smoke: .bench
 .bench: build .packages
 	@node plugins/build.ts --plugins=reference,flannel
 	@node bench/cnitool/build.ts >/dev/null
+	@node bench/docker-cni/build.ts >/dev/null
 
 node_modules/.installed: package.json package-lock.json scripts/node/package.json
 	npm ci --ignore-scripts

@@ -27,6 +27,10 @@ export interface Row {
   /** What the time of ours consists of. */
   limit: string;
   unit?: "ms" | "MiB" | "requests";
+  /** The way that does the same without: what the others add to it is shown, too. */
+  over?: string;
+  /** What is done when all runs are over. */
+  end?: () => Promise<void>;
   /** Most runs of each way; for long ones. */
   runs?: number;
 }
@@ -51,6 +55,7 @@ export async function measure(row: Row, runs: number): Promise<Measured[]> {
       if (round > 0) values.get(way)?.push(value);
     }
   }
+  await row.end?.();
   return ways.map((way) => summary(way.name, values.get(way) ?? []));
 }
 

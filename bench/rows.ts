@@ -10,6 +10,7 @@ import { REFERENCE_PLUGINS } from "../test/helpers/network.ts";
 import { BUNDLE } from "../test/helpers/node.ts";
 import { ApiServer } from "./api-server.ts";
 import { findCnitool } from "./cnitool/build.ts";
+import { containerRows } from "./containers.ts";
 import { Watched } from "./watch.ts";
 import { execute, peakOf, scratch, type Command, type Row, type Way } from "./measure.ts";
 
@@ -36,6 +37,7 @@ export function makeRows(): { rows: Row[]; notes: string[] } {
     ...manifestRows(root),
     memoryRow(root, all),
     ...watchRows(root),
+    ...containerRows(root),
   ];
   return { rows, notes };
 }

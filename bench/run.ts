@@ -44,16 +44,18 @@ async function main(): Promise<number> {
   return 0;
 }
 
-function markdownOf(row: Row, [ours, ...others]: readonly Measured[]): string {
-  const beside = others.map((one) => `${one.name}: ${shown(one, row)}${ratio(ours, one)}`);
-  return `| ${row.name} | ${row.work} | ${ours && shown(ours, row)} | ${beside.join("<br>")} | ${row.limit} |`;
+function markdownOf(row: Row, measured: readonly Measured[]): string {
+  const [ours, ...others] = measured;
+  const beside = others.map((one) => `${one.name}: ${shown(one, row)}${ratio(ours, one)}${added(one, row, measured)}`);
+  return `| ${row.name} | ${row.work} | ${ours && shown(ours, row) + added(ours, row, measured)} | ${beside.join("<br>")} | ${row.limit} |`;
 }
 
 function textOf(row: Row, measured: readonly Measured[]): string {
   const [ours] = measured;
   const width = Math.max(...measured.map(({ name }) => name.length));
   const lines = measured.map((one) => {
-    return `  ${one.name.padEnd(width)}  ${shown(one, row).padEnd(24)}${one === ours ? "" : ratio(ours, one)}`.trimEnd();
+    const beside = `${one === ours ? "" : ratio(ours, one)}${added(one, row, measured)}`;
+    return `  ${one.name.padEnd(width)}  ${shown(one, row).padEnd(24)}${beside}`.trimEnd();
   });
   return [`${row.name}: ${row.work}`, ...lines].join("\n");
 }
@@ -65,6 +67,11 @@ function shown({ median, low, high }: Measured, { unit = "ms" }: Row): string {
 
 function ratio(ours: Measured | undefined, { median }: Measured): string {
   return ours === undefined || median === 0 ? "" : ` × ${(ours.median / median).toFixed(2)}`;
+}
+
+function added({ name, median }: Measured, { over, unit = "ms" }: Row, measured: readonly Measured[]): string {
+  const base = measured.find((one) => one.name === over);
+  return base === undefined || name === over ? "" : `, adds ${(median - base.median).toFixed(0)} ${unit}`;
 }
 
 function print(line: string): void {

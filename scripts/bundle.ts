@@ -6,7 +6,16 @@
  * The program is CommonJS, which Node.js starts faster than modules, in few files (docs/architecture.md, "Start").
  */
 import { execFileSync } from "node:child_process";
-import { copyFileSync, globSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -101,9 +110,13 @@ const late = await bundle({
   outExtension: { ".js": ".cjs" },
   format: "cjs",
 });
-// People read the library, and its stack traces.
-const readable = { minifyWhitespace: false, minifySyntax: false };
-if (program === undefined) await bundle({ ...common, ...readable, entryPoints: { cni: "src/cni/index.ts" } });
+if (program === undefined) {
+  // People read the library, and its stack traces.
+  const readable = { minifyWhitespace: false, minifySyntax: false };
+  await bundle({ ...common, ...readable, entryPoints: { cni: "src/cni/index.ts" } });
+  copyFileSync(join(root, "scripts/oci.sh"), join(outdir, "oci.sh"));
+  chmodSync(join(outdir, "oci.sh"), 0o755);
+}
 const inputs = Object.keys({ ...metafile.inputs, ...late.metafile.inputs });
 const packages = inputs.map((path) => /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)\//u.exec(path));
 for (const [from = "", module = ""] of packages.filter((found) => found !== null)) copyLicence(from, module);

@@ -1,7 +1,7 @@
 /** The commands, as data: what they are for, what they take, and which options they have. */
 import type { Lists } from "./kinds/lists.ts";
 import { choice, CREDENTIALS, listOf, type Type } from "./option-types.ts";
-import { NETWORK_OPTIONS, OPTIONS, pick, type Option, type Values } from "./options.ts";
+import { ENGINE_OPTIONS, NETWORK_OPTIONS, OPTIONS, pick, type Option, type Values } from "./options.ts";
 
 /** A command. */
 export interface CommandSpec {
@@ -34,11 +34,16 @@ const CALLS = ["plugin-timeout", "trace", "output"] as const;
 const ATTACHMENT = ["ifname", "container-id", "args", "capability-args"] as const;
 const CONTAINER = ["NETWORK", "TARGET"] as const;
 
+const PROGRAM = ["host-root", "program-dir", "oci-config"] as const;
+const ENGINE_FILES = ["runtime-name", "daemon-config", "podman-config-dir"] as const;
+const ENGINE_RUN = ["dry-run", "lock-timeout", "output"] as const;
+
 /** What the operands of commands stand for. */
 export const OPERANDS: Readonly<Record<string, string>> = {
   NETWORK: "name of a network, as cni-node network list prints it",
   TARGET:
     "network namespace: its path or name (web), pid:NUMBER, runc:ID, docker:NAME, podman:NAME, pod:NAMESPACE/NAME",
+  ENGINE: "docker or podman",
   LIST: "kubeconfigs with tokens: FILE[=[NAMESPACE/]ACCOUNT],…",
   SHELL: "bash, zsh or fish",
 };
@@ -46,6 +51,7 @@ export const OPERANDS: Readonly<Record<string, string>> = {
 /** What commands of two words begin with. */
 export const GROUPS: Readonly<Record<string, string>> = {
   network: "act as the CNI runtime of a network namespace: add, check, delete, inspect",
+  engine: "give the containers of Docker and Podman their network from CNI: enable, disable, inspect",
 };
 
 /** Every command by its name. */
@@ -170,7 +176,7 @@ export const COMMANDS = {
     summary: "release attachments that cni-node has added and whose namespace is gone",
     operands: ["[NETWORK]"],
     examples: ["network gc", "network gc mynet --valid=web/eth0"],
-    options: pick(NETWORK_OPTIONS, "valid", "all", ...WHERE, "lock-timeout", ...CALLS),
+    options: pick(NETWORK_OPTIONS, "valid", "all", ...WHERE, "oci-config", "lock-timeout", ...CALLS),
   },
   "network status": {
     summary: "ask the plugins of a network whether they are ready",
@@ -208,6 +214,34 @@ export const COMMANDS = {
       ...pick(NETWORK_OPTIONS, "host-root", "cache-dir"),
       output: { type: choice("text", "json", "dot", "svg"), default: "text", help: "format of the map" },
     },
+  },
+  "engine enable": {
+    summary: "add the OCI runtime to docker or podman, and try it; nothing is restarted",
+    operands: ["ENGINE"],
+    examples: ["engine enable docker", "engine enable podman --prove=false"],
+    options: pick(ENGINE_OPTIONS, ...PROGRAM, ...ENGINE_FILES, "take-over", "prove", "probe-image", ...ENGINE_RUN),
+  },
+  "engine disable": {
+    summary: "remove the OCI runtime from docker or podman; all else stays as it is",
+    operands: ["ENGINE"],
+    examples: ["engine disable docker", "engine disable podman --dry-run"],
+    options: pick(ENGINE_OPTIONS, ...PROGRAM, ...ENGINE_FILES, "force", ...ENGINE_RUN),
+  },
+  "engine status": {
+    summary: "report in which ways engines call cni-node, and what is wrong",
+    operands: ["[ENGINE]"],
+    examples: ["engine status", "engine status docker --output=json"],
+    options: pick(ENGINE_OPTIONS, ...PROGRAM, ...ENGINE_FILES, "cdi-dir", "hooks-dir", "output"),
+  },
+  "engine cdi": {
+    summary: "write a CDI specification with a device for each network: --device cni-node.io/net=NAME",
+    examples: ["engine cdi", "engine cdi --remove"],
+    options: pick(ENGINE_OPTIONS, ...PROGRAM, "cdi-dir", "remove", ...ENGINE_RUN),
+  },
+  "engine hooks": {
+    summary: "write OCI hooks for Podman and CRI-O: --annotation io.cni-node.network=NAME",
+    examples: ["engine hooks", "engine hooks --remove"],
+    options: pick(ENGINE_OPTIONS, ...PROGRAM, "hooks-dir", "remove", ...ENGINE_RUN),
   },
   list: {
     summary: "list the plugins that can be installed",

@@ -58,14 +58,14 @@ export class Failure extends Error {
     this.cni = details.cni;
   }
 
-  /** The same, with one more sentence in its problem. */
-  extendedBy(more: string): Failure {
-    const { code, subject, problem, hints, exitCode, cni, cause } = this;
+  /** The same, with one more sentence in its problem, or other hints. */
+  extendedBy(more: string, hint: string | readonly string[] = this.hints): Failure {
+    const { code, subject, problem, exitCode, cni, cause } = this;
     const common = {
       code,
       subject,
-      problem: `${problem}; ${more}`,
-      hint: hints,
+      problem: more === "" ? problem : `${problem}; ${more}`,
+      hint,
       exitCode,
       passing: this.#passing,
       cause,

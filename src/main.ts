@@ -5,7 +5,7 @@ import { basename } from "node:path";
 import { setFlagsFromString } from "node:v8";
 
 import { paintedLines, visibleLines } from "./system/text.ts";
-import type { World } from "./world.ts";
+import type { Ending, World } from "./world.ts";
 
 const controller = new AbortController();
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
@@ -36,9 +36,11 @@ const world: World = {
  * What takes its arguments as they are, by the name of the program or the first word behind it: nothing has looked at
  * them, and the tables of commands and options are not loaded.
  */
-const RAW = new Map([
+const RAW = new Map<string, () => Promise<{ run: (argv: readonly string[], world: World) => Promise<Ending> }>>([
   ["cnitool", async () => import("./cnitool.ts")],
   ["kube-watch", async () => import("./kube-watch.ts")],
+  ["oci", async () => ({ run: (await import("./oci.ts")).runOci })],
+  ["cni", async () => ({ run: (await import("./oci.ts")).runHook })],
 ]);
 
 void main();

@@ -231,6 +231,36 @@ export const OPTIONS = {
     help: "also delete attachments that others have added",
   },
   add: { type: FLAG, help: "add a container even if the plugins are not known to be safe to try" },
+  "program-dir": {
+    type: DIRECTORY,
+    otherwise: "/opt/cni-node if the host's root is mounted",
+    help: "put the program there, on the host",
+  },
+  "oci-config": {
+    type: { ...DIRECTORY, shown: "<FILE>" },
+    otherwise: "/etc/docker/cni.yaml",
+    help: "configuration of the runtime and hooks, on the host",
+  },
+  "runtime-name": { type: NAME, default: "barrel-cni", help: "name of the OCI runtime: docker run --runtime NAME" },
+  "daemon-config": {
+    type: text("<FILE>"),
+    otherwise: "HOST_ROOT/etc/docker/daemon.json",
+    help: "configuration of dockerd",
+  },
+  "podman-config-dir": {
+    type: DIRECTORY,
+    otherwise: "HOST_ROOT/etc/containers/containers.conf.d",
+    help: "directory of Podman's configurations",
+  },
+  "cdi-dir": { type: DIRECTORY, otherwise: "HOST_ROOT/etc/cdi", help: "directory of CDI specifications" },
+  "hooks-dir": {
+    type: DIRECTORY,
+    otherwise: "HOST_ROOT/etc/containers/oci/hooks.d",
+    help: "directory of OCI hooks",
+  },
+  remove: { type: FLAG, help: "remove what an earlier run has written" },
+  prove: { type: FLAG, default: "true", help: "try the runtime with a temporary container; if it fails, undo all" },
+  "probe-image": { type: NAME, otherwise: "the smallest one there", help: "image of that container, which has `true`" },
   listen: {
     type: ADDRESS,
     otherwise: "none",
@@ -271,6 +301,10 @@ const OPTION_GROUPS: Readonly<Record<string, readonly (keyof typeof OPTIONS)[]>>
   Cluster: ["node-name", "kubeconfig", "context", "force-conflicts", "spread"],
   "Plugin calls": ["trace", "plugin-timeout"],
   "Time limits": ["timeout", "lock-timeout"],
+  "Container engines": [
+    ...(["program-dir", "oci-config", "runtime-name", "daemon-config", "podman-config-dir"] as const),
+    ...(["cdi-dir", "hooks-dir", "remove", "prove", "probe-image"] as const),
+  ],
   "Health and logs": ["listen", "log-format", "events"],
 };
 
@@ -293,6 +327,20 @@ export const NETWORK_OPTIONS = {
   "plugin-dir": { ...OPTIONS["plugin-dir"], env: ["CNI_PATH"], otherwise: "/opt/cni/bin" },
   "config-dir": { ...OPTIONS["config-dir"], env: ["NETCONFPATH"], otherwise: "/etc/cni/net.d" },
   "lock-timeout": { ...OPTIONS["lock-timeout"], help: "how long to wait for other operations on the same container" },
+  "oci-config": { type: OPTIONS["oci-config"].type, help: "use the directories that this cni.yaml names, on the node" },
+} as const satisfies Record<string, Option>;
+
+/** The same, as the `engine` commands have them. */
+export const ENGINE_OPTIONS = {
+  ...OPTIONS,
+  "host-root": {
+    ...OPTIONS["host-root"],
+    otherwise: `${HOST_ROOT}; / on the host itself`,
+    help: "where the host's root file system is mounted",
+  },
+  "take-over": { ...OPTIONS["take-over"], help: "replace a runtime of that name; disable brings it back" },
+  force: { ...OPTIONS.force, help: "disable the runtime even if containers run with it" },
+  "lock-timeout": { ...OPTIONS["lock-timeout"], help: "how long to wait for other runs on the same host" },
 } as const satisfies Record<string, Option>;
 
 /** Some options of a table, in that order. */

@@ -337,7 +337,12 @@ describe("--help wins over errors, prints on stdout and does nothing", () => {
 
   test("every option of a command is in its help", async () => {
     using node = preparedNode();
-    const commands = [["apply"], ["watch"], ...["add", "del", "gc", "list", "probe"].map((verb) => ["network", verb])];
+    const verbs = {
+      network: ["add", "del", "gc", "list", "probe"],
+      engine: ["enable", "disable", "status", "cdi"],
+    };
+    const more = Object.entries(verbs).flatMap(([group, names]) => names.map((verb) => [group, verb]));
+    const commands = [["apply"], ["watch"], ...more];
     const helps = await Promise.all(commands.map(async (command) => node.run([...command, "--help"])));
     const shown = helps.map(({ stdout }) => stdout).join("");
     for (const name of Object.keys(OPTIONS)) assert.match(shown, new RegExp(`^ +(?:-\\w, )?--${name}(?: |$)`, "mu"));

@@ -180,6 +180,7 @@ test("N5: every example that stands in a block of its own is run by a test", () 
     "docs/library.md json", // test/library.test.ts.
     "docs/library.md ts", // The same.
     "docs/image.md dockerfile", // test/e2e/docker.test.ts.
+    "docs/docker.md sh", // test/e2e/docker-docs.test.ts.
     "docs/network.md yaml", // test/install-probe.test.ts.
     "docs/manifests.md yaml", // test/e2e/ancestor-manifests.test.ts.
     "docs/reference.md json", // Here.

@@ -52,7 +52,7 @@ function pack(copy: string): string {
     "docs/library.md",
     "LICENSE",
     "README.md",
-    "scripts/bundle.ts",
+    "scripts",
     "package.json",
     "tsconfig.json",
     "tsconfig.types.json",

@@ -67,7 +67,7 @@ describe("an attachment is found by the namespace that it was added to", { skip 
     host.sh("unshare --net setsid sh -c 'sleep 1000 & echo $$ > /run/pid; exec sleep 1001' >/dev/null 2>&1 &");
     const pid = host.sh("until [ -s /run/pid ]; do sleep 0.01; done; cat /run/pid").trim();
     done(await host.run("add", "net", `pid:${pid}`));
-    host.sh(`kill -9 ${pid}; until grep -qs "^State:.Z" /proc/${pid}/status; do sleep 0.01; done`);
+    host.sh(`kill -9 ${pid}; while grep -qs "^State:.[^Z]" /proc/${pid}/status; do sleep 0.01; done`);
     assert.match(done(await host.run("list", "--attachments")), / alive /u);
     assert.match(done(await host.run("del", "net", `pid:${pid}`)), /^deleted /u);
     assert.deepEqual([left(host), ofHost(host)], ["", ""]);
@@ -312,7 +312,7 @@ describe("small, of network", { skip: cannotMount }, () => {
     host.sh(`unshare --net setsid sh -c '${keep} & echo $$ > /run/pid; exec sleep 1001' >/dev/null 2>&1 &`);
     const pid = host.sh("until [ -s /run/pid ]; do sleep 0.01; done; cat /run/pid").trim();
     done(await host.run("add", "net", `pid:${pid}`));
-    host.sh(`kill -9 ${pid}; until grep -qs "^State:.Z" /proc/${pid}/status; do sleep 0.01; done`);
+    host.sh(`kill -9 ${pid}; while grep -qs "^State:.[^Z]" /proc/${pid}/status; do sleep 0.01; done`);
     host.plugins.take();
     for (const [wrapper, reason] of [
       [[], "its network namespace is there"],

@@ -38,8 +38,13 @@ export function refuseSecondAdd(conf: RuntimeConf, key: AttachmentKey): void {
   });
 }
 
-/** Remembers an attachment. Throws `CniError` when it cannot be written. */
-export function remember(network: NetworkList, conf: RuntimeConf, key: AttachmentKey, result: AnyResult): void {
+/** Remembers an attachment; one without a result is begun. Throws `CniError` when it cannot be written. */
+export function remember(
+  network: NetworkList,
+  conf: RuntimeConf,
+  key: AttachmentKey,
+  result: AnyResult | undefined,
+): void {
   const { netns = "", args = [], capabilityArgs = {}, note } = conf;
   writeAttachment(cacheDirOf(conf), { ...key, config: textOf(network), netns, args, capabilityArgs, result, note });
 }

@@ -31,7 +31,7 @@ export interface CachedAttachment extends AttachmentKey {
   netns: string;
   args: Args;
   capabilityArgs: Readonly<Record<string, unknown>>;
-  /** The final result of ADD, in its own version; undefined in a list when it cannot be read. */
+  /** The final result of ADD, in its own version; undefined before its end, and in a list when it cannot be read. */
   result: AnyResult | undefined;
   /** What its caller wants to know of it later; libcni passes over it. */
   note?: Readonly<Record<string, unknown>> | undefined;
@@ -125,8 +125,9 @@ export function removeAttachment(cacheDir: string, key: AttachmentKey): void {
 interface ReadOptions {
   /** Is told of every file that is damaged (`cache-damaged`), or that others may have written (`cache-untrusted`). */
   onProblem?: (problem: Failure) => void;
-  /** What the names of their files begin with, where that is known: others are not read. */
+  /** What the names of their files begin with, or have in them, where that is known: others are not read. */
   prefix?: string;
+  part?: string;
 }
 
 /**
@@ -161,11 +162,11 @@ export function listAttachments(
 export function pickAttachments<T>(
   cacheDir: string,
   pick: (attachment: CachedAttachment, size: number) => T | undefined,
-  { onProblem = () => undefined, prefix = "" }: ReadOptions = {},
+  { onProblem = () => undefined, prefix = "", part = "" }: ReadOptions = {},
 ): T[] {
   requireTrustedCache(cacheDir);
   const picked: T[] = [];
-  const names = filesIn(cacheDir).filter((name) => name.startsWith(prefix));
+  const names = filesIn(cacheDir).filter((name) => name.startsWith(prefix) && name.includes(part));
   for (const entry of readEntries(cacheDir, names)) {
     if (entry instanceof Failure) {
       onProblem(entry);
@@ -388,7 +389,8 @@ function parseV1(
   if (!isObject(capabilityArgs ?? {})) return "capabilityArgs is not a JSON object";
   let parsed: AnyResult | undefined;
   try {
-    parsed = resultOf(result);
+    // With a note and no result, ADD has been begun and not finished.
+    parsed = result === undefined && isObject(note) ? undefined : resultOf(result);
   } catch {
     return NO_RESULT;
   }

@@ -3,6 +3,8 @@
  * container. GC is in gc.ts.
  */
 import { forget, recall, recallForDelete, refuseSecondAdd, remember } from "./attachment.ts";
+import type { AttachmentKey } from "./cache.ts";
+import { leftBehind } from "./cleanup.ts";
 import { hasCommand } from "./command.ts";
 import type { NetworkList, PluginConfig } from "./config.ts";
 import { CniError, ERROR_CODES } from "./error.ts";
@@ -13,7 +15,8 @@ import { checkNetns, checkNetwork, keyOf, lockOf, type Runtime, type RuntimeConf
 
 /**
  * Adding an attachment: ADD to every plugin in the order of the list, each with the result of the one before; the
- * first error ends it. The last result is remembered. When it fails, what was begun is taken back by DEL.
+ * first error ends it. The last result is remembered. When it fails, what was begun is taken back by DEL. With a note,
+ * the attachment is remembered before the first ADD, without a result, until there is one or all is taken back.
  *
  * @returns the last plugin's result, in its own version.
  * @throws CniError, a `PluginError` if a plugin failed; its `cleanup` has what went wrong in taking back.
@@ -23,6 +26,9 @@ export async function add(network: NetworkList, conf: RuntimeConf): Promise<AnyR
   checkNetns(conf);
   using _ = await lockOf(conf).container(conf.containerId, conf.signal);
   refuseSecondAdd(conf, key);
+  // Who notes something wants to find it again, even if this process is killed before the end.
+  const isNoted = conf.note !== undefined;
+  if (isNoted) remember(network, conf, key, undefined);
 
   const begun: PluginConfig[] = [];
   try {
@@ -33,12 +39,24 @@ export async function add(network: NetworkList, conf: RuntimeConf): Promise<AnyR
       begun.push(plugin);
       result = await callAdd(network, plugin, { ...conf, prevResult });
     }
-    remember(network, conf, key, result as AnyResult);
+    remember(network, conf, key, result);
     return result as AnyResult;
   } catch (error) {
     const errors = isToBeTakenBack(begun, error) ? await takeBack(network, conf) : [];
-    if (error instanceof CniError) error.cleanup.push(...errors);
+    if (!(error instanceof CniError)) throw error;
+    error.cleanup.push(...errors);
+    if (isNoted && leftBehind(error).length === 0) forgetAfter(error, conf, key);
     throw error;
+  }
+}
+
+/** Nothing is left of what was begun. */
+function forgetAfter(error: CniError, conf: RuntimeConf, key: AttachmentKey): void {
+  try {
+    forget(conf, key);
+  } catch (other) {
+    if (!(other instanceof CniError)) throw other;
+    error.cleanup.push(other);
   }
 }
 

@@ -10,7 +10,8 @@ import {
   type NetworkDirectories,
 } from "../network/directories.ts";
 import type { Operator } from "../network/operator.ts";
-import { findPlace, type Place } from "../node/host.ts";
+import { findPlace, seen, type Place } from "../node/host.ts";
+import { readOciConfig } from "../oci/config.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { Target } from "../network/target.ts";
 import { HOST_ROOT } from "../options.ts";
@@ -20,15 +21,20 @@ import type { World } from "../world.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
 
 /** What says where everything is. */
-type PlaceOptions = Partial<Pick<Given<"network add">, "hostRoot" | "configDir" | "pluginDir" | "cacheDir">>;
+type PlaceOptions = Partial<
+  Pick<Given<"network gc">, "hostRoot" | "configDir" | "pluginDir" | "cacheDir" | "ociConfig">
+>;
 
-/** The directories that the options say. @throws Failure `runtime-directory-unknown` */
+/** The directories that the options say. @throws Failure `runtime-directory-unknown`; those of `readOciConfig`. */
 export async function directoriesOf(
-  { hostRoot, pluginDir, configDir, cacheDir }: PlaceOptions,
+  { hostRoot, pluginDir, configDir, cacheDir, ociConfig }: PlaceOptions,
   place: Place | undefined,
 ): Promise<NetworkDirectories> {
   const isRootNamed = hostRoot !== undefined;
-  return networkDirectories({ hostRoot: hostRoot ?? HOST_ROOT, isRootNamed, pluginDir, configDir, cacheDir }, place);
+  const config = ociConfig === undefined || place === undefined ? undefined : readOciConfig(seen(place, ociConfig));
+  const usual = config && { ...config, configDir: config.confDir };
+  const named = { hostRoot: hostRoot ?? HOST_ROOT, isRootNamed, pluginDir, configDir, cacheDir, usual };
+  return networkDirectories(named, place);
 }
 
 /** @throws Failure `host-unreachable`. */

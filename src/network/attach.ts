@@ -1,5 +1,6 @@
 /** Adds, checks and deletes attachments for people: with a look at what is there before. */
 import type { CachedAttachment } from "../cni/cache.ts";
+import { leftBehind } from "../cni/cleanup.ts";
 import { parseNetworkList, type NetworkList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
 import { findPlugin, type Args } from "../cni/invoke.ts";
@@ -11,7 +12,7 @@ import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
 import { cancellationOf, Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
 import { hostPath, seenBelow } from "../system/below.ts";
 import { isVisible, shellWord } from "../system/text.ts";
-import { leftBehind, networkSubject, operationFailure } from "./failure.ts";
+import { networkSubject, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, presenceOf, PRESENCES, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
 import { HELD, lockOf, type Operator } from "./operator.ts";
@@ -190,7 +191,8 @@ export function recallNetwork(attachment: CachedAttachment | undefined): Network
   return parsed !== undefined && "list" in parsed && parsed.list.plugins.length > 0 ? parsed.list : undefined;
 }
 
-async function lockContainer(containerId: string, network: string, operator: Operator): Promise<Disposable> {
+/** Waits for others that work on the same container. @throws Failure, Interrupted. */
+export async function lockContainer(containerId: string, network: string, operator: Operator): Promise<Disposable> {
   try {
     return await lockOf(operator).container(containerId);
   } catch (error) {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Failure } from "../errors.ts";
 import { pathOnHost, seen, type Place } from "../node/host.ts";
 import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } from "../node/runtime.ts";
-import { hostPath, seenBelow, type HostPath } from "../system/below.ts";
+import { hostPath, seenBelow, shownAs, type HostPath } from "../system/below.ts";
 import { shellWord } from "../system/text.ts";
 
 /** What is named by who calls, in absolute paths. */
@@ -18,6 +18,8 @@ export interface Named {
   /** A directory, or `auto`. */
   configDir: string | undefined;
   cacheDir: string | undefined;
+  /** The host's paths of what is not named, if it is not in the usual place. */
+  usual: NetworkDirectories | undefined;
 }
 
 /** The directories as this process sees them; those of plugins as the host does, where it can be reached. */
@@ -27,8 +29,12 @@ export interface NetworkDirectories {
   pluginDirs: string[];
 }
 
-/** Where attachments are remembered on every node. */
-const CACHE_DIR = hostPath("/var/lib/cni");
+/** Where they are on every node. */
+const ON_EVERY_NODE: NetworkDirectories = {
+  configDir: USUAL.config,
+  cacheDir: "/var/lib/cni",
+  pluginDirs: [USUAL.plugin],
+};
 
 /**
  * Finds the directories.
@@ -37,7 +43,8 @@ const CACHE_DIR = hostPath("/var/lib/cni");
  * @throws Failure `runtime-directory-unknown`.
  */
 export async function networkDirectories(named: Named, place: Place | undefined): Promise<NetworkDirectories> {
-  const { hostRoot, isRootNamed, pluginDir, configDir, cacheDir } = named;
+  const { hostRoot, isRootNamed, pluginDir, configDir, cacheDir, usual = ON_EVERY_NODE } = named;
+  const usualCache = hostPath(usual.cacheDir);
   // Links are followed as on the host; plugins are looked up there, where links lead as they do for the host.
   const mounted = (path: HostPath): string => seenBelow(hostRoot, path) ?? join(hostRoot, path);
   const isBelowRoot = isRootNamed || place === undefined;
@@ -46,11 +53,13 @@ export async function networkDirectories(named: Named, place: Place | undefined)
   const isAuto = pluginDir === "auto" || configDir === "auto";
   const looks = isAuto ? await runtimeDirectories(isBelowRoot ? hostRoot : place.root || "/") : {};
   const plugins =
-    pluginDir === "auto" ? pathsOf(looks, "plugin", hostRoot).map(called) : (pluginDir ?? [called(USUAL.plugin)]);
-  const [config = USUAL.config] = configDir === "auto" ? pathsOf(looks, "config", hostRoot) : [];
+    pluginDir === "auto"
+      ? pathsOf(looks, "plugin", hostRoot).map(called)
+      : (pluginDir ?? usual.pluginDirs.map((one) => called(hostPath(one))));
+  const [config = hostPath(usual.configDir)] = configDir === "auto" ? pathsOf(looks, "config", hostRoot) : [];
   return {
     configDir: configDir === "auto" || configDir === undefined ? here(config) : configDir,
-    cacheDir: cacheDir ?? mountedCache(hostRoot, place) ?? here(CACHE_DIR),
+    cacheDir: cacheDir ?? mountedCache(usualCache, hostRoot, place) ?? here(usualCache),
     pluginDirs: plugins.map((directory) => (place === undefined ? directory : pathOnHost(place, hostRoot, directory))),
   };
 }
@@ -63,10 +72,10 @@ function pathsOf(looks: RuntimeDirectories, kind: keyof typeof USUAL, hostRoot: 
 }
 
 /** The host's cache where it is mounted in this container; undefined on the host itself. */
-function mountedCache(hostRoot: string, place: Place | undefined): string | undefined {
+function mountedCache(cacheDir: HostPath, hostRoot: string, place: Place | undefined): string | undefined {
   if (place === undefined || place.root === "") return undefined;
-  const mounted = seenBelow(hostRoot, CACHE_DIR) ?? "";
-  const [here, there] = [mounted, seen(place, CACHE_DIR)].map((path) => {
+  const mounted = seenBelow(hostRoot, cacheDir) ?? "";
+  const [here, there] = [mounted, seen(place, cacheDir)].map((path) => {
     return fs.statSync(path, { throwIfNoEntry: false, bigint: true });
   });
   return here !== undefined && here.dev === there?.dev && here.ino === there.ino ? mounted : undefined;
@@ -79,16 +88,17 @@ function mountedCache(hostRoot: string, place: Place | undefined): string | unde
  */
 export function requireLockable(cacheDir: string, { root }: Place, hostRoot: string): void {
   if (root === "" || !cacheDir.startsWith("/proc/")) return;
+  const onHost = shownAs(root, cacheDir);
   throw new Failure({
     code: "mount-missing",
-    subject: CACHE_DIR,
+    subject: onHost,
     problem: "the host's directory of attachments is not mounted in this container",
-    hint: `mount it: docker run -v ${shellWord(`${CACHE_DIR}:${join(hostRoot, CACHE_DIR)}`)}`,
+    hint: `mount it: docker run -v ${shellWord(`${onHost}:${join(hostRoot, onHost)}`)}`,
   });
 }
 
 /** Where plugins find iptables and the like, whatever PATH this process has. */
-const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+export const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /** The environment of plugins. */
 export function environmentOfPlugins({

@@ -90,6 +90,19 @@ export async function presentPath(attachment: CachedAttachment, place: Place): P
   return path !== undefined && (await hasInterface(path, attachment)) === true ? path : undefined;
 }
 
+/** The same, if a process is in it: where no more is asked, not all that processes hold open has to be looked at. */
+export async function inhabitedPath(attachment: CachedAttachment, place: Place): Promise<string | undefined> {
+  if (isReachable(attachment, place)) return netnsOf(attachment);
+  const mark = readMark(attachment);
+  if (mark === undefined || mark.boot !== bootId()) return undefined;
+  const path = fs
+    .readdirSync("/proc")
+    .filter((name) => /^\d+$/u.test(name))
+    .map((pid) => `/proc/${pid}/ns/net`)
+    .find((one) => numberIn(readLinkIfPossible(one) ?? "") === mark.identity);
+  return path !== undefined && (await hasInterface(path, attachment)) === true ? path : undefined;
+}
+
 /**
  * Does the path of an attachment lead to the namespace that it was added to? Of others' attachments: to any but the
  * host's, which is not a container's.

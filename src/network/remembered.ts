@@ -40,6 +40,16 @@ export function attachmentsOf(
   return asFailure(cacheDir, () => listAttachments(cacheDir, { isMeant, prefix, onProblem }));
 }
 
+/** Those of a container, to whatever networks. @throws Failure as `remembered`. */
+export function attachmentsOfContainer(
+  containerId: string,
+  cacheDir: string,
+  onProblem: (problem: Failure) => void,
+): CachedAttachment[] {
+  const isMeant = (one: CachedAttachment): boolean => one.containerId === containerId;
+  return asFailure(cacheDir, () => listAttachments(cacheDir, { isMeant, part: `-${containerId}-`, onProblem }));
+}
+
 /** One of them; undefined: it is not remembered any more. @throws Failure as `remembered`. */
 export function rememberedAgain(key: AttachmentKey, cacheDir: string): CachedAttachment | undefined {
   return attachmentsOf(key.networkName, key.containerId, cacheDir).find(({ ifName }) => ifName === key.ifName);

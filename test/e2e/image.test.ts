@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { hash } from "node:crypto";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, before, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
@@ -127,12 +127,12 @@ suite("the image", { skip: cannotStart }, () => {
 
   test("has the program under each name of package.json", () => {
     const { bin } = JSON.parse(fs.readFileSync(join(ROOT, "package.json"), "utf8")) as { bin: Record<string, string> };
-    const links = find("-path", "./usr/bin/*", "-lname", "*/cni-node.cjs").map((name) =>
-      name.slice("./usr/bin/".length),
-    );
+    const links = find("-path", "./usr/bin/*", "-lname", "*/cni-node/*").map((name) => name.slice("./usr/bin/".length));
     assert.deepEqual(links, Object.keys(bin).toSorted());
     for (const name of links) {
-      assert.equal(fs.realpathSync(path(`usr/bin/${name}`)), path("usr/lib/cni-node/cni-node.cjs"));
+      const target = path(join("usr/lib/cni-node", basename(bin[name] ?? "")));
+      assert.equal(fs.realpathSync(path(`usr/bin/${name}`)), target);
+      assert.equal(fs.statSync(target).mode & 0o777, 0o755);
     }
   });
 

@@ -48,7 +48,8 @@ export class Namespace implements AsyncDisposable {
     const pid = options.pid === true ? ["--pid", "--fork", "--kill-child", "--mount-proc"] : [];
     const net = options.net === true ? ["--net"] : [];
     const up = options.net === true ? "ip link set lo up\n" : "";
-    const shell = ["sh", "-ec", `${up}${script}\necho made\nexec cat`];
+    // As process 1 it must not keep the processes that its descendants leave to it.
+    const shell = ["sh", "-ec", `${up}${script}\necho made\nexec env --ignore-signal=CHLD cat`];
     const words = ["--mount", "--propagation=private", ...net, ...pid, ...shell];
     const keeper = spawn("unshare", words, { stdio: ["pipe", "pipe", "inherit"] });
     const [made] = (await Promise.race([once(keeper.stdout, "data"), once(keeper, "exit")])) as [unknown];

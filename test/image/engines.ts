@@ -1,18 +1,12 @@
-/**
- * Docker and Podman of a test's own, with the image loaded. They live in namespaces that end with the test: their
- * mounts, processes, sockets and interfaces are seen nowhere else, and /opt and /etc of this machine are not what they
- * mount. That is for the machine's own engine, too: a second dockerd would remove its bridge.
- */
+/** Docker and Podman on machines of a test's own, with the image loaded. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 
-import { Namespace } from "../helpers/namespace.ts";
+import { Docker, Machine, usePodman } from "../engine/machine.ts";
 import { endOf, type Ran } from "../helpers/node.ts";
 import { findImage } from "./build.ts";
 
@@ -31,9 +25,6 @@ function hasCapability(number: number): boolean {
   const [, bounding = "0"] = /^CapBnd:\t(\w+)$/mu.exec(fs.readFileSync("/proc/self/status", "utf8")) ?? [];
   return (BigInt(`0x${bounding}`) & (1n << BigInt(number))) !== 0n;
 }
-
-/** What both engines want on machines that are containers themselves. */
-const LIMITS = { nofile: 1024, nproc: 1024 };
 
 /** A container engine. */
 export interface Engine extends AsyncDisposable {
@@ -61,63 +52,24 @@ const FORWARD = `
 
 /** Starts dockerd, and loads the image. */
 export async function startDocker(): Promise<Engine> {
-  const directory = makeDirectory();
-  const socket = `unix://${directory}/docker.sock`;
-  const settings = {
-    "data-root": join(directory, "data"),
-    "exec-root": join(directory, "exec"),
-    pidfile: join(directory, "docker.pid"),
-    hosts: [socket],
-    // No test wants a network of Docker's.
-    iptables: false,
-    ip6tables: false,
-    bridge: "none",
-    "default-ulimits": Object.fromEntries(
-      Object.entries(LIMITS).map(([name, limit]) => [name, { Name: name, Hard: limit, Soft: limit }]),
-    ),
-  };
-  fs.writeFileSync(join(directory, "daemon.json"), JSON.stringify(settings));
-  const namespace = await Namespace.make(ownMachine(directory), { pid: true, net: true });
-  const log = join(directory, "dockerd.log");
-  const daemon = namespace.spawn(["sh", "-c", `exec dockerd --config-file ${directory}/daemon.json >${log} 2>&1`]);
-  const env = { DOCKER_HOST: socket, DOCKER_CONFIG: join(directory, "config"), HOME: join(directory, "work") };
-  const engine = engineOf(directory, namespace, env);
-  const ended = new Promise<never>((_, reject) => {
-    daemon.on("exit", () => reject(new Error(fs.existsSync(log) ? fs.readFileSync(log, "utf8").slice(-4000) : "")));
-  });
-  ended.catch(() => undefined);
-  return started(engine, async () => {
-    while ((await Promise.race([engine.sh("docker version"), ended])).exitCode !== 0) await sleep(50);
-  });
+  const machine = await Machine.make();
+  return started(machine, async () => Docker.start(machine));
 }
 
-/** Has Podman load the image; it has no daemon. */
+/** Has Podman load the image. */
 export async function startPodman(): Promise<Engine> {
-  const directory = makeDirectory();
-  const namespace = await Namespace.make(ownMachine(directory), { pid: true, net: true });
-  const places = { root: "data", runroot: "run", tmpdir: "tmp", "network-config-dir": "networks" };
-  const options = Object.entries(places).map(([name, path]) => `--${name}=${join(directory, path)}`);
-  const podman = ["podman", ...options, "--cgroup-manager=cgroupfs", "--runtime=runc", "--events-backend=file"];
-  const limits = Object.entries(LIMITS).map(([name, limit]) => `--ulimit=${name}=${limit}:${limit}`);
-  // The scripts say docker; to run is the only command that wants options of its own.
-  const script = [
-    "#!/bin/sh",
-    'verb=$1; shift; [ "$verb" != run ] || set -- '.concat(limits.join(" "), ' --network=none "$@"'),
-    `exec ${podman.join(" ")} "$verb" "$@"`,
-  ];
-  fs.writeFileSync(join(directory, "bin/docker"), `${script.join("\n")}\n`, { mode: 0o755 });
-  return started(engineOf(directory, namespace, { HOME: join(directory, "work") }), async () => undefined);
+  const machine = await Machine.make();
+  return started(machine, () => usePodman(machine));
 }
 
-/** Waits until an engine runs, and loads the image. One that fails leaves nothing for which the test would wait. */
-async function started(engine: Engine, untilItRuns: () => Promise<void>): Promise<Engine> {
+/** Loads the image as soon as an engine runs. One that fails leaves nothing for which the test would wait. */
+async function started(machine: Machine, start: () => unknown): Promise<Engine> {
   try {
-    await untilItRuns();
-    const { exitCode, stderr } = await engine.sh(`docker load --quiet --input ${findImage()}`);
-    if (exitCode !== 0) throw new Error(`the engine cannot load the image: ${stderr}`);
-    return engine;
+    await start();
+    await machine.output(`docker load --quiet --input ${findImage()}`);
+    return engineOf(machine);
   } catch (error) {
-    await engine[Symbol.asyncDispose]();
+    await machine[Symbol.asyncDispose]();
     throw error;
   }
 }
@@ -145,45 +97,23 @@ export async function assertStops(engine: Engine, images: readonly string[], del
   }
 }
 
-function makeDirectory(): string {
-  const directory = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "cni-node-test-"));
-  for (const name of ["bin", "config", "etc", "etc-work", "lib", "lib-work", "work"])
-    fs.mkdirSync(join(directory, name));
-  return directory;
-}
-
-/** What makes a namespace a machine of its own, as far as engines and the README's examples reach. */
-function ownMachine(directory: string): string {
-  return [
-    "mount -t tmpfs tmpfs /opt",
-    "mount -t tmpfs tmpfs /run",
-    "mount -t tmpfs tmpfs /dev/shm",
-    `mount -t overlay overlay -o lowerdir=/etc,upperdir=${directory}/etc,workdir=${directory}/etc-work /etc`,
-    `mount -t overlay overlay -o lowerdir=/var/lib,upperdir=${directory}/lib,workdir=${directory}/lib-work /var/lib`,
-    "rm -rf /etc/cni /etc/kubernetes /var/lib/cni",
-  ].join("\n");
-}
-
-function engineOf(directory: string, namespace: Namespace, settings: NodeJS.ProcessEnv): Engine {
-  const env = { ...settings, PATH: `${join(directory, "bin")}:${process.env["PATH"]}` };
-  const work = join(directory, "work");
-  const inside = async (command: readonly string[]): Promise<Ran> => endOf(namespace.spawn(command, env));
+function engineOf(machine: Machine): Engine {
   const forwards: Server[] = [];
   return {
-    host: namespace.root,
-    work,
-    sh: async (script) => inside(["sh", "-c", `cd ${work}\n${script}`]),
-    run: async (options, ...args) => inside(["docker", "run", "--rm", ...options, "cni-node", ...args]),
+    host: machine.host,
+    work: machine.work,
+    sh: async (script) => machine.sh(script),
+    run: async (options, ...args) => endOf(machine.spawn(["docker", "run", "--rm", ...options, "cni-node", ...args])),
     async logged(container, expected) {
       for (;;) {
-        const state = await inside(["docker", "inspect", "--format", "{{.State.Running}}", container]);
-        const { stdout, stderr } = await inside(["docker", "logs", container]);
+        const state = await machine.sh(`docker inspect --format '{{.State.Running}}' ${container}`);
+        const { stdout, stderr } = await machine.sh(`docker logs ${container}`);
         if (expected.test(stdout + stderr)) return;
         if (state.stdout !== "true\n") throw new Error(`${container} has ended: ${state.stderr}${stdout}${stderr}`);
       }
     },
     async reach(port) {
-      const path = join(directory, `${port}.sock`);
+      const path = join(machine.directory, `${port}.sock`);
       const server = createServer((there) => {
         const here = connect(port, "127.0.0.1");
         pipe(there, here);
@@ -191,14 +121,13 @@ function engineOf(directory: string, namespace: Namespace, settings: NodeJS.Proc
       }).listen(path);
       forwards.push(server);
       await once(server, "listening");
-      const listener = namespace.spawn([process.execPath, "-e", FORWARD, path, String(port)]);
+      const listener = machine.spawn([process.execPath, "-e", FORWARD, path, String(port)]);
       if (listener.stdout) await once(listener.stdout, "data");
     },
     async [Symbol.asyncDispose]() {
       for (const server of forwards) server.close();
-      await inside(["sh", "-c", "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force"]);
-      await namespace[Symbol.asyncDispose]();
-      fs.rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
+      await machine.sh("docker ps --all --quiet | xargs --no-run-if-empty docker rm --force");
+      await machine[Symbol.asyncDispose]();
     },
   };
 }

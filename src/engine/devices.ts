@@ -1,0 +1,115 @@
+/** CDI devices and hooks.d files on the host: written, or taken back. */
+import { listNetworks } from "../cni/load.ts";
+import { warning, type Finding } from "../finding.ts";
+import type { Surrounding } from "../host/transaction.ts";
+import { firstNamesIn } from "../system/entries.ts";
+import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
+import type { Done } from "./docker.ts";
+import { changeFiles, removed, written, type RunOptions, type WantedFile } from "./files.ts";
+import { CDI_FILE, cdiSpecification, HOOK_FILES, hookFiles, isDeviceName } from "./hooks.ts";
+import type { Places } from "./places.ts";
+import { programFiles, proveProgram, unneededProgram, type Own } from "./program.ts";
+
+/** Writes a CDI specification with a device for each network of the host. @throws Failure */
+export async function writeCdi(places: Places, own: Own, options: RunOptions): Promise<Done> {
+  const owner = "cdi";
+  const { names, findings } = deviceNames(places);
+  const file = { directory: places.directory("cdi"), name: CDI_FILE, kind: "config", owner } as const;
+  const text = cdiSpecification(places.call, names);
+  const files = [...programFiles(places, own, owner), written(file, { text, mode: 0o644 })];
+  const done = await changeFiles(files, places.all, options, provingProgram(places, options));
+  return { ...done, findings: [...findings, ...done.findings, ...afterRestart(done)] };
+}
+
+/** Removes it. @throws Failure */
+export async function removeCdi(places: Places, options: RunOptions): Promise<Done> {
+  const owner = "cdi";
+  const file = removed({ directory: places.directory("cdi"), name: CDI_FILE, kind: "config", owner });
+  const done = await changeFiles([file, ...unneededProgram(places, owner)], places.all, options);
+  if (!options.dryRun) places.removeEmpty();
+  return { ...done, findings: [...done.findings, ...afterRestart(done)] };
+}
+
+/** Podman reads specifications at each start of a container, dockerd when it starts. */
+function afterRestart({ results }: Done): Finding[] {
+  const changed = results.find(({ path, outcome }) => path.endsWith(CDI_FILE) && isChange(outcome));
+  if (changed === undefined) return [];
+  const message = "counts at once for Podman, and for Docker (25 or newer) at the next restart of dockerd";
+  const hint = 'before Docker 28.3, daemon.json also needs "features": {"cdi": true}';
+  return [warning("engine-restart", changed.path, message, hint)];
+}
+
+function isChange(outcome: string): boolean {
+  return ["created", "configured", "deleted"].includes(outcome);
+}
+
+/** The networks of the host that can be devices. */
+export function deviceNames(places: Places): { names: string[]; findings: Finding[] } {
+  const directory = places.ociConfig.confDir;
+  const findings: Finding[] = [];
+  const names = new Set<string>();
+  for (const loaded of listNetworks(places.seen(directory))) {
+    if ("objection" in loaded) {
+      findings.push(
+        warning("engine-device-name", `${directory}/${loaded.file}`, `has no device: ${loaded.objection.message}`),
+      );
+      continue;
+    }
+    const { name } = loaded.network.list;
+    if (isDeviceName(name)) names.add(name);
+    else
+      findings.push(
+        warning(
+          "engine-device-name",
+          `${directory}/${loaded.file}`,
+          `has no device: no CDI device can be called ${name}`,
+        ),
+      );
+  }
+  if (names.size === 0)
+    findings.push(warning("engine-unconfigured", directory, "has no network, so there is no device"));
+  return { names: [...names], findings };
+}
+
+/** Writes the files of hooks.d. @throws Failure */
+export async function writeHooks(places: Places, own: Own, options: RunOptions): Promise<Done> {
+  const owner = "hooks";
+  const files = Array.from(hookFiles(places.call), ([name, text]) =>
+    written({ directory: places.directory("hooks"), name, kind: "config", owner }, { text, mode: 0o644 }),
+  );
+  const all = [...programFiles(places, own, owner), ...files];
+  const done = await changeFiles(all, places.all, options, provingProgram(places, options));
+  return { ...done, findings: [...done.findings, ...unreadHooks(places)] };
+}
+
+function provingProgram(places: Places, { signal }: RunOptions): Surrounding {
+  return { prove: async (stagedAs) => proveProgram(places, stagedAs, signal) };
+}
+
+/** Where Podman has its configuration. */
+const PODMAN_CONFIG = ["/usr/share/containers", "/etc/containers"];
+
+/** Podman 4 reads the hooks of a distribution only, unless its configuration says more. */
+function unreadHooks(places: Places): Finding[] {
+  const directory = places.onHost(places.directory("hooks"));
+  const files = PODMAN_CONFIG.flatMap((path) => {
+    const dropIns = firstNamesIn(places.seen(`${path}/containers.conf.d`), 1000, (name) => name.endsWith(".conf"));
+    return [`${path}/containers.conf`, ...dropIns.map((name) => `${path}/containers.conf.d/${name}`)];
+  });
+  const texts = files.map((path) => readTextIfPossible(places.seen(path), SIZE_LIMITS.config) ?? "");
+  if (texts.some((text) => /^[ \t]*hooks_dir\b/mu.test(text) && text.includes(directory))) return [];
+  const message = "no configuration of Podman names this directory, and most versions of Podman read it only then";
+  const hint = "name it in hooks_dir of /etc/containers/containers.conf (docs/docker.md), or with podman --hooks-dir";
+  return [warning("engine-hooks-unread", directory, message, hint)];
+}
+
+/** Removes them. @throws Failure */
+export async function removeHooks(places: Places, options: RunOptions): Promise<Done> {
+  const owner = "hooks";
+  const files: WantedFile[] = Object.values(HOOK_FILES).map((name) =>
+    removed({ directory: places.directory("hooks"), name, kind: "config", owner }),
+  );
+  const done = await changeFiles([...files, ...unneededProgram(places, owner)], places.all, options);
+  if (!options.dryRun) places.removeEmpty();
+  return done;
+}

@@ -1,0 +1,445 @@
+/** Docker: the runtime in dockerd's configuration, and dockerd that reads it again. It is never restarted. */
+import * as fs from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
+
+import { listNetworks } from "../cni/load.ts";
+import { Failure, isAbsence, systemFailure, throwIfInterrupted } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
+import { statePaths } from "../host/target.ts";
+import { hostPath, seenBelow } from "../system/below.ts";
+import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
+import { isVisible, shellWord } from "../system/text.ts";
+import {
+  parseDaemonConfig,
+  withNoRuntimes,
+  withoutRuntime,
+  withRuntime,
+  type DaemonConfig,
+  type DockerRuntime,
+} from "./daemon-config.ts";
+import { containersWith, dockerInfo, type DockerInfo, imageAtHand, tryContainer, type Docker } from "./docker-api.ts";
+import {
+  changeFiles,
+  removed,
+  written,
+  type FileResult,
+  type Look,
+  type RunOptions,
+  type WantedFile,
+  type Wish,
+} from "./files.ts";
+import type { Places } from "./places.ts";
+import { programFiles, proveProgram, runOnHost, unneededProgram, type Own } from "./program.ts";
+
+/** What an engine command did. */
+export interface Done {
+  results: FileResult[];
+  findings: Finding[];
+}
+
+/** How a runtime is enabled. */
+export interface EnableOptions extends RunOptions {
+  name: string;
+  /** Replace a runtime of that name that is not ours. */
+  takeOver: boolean;
+  /** Try it with a container. */
+  prove: boolean;
+  /** Undefined: the smallest that is at hand. */
+  image: string | undefined;
+}
+
+const DEFAULT_PID_FILE = "/var/run/docker.pid";
+const DEFAULT_SOCKET = "/var/run/docker.sock";
+/** How long dockerd may take to read its configuration again, milliseconds. */
+const RELOAD_MS = 15_000;
+
+/** Names that dockerd keeps for its own: it does not start with a runtime of such a name. */
+const RESERVED = /^(?:runc|io\.containerd\..*)$/u;
+
+function runtimeReserved(name: string): Failure {
+  return new Failure({
+    code: "runtime-reserved",
+    subject: "--runtime-name",
+    problem: `dockerd does not start with a runtime of the name ${name}, which is its own`,
+    hint: "choose another name",
+  });
+}
+
+/** The runtime that is written. */
+export function dockerRuntime({ call: { front, config } }: Places): DockerRuntime {
+  if (config === undefined) return { path: front };
+  const words = ["oci", "--config", config, "--"];
+  // dockerd makes a shell script of such a runtime, and quotes nothing.
+  for (const word of [front, config]) if (shellWord(word) !== word) throw unquotable(word);
+  return { path: front, runtimeArgs: words };
+}
+
+function unquotable(path: string): Failure {
+  return new Failure({
+    code: "path-unsupported",
+    subject: path,
+    problem: "dockerd does not quote the path of a runtime or its arguments, and this one has characters of a shell",
+    hint: "use paths of letters, digits, dots, dashes and underscores",
+  });
+}
+
+/** Adds the runtime to dockerd's configuration, has dockerd read it again, and tries it. @throws Failure */
+export async function enableDocker(places: Places, own: Own, options: EnableOptions): Promise<Done> {
+  const { name, takeOver } = options;
+  if (RESERVED.test(name)) throw runtimeReserved(name);
+  const owner = `docker.${name}`;
+  const runtime = dockerRuntime(places);
+  const { daemonConfig } = places;
+  const wish = ({ path, text, held }: Look): Wish => {
+    const now = text();
+    const { runtimes, ...config } = parseDaemonConfig(now, path);
+    refuseFlags(daemonOf(places, config));
+    const isForeign = Object.hasOwn(runtimes, name) && held?.owners.includes(owner) !== true;
+    const edited = withRuntime(now, name, runtime, path);
+    if (edited === now) return { action: "leave" };
+    if (isForeign && !takeOver) throw runtimeExists(path, name);
+    return { action: "write", content: { text: edited } };
+  };
+  const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: true, wish };
+  const state = { isConfirmed: false };
+  const confirm = async (): Promise<Finding[]> => {
+    state.isConfirmed = true;
+    const daemon = runningDaemon(places);
+    if ("code" in daemon) return [daemon];
+    await reload(places, daemon, options.signal, (loaded) => isLoaded(loaded, name, runtime));
+    return proved(places, { socket: daemon.socket, signal: options.signal }, options);
+  };
+  try {
+    const done = await changeConfig(places, [...programFiles(places, own, owner), file], options, confirm);
+    if (state.isConfirmed || options.dryRun) return done;
+    return { results: done.results, findings: [...done.findings, ...(await confirm())] };
+  } catch (error) {
+    // The files are as they were.
+    if (state.isConfirmed) await reloadFormer(places, name, { ...options, signal: new AbortController().signal });
+    throw error;
+  }
+}
+
+/** Takes it back. Containers that have it must not run, unless they are to be left without it. @throws Failure */
+export async function disableDocker(
+  places: Places,
+  options: RunOptions & { name: string; force: boolean },
+): Promise<Done> {
+  const { name, force } = options;
+  const owner = `docker.${name}`;
+  const { daemonConfig } = places;
+  const findings = await findContainers(places, name, force, options.signal);
+  const wish = ({ path, text, held, before }: Look): Wish => {
+    const now = text();
+    if (now === undefined) return { action: "leave", reason: "there is no such file" };
+    const config = parseDaemonConfig(now, path);
+    const { [name]: found } = config.runtimes;
+    if (found === undefined && held === undefined) return { action: "leave" };
+    if (found === undefined) return { action: "write", content: { text: now } };
+    if (config["default-runtime"] === name) throw runtimeIsDefault(path, name);
+    if (held?.owners.includes(owner) !== true && !isOurs(found, places)) throw runtimeForeign(path, name);
+    const edited = withoutRuntime(now, name, before(), path);
+    const isLast = held?.owners.every((one) => one === owner) === true;
+    if (edited === undefined && isLast && held.before === undefined) return { action: "remove", evenIfChanged: true };
+    return { action: "write", content: { text: edited ?? "{}\n" } };
+  };
+  const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: false, wish };
+  const done = await changeConfig(places, [file, ...unneededProgram(places, owner)], options);
+  if (!options.dryRun) places.removeEmpty();
+  const after = options.dryRun ? [] : await reloadFormer(places, name, options);
+  return { results: done.results, findings: [...findings, ...done.findings, ...after] };
+}
+
+function isOurs(runtime: unknown, { front }: Places): boolean {
+  return typeof runtime === "object" && runtime !== null && (runtime as { path?: unknown }).path === front;
+}
+
+/** What runs before and after the change: dockerd looks at the new file, and reads it. */
+async function changeConfig(
+  places: Places,
+  files: readonly WantedFile[],
+  options: RunOptions,
+  confirm?: () => Promise<Finding[]>,
+): Promise<Done> {
+  const { directory, name } = places.daemonConfig;
+  const prove = async (stagedAs: (kind: string, file: string) => string | undefined): Promise<Finding[]> => {
+    await proveProgram(places, stagedAs, options.signal);
+    const staged = stagedAs("config", name);
+    return staged === undefined ? [] : validate(places, join(statePaths(directory).objects, basename(staged)), options);
+  };
+  return changeFiles(files, places.all, options, { prove, confirm });
+}
+
+/** The dockerd that reads the configuration, or why there is none. */
+function runningDaemon(places: Places): Daemon | Finding {
+  const daemon = daemonOf(places, configOf(places));
+  if (daemon === undefined) return notReloaded(places, "dockerd does not run, or cannot be reached from here");
+  return isOfConfig(daemon, places) ? daemon : notReloaded(places, "the dockerd that runs reads another file");
+}
+
+/** Has dockerd read its configuration, and waits until it has the runtimes that it should. @throws Failure */
+async function reload(
+  places: Places,
+  { pid, socket }: Daemon,
+  signal: AbortSignal,
+  isRight: (loaded: Loaded) => boolean,
+): Promise<void> {
+  const docker = { socket, signal };
+  if (isRight((await dockerInfo(docker)).runtimes)) return;
+  process.kill(pid, "SIGHUP");
+  const deadline = performance.now() + RELOAD_MS;
+  while (!isRight((await dockerInfo(docker)).runtimes)) {
+    throwIfInterrupted(signal);
+    if (performance.now() > deadline) throw notLoaded(places);
+    await sleep(100);
+  }
+}
+
+/** What dockerd has loaded, by name. */
+type Loaded = DockerInfo["runtimes"];
+
+/** Does dockerd run what its configuration has? */
+export function isLoaded(loaded: Loaded, name: string, { path, runtimeArgs = [] }: Partial<DockerRuntime>): boolean {
+  const found = loaded.get(name);
+  return found !== undefined && found.path === path && isDeepStrictEqual([...found.runtimeArgs], [...runtimeArgs]);
+}
+
+/** Has dockerd run the runtime that its configuration has by now under that name, or forget it. */
+async function reloadFormer(places: Places, name: string, options: RunOptions): Promise<Finding[]> {
+  const { [name]: former } = configOf(places).runtimes;
+  if (typeof former !== "object" || former === null) return forget(places, name, options);
+  const daemon = runningDaemon(places);
+  if ("code" in daemon) return [daemon];
+  try {
+    await reload(places, daemon, options.signal, (loaded) => isLoaded(loaded, name, former));
+    return [];
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return [notReloaded(places, `dockerd has another runtime ${name} until it is restarted (${error.message})`)];
+  }
+}
+
+/**
+ * Has dockerd forget a runtime that its configuration does not have any more. One that has no runtimes at all says
+ * nothing of them, and dockerd keeps what it has: for a moment, it says that there are none.
+ */
+async function forget(places: Places, name: string, options: RunOptions): Promise<Finding[]> {
+  const daemon = runningDaemon(places);
+  if ("code" in daemon) return [daemon];
+  const isRight = (loaded: Loaded): boolean => !loaded.has(name);
+  try {
+    const file = { ...places.daemonConfig, kind: "config", owner: "docker.reload" } as const;
+    const path = join(file.directory, file.name);
+    const text = withNoRuntimes(textIfThere(path), path);
+    const has = (await dockerInfo({ socket: daemon.socket, signal: options.signal })).runtimes.has(name);
+    if (!has || text === undefined) {
+      await reload(places, daemon, options.signal, isRight);
+      return [];
+    }
+    const confirm = async (): Promise<Finding[]> => {
+      await reload(places, daemon, options.signal, isRight);
+      return [];
+    };
+    await changeConfig(places, [written(file, { text })], options, confirm);
+    await changeFiles([removed(file)], places.all, options);
+    return [];
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return [notReloaded(places, `dockerd has the runtime ${name} until it is restarted (${error.message})`)];
+  }
+}
+
+/** The dockerd that runs. */
+interface Daemon {
+  pid: number;
+  words: readonly string[];
+  socket: string;
+}
+
+function configOf(places: Places): DaemonConfig {
+  const { directory, name } = places.daemonConfig;
+  const path = join(directory, name);
+  return parseDaemonConfig(textIfThere(path), path);
+}
+
+function textIfThere(path: string): string | undefined {
+  try {
+    return readText(path, SIZE_LIMITS.config);
+  } catch (error) {
+    if (isAbsence(error)) return undefined;
+    throw systemFailure(path, "cannot be read", error);
+  }
+}
+
+/** Undefined: it does not run, or its process cannot be reached. A process that is not dockerd has taken over its number. */
+function daemonOf({ host }: Places, { pidfile, hosts }: Record<string, unknown>): Daemon | undefined {
+  if (host.wrapper === undefined) return undefined;
+  const here = (path: string): string => seenBelow(host.root, hostPath(path)) ?? join(host.root, path);
+  const file = here(typeof pidfile === "string" ? pidfile : DEFAULT_PID_FILE);
+  const pid = Number(/^\d{1,10}\s*$/u.exec(readTextIfPossible(file, SIZE_LIMITS.lease) ?? "")?.[0]);
+  if (!Number.isSafeInteger(pid) || pid <= 1) return undefined;
+  const command = readTextIfPossible(`/proc/${pid}/cmdline`, SIZE_LIMITS.proc) ?? "";
+  const [program = "", ...words] = command.split("\0");
+  if (!basename(program).startsWith("dockerd")) return undefined;
+  const listed = Array.isArray(hosts) ? hosts.filter((one) => typeof one === "string") : [];
+  const flags = words.flatMap(
+    (word, at) => /^(?:-H|--host)(?:=(.*))?$/u.exec(word)?.[1] ?? (isHostFlag(words[at - 1]) ? [word] : []),
+  );
+  const unix = [...listed, ...flags].find((one) => one.startsWith("unix://"))?.slice("unix://".length);
+  return { pid, words, socket: here(unix ?? DEFAULT_SOCKET) };
+}
+
+function isHostFlag(word: string | undefined): boolean {
+  return word === "-H" || word === "--host";
+}
+
+/** Does it read this file? */
+function isOfConfig({ words }: Daemon, places: Places): boolean {
+  const named = words.flatMap(
+    (word, at) => /^--config-file(?:=(.*))?$/u.exec(word)?.[1] ?? (words[at - 1] === "--config-file" ? [word] : []),
+  );
+  const path = places.seen(named.at(-1) ?? "/etc/docker/daemon.json");
+  const { directory, name } = places.daemonConfig;
+  // The file need not be there: a host may have had none.
+  const real = fs.existsSync(path) ? fs.realpathSync(path) : path;
+  return basename(real) === name && isSameDirectory(dirname(real), directory);
+}
+
+function isSameDirectory(one: string, other: string): boolean {
+  return fs.existsSync(one) && fs.existsSync(other) && fs.realpathSync(one) === fs.realpathSync(other);
+}
+
+/** dockerd does not start with runtimes both in its configuration and on its command line. @throws Failure */
+function refuseFlags(daemon: Daemon | undefined): void {
+  if (daemon?.words.some((word) => /^--add-runtime(?:=|$)/u.test(word)) !== true) return;
+  throw new Failure({
+    code: "daemon-flags",
+    subject: "dockerd",
+    problem:
+      "runs with --add-runtime, and would not start with runtimes in its configuration, too; nothing was changed",
+    hint: "move the runtimes of its command line to daemon.json",
+  });
+}
+
+/** Has dockerd itself look at the new file, if it is one that can. @throws Failure `daemon-config-refused`. */
+async function validate(places: Places, staged: string, { signal }: RunOptions): Promise<Finding[]> {
+  const words = ["dockerd", "--validate", `--config-file=${places.onHost(staged)}`];
+  const end = await runOnHost(places, words, signal);
+  if (end === undefined) return [];
+  const said = `${end.stdout}\n${end.stderr}`;
+  // 20.10 has no such option; where there is no dockerd, it is still to come.
+  if (end.exitCode === 0 || end.exitCode === undefined || /unknown flag: --validate/u.test(said)) return [];
+  if (end.exitCode === 126 || end.exitCode === 127) return [];
+  throw new Failure({
+    code: "daemon-config-refused",
+    subject: places.daemonConfigOnHost,
+    problem: `dockerd --validate refuses the new file: ${said.trim().slice(-1000).replaceAll("\n", "; ")}`,
+    hint: "dockerd would not start with it; nothing was changed",
+  });
+}
+
+/** What runs with the runtime is lost with it: its shim calls it at the end. @throws Failure `runtime-in-use`. */
+async function findContainers(places: Places, name: string, force: boolean, signal: AbortSignal): Promise<Finding[]> {
+  const daemon = daemonOf(places, configOf(places));
+  if (daemon === undefined || !isOfConfig(daemon, places)) return [];
+  const found = await containersWith({ socket: daemon.socket, signal }, name);
+  const [running, stopped] = [true, false].map((isRunning) => found.filter((one) => one.isRunning === isRunning));
+  if (running !== undefined && running.length > 0 && !force) {
+    throw new Failure({
+      code: "runtime-in-use",
+      subject: name,
+      problem: `${running.length} containers run with it and could not be stopped without it: ${firstNames(running)}`,
+      hint: "stop them first; --force leaves them as they are",
+    });
+  }
+  if (stopped === undefined || stopped.length === 0) return [];
+  const message = `${stopped.length} stopped containers have this runtime and cannot be started without it: ${firstNames(stopped)}`;
+  return [warning("engine-containers", name, message, "create them again with another runtime")];
+}
+
+function firstNames(containers: readonly { name: string }[]): string {
+  const names = containers.map(({ name }) => name).filter(isVisible);
+  return names.slice(0, 5).join(", ");
+}
+
+/** Tries a container, if there is anything to try it with. @throws Failure `engine-proof-failed`. */
+async function proved(places: Places, docker: Docker, { name, prove, image }: EnableOptions): Promise<Finding[]> {
+  if (!prove) return [];
+  const unproved = (why: string): Finding[] => {
+    const hint = `try one: docker run --rm --runtime ${name} --network none IMAGE ip addr`;
+    return [warning("engine-unproved", name, `no container was tried: ${why}`, hint)];
+  };
+  const why = whyNotReady(places);
+  if (why !== undefined) return unproved(why);
+  const chosen = image ?? (await imageAtHand(docker));
+  if (chosen === undefined) return unproved("dockerd has no image; --probe-image names one");
+  return (await tryContainer(docker, name, chosen))
+    ? []
+    : unproved("the image has no program `true`; --probe-image names another");
+}
+
+/** Why no container can get a network yet; undefined: it can. */
+export function whyNotReady(places: Places): string | undefined {
+  if (!fs.existsSync(places.seen(places.front))) return `${places.front} is missing`;
+  try {
+    const { confDir } = places.ociConfig;
+    const isAny = listNetworks(places.seen(confDir)).some((loaded) => "network" in loaded);
+    return isAny ? undefined : `${confDir} has no network`;
+  } catch (error) {
+    // An engine can be told of the runtime before there is a configuration.
+    if (error instanceof Failure) return error.message;
+    throw error;
+  }
+}
+
+function notReloaded(places: Places, why: string): Finding {
+  return warning(
+    "engine-not-reloaded",
+    places.daemonConfigOnHost,
+    `${why}: the change takes effect when dockerd reads it`,
+    "kill -HUP its process (systemctl reload docker), or start it",
+  );
+}
+
+function notLoaded(places: Places): Failure {
+  return new Failure({
+    code: "daemon-not-reloaded",
+    subject: places.daemonConfigOnHost,
+    problem: "dockerd did not load the runtime after SIGHUP",
+    hint: "its log says why (journalctl -u docker)",
+  });
+}
+
+function runtimeExists(subject: string, name: string): Failure {
+  return new Failure({
+    code: "runtime-exists",
+    subject,
+    problem: `has a runtime ${name} that is not cni-node's`,
+    hint: "--take-over replaces it, and disable brings it back; --runtime-name gives ours another name",
+  });
+}
+
+function runtimeForeign(subject: string, name: string): Failure {
+  return new Failure({
+    code: "runtime-foreign",
+    subject,
+    problem: `has a runtime ${name} that is not cni-node's, so it stays`,
+  });
+}
+
+function runtimeIsDefault(subject: string, name: string): Failure {
+  return new Failure({
+    code: "runtime-is-default",
+    subject,
+    problem: `has ${name} as its default-runtime, and dockerd would not start without it`,
+    hint: "set default-runtime to another one first, for example runc",
+  });
+}
+
+/** For status: the configuration, and dockerd if it runs. */
+export function dockerState(places: Places): { config: DaemonConfig; daemon: { socket: string } | undefined } {
+  const config = configOf(places);
+  return { config, daemon: daemonOf(places, config) };
+}

@@ -1,0 +1,109 @@
+/** Podman: a runtime in a drop-in of our own. It has no daemon, so that the change counts at once. */
+import * as fs from "node:fs";
+
+import type { End } from "../cni/process.ts";
+import { Failure } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
+import type { Surrounding } from "../host/transaction.ts";
+import { shellWord } from "../system/text.ts";
+import { whyNotReady, type Done, type EnableOptions } from "./docker.ts";
+import { changeFiles, removed, written, type RunOptions, type WantedFile } from "./files.ts";
+import type { Places } from "./places.ts";
+import { isInUse, programFiles, proveProgram, runOnHost, unlessNeeded, unneededProgram, type Own } from "./program.ts";
+
+/** The name of the drop-in in containers.conf.d. */
+function dropInName(name: string): string {
+  return `50-cni-node-${name}.conf`;
+}
+
+/** Podman has the paths of runtimes, without arguments: one with a configuration needs a launcher. */
+function runtimePath(places: Places, name: string): string {
+  return places.call.config === undefined ? places.front : places.launcher(name);
+}
+
+function dropIn(places: Places, name: string): string {
+  // The escapes of JSON are those of TOML's basic strings.
+  const [key, path] = [name, runtimePath(places, name)].map((text) => JSON.stringify(text));
+  return `# Written by cni-node engine enable podman; disable removes it.\n[engine.runtimes]\n${key} = [${path}]\n`;
+}
+
+function launcherText({ call: { front, config = "" } }: Places): string {
+  return `#!/bin/sh\nexec ${shellWord(front)} oci --config ${shellWord(config)} -- "$@"\n`;
+}
+
+/** Adds the runtime to Podman's configuration and tries it. @throws Failure */
+export async function enablePodman(places: Places, own: Own, options: EnableOptions): Promise<Done> {
+  const { name } = options;
+  const owner = `podman.${name}`;
+  const launcher = { directory: places.directory("launchers"), name, kind: "plugin", owner } as const;
+  const hasLauncher = places.call.config !== undefined;
+  const files: WantedFile[] = [
+    ...programFiles(places, own, owner),
+    ...(hasLauncher ? [written(launcher, { text: launcherText(places), mode: 0o755 })] : []),
+    written(dropInFile(places, name, owner), { text: dropIn(places, name), mode: 0o644 }),
+  ];
+  const state = { isConfirmed: false };
+  const confirm = async (): Promise<Finding[]> => {
+    state.isConfirmed = true;
+    return proved(places, options);
+  };
+  const prove: Surrounding["prove"] = async (stagedAs) => proveProgram(places, stagedAs, options.signal);
+  const done = await changeFiles(files, places.all, options, { prove, confirm });
+  if (state.isConfirmed || options.dryRun) return done;
+  return { results: done.results, findings: [...done.findings, ...(await confirm())] };
+}
+
+/** Takes it back. @throws Failure */
+export async function disablePodman(places: Places, options: RunOptions & { name: string }): Promise<Done> {
+  const { name } = options;
+  const owner = `podman.${name}`;
+  const reason = isInUse(places) ? "containers that are attached may still need it" : undefined;
+  const launcher = { directory: places.directory("launchers"), name, kind: "plugin", owner } as const;
+  const files = [
+    removed(dropInFile(places, name, owner)),
+    unlessNeeded(removed(launcher), reason),
+    ...unneededProgram(places, owner),
+  ];
+  const done = await changeFiles(files, places.all, options);
+  if (!options.dryRun) places.removeEmpty();
+  return done;
+}
+
+function dropInFile(places: Places, name: string, owner: string): Omit<WantedFile, "wish" | "isWanted"> {
+  return { directory: places.directory("podman"), name: dropInName(name), kind: "config", owner };
+}
+
+/** Tries a container, if there is anything to try it with. @throws Failure `engine-proof-failed`. */
+async function proved(places: Places, { name, prove, image, signal }: EnableOptions): Promise<Finding[]> {
+  if (!prove) return [];
+  const unproved = (why: string): Finding[] => {
+    const hint = `try one: podman --runtime ${name} run --rm --network none IMAGE ip addr`;
+    return [warning("engine-unproved", name, `no container was tried: ${why}`, hint)];
+  };
+  const why = whyNotReady(places);
+  if (why !== undefined) return unproved(why);
+  const call = async (...words: string[]): Promise<End | undefined> => runOnHost(places, ["podman", ...words], signal);
+  const listed = await call("images", "--quiet", "--sort", "size");
+  if (listed === undefined) return unproved("Podman cannot be called from here");
+  if (listed.exitCode !== 0) return unproved(`Podman does not answer: ${saidBy(listed)}`);
+  const chosen = image ?? listed.stdout.split("\n").find(Boolean);
+  if (chosen === undefined) return unproved("Podman has no image; --probe-image names one");
+  const words = ["--network", "none", "--pull", "never", "--read-only", "--entrypoint", '["true"]'];
+  const end = await call("--runtime", name, "run", "--rm", ...words, chosen);
+  if (end === undefined || end.exitCode === 0) return [];
+  if (end.exitCode === 127 && /"?true"?: executable file not found|`true` not found/u.test(end.stderr)) {
+    return unproved("the image has no program `true`; --probe-image names another");
+  }
+  const problem = `a container cannot be run with it: ${saidBy(end)}`;
+  throw new Failure({ code: "engine-proof-failed", subject: name, problem });
+}
+
+function saidBy({ stderr, exitCode, systemCode }: End): string {
+  return stderr.trim().slice(-2000) || (systemCode ?? `exit code ${exitCode}`);
+}
+
+/** For status: the drop-in, if there is one. */
+export function podmanState(places: Places, name: string): { path: string; isThere: boolean; runtime: string } {
+  const path = `${places.directory("podman")}/${dropInName(name)}`;
+  return { path, isThere: fs.existsSync(path), runtime: runtimePath(places, name) };
+}

@@ -1,0 +1,286 @@
+/** engine commands on the files of a host that has no engine: what they write, share, and take back. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { BUNDLE, conflist, contentsOf, endOf, type Ran } from "./helpers/node.ts";
+import { Random, SEED } from "./helpers/random.ts";
+import { reportOf } from "./helpers/report.ts";
+
+const DIRECTORIES = ["etc/docker", "etc/cni/net.d", "etc/containers", "etc/cdi", "opt", "var/lib"];
+
+/** A host's root directory, and a program of a size that a test has time for. */
+class Host implements Disposable {
+  readonly root = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "cni-node-test-"));
+  readonly program = join(this.root, "own/cni-node.cjs");
+  readonly path = join(this.root, "host");
+
+  constructor() {
+    for (const name of DIRECTORIES) fs.mkdirSync(join(this.path, name), { recursive: true });
+    fs.cpSync(dirname(BUNDLE), dirname(this.program), { recursive: true });
+  }
+
+  spawn(...words: string[]): ReturnType<typeof spawn> {
+    const argv = [this.program, "engine", ...words, `--host-root=${this.path}`];
+    return spawn(process.execPath, argv, { env: { PATH: process.env["PATH"] } });
+  }
+
+  async run(...words: string[]): Promise<Ran> {
+    return endOf(this.spawn(...words));
+  }
+
+  async done(...words: string[]): Promise<Ran> {
+    const ran = await this.run(...words);
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    return ran;
+  }
+
+  write(path: string, text: string): void {
+    fs.mkdirSync(dirname(join(this.path, path)), { recursive: true });
+    fs.writeFileSync(join(this.path, path), text);
+  }
+
+  read(path: string): string {
+    return fs.readFileSync(join(this.path, path), "utf8");
+  }
+
+  isThere(path: string): boolean {
+    return fs.existsSync(join(this.path, path));
+  }
+
+  /** Every file with its inode, but for the parts of the program. */
+  files(): Record<string, string> {
+    return Object.fromEntries(
+      Object.entries(contentsOf(this.path))
+        .filter(([path]) => !path.startsWith("opt/cni-node/lib/"))
+        .map(([path, text]) => [path, path.startsWith("opt/") ? String(text.length) : text]),
+    );
+  }
+
+  [Symbol.dispose](): void {
+    fs.rmSync(this.root, { recursive: true, force: true });
+  }
+}
+
+const FRONT = "/opt/cni-node/oci.sh";
+const DAEMON = '{\n  "debug": true\n}\n';
+
+describe("engine commands", { concurrency: 2 }, () => {
+  test("put the program on the host once for all that needs it, and remove it with the last", async () => {
+    using host = new Host();
+    host.write("etc/docker/daemon.json", DAEMON);
+    host.write("etc/cni/net.d/10-a.conflist", conflist("a", "bridge"));
+    const before = host.files();
+    const enabled = await host.done("enable", "docker");
+    assert.match(enabled.stderr, /warning: \/etc\/docker\/daemon\.json: dockerd does not run, or cannot be reached/u);
+    assert.deepEqual(JSON.parse(host.read("etc/docker/daemon.json")), {
+      debug: true,
+      runtimes: { "barrel-cni": { path: FRONT } },
+    });
+    await host.done("enable", "podman");
+    await host.done("cdi");
+    await host.done("hooks");
+    assert.match(
+      host.read("etc/containers/containers.conf.d/50-cni-node-barrel-cni.conf"),
+      /^"barrel-cni" = \["\/opt\/cni-node\/oci\.sh"\]$/mu,
+    );
+    const called = JSON.stringify([
+      JSON.parse(host.read("etc/cdi/cni-node.json")),
+      JSON.parse(host.read("etc/containers/oci/hooks.d/10-cni-node-add.json")),
+    ]);
+    assert.equal(called.split(`"path":"${FRONT}"`).length - 1, 3);
+    // What is on the host is a whole program.
+    const version = spawn(join(host.path, "opt/cni-node/node"), [
+      join(host.path, "opt/cni-node/cni-node.cjs"),
+      "list",
+      "--plugin-source=/",
+    ]);
+    assert.equal((await endOf(version)).exitCode, 0);
+
+    const after = host.files();
+    const inode = fs.statSync(join(host.path, "opt/cni-node/node")).ino;
+    for (const words of [["enable", "docker"], ["enable", "podman"], ["cdi"], ["hooks"]]) await host.done(...words);
+    assert.deepEqual(host.files(), after);
+    assert.equal(fs.statSync(join(host.path, "opt/cni-node/node")).ino, inode);
+    const status = reportOf(await host.run("status", "--output=json"));
+    assert.deepEqual(
+      (status["ways"] as { way: string; state: string }[]).map(({ way, state }) => `${way} ${state}`),
+      ["docker enabled", "podman enabled", "cdi enabled", "hooks enabled"],
+    );
+
+    await host.done("hooks", "--remove");
+    await host.done("disable", "docker");
+    await host.done("cdi", "--remove");
+    assert.ok(host.isThere("opt/cni-node/node"));
+    const last = reportOf(await host.done("disable", "podman", "--output=json"));
+    assert.ok((last["files"] as { outcome: string }[]).some(({ outcome }) => outcome === "deleted"));
+    assert.deepEqual(host.files(), before);
+    assert.ok(!host.isThere("opt/cni-node"));
+  });
+
+  test("keep the program as long as a container is attached", async () => {
+    using host = new Host();
+    const early = await host.done("enable", "podman", "--oci-config=/etc/docker/cni.yaml");
+    assert.match(early.stderr, /no container was tried: .*cni\.yaml: .*no such file/u);
+    await host.done("disable", "podman", "--oci-config=/etc/docker/cni.yaml");
+    assert.ok(!host.isThere("opt/cni-node"));
+    host.write("etc/docker/cni.yaml", "cni_cache_dir: /var/lib/own\n");
+    await host.done("enable", "podman", "--oci-config=/etc/docker/cni.yaml");
+    host.write("var/lib/own/results/a-b-eth0", "{}");
+    const kept = await host.done("disable", "podman", "--oci-config=/etc/docker/cni.yaml");
+    assert.match(kept.stdout, /^kept .*opt\/cni-node\/oci\.sh +containers that are attached may still need it$/mu);
+    assert.ok(!host.isThere("etc/containers/containers.conf.d/50-cni-node-barrel-cni.conf"));
+    assert.match(
+      host.read("opt/cni-node/runtimes/barrel-cni"),
+      /^exec \/opt\/cni-node\/oci\.sh oci --config \/etc\/docker\/cni\.yaml -- "\$@"$/mu,
+    );
+    fs.rmSync(join(host.path, "var/lib/own"), { recursive: true });
+    await host.done("disable", "podman", "--oci-config=/etc/docker/cni.yaml");
+    assert.ok(!host.isThere("opt/cni-node"));
+  });
+
+  test("replace a program by another version, and remove its old parts", async () => {
+    using host = new Host();
+    await host.done("hooks");
+    fs.writeFileSync(join(dirname(host.program), "lib/new-ABCDEFGH.cjs"), "");
+    const old = fs.readdirSync(join(dirname(host.program), "lib")).find((name) => name.startsWith("watch-")) ?? "";
+    fs.rmSync(join(dirname(host.program), "lib", old));
+    await host.done("enable", "podman");
+    assert.ok(host.isThere("opt/cni-node/lib/new-ABCDEFGH.cjs"));
+    assert.ok(!host.isThere(`opt/cni-node/lib/${old}`));
+  });
+
+  test("change dockerd's configuration where a link leads, and make one where there is none", async () => {
+    using host = new Host();
+    host.write("etc/managed/daemon.json", DAEMON);
+    fs.symlinkSync("/etc/managed/daemon.json", join(host.path, "etc/docker/daemon.json"));
+    await host.done("enable", "docker");
+    assert.match(host.read("etc/managed/daemon.json"), /barrel-cni/u);
+    assert.ok(fs.lstatSync(join(host.path, "etc/docker/daemon.json")).isSymbolicLink());
+    await host.done("disable", "docker");
+    assert.equal(host.read("etc/managed/daemon.json"), DAEMON);
+
+    fs.rmSync(join(host.path, "etc/docker/daemon.json"));
+    await host.done("enable", "docker", "--runtime-name=one");
+    await host.done("enable", "docker", "--runtime-name=two");
+    assert.deepEqual(Object.keys((JSON.parse(host.read("etc/docker/daemon.json")) as { runtimes: object }).runtimes), [
+      "one",
+      "two",
+    ]);
+    await host.done("disable", "docker", "--runtime-name=one");
+    await host.done("disable", "docker", "--runtime-name=two");
+    assert.ok(!host.isThere("etc/docker/daemon.json"));
+  });
+
+  test("keep mode and owner of dockerd's configuration, and what others have changed in it", async () => {
+    using host = new Host();
+    host.write("etc/docker/daemon.json", DAEMON);
+    fs.chmodSync(join(host.path, "etc/docker/daemon.json"), 0o600);
+    await host.done("enable", "docker");
+    assert.equal(fs.statSync(join(host.path, "etc/docker/daemon.json")).mode & 0o777, 0o600);
+    host.write("etc/docker/daemon.json", host.read("etc/docker/daemon.json").replace("true", "false"));
+    await host.done("disable", "docker");
+    assert.equal(host.read("etc/docker/daemon.json"), DAEMON.replace("true", "false"));
+    assert.ok(!host.isThere("etc/docker/.cni-node"));
+  });
+
+  test("replace a runtime of others only if they are told to, and bring it back", async () => {
+    using host = new Host();
+    const text = '{"runtimes": {"barrel-cni": {"path": "/usr/bin/eru-barrel-cni"}}}';
+    host.write("etc/docker/daemon.json", text);
+    const refused = reportOf(await host.run("enable", "docker", "--output=json"));
+    assert.equal((refused["error"] as { code: string }).code, "runtime-exists");
+    assert.ok(!host.isThere("opt/cni-node"), "nothing at all was done");
+    const foreign = reportOf(await host.run("disable", "docker", "--output=json"));
+    assert.equal((foreign["error"] as { code: string }).code, "runtime-foreign");
+    await host.done("enable", "docker", "--take-over");
+    assert.match(host.read("etc/docker/daemon.json"), /oci\.sh/u);
+    await host.done("disable", "docker");
+    assert.equal(host.read("etc/docker/daemon.json"), text);
+  });
+
+  test("refuse what would keep dockerd from starting", async () => {
+    using host = new Host();
+    host.write("etc/docker/daemon.json", "{ # comment\n}");
+    const invalid = reportOf(await host.run("enable", "docker", "--output=json"));
+    assert.equal((invalid["error"] as { code: string }).code, "daemon-config-invalid");
+    host.write("etc/docker/daemon.json", DAEMON);
+    const unquotable = await host.run("enable", "docker", "--oci-config=/etc/a b.yaml");
+    assert.match(unquotable.stderr, /dockerd does not quote the path of a runtime/u);
+    assert.deepEqual(fs.readdirSync(join(host.path, "opt")), []);
+    await host.done("enable", "docker");
+    const now = JSON.parse(host.read("etc/docker/daemon.json")) as object;
+    host.write("etc/docker/daemon.json", JSON.stringify({ ...now, "default-runtime": "barrel-cni" }));
+    const used = reportOf(await host.run("disable", "docker", "--output=json"));
+    assert.equal((used["error"] as { code: string }).code, "runtime-is-default");
+  });
+
+  test("name networks that cannot be devices, and write devices of the others", async () => {
+    using host = new Host();
+    host.write("etc/docker/cni.yaml", "cni_conf_dir: /etc/own\n");
+    host.write("etc/own/10-a.conflist", conflist("a", "bridge"));
+    host.write("etc/own/20-b.conflist", conflist("b.", "bridge"));
+    host.write("etc/own/30-c.conflist", "{");
+    const { stderr } = await host.done("cdi");
+    assert.match(stderr, /\/etc\/own\/20-b\.conflist: has no device: no CDI device can be called b\./u);
+    assert.match(stderr, /\/etc\/own\/30-c\.conflist: has no device/u);
+    const { devices } = JSON.parse(host.read("etc/cdi/cni-node.json")) as { devices: { name: string }[] };
+    assert.deepEqual(
+      devices.map(({ name }) => name),
+      ["a"],
+    );
+    host.write("etc/own/40-d.conflist", conflist("d", "bridge"));
+    assert.match((await host.run("status")).stdout, /^cdi +outdated/mu);
+  });
+
+  test("only say what they would do with --dry-run", async () => {
+    using host = new Host();
+    host.write("etc/docker/daemon.json", DAEMON);
+    const before = host.files();
+    for (const words of [["enable", "docker"], ["enable", "podman"], ["cdi"], ["hooks"], ["disable", "docker"]]) {
+      await host.done(...words, "--dry-run");
+    }
+    assert.deepEqual(host.files(), before);
+  });
+
+  for (const [title, words] of [
+    ["no engine", ["enable"]],
+    ["an unknown engine", ["enable", "dockr"]],
+    ["a name that is a path", ["enable", "docker", "--runtime-name=../a"]],
+  ] as const) {
+    test(`are used wrongly: ${title}`, async () => {
+      using host = new Host();
+      assert.equal((await host.run(...words)).exitCode, 2);
+      assert.ok(!host.isThere("opt/cni-node"));
+    });
+  }
+
+  test(`are done or not done when they are killed, and the next run goes on (seed ${SEED})`, async () => {
+    const random = new Random(SEED);
+    using host = new Host();
+    host.write("etc/docker/daemon.json", DAEMON);
+    await host.done("enable", "docker");
+    const enabled = host.read("etc/docker/daemon.json");
+    await host.done("disable", "docker");
+    for (let trial = 0; trial < 6; trial++) {
+      const isEnabled = trial % 2 === 0;
+      const child = host.spawn(isEnabled ? "enable" : "disable", "docker");
+      const ended = once(child, "exit");
+      await sleep(100 + random.int(700));
+      child.kill("SIGKILL");
+      await ended;
+      const text = host.read("etc/docker/daemon.json");
+      assert.ok([enabled, DAEMON].includes(text), text);
+      if (text === enabled)
+        for (const name of ["node", "oci.sh", "cni-node.cjs"]) assert.ok(host.isThere(`opt/cni-node/${name}`), name);
+      await host.done(isEnabled ? "enable" : "disable", "docker");
+      assert.equal(host.read("etc/docker/daemon.json"), isEnabled ? enabled : DAEMON);
+    }
+    assert.ok(!host.isThere("opt/cni-node") && !host.isThere("etc/docker/.cni-node"));
+  });
+});

@@ -79,6 +79,7 @@ const PURE = [
   "help.ts",
   "options.ts",
   "system/json.ts",
+  "system/path.ts",
   "system/place.ts",
   "system/text.ts",
   "system/owner.ts",

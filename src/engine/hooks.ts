@@ -1,5 +1,7 @@
 /** The hooks by which an engine without a wrapper calls the program: CDI specifications and hooks.d files. Pure. */
 
+import { SYSTEM_PATH } from "../system/path.ts";
+
 /** How the program is called on the host. */
 export interface Call {
   /** The path of the front on the host. */
@@ -8,8 +10,8 @@ export interface Call {
   config: string | undefined;
 }
 
-/** Plugins look for iptables and the like in PATH, and the environment of a hook is all that it has. */
-const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/** The environment of a hook is all that it has. */
+const PATH = SYSTEM_PATH.join(":");
 
 /** The stage of a container at which each command is called. */
 const STAGES = { add: "createRuntime", del: "poststop" } as const;

@@ -416,6 +416,31 @@ describe("engine commands", { concurrency: 2 }, () => {
     assert.equal((used["error"] as { code: string }).code, "runtime-is-default");
   });
 
+  test("refuse a configuration that others can write to: root runs what it names", async () => {
+    using host = new Host();
+    host.write("etc/docker/cni.yaml", "cni_conf_dir: /etc/own\n");
+    fs.chmodSync(join(host.path, "etc/docker/cni.yaml"), 0o646);
+    const before = host.files();
+    for (const words of [["enable", "docker"], ["enable", "podman"], ["cdi"], ["hooks"]]) {
+      const refused = reportOf(await host.run(...words, "--output=json"));
+      assert.equal((refused["error"] as { code: string }).code, "oci-config-untrusted");
+    }
+    fs.chmodSync(join(host.path, "etc/docker/cni.yaml"), 0o644);
+    fs.chownSync(join(host.path, "etc/docker"), 1000, 1000);
+    assert.match((await host.run("hooks")).stderr, /etc\/docker: belongs to user 1000, and root runs the programs/u);
+    assert.deepEqual(host.files(), before);
+  });
+
+  test("keep the program for attachments in the directory that a damaged configuration still names", async () => {
+    using host = new Host();
+    host.write("etc/docker/cni.yaml", "cni_cache_dir: /var/lib/own\n");
+    await host.done("hooks");
+    host.attach("var/lib/own", "ours", MARK);
+    host.write("etc/docker/cni.yaml", "cni_cache_dir: /var/lib/own\nlog_level: [\n");
+    const kept = await host.done("hooks", "--remove");
+    assert.match(kept.stdout, /^kept .*oci\.sh +containers that are attached may still need it$/mu);
+  });
+
   test("name networks that cannot be devices, and write devices of the others", async () => {
     using host = new Host();
     host.write("etc/docker/cni.yaml", "cni_conf_dir: /etc/own\n");

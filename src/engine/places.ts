@@ -130,10 +130,15 @@ export class Places {
     return shownAs(this.host.root, path);
   }
 
+  /** The file of it, as this process sees it. It need not be there. */
+  get ociConfigFile(): string {
+    return this.seen(this.#named.ociConfig ?? DEFAULT_CONFIG_FILE);
+  }
+
   /** The configuration of the wrapper and the hooks. @throws Failure `oci-config-invalid`, and if it is named and missing. */
   get ociConfig(): OciConfig {
     const { ociConfig: named } = this.#named;
-    const path = this.seen(named ?? DEFAULT_CONFIG_FILE);
+    const path = this.ociConfigFile;
     try {
       return parseOciConfig(readText(path, SIZE_LIMITS.config), named ?? DEFAULT_CONFIG_FILE);
     } catch (error) {

@@ -9,10 +9,11 @@ import { Failure, isAbsence, systemFailure, throwIfInterrupted } from "../errors
 import { warning, type Finding } from "../finding.ts";
 import { environmentOfPlugins } from "../network/directories.ts";
 import { readMark } from "../network/mark.ts";
-import { DEFAULT_CONFIG_FILE, parseOciConfig, type OciConfig } from "../oci/config.ts";
+import { readOciConfigAnyway } from "../oci/config.ts";
 import { FRONT } from "../oci/wrapper.ts";
 import { statePaths } from "../host/target.ts";
 import { readRecord } from "../host/record.ts";
+import { objectionToOwner } from "../system/owner.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import { removed, written, type WantedFile } from "./files.ts";
@@ -34,12 +35,13 @@ export interface Own {
 /**
  * The files of the program on the host, for what needs it.
  *
- * @throws Failure `program-missing` where this program has no front.
+ * @throws Failure `program-missing` where this program has no front; `program-untrusted`, `oci-config-untrusted`.
  */
 export function programFiles(places: Places, { directory, node }: Own, owner: string): WantedFile[] {
   if (!fs.existsSync(join(directory, FRONT))) throw programMissing(directory);
+  refuseConfigOwner(places);
   if (!places.isInstalled) {
-    for (const path of [directory, join(directory, FRONT), join(directory, "lib"), node]) refuseOwner(path);
+    for (const path of [directory, join(directory, FRONT), join(directory, "lib"), node]) refuseProgramOwner(path);
     return [];
   }
   const [lib, target] = [places.directory("lib"), places.directory("program")];
@@ -159,7 +161,8 @@ export function unlessNeeded(file: WantedFile, reason: string | undefined): Want
  * that container runtimes have added are not ours.
  */
 export function needOfAttachments(places: Places): string | undefined {
-  const { cacheDir } = ociConfigOf(places);
+  // The program must be removable even if the configuration is wrong or gone.
+  const { cacheDir } = readOciConfigAnyway(places.ociConfigFile, () => undefined);
   const problems: Failure[] = [];
   const onProblem = (problem: Failure): void => {
     problems.push(problem);
@@ -171,16 +174,6 @@ export function needOfAttachments(places: Places): string | undefined {
     return problem && `containers may still need it: ${problem.message}`;
   } catch (error) {
     if (error instanceof CniError) return `containers may still need it: ${error.msg}`;
-    throw error;
-  }
-}
-
-/** Its defaults, if there is none that can be used: the program must be removable then, too. */
-function ociConfigOf(places: Places): OciConfig {
-  try {
-    return places.ociConfig;
-  } catch (error) {
-    if (error instanceof Failure) return parseOciConfig("", DEFAULT_CONFIG_FILE);
     throw error;
   }
 }
@@ -201,22 +194,37 @@ function namesIn(directory: string, pattern: RegExp): string[] {
   }
 }
 
-/** Root runs it for each container: nobody else may write to it, or to a directory above it. @throws Failure */
-function refuseOwner(file: string): void {
+/** Root runs it for each container, or what it names: nobody else may write to it, or to a directory above it. */
+function refuseOwner(file: string, root: string, refusal: { code: string; problem: string; hint: string }): void {
   for (let path = fs.realpathSync(file); ; path = dirname(path)) {
     const { uid, mode } = fs.statSync(path);
-    const isOpen = (mode & 0o022) !== 0 && (mode & 0o1000) === 0;
-    const who = uid !== 0 ? `belongs to user ${uid}` : isOpen ? "can be written to by others" : "";
-    if (who !== "") {
-      throw new Failure({
-        code: "program-untrusted",
-        subject: path,
-        problem: `${who}, and root would run this program from there`,
-        hint: "put the program into a directory of root, or have it copied: --program-dir=/opt/cni-node",
-      });
+    // In a sticky directory, nobody can put another file into the place of root's.
+    const objection = objectionToOwner({ uid, mode: (mode & 0o1000) === 0 ? mode : mode & ~0o022 });
+    if (objection !== undefined) {
+      const { code, problem, hint } = refusal;
+      throw new Failure({ code, subject: path, problem: `${objection}, and ${problem}`, hint });
     }
-    if (path === "/") return;
+    if (path === root || path === "/") return;
   }
+}
+
+/** @throws Failure `program-untrusted` */
+function refuseProgramOwner(path: string): void {
+  refuseOwner(path, "/", {
+    code: "program-untrusted",
+    problem: "root would run this program from there",
+    hint: "put the program into a directory of root, or have it copied: --program-dir=/opt/cni-node",
+  });
+}
+
+/** @throws Failure `oci-config-untrusted` */
+function refuseConfigOwner({ host, ociConfigFile }: Places): void {
+  if (!fs.existsSync(ociConfigFile)) return;
+  refuseOwner(ociConfigFile, host.root, {
+    code: "oci-config-untrusted",
+    problem: "root runs the programs that this configuration names",
+    hint: "chown root:root and chmod go-w, of the file and of the directories above it",
+  });
 }
 
 function programMissing(directory: string): Failure {

@@ -199,21 +199,19 @@ export function proofOptions(name: string): string[] {
   const harmless = Object.values(SETTINGS).flatMap(([annotation, variable]) => {
     return [`--annotation=${annotation}=`, `--env=${variable}=`];
   });
-  return [
-    `--name=${name}`,
-    "--network=none",
-    "--pull=never",
-    "--read-only",
-    '--entrypoint=["true"]',
-    ...harmless,
-    "--cap-drop=all",
-    "--security-opt=no-new-privileges",
-    `--memory=${MEMORY}`,
-    `--pids-limit=${PIDS}`,
-    "--log-driver=none",
-    "--no-healthcheck",
-    "--image-volume=ignore",
-  ];
+  const set = {
+    "--name": name,
+    "--network": "none",
+    "--pull": "never",
+    "--entrypoint": '["true"]',
+    "--cap-drop": "all",
+    "--security-opt": "no-new-privileges",
+    "--memory": String(MEMORY),
+    "--pids-limit": String(PIDS),
+    "--log-driver": "none",
+    "--image-volume": "ignore",
+  };
+  return [...Object.entries(set).flat(), ...harmless, "--read-only", "--no-healthcheck"];
 }
 
 async function endsWell(docker: Docker, id: string): Promise<true> {

@@ -79,7 +79,7 @@ export async function podmanUsers(places: Places, runtimes: readonly string[], s
   const ids = listed.stdout.split("\n").filter(Boolean);
   if (ids.length === 0) return { containers: [] };
   const format = "{{.OCIRuntime}} {{.State.Running}} {{.Name}}";
-  const end = await runOnHost(places, ["podman", "inspect", "--type=container", `--format=${format}`, ...ids], signal);
+  const end = await runOnHost(places, ["podman", "inspect", "--type", "container", "--format", format, ...ids], signal);
   if (end?.exitCode !== 0) return { containers: [], doubt: `Podman does not answer: ${end ? saidBy(end) : ""}` };
   const lines = end.stdout.split("\n").filter(Boolean);
   const users = lines.flatMap((line) => {

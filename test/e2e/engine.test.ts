@@ -149,6 +149,11 @@ describe("cni-node engine", { skip: cannotRun, concurrency: true }, () => {
       await using machine = await startContainers(start);
       const asks = ["CNI_NETWORK=broken", "CNI_PORTS=1:1", "IPV4=10.99.0.1"].map((text) => `--change 'ENV ${text}'`);
       await machine.output(`tar -C rootfs -c . | docker import ${asks.join(" ")} - asks:1`);
+      if (engine === "podman") {
+        // Podman copies the annotations of an image to its containers.
+        const build = "docker build --isolation=chroot --pull=never --annotation io.cni-node.network=broken";
+        await machine.output(`mkdir build; echo FROM asks:1 >build/Dockerfile; ${build} --tag localhost/asks:1 build`);
+      }
       const program = `${HERE} --runtime-name=own --probe-image=asks:1`;
       const enabled = await machine.sh(`${CNI_NODE} enable ${engine} ${program}`);
       assert.deepEqual([enabled.exitCode, enabled.stderr], [0, ""]);

@@ -234,6 +234,7 @@ describe("engine commands", { concurrency: 2 }, () => {
       "in a file beside its unit",
       {
         "usr/lib/systemd/system/docker.service": "ExecStart=/usr/bin/dockerd -H fd://\n",
+        "usr/lib/systemd/system/docker.service.d/a.conf": "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd\n",
         "etc/systemd/system/docker.service.d/own.conf":
           "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd --add-runtime=a=/b\n",
       },

@@ -114,13 +114,16 @@ const UNITS = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/s
 function startWords(places: Places): string[] | undefined {
   const read = (path: string): string | undefined => readTextIfPossible(places.seen(path), SIZE_LIMITS.config);
   const unit = UNITS.map((directory) => read(`${directory}/docker.service`)).find((text) => text !== undefined);
-  const dropIns = UNITS.flatMap((directory) => {
-    const own = `${directory}/docker.service.d`;
-    return firstNamesIn(places.seen(own), 100, (name) => name.endsWith(".conf")).map((name) => `${own}/${name}`);
-  });
+  const dropIns = new Map<string, string>();
+  for (const directory of UNITS.map((one) => `${one}/docker.service.d`).toReversed()) {
+    const names = firstNamesIn(places.seen(directory), 100, (name) => name.endsWith(".conf"));
+    for (const name of names) dropIns.set(name, `${directory}/${name}`);
+  }
   const defaults = read("/etc/default/docker");
-  if (unit === undefined && dropIns.length === 0 && defaults === undefined) return undefined;
-  const text = [unit ?? "", ...dropIns.map((path) => read(path) ?? "")].join("\n").replaceAll("\\\n", " ");
+  if (unit === undefined && dropIns.size === 0 && defaults === undefined) return undefined;
+  // In the order of their names, wherever they are.
+  const added = [...dropIns].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, path]) => read(path) ?? "");
+  const text = [unit ?? "", ...added].join("\n").replaceAll("\\\n", " ");
   const start = text.match(/^ExecStart=.*\bdockerd\b.*$/gmu)?.at(-1) ?? "";
   const options = defaults?.match(/^\s*DOCKER_OPTS=.*$/gmu)?.at(-1) ?? "";
   return `${start} ${options.replace("DOCKER_OPTS=", "")}`.replaceAll(/["']/gu, " ").split(/\s+/u).slice(1);

@@ -46,7 +46,7 @@ export const FINDING_CODES = {
   "directory-unusable":
     "the directory of plugins or of configurations is a file, a link that leads nowhere, or cannot be read",
   "drain-ended": "`--drain` stopped waiting before the containers that need a plugin had ended",
-  "engine-containers": "containers have the runtime that `engine disable` removes",
+  "engine-containers": "containers have the runtime that `engine disable` removes, or may have it",
   "engine-device-name": "a network has a name that no CDI device can have, so there is no device for it",
   "engine-hooks-unread": "no configuration of Podman names the directory of the hooks",
   "engine-not-loaded": "dockerd runs with another configuration than its file has",
@@ -54,7 +54,7 @@ export const FINDING_CODES = {
   "engine-program-missing": "an engine calls a program that is missing or not executable",
   "engine-restart": "dockerd must be restarted before a CDI specification counts",
   "engine-unconfigured": "the configuration of the OCI wrapper cannot be used, or has no network",
-  "engine-unproved": "`engine enable` could not try a container",
+  "engine-unproved": "a container, or the program on the host, could not be tried",
   "file-mode":
     "users other than root may read a configuration (a note), read one that seems to contain a secret, or write to one (a warning)",
   "file-owner": "a configuration or kubeconfig does not belong to root:root",

@@ -339,7 +339,7 @@ export const ENGINE_OPTIONS = {
     help: "where the host's root file system is mounted",
   },
   "take-over": { ...OPTIONS["take-over"], help: "replace a runtime of that name; disable brings it back" },
-  force: { ...OPTIONS.force, help: "disable the runtime even if containers run with it" },
+  force: { ...OPTIONS.force, help: "disable the runtime even if containers have it" },
   "lock-timeout": { ...OPTIONS["lock-timeout"], help: "how long to wait for other runs on the same host" },
 } as const satisfies Record<string, Option>;
 

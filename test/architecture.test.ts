@@ -81,6 +81,7 @@ const PURE = [
   "help.ts",
   "options.ts",
   "system/json.ts",
+  "system/path.ts",
   "system/place.ts",
   "system/style.ts",
   "system/text.ts",

@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { writeAttachment } from "../src/cni/cache.ts";
 import { BUNDLE, conflist, contentsOf, endOf, type Ran } from "./helpers/node.ts";
 import { Random, SEED } from "./helpers/random.ts";
 import { reportOf } from "./helpers/report.ts";
@@ -49,6 +50,27 @@ class Host implements Disposable {
     return fs.readFileSync(join(this.path, path), "utf8");
   }
 
+  /** Remembers an attachment. @param note undefined: a container runtime has added it. */
+  attach(cacheDir: string, containerId: string, note: Record<string, unknown> | undefined): void {
+    const names = { networkName: "net", containerId, ifName: "eth0" };
+    const result = { cniVersion: "1.0.0", interfaces: [], ips: [] };
+    writeAttachment(join(this.path, cacheDir), {
+      ...names,
+      config: "{}",
+      netns: "",
+      args: [],
+      capabilityArgs: {},
+      result,
+      note,
+    });
+  }
+
+  /** Stores a container as dockerd does. */
+  store(id: string, hostConfig: object, config: object, dataRoot = "var/lib/docker"): void {
+    this.write(`${dataRoot}/containers/${id}/hostconfig.json`, JSON.stringify(hostConfig));
+    this.write(`${dataRoot}/containers/${id}/config.v2.json`, JSON.stringify(config));
+  }
+
   isThere(path: string): boolean {
     return fs.existsSync(join(this.path, path));
   }
@@ -68,6 +90,7 @@ class Host implements Disposable {
 }
 
 const FRONT = "/opt/cni-node/oci.sh";
+const MARK = { target: "oci:ours", identity: "4026532000", since: "1", boot: "b" };
 const DAEMON = '{\n  "debug": true\n}\n';
 
 describe("engine commands", { concurrency: 2 }, () => {
@@ -131,7 +154,8 @@ describe("engine commands", { concurrency: 2 }, () => {
     assert.ok(!host.isThere("opt/cni-node"));
     host.write("etc/docker/cni.yaml", "cni_cache_dir: /var/lib/own\n");
     await host.done("enable", "podman", "--oci-config=/etc/docker/cni.yaml");
-    host.write("var/lib/own/results/a-b-eth0", "{}");
+    host.attach("var/lib/own", "pod", undefined);
+    host.attach("var/lib/own", "ours", MARK);
     const kept = await host.done("disable", "podman", "--oci-config=/etc/docker/cni.yaml");
     assert.match(kept.stdout, /^kept .*opt\/cni-node\/oci\.sh +containers that are attached may still need it$/mu);
     assert.ok(!host.isThere("etc/containers/containers.conf.d/50-cni-node-barrel-cni.conf"));
@@ -139,20 +163,140 @@ describe("engine commands", { concurrency: 2 }, () => {
       host.read("opt/cni-node/runtimes/barrel-cni"),
       /^exec \/opt\/cni-node\/oci\.sh oci --config \/etc\/docker\/cni\.yaml -- "\$@"$/mu,
     );
-    fs.rmSync(join(host.path, "var/lib/own"), { recursive: true });
+    fs.rmSync(join(host.path, "var/lib/own/results/net-ours-eth0"));
+    host.write("var/lib/own/results/net-damaged-eth0", "{");
+    const damaged = await host.done("disable", "podman", "--oci-config=/etc/docker/cni.yaml");
+    assert.match(damaged.stdout, /^kept .*oci\.sh +containers may still need it: .*net-damaged-eth0/mu);
+    fs.rmSync(join(host.path, "var/lib/own/results/net-damaged-eth0"));
     await host.done("disable", "podman", "--oci-config=/etc/docker/cni.yaml");
+    assert.ok(!host.isThere("opt/cni-node"), "what container runtimes have attached does not need it");
+  });
+
+  test("ask what dockerd has stored where it cannot be asked", async () => {
+    using host = new Host();
+    await host.done("enable", "docker");
+    host.store("one", { Runtime: "barrel-cni" }, { Name: "/db", State: { Running: true } });
+    host.store("two", { Runtime: "runc" }, { Name: "/web", State: { Running: true } });
+    const refused = await host.run("disable", "docker");
+    assert.deepEqual(
+      [refused.exitCode, /barrel-cni: 1 containers run with it .*: db$/mu.test(refused.stderr)],
+      [1, true],
+    );
+    assert.match(host.read("etc/docker/daemon.json"), /barrel-cni/u);
+    const forced = await host.done("disable", "docker", "--force");
+    assert.match(forced.stdout, /^kept .*oci\.sh +containers that have the runtime need it$/mu);
+    assert.ok(!host.isThere("etc/docker/daemon.json"));
+
+    host.store("one", { Runtime: "barrel-cni" }, { Name: "/db", State: { Running: false } });
+    host.write("var/lib/docker/containers/three/hostconfig.json", "{");
+    const doubtful = await host.done("disable", "docker");
+    assert.match(doubtful.stdout, /^kept .*oci\.sh +it is not known whether containers need it$/mu);
+    assert.match(doubtful.stderr, /warning: barrel-cni: 1 stopped containers have this runtime .*: db/u);
+    assert.match(
+      doubtful.stderr,
+      /not known which containers .*dockerd cannot be asked, and what it .* of three cannot/u,
+    );
+    fs.rmSync(join(host.path, "var/lib/docker/containers/three"), { recursive: true });
+    await host.done("disable", "docker");
     assert.ok(!host.isThere("opt/cni-node"));
   });
 
-  test("replace a program by another version, and remove its old parts", async () => {
+  test("find what dockerd has stored where its configuration says, and keep the program if there is nothing", async () => {
+    using host = new Host();
+    host.write("etc/docker/daemon.json", '{"data-root": "/data"}');
+    host.write("run/docker.sock", "");
+    fs.symlinkSync("/run", join(host.path, "var/run"));
+    await host.done("enable", "docker");
+    const unknown = await host.done("disable", "docker");
+    assert.match(unknown.stderr, /so the program stays: dockerd cannot be asked/u);
+    assert.ok(host.isThere("opt/cni-node/oci.sh"));
+    await host.done("enable", "docker");
+    host.store("one", { Runtime: "barrel-cni" }, { Name: "/db", State: { Running: true } }, "data");
+    assert.equal((await host.run("disable", "docker")).exitCode, 1);
+  });
+
+  test("keep the program where Podman may have containers and cannot be asked", async () => {
+    using host = new Host();
+    await host.done("enable", "podman");
+    fs.mkdirSync(join(host.path, "var/lib/containers/storage"), { recursive: true });
+    const kept = await host.done("disable", "podman");
+    assert.match(kept.stdout, /^deleted .*50-cni-node-barrel-cni\.conf$/mu);
+    assert.match(kept.stdout, /^kept .*oci\.sh +it is not known whether containers need it$/mu);
+    assert.match(kept.stderr, /so the program stays: Podman cannot be called from here/u);
+  });
+
+  for (const [title, files, words] of [
+    [
+      "in its unit",
+      { "lib/systemd/system/docker.service": "ExecStart=/usr/bin/dockerd -H fd:// \\\n  --add-runtime a=/b\n" },
+    ],
+    [
+      "in a file beside its unit",
+      {
+        "usr/lib/systemd/system/docker.service": "ExecStart=/usr/bin/dockerd -H fd://\n",
+        "usr/lib/systemd/system/docker.service.d/a.conf": "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd\n",
+        "etc/systemd/system/docker.service.d/own.conf":
+          "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd --add-runtime=a=/b\n",
+      },
+    ],
+    ["for a start script", { "etc/default/docker": '#DOCKER_OPTS=""\nDOCKER_OPTS="--debug --add-runtime=a=/b"\n' }],
+    [
+      "that has a key of its file, too",
+      {
+        "etc/default/docker": "DOCKER_OPTS=--default-runtime=a\n",
+        "etc/docker/daemon.json": '{"default-runtime": "a"}\n',
+      },
+      /with --default-runtime/u,
+    ],
+  ] as const) {
+    test(`refuse what dockerd would not start with: a flag ${title}`, async () => {
+      using host = new Host();
+      for (const [path, text] of Object.entries(files)) host.write(path, text);
+      const before = host.files();
+      const refused = reportOf(await host.run("enable", "docker", "--output=json"));
+      const { code, message } = refused["error"] as { code: string; message: string };
+      assert.equal(code, "daemon-flags");
+      assert.match(message, words ?? /is started with --add-runtime/u);
+      assert.deepEqual(host.files(), before);
+    });
+  }
+
+  test("say where nothing is known of the flags of dockerd, and do not disable the default one among them", async () => {
+    using host = new Host();
+    assert.match(
+      (await host.done("enable", "docker")).stderr,
+      /cannot be reached from here, and its flags are not known/u,
+    );
+    host.write("etc/default/docker", "DOCKER_OPTS=--default-runtime=barrel-cni\n");
+    assert.doesNotMatch((await host.done("enable", "docker")).stderr, /flags/u);
+    const refused = reportOf(await host.run("disable", "docker", "--force", "--output=json"));
+    assert.equal((refused["error"] as { code: string }).code, "runtime-is-default");
+  });
+
+  test("say that the host was not asked to run the program", async () => {
+    using host = new Host();
+    const untried = /warning: \/opt\/cni-node\/node: was not tried: .*; run with --pid=host and --privileged, or/u;
+    assert.match((await host.done("hooks")).stderr, untried);
+    assert.doesNotMatch((await host.done("hooks")).stderr, untried);
+  });
+
+  test("replace a program by another version, and remove its old parts when no hook can need them", async () => {
     using host = new Host();
     await host.done("hooks");
     fs.writeFileSync(join(dirname(host.program), "lib/new-ABCDEFGH.cjs"), "");
     const old = fs.readdirSync(join(dirname(host.program), "lib")).find((name) => name.startsWith("watch-")) ?? "";
     fs.rmSync(join(dirname(host.program), "lib", old));
+    fs.appendFileSync(host.program, "\n");
     await host.done("enable", "podman");
     assert.ok(host.isThere("opt/cni-node/lib/new-ABCDEFGH.cjs"));
+    assert.ok(host.isThere(`opt/cni-node/lib/${old}`));
+    await host.done("enable", "podman");
+    assert.ok(host.isThere(`opt/cni-node/lib/${old}`), "a hook that was called a moment ago may run");
+    const hourAgo = new Date(Date.now() - 3_600_000);
+    fs.utimesSync(join(host.path, "opt/cni-node/cni-node.cjs"), hourAgo, hourAgo);
+    await host.done("hooks");
     assert.ok(!host.isThere(`opt/cni-node/lib/${old}`));
+    assert.ok(host.isThere("opt/cni-node/lib/new-ABCDEFGH.cjs"));
   });
 
   test("change dockerd's configuration where a link leads, and make one where there is none", async () => {
@@ -204,6 +348,59 @@ describe("engine commands", { concurrency: 2 }, () => {
     assert.equal(host.read("etc/docker/daemon.json"), text);
   });
 
+  for (const first of ["barrel-cni", "two"]) {
+    test(`bring back a runtime of others that came after one of ours; ${first} is disabled first`, async () => {
+      using host = new Host();
+      const runtimes = (): unknown =>
+        (JSON.parse(host.read("etc/docker/daemon.json")) as { runtimes: unknown }).runtimes;
+      const theirs = {
+        path: "/usr/bin/eru-barrel-cni",
+        runtimeArgs: ["oci", "--config", "/etc/docker/cni.yaml", "--"],
+      };
+      const text = '{"debug": true}\n';
+      host.write("etc/docker/daemon.json", text);
+      await host.done("enable", "docker", "--runtime-name=two");
+      host.write(
+        "etc/docker/daemon.json",
+        JSON.stringify({ debug: true, runtimes: { two: { path: FRONT }, "barrel-cni": theirs } }),
+      );
+      assert.equal((await host.run("enable", "docker")).exitCode, 1);
+      await host.done("enable", "docker", "--take-over");
+      assert.deepEqual(runtimes(), { two: { path: FRONT }, "barrel-cni": { path: FRONT } });
+      await host.done("disable", "docker", `--runtime-name=${first}`);
+      assert.deepEqual(
+        runtimes(),
+        first === "two" ? { "barrel-cni": { path: FRONT } } : { two: { path: FRONT }, "barrel-cni": theirs },
+      );
+      await host.done("disable", "docker", `--runtime-name=${first === "two" ? "barrel-cni" : "two"}`);
+      assert.deepEqual(JSON.parse(host.read("etc/docker/daemon.json")), {
+        debug: true,
+        runtimes: { "barrel-cni": theirs },
+      });
+      assert.ok(!host.isThere("opt/cni-node") && !host.isThere("etc/docker/.cni-node"));
+    });
+  }
+
+  test("know a runtime of others by its path, even if ours had its name", async () => {
+    using host = new Host();
+    await host.done("enable", "docker");
+    const theirs = '{"runtimes": {"barrel-cni": {"path": "/usr/bin/theirs"}}}';
+    host.write("etc/docker/daemon.json", theirs);
+    const refused = reportOf(await host.run("enable", "docker", "--output=json"));
+    assert.equal((refused["error"] as { code: string }).code, "runtime-exists");
+    const released = await host.done("disable", "docker");
+    assert.match(released.stdout, /^unchanged .*daemon\.json +the runtime of that name is somebody else's by now$/mu);
+    assert.equal(host.read("etc/docker/daemon.json"), theirs);
+    assert.ok(!host.isThere("opt/cni-node") && !host.isThere("etc/docker/.cni-node"));
+  });
+
+  test("replace a runtime of ours whose program was elsewhere", async () => {
+    using host = new Host();
+    await host.done("enable", "docker", "--program-dir=/opt/former");
+    await host.done("enable", "docker", "--program-dir=/opt/now");
+    assert.match(host.read("etc/docker/daemon.json"), /"\/opt\/now\/oci\.sh"/u);
+  });
+
   test("refuse what would keep dockerd from starting", async () => {
     using host = new Host();
     host.write("etc/docker/daemon.json", "{ # comment\n}");
@@ -218,6 +415,31 @@ describe("engine commands", { concurrency: 2 }, () => {
     host.write("etc/docker/daemon.json", JSON.stringify({ ...now, "default-runtime": "barrel-cni" }));
     const used = reportOf(await host.run("disable", "docker", "--output=json"));
     assert.equal((used["error"] as { code: string }).code, "runtime-is-default");
+  });
+
+  test("refuse a configuration that others can write to: root runs what it names", async () => {
+    using host = new Host();
+    host.write("etc/docker/cni.yaml", "cni_conf_dir: /etc/own\n");
+    fs.chmodSync(join(host.path, "etc/docker/cni.yaml"), 0o646);
+    const before = host.files();
+    for (const words of [["enable", "docker"], ["enable", "podman"], ["cdi"], ["hooks"]]) {
+      const refused = reportOf(await host.run(...words, "--output=json"));
+      assert.equal((refused["error"] as { code: string }).code, "oci-config-untrusted");
+    }
+    fs.chmodSync(join(host.path, "etc/docker/cni.yaml"), 0o644);
+    fs.chownSync(join(host.path, "etc/docker"), 1000, 1000);
+    assert.match((await host.run("hooks")).stderr, /etc\/docker: belongs to user 1000, and root runs the programs/u);
+    assert.deepEqual(host.files(), before);
+  });
+
+  test("keep the program for attachments in the directory that a damaged configuration still names", async () => {
+    using host = new Host();
+    host.write("etc/docker/cni.yaml", "cni_cache_dir: /var/lib/own\n");
+    await host.done("hooks");
+    host.attach("var/lib/own", "ours", MARK);
+    host.write("etc/docker/cni.yaml", "cni_cache_dir: /var/lib/own\nlog_level: [\n");
+    const kept = await host.done("hooks", "--remove");
+    assert.match(kept.stdout, /^kept .*oci\.sh +containers that are attached may still need it$/mu);
   });
 
   test("name networks that cannot be devices, and write devices of the others", async () => {

@@ -8,10 +8,11 @@ import type { Finding } from "../finding.ts";
 import { removeCdi, removeHooks, writeCdi, writeHooks } from "../engine/devices.ts";
 import { disableDocker, enableDocker, type Done } from "../engine/docker.ts";
 import type { RunOptions } from "../engine/files.ts";
-import { FRONT, Places } from "../engine/places.ts";
+import { Places } from "../engine/places.ts";
 import { disablePodman, enablePodman } from "../engine/podman.ts";
 import type { Own } from "../engine/program.ts";
 import { lookAtEngines } from "../engine/status.ts";
+import { FRONT } from "../oci/wrapper.ts";
 import { HOST_ROOT } from "../options.ts";
 import { endingOfDone, formatRows, printJson, printMessage, printWarnings } from "../report.ts";
 import type { Ending, World } from "../world.ts";
@@ -115,12 +116,7 @@ function isProgram(path: string): boolean {
   return ["node", FRONT, "cni-node.cjs"].includes(basename(path));
 }
 
-function report(
-  command: string,
-  { results, findings }: Done,
-  { output }: { output: string },
-  world: World,
-): Ending {
+function report(command: string, { results, findings }: Done, { output }: { output: string }, world: World): Ending {
   const ending = endingOfDone(world.signal, 0);
   if (output === "json") {
     const warnings: readonly Finding[] = findings;

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 
 import { parseTree, type Node } from "jsonc-parser";
 
+import { isObject } from "../cni/json.ts";
 import { Failure } from "../errors.ts";
 import { countValues, describeJsonError, isDeeperThan, parseExactly } from "../system/json.ts";
 
@@ -212,10 +213,6 @@ function refuseDoubles(root: Node | undefined, path: string): void {
 function propertiesOf(node: Node | undefined): [key: unknown, value: Node | undefined][] {
   if (node?.type !== "object") return [];
   return (node.children ?? []).map(({ children: [key, value] = [] }) => [key?.value, value]);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function invalid(subject: string, problem: string): Failure {

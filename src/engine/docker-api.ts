@@ -1,7 +1,9 @@
 /** What dockerd says of itself, and a throw-away container, by its API. */
+import { randomBytes } from "node:crypto";
 import { request } from "node:http";
 
-import { Failure, reasonOf } from "../errors.ts";
+import { cancellationOf, Failure, Interrupted, reasonOf, throwIfInterrupted } from "../errors.ts";
+import { SETTINGS } from "../oci/request.ts";
 
 /** An API call must end by then, milliseconds: the first container of an engine takes some seconds. */
 const LIMIT_MS = 60_000;
@@ -18,7 +20,7 @@ interface Answer {
   body: unknown;
 }
 
-/** @throws Failure `docker-silent` */
+/** @throws Failure `docker-silent`. Interrupted. */
 async function ask({ socket, signal }: Docker, method: string, path: string, sent?: unknown): Promise<Answer> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]);
   try {
@@ -40,6 +42,7 @@ async function ask({ socket, signal }: Docker, method: string, path: string, sen
       call.end(sent === undefined ? undefined : JSON.stringify(sent));
     });
   } catch (error) {
+    throwIfInterrupted(signal);
     throw new Failure({
       code: "docker-silent",
       subject: socket,
@@ -107,30 +110,108 @@ export async function imageAtHand(docker: Docker): Promise<string | undefined> {
   return typeof bySize[0]?.["Id"] === "string" ? bySize[0]["Id"] : undefined;
 }
 
+/** What a container of the proof may take: the image is anybody's. */
+const MEMORY = 128 * 1024 * 1024;
+const PIDS = 64;
+const NEVER = new AbortController().signal;
+
 /**
- * Runs `true` in a container without a network of Docker's, and removes it.
+ * Runs `true` in a container without a network of Docker's, and removes it, even if the signal comes.
  *
  * @returns false: the image has no such program.
- * @throws Failure `engine-proof-failed` with what dockerd says, `docker-silent`.
+ * @throws Failure `engine-proof-failed` with what dockerd says, `docker-silent`. Interrupted.
  */
 export async function tryContainer(docker: Docker, runtime: string, image: string): Promise<boolean> {
-  const { status, body } = await ask(docker, "POST", "/containers/create", {
+  const name = proofName();
+  // dockerd makes a container even if nobody waits for the answer.
+  const patient = { ...docker, signal: NEVER };
+  const [ran] = await Promise.allSettled([runProof(docker, patient, { name, runtime, image })]);
+  await remove(patient, name);
+  throwIfProofInterrupted(docker.signal);
+  if (ran.status === "rejected") throw ran.reason;
+  return ran.value;
+}
+
+async function remove(docker: Docker, name: string): Promise<void> {
+  let why: string;
+  try {
+    const { status, body } = await ask(docker, "DELETE", `/containers/${name}?force=1&v=1`);
+    if (status === 204 || status === 404) return;
+    why = messageOf(body);
+  } catch (error) {
+    why = reasonOf(error);
+  }
+  throw notRemoved(name, why, "docker");
+}
+
+/** @param command what removes it. */
+export function notRemoved(name: string, why: string, command: string): Failure {
+  const problem = `the container of the proof cannot be removed: ${why}`;
+  const hint = `remove it: ${command} rm --force ${name}`;
+  return new Failure({ code: "engine-proof-failed", subject: name, problem, hint });
+}
+
+/** The name of a container that is tried. */
+export function proofName(): string {
+  return `cni-node-proof-${randomBytes(6).toString("hex")}`;
+}
+
+/** After the container is removed. */
+export function throwIfProofInterrupted(signal: AbortSignal): void {
+  if (!signal.aborted) return;
+  const when = " while a container was tried: it is removed, and the runtime is as it was before this run";
+  throw new Interrupted(cancellationOf(signal), when);
+}
+
+async function runProof(
+  docker: Docker,
+  patient: Docker,
+  { name, runtime, image }: { name: string; runtime: string; image: string },
+): Promise<boolean> {
+  const { status, body } = await ask(patient, "POST", `/containers/create?name=${name}`, {
     Image: image,
     Entrypoint: ["true"],
     Cmd: [],
+    // The image may ask for a network, an address or a port of the host.
+    Env: Object.values(SETTINGS).map(([, variable]) => `${variable}=`),
     Labels: { "io.cni-node.proof": "true" },
-    HostConfig: { NetworkMode: "none", Runtime: runtime, ReadonlyRootfs: true },
+    Healthcheck: { Test: ["NONE"] },
+    HostConfig: {
+      NetworkMode: "none",
+      Runtime: runtime,
+      ReadonlyRootfs: true,
+      CapDrop: ["ALL"],
+      SecurityOpt: ["no-new-privileges"],
+      Memory: MEMORY,
+      PidsLimit: PIDS,
+      LogConfig: { Type: "none" },
+    },
   });
-  const id = fieldOf(body, "Id");
-  if (status !== 201 || typeof id !== "string") throw refused(docker, "a container cannot be created", body);
-  try {
-    const started = await ask(docker, "POST", `/containers/${id}/start`);
-    if (started.status === 204) return await endsWell(docker, id);
-    if (/exec: "true": executable file not found|exec: "true": stat true/u.test(messageOf(started.body))) return false;
-    throw refused(docker, "a container cannot be started", started.body);
-  } finally {
-    await ask({ ...docker, signal: new AbortController().signal }, "DELETE", `/containers/${id}?force=1&v=1`);
-  }
+  if (status !== 201) throw refused(docker, "a container cannot be created", body);
+  const started = await ask(docker, "POST", `/containers/${name}/start`);
+  if (started.status === 204) return endsWell(docker, name);
+  if (/exec: "true": executable file not found|exec: "true": stat true/u.test(messageOf(started.body))) return false;
+  throw refused(docker, "a container cannot be started", started.body);
+}
+
+/** The options of `podman run` for the same. */
+export function proofOptions(name: string): string[] {
+  const harmless = Object.values(SETTINGS).flatMap(([annotation, variable]) => {
+    return [`--annotation=${annotation}=`, `--env=${variable}=`];
+  });
+  const set = {
+    "--name": name,
+    "--network": "none",
+    "--pull": "never",
+    "--entrypoint": '["true"]',
+    "--cap-drop": "all",
+    "--security-opt": "no-new-privileges",
+    "--memory": String(MEMORY),
+    "--pids-limit": String(PIDS),
+    "--log-driver": "none",
+    "--image-volume": "ignore",
+  };
+  return [...Object.entries(set).flat(), ...harmless, "--read-only", "--no-healthcheck"];
 }
 
 async function endsWell(docker: Docker, id: string): Promise<true> {

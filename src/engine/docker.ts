@@ -1,25 +1,28 @@
 /** Docker: the runtime in dockerd's configuration, and dockerd that reads it again. It is never restarted. */
 import * as fs from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 
+import { isObject } from "../cni/json.ts";
 import { listNetworks } from "../cni/load.ts";
-import { Failure, isAbsence, systemFailure, throwIfInterrupted } from "../errors.ts";
+import { Failure, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { statePaths } from "../host/target.ts";
-import { hostPath, seenBelow } from "../system/below.ts";
-import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
-import { isVisible, shellWord } from "../system/text.ts";
+import { FRONT } from "../oci/wrapper.ts";
+import { shellWord } from "../system/text.ts";
+import { parseDaemonConfig, withNoRuntimes, withoutRuntime, withRuntime, type DockerRuntime } from "./daemon-config.ts";
+import { dockerInfo, type DockerInfo, imageAtHand, tryContainer, type Docker } from "./docker-api.ts";
 import {
-  parseDaemonConfig,
-  withNoRuntimes,
-  withoutRuntime,
-  withRuntime,
-  type DaemonConfig,
-  type DockerRuntime,
-} from "./daemon-config.ts";
-import { containersWith, dockerInfo, type DockerInfo, imageAtHand, tryContainer, type Docker } from "./docker-api.ts";
+  configOf,
+  daemonOf,
+  defaultRuntimesIn,
+  flagsOf,
+  isOfConfig,
+  refuseFlags,
+  textIfThere,
+  type Daemon,
+} from "./dockerd.ts";
 import {
   changeFiles,
   removed,
@@ -32,6 +35,7 @@ import {
 } from "./files.ts";
 import type { Places } from "./places.ts";
 import { programFiles, proveProgram, runOnHost, unneededProgram, type Own } from "./program.ts";
+import { dockerUsers, doubtOf, namesOf, needOf, refuseUsers, type Users } from "./users.ts";
 
 /** What an engine command did. */
 export interface Done {
@@ -50,8 +54,6 @@ export interface EnableOptions extends RunOptions {
   image: string | undefined;
 }
 
-const DEFAULT_PID_FILE = "/var/run/docker.pid";
-const DEFAULT_SOCKET = "/var/run/docker.sock";
 /** How long dockerd may take to read its configuration again, milliseconds. */
 const RELOAD_MS = 15_000;
 
@@ -92,15 +94,21 @@ export async function enableDocker(places: Places, own: Own, options: EnableOpti
   const owner = `docker.${name}`;
   const runtime = dockerRuntime(places);
   const { daemonConfig } = places;
-  const wish = ({ path, text, held }: Look): Wish => {
+  const flags = flagsOf(places, configOf(places));
+  const wish = ({ path, text, held, before }: Look): Wish => {
     const now = text();
     const { runtimes, ...config } = parseDaemonConfig(now, path);
-    refuseFlags(daemonOf(places, config));
-    const isForeign = Object.hasOwn(runtimes, name) && held?.owners.includes(owner) !== true;
+    refuseFlags(flags, config);
+    const { [name]: found } = runtimes;
+    const isForeign = found !== undefined && !isOurs(found, places, held?.owners.includes(owner) === true);
     const edited = withRuntime(now, name, runtime, path);
     if (edited === now) return { action: "leave" };
     if (isForeign && !takeOver) throw runtimeExists(path, name);
-    return { action: "write", content: { text: edited } };
+    const content = { text: edited };
+    // What was kept when the file was changed for the first time need not have the runtime that is taken over now.
+    return isForeign && held !== undefined
+      ? { action: "write", content, keep: withRuntime(before(), name, found, path) }
+      : { action: "write", content };
   };
   const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: true, wish };
   const state = { isConfirmed: false };
@@ -122,7 +130,7 @@ export async function enableDocker(places: Places, own: Own, options: EnableOpti
   }
 }
 
-/** Takes it back. Containers that have it must not run, unless they are to be left without it. @throws Failure */
+/** Takes it back. Containers that have it must not run, unless they are left without it (`force`). @throws Failure */
 export async function disableDocker(
   places: Places,
   options: RunOptions & { name: string; force: boolean },
@@ -130,7 +138,11 @@ export async function disableDocker(
   const { name, force } = options;
   const owner = `docker.${name}`;
   const { daemonConfig } = places;
-  const findings = await findContainers(places, name, force, options.signal);
+  const users = await dockerUsers(places, name, options.signal);
+  const running = users.containers.filter(({ isRunning }) => isRunning);
+  if (!force) refuseUsers(name, running, "run with it and could not be stopped without it", "stop them first");
+  const isDefault = defaultRuntimesIn(flagsOf(places, configOf(places))).includes(name);
+  if (isDefault) throw runtimeIsDefault("dockerd", `the flag --default-runtime=${name}`);
   const wish = ({ path, text, held, before }: Look): Wish => {
     const now = text();
     if (now === undefined) return { action: "leave", reason: "there is no such file" };
@@ -138,22 +150,37 @@ export async function disableDocker(
     const { [name]: found } = config.runtimes;
     if (found === undefined && held === undefined) return { action: "leave" };
     if (found === undefined) return { action: "write", content: { text: now } };
-    if (config["default-runtime"] === name) throw runtimeIsDefault(path, name);
-    if (held?.owners.includes(owner) !== true && !isOurs(found, places)) throw runtimeForeign(path, name);
+    if (config["default-runtime"] === name) throw runtimeIsDefault(path, `${name} as its default-runtime`);
+    const isHeld = held?.owners.includes(owner) === true;
+    // Somebody has put another one into its place: that one stays, and nothing of ours is needed any more.
+    if (!isOurs(found, places, isHeld)) {
+      if (!isHeld) throw runtimeForeign(path, name);
+      return { action: "write", content: { text: now }, reason: "the runtime of that name is somebody else's by now" };
+    }
     const edited = withoutRuntime(now, name, before(), path);
     const isLast = held?.owners.every((one) => one === owner) === true;
     if (edited === undefined && isLast && held.before === undefined) return { action: "remove", evenIfChanged: true };
     return { action: "write", content: { text: edited ?? "{}\n" } };
   };
   const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: false, wish };
-  const done = await changeConfig(places, [file, ...unneededProgram(places, owner)], options);
+  const done = await changeConfig(places, [file, ...unneededProgram(places, owner, needOf(users, running))], options);
   if (!options.dryRun) places.removeEmpty();
   const after = options.dryRun ? [] : await reloadFormer(places, name, options);
-  return { results: done.results, findings: [...findings, ...done.findings, ...after] };
+  const findings = [...stoppedUsers(users, name), ...doubtOf(users, name), ...done.findings, ...after];
+  return { results: done.results, findings };
 }
 
-function isOurs(runtime: unknown, { front }: Places): boolean {
-  return typeof runtime === "object" && runtime !== null && (runtime as { path?: unknown }).path === front;
+/** @param isHeld we have added a runtime of that name; the program may have been elsewhere then. */
+function isOurs(runtime: unknown, { front }: Places, isHeld: boolean): boolean {
+  const path = isObject(runtime) && typeof runtime["path"] === "string" ? runtime["path"] : "";
+  return path === front || (isHeld && basename(path) === FRONT);
+}
+
+function stoppedUsers({ containers }: Users, name: string): Finding[] {
+  const stopped = containers.filter(({ isRunning }) => !isRunning);
+  if (stopped.length === 0) return [];
+  const message = `${stopped.length} stopped containers have this runtime and cannot be started without it: ${namesOf(stopped)}`;
+  return [warning("engine-containers", name, message, "create them again with another runtime")];
 }
 
 /** What runs before and after the change: dockerd looks at the new file, and reads it. */
@@ -175,7 +202,11 @@ async function changeConfig(
 /** The dockerd that reads the configuration, or why there is none. */
 function runningDaemon(places: Places): Daemon | Finding {
   const daemon = daemonOf(places, configOf(places));
-  if (daemon === undefined) return notReloaded(places, "dockerd does not run, or cannot be reached from here");
+  if (daemon === undefined) {
+    const isKnown = flagsOf(places, configOf(places)) !== undefined;
+    const flags = isKnown ? "" : ", and its flags are not known";
+    return notReloaded(places, `dockerd does not run, or cannot be reached from here${flags}`);
+  }
   return isOfConfig(daemon, places) ? daemon : notReloaded(places, "the dockerd that runs reads another file");
 }
 
@@ -251,78 +282,6 @@ async function forget(places: Places, name: string, options: RunOptions): Promis
   }
 }
 
-/** The dockerd that runs. */
-interface Daemon {
-  pid: number;
-  words: readonly string[];
-  socket: string;
-}
-
-function configOf(places: Places): DaemonConfig {
-  const { directory, name } = places.daemonConfig;
-  const path = join(directory, name);
-  return parseDaemonConfig(textIfThere(path), path);
-}
-
-function textIfThere(path: string): string | undefined {
-  try {
-    return readText(path, SIZE_LIMITS.config);
-  } catch (error) {
-    if (isAbsence(error)) return undefined;
-    throw systemFailure(path, "cannot be read", error);
-  }
-}
-
-/** Undefined: it does not run, or its process cannot be reached. A process that is not dockerd has taken over its number. */
-function daemonOf({ host }: Places, { pidfile, hosts }: Record<string, unknown>): Daemon | undefined {
-  if (host.wrapper === undefined) return undefined;
-  const here = (path: string): string => seenBelow(host.root, hostPath(path)) ?? join(host.root, path);
-  const file = here(typeof pidfile === "string" ? pidfile : DEFAULT_PID_FILE);
-  const pid = Number(/^\d{1,10}\s*$/u.exec(readTextIfPossible(file, SIZE_LIMITS.lease) ?? "")?.[0]);
-  if (!Number.isSafeInteger(pid) || pid <= 1) return undefined;
-  const command = readTextIfPossible(`/proc/${pid}/cmdline`, SIZE_LIMITS.proc) ?? "";
-  const [program = "", ...words] = command.split("\0");
-  if (!basename(program).startsWith("dockerd")) return undefined;
-  const listed = Array.isArray(hosts) ? hosts.filter((one) => typeof one === "string") : [];
-  const flags = words.flatMap(
-    (word, at) => /^(?:-H|--host)(?:=(.*))?$/u.exec(word)?.[1] ?? (isHostFlag(words[at - 1]) ? [word] : []),
-  );
-  const unix = [...listed, ...flags].find((one) => one.startsWith("unix://"))?.slice("unix://".length);
-  return { pid, words, socket: here(unix ?? DEFAULT_SOCKET) };
-}
-
-function isHostFlag(word: string | undefined): boolean {
-  return word === "-H" || word === "--host";
-}
-
-/** Does it read this file? */
-function isOfConfig({ words }: Daemon, places: Places): boolean {
-  const named = words.flatMap(
-    (word, at) => /^--config-file(?:=(.*))?$/u.exec(word)?.[1] ?? (words[at - 1] === "--config-file" ? [word] : []),
-  );
-  const path = places.seen(named.at(-1) ?? "/etc/docker/daemon.json");
-  const { directory, name } = places.daemonConfig;
-  // The file need not be there: a host may have had none.
-  const real = fs.existsSync(path) ? fs.realpathSync(path) : path;
-  return basename(real) === name && isSameDirectory(dirname(real), directory);
-}
-
-function isSameDirectory(one: string, other: string): boolean {
-  return fs.existsSync(one) && fs.existsSync(other) && fs.realpathSync(one) === fs.realpathSync(other);
-}
-
-/** dockerd does not start with runtimes both in its configuration and on its command line. @throws Failure */
-function refuseFlags(daemon: Daemon | undefined): void {
-  if (daemon?.words.some((word) => /^--add-runtime(?:=|$)/u.test(word)) !== true) return;
-  throw new Failure({
-    code: "daemon-flags",
-    subject: "dockerd",
-    problem:
-      "runs with --add-runtime, and would not start with runtimes in its configuration, too; nothing was changed",
-    hint: "move the runtimes of its command line to daemon.json",
-  });
-}
-
 /** Has dockerd itself look at the new file, if it is one that can. @throws Failure `daemon-config-refused`. */
 async function validate(places: Places, staged: string, { signal }: RunOptions): Promise<Finding[]> {
   const words = ["dockerd", "--validate", `--config-file=${places.onHost(staged)}`];
@@ -338,30 +297,6 @@ async function validate(places: Places, staged: string, { signal }: RunOptions):
     problem: `dockerd --validate refuses the new file: ${said.trim().slice(-1000).replaceAll("\n", "; ")}`,
     hint: "dockerd would not start with it; nothing was changed",
   });
-}
-
-/** What runs with the runtime is lost with it: its shim calls it at the end. @throws Failure `runtime-in-use`. */
-async function findContainers(places: Places, name: string, force: boolean, signal: AbortSignal): Promise<Finding[]> {
-  const daemon = daemonOf(places, configOf(places));
-  if (daemon === undefined || !isOfConfig(daemon, places)) return [];
-  const found = await containersWith({ socket: daemon.socket, signal }, name);
-  const [running, stopped] = [true, false].map((isRunning) => found.filter((one) => one.isRunning === isRunning));
-  if (running !== undefined && running.length > 0 && !force) {
-    throw new Failure({
-      code: "runtime-in-use",
-      subject: name,
-      problem: `${running.length} containers run with it and could not be stopped without it: ${firstNames(running)}`,
-      hint: "stop them first; --force leaves them as they are",
-    });
-  }
-  if (stopped === undefined || stopped.length === 0) return [];
-  const message = `${stopped.length} stopped containers have this runtime and cannot be started without it: ${firstNames(stopped)}`;
-  return [warning("engine-containers", name, message, "create them again with another runtime")];
-}
-
-function firstNames(containers: readonly { name: string }[]): string {
-  const names = containers.map(({ name }) => name).filter(isVisible);
-  return names.slice(0, 5).join(", ");
 }
 
 /** Tries a container, if there is anything to try it with. @throws Failure `engine-proof-failed`. */
@@ -429,17 +364,11 @@ function runtimeForeign(subject: string, name: string): Failure {
   });
 }
 
-function runtimeIsDefault(subject: string, name: string): Failure {
+function runtimeIsDefault(subject: string, what: string): Failure {
   return new Failure({
     code: "runtime-is-default",
     subject,
-    problem: `has ${name} as its default-runtime, and dockerd would not start without it`,
-    hint: "set default-runtime to another one first, for example runc",
+    problem: `has ${what}, and dockerd would not start without that runtime`,
+    hint: "set the default runtime to another one first, for example runc",
   });
-}
-
-/** For status: the configuration, and dockerd if it runs. */
-export function dockerState(places: Places): { config: DaemonConfig; daemon: { socket: string } | undefined } {
-  const config = configOf(places);
-  return { config, daemon: daemonOf(places, config) };
 }

@@ -40,9 +40,12 @@ export interface Look {
 /** New content of a file. */
 export type Content = { text: string; mode?: number } | { copyOf: string; mode: number };
 
-/** What is to become of a file; `restore` brings back what was there before. */
+/**
+ * What is to become of a file; `restore` brings back what was there before. `keep`: from now on, this counts as what was
+ * there before.
+ */
 export type Wish =
-  | { action: "write"; content: Content; reason?: string }
+  | { action: "write"; content: Content; reason?: string; keep?: string }
   | { action: "remove"; reason?: string; evenIfChanged?: boolean }
   | { action: "leave" | "restore"; reason?: string };
 
@@ -286,11 +289,15 @@ async function decide(file: WantedFile, target: Target | undefined): Promise<Dec
     return { directory, result: { outcome, path, ...(reason === undefined ? {} : { reason }) } };
   };
   const facts: Facts = { file, here, live, held, others, result };
-  if (wish.action === "write") return decideWrite(facts, wish.content);
+  if (wish.action === "write") return decideWrite(facts, wish.content, wish.keep);
   return wish.action === "leave" && file.isWanted ? result("unchanged") : decideRemoval(facts, wish);
 }
 
-async function decideWrite({ file, here, live, held, others, result }: Facts, given: Content): Promise<Decided> {
+async function decideWrite(
+  { file, here, live, held, others, result }: Facts,
+  given: Content,
+  keep: string | undefined,
+): Promise<Decided> {
   const { name, kind, owner, isWanted } = file;
   const isHeld = held !== undefined && held.owners.length > 0;
   const owners = isWanted ? [...others, owner].toSorted() : others;
@@ -300,7 +307,9 @@ async function decideWrite({ file, here, live, held, others, result }: Facts, gi
   const digest = isSame && !isHeld ? {} : { digest: await content.digest() };
   const asset = owners.length === 0 ? undefined : { ...held, name, kind, owners: [...owners], ...digest };
   const keepLive = isWanted && !isHeld && live.type !== "absent";
-  const step = { kind, name, live, keepLive, asset, phase: isWanted ? "add" : "remove" } as const;
+  const keeps = keep === undefined || keepLive ? undefined : contentOf({ text: keep }, live).stage;
+  const phase = isWanted ? "add" : "remove";
+  const step = { kind, name, live, keepLive, ...(keeps && { keeps }), asset, phase } as const;
   if (isSame) {
     const isKnown = isHeld && isDeepStrictEqual(held, asset);
     return isKnown ? result("unchanged") : { ...result("unchanged"), step: { ...step, effect: "none" } };

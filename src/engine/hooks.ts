@@ -1,6 +1,8 @@
 /** The hooks by which an engine without a wrapper calls the program: CDI specifications and hooks.d files. Pure. */
 import { HOOK_STAGES, hookOf } from "../oci/spec.ts";
 
+import { SYSTEM_PATH } from "../system/path.ts";
+
 /** How the program is called on the host. */
 export interface Call {
   /** The path of the front on the host. */
@@ -9,8 +11,8 @@ export interface Call {
   config: string | undefined;
 }
 
-/** Plugins look for iptables and the like in PATH, and the environment of a hook is all that it has. */
-const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/** The environment of a hook is all that it has. */
+const PATH = SYSTEM_PATH.join(":");
 
 const COMMANDS = ["add", "del"] as const;
 

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import { DEFAULT_CONFIG_FILE, parseOciConfig, type OciConfig } from "../oci/config.ts";
+import { FRONT } from "../oci/wrapper.ts";
 import { Failure, isAbsence, systemFailure } from "../errors.ts";
 import { findDirectory, findDirectoryIfUsable, type DirectoryRequest } from "../node/directory.ts";
 import { findPlace } from "../node/host.ts";
@@ -49,8 +50,6 @@ const HOLDERS = Object.keys(DIRECTORIES) as readonly Holder[];
 
 /** Where a host has the program that hooks call, unless it is said. */
 const PROGRAM_DIR = "/opt/cni-node";
-/** The front in the directory of the program. */
-export const FRONT = "oci.sh";
 const DAEMON_CONFIG = "/etc/docker/daemon.json";
 
 /** Where everything is. */
@@ -131,10 +130,15 @@ export class Places {
     return shownAs(this.host.root, path);
   }
 
+  /** The file of it, as this process sees it. It need not be there. */
+  get ociConfigFile(): string {
+    return this.seen(this.#named.ociConfig ?? DEFAULT_CONFIG_FILE);
+  }
+
   /** The configuration of the wrapper and the hooks. @throws Failure `oci-config-invalid`, and if it is named and missing. */
   get ociConfig(): OciConfig {
     const { ociConfig: named } = this.#named;
-    const path = this.seen(named ?? DEFAULT_CONFIG_FILE);
+    const path = this.ociConfigFile;
     try {
       return parseOciConfig(readText(path, SIZE_LIMITS.config), named ?? DEFAULT_CONFIG_FILE);
     } catch (error) {

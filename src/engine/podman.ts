@@ -6,10 +6,21 @@ import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import type { Surrounding } from "../host/transaction.ts";
 import { shellWord } from "../system/text.ts";
+import { notRemoved, proofName, proofOptions, throwIfProofInterrupted } from "./docker-api.ts";
 import { whyNotReady, type Done, type EnableOptions } from "./docker.ts";
 import { changeFiles, removed, written, type RunOptions, type WantedFile } from "./files.ts";
 import type { Places } from "./places.ts";
-import { isInUse, programFiles, proveProgram, runOnHost, unlessNeeded, unneededProgram, type Own } from "./program.ts";
+import {
+  needOfAttachments,
+  programFiles,
+  proveProgram,
+  runOnHost,
+  saidBy,
+  unlessNeeded,
+  unneededProgram,
+  type Own,
+} from "./program.ts";
+import { doubtOf, needOf, podmanUsers, refuseUsers } from "./users.ts";
 
 /** The name of the drop-in in containers.conf.d. */
 function dropInName(name: string): string {
@@ -53,20 +64,26 @@ export async function enablePodman(places: Places, own: Own, options: EnableOpti
   return { results: done.results, findings: [...done.findings, ...(await confirm())] };
 }
 
-/** Takes it back. @throws Failure */
-export async function disablePodman(places: Places, options: RunOptions & { name: string }): Promise<Done> {
-  const { name } = options;
+/** Takes it back. No container must have it, unless it is left without it (`force`). @throws Failure */
+export async function disablePodman(
+  places: Places,
+  { name, force, ...options }: RunOptions & { name: string; force: boolean },
+): Promise<Done> {
   const owner = `podman.${name}`;
-  const reason = isInUse(places) ? "containers that are attached may still need it" : undefined;
+  const users = await podmanUsers(places, [name, runtimePath(places, name)], options.signal);
+  const { containers } = users;
+  const problem = "have it and could not be started, stopped or removed without it";
+  if (!force) refuseUsers(name, containers, problem, "remove them first (podman rm --force)");
+  const need = needOf(users, containers) ?? needOfAttachments(places);
   const launcher = { directory: places.directory("launchers"), name, kind: "plugin", owner } as const;
   const files = [
     removed(dropInFile(places, name, owner)),
-    unlessNeeded(removed(launcher), reason),
-    ...unneededProgram(places, owner),
+    unlessNeeded(removed(launcher), need),
+    ...unneededProgram(places, owner, need),
   ];
   const done = await changeFiles(files, places.all, options);
   if (!options.dryRun) places.removeEmpty();
-  return done;
+  return { results: done.results, findings: [...doubtOf(users, name), ...done.findings] };
 }
 
 function dropInFile(places: Places, name: string, owner: string): Omit<WantedFile, "wish" | "isWanted"> {
@@ -88,18 +105,20 @@ async function proved(places: Places, { name, prove, image, signal }: EnableOpti
   if (listed.exitCode !== 0) return unproved(`Podman does not answer: ${saidBy(listed)}`);
   const chosen = image ?? listed.stdout.split("\n").find(Boolean);
   if (chosen === undefined) return unproved("Podman has no image; --probe-image names one");
-  const words = ["--network", "none", "--pull", "never", "--read-only", "--entrypoint", '["true"]'];
-  const end = await call("--runtime", name, "run", "--rm", ...words, chosen);
+  const container = proofName();
+  const [ran] = await Promise.allSettled([call("--runtime", name, "run", ...proofOptions(container), chosen)]);
+  const removing = ["podman", "rm", "--force", "--volumes", "--ignore", container];
+  const gone = await runOnHost(places, removing, new AbortController().signal);
+  if (gone !== undefined && gone.exitCode !== 0) throw notRemoved(container, saidBy(gone), "podman");
+  throwIfProofInterrupted(signal);
+  if (ran.status === "rejected") throw ran.reason;
+  const end = ran.value;
   if (end === undefined || end.exitCode === 0) return [];
   if (end.exitCode === 127 && /"?true"?: executable file not found|`true` not found/u.test(end.stderr)) {
     return unproved("the image has no program `true`; --probe-image names another");
   }
   const problem = `a container cannot be run with it: ${saidBy(end)}`;
   throw new Failure({ code: "engine-proof-failed", subject: name, problem });
-}
-
-function saidBy({ stderr, exitCode, systemCode }: End): string {
-  return stderr.trim().slice(-2000) || (systemCode ?? `exit code ${exitCode}`);
 }
 
 /** For status: the drop-in, if there is one. */

@@ -2,18 +2,27 @@
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
+import { pickAttachments } from "../cni/cache.ts";
+import { CniError } from "../cni/error.ts";
 import { runProgram, type End } from "../cni/process.ts";
-import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
-import type { Finding } from "../finding.ts";
+import { Failure, isAbsence, systemFailure, throwIfInterrupted } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
 import { environmentOfPlugins } from "../network/directories.ts";
-import { DEFAULT_CONFIG_FILE, parseOciConfig, type OciConfig } from "../oci/config.ts";
+import { readMark } from "../network/mark.ts";
+import { readOciConfigAnyway } from "../oci/config.ts";
+import { FRONT } from "../oci/wrapper.ts";
 import { statePaths } from "../host/target.ts";
 import { readRecord } from "../host/record.ts";
+import { objectionToOwner } from "../system/owner.ts";
+import { readFile, SIZE_LIMITS } from "../system/read.ts";
+import { shellWord } from "../system/text.ts";
 import { removed, written, type WantedFile } from "./files.ts";
-import { FRONT, type Places } from "./places.ts";
+import type { Places } from "./places.ts";
 
 /** What is copied from the directory of the program. */
 const PARTS = /^(?:cni-node\.cjs|oci\.sh)$/u;
+/** The part that names the others. */
+const MAIN = "cni-node.cjs";
 const LIB_PARTS = /\.cjs$/u;
 
 /** This program. */
@@ -26,12 +35,13 @@ export interface Own {
 /**
  * The files of the program on the host, for what needs it.
  *
- * @throws Failure `program-missing` where this program has no front.
+ * @throws Failure `program-missing` where this program has no front; `program-untrusted`, `oci-config-untrusted`.
  */
 export function programFiles(places: Places, { directory, node }: Own, owner: string): WantedFile[] {
   if (!fs.existsSync(join(directory, FRONT))) throw programMissing(directory);
+  refuseConfigOwner(places);
   if (!places.isInstalled) {
-    for (const path of [directory, join(directory, FRONT), join(directory, "lib"), node]) refuseOwner(path);
+    for (const path of [directory, join(directory, FRONT), join(directory, "lib"), node]) refuseProgramOwner(path);
     return [];
   }
   const [lib, target] = [places.directory("lib"), places.directory("program")];
@@ -40,14 +50,33 @@ export function programFiles(places: Places, { directory, node }: Own, owner: st
     return written({ directory: to, name, kind: "plugin", owner }, { copyOf, mode });
   };
   const libNames = namesIn(join(directory, "lib"), LIB_PARTS);
-  // Parts have a hash of their content in their names: those of another version go when nothing names them any more.
+  // Parts have a hash of their content in their names.
   const stale = heldNames(lib).filter((name) => !libNames.includes(name));
+  const isKept = stale.length > 0 && isNew(join(target, MAIN), join(directory, MAIN));
+  const reason = isKept ? "a hook of the former version that still runs may need it" : undefined;
   return [
     ...libNames.map((name) => copy(lib, name, join(directory, "lib", name))),
     copy(target, "node", node),
     ...namesIn(directory, PARTS).map((name) => copy(target, name, join(directory, name))),
-    ...stale.map((name) => ({ ...removed({ directory: lib, name, kind: "plugin", owner }), isStale: true })),
+    ...stale.map((name) => {
+      const file = removed({ directory: lib, name, kind: "plugin", owner });
+      return { ...unlessNeeded(file, reason), isStale: true };
+    }),
   ];
+}
+
+/** Nothing that engines call takes so long, milliseconds. */
+const HOOK_MS = 10 * 60_000;
+
+/** Is this version of the program still to be put there, or has it been there for a short time? */
+function isNew(there: string, own: string): boolean {
+  try {
+    const isSame = readFile(there, SIZE_LIMITS.plugin).equals(readFile(own, SIZE_LIMITS.plugin));
+    return !isSame || Math.abs(Date.now() - fs.statSync(there).mtimeMs) < HOOK_MS;
+  } catch (error) {
+    if (isAbsence(error)) return false;
+    throw systemFailure(there, "cannot be read", error);
+  }
 }
 
 /**
@@ -62,17 +91,33 @@ export async function proveProgram(
 ): Promise<Finding[]> {
   const staged = stagedAs("plugin", "node");
   const { wrapper } = places.host;
-  if (staged === undefined || wrapper === undefined || wrapper.length === 0) return [];
+  if (staged === undefined || wrapper?.length === 0) return [];
   const path = join(statePaths(places.directory("program")).objects, basename(staged));
   const end = await runOnHost(places, [places.onHost(path), "--version"], signal);
-  if (end?.exitCode === 0) return [];
-  const said = end?.stderr.trim().split("\n").slice(-3).join("; ") ?? "";
+  if (end === undefined) return [untried(places)];
+  if (end.exitCode === 0) return [];
+  const said = end.stderr.trim().split("\n").slice(-3).join("; ");
   throw new Failure({
     code: "program-unusable",
     subject: places.front,
-    problem: `the host cannot run the Node.js of this image: ${said || (end?.systemCode ?? `exit code ${end?.exitCode}`)}`,
+    problem: `the host cannot run the Node.js of this image: ${said || (end.systemCode ?? `exit code ${end.exitCode}`)}`,
     hint: "it needs glibc and libstdc++ of the host; nothing was changed",
   });
+}
+
+function untried(places: Places): Finding {
+  const node = join(places.onHost(places.directory("program")), "node");
+  return warning(
+    "engine-unproved",
+    node,
+    "was not tried: the host's processes cannot be reached from here, so it is not known whether the host can run it",
+    `run with --pid=host and --privileged, or try it on the host: ${shellWord(node)} --version`,
+  );
+}
+
+/** What a program says of its failure. */
+export function saidBy({ stderr, exitCode, systemCode }: End): string {
+  return stderr.trim().slice(-2000) || (systemCode ?? `exit code ${exitCode}`);
 }
 
 /** Runs a program on the host. Undefined: the host's processes cannot be reached. Interrupted. */
@@ -91,9 +136,13 @@ export async function runOnHost(
 
 const LIMIT_MS = 60_000;
 
-/** The program is no longer needed for this. What containers may still need stays. */
-export function unneededProgram(places: Places, owner: string): WantedFile[] {
-  const reason = isInUse(places) ? "containers that are attached may still need it" : undefined;
+/**
+ * The program is no longer needed for this. What containers may still need stays.
+ *
+ * @param need what else is known to need it.
+ */
+export function unneededProgram(places: Places, owner: string, need?: string): WantedFile[] {
+  const reason = need ?? needOfAttachments(places);
   return (["lib", "program"] as const).flatMap((holder) => {
     const directory = places.directory(holder);
     return heldNames(directory).map((name) =>
@@ -107,18 +156,24 @@ export function unlessNeeded(file: WantedFile, reason: string | undefined): Want
   return reason === undefined ? file : { ...file, wish: () => ({ action: "leave", reason }) };
 }
 
-/** Is any attachment remembered? Its hook at the end of its container is the program. */
-export function isInUse(places: Places): boolean {
-  const { cacheDir } = ociConfigOf(places);
-  return namesIn(join(places.seen(cacheDir), "results"), /^[^.]/u).length > 0;
-}
-
-/** Its defaults, if there is none that can be used: the program must be removable then, too. */
-function ociConfigOf(places: Places): OciConfig {
+/**
+ * Why containers that are attached need the program: the hook at their end is it. Undefined: there are none. Attachments
+ * that container runtimes have added are not ours.
+ */
+export function needOfAttachments(places: Places): string | undefined {
+  // The program must be removable even if the configuration is wrong or gone.
+  const { cacheDir } = readOciConfigAnyway(places.ociConfigFile, () => undefined);
+  const problems: Failure[] = [];
+  const onProblem = (problem: Failure): void => {
+    problems.push(problem);
+  };
   try {
-    return places.ociConfig;
+    const ours = pickAttachments(places.seen(cacheDir), (one) => readMark(one) && one.containerId, { onProblem });
+    if (ours.length > 0) return "containers that are attached may still need it";
+    const [problem] = problems;
+    return problem && `containers may still need it: ${problem.message}`;
   } catch (error) {
-    if (error instanceof Failure) return parseOciConfig("", DEFAULT_CONFIG_FILE);
+    if (error instanceof CniError) return `containers may still need it: ${error.msg}`;
     throw error;
   }
 }
@@ -139,22 +194,37 @@ function namesIn(directory: string, pattern: RegExp): string[] {
   }
 }
 
-/** Root runs it for each container: nobody else may write to it, or to a directory above it. @throws Failure */
-function refuseOwner(file: string): void {
+/** Root runs it for each container, or what it names: nobody else may write to it, or to a directory above it. */
+function refuseOwner(file: string, root: string, refusal: { code: string; problem: string; hint: string }): void {
   for (let path = fs.realpathSync(file); ; path = dirname(path)) {
     const { uid, mode } = fs.statSync(path);
-    const isOpen = (mode & 0o022) !== 0 && (mode & 0o1000) === 0;
-    const who = uid !== 0 ? `belongs to user ${uid}` : isOpen ? "can be written to by others" : "";
-    if (who !== "") {
-      throw new Failure({
-        code: "program-untrusted",
-        subject: path,
-        problem: `${who}, and root would run this program from there`,
-        hint: "put the program into a directory of root, or have it copied: --program-dir=/opt/cni-node",
-      });
+    // In a sticky directory, nobody can put another file into the place of root's.
+    const objection = objectionToOwner({ uid, mode: (mode & 0o1000) === 0 ? mode : mode & ~0o022 });
+    if (objection !== undefined) {
+      const { code, problem, hint } = refusal;
+      throw new Failure({ code, subject: path, problem: `${objection}, and ${problem}`, hint });
     }
-    if (path === "/") return;
+    if (path === root || path === "/") return;
   }
+}
+
+/** @throws Failure `program-untrusted` */
+function refuseProgramOwner(path: string): void {
+  refuseOwner(path, "/", {
+    code: "program-untrusted",
+    problem: "root would run this program from there",
+    hint: "put the program into a directory of root, or have it copied: --program-dir=/opt/cni-node",
+  });
+}
+
+/** @throws Failure `oci-config-untrusted` */
+function refuseConfigOwner({ host, ociConfigFile }: Places): void {
+  if (!fs.existsSync(ociConfigFile)) return;
+  refuseOwner(ociConfigFile, host.root, {
+    code: "oci-config-untrusted",
+    problem: "root runs the programs that this configuration names",
+    hint: "chown root:root and chmod go-w, of the file and of the directories above it",
+  });
 }
 
 function programMissing(directory: string): Failure {

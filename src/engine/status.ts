@@ -1,13 +1,13 @@
 /** What engines on the host know of the program. Changes nothing. */
-import * as fs from "node:fs";
 import { join } from "node:path";
 
-import { Failure, isAbsence } from "../errors.ts";
+import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { isExecutable } from "../system/read.ts";
 import type { DockerRuntime } from "./daemon-config.ts";
 import { dockerInfo } from "./docker-api.ts";
-import { dockerRuntime, dockerState, isLoaded, whyNotReady } from "./docker.ts";
+import { dockerRuntime, isLoaded, whyNotReady } from "./docker.ts";
+import { configOf, daemonOf, textIfThere } from "./dockerd.ts";
 import { CDI_FILE, cdiSpecification, HOOK_FILES, hookFiles } from "./hooks.ts";
 import type { Places } from "./places.ts";
 import { podmanState } from "./podman.ts";
@@ -74,7 +74,8 @@ async function lookAtDocker(
   findings: Finding[],
 ): Promise<WayStatus | undefined> {
   try {
-    const { config, daemon } = dockerState(places);
+    const config = configOf(places);
+    const daemon = daemonOf(places, config);
     const { [name]: found } = config.runtimes;
     const wanted = dockerRuntime(places);
     const path = places.daemonConfigOnHost;
@@ -138,22 +139,4 @@ function lookAtHooks(places: Places): WayStatus {
   const common = { way: "hooks", path: places.onHost(directory) } as const;
   if (texts.every(([text]) => text === undefined)) return { ...common, state: "disabled" };
   return { ...common, state: texts.every(([text, right]) => text === right) ? "enabled" : "outdated" };
-}
-
-function textIfThere(path: string): string | undefined {
-  try {
-    return readText(path, SIZE_LIMITS.config);
-  } catch (error) {
-    if (isAbsence(error)) return undefined;
-    throw error;
-  }
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    fs.accessSync(path, fs.constants.X_OK);
-    return fs.statSync(path).isFile();
-  } catch {
-    return false;
-  }
 }

@@ -42,6 +42,8 @@ export interface FileStep {
   isLate?: boolean;
   /** The live file is somebody else's: keep it, and name it in the record as what was there before. */
   keepLive: boolean;
+  /** Makes, as `stage`, what the record names as what was there before. */
+  keeps?: (path: string) => Promise<string>;
   /** For `restore`: the object that comes back. */
   restores?: string;
   /** The digest of the live file, where it stays and its content is known. */
@@ -236,12 +238,13 @@ async function stageStep(target: Target, step: FileStep): Promise<{ change?: Cha
   const { name, phase, effect, live } = step;
   const before = effect === "none" && !step.keepLive ? null : keepLiveFile(target, name, live);
   const { after, digest } = await stageAfter(target, step);
+  const kept = step.keepLive ? before : await stageKept(target, step);
   // Looked at again, for a new link changes the time of its last change.
   const seen = step.seen === undefined ? undefined : seenAs(inspect(target.here, name), step.seen);
   const asset = step.asset && {
     ...step.asset,
     ...(digest === undefined ? {} : { digest }),
-    ...(step.keepLive && before !== null ? { before } : {}),
+    ...(kept === null ? {} : { before: kept }),
     ...(seen === undefined ? {} : { seen }),
   };
   return {
@@ -258,6 +261,17 @@ async function stageAfter(
   if (step.effect !== "write" || step.stage === undefined) return { after: null };
   const after = newId();
   return step.isLate === true ? { after } : { after, digest: await stageFile(target, step, after) };
+}
+
+async function stageKept(target: Target, { keeps, name }: FileStep): Promise<string | null> {
+  if (keeps === undefined) return null;
+  const object = newId();
+  try {
+    await keeps(join(target.lockedState.objects, object));
+  } catch (error) {
+    throw systemFailure(join(target.path, name), "what was there before cannot be kept", error);
+  }
+  return object;
 }
 
 /** Makes the new file. Returns its digest. */

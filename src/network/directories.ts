@@ -6,6 +6,7 @@ import { Failure } from "../errors.ts";
 import { pathOnHost, seen, type Place } from "../node/host.ts";
 import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } from "../node/runtime.ts";
 import { hostPath, seenBelow, shownAs, type HostPath } from "../system/below.ts";
+import { SYSTEM_PATH } from "../system/path.ts";
 import { shellWord } from "../system/text.ts";
 
 /** What is named by who calls, in absolute paths. */
@@ -96,9 +97,6 @@ export function requireLockable(cacheDir: string, { root }: Place, hostRoot: str
     hint: `mount it: docker run -v ${shellWord(`${onHost}:${join(hostRoot, onHost)}`)}`,
   });
 }
-
-/** Where plugins find iptables and the like, whatever PATH this process has. */
-export const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /** The environment of plugins. */
 export function environmentOfPlugins({

@@ -81,26 +81,27 @@ export function abridge(attachment: CachedAttachment): CachedAttachment {
 /**
  * A path to the network namespace that an attachment was added to; undefined: there is none that surely is the same.
  * The one that was given need not lead there any more: its process has ended, and others are in the namespace.
+ *
+ * @param pathTo finds a namespace by its number.
  */
-export async function presentPath(attachment: CachedAttachment, place: Place): Promise<string | undefined> {
+export async function presentPath(
+  attachment: CachedAttachment,
+  place: Place,
+  pathTo = (identity: string): string | undefined => lookForNamespaces().paths.get(identity),
+): Promise<string | undefined> {
   if (isReachable(attachment, place)) return netnsOf(attachment);
   const mark = readMark(attachment);
   if (mark === undefined || mark.boot !== bootId()) return undefined;
-  const path = lookForNamespaces().paths.get(mark.identity);
+  const path = pathTo(mark.identity);
   return path !== undefined && (await hasInterface(path, attachment)) === true ? path : undefined;
 }
 
 /** The same, if a process is in it: where no more is asked, not all that processes hold open has to be looked at. */
 export async function inhabitedPath(attachment: CachedAttachment, place: Place): Promise<string | undefined> {
-  if (isReachable(attachment, place)) return netnsOf(attachment);
-  const mark = readMark(attachment);
-  if (mark === undefined || mark.boot !== bootId()) return undefined;
-  const path = fs
-    .readdirSync("/proc")
-    .filter((name) => /^\d+$/u.test(name))
-    .map((pid) => `/proc/${pid}/ns/net`)
-    .find((one) => numberIn(readLinkIfPossible(one) ?? "") === mark.identity);
-  return path !== undefined && (await hasInterface(path, attachment)) === true ? path : undefined;
+  return presentPath(attachment, place, (identity) => {
+    const pids = fs.readdirSync("/proc").filter((name) => /^\d+$/u.test(name));
+    return pids.map((pid) => `/proc/${pid}/ns/net`).find((one) => numberIn(readLinkIfPossible(one) ?? "") === identity);
+  });
 }
 
 /**

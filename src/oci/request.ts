@@ -36,7 +36,7 @@ export interface Request {
 }
 
 /** Where each setting is looked for: an annotation, else a variable of the container's process. */
-const SETTINGS = {
+export const SETTINGS = {
   network: ["io.cni-node.network", "CNI_NETWORK"],
   ip: ["io.cni-node.ip", "IPV4"],
   ippool: ["io.cni-node.ippool", "IPPOOL"],

@@ -8,9 +8,9 @@ import { constants } from "node:os";
 import { basename, delimiter, dirname, join, resolve } from "node:path";
 
 import { Failure, isSystemError, reasonOf, systemFailure } from "../errors.ts";
-import { SYSTEM_PATH } from "../network/directories.ts";
 import { createFile, remove } from "../system/disk.ts";
-import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { SYSTEM_PATH } from "../system/path.ts";
+import { isExecutable, readText, SIZE_LIMITS } from "../system/read.ts";
 import type { Ending, World } from "../world.ts";
 import { MAKERS, type Grammar, type RuntimeCall } from "./call.ts";
 import { DEFAULT_CONFIG_FILE, type OciConfig } from "./config.ts";
@@ -20,7 +20,7 @@ import { hookOf, readSpec, spliceHooks, type Hooks } from "./spec.ts";
 const RUNTIMES = ["runc", "crun"];
 
 /** Where the shell script is that stands before this program: beside it. */
-const FRONT = "oci.sh";
+export const FRONT = "oci.sh";
 
 /**
  * The runtime that the configuration names.
@@ -50,15 +50,6 @@ export function findRuntime({ ociBin, file }: OciConfig, { PATH = "" }: World["e
 
 function isFront(path: string): boolean {
   return fs.realpathSync(path) === ownFront();
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    fs.accessSync(path, fs.constants.X_OK);
-    return fs.statSync(path).isFile();
-  } catch {
-    return false;
-  }
 }
 
 /** Does a runtime of that path parse its options as crun does? */

@@ -1,7 +1,7 @@
 /** Reads files that anybody may have made: never more than a bound, never one that might not end. */
 import * as fs from "node:fs";
 
-import { Failure, isSystemError, notRegular } from "../errors.ts";
+import { Failure, isAbsence, isSystemError, notRegular } from "../errors.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -71,6 +71,16 @@ export function readText(
   return new TextDecoder("utf-8", { ignoreBOM: true }).decode(readFile(path, limit, options));
 }
 
+/** The same; undefined where there is no such file. */
+export function readTextIfThere(path: string, limit: number): string | undefined {
+  try {
+    return readText(path, limit);
+  } catch (error) {
+    if (isAbsence(error)) return undefined;
+    throw error;
+  }
+}
+
 /** The same; undefined where there is no such file, or none that can be read. */
 export function readTextIfPossible(path: string | Buffer, limit: number): string | undefined {
   try {
@@ -107,4 +117,14 @@ function tooLarge(path: string | Buffer, limit: number, attempt: string): Failur
     problem: `${attempt}: it is larger than ${shown}`,
     hint: "look at what it is and who wrote it; no such file needs to be that large",
   });
+}
+
+/** Is it a file that this process may execute? */
+export function isExecutable(path: string): boolean {
+  try {
+    fs.accessSync(path, fs.constants.X_OK);
+    return fs.statSync(path).isFile();
+  } catch {
+    return false;
+  }
 }

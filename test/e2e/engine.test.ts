@@ -20,6 +20,30 @@ async function startCurrent(machine: Machine): Promise<void> {
   await Docker.start(machine, { client: join(programs, "docker"), settings: { labels: ["first=1"], debug: true } });
 }
 
+function usePodmanAlone(machine: Machine): void {
+  usePodman(machine);
+  fs.symlinkSync("docker", join(machine.directory, "bin/podman"));
+}
+
+/** @param inspected what `docker inspect` prints of a container. */
+function assertHarmless(inspected: string): void {
+  const [seen] = JSON.parse(inspected) as [{ HostConfig: Record<string, unknown>; Config: { Env: string[] } }];
+  const { CapDrop, SecurityOpt, ReadonlyRootfs, NetworkMode, Privileged } = seen.HostConfig;
+  assert.deepEqual(
+    { CapDrop, SecurityOpt, ReadonlyRootfs, NetworkMode, Privileged },
+    {
+      CapDrop: ["ALL"],
+      SecurityOpt: ["no-new-privileges"],
+      ReadonlyRootfs: true,
+      NetworkMode: "none",
+      Privileged: false,
+    },
+  );
+  for (const name of ["IPV4", "IPPOOL", "CNI_NETWORK", "CNI_MAC", "CNI_ALIASES", "CNI_PORTS"]) {
+    assert.ok(seen.Config.Env.includes(`${name}=`), name);
+  }
+}
+
 /** The runtimes that dockerd has loaded. */
 async function runtimes(machine: Machine): Promise<string> {
   return machine.output("docker info --format '{{range $name, $_ := .Runtimes}}{{$name}} {{end}}'");
@@ -86,6 +110,83 @@ describe("cni-node engine", { skip: cannotRun, concurrency: true }, () => {
     assert.equal(fs.readFileSync(path, "utf8"), wrong);
   });
 
+  test("Docker: what dockerd has as a flag is not written", async () => {
+    await using machine = await startContainers(startCurrent);
+    const pid = read(machine, "run/docker.pid");
+    await machine.output(`kill -TERM ${pid}; while kill -0 ${pid}; do sleep 0.1; done 2>/dev/null`);
+    const daemon = "dockerd --config-file /etc/docker/daemon.json --add-runtime other=/usr/sbin/runc";
+    machine.spawn(["sh", "-c", `exec ${daemon} >/dev/null 2>&1`]);
+    await machine.until("docker version");
+    const before = read(machine, "etc/docker/daemon.json");
+    const { exitCode, stderr } = await machine.sh(`${CNI_NODE} enable docker ${HERE}`);
+    assert.deepEqual(
+      [exitCode, /dockerd: is started with --add-runtime, .* not both/u.test(stderr)],
+      [1, true],
+      stderr,
+    );
+    assert.equal(read(machine, "etc/docker/daemon.json"), before);
+  });
+
+  test("Docker: what containers need stays while dockerd is away", async () => {
+    await using machine = await startContainers(startCurrent);
+    const program = `${HERE} --program-dir=/opt/cni-node`;
+    await machine.output(`${CNI_NODE} enable docker ${program}`);
+    await machine.output("docker run --detach --name busy --network host --runtime barrel-cni bb:1 sleep 10000");
+    await machine.output("kill -KILL $(cat /run/docker.pid)");
+    const refused = await machine.sh(`${CNI_NODE} disable docker ${program}`);
+    assert.deepEqual([refused.exitCode, /1 containers run with it .*: busy$/mu.test(refused.stderr)], [1, true]);
+    const forced = await machine.sh(`${CNI_NODE} disable docker ${program} --force`);
+    assert.match(forced.stdout, /^kept .*\/oci\.sh +containers that have the runtime need it$/mu, forced.stderr);
+    assert.ok(isThere(machine, "opt/cni-node/oci.sh"));
+    assert.doesNotMatch(read(machine, "etc/docker/daemon.json"), /barrel-cni/u);
+  });
+
+  for (const [engine, start] of [
+    ["docker", startCurrent],
+    ["podman", usePodmanAlone],
+  ] as const) {
+    test(`${engine}: an image cannot choose the network of the proof`, async () => {
+      await using machine = await startContainers(start);
+      const asks = ["CNI_NETWORK=broken", "CNI_PORTS=1:1", "IPV4=10.99.0.1"].map((text) => `--change 'ENV ${text}'`);
+      await machine.output(`tar -C rootfs -c . | docker import ${asks.join(" ")} - asks:1`);
+      if (engine === "podman") {
+        // Podman copies the annotations of an image to its containers.
+        const build = "docker build --isolation=chroot --pull=never --annotation io.cni-node.network=broken";
+        await machine.output(`mkdir build; echo FROM asks:1 >build/Dockerfile; ${build} --tag localhost/asks:1 build`);
+      }
+      const program = `${HERE} --runtime-name=own --probe-image=asks:1`;
+      const enabled = await machine.sh(`${CNI_NODE} enable ${engine} ${program}`);
+      assert.deepEqual([enabled.exitCode, enabled.stderr], [0, ""]);
+      const asked = await machine.sh("docker run --rm --runtime=own --network=none asks:1 true");
+      assert.notEqual(asked.exitCode, 0, "another container has what its image asks for");
+    });
+
+    test(`${engine}: the container of the proof is removed when the run is ended`, async () => {
+      await using machine = await startContainers(start);
+      const called = "/run/called";
+      const slow = `#!/bin/sh\n[ "$CNI_COMMAND" != ADD ] || { touch ${called}; sleep 8; }\necho '{"cniVersion": "1.0.0"}'\n`;
+      fs.writeFileSync(join(machine.host, "opt/cni/other/slow"), slow, { mode: 0o755 });
+      const list = { cniVersion: "1.0.0", name: "slow", plugins: [{ type: "slow" }] };
+      fs.writeFileSync(join(machine.host, "etc/cni/net.d/0-slow.conflist"), JSON.stringify(list));
+      const ended = await machine.sh(
+        [
+          `${CNI_NODE} enable ${engine} ${HERE} --runtime-name=own >out 2>err & run=$!`,
+          `until [ -e ${called} ] || ! kill -0 $run; do sleep 0.1; done`,
+          // Podman has it locked.
+          ...(engine === "docker" ? ["docker inspect $(docker ps --all --quiet) >seen"] : []),
+          "kill -INT $run; wait $run; echo $?; cat err",
+        ].join("\n"),
+      );
+      const said = /^130\n.*ended by SIGINT while a container was tried: it is removed, and the runtime is as it was/su;
+      assert.match(ended.stdout, said, ended.stderr);
+      if (engine === "docker") assertHarmless(read(machine, join(machine.work, "seen")));
+      assert.equal(await machine.output("docker ps --all --quiet"), "");
+      assert.deepEqual(await heldBy(machine), []);
+      const status = await machine.sh(`${CNI_NODE} status ${engine} ${HERE} --runtime-name=own`);
+      assert.match(status.stdout, new RegExp(`^${engine} +disabled`, "mu"));
+    });
+  }
+
   test("Docker: a CDI device of a program that was put on the host, and both removed again", async () => {
     await using machine = await startContainers(startCurrent);
     addNetwork(machine, "third", 216);
@@ -132,11 +233,8 @@ describe("cni-node engine", { skip: cannotRun, concurrency: true }, () => {
   });
 
   test("Podman: enabled and taken back, with a program of its own", async () => {
-    await using machine = await startContainers((one) => {
-      usePodman(one);
-    });
+    await using machine = await startContainers(usePodmanAlone);
     const program = `${HERE} --program-dir=/opt/cni-node --runtime-name=own`;
-    fs.symlinkSync("docker", join(machine.directory, "bin/podman"));
     const conf = "etc/containers/containers.conf.d/50-cni-node-own.conf";
 
     await machine.output("cd /etc/cni/net.d; mkdir /opt/aside; mv 00-first.conflist 10-second.conflist /opt/aside");
@@ -153,6 +251,23 @@ describe("cni-node engine", { skip: cannotRun, concurrency: true }, () => {
     const ran = await ranIn(machine, "--runtime=own", "ip -4 -o addr show eth0");
     assert.match(ran.stdout, /10\.213\.0\./u, ran.stderr);
     assert.equal((await ranIn(machine, "--runtime=runc", "true")).exitCode, 0, "other runtimes stay");
+
+    await machine.output("docker create --name idle --runtime=own bb:1 true");
+    const refused = await machine.sh(`${CNI_NODE} disable podman ${program}`);
+    assert.equal(refused.exitCode, 1);
+    assert.match(refused.stderr, /own: 1 containers have it and could not be started, .* without it: idle$/mu);
+    assert.ok(isThere(machine, conf));
+    await machine.output(
+      "mv $(dirname $(command -v docker))/podman ./aside; printf '#!/bin/sh\\necho away >&2; exit 125\\n' >silent",
+    );
+    await machine.output("chmod 755 silent; mv silent $(dirname $(command -v docker))/podman");
+    const silent = await machine.sh(`${CNI_NODE} disable podman ${program}`);
+    assert.deepEqual([silent.exitCode, /program stays: Podman does not answer: away/u.test(silent.stderr)], [0, true]);
+    assert.ok(isThere(machine, "opt/cni-node/oci.sh") && !isThere(machine, conf));
+    await machine.output("mv ./aside $(dirname $(command -v docker))/podman");
+    await machine.output(`${CNI_NODE} enable podman ${program}`);
+    await machine.output("docker rm idle");
+
     await machine.output(`${CNI_NODE} disable podman ${program}`);
     assert.equal((await ranIn(machine, "--runtime=own", "true")).exitCode, 125);
     assert.ok(!isThere(machine, "opt/cni-node"));

@@ -106,13 +106,13 @@ async function proved(places: Places, { name, prove, image, signal }: EnableOpti
   const chosen = image ?? listed.stdout.split("\n").find(Boolean);
   if (chosen === undefined) return unproved("Podman has no image; --probe-image names one");
   const container = proofName();
-  const [ran] = await Promise.allSettled([call("--runtime", name, "run", ...proofOptions(container), chosen)]);
-  const removing = ["podman", "rm", "--force", "--volumes", "--ignore", container];
-  const gone = await runOnHost(places, removing, new AbortController().signal);
+  // Not ended by a signal: its hooks would be killed with it, and what they have added would stay.
+  const patient = new AbortController().signal;
+  const words = ["podman", "--runtime", name, "run", ...proofOptions(container), chosen];
+  const end = await runOnHost(places, words, patient);
+  const gone = await runOnHost(places, ["podman", "rm", "--force", "--volumes", "--ignore", container], patient);
   if (gone !== undefined && gone.exitCode !== 0) throw notRemoved(container, saidBy(gone), "podman");
   throwIfProofInterrupted(signal);
-  if (ran.status === "rejected") throw ran.reason;
-  const end = ran.value;
   if (end === undefined || end.exitCode === 0) return [];
   if (end.exitCode === 127 && /"?true"?: executable file not found|`true` not found/u.test(end.stderr)) {
     return unproved("the image has no program `true`; --probe-image names another");

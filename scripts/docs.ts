@@ -62,12 +62,12 @@ export function documentedCodes(): string {
 /** @param group what commands of two words begin with; of the others, if it is not given. */
 async function optionTable(...group: string[]): Promise<string> {
   const commands = entriesOf(await helpOf(...group), "Commands:").map(([name, summary]) => [
-    name.split(" ")[0] ?? "",
+    /^[a-z]+(?: [a-z]+)*/u.exec(name)?.[0] ?? "",
     summary,
   ]);
   const options = new Map<string, { flags: string; text: string; commands: string[] }>();
   for (const [command = ""] of commands) {
-    for (const [flags, text] of entriesOf(await helpOf(...group, command), "Options:")) {
+    for (const [flags, text] of entriesOf(await helpOf(...group, ...command.split(" ")), "Options:")) {
       // An option may mean something else to another command.
       const { commands: others } = options.get(`${flags} ${text}`) ?? { commands: [] };
       options.set(`${flags} ${text}`, { flags, text, commands: [...others, command] });

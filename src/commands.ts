@@ -1,6 +1,6 @@
 /** The commands, as data: what they are for, what they take, and which options they have. */
 import type { Lists } from "./kinds/lists.ts";
-import { CREDENTIALS, listOf, type Type } from "./option-types.ts";
+import { choice, CREDENTIALS, listOf, type Type } from "./option-types.ts";
 import { NETWORK_OPTIONS, OPTIONS, pick, type Option, type Values } from "./options.ts";
 
 /** A command. */
@@ -99,6 +99,21 @@ export const COMMANDS = {
       "cri-socket": { ...OPTIONS["cri-socket"], help: "also ask the container runtime at this socket" },
       ...pick(OPTIONS, "checksum", "output"),
     },
+  },
+  routes: {
+    summary: "print the routes to the pods of all other nodes, which this node needs",
+    options: {
+      ...pick(OPTIONS, "node-name", "kubeconfig", "context", "timeout"),
+      output: {
+        type: choice("text", "json", "commands"),
+        default: "text",
+        help: "format of the report; commands: as ip route commands",
+      },
+    },
+  },
+  "routes sync": {
+    summary: "set these routes, and remove those that cni-node set and no node needs",
+    options: pick(OPTIONS, "follow", "node-name", "kubeconfig", "context", "timeout", "output"),
   },
   "network add": {
     summary: "add a container to a network, and print the result",

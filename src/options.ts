@@ -214,6 +214,7 @@ export const OPTIONS = {
     needs: { options: ["probe", "probe-add"], problem: "goes with --probe" },
     help: "print each plugin call on stderr, with secrets masked",
   },
+  follow: { type: FLAG, help: "keep the routes as the Nodes of the cluster change, until a signal ends it" },
   attachments: { type: FLAG, help: "list attachments instead of networks" },
   valid: {
     type: ATTACHMENTS,

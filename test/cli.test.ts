@@ -336,7 +336,12 @@ describe("--help wins over errors, prints on stdout and does nothing", () => {
 
   test("every option of a command is in its help", async () => {
     using node = preparedNode();
-    const commands = [["apply"], ["watch"], ...["add", "del", "gc", "list", "probe"].map((verb) => ["network", verb])];
+    const commands = [
+      ["apply"],
+      ["watch"],
+      ["routes", "sync"],
+      ...["add", "del", "gc", "list", "probe"].map((verb) => ["network", verb]),
+    ];
     const helps = await Promise.all(commands.map(async (command) => node.run([...command, "--help"])));
     const shown = helps.map(({ stdout }) => stdout).join("");
     for (const name of Object.keys(OPTIONS)) assert.match(shown, new RegExp(`^ +--${name} [<[]`, "mu"));

@@ -6,6 +6,7 @@ import { Refusal } from "./refusal.ts";
 import type { Api } from "./request.ts";
 import { wrongShape, apiFailure, isAbsent, pathOf, ruleFor, type Resource } from "./resource.ts";
 import { readYaml } from "./yaml.ts";
+import type { Collection } from "./list-watch.ts";
 
 /** The Node, as far as it matters to the node's network. */
 export interface FoundNode {
@@ -50,13 +51,35 @@ export async function readNode(api: Api, name: string): Promise<FoundNode> {
   if (response.status !== 200) throw apiFailure(subject, "cannot be read", response, hint);
   const found = v.safeParse(Node, response.body);
   if (!found.success) throw wrongShape(subject, "a Node");
-  const { spec, status } = found.output;
+  return foundIn(name, found.output);
+}
+
+function foundIn(name: string, { spec, status }: v.InferOutput<typeof Node>): FoundNode {
   return {
     name,
     podCidrs: spec.podCIDRs ?? (spec.podCIDR === undefined ? [] : [spec.podCIDR]),
     addresses: status.addresses.flatMap(({ type, address }) => (type === "InternalIP" ? [address] : [])),
   };
 }
+
+/** No Node has more networks or addresses than one of each family and some spare ones. */
+const MOST_OF_NODE = 16;
+
+/** All Nodes: of each its networks and addresses, and nothing else. One that is not shaped as a Node has none. */
+export const ALL_NODES: Collection<FoundNode> = {
+  apiVersion: "v1",
+  kind: "Node",
+  resource: NODES,
+  pick: (name, object) => {
+    const found = v.safeParse(Node, object);
+    const { podCidrs, addresses } = foundIn(
+      name,
+      found.success ? found.output : { spec: {}, status: { addresses: [] } },
+    );
+    return { name, podCidrs: podCidrs.slice(0, MOST_OF_NODE), addresses: addresses.slice(0, MOST_OF_NODE) };
+  },
+  isSame: (a, b) => a.podCidrs.join() === b.podCidrs.join() && a.addresses.join() === b.addresses.join(),
+};
 
 /**
  * The pod network of the cluster, as kubeadm has noted it: `10.244.0.0/16`, or one of each family. Undefined: kubeadm

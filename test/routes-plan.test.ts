@@ -1,0 +1,189 @@
+/** Which routes a node needs, as tables. */
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+
+import { findAccess } from "../src/cluster/access.ts";
+import { Channel } from "../src/cluster/channel.ts";
+import { ListWatch } from "../src/cluster/list-watch.ts";
+import { ALL_NODES, type FoundNode } from "../src/cluster/node.ts";
+import { commandOf, neededRoutes, stepsFor, type PresentRoute, type Surroundings } from "../src/routes/plan.ts";
+import { overlaps, readAddress, readNetwork, readNetworkOf } from "../src/routes/prefix.ts";
+import { until } from "./helpers/node.ts";
+import { NodesApi } from "./helpers/nodes-api.ts";
+
+const HERE: Surroundings = {
+  nodeName: undefined,
+  addresses: [
+    { ifName: "eth0", cidr: "192.0.2.1/24" },
+    { ifName: "eth1", cidr: "198.51.100.1/25" },
+    { ifName: "eth0", cidr: "2001:db8::1/64" },
+    { ifName: "cni0", cidr: "10.244.1.1/24" },
+  ],
+  others: ["203.0.113.10"],
+};
+const OWN = found("own", ["10.244.1.0/24", "fd00:1::/64"], ["192.0.2.1", "2001:db8::1"]);
+
+function found(name: string, podCidrs: string[], addresses: string[]): FoundNode {
+  return { name, podCidrs, addresses };
+}
+
+/** The routes as text, and the codes of findings. */
+function planned(nodes: readonly FoundNode[], here: Surroundings = HERE): { routes: string[]; codes: string[] } {
+  const { routes, findings } = neededRoutes([OWN, ...nodes], here);
+  return {
+    routes: routes.map(({ destination, gateway, ifName }) => `${destination} ${gateway} ${ifName}`),
+    codes: findings.map(({ code }) => code),
+  };
+}
+
+suite("the routes that a node needs", () => {
+  const cases: [what: string, nodes: FoundNode[], routes: string[], codes: string[]][] = [
+    ["none alone", [], [], []],
+    [
+      "one of each family",
+      [found("b", ["10.244.2.0/24", "fd00:2::/64"], ["192.0.2.2", "2001:db8::2"])],
+      ["10.244.2.0/24 192.0.2.2 eth0", "fd00:2::/64 2001:db8::2 eth0"],
+      [],
+    ],
+    [
+      "by the InternalIP that is on a link",
+      [found("b", ["10.244.2.0/24"], ["203.0.113.5", "198.51.100.9"])],
+      ["10.244.2.0/24 198.51.100.9 eth1"],
+      [],
+    ],
+    ["in canonical form", [found("b", ["FD00:2:0::/64"], ["2001:DB8:0::2"])], ["fd00:2::/64 2001:db8::2 eth0"], []],
+    ["not to a Node off the link", [found("b", ["10.244.2.0/24"], ["198.51.100.200"])], [], ["node-off-link"]],
+    [
+      "not without an address of the family",
+      [found("b", ["fd00:2::/64"], ["192.0.2.2"])],
+      [],
+      ["node-address-missing"],
+    ],
+    ["not without a podCIDR", [found("b", [], ["192.0.2.2"])], [], ["node-without-cidr"]],
+  ];
+  for (const [what, nodes, routes, codes] of cases) {
+    test(what, () => {
+      assert.deepEqual(planned(nodes), { routes, codes });
+    });
+  }
+
+  const refused: [cidr: string, code: string][] = [
+    ["0.0.0.0/0", "pod-cidr-refused"],
+    ["::/0", "pod-cidr-refused"],
+    ["128.0.0.0/1", "pod-cidr-refused"],
+    ["192.0.2.0/24", "pod-cidr-refused"],
+    ["192.0.2.128/25", "pod-cidr-refused"],
+    ["192.0.0.0/16", "pod-cidr-refused"],
+    ["10.244.0.0/16", "pod-cidr-refused"],
+    ["10.244.1.64/26", "pod-cidr-refused"],
+    ["fd00:1::/64", "pod-cidr-refused"],
+    ["203.0.113.0/24", "pod-cidr-refused"],
+    ["127.0.0.0/24", "pod-cidr-refused"],
+    ["169.254.0.0/16", "pod-cidr-refused"],
+    ["fe80::/64", "pod-cidr-refused"],
+    ["10.244.2.1/24", "pod-cidr-invalid"],
+    ["10.244.2.0", "pod-cidr-invalid"],
+    ["10.244.2.0/33", "pod-cidr-invalid"],
+    ["::ffff:10.244.2.0/120", "pod-cidr-invalid"],
+    ["10.244.2.0/24 dev lo", "pod-cidr-invalid"],
+    ["", "pod-cidr-invalid"],
+  ];
+  for (const [cidr, code] of refused) {
+    test(`never one to '${cidr}', and other Nodes keep theirs`, () => {
+      const nodes = [found("b", [cidr], ["192.0.2.2", "2001:db8::2"]), found("c", ["10.244.3.0/24"], ["192.0.2.3"])];
+      assert.deepEqual(planned(nodes), { routes: ["10.244.3.0/24 192.0.2.3 eth0"], codes: [code] });
+    });
+  }
+
+  test("none to podCIDRs that overlap, however many are between them", () => {
+    const nodes = ["10.8.0.0/16", "10.8.1.0/24", "10.8.2.0/24", "10.9.0.0/24"].map((cidr, index) =>
+      found(`b${index}`, [cidr], [`192.0.2.${index + 2}`]),
+    );
+    const codes = ["pod-cidr-overlap", "pod-cidr-overlap", "pod-cidr-overlap"];
+    assert.deepEqual(planned(nodes), { routes: ["10.9.0.0/24 192.0.2.5 eth0"], codes });
+  });
+
+  test("none, nor anything to remove, if this node is not among the Nodes", () => {
+    const other = found("b", ["10.244.2.0/24"], ["192.0.2.2"]);
+    assert.equal(neededRoutes([other], HERE).own, undefined);
+    assert.equal(neededRoutes([OWN, other], { ...HERE, nodeName: "c" }).own, undefined);
+    assert.equal(neededRoutes([OWN, other], { ...HERE, nodeName: "b" }).own, undefined, "its address is not here");
+    assert.equal(neededRoutes([OWN, other], { ...HERE, nodeName: "own" }).own, OWN);
+  });
+});
+
+suite("the steps to these routes", () => {
+  const needed = [{ destination: "10.244.2.0/24", gateway: "192.0.2.2", ifName: "eth0", node: "b" }];
+  const present = (gateway: string, isOurs: boolean, destination = "10.244.2.0/24"): PresentRoute => {
+    return { destination, gateway, ifName: "eth0", isOurs };
+  };
+  const cases: [what: string, present: PresentRoute[], commands: string[]][] = [
+    ["add one that is missing", [], ["route add 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 75"]],
+    ["leave one that is right", [present("192.0.2.2", true)], []],
+    ["replace our own", [present("192.0.2.9", true)], ["route replace 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 75"]],
+    ["leave that of others, even if it is right", [present("192.0.2.2", false)], []],
+    [
+      "remove our own beside that of others",
+      [present("192.0.2.2", true), present("192.0.2.9", false)],
+      ["route del 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 75"],
+    ],
+    [
+      "remove what is not needed, if it is our own",
+      [present("192.0.2.2", true), present("192.0.2.3", true, "10.9.0.0/24"), present("192.0.2.3", false, "default")],
+      ["route del 10.9.0.0/24 via 192.0.2.3 dev eth0 proto 75"],
+    ],
+  ];
+  for (const [what, routes, commands] of cases) {
+    test(what, () => {
+      assert.deepEqual(
+        stepsFor(needed, routes).steps.flatMap((step) => commandOf(step) ?? []),
+        commands,
+      );
+    });
+  }
+});
+
+test("ranges of addresses", () => {
+  assert.equal(readNetworkOf("192.0.2.7/24")?.text, "192.0.2.0/24");
+  assert.equal(readNetworkOf("2001:db8:0:0:1::7/64")?.text, "2001:db8::/64");
+  assert.equal(readNetwork("0.0.0.0/0")?.last, 2n ** 32n - 1n);
+  assert.equal(readNetwork("::/0")?.last, 2n ** 128n - 1n);
+  assert.equal(readAddress("::1")?.first, 1n);
+  const [a, b] = [readNetwork("10.0.0.0/8"), readNetwork("10.1.0.0/16")];
+  assert.ok(a !== undefined && b !== undefined && overlaps(a, b) && overlaps(b, a));
+});
+
+suite("5,000 Nodes", () => {
+  const nodes = Array.from({ length: 5000 }, (_, index) => ({
+    name: `n${index}`,
+    podCidrs: [`10.${128 + (index >> 8)}.${index & 255}.0/24`],
+    addresses: [`172.16.${index >> 8}.${index & 255}`],
+  }));
+
+  test("are listed in ten pages and followed by one watch; a change of one costs no request", async () => {
+    await using api = await NodesApi.start();
+    for (const node of nodes) api.put(node);
+    const access = findAccess({ kubeconfig: api.kubeconfig, env: {} });
+    using channel = new Channel(() => access);
+    const end = new AbortController();
+    const watch = new ListWatch(channel, ALL_NODES);
+    const following = watch.follow(end.signal);
+    await until(() => watch.isLive);
+    assert.deepEqual([watch.items?.size, api.requests.length, watch.begun], [5000, 11, 1]);
+    assert.deepEqual(watch.items?.get("n7"), found("n7", ["10.128.7.0/24"], ["172.16.0.7"]), "nothing else is kept");
+    api.delete("n1");
+    await until(() => watch.items?.size === 4999);
+    assert.equal(api.requests.length, 11);
+    api.expire();
+    api.delete("n2");
+    await until(() => watch.items?.size === 4998);
+    end.abort();
+    await following;
+  });
+
+  test("get a route each", () => {
+    const here = { ...HERE, addresses: [{ ifName: "eth0", cidr: "172.16.0.0/12" }] };
+    const { routes, findings } = neededRoutes(nodes, here);
+    assert.deepEqual([routes.length, findings.length], [4999, 0]);
+  });
+});

@@ -1,7 +1,7 @@
 /**
  * Writes the generated parts of documents: in the README and docs/network.md the options of the commands, from the
  * program's own --help, and the variables of templates; in docs/how-cni-config-is-chosen.md what becomes of each example directory; in
- * docs/troubleshooting.md the codes of findings.
+ * docs/troubleshooting.md the codes of findings; docs/images/map.svg.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -9,12 +9,15 @@ import { run } from "../src/cli.ts";
 import { FINDING_CODES } from "../src/codes.ts";
 import { isConfigName } from "../src/cni/config.ts";
 import type { DirectoryListing, Entry } from "../src/cni/listing.ts";
+import { mapSvg } from "../src/network/map-svg.ts";
 import { VARIABLES } from "../src/template/values.ts";
 import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/selection.ts";
+import { exampleMap } from "../test/helpers/map.ts";
 
 const README = new URL("../README.md", import.meta.url);
 const NETWORK = new URL("../docs/network.md", import.meta.url);
 const TROUBLESHOOTING = new URL("../docs/troubleshooting.md", import.meta.url);
+const MAP = new URL("../docs/images/map.svg", import.meta.url);
 const CHOICE = new URL("../docs/how-cni-config-is-chosen.md", import.meta.url);
 
 /** The README with its generated parts as they should be. */
@@ -47,6 +50,11 @@ export async function documentedNetwork(): Promise<string> {
       return `${begin}${options}${end}`;
     },
   );
+}
+
+/** docs/images/map.svg as it should be. */
+export function documentedMap(): string {
+  return mapSvg(exampleMap());
 }
 
 /** docs/troubleshooting.md with the table of codes as it should be. */
@@ -172,6 +180,7 @@ function entryOf(name: string, content: string): Entry {
 if (import.meta.main) {
   writeFileSync(README, await documented());
   writeFileSync(NETWORK, await documentedNetwork());
+  writeFileSync(MAP, documentedMap());
   writeFileSync(CHOICE, documentedChoice());
   writeFileSync(TROUBLESHOOTING, documentedCodes());
 }

@@ -15,7 +15,7 @@ const TIMEOUT = (isCI ? 25 : 10) * 60 * 1000;
 const MEMORY = "/dev/shm";
 const ENOUGH = 2 ** 30;
 /** These take longest: they are begun first, so that none of them runs alone at the end. */
-const SLOW = ["crash", "attacks/status", "kills", "concurrency", "faults"];
+const SLOW = ["crash", "attacks/status", "kills", "concurrency", "faults", "e2e/node", "e2e/image"];
 
 const SETS: Record<string, () => string[]> = {
   unit: () => testsIn("test").filter(isUnit),
@@ -30,7 +30,8 @@ const temporary = placeForFiles();
 const options = [
   "--test-reporter=spec",
   ...(isSoak ? [] : [`--test-timeout=${TIMEOUT}`]),
-  `--test-concurrency=${words[0] === "e2e" ? 1 : availableParallelism() + 1}`,
+  // Those of e2e start whole clusters and engines, and wait for them more than they compute.
+  `--test-concurrency=${words[0] === "e2e" ? availableParallelism() : availableParallelism() + 1}`,
 ];
 // Compiling the sources takes as long as many of the files.
 const env = { ...process.env, TMPDIR: temporary, NODE_COMPILE_CACHE: join(ROOT, "build/compiled") };

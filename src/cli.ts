@@ -32,6 +32,7 @@ const RUNS: { readonly [Name in CommandName]: Run<Given<Name>> } = {
   "network probe": async (...given) => (await import("./commands/networks.ts")).runProbe(...given),
   "network list": async (...given) => (await import("./commands/networks.ts")).runNetworkList(...given),
   "network show": async (...given) => (await import("./commands/networks.ts")).runShow(...given),
+  "network map": async (...given) => (await import("./commands/networks.ts")).runMap(...given),
   list: runList,
   catalogue: async (...given) => (await import("./commands/catalogue.ts")).runCatalogue(...given),
   version: runVersion,

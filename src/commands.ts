@@ -17,7 +17,7 @@ const SOURCES = ["plugin-source", "config-source", "manifest-source"] as const;
 const PLACES = [...SOURCES, "host-root", "plugin-dir", "credentials-dir", "config-dir"] as const;
 const TOKENS = ["credentials-form", "credentials-server", "credentials-lifetime"] as const;
 const RUN = ["owner", "checksum", "lock-timeout", "cri-socket", "output"] as const;
-const RENDER = ["take-over", "validate", "config-mode", "wait"] as const;
+const RENDER = ["take-over", "validate", "config-mode", "inject-pod-cidr", "wait"] as const;
 const PROBE = ["probe", "probe-add", "trace"] as const;
 const OBJECTS = ["variables", "allow-unset", "node-name", "kubeconfig", "context", "timeout"] as const;
 const CHOICE = ["refresh", "prune", "allow-no-network"] as const;
@@ -87,7 +87,17 @@ export const COMMANDS = {
         ...PLACES,
       ),
       owner: { type: OPTIONS.owner.type, help: "owner of the assets; what it holds and no longer desires is removed" },
-      ...pick(OPTIONS, "take-over", "validate", "config-mode", "checksum", "force", "allow-no-network", ...TOKENS),
+      ...pick(
+        OPTIONS,
+        "take-over",
+        "validate",
+        "config-mode",
+        "inject-pod-cidr",
+        "checksum",
+        "force",
+        "allow-no-network",
+        ...TOKENS,
+      ),
       ...pick(OPTIONS, ...OBJECTS, "force-conflicts", "cri-socket", "no-confirm", "lock-timeout"),
       ...pick(OPTIONS, "on-stop", "daemonset", "listen", "log-format", "events", "output"),
     },
@@ -164,6 +174,13 @@ export const COMMANDS = {
     summary: "print the configuration of a network as it is used, with secrets masked",
     operands: ["NETWORK"],
     options: pick(NETWORK_OPTIONS, "file", "host-root", "config-dir", "output"),
+  },
+  "network map": {
+    summary: "draw the network of the node: namespaces, interfaces, attachments, and what is wrong",
+    options: {
+      ...pick(NETWORK_OPTIONS, "host-root", "cache-dir"),
+      output: { type: choice("text", "json", "dot", "svg"), default: "text", help: "format of the map" },
+    },
   },
   list: { summary: "list the plugins that can be installed", options: pick(OPTIONS, "plugin-source", "output") },
   catalogue: {

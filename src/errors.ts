@@ -166,6 +166,13 @@ export function cancellationOf({ reason }: AbortSignal): Cancellation {
   return reason as Cancellation;
 }
 
+/** Waits for the signal. The timer keeps the process alive. */
+export async function aborted(signal: AbortSignal): Promise<void> {
+  const keepAlive = setInterval(() => undefined, 2 ** 31 - 1);
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  clearInterval(keepAlive);
+}
+
 /** Throws `Interrupted` once the run is cancelled. */
 export function throwIfInterrupted(signal: AbortSignal): void {
   if (signal.aborted) throw new Interrupted(cancellationOf(signal));

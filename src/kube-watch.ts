@@ -1,8 +1,9 @@
 /** The command line of kube-watch: handlers are called with the data of an object or a file, at the start and whenever it changes. */
+import { statSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { isSystemError, Failure, reasonOf } from "./errors.ts";
+import { aborted, Failure, isSystemError, reasonOf } from "./errors.ts";
 import { readArguments, USAGE, type ObjectSource } from "./kube-watch/arguments.ts";
 import { Handling } from "./kube-watch/handling.ts";
 import { endingOfDone, reportFailure } from "./report.ts";
@@ -17,7 +18,11 @@ const [FIRST_PAUSE, LONGEST_PAUSE] = [1000, 45_000];
 export async function run(argv: readonly string[], world: World): Promise<Ending> {
   try {
     const given = readArguments(argv);
-    if (given === undefined) {
+    if (given === "help") {
+      world.stdout(USAGE);
+      return { exitCode: 0 };
+    }
+    if (given === "version") {
       const { runVersion } = await import("./commands/version.ts");
       return await runVersion({ output: "text", operands: [] }, world);
     }
@@ -34,23 +39,47 @@ export async function run(argv: readonly string[], world: World): Promise<Ending
   }
 }
 
+/** A file that is written in place counts when nothing has changed for so long; an empty one may still be written. */
+const SETTLED = { usual: 150, empty: 2000 };
+/** How often to look without a cause, milliseconds: a link may lead to a file elsewhere. */
+const RESYNC_MS = 10_000;
+
 /** Of a file that is gone nothing is handed on: it may be on its way. */
 async function followFile(path: string, handling: Handling, world: World): Promise<void> {
   let said = "";
-  const look = (): void => {
+  let seen = "";
+  let timer: NodeJS.Timeout | undefined;
+  const read = (): { state: string; text: string } | undefined => {
     try {
-      handling.update(readText(path, SIZE_LIMITS.config).trimEnd());
+      const { ino, size, mtimeNs } = statSync(path, { bigint: true });
+      const text = readText(path, SIZE_LIMITS.config).trimEnd();
       said = "";
+      return { state: [ino, size, mtimeNs].join(), text };
     } catch (error) {
       const problem = isSystemError(error, "ENOENT") ? "is not there yet" : `cannot be read: ${reasonOf(error)}`;
       if (said !== problem) world.stderr(`kube-watch: ${path} ${problem}\n`);
       said = problem;
+      return undefined;
     }
   };
-  using watch = new DirectoryWatch(dirname(path), look);
+  const look = (hasSettled: boolean): void => {
+    const { state = "", text = "" } = read() ?? {};
+    const isSame = state === seen;
+    if (isSame && timer !== undefined && !hasSettled) return;
+    clearTimeout(timer);
+    timer = undefined;
+    seen = state;
+    if (state === "") return;
+    if (isSame) handling.update(text);
+    else timer = setTimeout(() => look(true), text === "" ? SETTLED.empty : SETTLED.usual);
+  };
+  using watch = new DirectoryWatch(dirname(path), () => look(false));
   void watch;
-  look();
+  const resync = setInterval(() => look(false), RESYNC_MS);
+  look(false);
   await aborted(world.signal);
+  clearInterval(resync);
+  clearTimeout(timer);
 }
 
 async function followObject(source: ObjectSource, handling: Handling, world: World): Promise<void> {
@@ -67,9 +96,14 @@ async function followObject(source: ObjectSource, handling: Handling, world: Wor
   const find = (): ReturnType<typeof findAccess> => findAccess({ kubeconfig: env["KUBECONFIG"] || undefined, env });
   using channel = new Channel(find);
   const say = saying(world);
-  const type = await retried(async () => findType(source.type, channel, signal), say, signal);
-  if (type === undefined) return;
-  const identity = identityOf(type, source.name, source.namespace ?? find().namespace);
+  const found = await retried(
+    async () => ({ type: await findType(source.type, channel, signal), common: find().namespace }),
+    say,
+    signal,
+  );
+  if (found === undefined) return;
+  const { type, common } = found;
+  const identity = identityOf(type, source.name, source.namespace ?? common);
   const watch = new ObjectWatch(channel, identity, type.resource, () => {
     say(watch.trouble);
     const object = watch.known?.object;
@@ -104,11 +138,4 @@ async function retried<Value>(
     }
     await sleep(pause * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
   }
-}
-
-/** Waits for the signal; the timer is what keeps the process. */
-async function aborted(signal: AbortSignal): Promise<void> {
-  const keepAlive = setInterval(() => undefined, 2 ** 31 - 1);
-  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-  clearInterval(keepAlive);
 }

@@ -157,6 +157,7 @@ export const OPTIONS = {
   drain: { type: DURATION, default: "0s", help: "how long to wait for containers that need a plugin to be removed" },
   "allow-no-network": { type: FLAG, help: "let --prune or --all remove the node's last configuration" },
   "config-mode": { type: MODE, otherwise: "0600; existing files keep theirs", help: "file mode of configurations" },
+  "inject-pod-cidr": { type: FLAG, help: "put the podCIDRs of the Node into the ranges of the bridge plugin" },
   variables: {
     type: VARIABLES,
     help: "only these variables in manifests ('' for none), and __A__ in templates: '$A $B'",

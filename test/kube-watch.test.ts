@@ -127,6 +127,45 @@ suite("kube-watch file", () => {
     await until(() => k.calls.at(-1)?.startsWith("three|three|onetwo") === true);
   });
 
+  test("hands on nothing of a file that is still being written in place, nor an empty one before it is surely empty", async () => {
+    await using k = new KubeWatch();
+    const file = join(k.root, "file");
+    fs.writeFileSync(file, "zero");
+    k.start("file", file);
+    await until(() => k.calls.length === 1);
+    let slowest = 0;
+    for (let count = 1; count <= 20; count++) {
+      const begin = performance.now();
+      // As a shell does: the file is empty for a moment, and written in parts.
+      const descriptor = fs.openSync(file, "w");
+      await sleep(10);
+      fs.writeSync(descriptor, "bridge,");
+      await sleep(20);
+      fs.writeSync(descriptor, `v${count}`);
+      fs.closeSync(descriptor);
+      slowest = Math.max(slowest, performance.now() - begin);
+      await sleep(count % 5 === 0 ? 400 : 20);
+    }
+    await until(() => k.calls.at(-1)?.startsWith("bridge,v20|") === true);
+    for (const call of k.calls) {
+      assert.doesNotMatch(call, slowest < 2000 ? /^\|/u : /^never$/u);
+      // A machine that pauses this process for long makes a writer that nobody can tell from one that has ended.
+      if (slowest < 150) assert.match(call, /^(?:zero|bridge,v\d+)\|/u);
+    }
+  });
+
+  test("follows a link to a file in another directory", async () => {
+    await using k = new KubeWatch();
+    fs.mkdirSync(join(k.root, "real"));
+    fs.writeFileSync(join(k.root, "real/file"), "one");
+    fs.symlinkSync("real/file", join(k.root, "file"));
+    k.start("file", join(k.root, "file"));
+    await until(() => k.calls.length === 1);
+    fs.writeFileSync(join(k.root, "real/new"), "two");
+    fs.renameSync(join(k.root, "real/new"), join(k.root, "real/file"));
+    await until(() => k.calls.at(-1) === "two|two|one");
+  });
+
   test("hands on the newest value only while a handler runs, never glued, never lost (faults 1, 3)", async () => {
     await using k = new KubeWatch("sleep 0.3");
     const file = join(k.root, "file");
@@ -225,6 +264,24 @@ suite("kube-watch file", () => {
     assert.ok(pids().every((pid) => !isRunning(pid)));
   });
 
+  test("lets a handler's own programs end in their time when it is stopped, and remembers what they have finished", async () => {
+    await using k = new KubeWatch(`"\${0%/*}/inner"`);
+    const inner = `#!/bin/sh\ntrap 'sleep 0.5; echo ended >>${k.root}/ended; exit 0' TERM\necho began >>${k.root}/began\nsleep 1000 & wait\n`;
+    fs.writeFileSync(join(k.root, "bin/inner"), inner, { mode: 0o755 });
+    const file = join(k.root, "file");
+    fs.writeFileSync(file, "one");
+    k.start("file", file);
+    await until(() => fs.existsSync(join(k.root, "began")));
+    await k.stop();
+    assert.ok(fs.existsSync(join(k.root, "ended")));
+    // The shell of the handler ignores the signal, and succeeds.
+    k.write(`trap '' TERM; echo again >>${k.root}/began; sleep 1`);
+    k.start("file", file);
+    await until(() => fs.readFileSync(join(k.root, "began"), "utf8").includes("again"));
+    await k.stop();
+    assert.equal(fs.readFileSync(`${k.channel}.prev`, "utf8"), "one");
+  });
+
   test("says that a handler cannot be found, and words that it does not know", async () => {
     await using k = new KubeWatch();
     fs.writeFileSync(join(k.root, "file"), "one");
@@ -261,6 +318,19 @@ suite("kube-watch object", { skip: cannotSign }, () => {
     server.put("multus-cni", { plugins: "back" });
     await until(() => k.calls.at(-1) === "back|back|");
     assert.ok(server.requests.length - before <= 4);
+  });
+
+  test("shows nothing of a Secret, and looks for the type again while the API answers with errors", async () => {
+    await using server = await WatchServer.start("h2");
+    await using k = new KubeWatch();
+    k.env = { KUBECONFIG: server.kubeconfig() };
+    k.start("object", "secret", "default/s");
+    await until(
+      () => k.stderr.includes("the types of the API cannot be listed") || k.stderr.includes("no resource type"),
+    );
+    assert.doesNotMatch(k.stderr, /no resource type/u);
+    const { signal } = await k.stop();
+    assert.equal(signal, "SIGTERM");
   });
 
   test(`under random changes the last value handed on is the last one, and each is one that was there ${SEED_NOTE}`, async () => {

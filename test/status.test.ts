@@ -1014,7 +1014,10 @@ describe("containers that were attached", () => {
       { plugin: "istio-cni", living: 1, gone: 0 },
       { plugin: "linkerd-cni", living: 0, gone: 1 },
     ]);
-    assert.match((await node.text()).stdout, /bridge +1 there {2}1 gone and never deleted\n/u);
+    assert.match(
+      (await node.text()).stdout,
+      /bridge +1 there {2}1 attachment of a container that is gone → cni-node network gc\n/u,
+    );
   });
 
   for (const [what, path, change] of [

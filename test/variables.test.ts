@@ -6,6 +6,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { suite, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { VARIABLES } from "../src/template/values.ts";
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
@@ -174,7 +175,10 @@ suite("a variable in a template", () => {
     const kubeconfig = `--kubeconfig=${api.kubeconfig(node)}`;
     const ran = await node.run(["install", "--configs=a.conf", "--node-name=n1", kubeconfig, "--wait=1ms"]);
     assert.equal(ran.exitCode, 1);
-    assert.match(ran.stderr, /Node n1 has no podCIDR\n {2}hint: .*--allocate-node-cidrs/u);
+    assert.match(
+      ran.stderr,
+      /Node n1 has no podCIDR; waited 0\.001 s for it \(--wait\)\n {2}hint: .*--allocate-node-cidrs/u,
+    );
   });
 
   test("is not taken from the name of the host, and other words are refused with what is known", async () => {
@@ -194,6 +198,8 @@ suite("a variable in a template", () => {
     const named = await node.run(["install", "--configs=b.conf", "--variables=$MY_SITE"], { env: { MY_SITE: "fra1" } });
     assert.equal(named.exitCode, 0, named.stderr);
     assert.equal((configIn(node, "b.conf") as { site: string }).site, "fra1");
+    const empty = await node.run(["install", "--configs=b.conf", "--variables=$MY_SITE"], { env: { MY_SITE: "" } });
+    assert.match(empty.stderr, /__MY_SITE__ has no value: the environment variable is empty/u);
     const unset = await node.run(["install", "--configs=b.conf", "--variables=$MY_SITE"]);
     assert.match(unset.stderr, /__MY_SITE__ has no value: the environment variable is not set/u);
   });
@@ -229,20 +235,90 @@ ip link set up0 up
 ip link set other up
 ip route add default via 192.0.2.2`;
       await using namespace = await Namespace.make(interfaces, { net: true, pid: true });
-      const template = { cniVersion: "1.0.0", name: "a", type: "x", mtu: "MTU", other: "__MTU.other__" };
+      const template = { cniVersion: "1.0.0", name: "a", type: "bridge", mtu: "MTU", other: "__MTU.other__" };
       node.template("a.conf", JSON.stringify(template).replace('"MTU"', "__MTU__"));
-      const installed = await namespace.bundle(["install", "--configs=a.conf", ...node.places]);
+      node.plugin("bridge");
+      const onNode = ["--host-root=/", `--config-dir=${node.netd}`, `--plugin-dir=${node.bin}`];
+      const argv = ["install", "--plugins=bridge", "--configs=a.conf", ...node.places.slice(0, -1)];
+      const hidden = await namespace.bundle([...argv, `--host-root=${node.host}`]);
+      assert.match(
+        hidden.stderr,
+        /__MTU__ has no value: nothing tells that the network that cni-node sees is the node's/u,
+      );
+      const installed = await namespace.bundle([...argv, ...onNode]);
       assert.equal(installed.exitCode, 0, installed.stderr);
       const { mtu, other } = configIn(node, "a.conf") as { mtu: number; other: string };
       assert.deepEqual([mtu, other], [8942, "1280"]);
-      namespace.sh("ip route del default");
-      const refused = await namespace.bundle(["install", "--configs=a.conf", ...node.places]);
-      assert.match(refused.stderr, /__MTU__ has no value: there is no default route/u);
+      namespace.sh("ip route del default; ip route add unreachable default metric 9");
+      const refused = await namespace.bundle([...argv, ...onNode]);
+      assert.match(refused.stderr, /__MTU__ has no value: the node has no default route/u);
       namespace.sh("ip -6 address add 2001:db8::1/64 dev other nodad; ip -6 route add default via 2001:db8::2");
-      await namespace.bundle(["install", "--configs=a.conf", ...node.places]);
+      await namespace.bundle([...argv, ...onNode]);
       assert.equal((configIn(node, "a.conf") as { mtu: number }).mtu, 1280, "without IPv4, that of IPv6 counts");
     },
   );
+});
+
+suite("--inject-pod-cidr", () => {
+  const KUBE_ROUTER = {
+    cniVersion: "0.3.0",
+    name: "mynet",
+    plugins: [
+      {
+        name: "kubernetes",
+        type: "bridge",
+        bridge: "kube-bridge",
+        isDefaultGateway: true,
+        ipam: { type: "host-local", subnet: "10.1.0.0/16" },
+      },
+    ],
+  };
+
+  test("puts the podCIDRs of the Node where kube-router does, and proves the result", async () => {
+    await using api = await PlainApi.start(NODE);
+    const { config } = await rendered(api, JSON.stringify(KUBE_ROUTER), "--inject-pod-cidr");
+    const [plugin] = KUBE_ROUTER.plugins;
+    const ranges = NODE.spec.podCIDRs.map((subnet) => [{ subnet }]);
+    assert.deepEqual(config, { ...KUBE_ROUTER, plugins: [{ ...plugin, ipam: { type: "host-local", ranges } }] });
+  });
+
+  test("waits for the podCIDR, and refuses configurations that have no place for it", async () => {
+    await using api = await PlainApi.start({ spec: {} });
+    using node = new TestNode();
+    node.template("a.conflist", JSON.stringify(KUBE_ROUTER));
+    node.template("b.conf", '{ "cniVersion": "1.0.0", "name": "b", "type": "calico" }');
+    const options = ["--node-name=n1", `--kubeconfig=${api.kubeconfig(node)}`, "--inject-pod-cidr"];
+    const missing = await node.run(["install", "--configs=a.conflist", ...options]);
+    assert.match(missing.stderr, /--inject-pod-cidr: Node n1 has no podCIDR\n {2}hint: .*--allocate-node-cidrs/u);
+    assert.deepEqual([missing.exitCode, fs.readdirSync(node.netd)], [1, []]);
+    const waiting = node.run(["install", "--configs=a.conflist", "--wait=60s", ...options]);
+    await until(() => api.paths.length > 1);
+    api.put(NODE);
+    assert.equal((await waiting).exitCode, 0);
+    const placeless = await node.run(["install", "--configs=b.conf", ...options]);
+    assert.match(placeless.stderr, /--inject-pod-cidr: b\.conf: has no plugin of type bridge/u);
+    assert.equal(placeless.exitCode, 1);
+    node.template(
+      "c.conf",
+      '{ "cniVersion": "1.0.0", "name": "c", "type": "bridge", "ipam": { "type": "host-local" } }',
+    );
+    const twice = await node.run(["install", "--configs=a.conflist,c.conf", ...options]);
+    assert.match(twice.stderr, /--inject-pod-cidr: a\.conflist, c\.conf: each has a bridge plugin/u);
+    assert.equal(twice.exitCode, 1);
+  });
+
+  test("of a node with another podCIDR replaces the old one, and nothing is written if it is right", async () => {
+    await using api = await PlainApi.start(NODE);
+    using node = new TestNode();
+    node.template("a.conflist", JSON.stringify(KUBE_ROUTER));
+    const argv = ["install", "--configs=a.conflist", "--node-name=n1", `--kubeconfig=${api.kubeconfig(node)}`];
+    await node.run([...argv, "--inject-pod-cidr"]);
+    assert.match((await node.run([...argv, "--inject-pod-cidr"])).stdout, /unchanged/u);
+    await sleep(1100);
+    api.put({ spec: { podCIDR: "10.244.9.0/24" } });
+    assert.match((await node.run([...argv, "--inject-pod-cidr"])).stdout, /configured/u);
+    assert.deepEqual(JSON.stringify(configIn(node, "a.conflist")).match(/10\.244\.\d+/gu), ["10.244.9"]);
+  });
 });
 
 /** As the projects publish them, retold; what each would have written on this node. */
@@ -377,6 +453,22 @@ suite("a published template becomes what its project would have written", () => 
           pluginLogLevel: "__PLUGINLOGLEVEL__",
           nodeIP: "__NODEIP__",
         },
+        {
+          name: "egress-cni",
+          type: "egress-cni",
+          mtu: "__MTU__",
+          enabled: "__EGRESSPLUGINENABLED__",
+          randomizeSNAT: "__RANDOMIZESNAT__",
+          nodeIP: "__NODEIP__",
+          ipam: {
+            type: "host-local",
+            ranges: [[{ subnet: "__EGRESSPLUGINIPAMSUBNET__" }]],
+            routes: [{ dst: "__EGRESSPLUGINIPAMDST__" }],
+            dataDir: "__EGRESSPLUGINIPAMDATADIR__",
+          },
+          pluginLogFile: "__EGRESSPLUGINLOGFILE__",
+          pluginLogLevel: "__PLUGINLOGLEVEL__",
+        },
       ],
     };
     using node = new TestNode();
@@ -404,10 +496,47 @@ suite("a published template becomes what its project would have written", () => 
       pluginLogLevel: "Debug",
       nodeIP: "192.0.2.7",
     });
+    // AWS leaves nodeIP of this plugin empty while it is not enabled.
+    assert.deepEqual(plugins[1], {
+      name: "egress-cni",
+      type: "egress-cni",
+      mtu: "9001",
+      enabled: "false",
+      randomizeSNAT: "prng",
+      nodeIP: "192.0.2.7",
+      ipam: {
+        type: "host-local",
+        ranges: [[{ subnet: "fd00::ac:00/118" }]],
+        routes: [{ dst: "::/0" }],
+        dataDir: "/run/cni/v4pd/egress-v6-ipam",
+      },
+      pluginLogFile: "/var/log/aws-routed-eni/egress-v6-plugin.log",
+      pluginLogLevel: "Debug",
+    });
   });
 });
 
 suite("watch with variables in its templates", () => {
+  test("repairs plugins at once when it is started while the API is away", async () => {
+    await using api = await PlainApi.start(NODE);
+    using node = new TestNode();
+    node.plugin("bridge");
+    node.template("a.conf", '{ "cniVersion": "1.0.0", "name": "a", "type": "bridge", "cidr": "__POD_CIDR__" }');
+    const options = ["--plugins=bridge", "--configs=a.conf", "--owner=o", "--node-name=n1", "--timeout=1s"];
+    const kubeconfig = `--kubeconfig=${api.kubeconfig(node)}`;
+    assert.equal((await node.run(["install", ...options, kubeconfig])).exitCode, 0);
+    await api.close();
+    fs.unlinkSync(join(node.bin, "bridge"));
+    const child = node.start(["watch", ...options, kubeconfig, "--events=false"]);
+    try {
+      await until(() => fs.existsSync(join(node.bin, "bridge")));
+      assert.ok(fs.existsSync(join(node.netd, "a.conf")));
+    } finally {
+      child.kill("SIGTERM");
+      await new Promise((resolve) => child.once("close", resolve));
+    }
+  });
+
   test("keeps everything else right while a value is missing, and takes it when it is there", async () => {
     await using api = await PlainApi.start({ spec: {} });
     using node = new TestNode();
@@ -425,6 +554,7 @@ suite("watch with variables in its templates", () => {
       await until(() => fs.existsSync(join(node.netd, "a.conf")));
       // What was known counts while the API is away.
       await api.close();
+      await sleep(1500);
       fs.unlinkSync(join(node.netd, "a.conf"));
       await until(() => fs.existsSync(join(node.netd, "a.conf")));
     } finally {

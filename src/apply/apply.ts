@@ -63,8 +63,8 @@ interface Attempt extends ApplyResult {
 /** A file that others change while we look is looked at again, so many times. */
 const ATTEMPTS = 5;
 
-/** How often to ask the API for values that are awaited, milliseconds. */
-const API_INTERVAL = 2000;
+/** The pauses between questions to the API for values that are awaited, milliseconds: each twice the one before. */
+const API_PAUSES = { first: 1000, longest: 8000 };
 
 /** How often to look whether containers have ended, milliseconds. */
 const DRAIN_INTERVAL = 1000;
@@ -92,6 +92,7 @@ function directoriesOf({ directories }: ApplyRequest): string[] {
 async function applyOrWait(request: ApplyRequest, signal: AbortSignal): Promise<Omit<Attempt, "blockedBy">> {
   let end: number | undefined;
   let awaited = "";
+  let attempts = 0;
   for (;;) {
     // Made before looking: a change between the look and the wait is not lost.
     using watch = request.wait > 0 ? new NextChange(request.directories.config.path) : undefined;
@@ -99,15 +100,22 @@ async function applyOrWait(request: ApplyRequest, signal: AbortSignal): Promise<
     end ??= performance.now() + request.wait;
     const isOver = watch === undefined || performance.now() >= end;
     if (blockedBy === undefined || (isOver && attempt.refusal === blockedBy)) return attempt;
-    if (isOver) throw blockedBy;
+    if (isOver) throw request.wait > 0 ? afterWait(blockedBy, request.wait) : blockedBy;
     if (blockedBy.message !== awaited) {
       request.onWait(`the node to change (--wait): ${blockedBy.message.split("\n", 1).join("")}`);
     }
     awaited = blockedBy.message;
-    // No event tells of the API.
-    const next = blockedBy.code === "value-missing" ? performance.now() + API_INTERVAL : end;
+    // No event tells of the API, and other nodes wait as well.
+    const pause = Math.min(API_PAUSES.longest, API_PAUSES.first * 2 ** attempts++) * (0.5 + Math.random());
+    const next = blockedBy.code === "value-missing" ? performance.now() + pause : end;
     await watch.changed(Math.min(end, next), signal);
   }
+}
+
+/** @param wait milliseconds. */
+function afterWait(blockedBy: Failure, wait: number): Failure {
+  // An excerpt of a template comes last.
+  return blockedBy.problem.includes("\n") ? blockedBy : blockedBy.extendedBy(`waited ${wait / 1000} s for it (--wait)`);
 }
 
 /** Goes on removing plugins as the containers that need them end, until `drain` has passed. */

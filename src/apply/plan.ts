@@ -110,7 +110,7 @@ function reasonFor({ live, sameContent, sameAsHeld, renewal }: InstallFacts, isH
   if (live.type === "absent") return isHeld ? { reason: "somebody had removed it" } : {};
   if (sameContent) return { reason: "the mode was different" };
   if (live.type === "link") return { reason: "a link was in its place" };
-  if (!isHeld) return { reason: "replaces a file that was there before, which is kept" };
+  if (!isHeld) return { reason: "replaces a file that was there before; uninstall restores it" };
   if (renewal !== undefined) return { reason: renewal };
   return sameAsHeld ? { reason: "somebody had changed it" } : {};
 }

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { Failure } from "../errors.ts";
 import { Refusal } from "./refusal.ts";
 import type { Api } from "./request.ts";
-import { wrongShape, apiFailure, isAbsent, pathOf, ruleFor, type Resource } from "./resource.ts";
+import { apiFailure, CONFIG_MAPS, isAbsent, NODES, pathOf, ruleFor, wrongShape } from "./resource.ts";
 import { readYaml } from "./yaml.ts";
 import type { Collection } from "./list-watch.ts";
 
@@ -16,8 +16,6 @@ export interface FoundNode {
   addresses: readonly string[];
 }
 
-const NODES: Resource = { group: "", name: "nodes", namespaced: false };
-const CONFIG_MAPS: Resource = { group: "", name: "configmaps", namespaced: true };
 const KUBEADM = { apiVersion: "v1", kind: "ConfigMap", namespace: "kube-system", name: "kubeadm-config" };
 
 const Node = v.object({

@@ -24,6 +24,11 @@ export interface Resource {
   namespaced: boolean;
 }
 
+/** Nodes, as every server serves them. */
+export const NODES: Resource = { group: "", name: "nodes", namespaced: false };
+/** ConfigMaps, as every server serves them. */
+export const CONFIG_MAPS: Resource = { group: "", name: "configmaps", namespaced: true };
+
 /** `ClusterRoleBinding multus-cni-n1`, `ConfigMap kube-system/a`: for people. */
 export function describeIdentity({ kind, namespace, name }: Identity): string {
   return `${kind} ${namespace === undefined ? "" : `${namespace}/`}${name}`;

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { Failure } from "../errors.ts";
 import type { Access } from "./access.ts";
 import { Api } from "./request.ts";
-import { apiFailure, isAbsent, messageOf, pathOf, ruleFor, type Resource } from "./resource.ts";
+import { apiFailure, isAbsent, messageOf, NODES, pathOf, ruleFor, type Resource } from "./resource.ts";
 import { factsOf, SUBJECT, type TokenFacts } from "./token.ts";
 
 /** Whose token is wanted. */
@@ -26,7 +26,6 @@ export interface GivenToken {
 
 const ACCOUNTS: Resource = { group: "", name: "serviceaccounts", namespaced: true };
 const TOKENS: Resource = { ...ACCOUNTS, name: "serviceaccounts/token" };
-const NODES: Resource = { group: "", name: "nodes", namespaced: false };
 
 /** The server takes no shorter time. */
 const SHORTEST_LIFETIME_S = 600;

@@ -6,9 +6,6 @@ import { metadataOf, versionOf, Watching, type End, type Timing, type WatchEvent
 
 export type { Timing } from "./watching.ts";
 
-/** What most are asked to follow. */
-export const CONFIG_MAPS: Resource = { group: "", name: "configmaps", namespaced: true };
-
 /** What is known of an object. */
 export interface Known {
   /** As the server has it; undefined: no object has this name. */

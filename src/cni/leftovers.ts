@@ -24,6 +24,24 @@ export function marked(env: Readonly<Record<string, string | undefined>>, id: st
   return { ...env, [MARK]: id };
 }
 
+/**
+ * Asks a program to end with all that it has started in its process group, and ends what is left after the grace.
+ *
+ * @param pid of the leader of its process group. @param grace milliseconds.
+ */
+export async function endGently(pid: number, id: string, grace: number): Promise<void> {
+  signal(-pid, "SIGTERM");
+  const end = performance.now() + grace;
+  while (
+    performance.now() < end &&
+    belongings(new Set([pid]), id)
+      .concat(pid)
+      .some(isRunning)
+  )
+    await sleep(20);
+  await endWhole(pid, id);
+}
+
 /** Ends a program, and waits a moment until nothing of it runs. @param pid of the leader of its process group. */
 export async function endWhole(pid: number, id: string): Promise<void> {
   const found = new Set([pid]);

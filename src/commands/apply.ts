@@ -6,7 +6,7 @@ import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
 import { CHANGES, type StepResult } from "../kinds/kind.ts";
 import type { Probed } from "../apply/probe.ts";
 import { COMMANDS, type Given } from "../commands.ts";
-import { usage } from "../errors.ts";
+import { aborted, usage } from "../errors.ts";
 import { resolveDirectories, type NodeDirectories } from "../node/directory.ts";
 import { NodeFacts } from "../node/facts.ts";
 import { NETWORK_OPTIONS, pick, valuesOf } from "../options.ts";
@@ -103,7 +103,7 @@ export function requestOf(
     lists,
     prune,
     ...pick(options, "owner", "refresh", "takeOver", "checksum", "force", "allowNoNetwork", "drain", "validate"),
-    ...pick(options, "configMode", "wait", "lockTimeout"),
+    ...pick(options, "configMode", "injectPodCidr", "wait", "lockTimeout"),
     ...(options.delegate !== undefined && {
       delegate: {
         ...options.delegate,
@@ -211,11 +211,4 @@ async function diffsOf(steps: readonly StepResult[]): Promise<string[]> {
   return steps.map(({ name, object, texts }) => {
     return texts === undefined ? "" : unifiedDiff(object ?? name, texts.before, texts.after);
   });
-}
-
-/** Waits for the signal, holding no lock; the timer is what keeps the process. */
-async function aborted(signal: AbortSignal): Promise<void> {
-  const keepAlive = setInterval(() => undefined, 2 ** 31 - 1);
-  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-  clearInterval(keepAlive);
 }

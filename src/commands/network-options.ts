@@ -32,7 +32,7 @@ export async function directoriesOf(
 }
 
 /** @throws Failure `host-unreachable`. */
-function findHost({ hostRoot }: PlaceOptions): Place {
+export function findHost({ hostRoot }: PlaceOptions): Place {
   return findPlace(hostRoot ?? HOST_ROOT, hostRoot !== undefined);
 }
 

@@ -16,6 +16,7 @@ import { keepChained } from "../node/merge-chain.ts";
 import { findPrimary } from "../node/primary.ts";
 import type { NodeView } from "../node/view.ts";
 import { mask } from "../secrets.ts";
+import { isJson } from "../system/json.ts";
 import { placeOf, type Place } from "../system/place.ts";
 import { readFile, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { excerptOf } from "../template/excerpt.ts";
@@ -33,6 +34,7 @@ import { hasBytes, type Content } from "./content.ts";
 import { DELEGATE_NAMES, noPrimary, warnOfOrder } from "./delegate.ts";
 import { heldAs, type Decided, type Desired, type Directory, type FileAssets, type Wanted } from "./kind.ts";
 import { keepNetwork } from "./policies.ts";
+import { withPodCidrs } from "./pod-cidr.ts";
 import { decoded, readTemplate, Source } from "./source.ts";
 import { findValues, KNOWN, NoValue } from "./values.ts";
 
@@ -83,12 +85,15 @@ async function readDesired(
   const directory = target?.path ?? "";
   const source = new Source(sources.config, wanted.configTexts);
   const variables = names.flatMap((name) => pointersOf(source, name).map((pointer) => pointer.name));
-  const values = await findValues(variables, wanted, signal);
+  const isInjected = wanted.injectPodCidr && names.length > 0;
+  const values = await findValues([...variables, ...(isInjected ? [POD_CIDRS] : [])], wanted, signal);
+  const podCidrs = isInjected ? objections.catch(() => podCidrsIn(values)) : undefined;
   const { rendered, unreadable, pointedTo, shadowed } = renderAll(
     names,
-    { source, target, glob: delegate?.glob, values },
+    { source, target, glob: delegate?.glob, values, podCidrs },
     objections,
   );
+  if (podCidrs !== undefined) refuseInjection(names, source, rendered, podCidrs, objections);
   const warnings: Finding[] = [...shadowed];
   for (const [name, result] of rendered) {
     const failure = validate === "off" ? undefined : await checkRendered(name, result, source, unreadable.get(name));
@@ -109,6 +114,7 @@ async function readDesired(
  *
  * @param source of the templates. @param target the directory of the configurations, where pointers are looked up.
  * @param glob that the name of the primary must match. @param values of the variables.
+ * @param podCidrs are put into the configurations that have a place for them.
  */
 function renderAll(
   names: readonly string[],
@@ -117,11 +123,13 @@ function renderAll(
     target: directory,
     glob,
     values,
+    podCidrs,
   }: {
     source: Source;
     target: Directory | undefined;
     glob: string | undefined;
     values: ReadonlyMap<string, Written | NoValue>;
+    podCidrs: readonly string[] | undefined;
   },
   objections: Objections,
 ): {
@@ -150,7 +158,7 @@ function renderAll(
       chain.push(name);
       try {
         const made = renderTemplate(name, path);
-        return made && withChained(name, made, directory);
+        return made && withChained(name, source.isFinal(name) ? made : injected(name, made, podCidrs), directory);
       } finally {
         chain.pop();
       }
@@ -211,6 +219,43 @@ function renderAll(
   return { rendered, unreadable, pointedTo, shadowed };
 }
 
+/** The variable that `--inject-pod-cidr` needs. */
+const POD_CIDRS = "POD_CIDRS";
+
+function podCidrsIn(values: ReadonlyMap<string, Written | NoValue>): string[] {
+  const value = values.get(POD_CIDRS);
+  if (value !== undefined && !(value instanceof NoValue)) return JSON.parse(value.alone) as string[];
+  const { problem = "", hint = "", passing = false, cause } = value ?? {};
+  throw new Failure({ code: "value-missing", subject: "--inject-pod-cidr", problem, hint, passing, cause });
+}
+
+/** What is made of text that was JSON has no place in the template, and no error of syntax. */
+function injected(name: string, made: Rendered, podCidrs: readonly string[] | undefined): Rendered {
+  const text = podCidrs === undefined ? undefined : withPodCidrs(name, made.text, podCidrs);
+  if (text === undefined || text === made.text) return made;
+  return { text, template: made.template, origin: () => placeOf(made.template, 0) };
+}
+
+/** The podCIDRs belong to one network: two that give the same addresses would give them twice. */
+function refuseInjection(
+  names: readonly string[],
+  source: Source,
+  rendered: ReadonlyMap<string, NewConfig>,
+  podCidrs: readonly string[],
+  objections: Objections,
+): void {
+  const own = [...rendered].filter(([name]) => !source.isFinal(name));
+  const places = own.filter(([name, { text }]) => withPodCidrs(name, text, podCidrs) !== undefined);
+  // What could not be rendered is an objection already.
+  if (places.length === 1 || (places.length === 0 && rendered.size < names.length)) return;
+  const problem =
+    places.length === 0
+      ? `${names.join(", ")}: has no plugin of type bridge with host-local to take the podCIDRs`
+      : `${places.map(([name]) => name).join(", ")}: each has a bridge plugin that could take the podCIDRs`;
+  const hint = "write __POD_CIDR__ in the template, where it belongs";
+  objections.add(new Failure({ code: "pod-cidr-place", subject: "--inject-pod-cidr", problem, hint }));
+}
+
 /** It stands for the content of the primary's file (`--delegate` without a template of one's own). */
 const PRIMARY = "PRIMARY";
 
@@ -227,13 +272,15 @@ function pointersOf(source: Source, name: string): Pointer[] {
   }
 }
 
-function valueMissing(path: string, { name, line, column }: Pointer, { problem, hint, passing }: NoValue): Failure {
+function valueMissing(path: string, pointer: Pointer, { problem, hint, passing, cause }: NoValue): Failure {
+  const { name, line, column } = pointer;
   return new Failure({
     code: "value-missing",
     subject: path,
     problem: `line ${line}, column ${column}: __${name}__ has no value: ${problem}`,
     hint,
     passing,
+    cause,
   });
 }
 
@@ -298,15 +345,6 @@ function refuseTooLarge(
 
 function lengthOf(content: string | Written): number {
   return typeof content === "string" ? content.length : Math.max(content.inString.length, content.alone.length);
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** The content of the node's file that a pointer names. An empty one is a file that is being written. */

@@ -44,6 +44,8 @@ export interface Wanted {
   configTexts?: Texts;
   /** Multus is to be put around the primary. */
   delegate?: DelegateOptions | undefined;
+  /** The podCIDRs of the node are put into the configurations. */
+  injectPodCidr: boolean;
   manifests: ManifestOptions;
   credentials: CredentialsOptions;
   /** What stands for variables in templates. */

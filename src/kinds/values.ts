@@ -12,11 +12,14 @@ export class NoValue {
   readonly hint: string | readonly string[];
   /** It may have one soon. */
   readonly passing: boolean;
+  /** What could not be asked. */
+  readonly cause: Failure | undefined;
 
-  constructor(problem: string, hint: string | readonly string[], passing = false) {
+  constructor(problem: string, hint: string | readonly string[], passing = false, cause?: Failure) {
     this.problem = problem;
     this.hint = hint;
     this.passing = passing;
+    this.cause = cause;
   }
 }
 
@@ -47,11 +50,12 @@ export async function findValues(
 }
 
 /** Which variables there are, for hints. */
-export const KNOWN = `the variables are ${Object.keys(VARIABLES).join(", ")}, and environment variables that --variables names`;
+export const KNOWN = `the variables are ${Object.keys(VARIABLES).join(", ")}, PRIMARY, and environment variables that --variables names`;
 
 function ofEnvironment(text: string | undefined): Written | NoValue {
-  if (text !== undefined) return writtenText(text);
-  return new NoValue("the environment variable is not set", "set it in the environment of cni-node");
+  if (text !== undefined && text !== "") return writtenText(text);
+  const problem = `the environment variable is ${text === undefined ? "not set" : "empty"}`;
+  return new NoValue(problem, "set it in the environment of cni-node");
 }
 
 type Finder = (about: About, signal: AbortSignal, ifName?: string) => Promise<Written | NoValue>;
@@ -77,12 +81,12 @@ const FINDERS: Record<Variable, Finder> = {
     const { port, protocol } = await serverOf(about);
     return written(Number(port === "" ? (protocol === "http:" ? "80" : "443") : port));
   },
-  MTU: async ({ facts }, _signal, ifName) => {
-    const mtu = facts.mtu(ifName);
-    if (mtu !== undefined) return Promise.resolve(written(mtu));
-    const problem = ifName === undefined ? "there is no default route" : `there is no interface ${ifName}`;
-    const hint = "with hostNetwork or hostPID, cni-node sees the network of the node; __MTU.eth1__ names an interface";
-    return Promise.resolve(new NoValue(problem, hint, true));
+  MTU: async ({ facts }, signal, ifName) => {
+    const mtu = await facts.mtu(signal, ifName);
+    if (typeof mtu === "number") return written(mtu);
+    if (mtu === "unseen") return UNSEEN;
+    const problem = ifName === undefined ? "the node has no default route" : `the node has no interface ${ifName}`;
+    return new NoValue(problem, "__MTU.eth1__ names another interface", true);
   },
   KUBECONFIG: async ({ lists, credentials: { directory } }) => {
     const names = (lists.credentials?.desired ?? []).filter((name) => !isTokenFile(name));
@@ -97,6 +101,12 @@ const UNNAMED = new NoValue(
   "the name of this node is not known",
   "give it with --node-name, or as NODE_NAME from the field spec.nodeName of the pod; the name of the host may be another one",
 );
+
+const UNSEEN = new NoValue("nothing tells that the network that cni-node sees is the node's", [
+  "run it with hostPID and privileged, or with hostNetwork, --node-name and the right to get nodes",
+  "on the node itself --host-root=/ says so",
+  "or give the value: --variables='$MTU'",
+]);
 
 function ofNode(value: (node: FoundNode) => Written | NoValue): Finder {
   return async ({ facts }, signal) => {
@@ -132,6 +142,6 @@ async function orNoValue(found: Promise<Written | NoValue>): Promise<Written | N
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const isPassing = error.passing || error.code === "api-unreachable";
-    return new NoValue(error.message, error.hints, isPassing);
+    return new NoValue(error.message, error.hints, isPassing, error);
   }
 }

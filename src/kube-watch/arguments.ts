@@ -26,6 +26,8 @@ export interface HandlingOptions {
   handler: string;
   /** How long it may run, milliseconds. */
   timeout: number;
+  /** The data is not for eyes. */
+  isSecret: boolean;
 }
 
 const NAMES: Readonly<Record<string, string>> = {
@@ -35,6 +37,8 @@ const NAMES: Readonly<Record<string, string>> = {
   h: "handler",
   a: "all-namespaces",
 };
+/** The longest time that a timer takes, milliseconds. */
+const LONGEST_TIMEOUT = 2 ** 31 - 1;
 const OF_FILES = ["channel", "handler", "timeout"];
 const OF_OBJECTS = [...OF_FILES, "jsonpath", "label", "all-namespaces"];
 
@@ -51,19 +55,20 @@ Calls a handler with the channel file, the current data and the previous data, a
   --timeout=TIME                    how long the handler may run (default: 10m)
 `;
 
-/** @throws Failure `usage`. Undefined: the version is asked for. */
-export function readArguments(argv: readonly string[]): Arguments | undefined {
+/** @throws Failure `usage`. */
+export function readArguments(argv: readonly string[]): Arguments | "version" | "help" {
   const [verb = "", ...words] = argv;
+  if (argv.includes("--help") || verb === "help") return "help";
   const operands = words.filter((word) => !word.startsWith("-"));
   const options = readOptions(words.filter((word) => word.startsWith("-")));
-  if (verb === "version") return undefined;
+  if (verb === "version") return "version";
   if (verb === "file") {
     const [file] = operands;
     refuseMore(operands, 1);
     for (const name of options.keys())
       if (!OF_FILES.includes(name)) throw usage(`--${name}`, "goes with kube-watch object");
     if (file === undefined) throw usage("FILE", "is missing", "kube-watch file FILE");
-    return { source: { file }, ...handlingOf(options) };
+    return { source: { file }, ...handlingOf(options), isSecret: false };
   }
   if (verb !== "object") {
     throw usage("kube-watch", verb === "" ? "no command is given" : `unknown command ${JSON.stringify(verb)}`);
@@ -80,6 +85,7 @@ export function readArguments(argv: readonly string[]): Arguments | undefined {
   return {
     source: { object: { type, ...nameOf(name), jsonpath: options.get("jsonpath") ?? "{}" } },
     ...handlingOf(options),
+    isSecret: /^secrets?(?:\.|$)/iu.test(type),
   };
 }
 
@@ -116,10 +122,12 @@ function nameOf(text: string): { namespace?: string; name: string } {
   return namespace === undefined ? { name } : { namespace, name };
 }
 
-function handlingOf(options: ReadonlyMap<string, string>): HandlingOptions {
+function handlingOf(options: ReadonlyMap<string, string>): Omit<HandlingOptions, "isSecret"> {
+  const timeout = DURATION.read(options.get("timeout") ?? "10m", "--timeout");
+  if (timeout === 0 || timeout > LONGEST_TIMEOUT) throw usage("--timeout", "is not between 1ms and 24 days");
   return {
     channel: options.get("channel") ?? "/var/run/kube-watch/channel",
     handler: options.get("handler") ?? "/usr/share/kube-watch/handler",
-    timeout: DURATION.read(options.get("timeout") ?? "10m", "--timeout"),
+    timeout,
   };
 }

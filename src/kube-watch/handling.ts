@@ -2,11 +2,11 @@
 import { spawn, type ChildProcessByStdio } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { basename, dirname } from "node:path";
-import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 
-import { endWhole, marked } from "../cni/leftovers.ts";
+import { endGently, marked } from "../cni/leftovers.ts";
 import { isSystemError, reasonOf } from "../errors.ts";
+import { mask } from "../secrets.ts";
 import { makeDirectory, replaceDurably } from "../system/disk.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { World } from "../world.ts";
@@ -15,7 +15,7 @@ import type { HandlingOptions } from "./arguments.ts";
 /** Milliseconds: the pause after a first failure, which doubles up to the longest; how long a stop may take. */
 export const TIMING = { firstPause: 1000, longestPause: 300_000, grace: 5000 };
 
-/** Hands data on. The newest value counts: one that comes while a handler runs, or before it is tried again, is next. */
+/** Calls the handler with the newest value. One that arrives while the handler runs, or before a retry, is next. */
 export class Handling {
   readonly #options: HandlingOptions;
   readonly #world: World;
@@ -25,6 +25,8 @@ export class Handling {
   /** What was handled before the start counts as the previous data, and is handled again: the node may have changed. */
   #isHandled = false;
   #current: string | undefined;
+  /** What was printed last. */
+  #printed: string | undefined;
   #wake: (() => void) | undefined;
 
   /** @param timing for tests. */
@@ -50,13 +52,14 @@ export class Handling {
         await this.#changed(Infinity);
         continue;
       }
-      const problem = await this.#handle(data);
-      if (this.#isStopping()) return;
+      const problem = await this.#handle(data, failures > 0);
+      // Even if the signal has come meanwhile: what is handled is not forgotten.
       if (problem === undefined) {
         failures = 0;
         this.#remember(data);
         continue;
       }
+      if (this.#isStopping()) return;
       const pause = Math.min(this.#timing.longestPause, this.#timing.firstPause * 2 ** failures++);
       this.#world.stderr(`kube-watch: ${this.#options.handler} ${problem}; it is called again in ${pause / 1000} s\n`);
       if (this.#current === data) await this.#changed(pause);
@@ -71,13 +74,12 @@ export class Handling {
     return `${this.#options.channel}.prev`;
   }
 
-  /** @returns why it failed. */
-  async #handle(data: string): Promise<string | undefined> {
+  /** @param isAgain it was printed already. @returns why it failed. */
+  async #handle(data: string, isAgain: boolean): Promise<string | undefined> {
     const { channel, handler } = this.#options;
-    const diff = await diffOf(this.#handled, data);
-    this.#world.stdout(
-      `### Channel data ###\n${data}\n###\n### Channel data diff ###\n${diff}\n###\nHandling channel data with ${handler}...\n`,
-    );
+    if (data !== this.#printed || !isAgain) this.#world.stdout(await this.#shown(data));
+    this.#printed = data;
+    this.#world.stdout(`Handling channel data with ${handler}...\n`);
     try {
       makeDirectory(dirname(channel), 0o700);
       replaceDurably(channel, data, 0o600);
@@ -85,6 +87,14 @@ export class Handling {
       return `was not called, because ${channel} cannot be written: ${reasonOf(error)}`;
     }
     return this.#call([channel, data, this.#handled]);
+  }
+
+  /** What is printed of new data. Secrets are not. */
+  async #shown(data: string): Promise<string> {
+    const { isSecret } = this.#options;
+    const [before, now] = isSecret ? ["", "(not shown: a Secret)"] : [mask(this.#handled), mask(data)];
+    const diff = isSecret ? "" : await diffOf(before, now);
+    return `### Channel data ###\n${now}\n###\n### Channel data diff ###\n${diff}\n###\n`;
   }
 
   /** @returns why it failed. */
@@ -95,26 +105,27 @@ export class Handling {
     const child = start(handler, words, marked(env, id));
     if (typeof child === "string") return `cannot be run: ${child}`;
     const prefix = `[${basename(handler)}] `;
-    createInterface({ input: child.stdout }).on("line", (line) => this.#world.stdout(`${prefix}${line}\n`));
-    createInterface({ input: child.stderr }).on("line", (line) => this.#world.stderr(`${prefix}${line}\n`));
+    eachLine(child.stdout, (line) => this.#world.stdout(`${prefix}${line}\n`));
+    eachLine(child.stderr, (line) => this.#world.stderr(`${prefix}${line}\n`));
     const ended = Promise.withResolvers<string | undefined>();
     child.on("error", (error) => ended.resolve(`cannot be run: ${reasonOf(error)}`));
     child.on("exit", (code, by) => {
       ended.resolve(code === 0 ? undefined : by === null ? `failed with exit code ${code}` : `was ended by ${by}`);
     });
     let late: string | undefined;
+    let gone: Promise<void> | undefined;
     const end = (): void => {
-      if (child.pid !== undefined) void stop(child.pid, id, this.#timing.grace);
+      if (child.pid !== undefined) gone ??= endGently(child.pid, id, this.#timing.grace);
     };
     const timer = setTimeout(() => {
       late = `has not ended within ${timeout / 1000} s, and was killed`;
-      if (child.pid !== undefined) void endWhole(child.pid, id);
+      end();
     }, timeout);
     signal.addEventListener("abort", end);
     if (signal.aborted) end();
     try {
       const problem = await ended.promise;
-      if (signal.aborted && child.pid !== undefined) await endWhole(child.pid, id);
+      await gone;
       return late ?? problem;
     } finally {
       clearTimeout(timer);
@@ -162,16 +173,22 @@ function start(
   }
 }
 
-/** Asks all of it to end, and ends it. */
-async function stop(pid: number, id: string, grace: number): Promise<void> {
-  try {
-    process.kill(-pid, "SIGTERM");
-  } catch {
-    return;
-  }
-  const timer = setTimeout(() => void endWhole(pid, id), grace);
-  timer.unref();
-  return Promise.resolve();
+/** A longer line is given in parts. */
+const LONGEST_LINE = 64 * 1024;
+
+function eachLine(stream: Readable, give: (line: string) => void): void {
+  let begun = "";
+  stream.setEncoding("utf8").on("data", (text: string) => {
+    const lines = `${begun}${text}`.split("\n");
+    begun = lines.pop() ?? "";
+    for (const line of lines) give(line);
+    if (begun.length <= LONGEST_LINE) return;
+    give(begun);
+    begun = "";
+  });
+  stream.on("end", () => {
+    if (begun !== "") give(begun);
+  });
 }
 
 /** As `diff -u` prints it, without its two lines about files. */

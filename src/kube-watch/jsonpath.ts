@@ -85,6 +85,7 @@ function literal(text: string): string {
 
 /** kubectl's `.data.ca\.crt`, `['ca\.crt']` and `[-1]` in the words of the library. */
 function pathOf(expression: string): string {
+  if (!isBalanced(expression)) throw usage("--jsonpath", `{${expression}} has a bracket that is not closed`);
   const path = expression
     .replace(/^[@$]/u, "")
     .replaceAll(/(?<=\[[^\]?]*)\\\./gu, ".")
@@ -96,10 +97,23 @@ function pathOf(expression: string): string {
   return path.startsWith(".") || path.startsWith("[") ? `$${path}` : `$.${path}`;
 }
 
+/** Brackets and quotes outside of quotes. */
+function isBalanced(expression: string): boolean {
+  const rest = expression.replaceAll(/\\./gsu, "").replaceAll(/"[^"]*"|'[^']*'/gu, "");
+  if (/["']/u.test(rest)) return false;
+  const open: string[] = [];
+  for (const character of rest) {
+    if (character === "[" || character === "(") open.push(character === "[" ? "]" : ")");
+    else if ((character === "]" || character === ")") && open.pop() !== character) return false;
+  }
+  return open.length === 0;
+}
+
 function find(path: string, object: unknown): unknown[] {
   if (typeof object !== "object" || object === null) return path === "$" ? [object] : [];
   try {
-    return JSONPath({ path, json: object, eval: "safe", wrap: true }) as unknown[];
+    // kubectl takes what a filter cannot compute for false.
+    return JSONPath({ path, json: object, eval: "safe", ignoreEvalErrors: true, wrap: true }) as unknown[];
   } catch (error) {
     throw usage("--jsonpath", `${path} cannot be evaluated: ${(error as Error).message}`);
   }

@@ -2,8 +2,7 @@
 import * as v from "valibot";
 
 import type { Channel } from "../cluster/channel.ts";
-import { CONFIG_MAPS } from "../cluster/watch.ts";
-import type { Identity, Resource } from "../cluster/resource.ts";
+import { apiFailure, CONFIG_MAPS, type Identity, type Resource } from "../cluster/resource.ts";
 import { usage } from "../errors.ts";
 
 /** A kind as the API has it. */
@@ -41,8 +40,9 @@ export async function findType(type: string, channel: Channel, signal: AbortSign
   if (["configmap", "configmaps", "cm"].includes(word) && wantedGroup === undefined) return KNOWN;
   const core = wantedGroup === undefined ? await kindIn("v1", word, channel, signal) : undefined;
   if (core !== undefined) return core;
-  const { body } = await channel.get("/apis", signal);
-  const groups = v.safeParse(Groups, body);
+  const answer = await channel.get("/apis", signal);
+  if (answer.status !== 200) throw apiFailure("/apis", "the types of the API cannot be listed", answer);
+  const groups = v.safeParse(Groups, answer.body);
   for (const { name, preferredVersion } of groups.success ? groups.output.groups : []) {
     if (wantedGroup !== undefined && name !== wantedGroup) continue;
     const found = await kindIn(preferredVersion.groupVersion, word, channel, signal);
@@ -57,12 +57,13 @@ async function kindIn(
   channel: Channel,
   signal: AbortSignal,
 ): Promise<ResourceType | undefined> {
-  const { status, body } = await channel.get(
-    apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`,
-    signal,
-  );
-  const served = v.safeParse(Served, body);
-  if (status !== 200 || !served.success) return undefined;
+  const path = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+  const answer = await channel.get(path, signal);
+  // A group whose own server is away is passed over, as kubectl does.
+  if (answer.status === 404 || answer.status === 503) return undefined;
+  if (answer.status !== 200) throw apiFailure(path, "the types of the API cannot be listed", answer);
+  const served = v.safeParse(Served, answer.body);
+  if (!served.success) return undefined;
   const found = served.output.resources.find(({ name, singularName, shortNames, kind }) => {
     return !name.includes("/") && [name, singularName, kind.toLowerCase(), ...shortNames].includes(word);
   });

@@ -142,6 +142,15 @@ export async function hardwareIn(path: string): Promise<Map<string, string> | un
 }
 
 /**
+ * What `ip -json` prints in a network namespace. Throws what it said of its failure.
+ *
+ * @param path as this process sees it.
+ */
+export async function ipJson(path: string, { wrapper }: Place, words: readonly string[]): Promise<string> {
+  return outputOf([...wrapper, "nsenter", `--net=${path}`, "--", "ip", "-json", ...words]);
+}
+
+/**
  * Removes a bridge that nothing is connected to; one that is gone or in use is left.
  *
  * @param path of its network namespace, as this process sees it.

@@ -112,7 +112,7 @@ class Namespaces {
 }
 
 /** A namespace is gone where the directory that would hold it can be seen, and does not. */
-function isNamespaceGone(netns: string, hostRoot: string): boolean {
+export function isNamespaceGone(netns: string, hostRoot: string): boolean {
   const process = /^\/proc\/(\d+)\//u.exec(netns)?.[1];
   if (process !== undefined) {
     return fs.existsSync(join(hostRoot, "proc/1")) && isAbsent(join(hostRoot, "proc", process));

@@ -1,4 +1,5 @@
 /** What a node is: its object in the cluster, its interfaces, and where the API is. */
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 
 import type { Access } from "../cluster/access.ts";
@@ -23,10 +24,18 @@ export interface FactsRequest {
 /** What was found counts so long, milliseconds: a run looks several times. */
 const FRESH_MS = 1000;
 
+/** The API may take so long if its answer is known already, or if it was away, milliseconds: a repair must not wait. */
+const PATIENCE_MS = 2000;
+/** An API that was away is not asked again for so long, milliseconds. */
+const AWAY_MS = 10_000;
+/** The codes of failures that say nothing of what was asked. */
+const AWAY: ReadonlySet<string> = new Set(["api-unreachable", "api-refused", "api-unauthorized"]);
+
 /** The facts of one node. What was known stays known while the API is away. */
 export class NodeFacts {
   readonly #request: FactsRequest;
   readonly #known = new Map<string, { at: number; value: unknown }>();
+  #away: { at: number; failure: Failure } | undefined;
 
   constructor(request: FactsRequest) {
     this.#request = request;
@@ -53,26 +62,41 @@ export class NodeFacts {
   }
 
   /**
-   * The MTU of an interface: of the host, if its network can be seen, else of this process.
+   * The MTU of an interface of the node.
    *
    * @param ifName undefined: the interface of the default route.
-   * @returns undefined: there is no such interface, or no default route.
+   * @returns undefined: the interface, or the default route, is missing. `unseen`: this process may be in another network
+   * than the node's.
    */
-  mtu(ifName?: string): number | undefined {
-    const process = this.#hostProcess();
+  async mtu(signal: AbortSignal, ifName?: string): Promise<number | "unseen" | undefined> {
+    const process = this.#hostProcess() ?? ((await this.#isOnHostNetwork(signal)) ? "/proc/self" : undefined);
+    if (process === undefined) return "unseen";
     const name = ifName ?? defaultInterface(process);
     const path = join(process, "root/sys/class/net", name ?? "", "mtu");
     const text = name === undefined || name.includes("/") ? undefined : readTextIfPossible(path, SIZE_LIMITS.proc);
     return text === undefined ? undefined : Number(text);
   }
 
-  /** A process with the network of the host: in a container that sees the host's processes, the first one. */
-  #hostProcess(): string {
+  /** A process with the network of the host: this one on the host, the host's first one if it can be seen. */
+  #hostProcess(): string | undefined {
     try {
       const { root } = findPlace(this.#request.hostRoot, this.#request.hostRootNamed);
       return root === "" ? "/proc/self" : "/proc/1";
     } catch (error) {
-      if (error instanceof Failure) return "/proc/self";
+      if (error instanceof Failure) return undefined;
+      throw error;
+    }
+  }
+
+  /** Is an address of the Node one of this process? */
+  async #isOnHostNetwork(signal: AbortSignal): Promise<boolean> {
+    if (this.nodeName === undefined) return false;
+    try {
+      const { addresses } = await this.node(this.nodeName, signal);
+      const own = Object.values(networkInterfaces()).flatMap((some = []) => some.map(({ address }) => address));
+      return addresses.some((address) => own.includes(address));
+    } catch (error) {
+      if (error instanceof Failure) return false;
       throw error;
     }
   }
@@ -86,14 +110,20 @@ export class NodeFacts {
     const known = this.#known.get(what);
     if (known !== undefined && performance.now() < known.at + FRESH_MS) return known.value as Value;
     try {
+      // One question that is not answered is enough for a run, even under its lock.
+      if (this.#away !== undefined && performance.now() < this.#away.at + AWAY_MS) throw this.#away.failure;
       const { Api: Connection } = await import("../cluster/request.ts");
-      const api = new Connection(await this.#access(), performance.now() + this.#request.timeout, signal);
+      const { timeout } = this.#request;
+      const patience = known === undefined && this.#away === undefined ? timeout : Math.min(timeout, PATIENCE_MS);
+      const api = new Connection(await this.#access(), performance.now() + patience, signal);
       const value = await question(api);
       this.#known.set(what, { at: performance.now(), value });
+      this.#away = undefined;
       return value;
     } catch (error) {
-      const isAway = error instanceof Failure && error.code === "api-unreachable";
-      if (known !== undefined && isAway) return known.value as Value;
+      if (!(error instanceof Failure) || !AWAY.has(error.code)) throw error;
+      if (this.#away?.failure !== error) this.#away = { at: performance.now(), failure: error };
+      if (known !== undefined) return known.value as Value;
       throw error;
     }
   }
@@ -110,7 +140,7 @@ function defaultInterface(process: string): string | undefined {
   };
   const [v4] = linesOf("route")
     .filter(([, destination, , flags = "", , , , mask]) => {
-      return /^0{8}$/u.test(destination ?? "") && mask === destination && has(flags, RTF_UP);
+      return /^0{8}$/u.test(destination ?? "") && mask === destination && has(flags, RTF_UP) && !has(flags, RTF_REJECT);
     })
     .toSorted((a, b) => Number(a[6]) - Number(b[6]));
   const [v6] = linesOf("ipv6_route")

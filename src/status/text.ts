@@ -132,5 +132,7 @@ function assetRow({
 }
 
 function attachmentRow({ plugin, living, gone }: NodeStatus["attachments"][number]): string[] {
-  return [plugin, `${living} there`, gone === 0 ? "" : `${gone} gone and never deleted`];
+  const left =
+    gone === 1 ? "1 attachment of a container that is gone" : `${gone} attachments of containers that are gone`;
+  return [plugin, `${living} there`, gone === 0 ? "" : `${left} → cni-node network gc`];
 }

@@ -92,3 +92,13 @@ export function countValues(text: string): number {
 }
 
 const [COMMA, BRACKET, BRACE, LINE_FEED] = [0x2c, 0x5b, 0x7b, 0x0a];
+
+/** Is the text JSON? */
+export function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

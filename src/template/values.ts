@@ -1,4 +1,5 @@
 /** The variables of configuration templates: which there are, and how a value is written. Pure. */
+import { isJson } from "../system/json.ts";
 
 /** What a variable stands for, by name; in documents and hints. */
 export const VARIABLES = {
@@ -48,6 +49,12 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   RANDOMIZESNAT: "prng",
   PLUGINLOGFILE: "/var/log/aws-routed-eni/plugin.log",
   PLUGINLOGLEVEL: "Debug",
+  // In a cluster of IPv4, where pods have no IPv6.
+  EGRESSPLUGINENABLED: "false",
+  EGRESSPLUGINLOGFILE: "/var/log/aws-routed-eni/egress-v6-plugin.log",
+  EGRESSPLUGINIPAMSUBNET: "fd00::ac:00/118",
+  EGRESSPLUGINIPAMDST: "::/0",
+  EGRESSPLUGINIPAMDATADIR: "/run/cni/v4pd/egress-v6-ipam",
 };
 
 /** Where the value of a variable comes from: an environment variable, a text, or the node and its cluster. */
@@ -60,7 +67,8 @@ export type ValueSource = { environment: string } | { text: string } | { variabl
  */
 export function sourceOf(name: string, given: ReadonlySet<string>): ValueSource | undefined {
   if (given.has(name)) return { environment: name };
-  const [, ifName] = /^MTU\.(.+)$/u.exec(name) ?? [];
+  // MTU.conf is a file.
+  const [, ifName] = /^MTU\.(?!(?:conf|conflist|json)$)(.+)$/u.exec(name) ?? [];
   if (ifName !== undefined) return { variable: "MTU", ifName };
   if (Object.hasOwn(VARIABLES, name)) return { variable: name as Variable };
   if (Object.hasOwn(ALIASES, name)) return { variable: ALIASES[name] as Variable };
@@ -82,13 +90,4 @@ export function written(value: string | number | readonly string[]): Written {
 /** A text of an environment is what it says alone, if that is JSON (a number, a list, an object), else a string. */
 export function writtenText(text: string): Written {
   return { ...written(text), ...(isJson(text) && { alone: text }) };
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }

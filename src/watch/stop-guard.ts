@@ -2,12 +2,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Channel } from "../cluster/channel.ts";
-import { isAbsent, pathOf, type Resource } from "../cluster/resource.ts";
+import { isAbsent, NODES, pathOf } from "../cluster/resource.ts";
 import { Failure } from "../errors.ts";
 import { selects } from "./node-selection.ts";
 import { DAEMON_SETS, decide, type Decision, type OwnDaemonSet, type Seen } from "./on-stop.ts";
-
-const NODES: Resource = { group: "", name: "nodes", namespaced: false };
 
 /** Milliseconds. All of it fits well into the 30 seconds that Kubernetes gives a pod. */
 const TIMING = { request: 2500, pause: 2500, tries: 3, firstRetry: 1000, longestRetry: 300_000 };

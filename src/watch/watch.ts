@@ -172,7 +172,10 @@ export class Watcher {
     { channel, namespace: common }: Cluster,
     signal: AbortSignal,
   ): Promise<void> {
-    const { ObjectWatch, CONFIG_MAPS } = await import("../cluster/watch.ts");
+    const [{ ObjectWatch }, { CONFIG_MAPS }] = await Promise.all([
+      import("../cluster/watch.ts"),
+      import("../cluster/resource.ts"),
+    ]);
     for (const { namespace = common, name, holds } of names) {
       const identity = { apiVersion: "v1", kind: "ConfigMap", namespace, name };
       const watch = new ObjectWatch(channel, identity, CONFIG_MAPS, () => this.#heard(followed));
@@ -289,7 +292,7 @@ export class Watcher {
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       if (error.code.startsWith("primary-") || error.code === "value-missing")
-        return { ...(await this.#applyOthers(request, error, signal)), failure: error };
+        return { ...(await this.#applyOthers(request, error, isApplied, signal)), failure: error };
       this.#isApiAway = error.code === "api-unreachable" || isOfToken(error);
       // What has been repaired is reported, whatever is said of the manifests.
       if (repaired === undefined && (!this.#isApiAway || !isApplied)) throw error;
@@ -298,9 +301,18 @@ export class Watcher {
   }
 
   /** Without a primary or a value, configurations stay as they are; everything else is kept as desired. */
-  async #applyOthers(request: ApplyRequest, failure: Failure, signal: AbortSignal): Promise<ApplyResult> {
+  async #applyOthers(
+    request: ApplyRequest,
+    failure: Failure,
+    isApplied: boolean,
+    signal: AbortSignal,
+  ): Promise<ApplyResult> {
     const { config: _config, ...others } = request.lists;
-    const result = await orUndefined(apply({ ...request, lists: others, delegate: undefined }, signal));
+    const { manifest: _manifest, credentials: _credentials, ...files } = others;
+    const isAway = failure.cause instanceof Failure && failure.cause.code === "api-unreachable";
+    if (isAway) this.#isApiAway = true;
+    const lists = isAway && isApplied ? files : others;
+    const result = await orUndefined(apply({ ...request, lists, delegate: undefined }, signal));
     if (result === undefined) throw failure;
     return result;
   }

@@ -134,7 +134,7 @@ describe("installing", () => {
     [
       "replaces a foreign file and keeps it",
       { live: live.program },
-      "configured write+keep [me] replaces a file that was there before, which is kept",
+      "configured write+keep [me] replaces a file that was there before; uninstall restores it",
     ],
     ["replaces a link and keeps it", { live: live.link }, "configured write+keep [me] a link was in its place"],
     [
@@ -173,7 +173,7 @@ describe("installing", () => {
     [
       "of what was given back keeps the file that is there now",
       { live: live.program, held: heldBy([], { givenBack: true }) },
-      "configured write+keep [me] replaces a file that was there before, which is kept",
+      "configured write+keep [me] replaces a file that was there before; uninstall restores it",
     ],
   ];
   for (const [promise, facts, decision] of cases) test(promise, () => assert.equal(shown(decide(facts)), decision));

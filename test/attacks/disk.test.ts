@@ -138,7 +138,7 @@ describe("a run that is stopped for long and continued", { skip: cannotMount }, 
     run.kill("SIGCONT");
     const { exitCode, stdout, stderr } = await ended;
     assert.equal(exitCode, 0, stderr);
-    assert.match(stdout, /10-net\.conflist +replaces a file that was there before, which is kept/u);
+    assert.match(stdout, /10-net\.conflist +replaces a file that was there before; uninstall restores it/u);
     assert.equal((await disk.run(["uninstall", "--configs=10-net.conflist"])).exitCode, 0);
     assert.equal(fs.readFileSync(live, "utf8"), conflist("theirs", "bridge"));
   });

@@ -35,6 +35,8 @@ function patternOf(text: string): RegExp {
 
 /** A machine of its own: what is written to /etc, /opt, /run and /var/lib goes with it. */
 const MACHINE = [
+  // Namespaces of this machine that are hidden below the new /run would be counted by network map.
+  "umount -R /run/netns 2>/dev/null || true",
   "mount -t tmpfs none /run",
   "mkdir /run/netns /run/bin /run/upper /run/work",
   "mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work /etc",

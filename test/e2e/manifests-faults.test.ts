@@ -332,11 +332,23 @@ suite("manifests when something goes wrong", { skip: cannotStart }, () => {
   );
 
   suite("an API that is of no use ends the run with 1 and the reason:", { concurrency: 4 }, () => {
-    async function fails(name: string, prepare: (at: Scene) => string | undefined, message: RegExp): Promise<void> {
+    /** @param timeout short where cni-node tries until it is over. */
+    async function fails(
+      name: string,
+      prepare: (at: Scene) => string | undefined,
+      message: RegExp,
+      timeout = "1s",
+    ): Promise<void> {
       await using at = await scene(`useless-${name}`);
       at.node.manifest("a.yaml", at.configMap("a", { a: "1" }));
       const kubeconfig = prepare(at) ?? at.proxy.kubeconfig(cluster.adminKubeconfig);
-      const argv = ["install", "--configs=10-net.conflist", "--plugins=bridge", "--manifests=a.yaml", "--timeout=1s"];
+      const argv = [
+        "install",
+        "--configs=10-net.conflist",
+        "--plugins=bridge",
+        "--manifests=a.yaml",
+        `--timeout=${timeout}`,
+      ];
       const ran = await at.node.run([...argv, `--kubeconfig=${kubeconfig}`]);
       assert.equal(ran.exitCode, 1, ran.stderr);
       assert.match(ran.stderr, message);
@@ -383,6 +395,7 @@ suite("manifests when something goes wrong", { skip: cannotStart }, () => {
         "expired",
         (at) => void at.proxy.onRequest({ times: 1000 }, { kind: "answer", status: 401, message: "Unauthorized" }),
         /Unauthorized\n {2}hint: .*credentials.*expired/u,
+        "60s",
       );
     });
 
@@ -395,6 +408,7 @@ suite("manifests when something goes wrong", { skip: cannotStart }, () => {
             { kind: "answer", status: 200, text: "<html>", contentType: "text/html" },
           ),
         /https:\/\/127\.0\.0\.1:\d+: .*not a Kubernetes object/u,
+        "60s",
       );
     });
 

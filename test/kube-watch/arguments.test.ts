@@ -3,9 +3,14 @@ import * as fs from "node:fs";
 import { describe, test } from "node:test";
 
 import type { Failure } from "../../src/errors.ts";
-import { readArguments } from "../../src/kube-watch/arguments.ts";
+import { readArguments, type Arguments } from "../../src/kube-watch/arguments.ts";
 
-const DEFAULTS = { channel: "/var/run/kube-watch/channel", handler: "/usr/share/kube-watch/handler", timeout: 600_000 };
+const DEFAULTS = {
+  channel: "/var/run/kube-watch/channel",
+  handler: "/usr/share/kube-watch/handler",
+  timeout: 600_000,
+  isSecret: false,
+};
 
 describe("the command line of kube-watch", () => {
   test("is the ancestor's", () => {
@@ -27,14 +32,16 @@ describe("the command line of kube-watch", () => {
       source: { file: "/host/etc/cni/net.d/10-calico.conflist" },
       ...DEFAULTS,
     });
-    assert.equal(readArguments(["version"]), undefined);
+    assert.equal(readArguments(["version"]), "version");
+    assert.equal(readArguments(["file", "--help"]), "help");
+    assert.equal((readArguments(["object", "secret", "s"]) as Arguments).isSecret, true);
   });
 
   test("is what the examples of docs/kube-watch.md are", () => {
     const text = fs.readFileSync(new URL("../../docs/kube-watch.md", import.meta.url), "utf8");
     const examples = Array.from(text.matchAll(/`kube-watch ((?:object|file) [^`\n]+)`/gu), ([, words = ""]) => words);
     assert.ok(examples.length >= 2);
-    for (const words of examples) assert.notEqual(readArguments(words.split(" ")), undefined, words);
+    for (const words of examples) assert.equal(typeof readArguments(words.split(" ")), "object", words);
   });
 
   const refused: [argv: string[], message: RegExp][] = [
@@ -50,6 +57,8 @@ describe("the command line of kube-watch", () => {
     [["object", "cm", "a", "-l=a=b"], /beside the name/u],
     [["object", "cm", "a", "-a"], /in one namespace/u],
     [["object", "cm", "a", "--timeout=soon"], /not a duration/u],
+    [["object", "cm", "a", "--timeout=0s"], /between 1ms and 24 days/u],
+    [["object", "cm", "a", "--timeout=600h"], /between 1ms and 24 days/u],
   ];
   for (const [argv, message] of refused) {
     test(`refuses ${argv.join(" ") || "nothing"}`, () => {

@@ -12,8 +12,9 @@ describe("a template of kubectl's JSONPath", () => {
   }
 
   test("that is broken is refused when it is read, and nothing of it is run as a program", () => {
-    for (const template of ["{.a", "{range .a}", "{end}"]) assert.throws(() => readTemplate(template), /--jsonpath/u);
+    for (const template of ["{.a", "{range .a}", "{end}", "{[}", "{.items[?(]}", "{.a['b]}"])
+      assert.throws(() => readTemplate(template), /--jsonpath/u);
     const evil = "{.spec.containers[?(process.exit(3))]}";
-    assert.throws(() => render(readTemplate(evil), OBJECT), /cannot be evaluated/u);
+    assert.equal(render(readTemplate(evil), OBJECT), "");
   });
 });

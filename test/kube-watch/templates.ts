@@ -44,6 +44,7 @@ export const TEMPLATES: readonly [template: string, text: string][] = [
   ["{.spec.containers[?(@.name!='one')].image}", "i:2"],
   ["{.spec.containers[?(@.ports)].name}", "one"],
   ["{.spec.containers[0].ports[?(@.containerPort>80)].containerPort}", "81"],
+  ["{.spec.containers[?(@.ports[0].containerPort==80)].name}", "one"],
   ["{..containerPort}", "80 81"],
   ['{range .spec.containers[*]}{.name}={.image}{"\\n"}{end}', "one=i:1\ntwo=i:2\n"],
   ["{range .spec.containers[*]}{.name}:{range .ports[*]}{.containerPort};{end} {end}", "one:80;81; two: "],

@@ -11,7 +11,7 @@ describe("a variable of a template", () => {
     assert.deepEqual(sourceOf("MTU.eth0.100", new Set()), { variable: "MTU", ifName: "eth0.100" });
     assert.deepEqual(sourceOf("VETHPREFIX", new Set()), { text: "eni" });
     assert.deepEqual(sourceOf("MTU", new Set(["MTU"])), { environment: "MTU" });
-    for (const name of ["10-calico.conflist", "PRIMARY", "SITE", "toString", "MTU."]) {
+    for (const name of ["10-calico.conflist", "PRIMARY", "SITE", "toString", "MTU.", "MTU.conf"]) {
       assert.equal(sourceOf(name, new Set()), undefined, name);
     }
   });

@@ -100,6 +100,7 @@ describe("a source with texts of ConfigMaps", () => {
       validate: "strict",
       sources: { plugin: node.plugins, config: node.templates },
       configTexts: texts(data),
+      manifests: { env: {} },
     } as unknown as Wanted;
     const directory = { path: node.netd, record: undefined, objects: "" };
     const desired = await configs.read(names, wanted, directory, objections, new AbortController().signal);

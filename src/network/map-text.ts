@@ -1,0 +1,88 @@
+/** The map of a node as a tree, for a terminal. */
+import {
+  connectionsOf,
+  hiddenIn,
+  hiddenOf,
+  lostText,
+  routeText,
+  titleOf,
+  type MapInterface,
+  type MapNamespace,
+  type NodeMap,
+} from "./map.ts";
+
+interface Branch {
+  text: string;
+  below: Branch[];
+}
+
+/** So wide is a line where its words let it be; what is longer goes on in the next one. */
+const WIDTH = 80;
+
+/** The tree. Ends in a newline. */
+export function mapText(map: NodeMap): string {
+  const lost = map.lost.map((one) => leaf(lostText(one), [leaf(`! ${one.problem}`)]));
+  const branches = [
+    ...map.namespaces.map((one) => ofNamespace(one, map)),
+    ...(lost.length === 0 ? [] : [leaf("attachments without an interface", lost)]),
+    ...hiddenOf(map).map((text) => leaf(`… ${text}`)),
+  ];
+  return branches.flatMap((one) => [...wrap(one.text, "", ""), ...linesOf(one.below, "")]).join("\n") + "\n";
+}
+
+function leaf(text: string, below: Branch[] = []): Branch {
+  return { text, below };
+}
+
+function ofNamespace(namespace: MapNamespace, map: NodeMap): Branch {
+  const { interfaces, routes, problems } = namespace;
+  const isPort = ({ master }: MapInterface): boolean =>
+    master !== undefined && interfaces.some(({ name }) => name === master);
+  const draw = (one: MapInterface): Branch =>
+    ofInterface(one, namespace, map, one.kind === "bridge" ? interfaces.filter((p) => p.master === one.name) : []);
+  return leaf(titleOf(namespace), [
+    ...problems.map((text) => leaf(`! ${text}`)),
+    ...interfaces.filter((one) => !isPort(one) || one.kind === "bridge").map(draw),
+    ...interfaces
+      .filter((one) => isPort(one) && one.kind !== "bridge")
+      .filter(({ master }) => interfaces.find(({ name }) => name === master)?.kind !== "bridge")
+      .map((one) => ofInterface(one, namespace, map, [])),
+    ...routes.map((one) => leaf(`route ${routeText(one)}`)),
+    ...hiddenIn(namespace).map((text) => leaf(`… ${text}`)),
+  ]);
+}
+
+function ofInterface(one: MapInterface, own: MapNamespace, map: NodeMap, ports: MapInterface[]): Branch {
+  const words = [one.name, one.kind, ...(one.isUp ? [] : ["down"]), ...one.addresses, ...connectionsOf(one, map, own)];
+  return leaf(words.join("  "), [
+    ...one.attachments.map(({ network, addedBy }) =>
+      leaf(`network ${network}${addedBy === "cni-node" ? ", added by cni-node" : ""}`),
+    ),
+    ...one.problems.map((text) => leaf(`! ${text}`)),
+    ...ports.filter(({ kind }) => kind !== "bridge").map((port) => ofInterface(port, own, map, [])),
+  ]);
+}
+
+function linesOf(branches: readonly Branch[], start: string): string[] {
+  return branches.flatMap(({ text, below }, index) => {
+    const isLast = index === branches.length - 1;
+    const next = `${start}${isLast ? "    " : "│   "}`;
+    const rest = below.length === 0 ? `${next}  ` : `${next}│ `;
+    return [...wrap(text, `${start}${isLast ? "└── " : "├── "}`, rest), ...linesOf(below, next)];
+  });
+}
+
+/** Breaks between words only. */
+function wrap(text: string, first: string, rest: string): string[] {
+  const lines: string[] = [];
+  let line = first;
+  let isEmpty = true;
+  for (const [gap, word] of Array.from(text.matchAll(/( *)([^ ]+)/gu), ([, g = "", w = ""]) => [g, w] as const)) {
+    if (!isEmpty && line.length + gap.length + word.length > WIDTH) {
+      lines.push(line);
+      line = `${rest}${word}`;
+    } else line += isEmpty ? word : `${gap}${word}`;
+    isEmpty = false;
+  }
+  return [...lines, line];
+}

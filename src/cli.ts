@@ -22,6 +22,7 @@ const RUNS: { readonly [Name in CommandName]: Run<Given<Name>> } = {
   watch: async (...given) => (await import("./commands/watch.ts")).runWatch(...given),
   status: async (...given) => (await import("./commands/status.ts")).runStatus(...given),
   routes: async (...given) => (await import("./commands/routes.ts")).runRoutes(...given),
+  "routes remove": async (...given) => (await import("./commands/routes.ts")).runRemove(...given),
   "routes sync": async (...given) => (await import("./commands/routes.ts")).runSync(...given),
   "network add": async (...given) => (await import("./commands/networks.ts")).runAdd(...given),
   "network check": async (...given) => (await import("./commands/networks.ts")).runCheck(...given),

@@ -62,6 +62,7 @@ export const FINDING_CODES = {
   "link-dangling": "a link leads nowhere",
   "link-unseen": "a configuration, or a file that an uninstall puts back, is a link to a place that is not mounted",
   "loopback-missing": "containerd calls `loopback` for every pod, and it is missing",
+  "masquerade-failed": "the rules that masquerade the traffic of pods out of the cluster could not be set or removed",
   "more-findings": "there are more findings than are shown at once",
   "name-unread": "a network configuration has a name that no runtime reads",
   "needs-unseen": "plugins are removed, and cni-node cannot see whether something still needs them",
@@ -96,7 +97,8 @@ export const FINDING_CODES = {
   "plugin-unasked": "a plugin could not be started from here, for another reason",
   "plugin-unseen": "cni-node cannot see whether a plugin exists",
   "pod-cidr-invalid": "a podCIDR of a Node is not a network",
-  "pod-cidr-overlap": "the podCIDRs of two Nodes overlap, so neither gets a route",
+  "pod-cidr-overlap":
+    "a podCIDR overlaps that of another Node, which had its route already or is older, so it gets no route",
   "pod-cidr-refused":
     "a podCIDR would take addresses of this node, of another node, of the API or of no pod, so it gets no route",
   "pointer-left": "a configuration contains a `__NAME__` that was not replaced",

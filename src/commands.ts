@@ -123,7 +123,21 @@ export const COMMANDS = {
   },
   "routes sync": {
     summary: "set these routes, and remove those that cni-node set and no node needs",
-    options: pick(OPTIONS, "follow", "node-name", "kubeconfig", "context", "timeout", "output"),
+    options: pick(
+      OPTIONS,
+      "follow",
+      "masquerade",
+      "non-masquerade-cidrs",
+      "node-name",
+      "kubeconfig",
+      "context",
+      "timeout",
+      "output",
+    ),
+  },
+  "routes remove": {
+    summary: "remove all routes that cni-node set, and its masquerade",
+    options: pick(OPTIONS, "output"),
   },
   "network add": {
     summary: "add a container to a network, and print the result",

@@ -5,6 +5,7 @@ import {
   ARGS,
   ATTACHMENTS,
   choice,
+  CIDRS,
   CONFIG_MAPS,
   CREDENTIALS,
   DELEGATE,
@@ -216,6 +217,12 @@ export const OPTIONS = {
     help: "print each plugin call on stderr, with secrets masked",
   },
   follow: { type: FLAG, help: "keep the routes as the Nodes of the cluster change, until a signal ends it" },
+  masquerade: { type: FLAG, help: "masquerade what pods of this node send to addresses outside the cluster" },
+  "non-masquerade-cidrs": {
+    type: CIDRS,
+    needs: { options: ["masquerade"], problem: "goes with --masquerade" },
+    help: "more networks that pods reach with their own addresses",
+  },
   attachments: { type: FLAG, help: "list attachments instead of networks" },
   valid: {
     type: ATTACHMENTS,

@@ -20,11 +20,12 @@ const HERE: Surroundings = {
     { ifName: "cni0", cidr: "10.244.1.1/24" },
   ],
   others: ["203.0.113.10"],
+  present: [],
 };
 const OWN = found("own", ["10.244.1.0/24", "fd00:1::/64"], ["192.0.2.1", "2001:db8::1"]);
 
-function found(name: string, podCidrs: string[], addresses: string[]): FoundNode {
-  return { name, podCidrs, addresses };
+function found(name: string, podCidrs: string[], addresses: string[], created = ""): FoundNode {
+  return { name, podCidrs, addresses, created };
 }
 
 /** The routes as text, and the codes of findings. */
@@ -95,12 +96,52 @@ suite("the routes that a node needs", () => {
     });
   }
 
-  test("none to podCIDRs that overlap, however many are between them", () => {
-    const nodes = ["10.8.0.0/16", "10.8.1.0/24", "10.8.2.0/24", "10.9.0.0/24"].map((cidr, index) =>
-      found(`b${index}`, [cidr], [`192.0.2.${index + 2}`]),
+  /** Nodes whose podCIDRs overlap: b2 .. b5, in the order of their names. */
+  function overlapping(...created: string[]): FoundNode[] {
+    return ["10.8.0.0/16", "10.8.1.0/24", "10.8.2.0/24", "10.9.0.0/24"].map((cidr, index) =>
+      found(`b${index + 2}`, [cidr], [`192.0.2.${index + 2}`], created[index]),
     );
-    const codes = ["pod-cidr-overlap", "pod-cidr-overlap", "pod-cidr-overlap"];
-    assert.deepEqual(planned(nodes), { routes: ["10.9.0.0/24 192.0.2.5 eth0"], codes });
+  }
+  const SMALL = ["10.8.1.0/24 192.0.2.3 eth0", "10.8.2.0/24 192.0.2.4 eth0", "10.9.0.0/24 192.0.2.5 eth0"];
+  const WIDE = ["10.8.0.0/16 192.0.2.2 eth0", "10.9.0.0/24 192.0.2.5 eth0"];
+  const [OLD, YOUNG] = ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"];
+  const contests: [what: string, created: string[], routes: string[]][] = [
+    ["the older Node of several", [YOUNG, OLD, OLD, YOUNG], SMALL],
+    ["the older Node, however many there are within its podCIDR", [OLD, YOUNG, YOUNG, YOUNG], WIDE],
+    ["what is older than the Node that loses, too", [YOUNG, OLD, "", ""], SMALL],
+    ["the first by name, if they are of the same age", [OLD, OLD, OLD, OLD], WIDE],
+  ];
+  for (const [what, created, routes] of contests) {
+    test(`of podCIDRs that overlap, one goes to ${what}`, () => {
+      for (const nodes of [overlapping(...created), overlapping(...created).toReversed()]) {
+        const all = planned(nodes);
+        assert.deepEqual(all.routes, routes);
+        assert.deepEqual(new Set(all.codes), new Set(["pod-cidr-overlap"]));
+        assert.equal(all.codes.length, 4 - routes.length, "each that gets none is said");
+      }
+    });
+  }
+
+  test("none of an older Node takes the place of one that is there, unless its own Node has lost it", () => {
+    const nodes = overlapping(OLD, YOUNG, YOUNG, YOUNG);
+    const there = { destination: "10.8.1.0/24", gateway: "192.0.2.3", ifName: "eth0", isOurs: true };
+    assert.deepEqual(planned(nodes, { ...HERE, present: [there] }).routes, SMALL);
+    for (const other of [{ gateway: "192.0.2.77" }, { gateway: undefined }, { isOurs: false }]) {
+      assert.deepEqual(planned(nodes, { ...HERE, present: [{ ...there, ...other }] }).routes, WIDE);
+    }
+  });
+
+  test("pods of this node and of others are what is masqueraded and what is not; nothing that is refused is", () => {
+    const nodes = [
+      found("b", ["10.244.2.0/24"], ["192.0.2.2"]),
+      found("c", ["10.244.3.0/24"], ["198.51.100.200"]),
+      found("d", ["0.0.0.0/0"], ["192.0.2.4"]),
+    ];
+    const { own, others } = neededRoutes([OWN, ...nodes], HERE).pods;
+    assert.deepEqual(own, ["10.244.1.0/24", "fd00:1::/64"]);
+    assert.deepEqual(others, ["10.244.2.0/24", "10.244.3.0/24"]);
+    const wrong = { ...OWN, podCidrs: ["10.244.1.0/24", "0.0.0.0/0", "127.0.0.0/8", "x"] };
+    assert.deepEqual(neededRoutes([wrong, ...nodes], HERE).pods.own, ["10.244.1.0/24"]);
   });
 
   test("none, nor anything to remove, if this node is not among the Nodes", () => {
@@ -158,6 +199,7 @@ suite("5,000 Nodes", () => {
     name: `n${index}`,
     podCidrs: [`10.${128 + (index >> 8)}.${index & 255}.0/24`],
     addresses: [`172.16.${index >> 8}.${index & 255}`],
+    created: "",
   }));
 
   test("are listed in ten pages and followed by one watch; a change of one costs no request", async () => {

@@ -42,7 +42,10 @@ class Lab implements AsyncDisposable {
   static async make(): Promise<Lab> {
     const bridge = `ip link add br0 type bridge
       ip addr add 192.0.2.254/24 dev br0
-      ip link set br0 up`;
+      ip link set br0 up
+      ip addr add 198.51.100.1/32 dev lo
+      ip -6 addr add 2001:db8::fe/64 dev br0 nodad
+      ip -6 addr add 2001:db8:ffff::1/128 dev lo nodad`;
     const lab = new Lab(await Namespace.make(bridge, { net: true }));
     await lab.serve([]);
     return lab;
@@ -70,6 +73,11 @@ class Lab implements AsyncDisposable {
     if (this.#server?.stdout) await once(this.#server.stdout, "data");
   }
 
+  /** What is outside the cluster: it knows no pods. */
+  get outside(): Namespace {
+    return this.#hub;
+  }
+
   /** Adds a node with its pod. */
   async member(number: number): Promise<Member> {
     const node = this.#stack.use(await Namespace.make("", { net: true }));
@@ -79,6 +87,8 @@ class Lab implements AsyncDisposable {
     node.sh(`ip addr add 192.0.2.${number}/24 dev eth0
       ip link set eth0 up
       ip -6 addr add 2001:db8::${number}/64 dev eth0 nodad
+      ip route add default via 192.0.2.254
+      ip -6 route add default via 2001:db8::fe
       echo 1 >/proc/sys/net/ipv4/ip_forward
       echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
       ip link add pod0 type veth peer name eth0 netns ${pidOf(pod)}
@@ -102,8 +112,8 @@ class Lab implements AsyncDisposable {
   }
 
   /** Starts `routes sync --follow` on a node. */
-  follow({ node }: Member): Follower {
-    const follower = new Follower(node.start(["routes", "sync", "--follow", ...this.#words]));
+  follow({ node }: Member, ...words: string[]): Follower {
+    const follower = new Follower(node.start(["routes", "sync", "--follow", ...words, ...this.#words]));
     this.#stack.use(follower);
     return follower;
   }
@@ -162,6 +172,22 @@ function routesTo(...numbers: number[]): string[] {
 
 async function hasRoutes(member: Member, expected: readonly string[]): Promise<void> {
   await until(() => ownRoutes(member).join() === expected.join());
+}
+
+const SERVE = `const server = require("node:net").createServer((socket) => socket.end(socket.remoteAddress));
+  server.listen(5000, process.argv[1], () => console.log("listening"))`;
+const ASK = `require("node:net").connect(5000, process.argv[1]).setTimeout(5000, () => process.exit(1)).pipe(process.stdout)`;
+
+/** The address that a server sees a client with. @param address where it serves. */
+async function seenAs(client: Namespace, server: Namespace, address: string): Promise<string> {
+  const serving = server.spawn([process.execPath, "-e", SERVE, address]);
+  try {
+    await once(serving.stdout ?? serving, "data");
+    return inside(client, process.execPath, "-e", ASK, address).stdout;
+  } finally {
+    serving.kill();
+    await once(serving, "exit");
+  }
 }
 
 function assertPings({ pod }: Member, number: number): void {
@@ -299,6 +325,69 @@ suite("routes between nodes", { skip: cannotMount }, () => {
     await lab.api({ delete: "n1" });
     const ran = await lab.routes(a, "sync", "--output=json");
     assert.equal((reportOf(ran)["error"] as { code: string }).code, "own-node-unknown");
+    assert.deepEqual(ownRoutes(a), routesTo(2));
+  });
+
+  test("pods have the node's address outside the cluster only; rules that somebody removes come back; remove takes all away", async () => {
+    await using lab = await Lab.make();
+    const [a, b] = [await lab.member(1), await lab.member(2)];
+    for (const number of [1, 2]) await lab.api({ put: nodeObject(number) });
+    const outside = ["198.51.100.1", "2001:db8:ffff::1"];
+    const nobody = await Promise.all(outside.map(async (address) => seenAs(a.pod, lab.outside, address)));
+    assert.deepEqual(nobody, ["", ""], "nobody outside knows the way to pods");
+    await lab.routes(b, "sync");
+    const ran = await lab.routes(a, "sync", "--masquerade");
+    assert.equal(ran.exitCode, 0, ran.stderr);
+    assert.match(ran.stdout, /^created +10\.244\.1\.0\/24 +masquerade$/mu);
+    const again = reportOf(await lab.routes(a, "sync", "--masquerade", "--output=json"));
+    assert.deepEqual(again["masquerade"], [
+      { family: "ipv4", state: "unchanged", sources: ["10.244.1.0/24"] },
+      { family: "ipv6", state: "unchanged", sources: ["fd00:244:1::/64"] },
+    ]);
+    const hidden: [at: Namespace, address: string, seen: string][] = [
+      [lab.outside, "198.51.100.1", "192.0.2.1"],
+      [lab.outside, "2001:db8:ffff::1", "2001:db8::1"],
+      [lab.outside, "192.0.2.254", "192.0.2.1"],
+      [b.pod, "10.244.2.2", "10.244.1.2"],
+      [b.pod, "fd00:244:2::2", "fd00:244:1::2"],
+      [b.node, "192.0.2.2", "10.244.1.2"],
+      [b.node, "2001:db8::2", "fd00:244:1::2"],
+      [a.node, "192.0.2.1", "10.244.1.2"],
+    ];
+    for (const [at, address, seen] of hidden) assert.equal(await seenAs(a.pod, at, address), seen, address);
+    assert.equal(await seenAs(a.node, lab.outside, "198.51.100.1"), "192.0.2.1");
+    // What pods are to reach with their own addresses.
+    await lab.routes(a, "sync", "--masquerade", "--non-masquerade-cidrs=198.51.100.7/24");
+    assert.equal(await seenAs(a.pod, lab.outside, "198.51.100.1"), "");
+    const follower = lab.follow(a, "--masquerade");
+    await until(() => inside(a.pod, "ping", "-c1", "-W1", "198.51.100.1").status === 0);
+    for (const damage of ["flush ruleset", "flush table ip cni-node", "delete table ip cni-node"]) {
+      a.node.sh(`nft ${damage}`);
+      await until(() => inside(a.node, "nft", "list", "table", "ip", "cni-node").stdout.includes("masquerade"));
+    }
+    await lab.api({ put: nodeObject(1, { podCidrs: ["10.244.1.0/24"] }) });
+    await until(() => inside(a.node, "nft", "list", "table", "ip6", "cni-node").status !== 0);
+    await follower.stop();
+    assert.equal(await seenAs(a.pod, lab.outside, "198.51.100.1"), "192.0.2.1", "they stay afterwards");
+    a.node.sh("nft add table ip other\nip route add 10.99.0.0/16 via 192.0.2.99");
+    const removed = await a.node.bundle(["routes", "remove"]);
+    assert.equal(removed.exitCode, 0, removed.stderr);
+    assert.match(removed.stdout, /^deleted +ipv4 +masquerade$/mu);
+    assert.deepEqual(ownRoutes(a), []);
+    assert.equal(inside(a.node, "nft", "list", "tables").stdout, "table ip other\n");
+    assert.match(inside(a.node, "ip", "route", "show").stdout, /10\.99\.0\.0\/16/u);
+    const nothing = await a.node.bundle(["routes", "remove"]);
+    assert.deepEqual([nothing.exitCode, nothing.stdout], [0, "cni-node has set no routes\n"]);
+  });
+
+  test("routes are set even if nft is missing", async () => {
+    await using lab = await Lab.make();
+    const a = await lab.member(1);
+    for (const number of [1, 2]) await lab.api({ put: nodeObject(number) });
+    a.node.sh("mount --bind /dev/null $(command -v nft)");
+    const report = await lab.routes(a, "sync", "--masquerade", "--output=json");
+    assert.equal(report.exitCode, 4);
+    assert.equal((reportOf(report)["findings"] as { code: string }[])[0]?.code, "masquerade-failed");
     assert.deepEqual(ownRoutes(a), routesTo(2));
   });
 

@@ -1,4 +1,6 @@
 /** What the API says of a node and of the cluster's pod network. */
+import { isDeepStrictEqual } from "node:util";
+
 import * as v from "valibot";
 
 import { Failure } from "../errors.ts";
@@ -14,11 +16,14 @@ export interface FoundNode {
   podCidrs: readonly string[];
   /** Its addresses of type InternalIP. */
   addresses: readonly string[];
+  /** When the API server created it, as a timestamp; empty if it does not say. */
+  created: string;
 }
 
 const KUBEADM = { apiVersion: "v1", kind: "ConfigMap", namespace: "kube-system", name: "kubeadm-config" };
 
 const Node = v.object({
+  metadata: v.optional(v.object({ creationTimestamp: v.optional(v.string(), "") }), {}),
   spec: v.optional(v.object({ podCIDR: v.optional(v.string()), podCIDRs: v.optional(v.array(v.string())) }), {}),
   status: v.optional(
     v.object({ addresses: v.optional(v.array(v.object({ type: v.string(), address: v.string() })), []) }),
@@ -52,11 +57,12 @@ export async function readNode(api: Api, name: string): Promise<FoundNode> {
   return foundIn(name, found.output);
 }
 
-function foundIn(name: string, { spec, status }: v.InferOutput<typeof Node>): FoundNode {
+function foundIn(name: string, { metadata, spec, status }: v.InferOutput<typeof Node>): FoundNode {
   return {
     name,
     podCidrs: spec.podCIDRs ?? (spec.podCIDR === undefined ? [] : [spec.podCIDR]),
     addresses: status.addresses.flatMap(({ type, address }) => (type === "InternalIP" ? [address] : [])),
+    created: metadata.creationTimestamp,
   };
 }
 
@@ -70,13 +76,15 @@ export const ALL_NODES: Collection<FoundNode> = {
   resource: NODES,
   pick: (name, object) => {
     const found = v.safeParse(Node, object);
-    const { podCidrs, addresses } = foundIn(
+    const { podCidrs, addresses, created } = foundIn(name, found.success ? found.output : v.parse(Node, {}));
+    return {
       name,
-      found.success ? found.output : { spec: {}, status: { addresses: [] } },
-    );
-    return { name, podCidrs: podCidrs.slice(0, MOST_OF_NODE), addresses: addresses.slice(0, MOST_OF_NODE) };
+      podCidrs: podCidrs.slice(0, MOST_OF_NODE),
+      addresses: addresses.slice(0, MOST_OF_NODE),
+      created,
+    };
   },
-  isSame: (a, b) => a.podCidrs.join() === b.podCidrs.join() && a.addresses.join() === b.addresses.join(),
+  isSame: (a, b) => isDeepStrictEqual(a, b),
 };
 
 /**

@@ -1,4 +1,4 @@
-/** routes, routes sync. */
+/** routes, routes sync, routes remove. */
 import type { Channel } from "../cluster/channel.ts";
 import type { FoundNode } from "../cluster/node.ts";
 import type { Given } from "../commands.ts";
@@ -6,8 +6,9 @@ import { throwIfInterrupted, type Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { endingOfDone, formatRows, printFailure, printJson, printMessage, printWarnings } from "../report.ts";
 import { Kernel } from "../routes/kernel.ts";
+import { Masquerade } from "../routes/masquerade.ts";
 import { commandOf, PROTOCOL, type Step } from "../routes/plan.ts";
-import { keep, look, sync, type Result, type Self } from "../routes/sync.ts";
+import { keep, look, removeAll, sync, type Result, type Self } from "../routes/sync.ts";
 import type { Ending, World } from "../world.ts";
 
 type Options = Pick<Given<"routes">, "nodeName" | "kubeconfig" | "context" | "timeout">;
@@ -30,27 +31,40 @@ const MOST_SAID = 100;
 export async function runRoutes(options: Given<"routes">, world: World): Promise<Ending> {
   const { channel, self } = await openAll(options, world);
   using _ = channel;
-  const { steps, findings } = await look(await nodesOf(channel, options, world), self, world.signal);
+  const result = await look(await nodesOf(channel, options, world), self, world.signal);
+  const { steps, findings } = result;
   if (options.output === "commands") {
     // All that are needed, but those of other programs: what is printed sets them on a node that has none.
     const needed = steps.flatMap((step) =>
       step.action === "remove" || step.action === "leave" ? [] : (commandOf({ ...step, action: "replace" }) ?? []),
     );
     world.stdout(needed.map((command) => `ip ${command}\n`).join(""));
-  } else report("routes", { steps, findings }, STATES, options.output, world);
+  } else report("routes", result, STATES, options.output, world);
   if (options.output !== "json") printFindings(findings, world);
   return endingOfDone(world.signal, 0);
 }
 
 /** Sets the routes; with `--follow` it keeps them. */
 export async function runSync(options: Given<"routes sync">, world: World): Promise<Ending> {
-  const { channel, self } = await openAll(options, world);
+  const { channel, self: known } = await openAll(options, world);
   using _ = channel;
+  const kept = options.nonMasqueradeCidrs ?? [];
+  const masquerade = options.masquerade ? { rules: new Masquerade(world.env, world.signal), kept } : undefined;
+  const self = { ...known, masquerade };
   if (options.follow) return await follow(channel, self, options, world);
   const result = await sync(await nodesOf(channel, options, world), self, world.signal);
   report("routes sync", result, OUTCOMES, options.output, world);
   if (options.output !== "json") printFindings(result.findings, world);
   return endingOfDone(world.signal, exitCodeOf(result));
+}
+
+/** Removes what `routes sync` has set. */
+export async function runRemove({ output }: Given<"routes remove">, world: World): Promise<Ending> {
+  const { env, signal } = world;
+  const result = await removeAll(new Kernel(env, signal), new Masquerade(env, signal));
+  report("routes remove", result, OUTCOMES, output, world);
+  if (output !== "json") printFindings(result.findings, world);
+  return endingOfDone(signal, exitCodeOf(result));
 }
 
 async function follow(channel: Channel, self: Self, { output }: Given<"routes sync">, world: World): Promise<Ending> {
@@ -60,8 +74,10 @@ async function follow(channel: Channel, self: Self, { output }: Given<"routes sy
   const say = {
     result: (result: Result): void => {
       const changed = result.steps.filter(({ action }) => action !== "keep" && action !== "leave");
-      if (changed.length > 0 || isFirst) {
-        report("routes sync", isFirst ? result : { ...result, steps: changed }, OUTCOMES, output, world);
+      const masqueraded = result.masqueraded.filter(({ state }) => state !== "unchanged");
+      if (changed.length > 0 || masqueraded.length > 0 || isFirst) {
+        const news = isFirst ? result : { ...result, steps: changed, masqueraded };
+        report("routes sync", news, OUTCOMES, output, world);
       }
       isFirst = false;
       // What is wrong is said once, and again only if it was over meanwhile.
@@ -95,7 +111,10 @@ async function openAll(
   const find = (): ReturnType<typeof findAccess> => findAccess({ kubeconfig, context, env });
   const { hostname } = find().server;
   const others = [hostname.replace(/^\[(.*)\]$/u, "$1")];
-  return { channel: new Way(find), self: { nodeName, others, kernel: new Kernel(env, signal), env } };
+  return {
+    channel: new Way(find),
+    self: { nodeName, others, kernel: new Kernel(env, signal), masquerade: undefined, env },
+  };
 }
 
 /** @throws Failure as `ListWatch.list`; `api-unreachable` also if it takes too long. */
@@ -115,17 +134,17 @@ async function nodesOf(channel: Channel, { timeout }: Options, { signal }: World
 }
 
 function exitCodeOf({ findings }: Result): number {
-  const isFailed = findings.some(({ code }) => code === "route-failed");
-  return isFailed ? 4 : 0;
+  return findings.some(({ severity }) => severity === "error") ? 4 : 0;
 }
 
 function report(
-  command: "routes" | "routes sync",
-  { steps, findings }: Result,
+  command: "routes" | "routes sync" | "routes remove",
+  result: Result,
   words: Readonly<Record<Step["action"], string>>,
   output: "text" | "json",
   world: World,
 ): void {
+  const { steps, masqueraded, findings } = result;
   const rows = steps.map(({ action, route, node }) => ({
     state: words[action],
     destination: route.destination,
@@ -134,17 +153,20 @@ function report(
     node,
   }));
   if (output === "json") {
-    const exitCode = command === "routes" ? 0 : exitCodeOf({ steps, findings });
-    const result = exitCode === 0 ? "done" : "partial";
-    printJson(world, { command, result, exitCode, protocol: PROTOCOL, routes: rows, findings });
-  } else if (rows.length === 0) world.stdout("no other node needs a route\n");
-  else {
+    const exitCode = command === "routes" ? 0 : exitCodeOf(result);
+    const how = exitCode === 0 ? "done" : "partial";
+    const rules = command === "routes" ? {} : { masquerade: masqueraded };
+    printJson(world, { command, result: how, exitCode, protocol: PROTOCOL, routes: rows, ...rules, findings });
+  } else if (rows.length === 0 && masqueraded.length === 0) {
+    world.stdout(command === "routes remove" ? "cni-node has set no routes\n" : "no other node needs a route\n");
+  } else {
     world.stdout(
-      formatRows(
-        rows.map(({ state, destination, gateway = "-", interface: name = "-", node = "" }) => {
+      formatRows([
+        ...rows.map(({ state, destination, gateway = "-", interface: name = "-", node = "" }) => {
           return [state, destination, `via ${gateway}`, `dev ${name}`, node];
         }),
-      ),
+        ...masqueraded.map(({ state, family, sources }) => [state, sources.join(",") || family, "masquerade"]),
+      ]),
     );
   }
 }

@@ -57,6 +57,8 @@ export interface Surroundings {
   addresses: readonly InterfaceAddress[];
   /** More addresses that must be reached as they are now: that of the API. */
   others: readonly string[];
+  /** The routes that are there. */
+  present: readonly PresentRoute[];
 }
 
 /** What is needed, and why something is not. */
@@ -64,6 +66,8 @@ export interface Needed {
   /** The Node of this host; undefined: there is none, and then nothing is needed, nor anything to be removed. */
   own: FoundNode | undefined;
   routes: readonly NeededRoute[];
+  /** The networks of pods, of this node first: what pods have their traffic from, and what they reach with their own address. */
+  pods: { own: readonly string[]; others: readonly string[] };
   findings: readonly Finding[];
 }
 
@@ -79,11 +83,16 @@ interface Claim {
 }
 
 /** The routes to the pods of all other nodes. */
-export function neededRoutes(nodes: Iterable<FoundNode>, { nodeName, addresses, others }: Surroundings): Needed {
+export function neededRoutes(
+  nodes: Iterable<FoundNode>,
+  { nodeName, addresses, others, present }: Surroundings,
+): Needed {
   const links = addresses.flatMap(linkOf);
   const all = [...nodes].toSorted((a, b) => (a.name < b.name ? -1 : 1));
   const own = all.find((node) => (nodeName === undefined ? isHere(node, links) : node.name === nodeName));
-  if (own === undefined || !isHere(own, links)) return { own: undefined, routes: [], findings: [] };
+  if (own === undefined || !isHere(own, links)) {
+    return { own: undefined, routes: [], pods: { own: [], others: [] }, findings: [] };
+  }
   const remote = all.filter((node) => node !== own);
   const findings: Finding[] = [];
   const guard = new Guard(own, links, [...others, ...remote.flatMap((node) => node.addresses)]);
@@ -95,14 +104,24 @@ export function neededRoutes(nodes: Iterable<FoundNode>, { nodeName, addresses, 
       if (problem !== undefined) findings.push(refused("pod-cidr-refused", claim, problem));
       return problem === undefined;
     });
-  const contested = overlapping(claims);
-  const routes = claims.flatMap((claim) => {
-    const problem = contested.get(claim);
-    if (problem === undefined) return routeOf(claim, links, findings);
+  const { accepted, losers } = contest(claims, present);
+  for (const { claim, winner } of losers) {
+    const problem = `it overlaps ${winner.network.text} of ${subjectOf(winner.node)}`;
     findings.push(refused("pod-cidr-overlap", claim, problem));
-    return [];
-  });
-  return { own, routes, findings };
+  }
+  const routes = accepted.flatMap((claim) => routeOf(claim, links, findings));
+  const pods = { own: own.podCidrs.flatMap(usable), others: accepted.map(({ network }) => network.text) };
+  return { own, routes, pods, findings };
+}
+
+/** A podCIDR of this node, unless it cannot be one. */
+function usable(text: string): string[] {
+  const network = readNetwork(text);
+  const isUsable =
+    network !== undefined &&
+    network.length >= WIDEST[network.family] &&
+    !NEVER.some((never) => overlaps(never, network));
+  return isUsable ? [network.text] : [];
 }
 
 function linkOf({ ifName, cidr }: InterfaceAddress): Link[] {
@@ -158,23 +177,22 @@ class Guard {
     if (length < WIDEST[family]) return `it is wider than /${WIDEST[family]}`;
     const kept = this.#kept.find((one) => overlaps(one.network, network));
     if (kept !== undefined) return kept.problem;
-    const reached = this.#firstFrom(network);
+    const reached = this.#reached[indexFrom(this.#reached, network)];
     return reached !== undefined && overlaps(reached, network)
       ? `it contains ${reached.text}, the address of a node or of the API`
       : undefined;
   }
+}
 
-  /** The first address that is not before a network. */
-  #firstFrom(network: Prefix): Prefix | undefined {
-    let [low, high] = [0, this.#reached.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      const one = this.#reached[middle];
-      if (one !== undefined && byFirst(one, network) < 0) low = middle + 1;
-      else high = middle;
-    }
-    return this.#reached[low];
+/** The index of the first of these, which are in order, that is not before a network. */
+function indexFrom(sorted: readonly Prefix[], network: Prefix): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (byFirst(sorted[middle] as Prefix, network) < 0) low = middle + 1;
+    else high = middle;
   }
+  return low;
 }
 
 function byFirst(a: Prefix, b: Prefix): number {
@@ -182,17 +200,38 @@ function byFirst(a: Prefix, b: Prefix): number {
   return a.first < b.first ? -1 : a.first > b.first ? 1 : b.length === a.length ? 0 : a.length - b.length;
 }
 
-/** The claims that overlap others, and whose: nobody can say which node is right. */
-function overlapping(claims: readonly Claim[]): Map<Claim, string> {
-  const found = new Map<Claim, string>();
-  let widest: Claim | undefined;
-  for (const claim of claims.toSorted((a, b) => byFirst(a.network, b.network))) {
-    if (widest !== undefined && overlaps(widest.network, claim.network)) {
-      found.set(claim, `it overlaps ${widest.network.text} of ${subjectOf(widest.node)}`);
-      if (!found.has(widest)) found.set(widest, `it overlaps ${claim.network.text} of ${subjectOf(claim.node)}`);
-    } else widest = claim;
+/**
+ * Of claims that overlap, the first keeps its network: the one that has its route already, else that of the older Node.
+ * The API server sets the time of creation, so no Node takes the traffic of an older one.
+ */
+function contest(
+  claims: readonly Claim[],
+  present: readonly PresentRoute[],
+): { accepted: Claim[]; losers: { claim: Claim; winner: Claim }[] } {
+  const gateways = new Map(present.flatMap((one) => (one.isOurs ? [[one.destination, one.gateway]] : [])));
+  const rankOf = ({ node, network }: Claim): string => {
+    const gateway = gateways.get(network.text);
+    const hasRoute = gateway !== undefined && node.addresses.some((text) => readAddress(text)?.text === gateway);
+    return `${hasRoute ? "0" : "1"} ${node.created || "unknown"}`;
+  };
+  const ranked = claims.map((claim) => ({ claim, rank: rankOf(claim) }));
+  // Of the same rank, the name decides: claims are in its order.
+  ranked.sort((a, b) => (a.rank === b.rank ? 0 : a.rank < b.rank ? -1 : 1));
+  const winners = new Map<Prefix, Claim>();
+  const taken: Prefix[] = [];
+  const losers: { claim: Claim; winner: Claim }[] = [];
+  for (const { claim } of ranked) {
+    const { network } = claim;
+    const index = indexFrom(taken, network);
+    const over = taken.slice(Math.max(index - 1, 0), index + 1).find((one) => overlaps(one, network));
+    const winner = over === undefined ? undefined : winners.get(over);
+    if (winner === undefined) {
+      taken.splice(index, 0, network);
+      winners.set(network, claim);
+    } else losers.push({ claim, winner });
   }
-  return found;
+  const won = new Set(winners.values());
+  return { accepted: claims.filter((claim) => won.has(claim)), losers };
 }
 
 function refused(code: "pod-cidr-overlap" | "pod-cidr-refused", { node, network }: Claim, problem: string): Finding {

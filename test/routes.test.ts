@@ -1,6 +1,6 @@
 /** Routes between nodes that are network namespaces on one bridge, with pods in namespaces behind them. */
 import assert from "node:assert/strict";
-import { spawnSync, type ChildProcess } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -9,6 +9,7 @@ import { cannotMount, Namespace } from "./helpers/namespace.ts";
 import { endOf, TestNode, until, type Ran } from "./helpers/node.ts";
 import { kubeconfigIn, type Command, type TestNodeObject } from "./helpers/nodes-api.ts";
 import { reportOf } from "./helpers/report.ts";
+import { inside, seenAs } from "./helpers/traffic.ts";
 
 const API = fileURLToPath(new URL("helpers/nodes-api.ts", import.meta.url));
 
@@ -148,10 +149,6 @@ function pidOf({ entrance }: Namespace): string {
   return (/--target=(\d+)/u.exec(entrance.join(" ")) ?? [])[1] ?? "";
 }
 
-function inside({ entrance }: Namespace, ...words: string[]): { status: number | null; stdout: string } {
-  return spawnSync("nsenter", [...entrance, ...words], { encoding: "utf8" });
-}
-
 /** The routes of cni-node on a node, sorted. */
 function ownRoutes({ node }: Member): string[] {
   return ["-4", "-6"]
@@ -172,22 +169,6 @@ function routesTo(...numbers: number[]): string[] {
 
 async function hasRoutes(member: Member, expected: readonly string[]): Promise<void> {
   await until(() => ownRoutes(member).join() === expected.join());
-}
-
-const SERVE = `const server = require("node:net").createServer((socket) => socket.end(socket.remoteAddress));
-  server.listen(5000, process.argv[1], () => console.log("listening"))`;
-const ASK = `require("node:net").connect(5000, process.argv[1]).setTimeout(5000, () => process.exit(1)).pipe(process.stdout)`;
-
-/** The address that a server sees a client with. @param address where it serves. */
-async function seenAs(client: Namespace, server: Namespace, address: string): Promise<string> {
-  const serving = server.spawn([process.execPath, "-e", SERVE, address]);
-  try {
-    await once(serving.stdout ?? serving, "data");
-    return inside(client, process.execPath, "-e", ASK, address).stdout;
-  } finally {
-    serving.kill();
-    await once(serving, "exit");
-  }
 }
 
 function assertPings({ pod }: Member, number: number): void {

@@ -7,7 +7,7 @@ import { Channel } from "../src/cluster/channel.ts";
 import { ListWatch } from "../src/cluster/list-watch.ts";
 import { ALL_NODES, type FoundNode } from "../src/cluster/node.ts";
 import { commandOf, neededRoutes, stepsFor, type PresentRoute, type Surroundings } from "../src/routes/plan.ts";
-import { overlaps, readAddress, readNetwork, readNetworkOf } from "../src/routes/prefix.ts";
+import { merged, overlaps, readAddress, readNetwork, readNetworkOf } from "../src/routes/prefix.ts";
 import { until } from "./helpers/node.ts";
 import { NodesApi } from "./helpers/nodes-api.ts";
 
@@ -192,6 +192,16 @@ test("ranges of addresses", () => {
   assert.equal(readAddress("::1")?.first, 1n);
   const [a, b] = [readNetwork("10.0.0.0/8"), readNetwork("10.1.0.0/16")];
   assert.ok(a !== undefined && b !== undefined && overlaps(a, b) && overlaps(b, a));
+  const few = (...texts: string[]): string[] =>
+    merged(texts.flatMap((text) => readNetwork(text) ?? readAddress(text) ?? [])).map(({ text }) => text);
+  assert.deepEqual(few("10.1.3.0/24", "10.1.1.0/24", "10.1.2.0/24", "10.1.0.0/24"), ["10.1.0.0/22"]);
+  assert.deepEqual(few("10.1.1.0/24", "10.1.2.0/24", "10.1.2.7"), ["10.1.1.0/24", "10.1.2.0/24"]);
+  assert.deepEqual(few("192.0.2.2", "192.0.2.3", "192.0.2.5"), ["192.0.2.2/31", "192.0.2.5"]);
+  assert.deepEqual(few("fd00:1::/64", "fd00:0:0:1::/64", "fd00::/64", "10.0.0.0/8"), [
+    "10.0.0.0/8",
+    "fd00::/63",
+    "fd00:1::/64",
+  ]);
 });
 
 suite("5,000 Nodes", () => {

@@ -342,30 +342,34 @@ suite("routes between nodes", { skip: cannotMount }, () => {
     assert.equal(await seenAs(a.pod, lab.outside, "198.51.100.1"), "");
     const follower = lab.follow(a, "--masquerade");
     await until(() => inside(a.pod, "ping", "-c1", "-W1", "198.51.100.1").status === 0);
-    for (const damage of ["flush ruleset", "flush table ip cni-node", "delete table ip cni-node"]) {
-      a.node.sh(`nft ${damage}`);
-      await until(() => inside(a.node, "nft", "list", "table", "ip", "cni-node").stdout.includes("masquerade"));
+    const rules = (program: string): string => inside(a.node, `${program}-save`, "-t", "nat").stdout;
+    const whole = rules("iptables").replaceAll(/^#.*|\[.*\]$/gmu, "");
+    for (const damage of ["-F", "-F POSTROUTING", "-F CNI-NODE-MASQUERADE", "-A CNI-NODE-MASQUERADE -j RETURN"]) {
+      a.node.sh(`iptables -t nat ${damage}`);
+      await until(() => rules("iptables").replaceAll(/^#.*|\[.*\]$/gmu, "") === whole);
     }
     await lab.api({ put: nodeObject(1, { podCidrs: ["10.244.1.0/24"] }) });
-    await until(() => inside(a.node, "nft", "list", "table", "ip6", "cni-node").status !== 0);
+    await until(() => !rules("ip6tables").includes("CNI-NODE"));
     await follower.stop();
     assert.equal(await seenAs(a.pod, lab.outside, "198.51.100.1"), "192.0.2.1", "they stay afterwards");
-    a.node.sh("nft add table ip other\nip route add 10.99.0.0/16 via 192.0.2.99");
+    const other = "-A POSTROUTING -s 10.98.0.0/16 -j MASQUERADE";
+    a.node.sh(`iptables -t nat ${other}\nip route add 10.99.0.0/16 via 192.0.2.99`);
     const removed = await a.node.bundle(["routes", "remove"]);
     assert.equal(removed.exitCode, 0, removed.stderr);
     assert.match(removed.stdout, /^deleted +ipv4 +masquerade$/mu);
     assert.deepEqual(ownRoutes(a), []);
-    assert.equal(inside(a.node, "nft", "list", "tables").stdout, "table ip other\n");
+    assert.doesNotMatch(rules("iptables"), /CNI-NODE/u);
+    assert.ok(rules("iptables").includes(other));
     assert.match(inside(a.node, "ip", "route", "show").stdout, /10\.99\.0\.0\/16/u);
     const nothing = await a.node.bundle(["routes", "remove"]);
     assert.deepEqual([nothing.exitCode, nothing.stdout], [0, "cni-node has set no routes\n"]);
   });
 
-  test("routes are set even if nft is missing", async () => {
+  test("routes are set even if iptables does not work", async () => {
     await using lab = await Lab.make();
     const a = await lab.member(1);
     for (const number of [1, 2]) await lab.api({ put: nodeObject(number) });
-    a.node.sh("mount --bind /dev/null $(command -v nft)");
+    a.node.sh("mount --bind /bin/false $(readlink -f $(command -v iptables))");
     const report = await lab.routes(a, "sync", "--masquerade", "--output=json");
     assert.equal(report.exitCode, 4);
     assert.equal((reportOf(report)["findings"] as { code: string }[])[0]?.code, "masquerade-failed");

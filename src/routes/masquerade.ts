@@ -1,19 +1,20 @@
 /**
- * Masquerade for what pods send out of the cluster. The rules are a table of nftables of our own for each family, which
- * `nft` replaces whole: there is no moment without them, and no rule of others is touched.
+ * Masquerade for what pods send out of the cluster: a chain of our own in the table `nat` of each family, changed with
+ * iptables-restore in one transaction, and one rule in POSTROUTING for each podCIDR of the node that leads there.
  */
 import { runProgram, type End } from "../cni/process.ts";
 import { Failure, throwIfInterrupted } from "../errors.ts";
+import { merged, readAddress, readNetwork } from "./prefix.ts";
 
-/** The name of the tables, which marks them as ours. */
-const TABLE = "cni-node";
+const CHAIN = "CNI-NODE-MASQUERADE";
+const JUMP = `-m comment --comment "cni-node routes sync --masquerade" -j ${CHAIN}`;
 
-/** So long `nft` may take, milliseconds. */
+/** So long a command may take, milliseconds. */
 const PATIENCE = 30_000;
 
 const FAMILIES = {
-  ipv4: { word: "ip", type: "ipv4_addr", multicast: "224.0.0.0/4" },
-  ipv6: { word: "ip6", type: "ipv6_addr", multicast: "ff00::/8" },
+  ipv4: { program: "iptables", multicast: "224.0.0.0/4" },
+  ipv6: { program: "ip6tables", multicast: "ff00::/8" },
 } as const;
 type Family = keyof typeof FAMILIES;
 const NAMES = Object.keys(FAMILIES) as Family[];
@@ -33,32 +34,12 @@ export interface Masqueraded {
   sources: readonly string[];
 }
 
-/** The table of a family; undefined: it needs none. */
-function tableOf(family: Family, { sources, kept }: Ranges): string | undefined {
-  const { word, type, multicast } = FAMILIES[family];
-  if (sources.length === 0) return undefined;
-  const setOf = (name: string, elements: readonly string[]): string =>
-    `  set ${name} { type ${type}; flags interval; auto-merge; elements = { ${elements.join(", ")} }; }`;
-  const rule = `${word} saddr @pods ${word} daddr != @cluster ${word} daddr != ${multicast} masquerade fully-random`;
-  return [
-    `table ${word} ${TABLE} {`,
-    setOf("pods", sources),
-    setOf("cluster", [...sources, ...kept]),
-    "  chain postrouting {",
-    "    type nat hook postrouting priority 100; policy accept;",
-    `    ${rule} comment "cni-node routes sync --masquerade"`,
-    "  }",
-    "}",
-    "",
-  ].join("\n");
-}
-
 /** The rules in the network that this process is in. */
 export class Masquerade {
   readonly #env: Readonly<Record<string, string | undefined>>;
   readonly #signal: AbortSignal;
-  /** What was asked for last, and how `nft` printed it then. */
-  readonly #last = new Map<Family, { table: string; printed: string }>();
+  /** What was asked for last, and how iptables printed it then. */
+  readonly #last = new Map<Family, { rules: string; printed: string }>();
 
   constructor(env: Readonly<Record<string, string | undefined>>, signal: AbortSignal) {
     this.#env = env;
@@ -70,9 +51,9 @@ export class Masquerade {
     const done: Masqueraded[] = [];
     for (const family of NAMES) {
       const isOf = (cidr: string): boolean => cidr.includes(":") === (family === "ipv6");
-      const ranges = { sources: sources.filter(isOf), kept: kept.filter(isOf) };
-      const state = await this.#make(family, tableOf(family, ranges));
-      if (state !== undefined) done.push({ family, state, sources: ranges.sources });
+      const own = sources.filter(isOf);
+      const state = await this.#make(family, rulesOf(family, { sources: own, kept: kept.filter(isOf) }));
+      if (state !== undefined) done.push({ family, state, sources: own });
     }
     return done;
   }
@@ -82,49 +63,67 @@ export class Masquerade {
     return this.set({ sources: [], kept: [] });
   }
 
-  /** @returns undefined: there is nothing, and nothing is to be there. */
-  async #make(family: Family, table: string | undefined): Promise<Masqueraded["state"] | undefined> {
-    const { word } = FAMILIES[family];
-    const before = await this.#printed(family);
+  /** @param rules empty: none. @returns undefined: there are none, and none are to be there. */
+  async #make(family: Family, rules: string): Promise<Masqueraded["state"] | undefined> {
+    const { jumps, chain } = await this.#present(family);
+    const before = [...jumps, chain].join("\n");
     const last = this.#last.get(family);
-    if (table === undefined) {
-      if (before === undefined) return undefined;
-      await this.#nft(["-f", "-"], `delete table ${word} ${TABLE}\n`);
-      return "deleted";
+    if (rules === "" ? before === "" : last?.rules === rules && last.printed === before) {
+      return rules === "" ? undefined : "unchanged";
     }
-    if (last !== undefined && last.table === table && last.printed === before) return "unchanged";
-    // The first line makes the second one right even if there is no table yet.
-    await this.#nft(["-f", "-"], `add table ${word} ${TABLE}\ndelete table ${word} ${TABLE}\n${table}`);
-    const printed = (await this.#printed(family)) ?? "";
-    this.#last.set(family, { table, printed });
-    return before === undefined ? "created" : before === printed ? "unchanged" : "configured";
+    const removals = jumps.map((jump) => jump.replace(/^-A/u, "-D"));
+    const added = rules === "" ? `-X ${CHAIN}` : rules;
+    // The declaration of the chain empties it.
+    const script = ["*nat", `:${CHAIN} - [0:0]`, ...removals, added, "COMMIT", ""].join("\n");
+    const { program } = FAMILIES[family];
+    const end = await this.#run(`${program}-restore`, ["--noflush", "--wait=10"], script);
+    if (end.exitCode !== 0) throw failed(program, end);
+    if (rules === "") return "deleted";
+    const now = await this.#present(family);
+    const printed = [...now.jumps, now.chain].join("\n");
+    this.#last.set(family, { rules, printed });
+    return before === "" ? "created" : before === printed ? "unchanged" : "configured";
   }
 
-  /** The table of a family as `nft` prints it; undefined: it is missing. */
-  async #printed(family: Family): Promise<string | undefined> {
-    const { word } = FAMILIES[family];
-    const tables = await this.#nft(["list", "tables", word]);
-    if (!tables.split("\n").includes(`table ${word} ${TABLE}`)) return undefined;
-    return this.#nft(["list", "table", word, TABLE]);
+  /** The rules that lead to our chain, and those in it, as iptables prints them. */
+  async #present(family: Family): Promise<{ jumps: string[]; chain: string }> {
+    const { program } = FAMILIES[family];
+    const all = await this.#run(program, ["--wait=10", "-t", "nat", "-S", "POSTROUTING"]);
+    if (all.exitCode !== 0) throw failed(program, all);
+    const jumps = all.stdout.split("\n").filter((line) => line.endsWith(` -j ${CHAIN}`));
+    // A chain that is missing is an error of the command.
+    const { exitCode, stdout } = await this.#run(program, ["--wait=10", "-t", "nat", "-S", CHAIN]);
+    return { jumps, chain: exitCode === 0 ? stdout : "" };
   }
 
-  async #nft(words: readonly string[], stdin = ""): Promise<string> {
-    const program = { file: "nft", argv0: "nft", words, env: this.#env, stdin };
+  async #run(file: string, words: readonly string[], stdin = ""): Promise<End> {
+    const program = { file, argv0: file, words, env: this.#env, stdin };
     const end = await runProgram(program, { timeoutMs: PATIENCE, signal: this.#signal });
     throwIfInterrupted(this.#signal);
-    if (end.exitCode === 0) return end.stdout;
-    throw failed(end);
+    return end;
   }
 }
 
-function failed({ systemCode, stderr, exitCode, signal, stopped }: End): Failure {
+/** The lines of iptables-restore that add the rules of a family; empty: it needs none. */
+function rulesOf(family: Family, { sources, kept }: Ranges): string {
+  if (sources.length === 0) return "";
+  const ranges = [...sources, ...kept].flatMap((text) => readNetwork(text) ?? readAddress(text) ?? []);
+  const returns = [...merged(ranges).map(({ text }) => text), FAMILIES[family].multicast];
+  return [
+    ...returns.map((text) => `-A ${CHAIN} -d ${text} -j RETURN`),
+    `-A ${CHAIN} -j MASQUERADE --random-fully`,
+    ...sources.map((source) => `-A POSTROUTING -s ${source} ${JUMP}`),
+  ].join("\n");
+}
+
+function failed(program: string, { systemCode, stderr, exitCode, signal, stopped }: End): Failure {
   const [first = ""] = stderr.split("\n");
   const problem =
     systemCode === undefined ? first || `ended with ${stopped ?? exitCode ?? signal}` : `cannot be run: ${systemCode}`;
   return new Failure({
     code: "masquerade-failed",
-    subject: "nft",
+    subject: program,
     problem,
-    hint: "it needs nftables, which the image of cni-node has, CAP_NET_ADMIN, and a kernel with nf_tables and its NAT",
+    hint: "it needs iptables, which the image of cni-node has, CAP_NET_ADMIN, and a kernel with NAT",
   });
 }

@@ -1,7 +1,7 @@
 /** Which routes a node needs, and what is to be done for them. Nothing here looks at the system. */
 import type { FoundNode } from "../cluster/node.ts";
 import { warning, type Finding } from "../finding.ts";
-import { overlaps, readAddress, readNetwork, readNetworkOf, type Prefix } from "./prefix.ts";
+import { byFirst, overlaps, readAddress, readNetwork, readNetworkOf, type Prefix } from "./prefix.ts";
 
 /** The routing protocol that marks cni-node's routes (`proto 75`); no other program is known to use this number. */
 export const PROTOCOL = 75;
@@ -193,11 +193,6 @@ function indexFrom(sorted: readonly Prefix[], network: Prefix): number {
     else high = middle;
   }
   return low;
-}
-
-function byFirst(a: Prefix, b: Prefix): number {
-  if (a.family !== b.family) return a.family < b.family ? -1 : 1;
-  return a.first < b.first ? -1 : a.first > b.first ? 1 : b.length === a.length ? 0 : a.length - b.length;
 }
 
 /**

@@ -44,6 +44,32 @@ export function overlaps(a: Prefix, b: Prefix): boolean {
   return a.family === b.family && a.first <= b.last && b.first <= a.last;
 }
 
+/** The order of networks by their first address, the wider one first. */
+export function byFirst(a: Prefix, b: Prefix): number {
+  if (a.family !== b.family) return a.family < b.family ? -1 : 1;
+  return a.first < b.first ? -1 : a.first > b.first ? 1 : b.length === a.length ? 0 : a.length - b.length;
+}
+
+/** As few networks as have the same addresses together. */
+export function merged(networks: readonly Prefix[]): Prefix[] {
+  const found: Prefix[] = [];
+  for (const network of networks.toSorted(byFirst)) {
+    const last = found.at(-1);
+    if (last !== undefined && overlaps(last, network)) continue;
+    found.push(network);
+    for (let both = parentOf(found); both !== undefined; both = parentOf(found)) found.splice(-2, 2, both);
+  }
+  return found;
+}
+
+/** The network that the last two are the halves of. */
+function parentOf(networks: readonly Prefix[]): Prefix | undefined {
+  const [low, high] = networks.slice(-2);
+  if (high === undefined || low?.length !== high.length || low.last + 1n !== high.first) return undefined;
+  const parent = readNetworkOf(`${low.text.replace(/\/.*/u, "")}/${low.length - 1}`);
+  return parent?.first === low.first ? parent : undefined;
+}
+
 function bitsOf(family: "4" | "6"): number {
   return family === "4" ? 32 : 128;
 }

@@ -108,17 +108,21 @@ export class PodNetwork implements AsyncDisposable {
     return network;
   }
 
-  /** Creates a Node as the kubelet and the controller manager do. */
-  async createNode(number: number, podCidrs: readonly string[] = podCidrsOf(number)): Promise<void> {
-    const name = `n${number}`;
+  /** Creates a Node as the kubelet and the controller manager do. @param status more of its status. */
+  async createNode(
+    name: string,
+    podCidrs: readonly string[],
+    internalIps: readonly string[],
+    status: object = {},
+  ): Promise<void> {
     const spec = { podCIDR: podCidrs[0], podCIDRs: podCidrs };
     await this.#sent("POST", "/api/v1/nodes", { metadata: { name }, spec });
-    const addresses = [`192.0.2.${number}`, `2001:db8::${number}`].map((address) => ({ type: "InternalIP", address }));
-    await this.#sent("PATCH", `/api/v1/nodes/${name}/status`, { status: { addresses } });
+    const addresses = internalIps.map((address) => ({ type: "InternalIP", address }));
+    await this.#sent("PATCH", `/api/v1/nodes/${name}/status`, { status: { ...status, addresses } });
   }
 
-  async deleteNode(number: number): Promise<void> {
-    await this.#sent("DELETE", `/api/v1/nodes/n${number}`);
+  async deleteNode(name: string): Promise<void> {
+    await this.#sent("DELETE", `/api/v1/nodes/${name}`);
   }
 
   /** Starts the machine of a node: its link, its files, and its way to the API. */
@@ -157,6 +161,7 @@ export class Machine implements AsyncDisposable {
   readonly #network: PodNetwork;
   readonly #number: number;
   #containers: ChildProcess[] = [];
+  #forward: ChildProcess | undefined;
 
   private constructor(network: PodNetwork, number: number, namespace: Namespace) {
     this.#network = network;
@@ -168,8 +173,8 @@ export class Machine implements AsyncDisposable {
     const namespace = await Namespace.make(script, { net: true });
     const machine = new Machine(network, number, namespace);
     const port = new URL(network.cluster.server).port;
-    const forward = namespace.spawn([process.execPath, "-e", FORWARD, port, network.socket]);
-    await once(forward.stdout ?? forward, "data");
+    machine.#forward = namespace.spawn([process.execPath, "-e", FORWARD, port, network.socket]);
+    await once(machine.#forward.stdout ?? machine.#forward, "data");
     return machine;
   }
 
@@ -230,6 +235,7 @@ export class Machine implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.end("SIGKILL");
+    this.#forward?.kill("SIGKILL");
     await this.namespace[Symbol.asyncDispose]();
   }
 }

@@ -43,7 +43,7 @@ const TEMPLATES = objects.find(({ kind }) => kind === "ConfigMap")?.data ?? {};
 const CONTAINERS = objects.find(({ kind }) => kind === "DaemonSet")?.spec?.template.spec.containers ?? [];
 
 /** What outlives a restart of the node is below one directory. */
-function machine(directory: string): string {
+function machineScript(directory: string): string {
   return [
     "mount -t tmpfs none /run",
     "mkdir -p /run/netns /run/bin /run/upper /run/work",
@@ -128,7 +128,7 @@ export class PodNetwork implements AsyncDisposable {
   /** Starts the machine of a node: its link, its files, and its way to the API. */
   async startMachine(number: number): Promise<Machine> {
     const directory = join(this.cluster.directory, `n${number}`);
-    const made = this.#stack.use(await Machine.make(this, number, machine(directory)));
+    const made = this.#stack.use(await Machine.make(this, number, machineScript(directory)));
     this.outside.sh(`ip link add v${number} type veth peer name eth0 netns ${made.pid}
       ip link set v${number} master br0 up`);
     made.namespace.sh(`ip link set eth0 up

@@ -81,7 +81,8 @@ RUN mkdir -p bin dev etc/ssl/certs opt proc root run sys tmp usr/bin usr/local/b
       dpkg-deb --field "$deb" >"var/lib/dpkg/status.d/$(dpkg-deb --field "$deb" Package)" || exit 1; \
     done && \
     rm -rf /packages/usr/lib/*/gconv /packages/lib/*/libmvec.* /packages/usr/lib/*/tc && \
-    find /packages/usr/lib/*/xtables -mindepth 1 ! -name libxt_MASQUERADE.so ! -name libxt_comment.so ! -name libxt_standard.so -delete && \
+    find /packages/usr/lib/*/xtables -mindepth 1 ! -name libxt_MASQUERADE.so ! -name libxt_NAT.so ! -name libxt_comment.so \
+      ! -name libxt_standard.so -delete && \
     cp -a /packages/lib* . && cp -a /packages/usr/lib usr/ && cp -a /packages/usr/share/common-licenses usr/share/ && \
     (cd /packages/usr/share && find doc -mindepth 1 -maxdepth 2 "(" -name copyright -o -type l ")" -exec cp -a --parents -t /system/usr/share '{}' +) && \
     cat /packages/usr/share/ca-certificates/mozilla/*.crt >etc/ssl/certs/ca-certificates.crt && \

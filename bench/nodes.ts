@@ -1,7 +1,7 @@
 /** A node that needs a route to each of 5,000 others: their Nodes are in a real API server. */
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 
-import { BUNDLE } from "../test/helpers/node.ts";
+import { BUNDLE, endOf } from "../test/helpers/node.ts";
 import { type Machine, PodNetwork } from "../test/helpers/pod-network.ts";
 import type { Command } from "./measure.ts";
 
@@ -48,8 +48,8 @@ export class ManyNodes {
   }
 
   /** Removes what it has set. */
-  remove(): void {
-    this.#run(this.#inside(process.execPath, BUNDLE, "routes", "remove"));
+  async remove(): Promise<void> {
+    await this.#run(this.#inside(process.execPath, BUNDLE, "routes", "remove"));
   }
 
   /** `kubectl get nodes`, which needs more of each Node. */
@@ -64,17 +64,17 @@ export class ManyNodes {
   }
 
   /** The most memory that `routes sync` used, MiB. */
-  get peak(): number {
+  async peak(): Promise<number> {
     const script = "process.on('exit', () => console.error('\\n' + process.resourceUsage().maxRSS))";
     const words = ["--import", `data:text/javascript,${script}`, BUNDLE, "routes", "sync", ...this.#words];
-    const stderr = this.#run(this.#inside(process.execPath, ...words));
+    const stderr = await this.#run(this.#inside(process.execPath, ...words));
     return Number(stderr.trim().split("\n").at(-1)) / 1024;
   }
 
   /** How many requests for Nodes a run sends. */
   async requests(): Promise<number> {
     const before = await this.#count();
-    this.#run(this.sync);
+    await this.#run(this.sync);
     return (await this.#count()) - before;
   }
 
@@ -90,9 +90,10 @@ export class ManyNodes {
     return ["nsenter", ...this.#machine.namespace.entrance, ...command];
   }
 
-  #run([file = "", ...words]: Command): string {
-    const { status, stderr } = spawnSync(file, words, { encoding: "utf8", maxBuffer: 2 ** 28 });
-    if (status !== 0) throw new Error(`${words.join(" ")}: ${stderr}`);
+  /** @returns what it prints on stderr. This process passes on its requests meanwhile. */
+  async #run([file = "", ...words]: Command): Promise<string> {
+    const { exitCode, stderr } = await endOf(spawn(file, words));
+    if (exitCode !== 0) throw new Error(`${words.join(" ")}: ${stderr}`);
     return stderr;
   }
 

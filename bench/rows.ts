@@ -379,7 +379,7 @@ function routesRows(): Row[] {
       ways: async () => {
         const nodes = await start();
         return [
-          { name: "cni-node", prepare: () => nodes.remove(), run: [nodes.sync] },
+          { name: "cni-node", prepare: async () => nodes.remove(), run: [nodes.sync] },
           { name: "nothing to do", run: [nodes.sync] },
           { name: "kubectl get nodes -o json", run: [nodes.kubectl] },
         ];
@@ -393,7 +393,7 @@ function routesRows(): Row[] {
       ways: async () => {
         const nodes = await start();
         return [
-          { name: "cni-node", run: () => nodes.peak },
+          { name: "cni-node", run: async () => nodes.peak() },
           { name: "node -e 0", run: () => peakOf(["-e", "0"]) },
         ];
       },

@@ -234,8 +234,10 @@ export class Machine implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#forward === undefined) return;
     await this.end("SIGKILL");
-    this.#forward?.kill("SIGKILL");
+    this.#forward.kill("SIGKILL");
+    this.#forward = undefined;
     await this.namespace[Symbol.asyncDispose]();
   }
 }

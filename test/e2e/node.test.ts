@@ -116,10 +116,7 @@ suite("a real node", { skip: cannotStart }, () => {
       const command = line
         .replace(/ -f \S+/u, " -f -")
         .replace(" edit ", " get ")
-        .replace(
-          "--from-file=kubeconfig",
-          `--from-file=kubeconfig=${join(node.root, "etc/kubernetes/plain.kubeconfig")}`,
-        )
+        .replace("--from-file=kubeconfig", "--from-file=kubeconfig=/etc/kubernetes/plain.kubeconfig")
         .replace("--patch-file=", `--patch-file=${ROOT}`);
       const { exitCode, stdout, stderr } = await node.kubectl(
         wordsOf(command),
@@ -174,8 +171,9 @@ suite("a real node", { skip: cannotStart }, () => {
       "create configmap pod-network-api": async () => {
         assert.equal(await node.ask(...ready), "True");
         await tryPods();
-        const rules = await node.sh("iptables-save -t nat");
-        assert.match(rules.stdout, /^-A POSTROUTING -s 10\.244\.0\.0\/24 .* -j CNI-NODE-MASQUERADE$/mu);
+        await node.until(
+          `iptables-save -t nat | grep -q '^-A POSTROUTING -s 10.244.0.0/24 .* -j CNI-NODE-MASQUERADE$'`,
+        );
         // The same API, at http:// without credentials.
         await node.sh("kubectl proxy --address=10.99.0.1 --port=8080 --accept-hosts=.* >/dev/null 2>&1 &");
         fs.mkdirSync(join(node.root, "etc/kubernetes"), { recursive: true });
@@ -183,8 +181,10 @@ suite("a real node", { skip: cannotStart }, () => {
         tries++;
       },
       "kubectl delete -f manifests/pod-network/pod-network.yaml": async () => {
-        const log = await node.ask("-n", "kube-system", "logs", "daemonset/pod-network", "-c", "routes");
-        assert.match(log, /10\.244\.0\.0\/24 +masquerade/u);
+        // By the API without credentials, too.
+        await node.until(
+          "kubectl -n kube-system logs daemonset/pod-network -c routes | grep -q '10.244.0.0/24 *masquerade'",
+        );
         await tryPods();
         tries++;
       },

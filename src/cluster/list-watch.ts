@@ -14,8 +14,8 @@ export interface Collection<Item> {
   isSame: (a: Item, b: Item) => boolean;
 }
 
-/** So many objects are asked for at once, as kubectl does. */
-const PAGE = 500;
+/** So many objects are asked for at once. With 500, as kubectl asks for, 5,000 Nodes take 57 MiB more. */
+const PAGE = 100;
 /** More of one kind than any cluster has nodes. What is behind them is an error, and nothing is known then. */
 const MOST_OBJECTS = 50_000;
 

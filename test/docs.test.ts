@@ -158,6 +158,7 @@ test("N5: every example that stands in a block of its own is run by a test", () 
     "docs/manifests.md yaml", // test/e2e/ancestor-manifests.test.ts.
     "docs/multus.md sh", // test/e2e/node.test.ts.
     "docs/operations.md sh", // The same.
+    "docs/pod-network.md sh", // The same, and test/e2e/pod-network.test.ts.
     "docs/watch.md sh", // Here; examples/watch/cni.yaml: test/e2e/watch.test.ts.
   ]);
   // What an example prints.
@@ -190,7 +191,7 @@ test("every kubectl command of README.md is one of a document whose commands a r
 
 /** Options of other programs, whose commands are examples, too; and `--name=value`, which stands for any. */
 const OTHERS =
-  "cap-drop cascade field-selector for handler image jsonpath mount name net network network-plugin pid platform profile security-opt semi-space-growth-factor target".split(
+  "cap-drop cascade cluster-cidr field-selector for from-file handler image jsonpath mount name net network network-plugin patch-file pid platform profile security-opt semi-space-growth-factor target".split(
     " ",
   );
 

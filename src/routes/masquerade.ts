@@ -76,7 +76,7 @@ export class Masquerade {
     // The declaration of the chain empties it.
     const script = ["*nat", `:${CHAIN} - [0:0]`, ...removals, added, "COMMIT", ""].join("\n");
     const { program } = FAMILIES[family];
-    const end = await this.#run(`${program}-restore`, ["--noflush", "--wait=10"], script);
+    const end = await this.#run(`${program}-restore`, ["--noflush", "-w", "10"], script);
     if (end.exitCode !== 0) throw failed(program, end);
     if (rules === "") return "deleted";
     const now = await this.#present(family);
@@ -88,11 +88,11 @@ export class Masquerade {
   /** The rules that lead to our chain, and those in it, as iptables prints them. */
   async #present(family: Family): Promise<{ jumps: string[]; chain: string }> {
     const { program } = FAMILIES[family];
-    const all = await this.#run(program, ["--wait=10", "-t", "nat", "-S", "POSTROUTING"]);
+    const all = await this.#run(program, ["-w", "10", "-t", "nat", "-S", "POSTROUTING"]);
     if (all.exitCode !== 0) throw failed(program, all);
     const jumps = all.stdout.split("\n").filter((line) => line.endsWith(` -j ${CHAIN}`));
     // A chain that is missing is an error of the command.
-    const { exitCode, stdout } = await this.#run(program, ["--wait=10", "-t", "nat", "-S", CHAIN]);
+    const { exitCode, stdout } = await this.#run(program, ["-w", "10", "-t", "nat", "-S", CHAIN]);
     return { jumps, chain: exitCode === 0 ? stdout : "" };
   }
 

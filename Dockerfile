@@ -68,23 +68,28 @@ RUN --mount=type=cache,id=cni-node-npm,target=/root/.npm \
       --cpu="$(echo "${TARGETARCH:-$(go env GOARCH)}" | sed s/amd64/x64/)" && \
     mkdir /out && mv node_modules/node-linux-*/bin/node node_modules/node-linux-*/LICENSE /out
 
-# The libraries of Node.js, a shell and an init: the files of Debian's packages that programs of the image can use, with
-# their licences, and the packages' metadata, which scanners read.
+# The libraries of Node.js, a shell, an init, and ip of iproute2 and iptables for cni-node routes: the files of Debian's
+# packages that programs of the image can use, with their licences, and the packages' metadata, which scanners read.
 FROM --platform=$BUILDPLATFORM ${DEBIAN} AS system
 ARG TARGETARCH
 RUN ARCH="${TARGETARCH:-$(dpkg --print-architecture)}" && dpkg --add-architecture "$ARCH" && apt-get update && \
     apt-get install --yes --no-install-recommends binutils-multiarch && \
     mkdir /debs && cd /debs && apt-get download base-files ca-certificates \
       "busybox-static:$ARCH" "gcc-12-base:$ARCH" "libc6:$ARCH" "libgcc-s1:$ARCH" "libstdc++6:$ARCH" \
-      "tini:$ARCH"
+      "tini:$ARCH" \
+      "iproute2:$ARCH" "libbpf1:$ARCH" "libbsd0:$ARCH" "libcap2:$ARCH" "libelf1:$ARCH" "libmd0:$ARCH" "libmnl0:$ARCH" \
+      "zlib1g:$ARCH" \
+      "iptables:$ARCH" "libnftnl11:$ARCH" "libxtables12:$ARCH"
 WORKDIR /system
-RUN mkdir -p bin dev etc/ssl/certs opt proc root run sys tmp usr/bin usr/local/bin usr/share/doc var/lib/dpkg/status.d && \
+RUN mkdir -p bin dev etc/ssl/certs opt proc root run sys tmp usr/bin usr/local/bin usr/sbin usr/share/doc var/lib/dpkg/status.d && \
     chmod 0700 root && chmod 1777 tmp && \
     for deb in /debs/*.deb; do \
       dpkg-deb --extract "$deb" /packages && \
       dpkg-deb --field "$deb" >"var/lib/dpkg/status.d/$(dpkg-deb --field "$deb" Package)" || exit 1; \
     done && \
-    rm -rf /packages/usr/lib/*/gconv /packages/lib/*/libmvec.* && \
+    rm -rf /packages/usr/lib/*/gconv /packages/lib/*/libmvec.* /packages/usr/lib/*/tc && \
+    find /packages/usr/lib/*/xtables -mindepth 1 ! -name libxt_MASQUERADE.so ! -name libxt_NAT.so ! -name libxt_comment.so \
+      ! -name libxt_standard.so -delete && \
     cp -a /packages/lib* . && cp -a /packages/usr/lib usr/ && cp -a /packages/usr/share/common-licenses usr/share/ && \
     (cd /packages/usr/share && find doc -mindepth 1 -maxdepth 2 "(" -name copyright -o -type l ")" -exec cp -a --parents -t /system/usr/share '{}' +) && \
     cat /packages/usr/share/ca-certificates/mozilla/*.crt >etc/ssl/certs/ca-certificates.crt && \
@@ -93,6 +98,8 @@ RUN mkdir -p bin dev etc/ssl/certs opt proc root run sys tmp usr/bin usr/local/b
     printf 'root:x:0:\nnogroup:x:65534:\n' >etc/group && \
     echo 'hosts: files dns' >etc/nsswitch.conf && \
     cp -a /packages/bin/busybox usr/bin/ && cp -a /packages/usr/bin/tini-static usr/bin/tini && \
+    cp -a /packages/bin/ip /packages/usr/sbin/xtables-nft-multi usr/sbin/ && \
+    for name in iptables ip6tables; do for tool in $name $name-restore; do ln -s xtables-nft-multi "usr/sbin/$tool"; done; done && \
     for applet in ip nsenter ping sh unshare; do ln -s busybox "usr/bin/$applet"; done && \
     ln -s /usr/bin/busybox bin/sh
 COPY --from=runtime /out /node
@@ -117,7 +124,7 @@ ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title=cni-node \
       org.opencontainers.image.description="Installs CNI plugins and networks on Kubernetes nodes, and finds out why a node has no network" \
       org.opencontainers.image.source=https://github.com/openvnf/cni-node \
-      org.opencontainers.image.licenses="Apache-2.0 AND MIT AND BSD-2-Clause AND BSD-3-Clause AND ISC AND MPL-2.0 AND GPL-2.0-only AND LGPL-2.1-or-later AND GPL-3.0-or-later WITH GCC-exception-3.1" \
+      org.opencontainers.image.licenses="Apache-2.0 AND MIT AND BSD-2-Clause AND BSD-3-Clause AND ISC AND MPL-2.0 AND GPL-2.0-only AND LGPL-2.1-or-later AND GPL-3.0-or-later WITH GCC-exception-3.1 AND GPL-2.0-or-later AND LGPL-3.0-or-later AND Zlib" \
       org.opencontainers.image.version=$VERSION \
       org.opencontainers.image.revision=$GIT_SHA \
       org.opencontainers.image.created=$CREATED \

@@ -5,12 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { cannotStart } from "../test/cluster/cluster.ts";
 import { cannotMount, Namespace } from "../test/helpers/namespace.ts";
 import { REFERENCE_PLUGINS } from "../test/helpers/network.ts";
 import { BUNDLE } from "../test/helpers/node.ts";
 import { ApiServer } from "./api-server.ts";
 import { findCnitool } from "./cnitool/build.ts";
 import { containerRows } from "./containers.ts";
+import { ManyNodes } from "./nodes.ts";
 import { Watched } from "./watch.ts";
 import { execute, peakOf, scratch, type Command, type Row, type Way } from "./measure.ts";
 
@@ -26,7 +28,7 @@ export function makeRows(): { rows: Row[]; notes: string[] } {
   const root = scratch(tmpdir());
   const all = fs.readdirSync(REFERENCE_PLUGINS).filter((name) => !name.startsWith("."));
   const notes = [`Files are on ${execFileSync("stat", ["-fc%T", root], { encoding: "utf8" }).trim()}.`];
-  if (cannotMount !== false) notes.push(`The network row ${cannotMount}.`);
+  if (cannotMount !== false) notes.push(`The rows network and routes ${cannotMount}.`);
   const rows = [
     ...startRows(),
     ...pluginRows(root, all),
@@ -38,6 +40,7 @@ export function makeRows(): { rows: Row[]; notes: string[] } {
     memoryRow(root, all),
     ...watchRows(root),
     ...containerRows(root),
+    ...(cannotMount === false && cannotStart === false ? routesRows() : []),
   ];
   return { rows, notes };
 }
@@ -359,6 +362,55 @@ function manifestRows(root: string): Row[] {
         ];
       },
       limit: "the API: look, try, look again, apply; look, try",
+      unit: "requests",
+      runs: 1,
+    },
+  ];
+}
+
+/** Rows that share a cluster, which takes a minute to make. */
+function routesRows(): Row[] {
+  const count = 5000;
+  let started: Promise<ManyNodes> | undefined;
+  const start = async (): Promise<ManyNodes> => (started ??= ManyNodes.start(count));
+  const limit = "the API server, and the size of a Node: 9 KB";
+  return [
+    {
+      name: "routes",
+      work: `\`routes sync --masquerade\` with ${count} Nodes in kube-apiserver`,
+      ways: async () => {
+        const nodes = await start();
+        return [
+          { name: "cni-node", prepare: async () => nodes.remove(), run: [nodes.sync] },
+          { name: "nothing to do", run: [nodes.sync] },
+          { name: "kubectl get nodes -o json", run: [nodes.kubectl] },
+        ];
+      },
+      limit,
+      runs: 3,
+    },
+    {
+      name: "routes-memory",
+      work: "peak memory (RSS) of the same",
+      ways: async () => {
+        const nodes = await start();
+        return [
+          { name: "cni-node", run: async () => nodes.peak() },
+          { name: "node -e 0", run: () => peakOf(["-e", "0"]) },
+        ];
+      },
+      limit: "Node.js, and a page of Nodes",
+      unit: "MiB",
+      runs: 3,
+    },
+    {
+      name: "routes-requests",
+      work: "requests of the same",
+      ways: async () => {
+        const nodes = await start();
+        return [{ name: "cni-node", run: async () => nodes.requests() }];
+      },
+      limit: "the size of a page",
       unit: "requests",
       runs: 1,
     },

@@ -59,6 +59,9 @@ export const FINDING_CODES = {
     "users other than root may read a configuration (a note), read one that seems to contain a secret, or write to one (a warning)",
   "file-owner": "a configuration or kubeconfig does not belong to root:root",
   "files-left": "temporary files of a run could not be removed; the next run removes them",
+  "forward-policy-drop":
+    "the firewall drops forwarded packets that no rule accepts (Docker sets this policy), so pods may not reach pods of other nodes",
+  "forwarding-off": "the kernel does not forward packets between interfaces, so pods do not reach pods of other nodes",
   "handler-load-failed": "containerd could not load the configurations of a runtime handler",
   "inotify-exhausted":
     "the kernel has no watch of directories left: `watch` looks at them every 2 seconds until it has one",
@@ -70,6 +73,7 @@ export const FINDING_CODES = {
   "link-dangling": "a link leads nowhere",
   "link-unseen": "a configuration, or a file that an uninstall puts back, is a link to a place that is not mounted",
   "loopback-missing": "containerd calls `loopback` for every pod, and it is missing",
+  "masquerade-failed": "the rules that masquerade the traffic of pods out of the cluster could not be set or removed",
   "more-findings": "there are more findings than are shown at once",
   "name-unread": "a network configuration has a name that no runtime reads",
   "needs-unseen": "plugins are removed, and cni-node cannot see whether something still needs them",
@@ -78,6 +82,10 @@ export const FINDING_CODES = {
   "network-unconfirmed": "the container runtime did not say within 30 seconds that it uses the new configuration",
   "network-unseen": "this user may not read the configurations: run `status` as root",
   "no-network": "a runtime finds no network for pods",
+  "node-address-missing": "a Node has no InternalIP of the family of its podCIDR, so there is no route to it",
+  "node-off-link":
+    "a Node is not on a link of this node, so a route to its pods would lead nowhere; routers between the nodes need it",
+  "node-without-cidr": "a Node has no podCIDR",
   "not-on-node": "an asset is in both lists of an option, so it is not compared, but it is not on the node",
   "objects-left":
     "the objects of manifests could not be deleted when a process with `--on-stop` ended: they stay in the cluster",
@@ -99,6 +107,11 @@ export const FINDING_CODES = {
   "plugin-type": "`type` is a path, not the file name of a plugin",
   "plugin-unasked": "a plugin could not be started from here, for another reason",
   "plugin-unseen": "cni-node cannot see whether a plugin exists",
+  "pod-cidr-invalid": "a podCIDR of a Node is not a network",
+  "pod-cidr-overlap":
+    "a podCIDR overlaps that of another Node, which had its route already or is older, so it gets no route",
+  "pod-cidr-refused":
+    "a podCIDR would take addresses of this node, of another node, of the API or of no pod, so it gets no route",
   "pointer-left": "a configuration contains a `__NAME__` that was not replaced",
   "probe-failed": "`--probe`: a network failed that failed before the run, too, or `--validate` is not strict",
   "probe-skipped": "`--probe` added no container to a network, because that is not known to be harmless",
@@ -107,6 +120,10 @@ export const FINDING_CODES = {
   "record-unreadable": "the record of what cni-node installed cannot be read",
   "record-unwritable": "cni-node cannot write its record in a target directory",
   "reserved-key": "a configuration sets a key that runtimes set themselves",
+  "route-failed": "the kernel has refused a change of a route",
+  "route-foreign": "another program has set a route that cni-node would set, so cni-node leaves it alone",
+  "rp-filter-strict":
+    "the kernel drops packets that come in on another interface than the route back, and this node's routes use several",
   "run-finished": "this run finished or discarded an interrupted run",
   "run-unfinished": "a run of cni-node was interrupted; the finding says what the next run does",
   "runtime-directory": "the runtime reads another directory than was looked at",

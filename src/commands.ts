@@ -148,6 +148,38 @@ export const COMMANDS = {
       ...pick(OPTIONS, "checksum", "output"),
     },
   },
+  routes: {
+    summary: "print the routes to the pods of all other nodes, which this node needs",
+    examples: ["routes", "routes --output=commands"],
+    options: {
+      ...pick(OPTIONS, "node-name", "kubeconfig", "context", "timeout"),
+      output: {
+        type: choice("text", "json", "yaml", "commands"),
+        default: "text",
+        help: "format of the report; commands: as ip route commands",
+      },
+    },
+  },
+  "routes sync": {
+    summary: "set these routes, and remove those that cni-node set and no node needs",
+    examples: ["routes sync", "routes sync --follow --masquerade"],
+    options: pick(
+      OPTIONS,
+      "follow",
+      "masquerade",
+      "non-masquerade-cidrs",
+      "node-name",
+      "kubeconfig",
+      "context",
+      "timeout",
+      "output",
+    ),
+  },
+  "routes remove": {
+    summary: "remove all routes that cni-node set, and its masquerade",
+    examples: ["routes remove", "routes remove --output=json"],
+    options: pick(OPTIONS, "output"),
+  },
   "network add": {
     summary: "add a container to a network, and print the result",
     operands: CONTAINER,

@@ -97,7 +97,12 @@ function examplesOf(examples: readonly string[]): string {
 /** The commands whose names begin so, a group in the place of its commands. */
 function commandsOf(start: string): string {
   const names = Object.keys(SPECS).filter((name) => name.startsWith(start));
-  const words = new Set(names.map((name) => name.slice(start.length).split(" ")[0] ?? ""));
+  const words = new Set(
+    names.map((name) => {
+      const [first = ""] = name.split(" ");
+      return start === "" && Object.hasOwn(GROUPS, first) ? first : name.slice(start.length);
+    }),
+  );
   const rows = Array.from(words, (word) => {
     const { summary, operands = [] } = SPECS[`${start}${word}`] ?? {
       summary: GROUPS[word] ?? "",

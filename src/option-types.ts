@@ -235,6 +235,19 @@ export const ATTACHMENTS: Type<ValidAttachment[]> = {
     }),
 };
 
+/** `10.0.0.0/8,fd00::/8` */
+export const CIDRS: Type<string[]> = {
+  shown: "<LIST>",
+  form: "list",
+  read: (given, source) =>
+    partsOf(given, /[\s,]+/u).map((item) => {
+      const [, address = "", length] = /^([^/]+)\/(\d{1,3})$/u.exec(item) ?? [];
+      const family = isIP(address);
+      if (family !== 0 && Number(length) <= (family === 4 ? 32 : 128)) return item;
+      throw usage(source, `${JSON.stringify(item)} is not a network`, "for example 10.0.0.0/8 or fd00::/8");
+    }),
+};
+
 function partsOf(given: string, separator: string | RegExp): string[] {
   return given.split(separator).filter((part) => part !== "");
 }

@@ -6,6 +6,7 @@ import {
   ATTACHMENTS,
   CHAIN,
   choice,
+  CIDRS,
   CONFIG_MAPS,
   CREDENTIALS,
   DELEGATE,
@@ -220,6 +221,13 @@ export const OPTIONS = {
     needs: { options: ["probe", "probe-add"], problem: "goes with --probe" },
     help: "print each plugin call on stderr, with secrets masked",
   },
+  follow: { type: FLAG, help: "keep the routes as the Nodes of the cluster change, until a signal ends it" },
+  masquerade: { type: FLAG, help: "masquerade what pods of this node send to addresses outside the cluster" },
+  "non-masquerade-cidrs": {
+    type: CIDRS,
+    needs: { options: ["masquerade"], problem: "goes with --masquerade" },
+    help: "more networks that pods reach with their own addresses",
+  },
   attachments: { type: FLAG, help: "list attachments instead of networks" },
   valid: {
     type: ATTACHMENTS,
@@ -301,6 +309,7 @@ const OPTION_GROUPS: Readonly<Record<string, readonly (keyof typeof OPTIONS)[]>>
   Cluster: ["node-name", "kubeconfig", "context", "force-conflicts", "spread"],
   "Plugin calls": ["trace", "plugin-timeout"],
   "Time limits": ["timeout", "lock-timeout"],
+  Routes: ["follow", "masquerade", "non-masquerade-cidrs"],
   "Container engines": [
     ...(["program-dir", "oci-config", "runtime-name", "daemon-config", "podman-config-dir"] as const),
     ...(["cdi-dir", "hooks-dir", "remove", "prove", "probe-image"] as const),

@@ -342,7 +342,7 @@ describe("--help wins over errors, prints on stdout and does nothing", () => {
       engine: ["enable", "disable", "status", "cdi"],
     };
     const more = Object.entries(verbs).flatMap(([group, names]) => names.map((verb) => [group, verb]));
-    const commands = [["apply"], ["watch"], ...more];
+    const commands = [["apply"], ["watch"], ["routes", "sync"], ...more];
     const helps = await Promise.all(commands.map(async (command) => node.run([...command, "--help"])));
     const shown = helps.map(({ stdout }) => stdout).join("");
     for (const name of Object.keys(OPTIONS)) assert.match(shown, new RegExp(`^ +(?:-\\w, )?--${name}(?: |$)`, "mu"));

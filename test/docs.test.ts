@@ -187,6 +187,7 @@ test("N5: every example that stands in a block of its own is run by a test", () 
     "docs/reference.md sh", // test/options.test.ts.
     "docs/multus.md sh", // test/e2e/node.test.ts.
     "docs/operations.md sh", // The same.
+    "docs/pod-network.md sh", // The same, and test/e2e/pod-network.test.ts.
     "docs/watch.md sh", // Here; examples/watch/cni.yaml: test/e2e/watch.test.ts.
   ]);
   // What an example prints.
@@ -219,7 +220,7 @@ test("every kubectl command of README.md and docs/install.md is one of a documen
 
 /** Options of other programs, whose commands are examples, too; and `--name=value`, which stands for any. */
 const OTHERS =
-  "cap-drop cascade field-selector for handler image jsonpath mount name net network network-plugin pid platform profile security-opt semi-space-growth-factor target".split(
+  "cap-drop cascade cluster-cidr field-selector for from-file handler image jsonpath mount name net network network-plugin patch-file pid platform profile security-opt semi-space-growth-factor target".split(
     " ",
   );
 

@@ -1,7 +1,7 @@
 /** The manifests that users apply (manifests/, examples/): each command line is one, and each pod is hardened. */
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { suite, test } from "node:test";
 
 import { parseAllDocuments } from "yaml";
@@ -11,7 +11,12 @@ import { COMMANDS, type CommandSpec } from "../src/commands.ts";
 import { valuesOf } from "../src/options.ts";
 
 const ROOT = join(import.meta.dirname, "..");
-const FILES = fs.globSync(["manifests/*.yaml", "examples/*/*.yaml"], { cwd: ROOT }).toSorted();
+const FILES = fs
+  .globSync(["manifests/*.yaml", "manifests/*/*.yaml", "examples/*/*.yaml"], {
+    cwd: ROOT,
+    exclude: ["**/*-patch.yaml"],
+  })
+  .toSorted();
 
 interface Container {
   name: string;
@@ -64,7 +69,7 @@ const ours = workloads.flatMap(({ pod, ...rest }) =>
 suite("the manifests that users apply", () => {
   test("have the names of the ancestor's, and there are containers of cni-node in them", () => {
     assert.deepEqual(
-      FILES.filter((file) => file.startsWith("manifests/")).map((file) => basename(file)),
+      FILES.filter((file) => dirname(file) === "manifests").map((file) => basename(file)),
       ["macvlan-example", "multus-cni-config", "multus-cni-rbac", "multus-cni-simple", "multus-cni", "whereabouts"].map(
         (name) => `${name}.yaml`,
       ),
@@ -93,7 +98,7 @@ suite("the manifests that users apply", () => {
       assert.deepEqual(container.securityContext, {
         readOnlyRootFilesystem: true,
         allowPrivilegeEscalation: false,
-        capabilities: { drop: ["ALL"] },
+        capabilities: { drop: ["ALL"], ...(container.args?.[0] === "routes" && { add: ["NET_ADMIN"] }) },
       });
       assert.equal(pod.hostNetwork, true, "the node's network may not work");
       assert.ok(pod.tolerations?.some(({ operator }) => operator === "Exists"));
@@ -104,12 +109,19 @@ suite("the manifests that users apply", () => {
     });
   }
 
-  for (const { file, object, container, pod } of ours.filter((one) => one.file.startsWith("manifests/"))) {
+  const watching = ours.filter(({ file, container }) => {
+    return file.startsWith("manifests/") && container.args?.[0] === "watch";
+  });
+  for (const { file, object, container, pod } of watching) {
     test(`${file}: the DaemonSet is the one that --daemonset names, and is killed last and replaced slowly`, () => {
       assert.equal(object.kind, "DaemonSet");
       const { args = [] } = container;
-      assert.ok(args.includes(`--daemonset=${object.metadata.name}`));
-      assert.ok(args.includes("--on-stop=auto"));
+      if (file === "manifests/pod-network/pod-network.yaml") {
+        assert.ok(!args.some((word) => word.startsWith("--on-stop")), "pods keep their network");
+      } else {
+        assert.ok(args.includes(`--daemonset=${object.metadata.name}`));
+        assert.ok(args.includes("--on-stop=auto"));
+      }
       assert.deepEqual(container.resources?.requests, container.resources?.limits, "Guaranteed quality of service");
       assert.equal(pod.securityContext?.seccompProfile?.type, "RuntimeDefault");
       assert.equal(object.spec?.updateStrategy?.rollingUpdate?.maxUnavailable, "10%");
@@ -117,7 +129,7 @@ suite("the manifests that users apply", () => {
     });
   }
 
-  test("give cni-node's accounts no right but by name, save to get nodes and to write Events", () => {
+  test("give cni-node's accounts no right but by name, save to read nodes and to write Events", () => {
     const roles = all.filter(
       ({ object: { kind, metadata } }) => kind.endsWith("Role") && /-node(?:-events)?$/u.test(metadata.name),
     );
@@ -127,6 +139,7 @@ suite("the manifests that users apply", () => {
         const what = `${file}: ${object.metadata.name}: ${resources.join()}`;
         assert.ok(!verbs.includes("*") && !resources.includes("*"), what);
         if (resources.join() === "events") assert.deepEqual(verbs, ["create", "patch"], what);
+        else if (file.startsWith("manifests/pod-network/")) assert.deepEqual(verbs, ["get", "list", "watch"], what);
         else if (resources.join() === "nodes") assert.deepEqual(verbs, ["get"], what);
         else assert.ok((resourceNames ?? []).length > 0, what);
       }

@@ -118,12 +118,17 @@ export class Channel implements Disposable {
   }
 
   /** Reads the rest of an answer that is not a stream. @throws the same. */
-  async finish(opened: Opened, subject: string, signal: AbortSignal): Promise<Answer> {
+  async finish(
+    opened: Opened,
+    subject: string,
+    signal: AbortSignal,
+    limit: keyof typeof ANSWER_LIMITS = "object",
+  ): Promise<Answer> {
     using patience = deadlineIn(ANSWER_MS, signal);
     patience.signal.addEventListener("abort", () => opened[Symbol.dispose](), { once: true });
     try {
       const { status, retryAfter } = opened;
-      const body = parsed(await readBody(opened.body, ANSWER_LIMITS.object, subject));
+      const body = parsed(await readBody(opened.body, ANSWER_LIMITS[limit], subject));
       if (patience.signal.aborted) throw patience.signal.reason;
       return { status, retryAfter, body: status < 300 ? body : this.redacted(body), warnings: [] };
     } catch (error) {

@@ -1,4 +1,6 @@
 /** What the API says of a node and of the cluster's pod network. */
+import { isDeepStrictEqual } from "node:util";
+
 import * as v from "valibot";
 
 import { Failure } from "../errors.ts";
@@ -6,6 +8,7 @@ import { Refusal } from "./refusal.ts";
 import type { Api } from "./request.ts";
 import { apiFailure, CONFIG_MAPS, isAbsent, NODES, pathOf, ruleFor, wrongShape } from "./resource.ts";
 import { readYaml } from "./yaml.ts";
+import type { Collection } from "./list-watch.ts";
 
 /** The Node, as far as it matters to the node's network. */
 export interface FoundNode {
@@ -13,11 +16,14 @@ export interface FoundNode {
   podCidrs: readonly string[];
   /** Its addresses of type InternalIP. */
   addresses: readonly string[];
+  /** When the API server created it, as a timestamp; empty if it does not say. */
+  created: string;
 }
 
 const KUBEADM = { apiVersion: "v1", kind: "ConfigMap", namespace: "kube-system", name: "kubeadm-config" };
 
 const Node = v.object({
+  metadata: v.optional(v.object({ creationTimestamp: v.optional(v.string(), "") }), {}),
   spec: v.optional(v.object({ podCIDR: v.optional(v.string()), podCIDRs: v.optional(v.array(v.string())) }), {}),
   status: v.optional(
     v.object({ addresses: v.optional(v.array(v.object({ type: v.string(), address: v.string() })), []) }),
@@ -48,13 +54,38 @@ export async function readNode(api: Api, name: string): Promise<FoundNode> {
   if (response.status !== 200) throw apiFailure(subject, "cannot be read", response, hint);
   const found = v.safeParse(Node, response.body);
   if (!found.success) throw wrongShape(subject, "a Node");
-  const { spec, status } = found.output;
+  return foundIn(name, found.output);
+}
+
+function foundIn(name: string, { metadata, spec, status }: v.InferOutput<typeof Node>): FoundNode {
   return {
     name,
     podCidrs: spec.podCIDRs ?? (spec.podCIDR === undefined ? [] : [spec.podCIDR]),
     addresses: status.addresses.flatMap(({ type, address }) => (type === "InternalIP" ? [address] : [])),
+    created: metadata.creationTimestamp,
   };
 }
+
+/** No Node has more networks or addresses than one of each family and some spare ones. */
+const MOST_OF_NODE = 16;
+
+/** All Nodes: of each its networks and addresses, and nothing else. One that is not shaped as a Node has none. */
+export const ALL_NODES: Collection<FoundNode> = {
+  apiVersion: "v1",
+  kind: "Node",
+  resource: NODES,
+  pick: (name, object) => {
+    const found = v.safeParse(Node, object);
+    const { podCidrs, addresses, created } = foundIn(name, found.success ? found.output : v.parse(Node, {}));
+    return {
+      name,
+      podCidrs: podCidrs.slice(0, MOST_OF_NODE),
+      addresses: addresses.slice(0, MOST_OF_NODE),
+      created,
+    };
+  },
+  isSame: (a, b) => isDeepStrictEqual(a, b),
+};
 
 /**
  * The pod network of the cluster, as kubeadm has noted it: `10.244.0.0/16`, or one of each family. Undefined: kubeadm

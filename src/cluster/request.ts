@@ -40,6 +40,8 @@ export const ANSWER_LIMITS = {
   object: 8 * MIB,
   /** The kinds of a group: 7 KiB are the most of Kubernetes itself, ten thousand have some 2 MiB. */
   discovery: 16 * MIB,
+  /** A page of 500 Nodes: some 16 KiB each, with the images that they have. */
+  page: 32 * MIB,
 } as const;
 
 /** An attempt that is not answered is given up after this, so that a connection which is half open is noticed. */

@@ -145,10 +145,15 @@ export class Cluster implements AsyncDisposable {
     return send({ agent: this.#agent, method, url: this.server + path, body, contentType });
   }
 
+  /** The path of kubectl. */
+  get kubectlPath(): string {
+    return join(this.#parts.place.programs, "kubectl");
+  }
+
   /** Runs kubectl as the administrator. It keeps what it has learned of the API in the cluster's directory. */
   async kubectl(args: readonly string[], stdin = ""): Promise<Ran> {
     const env = { PATH: process.env["PATH"], HOME: this.directory, KUBECONFIG: this.adminKubeconfig };
-    const child = spawn(join(this.#parts.place.programs, "kubectl"), args, { env });
+    const child = spawn(this.kubectlPath, args, { env });
     // It may end without having read everything.
     child.stdin.on("error", () => undefined);
     child.stdin.end(stdin);

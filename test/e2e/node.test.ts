@@ -113,7 +113,11 @@ suite("a real node", { skip: cannotStart }, () => {
     for (const line of lines.filter((one) => one.startsWith("kubectl ") && !one.includes(" -it "))) {
       for (const [words, act] of Object.entries(steps)) if (line.includes(words)) await act();
       const [, path] = / -f (\S+)/u.exec(line) ?? [];
-      const command = line.replace(/ -f \S+/u, " -f -").replace(" edit ", " get ");
+      const command = line
+        .replace(/ -f \S+/u, " -f -")
+        .replace(" edit ", " get ")
+        .replace("--from-file=kubeconfig", "--from-file=kubeconfig=/etc/kubernetes/plain.kubeconfig")
+        .replace("--patch-file=", `--patch-file=${ROOT}`);
       const { exitCode, stdout, stderr } = await node.kubectl(
         wordsOf(command),
         path === undefined ? "" : shipped(path),
@@ -152,6 +156,49 @@ suite("a real node", { skip: cannotStart }, () => {
     node.begin(...components);
     await node.untilApi();
   }
+
+  test("becomes Ready by manifests/pod-network, and pods reach each other, by the commands of docs/pod-network.md", async () => {
+    const ready = ["get", "node", NODE, "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].status}"];
+    assert.notEqual(await node.ask(...ready), "True");
+    const tryPods = async (): Promise<void> => {
+      const [one, two] = [await started("pod-one"), await started("pod-two")];
+      await pings("pod-one", two);
+      await pings("pod-two", one);
+      await remove("pod-one", "pod-two");
+    };
+    let tries = 0;
+    await follow("docs/pod-network.md", {
+      "create configmap pod-network-api": async () => {
+        assert.equal(await node.ask(...ready), "True");
+        await tryPods();
+        await node.until(
+          `iptables-save -t nat | grep -q '^-A POSTROUTING -s 10.244.0.0/24 .* -j CNI-NODE-MASQUERADE$'`,
+        );
+        // The same API, at http:// without credentials.
+        await node.sh("kubectl proxy --address=10.99.0.1 --port=8080 --accept-hosts=.* >/dev/null 2>&1 &");
+        fs.mkdirSync(join(node.root, "etc/kubernetes"), { recursive: true });
+        fs.writeFileSync(join(node.root, "etc/kubernetes/plain.kubeconfig"), PLAIN);
+        tries++;
+      },
+      "kubectl delete -f manifests/pod-network/pod-network.yaml": async () => {
+        // By the API without credentials, too.
+        await node.until(
+          "kubectl -n kube-system logs daemonset/pod-network -c routes | grep -q '10.244.0.0/24 *masquerade'",
+        );
+        await tryPods();
+        tries++;
+      },
+      "kubectl apply -f manifests/pod-network/uninstall.yaml": async () => {
+        await started("still");
+        await remove("still");
+        tries++;
+      },
+    });
+    assert.equal(tries, 3);
+    assert.deepEqual(filesIn("etc/cni/net.d"), []);
+    assert.equal((await node.sh("iptables-save -t nat")).stdout.includes("CNI-NODE"), false);
+    await node.sh("ip link delete cni0");
+  });
 
   test("becomes Ready by a hardened DaemonSet that runs install --pause, and keeps its network through upgrades while pods come and go", async (t) => {
     await node.apply(HARDENED(IMAGES.first));
@@ -418,6 +465,15 @@ const DEBUGGED: Record<string, RegExp> = {
   "cni-node network probe": /default-net/u,
   "cni-node network list --attachments": /default-net +eth0/u,
 };
+
+/** A kubeconfig for an API at http:// without credentials. */
+const PLAIN = JSON.stringify({
+  apiVersion: "v1",
+  kind: "Config",
+  clusters: [{ name: "a", cluster: { server: "http://10.99.0.1:8080" } }],
+  contexts: [{ name: "a", context: { cluster: "a" } }],
+  "current-context": "a",
+});
 
 /** A DaemonSet as one would write it by hand for `install --pause`. */
 function HARDENED(image: string): string {

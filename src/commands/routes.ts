@@ -1,0 +1,177 @@
+/** routes, routes sync, routes remove. */
+import type { Channel } from "../cluster/channel.ts";
+import type { FoundNode } from "../cluster/node.ts";
+import type { Given } from "../commands.ts";
+import { throwIfInterrupted, type Failure } from "../errors.ts";
+import type { Finding } from "../finding.ts";
+import { endingOfDone, formatRows, printFailure, printJson, printMessage, printWarnings } from "../report.ts";
+import { Kernel } from "../routes/kernel.ts";
+import { Masquerade } from "../routes/masquerade.ts";
+import { commandOf, PROTOCOL, type Step } from "../routes/plan.ts";
+import { keep, look, removeAll, sync, type Result, type Self } from "../routes/sync.ts";
+import type { Ending, World } from "../world.ts";
+
+type Options = Pick<Given<"routes">, "nodeName" | "kubeconfig" | "context" | "timeout">;
+
+/** What has become of a route, by what was done about it. */
+const OUTCOMES = {
+  add: "created",
+  replace: "configured",
+  remove: "deleted",
+  keep: "unchanged",
+  leave: "kept",
+} as const;
+/** The same of what is only looked at. */
+const STATES = { add: "missing", replace: "different", remove: "unneeded", keep: "set", leave: "foreign" } as const;
+
+/** More findings are not said, only counted. */
+const MOST_SAID = 100;
+
+/** Prints the routes that this node needs. */
+export async function runRoutes(options: Given<"routes">, world: World): Promise<Ending> {
+  const { channel, self } = await openAll(options, world);
+  using _ = channel;
+  const result = await look(await nodesOf(channel, options, world), self, world.signal);
+  const { steps, findings } = result;
+  if (options.output === "commands") {
+    // All that are needed, but those of other programs: what is printed sets them on a node that has none.
+    const needed = steps.flatMap((step) =>
+      step.action === "remove" || step.action === "leave" ? [] : (commandOf({ ...step, action: "replace" }) ?? []),
+    );
+    world.stdout(needed.map((command) => `ip ${command}\n`).join(""));
+  } else report("routes", result, STATES, options.output, world);
+  if (options.output !== "json") printFindings(findings, world);
+  return endingOfDone(world.signal, 0);
+}
+
+/** Sets the routes; with `--follow` it keeps them. */
+export async function runSync(options: Given<"routes sync">, world: World): Promise<Ending> {
+  const { channel, self: known } = await openAll(options, world);
+  using _ = channel;
+  const kept = options.nonMasqueradeCidrs ?? [];
+  const masquerade = options.masquerade ? { rules: new Masquerade(world.env, world.signal), kept } : undefined;
+  const self = { ...known, masquerade };
+  if (options.follow) return await follow(channel, self, options, world);
+  const result = await sync(await nodesOf(channel, options, world), self, world.signal);
+  report("routes sync", result, OUTCOMES, options.output, world);
+  if (options.output !== "json") printFindings(result.findings, world);
+  return endingOfDone(world.signal, exitCodeOf(result));
+}
+
+/** Removes what `routes sync` has set. */
+export async function runRemove({ output }: Given<"routes remove">, world: World): Promise<Ending> {
+  const { env, signal } = world;
+  const result = await removeAll(new Kernel(env, signal), new Masquerade(env, signal));
+  report("routes remove", result, OUTCOMES, output, world);
+  if (output !== "json") printFindings(result.findings, world);
+  return endingOfDone(signal, exitCodeOf(result));
+}
+
+async function follow(channel: Channel, self: Self, { output }: Given<"routes sync">, world: World): Promise<Ending> {
+  let isFirst = true;
+  let said = new Set<string>();
+  let trouble = "";
+  const say = {
+    result: (result: Result): void => {
+      const changed = result.steps.filter(({ action }) => action !== "keep" && action !== "leave");
+      const masqueraded = result.masqueraded.filter(({ state }) => state !== "unchanged");
+      if (changed.length > 0 || masqueraded.length > 0 || isFirst) {
+        const news = isFirst ? result : { ...result, steps: changed, masqueraded };
+        report("routes sync", news, OUTCOMES, output, world);
+      }
+      isFirst = false;
+      // What is wrong is said once, and again only if it was over meanwhile.
+      const news = result.findings.filter((finding) => !said.has(textOf(finding)));
+      said = new Set(result.findings.map(textOf));
+      printFindings(news, world);
+    },
+    trouble: (failure: Failure | undefined): void => {
+      if (failure !== undefined && failure.message !== trouble) printFailure(failure, world);
+      trouble = failure?.message ?? "";
+    },
+  };
+  await keep(channel, self, say, world.signal);
+  return endingOfDone(world.signal, 0);
+}
+
+function textOf({ code, path, message }: Finding): string {
+  return `${code} ${path} ${message}`;
+}
+
+/** The API, and what is known of this node. @throws Failure `kubeconfig-invalid`, `no-cluster`. */
+async function openAll(
+  { kubeconfig, context, nodeName }: Options,
+  world: World,
+): Promise<{ channel: Channel; self: Self }> {
+  const [{ findAccess }, { Channel: Way }] = await Promise.all([
+    import("../cluster/access.ts"),
+    import("../cluster/channel.ts"),
+  ]);
+  const { env, signal } = world;
+  const find = (): ReturnType<typeof findAccess> => findAccess({ kubeconfig, context, env });
+  const { hostname } = find().server;
+  const others = [hostname.replace(/^\[(.*)\]$/u, "$1")];
+  return {
+    channel: new Way(find),
+    self: { nodeName, others, kernel: new Kernel(env, signal), masquerade: undefined, env },
+  };
+}
+
+/** @throws Failure as `ListWatch.list`; `api-unreachable` also if it takes too long. */
+async function nodesOf(channel: Channel, { timeout }: Options, { signal }: World): Promise<Iterable<FoundNode>> {
+  const [{ ListWatch }, { ALL_NODES }] = await Promise.all([
+    import("../cluster/list-watch.ts"),
+    import("../cluster/node.ts"),
+  ]);
+  const limit = AbortSignal.timeout(timeout);
+  try {
+    const nodes = await new ListWatch(channel, ALL_NODES).list(AbortSignal.any([signal, limit]));
+    return nodes.values();
+  } catch (error) {
+    throwIfInterrupted(signal);
+    throw limit.aborted ? channel.lost(new Error(`the Nodes were not listed within ${timeout / 1000} s`)) : error;
+  }
+}
+
+function exitCodeOf({ findings }: Result): number {
+  return findings.some(({ severity }) => severity === "error") ? 4 : 0;
+}
+
+function report(
+  command: "routes" | "routes sync" | "routes remove",
+  result: Result,
+  words: Readonly<Record<Step["action"], string>>,
+  output: string,
+  world: World,
+): void {
+  const { steps, masqueraded, findings } = result;
+  const rows = steps.map(({ action, route, node }) => ({
+    state: words[action],
+    destination: route.destination,
+    gateway: route.gateway,
+    interface: route.ifName,
+    node,
+  }));
+  if (output === "json") {
+    const exitCode = command === "routes" ? 0 : exitCodeOf(result);
+    const how = exitCode === 0 ? "done" : "partial";
+    const rules = command === "routes" ? {} : { masquerade: masqueraded };
+    printJson(world, { command, result: how, exitCode, protocol: PROTOCOL, routes: rows, ...rules, findings });
+  } else if (rows.length === 0 && masqueraded.length === 0) {
+    world.stdout(command === "routes remove" ? "cni-node has set no routes\n" : "no other node needs a route\n");
+  } else {
+    world.stdout(
+      formatRows([
+        ...rows.map(({ state, destination, gateway = "-", interface: name = "-", node = "" }) => {
+          return [state, destination, `via ${gateway}`, `dev ${name}`, node];
+        }),
+        ...masqueraded.map(({ state, family, sources }) => [state, sources.join(",") || family, "masquerade"]),
+      ]),
+    );
+  }
+}
+
+function printFindings(findings: readonly Finding[], world: World): void {
+  printWarnings(world, findings.slice(0, MOST_SAID));
+  if (findings.length > MOST_SAID) printMessage(world, `${findings.length - MOST_SAID} more warnings`);
+}

@@ -1,0 +1,129 @@
+/**
+ * Masquerade for what pods send out of the cluster: a chain of our own in the table `nat` of each family, changed with
+ * iptables-restore in one transaction, and one rule in POSTROUTING for each podCIDR of the node that leads there.
+ */
+import { runProgram, type End } from "../cni/process.ts";
+import { Failure, throwIfInterrupted } from "../errors.ts";
+import { merged, readAddress, readNetwork } from "./prefix.ts";
+
+const CHAIN = "CNI-NODE-MASQUERADE";
+const JUMP = `-m comment --comment "cni-node routes sync --masquerade" -j ${CHAIN}`;
+
+/** So long a command may take, milliseconds. */
+const PATIENCE = 30_000;
+
+const FAMILIES = {
+  ipv4: { program: "iptables", multicast: "224.0.0.0/4" },
+  ipv6: { program: "ip6tables", multicast: "ff00::/8" },
+} as const;
+type Family = keyof typeof FAMILIES;
+const NAMES = Object.keys(FAMILIES) as Family[];
+
+/** Whose traffic is masqueraded. Networks and addresses are in their canonical form. */
+export interface Ranges {
+  /** The pods of this node. */
+  sources: readonly string[];
+  /** What they reach with their own addresses. */
+  kept: readonly string[];
+}
+
+/** What was done about a family. */
+export interface Masqueraded {
+  family: Family;
+  state: "created" | "configured" | "unchanged" | "deleted";
+  sources: readonly string[];
+}
+
+/** The rules in the network that this process is in. */
+export class Masquerade {
+  readonly #env: Readonly<Record<string, string | undefined>>;
+  readonly #signal: AbortSignal;
+  /** What was asked for last, and how iptables printed it then. */
+  readonly #last = new Map<Family, { rules: string; printed: string }>();
+
+  constructor(env: Readonly<Record<string, string | undefined>>, signal: AbortSignal) {
+    this.#env = env;
+    this.#signal = signal;
+  }
+
+  /** Sets the rules for these ranges. A family without sources gets none. @throws Failure `masquerade-failed`. */
+  async set({ sources, kept }: Ranges): Promise<Masqueraded[]> {
+    const done: Masqueraded[] = [];
+    for (const family of NAMES) {
+      const isOf = (cidr: string): boolean => cidr.includes(":") === (family === "ipv6");
+      const own = sources.filter(isOf);
+      const state = await this.#make(family, rulesOf(family, { sources: own, kept: kept.filter(isOf) }));
+      if (state !== undefined) done.push({ family, state, sources: own });
+    }
+    return done;
+  }
+
+  /** Removes all of them. @throws Failure `masquerade-failed`. */
+  async remove(): Promise<Masqueraded[]> {
+    return this.set({ sources: [], kept: [] });
+  }
+
+  /** @param rules empty: none. @returns undefined: there are none, and none are to be there. */
+  async #make(family: Family, rules: string): Promise<Masqueraded["state"] | undefined> {
+    const { jumps, chain } = await this.#present(family);
+    const before = [...jumps, chain].join("\n");
+    const last = this.#last.get(family);
+    if (rules === "" ? before === "" : last?.rules === rules && last.printed === before) {
+      return rules === "" ? undefined : "unchanged";
+    }
+    const removals = jumps.map((jump) => jump.replace(/^-A/u, "-D"));
+    const added = rules === "" ? `-X ${CHAIN}` : rules;
+    // The declaration of the chain empties it.
+    const script = ["*nat", `:${CHAIN} - [0:0]`, ...removals, added, "COMMIT", ""].join("\n");
+    const { program } = FAMILIES[family];
+    const end = await this.#run(`${program}-restore`, ["--noflush", "-w", "10"], script);
+    if (end.exitCode !== 0) throw failed(program, end);
+    if (rules === "") return "deleted";
+    const now = await this.#present(family);
+    const printed = [...now.jumps, now.chain].join("\n");
+    this.#last.set(family, { rules, printed });
+    return before === "" ? "created" : before === printed ? "unchanged" : "configured";
+  }
+
+  /** The rules that lead to our chain, and those in it, as iptables prints them. */
+  async #present(family: Family): Promise<{ jumps: string[]; chain: string }> {
+    const { program } = FAMILIES[family];
+    const all = await this.#run(program, ["-w", "10", "-t", "nat", "-S", "POSTROUTING"]);
+    if (all.exitCode !== 0) throw failed(program, all);
+    const jumps = all.stdout.split("\n").filter((line) => line.endsWith(` -j ${CHAIN}`));
+    // A chain that is missing is an error of the command.
+    const { exitCode, stdout } = await this.#run(program, ["-w", "10", "-t", "nat", "-S", CHAIN]);
+    return { jumps, chain: exitCode === 0 ? stdout : "" };
+  }
+
+  async #run(file: string, words: readonly string[], stdin = ""): Promise<End> {
+    const program = { file, argv0: file, words, env: this.#env, stdin };
+    const end = await runProgram(program, { timeoutMs: PATIENCE, signal: this.#signal });
+    throwIfInterrupted(this.#signal);
+    return end;
+  }
+}
+
+/** The lines of iptables-restore that add the rules of a family; empty: it needs none. */
+function rulesOf(family: Family, { sources, kept }: Ranges): string {
+  if (sources.length === 0) return "";
+  const ranges = [...sources, ...kept].flatMap((text) => readNetwork(text) ?? readAddress(text) ?? []);
+  const returns = [...merged(ranges).map(({ text }) => text), FAMILIES[family].multicast];
+  return [
+    ...returns.map((text) => `-A ${CHAIN} -d ${text} -j RETURN`),
+    `-A ${CHAIN} -j MASQUERADE --random-fully`,
+    ...sources.map((source) => `-A POSTROUTING -s ${source} ${JUMP}`),
+  ].join("\n");
+}
+
+function failed(program: string, { systemCode, stderr, exitCode, signal, stopped }: End): Failure {
+  const [first = ""] = stderr.split("\n");
+  const problem =
+    systemCode === undefined ? first || `ended with ${stopped ?? exitCode ?? signal}` : `cannot be run: ${systemCode}`;
+  return new Failure({
+    code: "masquerade-failed",
+    subject: program,
+    problem,
+    hint: "it needs iptables, which the image of cni-node has, CAP_NET_ADMIN, and a kernel with NAT",
+  });
+}

@@ -1,0 +1,320 @@
+/** Which routes a node needs, and what is to be done for them. Nothing here looks at the system. */
+import type { FoundNode } from "../cluster/node.ts";
+import { warning, type Finding } from "../finding.ts";
+import { byFirst, overlaps, readAddress, readNetwork, readNetworkOf, type Prefix } from "./prefix.ts";
+
+/** The routing protocol that marks cni-node's routes (`proto 75`); no other program is known to use this number. */
+export const PROTOCOL = 75;
+
+/** The networks of pods may not be wider, by family: what is wider is a part of the Internet, not of a cluster. */
+const WIDEST = { "4": 8, "6": 32 } as const;
+
+/** Networks that no pod can have. */
+const NEVER = [
+  "0.0.0.0/8",
+  "127.0.0.0/8",
+  "169.254.0.0/16",
+  "224.0.0.0/4",
+  "240.0.0.0/4",
+  "::/96",
+  "::ffff:0:0/96",
+  "fe80::/10",
+  "ff00::/8",
+].flatMap((text) => readNetworkOf(text) ?? []);
+
+/** An address of an interface: `192.0.2.7/24` of `eth0`. */
+export interface InterfaceAddress {
+  ifName: string;
+  /** With the length of its prefix. */
+  cidr: string;
+}
+
+/** A route to the pods of a node. */
+export interface Route {
+  destination: string;
+  gateway: string;
+  ifName: string;
+}
+
+/** A route that a node needs. */
+export interface NeededRoute extends Route {
+  node: string;
+}
+
+/** A route in the kernel's main table. */
+export interface PresentRoute {
+  destination: string;
+  gateway: string | undefined;
+  ifName: string | undefined;
+  /** cni-node has set it. */
+  isOurs: boolean;
+}
+
+/** Where the node is in its network. */
+export interface Surroundings {
+  /** The name of the node, if it is known; else it is the one with an address of this host. */
+  nodeName: string | undefined;
+  addresses: readonly InterfaceAddress[];
+  /** More addresses that must be reached as they are now: that of the API. */
+  others: readonly string[];
+  /** The routes that are there. */
+  present: readonly PresentRoute[];
+}
+
+/** What is needed, and why something is not. */
+export interface Needed {
+  /** The Node of this host; undefined: there is none, and then nothing is needed, nor anything to be removed. */
+  own: FoundNode | undefined;
+  routes: readonly NeededRoute[];
+  /** The networks of pods, of this node first: what pods have their traffic from, and what they reach with their own address. */
+  pods: { own: readonly string[]; others: readonly string[] };
+  findings: readonly Finding[];
+}
+
+interface Link {
+  ifName: string;
+  address: Prefix;
+  network: Prefix;
+}
+
+interface Claim {
+  node: FoundNode;
+  network: Prefix;
+}
+
+/** The routes to the pods of all other nodes. */
+export function neededRoutes(
+  nodes: Iterable<FoundNode>,
+  { nodeName, addresses, others, present }: Surroundings,
+): Needed {
+  const links = addresses.flatMap(linkOf);
+  const all = [...nodes].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const own = all.find((node) => (nodeName === undefined ? isHere(node, links) : node.name === nodeName));
+  if (own === undefined || !isHere(own, links)) {
+    return { own: undefined, routes: [], pods: { own: [], others: [] }, findings: [] };
+  }
+  const remote = all.filter((node) => node !== own);
+  const findings: Finding[] = [];
+  const guard = new Guard(own, links, [...others, ...remote.flatMap((node) => node.addresses)]);
+  // What is refused contests nothing: else one Node with a wide network would take the routes to all others.
+  const claims = remote
+    .flatMap((node) => claimsOf(node, findings))
+    .filter((claim) => {
+      const problem = guard.refusalOf(claim.network);
+      if (problem !== undefined) findings.push(refused("pod-cidr-refused", claim, problem));
+      return problem === undefined;
+    });
+  const { accepted, losers } = contest(claims, present);
+  for (const { claim, winner } of losers) {
+    const problem = `it overlaps ${winner.network.text} of ${subjectOf(winner.node)}`;
+    findings.push(refused("pod-cidr-overlap", claim, problem));
+  }
+  const routes = accepted.flatMap((claim) => routeOf(claim, links, findings));
+  const pods = { own: own.podCidrs.flatMap(usable), others: accepted.map(({ network }) => network.text) };
+  return { own, routes, pods, findings };
+}
+
+/** A podCIDR of this node, unless it cannot be one. */
+function usable(text: string): string[] {
+  const network = readNetwork(text);
+  const isUsable =
+    network !== undefined &&
+    network.length >= WIDEST[network.family] &&
+    !NEVER.some((never) => overlaps(never, network));
+  return isUsable ? [network.text] : [];
+}
+
+function linkOf({ ifName, cidr }: InterfaceAddress): Link[] {
+  const address = readAddress(cidr.slice(0, cidr.indexOf("/")));
+  const network = readNetworkOf(cidr);
+  return address === undefined || network === undefined ? [] : [{ ifName, address, network }];
+}
+
+function isHere({ addresses }: FoundNode, links: readonly Link[]): boolean {
+  return addresses.some((text) => {
+    const address = readAddress(text);
+    return address !== undefined && links.some((link) => overlaps(link.address, address));
+  });
+}
+
+function claimsOf(node: FoundNode, findings: Finding[]): Claim[] {
+  if (node.podCidrs.length === 0) {
+    const message = "has no podCIDR, so there is no route to its pods";
+    const hint = "the controller manager gives it one (--allocate-node-cidrs)";
+    findings.push({ code: "node-without-cidr", severity: "note", path: subjectOf(node), message, hint });
+  }
+  return [...new Set(node.podCidrs)].flatMap((text) => {
+    const network = readNetwork(text);
+    if (network !== undefined) return [{ node, network }];
+    findings.push(
+      warning("pod-cidr-invalid", subjectOf(node), "has a podCIDR that is not a network, so it gets no route"),
+    );
+    return [];
+  });
+}
+
+/** Networks and addresses to which no route may lead away. */
+class Guard {
+  readonly #kept: readonly { network: Prefix; problem: string }[];
+  /** Addresses of nodes and of the API, in order. */
+  readonly #reached: readonly Prefix[];
+
+  constructor(own: FoundNode, links: readonly Link[], reached: readonly string[]) {
+    this.#kept = [
+      ...NEVER.map((network) => ({ network, problem: "no pod can have such addresses" })),
+      ...links.map(({ ifName, network }) => ({ network, problem: `this node is in ${network.text} with ${ifName}` })),
+      ...own.podCidrs.flatMap((text) => {
+        const network = readNetwork(text);
+        return network === undefined ? [] : [{ network, problem: `this node has the podCIDR ${network.text}` }];
+      }),
+    ];
+    this.#reached = reached.flatMap((text) => readAddress(text) ?? []).toSorted(byFirst);
+  }
+
+  /** Why there may be no route to a network; undefined: there may. */
+  refusalOf(network: Prefix): string | undefined {
+    const { family, length } = network;
+    if (length < WIDEST[family]) return `it is wider than /${WIDEST[family]}`;
+    const kept = this.#kept.find((one) => overlaps(one.network, network));
+    if (kept !== undefined) return kept.problem;
+    const reached = this.#reached[indexFrom(this.#reached, network)];
+    return reached !== undefined && overlaps(reached, network)
+      ? `it contains ${reached.text}, the address of a node or of the API`
+      : undefined;
+  }
+}
+
+/** The index of the first of these, which are in order, that is not before a network. */
+function indexFrom(sorted: readonly Prefix[], network: Prefix): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (byFirst(sorted[middle] as Prefix, network) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/**
+ * Of claims that overlap, the first keeps its network: the one that has its route already, else that of the older Node.
+ * The API server sets the time of creation, so no Node takes the traffic of an older one.
+ */
+function contest(
+  claims: readonly Claim[],
+  present: readonly PresentRoute[],
+): { accepted: Claim[]; losers: { claim: Claim; winner: Claim }[] } {
+  const gateways = new Map(present.flatMap((one) => (one.isOurs ? [[one.destination, one.gateway]] : [])));
+  const rankOf = ({ node, network }: Claim): string => {
+    const gateway = gateways.get(network.text);
+    const hasRoute = gateway !== undefined && node.addresses.some((text) => readAddress(text)?.text === gateway);
+    return `${hasRoute ? "0" : "1"} ${node.created || "unknown"}`;
+  };
+  const ranked = claims.map((claim) => ({ claim, rank: rankOf(claim) }));
+  // Of the same rank, the name decides: claims are in its order.
+  ranked.sort((a, b) => (a.rank === b.rank ? 0 : a.rank < b.rank ? -1 : 1));
+  const winners = new Map<Prefix, Claim>();
+  const taken: Prefix[] = [];
+  const losers: { claim: Claim; winner: Claim }[] = [];
+  for (const { claim } of ranked) {
+    const { network } = claim;
+    const index = indexFrom(taken, network);
+    const over = taken.slice(Math.max(index - 1, 0), index + 1).find((one) => overlaps(one, network));
+    const winner = over === undefined ? undefined : winners.get(over);
+    if (winner === undefined) {
+      taken.splice(index, 0, network);
+      winners.set(network, claim);
+    } else losers.push({ claim, winner });
+  }
+  const won = new Set(winners.values());
+  return { accepted: claims.filter((claim) => won.has(claim)), losers };
+}
+
+function refused(code: "pod-cidr-overlap" | "pod-cidr-refused", { node, network }: Claim, problem: string): Finding {
+  return warning(
+    code,
+    subjectOf(node),
+    `the podCIDR ${network.text} gets no route: ${problem}`,
+    "look at spec.podCIDRs of the Nodes, and at the ranges of the cluster (--cluster-cidr of the controller manager)",
+  );
+}
+
+function routeOf({ node, network }: Claim, links: readonly Link[], findings: Finding[]): NeededRoute[] {
+  const gateways = node.addresses
+    .flatMap((text) => readAddress(text) ?? [])
+    .filter(({ family }) => family === network.family);
+  if (gateways.length === 0) {
+    const message = `has no InternalIP of IPv${network.family}, so there is no route to its podCIDR ${network.text}`;
+    findings.push(warning("node-address-missing", subjectOf(node), message, "give the kubelet one (--node-ip)"));
+    return [];
+  }
+  for (const gateway of gateways) {
+    if (links.some(({ address }) => overlaps(address, gateway))) continue;
+    const [link] = links
+      .filter((one) => overlaps(one.network, gateway))
+      .toSorted((a, b) => b.network.length - a.network.length);
+    if (link !== undefined) {
+      return [{ destination: network.text, gateway: gateway.text, ifName: link.ifName, node: node.name }];
+    }
+  }
+  findings.push(
+    warning(
+      "node-off-link",
+      subjectOf(node),
+      `no InternalIP of it is on a link of this node, so there is no route to its podCIDR ${network.text}`,
+      "routers between the nodes need these routes; else use a CNI plugin with an overlay, such as flannel",
+    ),
+  );
+  return [];
+}
+
+function subjectOf({ name }: FoundNode): string {
+  return `Node ${name}`;
+}
+
+/** What is to be done about a route. `keep`: it is right already; `leave`: it is somebody else's. */
+export interface Step {
+  action: "add" | "replace" | "remove" | "keep" | "leave";
+  route: PresentRoute | NeededRoute;
+  /** The node that it leads to; undefined: that is gone. */
+  node: string | undefined;
+}
+
+/** What is to be done for the routes that are needed. Routes that cni-node has not set are never changed. */
+export function stepsFor(
+  needed: readonly NeededRoute[],
+  present: readonly PresentRoute[],
+): { steps: Step[]; findings: Finding[] } {
+  const byDestination = Map.groupBy(present, ({ destination }) => destination);
+  const findings: Finding[] = [];
+  const wanted = needed.flatMap((route): Step[] => {
+    const there = byDestination.get(route.destination) ?? [];
+    const { node } = route;
+    if (there.some(({ isOurs }) => !isOurs)) {
+      const message = "another program has set this route, so cni-node leaves it alone";
+      const hint = `ip route show ${route.destination} shows it; if nothing needs it, remove it`;
+      findings.push(warning("route-foreign", route.destination, message, hint));
+      return [...there.filter(({ isOurs }) => isOurs).map(removal), { action: "leave", route, node }];
+    }
+    const right = there.find(({ gateway, ifName }) => gateway === route.gateway && ifName === route.ifName);
+    const others = there.filter((one) => one !== right);
+    if (right !== undefined) return [...others.map(removal), { action: "keep", route, node }];
+    // What replaces one of several replaces the first.
+    return [...others.slice(1).map(removal), { action: others.length > 0 ? "replace" : "add", route, node }];
+  });
+  const destinations = new Set(needed.map(({ destination }) => destination));
+  const gone = present.filter(({ destination, isOurs }) => isOurs && !destinations.has(destination)).map(removal);
+  return { steps: [...wanted, ...gone], findings };
+}
+
+function removal(route: PresentRoute): Step {
+  return { action: "remove", route, node: undefined };
+}
+
+/** The words of `ip` that do a step; undefined: nothing is to be done. */
+export function commandOf({ action, route }: Step): string | undefined {
+  if (action === "keep" || action === "leave") return undefined;
+  const verb = action === "remove" ? "del" : action;
+  const via = route.gateway === undefined ? [] : ["via", route.gateway];
+  const dev = route.ifName === undefined ? [] : ["dev", route.ifName];
+  return ["route", verb, route.destination, ...via, ...dev, "proto", String(PROTOCOL)].join(" ");
+}

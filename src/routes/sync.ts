@@ -1,0 +1,168 @@
+/** Looks at the routes of this node, sets them once, or keeps them as the Nodes change. */
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { Channel } from "../cluster/channel.ts";
+import { ListWatch } from "../cluster/list-watch.ts";
+import { ALL_NODES, type FoundNode } from "../cluster/node.ts";
+import { Failure, Interrupted } from "../errors.ts";
+import { warning, type Finding } from "../finding.ts";
+import { forwardingFindings } from "./checks.ts";
+import type { Kernel } from "./kernel.ts";
+import type { Masquerade, Masqueraded } from "./masquerade.ts";
+import { commandOf, neededRoutes, stepsFor, type Needed, type Step, type Surroundings } from "./plan.ts";
+import { readNetworkOf } from "./prefix.ts";
+
+/** Routes that somebody has removed come back after this, milliseconds. */
+const RESYNC_MS = 10_000;
+/** Changes that come within this are one, milliseconds. */
+const BURST_MS = 250;
+
+/** What is known of this node besides its addresses, and how its system is asked. */
+export interface Self extends Omit<Surroundings, "addresses" | "present"> {
+  kernel: Kernel;
+  /** Undefined: nothing is masqueraded, nor is what was set earlier removed. */
+  masquerade: { rules: Masquerade; kept: readonly string[] } | undefined;
+  env: Readonly<Record<string, string | undefined>>;
+}
+
+/** What is to be done, or was done. */
+export interface Result {
+  steps: readonly Step[];
+  masqueraded: readonly Masqueraded[];
+  findings: readonly Finding[];
+}
+
+/**
+ * Compares the routes that are needed with those that are there.
+ *
+ * @throws Failure `own-node-unknown`, `iproute-missing`, `iproute-failed`.
+ */
+export async function look(
+  nodes: Iterable<FoundNode>,
+  self: Self,
+  signal: AbortSignal,
+): Promise<Result & { needed: Needed }> {
+  const addresses = await self.kernel.addresses();
+  const present = await self.kernel.routes();
+  const needed = neededRoutes(nodes, { ...self, addresses, present });
+  if (needed.own === undefined) throw ownUnknown(self.nodeName);
+  const { steps, findings: foreign } = stepsFor(needed.routes, present);
+  const forwarding = await forwardingFindings(needed.routes, self.env, signal);
+  return { needed, steps, masqueraded: [], findings: [...needed.findings, ...foreign, ...forwarding] };
+}
+
+/** Does what is to be done. A route that the kernel refuses does not keep others from being set. @throws as `look`. */
+export async function sync(nodes: Iterable<FoundNode>, self: Self, signal: AbortSignal): Promise<Result> {
+  const { needed, steps, findings } = await look(nodes, self, signal);
+  const { done, failures } = await carryOut(steps, self.kernel);
+  const masqueraded = await orFinding(masquerade(needed, self), failures);
+  return { steps: done, masqueraded, findings: [...failures, ...findings] };
+}
+
+/** Pods reach the pods of all nodes, and the nodes on a link of this one, with their own addresses. */
+async function masquerade({ routes, pods }: Needed, self: Self): Promise<Masqueraded[]> {
+  // A Node that has no podCIDR yet, such as one that was created anew, does not take the rules away.
+  if (self.masquerade === undefined || pods.own.length === 0) return [];
+  const { rules, kept } = self.masquerade;
+  const given = kept.flatMap((cidr) => readNetworkOf(cidr)?.text ?? []);
+  return rules.set({ sources: pods.own, kept: [...pods.others, ...routes.map(({ gateway }) => gateway), ...given] });
+}
+
+/** Removes the routes and the rules of cni-node. @throws Failure `iproute-missing`, `iproute-failed`. */
+export async function removeAll(kernel: Kernel, rules: Masquerade): Promise<Result> {
+  const { steps } = stepsFor([], await kernel.routes());
+  const { done, failures } = await carryOut(steps, kernel);
+  const masqueraded = await orFinding(rules.remove(), failures);
+  return { steps: done, masqueraded, findings: failures };
+}
+
+/** The routes are set even if the rules cannot be. */
+async function orFinding(rules: Promise<Masqueraded[]>, failures: Finding[]): Promise<Masqueraded[]> {
+  try {
+    return await rules;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    failures.push(failureOf("masquerade-failed", error.subject, error.problem, error.hint));
+    return [];
+  }
+}
+
+/** Changes routes. @returns the steps that are done, and what the kernel has refused. */
+async function carryOut(
+  steps: readonly Step[],
+  kernel: Kernel,
+): Promise<{ done: readonly Step[]; failures: Finding[] }> {
+  const changes = steps.flatMap((step) => {
+    const command = commandOf(step);
+    return command === undefined ? [] : [{ step, command }];
+  });
+  // Routes are removed first: one that is needed may be where another was.
+  const ordered = changes.toSorted((a, b) => Number(b.step.action === "remove") - Number(a.step.action === "remove"));
+  const refusals = await kernel.change(ordered.map(({ command }) => command));
+  const refused = refusals.flatMap(({ index, reason }) => {
+    const step = ordered[index]?.step;
+    return step === undefined ? [] : [{ step, reason }];
+  });
+  const failed = new Set(refused.map(({ step }) => step));
+  const failures = refused.map(({ step, reason }) => {
+    const what = step.action === "remove" ? "cannot be removed" : "cannot be set";
+    return failureOf("route-failed", step.route.destination, `${what}: ${reason}`);
+  });
+  return { done: steps.filter((step) => !failed.has(step)), failures };
+}
+
+function failureOf(...given: Parameters<typeof warning>): Finding {
+  return { ...warning(...given), severity: "error" };
+}
+
+function ownUnknown(name: string | undefined): Failure {
+  return new Failure({
+    code: "own-node-unknown",
+    subject: name === undefined ? "this node" : `Node ${name}`,
+    problem:
+      name === undefined
+        ? "no Node has an InternalIP that is an address of this network; no route was changed"
+        : "there is no such Node with an InternalIP that is an address of this network; no route was changed",
+    hint: "run it in the node's network (hostNetwork: true); --node-name names the Node",
+  });
+}
+
+/** What a process that keeps the routes says. */
+export interface Sayings {
+  result: (result: Result) => void;
+  /** Undefined: what was wrong is over. */
+  trouble: (failure: Failure | undefined) => void;
+}
+
+/** Keeps the routes until the signal comes. They stay afterwards, and while the API is away. */
+export async function keep(channel: Channel, self: Self, say: Sayings, signal: AbortSignal): Promise<void> {
+  let changed = Promise.withResolvers<undefined>();
+  const watch = new ListWatch(channel, ALL_NODES, () => {
+    changed.resolve(undefined);
+  });
+  const following = watch.follow(signal);
+  while (!signal.aborted) {
+    const waited = new AbortController();
+    await Promise.race([changed.promise, pause(RESYNC_MS, AbortSignal.any([signal, waited.signal])), following]);
+    waited.abort();
+    await pause(BURST_MS, signal);
+    // oxlint-disable-next-line typescript/no-unnecessary-condition -- it may have been aborted meanwhile
+    if (signal.aborted) break;
+    changed = Promise.withResolvers();
+    let trouble = watch.trouble;
+    try {
+      if (watch.items !== undefined) say.result(await sync(watch.items.values(), self, signal));
+    } catch (error) {
+      if (error instanceof Interrupted) break;
+      if (!(error instanceof Failure)) throw error;
+      trouble = error;
+    }
+    say.trouble(trouble);
+  }
+  await following;
+}
+
+/** @returns early if the signal comes. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => undefined);
+}

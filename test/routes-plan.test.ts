@@ -1,0 +1,241 @@
+/** Which routes a node needs, as tables. */
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+
+import { findAccess } from "../src/cluster/access.ts";
+import { Channel } from "../src/cluster/channel.ts";
+import { ListWatch } from "../src/cluster/list-watch.ts";
+import { ALL_NODES, type FoundNode } from "../src/cluster/node.ts";
+import { commandOf, neededRoutes, stepsFor, type PresentRoute, type Surroundings } from "../src/routes/plan.ts";
+import { merged, overlaps, readAddress, readNetwork, readNetworkOf } from "../src/routes/prefix.ts";
+import { until } from "./helpers/node.ts";
+import { NodesApi } from "./helpers/nodes-api.ts";
+
+const HERE: Surroundings = {
+  nodeName: undefined,
+  addresses: [
+    { ifName: "eth0", cidr: "192.0.2.1/24" },
+    { ifName: "eth1", cidr: "198.51.100.1/25" },
+    { ifName: "eth0", cidr: "2001:db8::1/64" },
+    { ifName: "cni0", cidr: "10.244.1.1/24" },
+  ],
+  others: ["203.0.113.10"],
+  present: [],
+};
+const OWN = found("own", ["10.244.1.0/24", "fd00:1::/64"], ["192.0.2.1", "2001:db8::1"]);
+
+function found(name: string, podCidrs: string[], addresses: string[], created = ""): FoundNode {
+  return { name, podCidrs, addresses, created };
+}
+
+/** The routes as text, and the codes of findings. */
+function planned(nodes: readonly FoundNode[], here: Surroundings = HERE): { routes: string[]; codes: string[] } {
+  const { routes, findings } = neededRoutes([OWN, ...nodes], here);
+  return {
+    routes: routes.map(({ destination, gateway, ifName }) => `${destination} ${gateway} ${ifName}`),
+    codes: findings.map(({ code }) => code),
+  };
+}
+
+suite("the routes that a node needs", () => {
+  const cases: [what: string, nodes: FoundNode[], routes: string[], codes: string[]][] = [
+    ["none alone", [], [], []],
+    [
+      "one of each family",
+      [found("b", ["10.244.2.0/24", "fd00:2::/64"], ["192.0.2.2", "2001:db8::2"])],
+      ["10.244.2.0/24 192.0.2.2 eth0", "fd00:2::/64 2001:db8::2 eth0"],
+      [],
+    ],
+    [
+      "by the InternalIP that is on a link",
+      [found("b", ["10.244.2.0/24"], ["203.0.113.5", "198.51.100.9"])],
+      ["10.244.2.0/24 198.51.100.9 eth1"],
+      [],
+    ],
+    ["in canonical form", [found("b", ["FD00:2:0::/64"], ["2001:DB8:0::2"])], ["fd00:2::/64 2001:db8::2 eth0"], []],
+    ["not to a Node off the link", [found("b", ["10.244.2.0/24"], ["198.51.100.200"])], [], ["node-off-link"]],
+    [
+      "not without an address of the family",
+      [found("b", ["fd00:2::/64"], ["192.0.2.2"])],
+      [],
+      ["node-address-missing"],
+    ],
+    ["not without a podCIDR", [found("b", [], ["192.0.2.2"])], [], ["node-without-cidr"]],
+  ];
+  for (const [what, nodes, routes, codes] of cases) {
+    test(what, () => {
+      assert.deepEqual(planned(nodes), { routes, codes });
+    });
+  }
+
+  const refused: [cidr: string, code: string][] = [
+    ["0.0.0.0/0", "pod-cidr-refused"],
+    ["::/0", "pod-cidr-refused"],
+    ["128.0.0.0/1", "pod-cidr-refused"],
+    ["192.0.2.0/24", "pod-cidr-refused"],
+    ["192.0.2.128/25", "pod-cidr-refused"],
+    ["192.0.0.0/16", "pod-cidr-refused"],
+    ["10.244.0.0/16", "pod-cidr-refused"],
+    ["10.244.1.64/26", "pod-cidr-refused"],
+    ["fd00:1::/64", "pod-cidr-refused"],
+    ["203.0.113.0/24", "pod-cidr-refused"],
+    ["127.0.0.0/24", "pod-cidr-refused"],
+    ["169.254.0.0/16", "pod-cidr-refused"],
+    ["fe80::/64", "pod-cidr-refused"],
+    ["10.244.2.1/24", "pod-cidr-invalid"],
+    ["10.244.2.0", "pod-cidr-invalid"],
+    ["10.244.2.0/33", "pod-cidr-invalid"],
+    ["::ffff:10.244.2.0/120", "pod-cidr-invalid"],
+    ["10.244.2.0/24 dev lo", "pod-cidr-invalid"],
+    ["", "pod-cidr-invalid"],
+  ];
+  for (const [cidr, code] of refused) {
+    test(`never one to '${cidr}', and other Nodes keep theirs`, () => {
+      const nodes = [found("b", [cidr], ["192.0.2.2", "2001:db8::2"]), found("c", ["10.244.3.0/24"], ["192.0.2.3"])];
+      assert.deepEqual(planned(nodes), { routes: ["10.244.3.0/24 192.0.2.3 eth0"], codes: [code] });
+    });
+  }
+
+  /** Nodes whose podCIDRs overlap: b2 .. b5, in the order of their names. */
+  function overlapping(...created: string[]): FoundNode[] {
+    return ["10.8.0.0/16", "10.8.1.0/24", "10.8.2.0/24", "10.9.0.0/24"].map((cidr, index) =>
+      found(`b${index + 2}`, [cidr], [`192.0.2.${index + 2}`], created[index]),
+    );
+  }
+  const SMALL = ["10.8.1.0/24 192.0.2.3 eth0", "10.8.2.0/24 192.0.2.4 eth0", "10.9.0.0/24 192.0.2.5 eth0"];
+  const WIDE = ["10.8.0.0/16 192.0.2.2 eth0", "10.9.0.0/24 192.0.2.5 eth0"];
+  const [OLD, YOUNG] = ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"];
+  const contests: [what: string, created: string[], routes: string[]][] = [
+    ["the older Node of several", [YOUNG, OLD, OLD, YOUNG], SMALL],
+    ["the older Node, however many there are within its podCIDR", [OLD, YOUNG, YOUNG, YOUNG], WIDE],
+    ["what is older than the Node that loses, too", [YOUNG, OLD, "", ""], SMALL],
+    ["the first by name, if they are of the same age", [OLD, OLD, OLD, OLD], WIDE],
+  ];
+  for (const [what, created, routes] of contests) {
+    test(`of podCIDRs that overlap, one goes to ${what}`, () => {
+      for (const nodes of [overlapping(...created), overlapping(...created).toReversed()]) {
+        const all = planned(nodes);
+        assert.deepEqual(all.routes, routes);
+        assert.deepEqual(new Set(all.codes), new Set(["pod-cidr-overlap"]));
+        assert.equal(all.codes.length, 4 - routes.length, "each that gets none is said");
+      }
+    });
+  }
+
+  test("none of an older Node takes the place of one that is there, unless its own Node has lost it", () => {
+    const nodes = overlapping(OLD, YOUNG, YOUNG, YOUNG);
+    const there = { destination: "10.8.1.0/24", gateway: "192.0.2.3", ifName: "eth0", isOurs: true };
+    assert.deepEqual(planned(nodes, { ...HERE, present: [there] }).routes, SMALL);
+    for (const other of [{ gateway: "192.0.2.77" }, { gateway: undefined }, { isOurs: false }]) {
+      assert.deepEqual(planned(nodes, { ...HERE, present: [{ ...there, ...other }] }).routes, WIDE);
+    }
+  });
+
+  test("pods of this node and of others are what is masqueraded and what is not; nothing that is refused is", () => {
+    const nodes = [
+      found("b", ["10.244.2.0/24"], ["192.0.2.2"]),
+      found("c", ["10.244.3.0/24"], ["198.51.100.200"]),
+      found("d", ["0.0.0.0/0"], ["192.0.2.4"]),
+    ];
+    const { own, others } = neededRoutes([OWN, ...nodes], HERE).pods;
+    assert.deepEqual(own, ["10.244.1.0/24", "fd00:1::/64"]);
+    assert.deepEqual(others, ["10.244.2.0/24", "10.244.3.0/24"]);
+    const wrong = { ...OWN, podCidrs: ["10.244.1.0/24", "0.0.0.0/0", "127.0.0.0/8", "x"] };
+    assert.deepEqual(neededRoutes([wrong, ...nodes], HERE).pods.own, ["10.244.1.0/24"]);
+  });
+
+  test("none, nor anything to remove, if this node is not among the Nodes", () => {
+    const other = found("b", ["10.244.2.0/24"], ["192.0.2.2"]);
+    assert.equal(neededRoutes([other], HERE).own, undefined);
+    assert.equal(neededRoutes([OWN, other], { ...HERE, nodeName: "c" }).own, undefined);
+    assert.equal(neededRoutes([OWN, other], { ...HERE, nodeName: "b" }).own, undefined, "its address is not here");
+    assert.equal(neededRoutes([OWN, other], { ...HERE, nodeName: "own" }).own, OWN);
+  });
+});
+
+suite("the steps to these routes", () => {
+  const needed = [{ destination: "10.244.2.0/24", gateway: "192.0.2.2", ifName: "eth0", node: "b" }];
+  const present = (gateway: string, isOurs: boolean, destination = "10.244.2.0/24"): PresentRoute => {
+    return { destination, gateway, ifName: "eth0", isOurs };
+  };
+  const cases: [what: string, present: PresentRoute[], commands: string[]][] = [
+    ["add one that is missing", [], ["route add 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 75"]],
+    ["leave one that is right", [present("192.0.2.2", true)], []],
+    ["replace our own", [present("192.0.2.9", true)], ["route replace 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 75"]],
+    ["leave that of others, even if it is right", [present("192.0.2.2", false)], []],
+    [
+      "remove our own beside that of others",
+      [present("192.0.2.2", true), present("192.0.2.9", false)],
+      ["route del 10.244.2.0/24 via 192.0.2.2 dev eth0 proto 75"],
+    ],
+    [
+      "remove what is not needed, if it is our own",
+      [present("192.0.2.2", true), present("192.0.2.3", true, "10.9.0.0/24"), present("192.0.2.3", false, "default")],
+      ["route del 10.9.0.0/24 via 192.0.2.3 dev eth0 proto 75"],
+    ],
+  ];
+  for (const [what, routes, commands] of cases) {
+    test(what, () => {
+      assert.deepEqual(
+        stepsFor(needed, routes).steps.flatMap((step) => commandOf(step) ?? []),
+        commands,
+      );
+    });
+  }
+});
+
+test("ranges of addresses", () => {
+  assert.equal(readNetworkOf("192.0.2.7/24")?.text, "192.0.2.0/24");
+  assert.equal(readNetworkOf("2001:db8:0:0:1::7/64")?.text, "2001:db8::/64");
+  assert.equal(readNetwork("0.0.0.0/0")?.last, 2n ** 32n - 1n);
+  assert.equal(readNetwork("::/0")?.last, 2n ** 128n - 1n);
+  assert.equal(readAddress("::1")?.first, 1n);
+  const [a, b] = [readNetwork("10.0.0.0/8"), readNetwork("10.1.0.0/16")];
+  assert.ok(a !== undefined && b !== undefined && overlaps(a, b) && overlaps(b, a));
+  const few = (...texts: string[]): string[] =>
+    merged(texts.flatMap((text) => readNetwork(text) ?? readAddress(text) ?? [])).map(({ text }) => text);
+  assert.deepEqual(few("10.1.3.0/24", "10.1.1.0/24", "10.1.2.0/24", "10.1.0.0/24"), ["10.1.0.0/22"]);
+  assert.deepEqual(few("10.1.1.0/24", "10.1.2.0/24", "10.1.2.7"), ["10.1.1.0/24", "10.1.2.0/24"]);
+  assert.deepEqual(few("192.0.2.2", "192.0.2.3", "192.0.2.5"), ["192.0.2.2/31", "192.0.2.5"]);
+  assert.deepEqual(few("fd00:1::/64", "fd00:0:0:1::/64", "fd00::/64", "10.0.0.0/8"), [
+    "10.0.0.0/8",
+    "fd00::/63",
+    "fd00:1::/64",
+  ]);
+});
+
+suite("5,000 Nodes", () => {
+  const nodes = Array.from({ length: 5000 }, (_, index) => ({
+    name: `n${index}`,
+    podCidrs: [`10.${128 + (index >> 8)}.${index & 255}.0/24`],
+    addresses: [`172.16.${index >> 8}.${index & 255}`],
+    created: "",
+  }));
+
+  test("are listed in 50 pages and followed by one watch; a change of one costs no request", async () => {
+    await using api = await NodesApi.start();
+    for (const node of nodes) api.put(node);
+    const access = findAccess({ kubeconfig: api.kubeconfig, env: {} });
+    using channel = new Channel(() => access);
+    const end = new AbortController();
+    const watch = new ListWatch(channel, ALL_NODES);
+    const following = watch.follow(end.signal);
+    await until(() => watch.isLive);
+    assert.deepEqual([watch.items?.size, api.requests.length, watch.begun], [5000, 51, 1]);
+    assert.deepEqual(watch.items?.get("n7"), found("n7", ["10.128.7.0/24"], ["172.16.0.7"]), "nothing else is kept");
+    api.delete("n1");
+    await until(() => watch.items?.size === 4999);
+    assert.equal(api.requests.length, 51);
+    api.expire();
+    api.delete("n2");
+    await until(() => watch.items?.size === 4998);
+    end.abort();
+    await following;
+  });
+
+  test("get a route each", () => {
+    const here = { ...HERE, addresses: [{ ifName: "eth0", cidr: "172.16.0.0/12" }] };
+    const { routes, findings } = neededRoutes(nodes, here);
+    assert.deepEqual([routes.length, findings.length], [4999, 0]);
+  });
+});

@@ -11,6 +11,10 @@ import { BUNDLE, TestNode } from "./helpers/node.ts";
 const CASES: readonly [typed: string, offered: readonly string[]][] = [
   ["in", ["install"]],
   ["network|ad", ["add"]],
+  ["engine|di", ["disable"]],
+  ["routes|s", ["sync"]],
+  ["routes|--outp", ["--output"]],
+  ["routes|sync|--fo", ["--follow"]],
   ["completion|", ["bash", "fish", "zsh"]],
   ["install|--pl", ["--plugin-dir", "--plugin-source", "--plugins"]],
   ["install|--dry-run|--o", ["--on-stop", "--output", "--owner"]],

@@ -11,6 +11,15 @@ const COMMAND_SPECS: readonly (readonly [string, CommandSpec])[] = Object.entrie
   ([name, spec]) => [name, { ...spec, options: { ...spec.options, ...GLOBAL_OPTIONS } }] as const,
 );
 
+/** The first words of commands of two words. */
+const PREFIXES = [
+  ...new Set(
+    COMMAND_SPECS.map(([name]) => name.split(" ")).flatMap(([first = "", second]) =>
+      second === undefined ? [] : first,
+    ),
+  ),
+];
+
 /** Prints the script. @throws Failure `usage`. */
 export async function runCompletion({ operands }: Given<"completion">, world: World): Promise<Ending> {
   const [shell = ""] = operands;
@@ -36,7 +45,8 @@ function wordsBehind(group: string): { word: string; summary: string }[] {
   const start = group === "" ? "" : `${group} `;
   const specs = COMMAND_SPECS.filter(([name]) => name.startsWith(start)).map(([name, { summary }]) => {
     const [word = "", ...more] = name.slice(start.length).split(" ");
-    return [word, more.length === 0 ? summary : (GROUPS[word] ?? "")] as const;
+    const own = COMMAND_SPECS.find(([command]) => command === `${start}${word}`)?.[1].summary;
+    return [word, more.length === 0 ? summary : (GROUPS[word] ?? own ?? "")] as const;
   });
   return Array.from(new Map(specs), ([word, summary]) => ({ word, summary }));
 }
@@ -55,7 +65,6 @@ function bashScript(): string {
     }
   }
   const valueCases = Array.from(values, ([action, names]) => `    ${names.join("|")}) ${action} ;;`);
-  const groups = Object.keys(GROUPS);
   return `# Completion of cni-node. In bash: source <(cni-node completion bash)
 _cni_node() {
   local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} command=\${COMP_WORDS[1]-}
@@ -63,8 +72,7 @@ _cni_node() {
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then COMPREPLY=($(compgen -W ${namesBehind("")} -- "$word")); return; fi
   case $command in
-${groups.map((group) => `    ${group}) if ((COMP_CWORD == 2)); then COMPREPLY=($(compgen -W ${namesBehind(group)} -- "$word")); return; fi`).join("\n")}
-      command+=" \${COMP_WORDS[2]}" ;;
+${PREFIXES.map(casesOfPrefix).join("\n")}
     completion) COMPREPLY=($(compgen -W ${shellWord(Object.keys(SHELLS).join(" "))} -- "$word")); return ;;
   esac
   # Bash makes three words of --name=value; zsh leaves it one.
@@ -102,6 +110,16 @@ complete -F _cni_node cni-node
 `;
 }
 
+/** `routes` is a command as well: it may have options in the place of a second word. */
+function casesOfPrefix(prefix: string): string {
+  const words = namesBehind(prefix);
+  return `    ${prefix})
+      if ((COMP_CWORD == 2)) && [[ $word != -* ]]; then COMPREPLY=($(compgen -W ${words} -- "$word")); return; fi
+      for name in $(compgen -W ${words}); do
+        if [[ $name == "\${COMP_WORDS[2]-}" ]]; then command+=" $name"; fi
+      done ;;`;
+}
+
 function namesBehind(group: string): string {
   const words = wordsBehind(group).map(({ word }) => word);
   return shellWord(words.join(" "));
@@ -123,7 +141,7 @@ ${bashScript()}`;
 }
 
 function fishScript(): string {
-  const commands = ["", ...Object.keys(GROUPS)].flatMap((group) =>
+  const commands = ["", ...PREFIXES].flatMap((group) =>
     wordsBehind(group).map(({ word, summary }) => {
       return `complete -c cni-node -n '__cni_node_behind ${group}' -a ${word} -d ${fishWord(summary)}`;
     }),

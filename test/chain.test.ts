@@ -210,6 +210,16 @@ describe("--chain", () => {
     assert.deepEqual(fs.readdirSync(node.netd), [CALICO]);
   });
 
+  test("is not even looked at by a run that is not about configurations", async () => {
+    using node = nodeWith();
+    node.plugin("a");
+    node.template("30-own.conflist", conflist("own", "bridge"));
+    await done(node.run([...INSTALL, "--configs=30-own.conflist"]));
+    const ran = await done(node.run(["apply", "--plugins=a", "--prune", "--owner=cni-node"]));
+    assert.equal(ran, "created     plugin    a\n");
+    assert.deepEqual(typesOf(node), ["calico", "portmap", "tuning"]);
+  });
+
   test("leaves the file to an earlier version of cni-node as one that is not its own", async () => {
     using node = nodeWith();
     await done(node.run(INSTALL));
@@ -234,6 +244,15 @@ describe("--chain refuses", () => {
     assert.deepEqual(fs.readdirSync(node.netd), [CALICO]);
     fs.rmSync(join(node.netd, CALICO));
     assert.match(await refused(node.run(INSTALL)), /no network configuration that --chain could use as the primary/u);
+  });
+
+  test("a template in the place of a file that has plugins of ours", async () => {
+    using node = nodeWith();
+    await done(node.run([...INSTALL, "--owner=a"]));
+    node.template(CALICO, conflist("own", "bridge"));
+    const message = /10-calico\.conflist: has plugins that --chain put there: tuning\.json@primary \(--owner=a\)/u;
+    assert.match(await refused(node.run(["install", `--configs=${CALICO}`])), message);
+    assert.deepEqual(typesOf(node), ["calico", "portmap", "tuning"]);
   });
 
   test("what is not one plugin, and a plugin that is not on the node", async () => {

@@ -29,7 +29,7 @@ export interface Rendering {
 /**
  * Adds the files to what is desired in which plugins are chained or no longer chained, as if they had templates.
  *
- * @param objections receives `chain-network`, `chain-own`, `chain-invalid`, `chain-version`, `primary-missing`,
+ * @param objections receives `chain-network`, `chain-own`, `chain-held`, `chain-invalid`, `chain-version`, `primary-missing`,
  * `primary-invalid`, `not-a-file`, and what a template has.
  */
 export async function withChain(
@@ -40,9 +40,9 @@ export async function withChain(
 ): Promise<{ wanted: Wanted; warnings: Finding[] }> {
   const { chain = [], unchain } = wanted;
   const held = (target?.record?.assets ?? []).filter(({ kind, chained }) => kind === "config" && chained !== undefined);
-  if (target === undefined || (chain.length === 0 && unchain === undefined && held.length === 0)) {
-    return { wanted, warnings: [] };
-  }
+  for (const asset of held) objections.catch(() => refuseTemplate(asset, wanted, target));
+  const isIdle = chain.length === 0 && unchain === undefined && !(isPruned(wanted) && held.length > 0);
+  if (target === undefined || isIdle) return { wanted, warnings: [] };
   const lists = listsBesideChain(wanted, target);
   const listing = readDirectoryListing(target.path, await changesBeside(lists, wanted, target, rendering.textsOf));
   const about: About = { wanted, lists, held, listing, target, isGone: goneBy(wanted) };
@@ -118,11 +118,30 @@ interface Edit {
 }
 
 /** Which entries go, of those that are not asked for. */
-function goneBy({ owner, unchain = [], prune, lists, chain, delegate }: Wanted): (entry: ChainEntry) => boolean {
-  const named = new Set([...unchain, ...(chain ?? [])].map(nameOfChain));
-  const isPruned = prune && (lists.config !== undefined || chain !== undefined || delegate !== undefined);
+function goneBy(wanted: Wanted): (entry: ChainEntry) => boolean {
+  const { owner, unchain = [], chain = [] } = wanted;
+  const named = new Set([...unchain, ...chain].map(nameOfChain));
+  const isAllGone = isPruned(wanted);
   // What is asked for is in one place: where it was before, it goes.
-  return (entry) => entry.owner === owner && (isPruned || named.has(entry.from));
+  return (entry) => entry.owner === owner && (isAllGone || named.has(entry.from));
+}
+
+/** Do the plugins go that nobody asks for? Only a run that is about configurations removes any. */
+function isPruned({ prune, lists, chain, delegate }: Wanted): boolean {
+  return prune && (lists.config !== undefined || chain !== undefined || delegate !== undefined);
+}
+
+/** A file of others that has plugins of ours cannot become ours as a whole: nobody could tell what to put back. */
+function refuseTemplate({ name, chained }: HeldAsset, { lists }: Wanted, target: Directory | undefined): void {
+  const { desired = [], current = [] } = lists.config ?? {};
+  if (chained?.copyOf !== undefined || !desired.includes(name) || current.includes(name)) return;
+  const items = (chained?.entries ?? []).map(({ from, owner }) => `${from} (--owner=${owner})`).join(", ");
+  throw new Failure({
+    code: "chain-held",
+    subject: join(target?.path ?? "", name),
+    problem: `has plugins that --chain put there: ${items}`,
+    hint: "uninstall these first, and add the plugins to the template",
+  });
 }
 
 /** Who prunes and names no configurations leaves those that are held, but for the copies that are made here. */

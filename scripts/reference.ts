@@ -1,9 +1,14 @@
 /** The commands and their options as Markdown and as a manual page, from the tables of the program. */
 import { COMMANDS, GROUPS, OPERANDS, type CommandSpec } from "../src/commands.ts";
 import { operandTexts, optionText, optionWords } from "../src/help.ts";
-import { groupOptions } from "../src/options.ts";
+import { GLOBAL_OPTIONS, groupOptions, type Option } from "../src/options.ts";
 
 const SPECS: readonly (readonly [string, CommandSpec])[] = Object.entries(COMMANDS);
+
+/** The options that all commands have. */
+const EVERY_COMMAND = Object.entries<Option>(GLOBAL_OPTIONS).map(
+  ([name, option]) => [optionWords(name, option), optionText(option, {})] as const,
+);
 
 /** A section for each command, behind a table of all. */
 export function commandSections(): string {
@@ -25,7 +30,8 @@ export function commandSections(): string {
     const head = [`### cni-node ${name}`, "", `\`cni-node ${words}\`: ${summary}.`, ""];
     return [...head, "```sh", ...commands, "```", "", ...tables].join("\n");
   });
-  return ["| command | |", "| --- | --- |", ...rows, "", ...sections].join("\n");
+  const global = tableOf("Every command", EVERY_COMMAND);
+  return ["| command | |", "| --- | --- |", ...rows, "", ...global, ...sections].join("\n");
 }
 
 /** A table, if there is anything in it. */
@@ -66,6 +72,8 @@ export function manualPage(exitCodes: readonly (readonly [string, string])[]): s
     ...meanings.flatMap(([words, text]) => [".TP", `.B ${roff(words)}`, roff(text)]),
     ".SH OPTIONS",
     `Options are written as ${roff("--name=value")} or ${roff("--name value")}. Behind each option are the commands that have it.`,
+    ".SS Every command",
+    ...EVERY_COMMAND.flatMap(([words, text]) => [".TP", `.B ${roff(words)}`, roff(text)]),
     ...optionSections(),
     ".SH ENVIRONMENT",
     ".TP",

@@ -87,7 +87,7 @@ export function readLine(argv: readonly string[]): Line {
 }
 
 function readOption(given: string, following: string[]): GivenOption {
-  const [, word = "", text] = /^([^=]*)(?:=(.*))?$/su.exec(given) ?? [];
+  const [, word = "", text] = /^(-o(?=[^=])|[^=]*)=?(.*)?$/su.exec(given) ?? [];
   const name = word.startsWith("--") ? word.slice(2) : (SHORT_OPTIONS[word.slice(1)] ?? "");
   const option = Object.hasOwn(OPTIONS, name) ? (OPTIONS as Readonly<Record<string, Option>>)[name] : undefined;
   if (text !== undefined || option === undefined) return { word, name, text };
@@ -120,7 +120,9 @@ export async function runLine(line: Line, outer: World): Promise<Ending> {
     const given: Record<string, unknown> = { ...valuesOf(options, line.options, world.env), operands: words };
     for (const objection of objectionsToEnvironment(world.env)) printMessage(world, `warning: ${objection}`);
     const output = given["output"] === "yaml" ? "json" : given["output"];
-    return await (RUNS[command] as Run<unknown>)({ ...given, output }, world);
+    const isQuiet = globalsOf(line, world).quiet && output !== "json" && command !== "completion";
+    const printed = isQuiet ? { ...world, stdout: () => undefined } : world;
+    return await (RUNS[command] as Run<unknown>)({ ...given, output }, printed);
   } catch (error) {
     const ending = reportFailure(error, name, isForPrograms(outputOf(line, world.env)), world);
     if (error instanceof Failure && error.code === "usage-command") {
@@ -193,20 +195,24 @@ function isForPrograms(output: string | undefined): boolean {
 
 /** The world as the options that all commands have say that texts are shown. */
 async function shownBy(line: Line, world: World): Promise<World> {
-  const { color, quiet, verbose } = globalsOf(line, world);
-  const { stdout, stderr } = color === "auto" ? (world.terminals?.() ?? { stderr: false }) : { stderr: false };
+  const { color, verbose } = globalsOf(line, world);
+  const { stdout, stderr } = world.terminals?.() ?? { stderr: false };
   const isPainted = {
     stdout: isColoured(color, stdout !== undefined, world.env),
     stderr: isColoured(color, stderr, world.env),
   };
   const paint = { stdout: isPainted.stdout ? coloured : plain, stderr: isPainted.stderr ? coloured : plain };
-  const print = outputOf(line, world.env) === "yaml" ? await asYaml(world.stdout) : world.stdout;
+  const isYaml = outputOf(line, world.env) === "yaml";
   return {
     ...world,
-    view: { paint, terminal: stdout, isVerbose: verbose },
-    stdout: (text) => {
-      if (!quiet) print(text, isPainted.stdout);
+    view: {
+      paint,
+      terminal: stdout,
+      isSeen: stderr,
+      isVerbose: verbose,
+      ...(isYaml && { formatReport: await yamlFormat() }),
     },
+    stdout: (text) => world.stdout(text, isPainted.stdout),
     stderr: (text) => world.stderr(text, isPainted.stderr),
   };
 }
@@ -220,12 +226,12 @@ function globalsOf({ options }: Line, { env }: World): Values<typeof GLOBAL_OPTI
   }
 }
 
-/** Each object of JSON becomes a document of YAML. */
-async function asYaml(print: World["stdout"]): Promise<World["stdout"]> {
+/** Each object becomes a document. */
+async function yamlFormat(): Promise<(json: string) => string> {
   const { stringify } = await import("yaml");
   let count = 0;
-  return (text) => {
-    const document = stringify(JSON.parse(text), { lineWidth: 0 });
-    print(count++ === 0 ? document : `---\n${document}`);
+  return (json) => {
+    const document = stringify(JSON.parse(json), { lineWidth: 0 });
+    return count++ === 0 ? document : `---\n${document}`;
   };
 }

@@ -282,7 +282,7 @@ export const OPTIONS = {
     default: "auto",
     help: "colours; auto: on a terminal, without NO_COLOR",
   },
-  quiet: { type: FLAG, help: "print warnings and errors only" },
+  quiet: { type: FLAG, help: "print no report, only warnings and errors" },
   verbose: { type: FLAG, help: "print each asset, even if many are unchanged" },
 } as const satisfies Record<string, Option>;
 

@@ -21,7 +21,8 @@ export interface JsonReport {
 
 /** Prints one object. */
 export function printJson(world: World, report: Omit<JsonReport, "version">): void {
-  world.stdout(`${jsonText({ version: 1, ...report })}\n`);
+  const json = jsonText({ version: 1, ...report });
+  world.stdout(world.view?.formatReport?.(json) ?? `${json}\n`);
 }
 
 /** The same value, with what cannot be seen as `\u202e`: what steers a terminal would do it from JSON, too. */

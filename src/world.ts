@@ -15,8 +15,12 @@ export interface View {
   paint: { stdout: Paint; stderr: Paint };
   /** What stdout is, if it is one. */
   terminal?: Terminal | undefined;
+  /** Somebody sees what goes to stderr as it comes. */
+  isSeen: boolean;
   /** Nothing is left out. */
   isVerbose: boolean;
+  /** Makes of a report in JSON what is printed. */
+  formatReport?: (json: string) => string;
 }
 
 /** Everything outside the program, in one value: a test is a call, not a process. */

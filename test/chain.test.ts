@@ -119,6 +119,22 @@ describe("--chain", () => {
     assert.deepEqual(fs.readdirSync(node.netd), [CALICO]);
   });
 
+  test("is not forgotten while somebody writes the file of its network", async () => {
+    using node = nodeWith();
+    node.plugin("tuning");
+    await done(node.run([...INSTALL, "--plugins=tuning"]));
+    const whole = textOf(node);
+    for (const text of ["", whole.slice(0, 40)]) {
+      replace(join(node.netd, CALICO), text);
+      const message = await refused(node.run([...UNINSTALL, "--plugins=tuning"]));
+      assert.match(message, /10-calico\.conflist: is not a configuration list/u);
+    }
+    assert.ok(fs.existsSync(join(node.bin, "tuning")));
+    replace(join(node.netd, CALICO), whole);
+    await done(node.run(UNINSTALL));
+    assert.deepEqual(typesOf(node), ["calico", "portmap"]);
+  });
+
   test("does not take out a plugin that the network had before", async () => {
     using node = nodeWith();
     node.template("portmap.json", '{"capabilities": {"portMappings": true}, "type": "portmap"}');
@@ -181,6 +197,18 @@ describe("--chain", () => {
     replace(join(node.netd, "10-old.conf"), text.replace("b0", "b1"));
     await done(node.run(INSTALL));
     assert.match(textOf(node, "10-old-chained.conflist"), /"b1"/u);
+    // The rest of the copy is not known without its templates.
+    node.template("x.json", '{"type": "x"}');
+    const message = /10-old-chained\.conflist: is made of 10-old\.conf and tuning\.json@primary of the owner cni-node/u;
+    assert.match(await refused(node.run(["install", "--chain=x.json"])), message);
+    await done(node.run(["install", "--chain=tuning.json,x.json"]));
+    assert.deepEqual(typesOf(node, "10-old-chained.conflist"), ["bridge", "tuning", "x"]);
+    await done(node.run(["apply", "--chain=tuning.json", "--prune", "--owner=cni-node"]));
+    fs.renameSync(join(node.netd, "10-old.conf"), join(node.netd, "old"));
+    const status = await node.run(["status", `--host-root=${node.host}`]);
+    const gone = /is a copy of 10-old\.conf, which is gone[^]*cni-node uninstall --chain=tuning\.json@primary/u;
+    assert.match(status.stdout, gone);
+    fs.renameSync(join(node.netd, "old"), join(node.netd, "10-old.conf"));
     // The installer comes to write a list.
     fs.rmSync(join(node.netd, "10-old.conf"));
     fs.writeFileSync(join(node.netd, "10-old.conflist"), conflist("old", "bridge"));
@@ -296,10 +324,17 @@ suite("watch with --chain", () => {
   test("puts the plugin back when the network's installer writes its file, and takes it out when it is stopped", async () => {
     await using w = new Watched(nodeWith());
     using node = w.node;
-    w.start("--chain=tuning.json", "--on-stop=uninstall");
-    await until(() => typesOf(node).includes("tuning"));
+    node.plugin("a");
+    w.start("--plugins=a", "--chain=tuning.json", "--on-stop=uninstall");
+    await until(() => typesOf(node).includes("tuning") && fs.existsSync(join(node.bin, "a")));
     replace(join(node.netd, CALICO), conflist("k8s", "calico", "bandwidth"));
     await until(() => typesOf(node).join() === "calico,bandwidth,tuning");
+    // A network that cannot be edited keeps nothing else from being repaired.
+    const whole = textOf(node);
+    replace(join(node.netd, CALICO), "{");
+    fs.rmSync(join(node.bin, "a"));
+    await until(() => fs.existsSync(join(node.bin, "a")));
+    replace(join(node.netd, CALICO), whole);
     // The template is followed, too.
     replace(join(node.templates, "tuning.json"), '{"type": "tuning", "mtu": 1400}');
     await until(() => textOf(node).includes("1400"));

@@ -146,6 +146,7 @@ describe("kubectl's fingers", () => {
     for (const argv of [
       ["version", "-o", "yaml"],
       ["version", "-o=yaml"],
+      ["version", "-oyaml"],
       ["-o", "yaml", "version"],
     ]) {
       assert.match(
@@ -154,6 +155,11 @@ describe("kubectl's fingers", () => {
       );
     }
     assert.equal((await node.run(["version", "-q"])).stdout, "");
+    // What programs read, and what was asked for by its name, is printed.
+    assert.match((await node.run(["version", "-q", "-ojson"])).stdout, /^\{"version":1,/u);
+    const env = { CNI_NODE_QUIET: "1", CNI_NODE_OUTPUT: "yaml" };
+    assert.match((await node.run(["completion", "bash"], { env })).stdout, /^# Completion/u);
+    assert.match((await node.run(["install", "--help"], { env })).stdout, /^Usage: cni-node install/u);
     assert.match((await node.run(["install", "-h"])).stdout, /^Usage: cni-node install/u);
     const failed = await node.run(["install", "--plugins=none", "-o", "yaml"]);
     assert.match(failed.stdout, /^version: 1\ncommand: install\nresult: failed\n[^]*code: source-missing$/mu);

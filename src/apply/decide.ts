@@ -13,6 +13,7 @@ import { changedMeanwhile, type FileStep } from "../host/transaction.ts";
 import type { Content } from "../kinds/content.ts";
 import { heldAs, type Decided, type Directory, type StepOfFile, type StepResult, type Wanted } from "../kinds/kind.ts";
 import { asItWillStand } from "../kinds/restore.ts";
+import { notEditable } from "../kinds/chained.ts";
 import { contentWithout } from "../kinds/configs.ts";
 import { FILES } from "../kinds/table.ts";
 import { editChain } from "../node/chain-edit.ts";
@@ -176,6 +177,8 @@ function removeChained(
   const entries = held.chained?.entries ?? [];
   const text = live.type === "file" ? readShown(path) : undefined;
   const edited = text === undefined ? undefined : editChain(text, entries, [], (entry) => entry.owner !== owner);
+  // Whoever writes it may keep our plugins: nothing is forgotten before that is known.
+  if (edited === undefined && live.type !== "absent") throw notEditable(directory, name);
   const decision = decideUnchained({ path, kind, name, owner, held, live, before: text, after: edited });
   return edited === undefined ? decision : { ...decision, made: contentWithout(name, edited.text, live) };
 }

@@ -238,7 +238,7 @@ export function decideChained({
 /**
  * Takes an owner's plugins out of it again; those of other owners stay.
  *
- * @param facts.before the text of the file, and `after` it is edited; undefined: it is not a list any more.
+ * @param facts.before the text of the file, and `after` it is edited; undefined: there is no file.
  */
 export function decideUnchained({
   path,
@@ -262,8 +262,8 @@ export function decideUnchained({
   if (left.length === entries.length) {
     return { outcome: "kept", reason: "it is not cni-node's", ...none, asset: held };
   }
-  if (live.type === "absent") return { outcome: "absent", ...none, asset };
-  if (after === undefined || after.text === before) {
+  if (live.type === "absent" || after === undefined) return { outcome: "absent", ...none, asset };
+  if (after.text === before) {
     return { outcome: "unchanged", reason: `${types} of cni-node is not in its chain any more`, ...none, asset };
   }
   return { outcome: "configured", reason: `without ${types} of cni-node`, effect: "write", keepLive: false, asset };

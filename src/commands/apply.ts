@@ -139,7 +139,7 @@ export function requestOf(
       printMessage(world, `waiting for ${what}`);
     },
     ...(criSocket !== undefined && { runtime: { socket: criSocket, confirm: !options.noConfirm } }),
-    ...(world.view?.terminal !== undefined && { onSlow: (what: string) => printMessage(world, `${what} …`) }),
+    ...(world.view?.isSeen === true && { onSlow: (what: string) => printMessage(world, `${what} …`) }),
     versionLimit: world.versionLimit,
     ...node,
   };

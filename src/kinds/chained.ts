@@ -222,17 +222,19 @@ function edit(file: string, plugins: readonly ChainPlugin[], { held, listing, is
   if (isListName(file)) {
     const entries = held.find(({ name }) => name === file)?.chained?.entries ?? [];
     const edited = editChain(text, entries, plugins, (entry) => !isGone(entry));
-    if (edited === undefined) throw notEditable(target, file);
+    if (edited === undefined) throw notEditable(target.path, file);
     return made(file, edited, { before: text, target });
   }
   refuseOldVersion(file, listing, target);
   const name = `${file.replace(/\.[^.]*$/u, "")}${OF_COPY}`;
   const copy = held.find((asset) => asset.name === name)?.chained?.entries ?? [];
-  const others = copy.filter(({ owner }) => !plugins.some((plugin) => plugin.owner === owner));
-  if (others.length > 0) throw copyOfOther(target, name, others[0]?.owner ?? "");
+  const lost = copy.filter(
+    (entry) => !isGone(entry) && !plugins.some(({ from, owner }) => from === entry.from && owner === entry.owner),
+  );
+  if (lost.length > 0) throw copyWithout(target, name, file, lost);
   const list = listOfSingle(text);
   const edited = list === undefined ? undefined : editChain(list, [], plugins, () => true);
-  if (edited === undefined) throw notEditable(target, file);
+  if (edited === undefined) throw notEditable(target.path, file);
   return made(name, edited, { before: text, target, copyOf: file });
 }
 
@@ -272,18 +274,9 @@ function withoutGone({ name, chained }: HeldAsset, { isGone, listing, target }: 
   if (listing.entries.get(name) === undefined && left.length > 0) return undefined;
   if (left.length === entries.length) return undefined;
   if (left.length === 0) return { name, chained: { entries }, warnings: [] };
-  if (copyOf !== undefined) {
-    // What stays is known by its template only, which was not asked for.
-    const items = left.map(({ from }) => from).join(", ");
-    throw new Failure({
-      code: "chain-own",
-      subject: join(target.path, name),
-      problem: `is made of ${copyOf} and ${items}, and cannot be made without the rest`,
-      hint: `install it with --chain=${items}, or uninstall all of it`,
-    });
-  }
+  if (copyOf !== undefined) throw copyWithout(target, name, copyOf, left);
   const edited = editChain(textIn(listing, name), entries, [], (entry) => !isGone(entry));
-  if (edited === undefined) throw notEditable(target, name);
+  if (edited === undefined) throw notEditable(target.path, name);
   return {
     name,
     text: edited.text,
@@ -310,22 +303,26 @@ function refuseOldVersion(file: string, listing: DirectoryListing, target: Direc
   });
 }
 
-function notEditable({ path }: Directory, file: string): Failure {
+/** Somebody may be writing it. */
+export function notEditable(directory: string, file: string): Failure {
   return new Failure({
     code: "chain-network",
-    subject: join(path, file),
+    subject: join(directory, file),
     problem: "is not a configuration list that --chain can edit",
     hint: "if somebody is writing it, wait with --wait=60s",
     passing: true,
   });
 }
 
-function copyOfOther({ path }: Directory, name: string, owner: string): Failure {
+/** A copy is made of templates: those that are not asked for in this run are not known. */
+function copyWithout({ path }: Directory, name: string, copyOf: string, left: readonly ChainEntry[]): Failure {
+  const items = left.map(({ from }) => from).join(",");
+  const owners = [...new Set(left.map(({ owner }) => owner))].join(", ");
   return new Failure({
-    code: "held-by-other",
+    code: "chain-own",
     subject: join(path, name),
-    problem: `cannot be installed: ${owner} holds it with other content`,
-    hint: "let one owner chain the plugins of both",
+    problem: `is made of ${copyOf} and ${items} of the owner ${owners}, and cannot be made without these`,
+    hint: `name all of them in one run: --chain=${items},…`,
   });
 }
 

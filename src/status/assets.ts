@@ -16,6 +16,7 @@ import { statePaths } from "../host/target.ts";
 import { entriesIn } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { shellWord } from "../system/text.ts";
 import { crowded, note, problemOf, type Notes } from "./notes.ts";
 import type { TargetDirectory } from "./places.ts";
 
@@ -331,10 +332,22 @@ function cureOf(asset: HeldAsset, record: HostRecord | undefined): Cure {
   return { kind, name: kubeconfig, owner, account, ...(hasToken && { form: "token-file" }) };
 }
 
-function driftOf({ shown }: TargetDirectory, asset: HeldAsset, state: AssetState, cure: Cure): Finding[] {
+function driftOf(
+  { path: directory, shown }: TargetDirectory,
+  asset: HeldAsset,
+  state: AssetState,
+  cure: Cure,
+): Finding[] {
   const { name, kind } = asset;
   const path = join(shown, name);
   const owner = ownersOf(asset).join(", ");
+  const original = asset.chained?.copyOf;
+  if (original !== undefined && state !== "missing" && !isThere(join(directory, original))) {
+    const message = `is a copy of ${original}, which is gone: pods get a network that its installer has removed`;
+    const [{ from, owner: whose } = { from: "", owner: "" }] = asset.chained?.entries ?? [];
+    const hint = `cni-node uninstall --chain=${shellWord(from)} --owner=${shellWord(whose)}`;
+    return [{ code: "asset-changed", severity: "warning", path, message, hint }];
+  }
   if (entriesOf(asset) !== undefined && (state === "missing" || state === "changed")) {
     const message = `had a plugin chained into it by ${owner}, which somebody has removed since`;
     return [{ code: "asset-changed", severity: "warning", path, message, hint: "chain it again", cure }];

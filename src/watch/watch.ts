@@ -291,7 +291,7 @@ export class Watcher {
       };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      if (error.code.startsWith("primary-") || error.code === "value-missing")
+      if (/^(?:primary|chain)-/u.test(error.code) || error.code === "value-missing")
         return { ...(await this.#applyOthers(request, error, isApplied, signal)), failure: error };
       this.#isApiAway = error.code === "api-unreachable" || isOfToken(error);
       // What has been repaired is reported, whatever is said of the manifests.
@@ -300,7 +300,7 @@ export class Watcher {
     }
   }
 
-  /** Without a primary or a value, configurations stay as they are; everything else is kept as desired. */
+  /** Without a primary, a value or a network to chain into, configurations stay as they are; everything else is kept as desired. */
   async #applyOthers(
     request: ApplyRequest,
     failure: Failure,

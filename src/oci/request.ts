@@ -25,8 +25,6 @@ export interface AskedNetwork {
 export interface Request {
   /** Undefined: the first one of the directory. */
   networks: readonly AskedNetwork[] | undefined;
-  /** The networks are named for the engine: by the hook or an annotation. */
-  isExplicit: boolean;
   /** For the first network, as they are written: with or without the length of a prefix. */
   ips: readonly string[];
   pools: readonly string[];
@@ -62,20 +60,14 @@ export function readRequest(
   networks: string[],
   isEnvTrusted: boolean,
 ): Request {
-  const list = (setting: Setting): string[] => {
-    const [annotation, variable] = SETTINGS[setting];
-    const asked = isEnvTrusted || HARMLESS.has(setting) ? env.get(variable) : undefined;
-    return itemsOf(annotations.get(annotation) || asked || "");
-  };
-  const named = networks.length > 0 ? networks : list("network");
+  const list = (setting: Setting): string[] => settingOf(setting, { env, annotations }, isEnvTrusted);
+  const named = namedNetworks({ env, annotations }, networks, isEnvTrusted);
   const [mac, secondMac] = list("mac");
   if (mac !== undefined && (secondMac !== undefined || !/^[\da-f]{2}(?::[\da-f]{2}){5}$/iu.test(mac))) {
     throw invalid("mac", list("mac").join(","), "it is not a hardware address such as 02:42:0a:d5:07:02");
   }
-  const isAnnotated = itemsOf(annotations.get(SETTINGS.network[0]) ?? "").length > 0;
   return {
     networks: named.length === 0 ? undefined : readNetworks(named),
-    isExplicit: networks.length > 0 || isAnnotated,
     ips: list("ip").map((text) => checked("ip", text, isAddress, "it is not an IP address")),
     pools: list("ippool").map((text) =>
       checked(
@@ -89,6 +81,25 @@ export function readRequest(
     ports: list("ports").map(readPort),
     aliases: list("aliases").map((text) => checked("aliases", text, isAlias, "it is not a host name")),
   };
+}
+
+/** The networks that a container asks for by name, as they are written. The parameters are those of `readRequest`. */
+export function namedNetworks(
+  spec: Pick<Spec, "env" | "annotations">,
+  networks: string[],
+  isEnvTrusted: boolean,
+): string[] {
+  return networks.length > 0 ? networks : settingOf("network", spec, isEnvTrusted);
+}
+
+function settingOf(
+  setting: Setting,
+  { env, annotations }: Pick<Spec, "env" | "annotations">,
+  isEnvTrusted: boolean,
+): string[] {
+  const [annotation, variable] = SETTINGS[setting];
+  const asked = isEnvTrusted || HARMLESS.has(setting) ? env.get(variable) : undefined;
+  return itemsOf(annotations.get(annotation) || asked || "");
 }
 
 function itemsOf(text: string): string[] {

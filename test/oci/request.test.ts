@@ -3,11 +3,10 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { parseNetworkList, type NetworkList } from "../../src/cni/config.ts";
-import { readRequest, tellNetworks, type Request } from "../../src/oci/request.ts";
+import { namedNetworks, readRequest, tellNetworks, type Request } from "../../src/oci/request.ts";
 
 const NOTHING: Request = {
   networks: undefined,
-  isExplicit: false,
   ips: [],
   pools: [],
   mac: undefined,
@@ -74,11 +73,10 @@ describe("reads", () => {
     assert.deepEqual(read(env, annotations), {
       ...NOTHING,
       networks: [{ name: "b" }],
-      isExplicit: true,
       ips: ["10.1.0.7"],
     });
     assert.deepEqual(read(env, annotations, ["c"]).networks, [{ name: "c" }]);
-    assert.equal(read(env).isExplicit, false);
+    assert.deepEqual(namedNetworks({ env: new Map([["CNI_NETWORK", "a"]]), annotations: new Map() }, [], false), []);
   });
 });
 

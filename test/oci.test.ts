@@ -351,6 +351,26 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
       assert.deepEqual(host.left(), NOTHING);
     });
 
+    test("an address that an image asks for counts only where the IPAM plugin decides whether it is free", async () => {
+      await using host = await Host.make(runtime);
+      fs.writeFileSync(host.config, fs.readFileSync(host.config, "utf8").replace("cni_env: true\n", ""));
+      const asking = { args: ["sleep", "600"], env: ["IPV4=10.77.1.77"] };
+      host.make(asking);
+      host.create("c1");
+      assert.deepEqual(host.addressesOf("c1"), ["eth0 10.77.1.77/24"]);
+      host.done("delete", "--force", "c1");
+      const ipam = { type: "static", addresses: [{ address: "10.77.1.5/24" }] };
+      const bridge = { type: "bridge", bridge: "br-a", capabilities: { ips: true }, ipam };
+      const list = { cniVersion: "1.0.0", name: "a", plugins: [bridge] };
+      fs.writeFileSync(join(host.netd, "10-a.conflist"), JSON.stringify(list));
+      host.make(asking);
+      host.create("c2");
+      assert.deepEqual(host.addressesOf("c2"), ["eth0 10.77.1.5/24"]);
+      const log = fs.readFileSync(join(host.root, "oci.log"), "utf8");
+      assert.match(log, /container c2: IPV4 of its environment does not count: the IPAM plugin of network a does not/u);
+      host.done("delete", "--force", "c2");
+    });
+
     test("the second network fails: the first one is taken back", async () => {
       await using host = await Host.make(runtime);
       fs.writeFileSync(

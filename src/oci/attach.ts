@@ -27,6 +27,7 @@ import { inWordsOfHooks } from "./hints.ts";
 import type { Log } from "./log.ts";
 import { hasDockersNetwork, publishedPorts } from "./published.ts";
 import {
+  decidesOnAddresses,
   declares,
   namedNetworks,
   readRequest,
@@ -243,6 +244,7 @@ function settingsFor(
 ): Request {
   const { container, present, isNamed } = whose;
   const isOther = lists.length === 0 || present.length > 0;
+  const ips = isOther ? [] : addressesOf(request, lists, container, hooked);
   const can = (capability: string): boolean => lists.some((list) => declares(list, capability));
   const isForOthers = (capability: string): boolean => {
     const hasIt = present.some(({ capabilityArgs }) => capability in capabilityArgs);
@@ -253,10 +255,26 @@ function settingsFor(
   const { ports, aliases } = request;
   return {
     ...request,
-    ...(isOther ? { ips: [], pools: [], mac: undefined } : {}),
+    ips,
+    ...(isOther ? { pools: [], mac: undefined } : {}),
     ports: isForOthers("portMappings") ? [] : ports.length > 0 ? ports : portsOf(container, lists, hooked),
     aliases: isForOthers("aliases") ? [] : aliases,
   };
+}
+
+/** What a container asks for, unless an image does and the IPAM plugin of the first network would give it any address. */
+function addressesOf(
+  { ips, isIpOfImage }: Request,
+  [first]: readonly NetworkList[],
+  { id }: Container,
+  { warn }: Hooked,
+): readonly string[] {
+  if (!isIpOfImage || first === undefined || decidesOnAddresses(first)) return ips;
+  const why = `the IPAM plugin of network ${first.name} does not decide which addresses are free`;
+  warn(
+    `container ${id}: IPV4 of its environment does not count: ${why}; use the annotation io.cni-node.ip or cni_env: true`,
+  );
+  return [];
 }
 
 /** Does another hook add the container to a network that has the capability? */

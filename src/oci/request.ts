@@ -27,6 +27,8 @@ export interface Request {
   networks: readonly AskedNetwork[] | undefined;
   /** For the first network, as they are written: with or without the length of a prefix. */
   ips: readonly string[];
+  /** The addresses are asked for by the environment, which is not trusted. */
+  isIpOfImage: boolean;
   pools: readonly string[];
   mac: string | undefined;
   ports: readonly PortMapping[];
@@ -44,15 +46,18 @@ export const SETTINGS = {
 } as const;
 type Setting = keyof typeof SETTINGS;
 
-/** What docker-cni takes from the environment. An image can set it, and harm nobody else by it. */
-const HARMLESS: ReadonlySet<Setting> = new Set(["ip", "ippool"] as const);
+/** What docker-cni takes from the environment, which an image can set. */
+const OF_ENVIRONMENT: ReadonlySet<Setting> = new Set(["ip", "ippool"] as const);
+
+/** IPAM plugins that know which addresses are taken. `static` gives any address, even the router's. */
+const DECIDING = ["host-local", "calico-ipam", "whereabouts"];
 
 /**
  * Reads what a container asks for.
  *
  * @param networks those that the hook names.
- * @param isEnvTrusted false: the environment, which an image makes, counts for addresses only: it must not choose
- * another network, or take a port of the host.
+ * @param isEnvTrusted false: the environment, which an image makes, counts for addresses only, and only where the IPAM
+ * plugin decides on them: it must not choose another network, or take a port of the host or an address of others.
  * @throws Failure `oci-request-invalid`
  */
 export function readRequest(
@@ -68,6 +73,7 @@ export function readRequest(
   }
   return {
     networks: named.length === 0 ? undefined : readNetworks(named),
+    isIpOfImage: !isEnvTrusted && itemsOf(annotations.get(SETTINGS.ip[0]) ?? "").length === 0 && list("ip").length > 0,
     ips: list("ip").map((text) => checked("ip", text, isAddress, "it is not an IP address")),
     pools: list("ippool").map((text) =>
       checked(
@@ -98,7 +104,7 @@ function settingOf(
   isEnvTrusted: boolean,
 ): string[] {
   const [annotation, variable] = SETTINGS[setting];
-  const asked = isEnvTrusted || HARMLESS.has(setting) ? env.get(variable) : undefined;
+  const asked = isEnvTrusted || OF_ENVIRONMENT.has(setting) ? env.get(variable) : undefined;
   return itemsOf(annotations.get(annotation) || asked || "");
 }
 
@@ -197,6 +203,12 @@ export function tellNetworks(networks: readonly NetworkList[], request: Request)
       capabilityArgs,
     };
   });
+}
+
+/** Does the network have IPAM plugins, and do all of them give addresses only that are free? */
+export function decidesOnAddresses({ plugins }: NetworkList): boolean {
+  const types = plugins.flatMap(({ ipam }) => (isObject(ipam) ? [ipam["type"]] : []));
+  return types.length > 0 && types.every((type) => DECIDING.some((one) => one === type));
 }
 
 /** Does a plugin of the network ask to be told that? */

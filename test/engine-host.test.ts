@@ -432,6 +432,57 @@ describe("engine commands", { concurrency: 2 }, () => {
     assert.deepEqual(host.files(), before);
   });
 
+  test("refuse to copy the program where others can replace it", async () => {
+    using host = new Host();
+    const ways = [["enable", "docker"], ["enable", "podman"], ["cdi"], ["hooks"]];
+    const refused = async (words: string[], path: string): Promise<void> => {
+      const { error } = reportOf(await host.run(...words, "--output=json")) as { error?: Record<string, string> };
+      assert.equal(error?.["code"], "program-untrusted", words.join(" "));
+      assert.ok(error["message"]?.startsWith(join(host.path, path)), error["message"]);
+    };
+    fs.chownSync(join(host.path, "opt"), 1000, 1000);
+    for (const words of ways) await refused(words, "opt");
+    assert.deepEqual(fs.readdirSync(join(host.path, "opt")), []);
+    fs.chownSync(join(host.path, "opt"), 0, 0);
+    for (const name of ["cni-node", "cni-node/lib", "cni-node/runtimes"]) {
+      const directory = join(host.path, "opt", name);
+      fs.mkdirSync(directory);
+      fs.chmodSync(directory, 0o777);
+      await refused(["hooks"], `opt/${name}`);
+      fs.chmodSync(directory, 0o755);
+    }
+    await host.done("hooks");
+  });
+
+  test("replace files of the program that belong to somebody else", async () => {
+    using host = new Host();
+    host.write("etc/docker/cni.yaml", "log_level: info\n");
+    const words = ["enable", "podman", "--oci-config=/etc/docker/cni.yaml"];
+    await host.done(...words);
+    await host.done("hooks");
+    const files = ["opt/cni-node/oci.sh", "opt/cni-node/cni-node.cjs", "opt/cni-node/runtimes/barrel-cni"];
+    const hook = "etc/containers/oci/hooks.d/10-cni-node-add.json";
+    for (const path of [...files, hook]) fs.chownSync(join(host.path, path), 1000, 1000);
+    await host.done(...words);
+    await host.done("hooks");
+    for (const path of [...files, hook]) assert.equal(fs.statSync(join(host.path, path)).uid, 0, path);
+  });
+
+  test("refuse a program of which others can write a part, where it is called where it is", async () => {
+    using host = new Host();
+    const directory = dirname(host.program);
+    const [part = ""] = fs.readdirSync(join(directory, "lib"));
+    for (const path of ["cni-node.cjs", "oci.sh", `lib/${part}`, "lib"]) {
+      const { mode } = fs.statSync(join(directory, path));
+      fs.chmodSync(join(directory, path), 0o777);
+      const argv = [host.program, "engine", "hooks", "--host-root=/", `--hooks-dir=${join(host.path, "etc")}`];
+      const ran = await endOf(spawn(process.execPath, [...argv, "--dry-run", "--output=json"]));
+      const { code, message } = reportOf(ran)["error"] as { code: string; message: string };
+      assert.deepEqual([code, message.startsWith(join(directory, path))], ["program-untrusted", true], message);
+      fs.chmodSync(join(directory, path), mode);
+    }
+  });
+
   test("keep the program for attachments in the directory that a damaged configuration still names", async () => {
     using host = new Host();
     host.write("etc/docker/cni.yaml", "cni_cache_dir: /var/lib/own\n");

@@ -215,6 +215,29 @@ describe("engine commands", { concurrency: 2 }, () => {
     assert.equal((await host.run("disable", "docker")).exitCode, 1);
   });
 
+  test("do not disable the runtime that Podman has for all containers", async () => {
+    using host = new Host();
+    host.write("etc/docker/cni.yaml", "log_level: info\n");
+    const words = ["podman", "--oci-config=/etc/docker/cni.yaml"];
+    await host.done("enable", ...words);
+    const own = "/opt/cni-node/runtimes/barrel-cni";
+    for (const [path, text] of [
+      ["etc/containers/containers.conf", '[containers]\ninit = true\n[engine]\nruntime = "barrel-cni" # ours\n'],
+      ["etc/containers/containers.conf.d/90-own.conf", "engine.runtime = 'barrel-cni'\n"],
+      ["usr/share/containers/containers.conf", `[engine]\nruntime = "${own}"\n`],
+    ] as const) {
+      host.write(path, text);
+      const before = host.files();
+      const { error } = reportOf(await host.run("disable", ...words, "--force", "--output=json"));
+      const { code, message } = error as { code: string; message: string };
+      assert.deepEqual([code, message.startsWith(`/${path}: `)], ["runtime-is-default", true], message);
+      assert.deepEqual(host.files(), before);
+      fs.rmSync(join(host.path, path));
+    }
+    host.write("etc/containers/containers.conf", '[engine]\n#runtime = "barrel-cni"\nruntime = "crun"\n');
+    await host.done("disable", ...words);
+  });
+
   test("keep the program where Podman may have containers and cannot be asked", async () => {
     using host = new Host();
     await host.done("enable", "podman");

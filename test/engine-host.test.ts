@@ -262,6 +262,21 @@ describe("engine commands", { concurrency: 2 }, () => {
           "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd --add-runtime=a=/b\n",
       },
     ],
+    [
+      "in a file that its unit names",
+      {
+        "lib/systemd/system/docker.service":
+          "EnvironmentFile=/gone\nEnvironmentFile=\nEnvironmentFile=-/etc/none\nEnvironmentFile=/etc/sysconfig/docker\nExecStart=/usr/bin/dockerd -H fd:// ${A} $B\n",
+        "etc/sysconfig/docker": "# --x\nA='--debug'\nB=\"--tls \\\n --add-runtime a=/b\"\n",
+      },
+    ],
+    [
+      "in a variable of its unit",
+      {
+        "lib/systemd/system/docker.service":
+          "Environment=\"A=--debug\" 'B=--add-runtime a=/b'\nExecStart=/usr/bin/dockerd $C $B\n",
+      },
+    ],
     ["for a start script", { "etc/default/docker": '#DOCKER_OPTS=""\nDOCKER_OPTS="--debug --add-runtime=a=/b"\n' }],
     [
       "that has a key of its file, too",
@@ -295,6 +310,24 @@ describe("engine commands", { concurrency: 2 }, () => {
     const refused = reportOf(await host.run("disable", "docker", "--force", "--output=json"));
     assert.equal((refused["error"] as { code: string }).code, "runtime-is-default");
   });
+
+  for (const [title, text, mode, isKnown] of [
+    ["a file that sets no flag", "EnvironmentFile=/etc/own\nExecStart=/usr/bin/dockerd $OPTIONS $MORE\n", 0o644, true],
+    ["a file that is not there and need not be", "EnvironmentFile=-/gone\nExecStart=/bin/dockerd $MORE\n", 0o644, true],
+    ["a file that is not there", "EnvironmentFile=/gone\nExecStart=/bin/dockerd $OPTIONS\n", 0o644, false],
+    ["files of a pattern", "EnvironmentFile=/etc/o*\nExecStart=/bin/dockerd $OPTIONS\n", 0o644, false],
+    ["a file that others can write to", "EnvironmentFile=/etc/own\nExecStart=/bin/dockerd $OPTIONS\n", 0o666, false],
+    ["systemd's environment", "ExecStart=/bin/dockerd $OPTIONS\n", 0o644, false],
+  ] as const) {
+    test(`say whether the flags of dockerd are known that are in ${title}`, async () => {
+      using host = new Host();
+      host.write("lib/systemd/system/docker.service", text);
+      host.write("etc/own", "OPTIONS=--debug\n");
+      fs.chmodSync(join(host.path, "etc/own"), mode);
+      const { stderr } = await host.done("enable", "docker");
+      assert.equal(!/its flags are not known \(systemctl cat docker\)/u.test(stderr), isKnown, stderr);
+    });
+  }
 
   test("say that the host was not asked to run the program", async () => {
     using host = new Host();

@@ -203,8 +203,9 @@ async function changeConfig(
 function runningDaemon(places: Places): Daemon | Finding {
   const daemon = daemonOf(places, configOf(places));
   if (daemon === undefined) {
-    const isKnown = flagsOf(places, configOf(places)) !== undefined;
-    const flags = isKnown ? "" : ", and its flags are not known";
+    const words = flagsOf(places, configOf(places));
+    const isKnown = words?.every((word) => !word.includes("$")) === true;
+    const flags = isKnown ? "" : ", and its flags are not known (systemctl cat docker)";
     return notReloaded(places, `dockerd does not run, or cannot be reached from here${flags}`);
   }
   return isOfConfig(daemon, places) ? daemon : notReloaded(places, "the dockerd that runs reads another file");

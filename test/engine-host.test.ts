@@ -179,10 +179,13 @@ describe("engine commands", { concurrency: 2 }, () => {
     host.store("two", { Runtime: "runc" }, { Name: "/web", State: { Running: true } });
     const refused = await host.run("disable", "docker");
     assert.deepEqual(
-      [refused.exitCode, /barrel-cni: 1 containers run with it .*: db$/mu.test(refused.stderr)],
+      [refused.exitCode, /barrel-cni: is needed to stop 1 container: db$/mu.test(refused.stderr)],
       [1, true],
     );
     assert.match(host.read("etc/docker/daemon.json"), /barrel-cni/u);
+    host.store("more", { Runtime: "barrel-cni" }, { Name: "/more", State: { Running: true } });
+    assert.match((await host.run("disable", "docker")).stderr, /is needed to stop 2 containers: \w+, \w+$/mu);
+    fs.rmSync(join(host.path, "var/lib/docker/containers/more"), { recursive: true });
     const forced = await host.done("disable", "docker", "--force");
     assert.match(forced.stdout, /^kept .*oci\.sh +containers that have the runtime need it$/mu);
     assert.ok(!host.isThere("etc/docker/daemon.json"));
@@ -191,7 +194,7 @@ describe("engine commands", { concurrency: 2 }, () => {
     host.write("var/lib/docker/containers/three/hostconfig.json", "{");
     const doubtful = await host.done("disable", "docker");
     assert.match(doubtful.stdout, /^kept .*oci\.sh +it is not known whether containers need it$/mu);
-    assert.match(doubtful.stderr, /warning: barrel-cni: 1 stopped containers have this runtime .*: db/u);
+    assert.match(doubtful.stderr, /warning: barrel-cni: is needed to start 1 stopped container: db/u);
     assert.match(
       doubtful.stderr,
       /not known which containers .*dockerd cannot be asked, and what it .* of three cannot/u,
@@ -448,6 +451,18 @@ describe("engine commands", { concurrency: 2 }, () => {
     assert.match(released.stdout, /^unchanged .*daemon\.json +the runtime of that name is somebody else's by now$/mu);
     assert.equal(host.read("etc/docker/daemon.json"), theirs);
     assert.ok(!host.isThere("opt/cni-node") && !host.isThere("etc/docker/.cni-node"));
+  });
+
+  test("report a runtime of ours as enabled in whatever order its keys are", async () => {
+    using host = new Host();
+    host.write("etc/docker/cni.yaml", "log_level: info\n");
+    const option = "--oci-config=/etc/docker/cni.yaml";
+    await host.done("enable", "docker", option);
+    const { runtimes } = JSON.parse(host.read("etc/docker/daemon.json")) as { runtimes: Record<string, object> };
+    const reversed = Object.fromEntries(Object.entries(runtimes["barrel-cni"] ?? {}).toReversed());
+    assert.deepEqual(Object.keys(reversed), ["runtimeArgs", "path"]);
+    host.write("etc/docker/daemon.json", JSON.stringify({ runtimes: { "barrel-cni": reversed } }));
+    assert.match((await host.run("status", "docker", option)).stdout, /^docker +enabled /mu);
   });
 
   test("replace a runtime of ours whose program was elsewhere", async () => {

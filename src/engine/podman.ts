@@ -78,8 +78,7 @@ export async function disablePodman(
   refuseDefault(places, name);
   const users = await podmanUsers(places, [name, runtimePath(places, name)], options.signal);
   const { containers } = users;
-  const problem = "have it and could not be started, stopped or removed without it";
-  if (!force) refuseUsers(name, containers, problem, "remove them first (podman rm --force)");
+  if (!force) refuseUsers(name, containers, "start, stop or remove", "remove them first (podman rm --force)");
   const need = needOf(users, containers) ?? needOfAttachments(places);
   const launcher = { directory: places.directory("launchers"), name, kind: "plugin", owner } as const;
   const files = [

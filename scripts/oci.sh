@@ -184,10 +184,14 @@ splice() {
     -e 'q' \
     -e ':docker' \
     -e "s|],\"hooks\":{\"prestart\":\\[{\"path\":\"/|],\"hooks\":{$hooks,\"prestart\":[{\"path\":\"/|w $temporary" \
-    "$spec" 2>/dev/null
-  [ -s "$temporary" ] && mv -f "$temporary" "$spec" && return
+    "$spec" 2>/dev/null && [ -s "$temporary" ] && is_whole && mv -f "$temporary" "$spec" && return
   rm -f "$temporary"
   return 1
+}
+
+# Does the new file end as the old one? Not every sed says that it could not write (a disk is full).
+is_whole() {
+  [ "$(tail -c 64 "$temporary")" = "$(tail -c 64 "$spec")" ]
 }
 
 # Sets front, the absolute path of this file without links, and here, its directory.

@@ -271,7 +271,7 @@ export const COMMANDS = {
     options: pick(ENGINE_OPTIONS, ...PROGRAM, "cdi-dir", "remove", ...ENGINE_RUN),
   },
   "engine hooks": {
-    summary: "write OCI hooks for Podman and CRI-O: --annotation io.cni-node.network=NAME",
+    summary: "write OCI hooks for Podman: --annotation io.cni-node.network=NAME",
     examples: ["engine hooks", "engine hooks --remove"],
     options: pick(ENGINE_OPTIONS, ...PROGRAM, "hooks-dir", "remove", ...ENGINE_RUN),
   },

@@ -179,10 +179,13 @@ describe("engine commands", { concurrency: 2 }, () => {
     host.store("two", { Runtime: "runc" }, { Name: "/web", State: { Running: true } });
     const refused = await host.run("disable", "docker");
     assert.deepEqual(
-      [refused.exitCode, /barrel-cni: 1 containers run with it .*: db$/mu.test(refused.stderr)],
+      [refused.exitCode, /barrel-cni: is needed to stop 1 container: db$/mu.test(refused.stderr)],
       [1, true],
     );
     assert.match(host.read("etc/docker/daemon.json"), /barrel-cni/u);
+    host.store("more", { Runtime: "barrel-cni" }, { Name: "/more", State: { Running: true } });
+    assert.match((await host.run("disable", "docker")).stderr, /is needed to stop 2 containers: \w+, \w+$/mu);
+    fs.rmSync(join(host.path, "var/lib/docker/containers/more"), { recursive: true });
     const forced = await host.done("disable", "docker", "--force");
     assert.match(forced.stdout, /^kept .*oci\.sh +containers that have the runtime need it$/mu);
     assert.ok(!host.isThere("etc/docker/daemon.json"));
@@ -191,7 +194,7 @@ describe("engine commands", { concurrency: 2 }, () => {
     host.write("var/lib/docker/containers/three/hostconfig.json", "{");
     const doubtful = await host.done("disable", "docker");
     assert.match(doubtful.stdout, /^kept .*oci\.sh +it is not known whether containers need it$/mu);
-    assert.match(doubtful.stderr, /warning: barrel-cni: 1 stopped containers have this runtime .*: db/u);
+    assert.match(doubtful.stderr, /warning: barrel-cni: is needed to start 1 stopped container: db/u);
     assert.match(
       doubtful.stderr,
       /not known which containers .*dockerd cannot be asked, and what it .* of three cannot/u,
@@ -213,6 +216,29 @@ describe("engine commands", { concurrency: 2 }, () => {
     await host.done("enable", "docker");
     host.store("one", { Runtime: "barrel-cni" }, { Name: "/db", State: { Running: true } }, "data");
     assert.equal((await host.run("disable", "docker")).exitCode, 1);
+  });
+
+  test("do not disable the runtime that Podman has for all containers", async () => {
+    using host = new Host();
+    host.write("etc/docker/cni.yaml", "log_level: info\n");
+    const words = ["podman", "--oci-config=/etc/docker/cni.yaml"];
+    await host.done("enable", ...words);
+    const own = "/opt/cni-node/runtimes/barrel-cni";
+    for (const [path, text] of [
+      ["etc/containers/containers.conf", '[containers]\ninit = true\n[engine]\nruntime = "barrel-cni" # ours\n'],
+      ["etc/containers/containers.conf.d/90-own.conf", "engine.runtime = 'barrel-cni'\n"],
+      ["usr/share/containers/containers.conf", `[engine]\nruntime = "${own}"\n`],
+    ] as const) {
+      host.write(path, text);
+      const before = host.files();
+      const { error } = reportOf(await host.run("disable", ...words, "--force", "--output=json"));
+      const { code, message } = error as { code: string; message: string };
+      assert.deepEqual([code, message.startsWith(`/${path}: `)], ["runtime-is-default", true], message);
+      assert.deepEqual(host.files(), before);
+      fs.rmSync(join(host.path, path));
+    }
+    host.write("etc/containers/containers.conf", '[engine]\n#runtime = "barrel-cni"\nruntime = "crun"\n');
+    await host.done("disable", ...words);
   });
 
   test("keep the program where Podman may have containers and cannot be asked", async () => {
@@ -237,6 +263,21 @@ describe("engine commands", { concurrency: 2 }, () => {
         "usr/lib/systemd/system/docker.service.d/a.conf": "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd\n",
         "etc/systemd/system/docker.service.d/own.conf":
           "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd --add-runtime=a=/b\n",
+      },
+    ],
+    [
+      "in a file that its unit names",
+      {
+        "lib/systemd/system/docker.service":
+          "EnvironmentFile=/gone\nEnvironmentFile=\nEnvironmentFile=-/etc/none\nEnvironmentFile=/etc/sysconfig/docker\nExecStart=/usr/bin/dockerd -H fd:// ${A} $B\n",
+        "etc/sysconfig/docker": "# --x\nA='--debug'\nB=\"--tls \\\n --add-runtime a=/b\"\n",
+      },
+    ],
+    [
+      "in a variable of its unit",
+      {
+        "lib/systemd/system/docker.service":
+          "Environment=\"A=--debug\" 'B=--add-runtime a=/b'\nExecStart=/usr/bin/dockerd $C $B\n",
       },
     ],
     ["for a start script", { "etc/default/docker": '#DOCKER_OPTS=""\nDOCKER_OPTS="--debug --add-runtime=a=/b"\n' }],
@@ -272,6 +313,24 @@ describe("engine commands", { concurrency: 2 }, () => {
     const refused = reportOf(await host.run("disable", "docker", "--force", "--output=json"));
     assert.equal((refused["error"] as { code: string }).code, "runtime-is-default");
   });
+
+  for (const [title, text, mode, isKnown] of [
+    ["a file that sets no flag", "EnvironmentFile=/etc/own\nExecStart=/usr/bin/dockerd $OPTIONS $MORE\n", 0o644, true],
+    ["a file that is not there and need not be", "EnvironmentFile=-/gone\nExecStart=/bin/dockerd $MORE\n", 0o644, true],
+    ["a file that is not there", "EnvironmentFile=/gone\nExecStart=/bin/dockerd $OPTIONS\n", 0o644, false],
+    ["files of a pattern", "EnvironmentFile=/etc/o*\nExecStart=/bin/dockerd $OPTIONS\n", 0o644, false],
+    ["a file that others can write to", "EnvironmentFile=/etc/own\nExecStart=/bin/dockerd $OPTIONS\n", 0o666, false],
+    ["systemd's environment", "ExecStart=/bin/dockerd $OPTIONS\n", 0o644, false],
+  ] as const) {
+    test(`say whether the flags of dockerd are known that are in ${title}`, async () => {
+      using host = new Host();
+      host.write("lib/systemd/system/docker.service", text);
+      host.write("etc/own", "OPTIONS=--debug\n");
+      fs.chmodSync(join(host.path, "etc/own"), mode);
+      const { stderr } = await host.done("enable", "docker");
+      assert.equal(!/its flags are not known \(systemctl cat docker\)/u.test(stderr), isKnown, stderr);
+    });
+  }
 
   test("say that the host was not asked to run the program", async () => {
     using host = new Host();
@@ -394,6 +453,18 @@ describe("engine commands", { concurrency: 2 }, () => {
     assert.ok(!host.isThere("opt/cni-node") && !host.isThere("etc/docker/.cni-node"));
   });
 
+  test("report a runtime of ours as enabled in whatever order its keys are", async () => {
+    using host = new Host();
+    host.write("etc/docker/cni.yaml", "log_level: info\n");
+    const option = "--oci-config=/etc/docker/cni.yaml";
+    await host.done("enable", "docker", option);
+    const { runtimes } = JSON.parse(host.read("etc/docker/daemon.json")) as { runtimes: Record<string, object> };
+    const reversed = Object.fromEntries(Object.entries(runtimes["barrel-cni"] ?? {}).toReversed());
+    assert.deepEqual(Object.keys(reversed), ["runtimeArgs", "path"]);
+    host.write("etc/docker/daemon.json", JSON.stringify({ runtimes: { "barrel-cni": reversed } }));
+    assert.match((await host.run("status", "docker", option)).stdout, /^docker +enabled /mu);
+  });
+
   test("replace a runtime of ours whose program was elsewhere", async () => {
     using host = new Host();
     await host.done("enable", "docker", "--program-dir=/opt/former");
@@ -430,6 +501,57 @@ describe("engine commands", { concurrency: 2 }, () => {
     fs.chownSync(join(host.path, "etc/docker"), 1000, 1000);
     assert.match((await host.run("hooks")).stderr, /etc\/docker: belongs to user 1000, and root runs the programs/u);
     assert.deepEqual(host.files(), before);
+  });
+
+  test("refuse to copy the program where others can replace it", async () => {
+    using host = new Host();
+    const ways = [["enable", "docker"], ["enable", "podman"], ["cdi"], ["hooks"]];
+    const refused = async (words: string[], path: string): Promise<void> => {
+      const { error } = reportOf(await host.run(...words, "--output=json")) as { error?: Record<string, string> };
+      assert.equal(error?.["code"], "program-untrusted", words.join(" "));
+      assert.ok(error["message"]?.startsWith(join(host.path, path)), error["message"]);
+    };
+    fs.chownSync(join(host.path, "opt"), 1000, 1000);
+    for (const words of ways) await refused(words, "opt");
+    assert.deepEqual(fs.readdirSync(join(host.path, "opt")), []);
+    fs.chownSync(join(host.path, "opt"), 0, 0);
+    for (const name of ["cni-node", "cni-node/lib", "cni-node/runtimes"]) {
+      const directory = join(host.path, "opt", name);
+      fs.mkdirSync(directory);
+      fs.chmodSync(directory, 0o777);
+      await refused(["hooks"], `opt/${name}`);
+      fs.chmodSync(directory, 0o755);
+    }
+    await host.done("hooks");
+  });
+
+  test("replace files of the program that belong to somebody else", async () => {
+    using host = new Host();
+    host.write("etc/docker/cni.yaml", "log_level: info\n");
+    const words = ["enable", "podman", "--oci-config=/etc/docker/cni.yaml"];
+    await host.done(...words);
+    await host.done("hooks");
+    const files = ["opt/cni-node/oci.sh", "opt/cni-node/cni-node.cjs", "opt/cni-node/runtimes/barrel-cni"];
+    const hook = "etc/containers/oci/hooks.d/10-cni-node-add.json";
+    for (const path of [...files, hook]) fs.chownSync(join(host.path, path), 1000, 1000);
+    await host.done(...words);
+    await host.done("hooks");
+    for (const path of [...files, hook]) assert.equal(fs.statSync(join(host.path, path)).uid, 0, path);
+  });
+
+  test("refuse a program of which others can write a part, where it is called where it is", async () => {
+    using host = new Host();
+    const directory = dirname(host.program);
+    const [part = ""] = fs.readdirSync(join(directory, "lib"));
+    for (const path of ["cni-node.cjs", "oci.sh", `lib/${part}`, "lib"]) {
+      const { mode } = fs.statSync(join(directory, path));
+      fs.chmodSync(join(directory, path), 0o777);
+      const argv = [host.program, "engine", "hooks", "--host-root=/", `--hooks-dir=${join(host.path, "etc")}`];
+      const ran = await endOf(spawn(process.execPath, [...argv, "--dry-run", "--output=json"]));
+      const { code, message } = reportOf(ran)["error"] as { code: string; message: string };
+      assert.deepEqual([code, message.startsWith(join(directory, path))], ["program-untrusted", true], message);
+      fs.chmodSync(join(directory, path), mode);
+    }
   });
 
   test("keep the program for attachments in the directory that a damaged configuration still names", async () => {

@@ -351,6 +351,26 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
       assert.deepEqual(host.left(), NOTHING);
     });
 
+    test("an address that an image asks for counts only where the IPAM plugin decides whether it is free", async () => {
+      await using host = await Host.make(runtime);
+      fs.writeFileSync(host.config, fs.readFileSync(host.config, "utf8").replace("cni_env: true\n", ""));
+      const asking = { args: ["sleep", "600"], env: ["IPV4=10.77.1.77"] };
+      host.make(asking);
+      host.create("c1");
+      assert.deepEqual(host.addressesOf("c1"), ["eth0 10.77.1.77/24"]);
+      host.done("delete", "--force", "c1");
+      const ipam = { type: "static", addresses: [{ address: "10.77.1.5/24" }] };
+      const bridge = { type: "bridge", bridge: "br-a", capabilities: { ips: true }, ipam };
+      const list = { cniVersion: "1.0.0", name: "a", plugins: [bridge] };
+      fs.writeFileSync(join(host.netd, "10-a.conflist"), JSON.stringify(list));
+      host.make(asking);
+      host.create("c2");
+      assert.deepEqual(host.addressesOf("c2"), ["eth0 10.77.1.5/24"]);
+      const log = fs.readFileSync(join(host.root, "oci.log"), "utf8");
+      assert.match(log, /container c2: IPV4 of its environment does not count: the IPAM plugin of network a does not/u);
+      host.done("delete", "--force", "c2");
+    });
+
     test("the second network fails: the first one is taken back", async () => {
       await using host = await Host.make(runtime);
       fs.writeFileSync(
@@ -547,8 +567,8 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
   });
 }
 
-describe("ports that docker run publishes", { skip: cannotMount }, () => {
-  /** Calls the hook for a container that Docker has made. */
+describe("a container of Docker", { skip: cannotMount }, () => {
+  /** Calls the hook for it. */
   async function adding(hostConfig: object, shape: Shape, network?: string): Promise<Output & { given: unknown }> {
     await using host = await Host.make("/usr/sbin/runc");
     const { stdin } = host.fickleNetwork({ capabilities: { portMappings: true } });
@@ -576,14 +596,33 @@ describe("ports that docker run publishes", { skip: cannotMount }, () => {
   const mapped = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
   const onF = { env: ["CNI_NETWORK=f"] };
 
-  test("are mapped by a network that can", async () => {
+  test("with a network of Docker's is left alone", async () => {
+    for (const NetworkMode of ["default", "bridge", "own"]) {
+      const { status, stdout, stderr, given } = await adding({ NetworkMode, ...eighty }, { env: ["IPV4=nonsense"] });
+      assert.deepEqual([status, stdout, given], [0, "", undefined], stderr);
+      assert.doesNotMatch(stderr, /warning|was added/u);
+      assert.match(stderr, /level=debug msg="\[hook\] container c1 is left alone: it has a network of Docker's"/u);
+    }
+    assert.match((await adding({ NetworkMode: "none" }, {})).stderr, /eth0 of network a was added/u);
+  });
+
+  test("with a network of Docker's that asks for one by name does not start", async () => {
+    const asking: [Shape, string?][] = [[onF], [{ annotations: { "io.cni-node.network": "f" } }], [{}, "f"]];
+    for (const [shape, network] of asking) {
+      const { status, stderr, given } = await adding({ NetworkMode: "bridge" }, shape, network);
+      assert.deepEqual([status, given], [1, undefined]);
+      assert.match(stderr, /by name, and has a network of Docker's\n {2}hint: start it with --network none/u);
+    }
+  });
+
+  test("has its published ports mapped by a network that can", async () => {
     const { status, stderr, given } = await adding(eighty, onF);
     assert.equal(status, 0, stderr);
     assert.deepEqual(given, mapped);
     assert.doesNotMatch(stderr, /warning/u);
   });
 
-  test("are warned of where no network can, for docker run --net none says nothing of them either", async () => {
+  test("has a warning for published ports if no network can, for docker run --net none says nothing of them either", async () => {
     for (const [config, what] of [
       [eighty, "80/tcp"],
       [any, "80/tcp"],
@@ -599,7 +638,7 @@ describe("ports that docker run publishes", { skip: cannotMount }, () => {
     }
   });
 
-  test("are refused where Docker would choose the port of the host", async () => {
+  test("does not start if Docker would choose a port of the host", async () => {
     const { status, stderr, given } = await adding(any, onF);
     assert.notEqual(status, 0);
     assert.match(stderr, /--publish 80\/tcp: Docker would choose the port of the host.*\n.*--publish HOSTPORT:PORT/u);
@@ -609,7 +648,7 @@ describe("ports that docker run publishes", { skip: cannotMount }, () => {
     assert.match(all.stderr, /warning: container c1: --publish-all publishes nothing here/u);
   });
 
-  test("by the setting of a container are refused where no network can", async () => {
+  test("does not start if it asks for ports by its settings and no network can", async () => {
     const { status, stderr } = await adding({}, { env: ["CNI_PORTS=8080:80"] });
     assert.notEqual(status, 0);
     assert.match(stderr, /CNI_PORTS.*no plugin of network a has the capability portMappings/u);
@@ -619,7 +658,7 @@ describe("ports that docker run publishes", { skip: cannotMount }, () => {
     assert.match(alias.stderr, /no plugin of network a has the capability aliases/u);
   });
 
-  test("are left to the network of another device", async () => {
+  test("has its ports mapped by the network of another device", async () => {
     const hook = (name: string): object => ({ path: "/x", args: ["/x", "cni", "--command", "add", "--network", name] });
     const more = `,"hooks":{"createRuntime":[${JSON.stringify(hook("a"))},${JSON.stringify(hook("f"))}]}`;
     for (const shape of [{ more }, { more, annotations: { "io.cni-node.ports": "8080:80" } }]) {

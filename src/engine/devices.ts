@@ -2,12 +2,11 @@
 import { listNetworks } from "../cni/load.ts";
 import { warning, type Finding } from "../finding.ts";
 import type { Surrounding } from "../host/transaction.ts";
-import { firstNamesIn } from "../system/entries.ts";
-import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { Done } from "./docker.ts";
 import { changeFiles, removed, written, type RunOptions, type WantedFile } from "./files.ts";
 import { CDI_FILE, cdiSpecification, HOOK_FILES, hookFiles, isDeviceName } from "./hooks.ts";
 import type { Places } from "./places.ts";
+import { podmanConfigs } from "./podman.ts";
 import { programFiles, proveProgram, unneededProgram, type Own } from "./program.ts";
 
 /** Writes a CDI specification with a device for each network of the host. @throws Failure */
@@ -86,18 +85,11 @@ function provingProgram(places: Places, { signal }: RunOptions): Surrounding {
   return { prove: async (stagedAs) => proveProgram(places, stagedAs, signal) };
 }
 
-/** Where Podman has its configuration. */
-const PODMAN_CONFIG = ["/usr/share/containers", "/etc/containers"];
-
 /** Podman 4 reads the hooks of a distribution only, unless its configuration says more. */
 function unreadHooks(places: Places): Finding[] {
   const directory = places.onHost(places.directory("hooks"));
-  const files = PODMAN_CONFIG.flatMap((path) => {
-    const dropIns = firstNamesIn(places.seen(`${path}/containers.conf.d`), 1000, (name) => name.endsWith(".conf"));
-    return [`${path}/containers.conf`, ...dropIns.map((name) => `${path}/containers.conf.d/${name}`)];
-  });
-  const texts = files.map((path) => readTextIfPossible(places.seen(path), SIZE_LIMITS.config) ?? "");
-  if (texts.some((text) => /^[ \t]*hooks_dir\b/mu.test(text) && text.includes(directory))) return [];
+  if (podmanConfigs(places).some(({ text }) => /^[ \t]*hooks_dir\b/mu.test(text) && text.includes(directory)))
+    return [];
   const message = "no configuration of Podman names this directory, and most versions of Podman read it only then";
   const hint = "name it in hooks_dir of /etc/containers/containers.conf (docs/docker.md), or with podman --hooks-dir";
   return [warning("engine-hooks-unread", directory, message, hint)];

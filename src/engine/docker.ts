@@ -35,7 +35,7 @@ import {
 } from "./files.ts";
 import type { Places } from "./places.ts";
 import { programFiles, proveProgram, runOnHost, unneededProgram, type Own } from "./program.ts";
-import { dockerUsers, doubtOf, namesOf, needOf, refuseUsers, type Users } from "./users.ts";
+import { counted, dockerUsers, doubtOf, namesOf, needOf, refuseUsers, type Users } from "./users.ts";
 
 /** What an engine command did. */
 export interface Done {
@@ -140,7 +140,7 @@ export async function disableDocker(
   const { daemonConfig } = places;
   const users = await dockerUsers(places, name, options.signal);
   const running = users.containers.filter(({ isRunning }) => isRunning);
-  if (!force) refuseUsers(name, running, "run with it and could not be stopped without it", "stop them first");
+  if (!force) refuseUsers(name, running, "stop", "stop them first");
   const isDefault = defaultRuntimesIn(flagsOf(places, configOf(places))).includes(name);
   if (isDefault) throw runtimeIsDefault("dockerd", `the flag --default-runtime=${name}`);
   const wish = ({ path, text, held, before }: Look): Wish => {
@@ -179,7 +179,7 @@ function isOurs(runtime: unknown, { front }: Places, isHeld: boolean): boolean {
 function stoppedUsers({ containers }: Users, name: string): Finding[] {
   const stopped = containers.filter(({ isRunning }) => !isRunning);
   if (stopped.length === 0) return [];
-  const message = `${stopped.length} stopped containers have this runtime and cannot be started without it: ${namesOf(stopped)}`;
+  const message = `is needed to start ${counted(stopped.length, "stopped container")}: ${namesOf(stopped)}`;
   return [warning("engine-containers", name, message, "create them again with another runtime")];
 }
 
@@ -203,8 +203,9 @@ async function changeConfig(
 function runningDaemon(places: Places): Daemon | Finding {
   const daemon = daemonOf(places, configOf(places));
   if (daemon === undefined) {
-    const isKnown = flagsOf(places, configOf(places)) !== undefined;
-    const flags = isKnown ? "" : ", and its flags are not known";
+    const words = flagsOf(places, configOf(places));
+    const isKnown = words?.every((word) => !word.includes("$")) === true;
+    const flags = isKnown ? "" : ", and its flags are not known (systemctl cat docker)";
     return notReloaded(places, `dockerd does not run, or cannot be reached from here${flags}`);
   }
   return isOfConfig(daemon, places) ? daemon : notReloaded(places, "the dockerd that runs reads another file");

@@ -3,10 +3,10 @@ import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import { Failure, systemFailure } from "../errors.ts";
-import { firstNamesIn } from "../system/entries.ts";
 import { readTextIfPossible, readTextIfThere, SIZE_LIMITS } from "../system/read.ts";
 import { parseDaemonConfig, type DaemonConfig } from "./daemon-config.ts";
 import type { Places } from "./places.ts";
+import { startWords } from "./unit.ts";
 
 /** A dockerd that runs. */
 export interface Daemon {
@@ -69,7 +69,10 @@ function isSameDirectory(one: string, other: string): boolean {
   return fs.existsSync(one) && fs.existsSync(other) && fs.realpathSync(one) === fs.realpathSync(other);
 }
 
-/** The flags that dockerd runs with, or will be started with. Undefined: nothing says. */
+/**
+ * The flags that dockerd runs with, or will be started with. Undefined: nothing says. Of a dockerd that does not run, a
+ * word with a dollar sign is not known.
+ */
 export function flagsOf(places: Places, config: DaemonConfig): readonly string[] | undefined {
   const daemon = daemonOf(places, config);
   return daemon !== undefined && isOfConfig(daemon, places) ? daemon.words : startWords(places);
@@ -105,28 +108,6 @@ export function refuseFlags(flags: readonly string[] | undefined, config: Record
     problem: `is started with ${flag}, and accepts that in its configuration or as a flag, not both; nothing was changed`,
     hint: `move ${flag} from the command line of dockerd (systemctl cat docker) to daemon.json`,
   });
-}
-
-/** Where systemd finds units; of several files of one name, the first counts. */
-const UNITS = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
-
-/** The words after dockerd in its unit, and those that Debian's start scripts add. Undefined: there is neither. */
-function startWords(places: Places): string[] | undefined {
-  const read = (path: string): string | undefined => readTextIfPossible(places.seen(path), SIZE_LIMITS.config);
-  const unit = UNITS.map((directory) => read(`${directory}/docker.service`)).find((text) => text !== undefined);
-  const dropIns = new Map<string, string>();
-  for (const directory of UNITS.map((one) => `${one}/docker.service.d`).toReversed()) {
-    const names = firstNamesIn(places.seen(directory), 100, (name) => name.endsWith(".conf"));
-    for (const name of names) dropIns.set(name, `${directory}/${name}`);
-  }
-  const defaults = read("/etc/default/docker");
-  if (unit === undefined && dropIns.size === 0 && defaults === undefined) return undefined;
-  // In the order of their names, wherever they are.
-  const added = [...dropIns].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, path]) => read(path) ?? "");
-  const text = [unit ?? "", ...added].join("\n").replaceAll("\\\n", " ");
-  const start = text.match(/^ExecStart=.*\bdockerd\b.*$/gmu)?.at(-1) ?? "";
-  const options = defaults?.match(/^\s*DOCKER_OPTS=.*$/gmu)?.at(-1) ?? "";
-  return `${start} ${options.replace("DOCKER_OPTS=", "")}`.replaceAll(/["']/gu, " ").split(/\s+/u).slice(1);
 }
 
 /** Where dockerd keeps its containers, as this process sees it. */

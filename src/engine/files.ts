@@ -302,7 +302,7 @@ async function decideWrite(
   const isHeld = held !== undefined && held.owners.length > 0;
   const owners = isWanted ? [...others, owner].toSorted() : others;
   const content = contentOf(given, live);
-  const isRight = live.type === "file" && modeOf(live) === content.mode;
+  const isRight = live.type === "file" && modeOf(live) === content.mode && content.isOwner(Number(live.stat?.uid));
   const isSame = isRight && (await content.isIn(here, live, held?.seen));
   const digest = isSame && !isHeld ? {} : { digest: await content.digest() };
   const asset = owners.length === 0 ? undefined : { ...held, name, kind, owners: [...owners], ...digest };
@@ -352,6 +352,8 @@ function readPart(here: string, path: string): string {
 
 interface ReadyContent {
   mode: number;
+  /** May a file with this content belong to that user? */
+  isOwner(uid: number): boolean;
   digest(): Promise<string>;
   /** @param seen what the record says of the file. */
   isIn(path: string, live: Live, seen: SeenFile | undefined): Promise<boolean>;
@@ -365,16 +367,19 @@ async function noted(content: Content, digest: Promise<string>): Promise<string>
   return digest;
 }
 
-/** A file keeps its mode and owner if no mode is given. */
+/** A file keeps its mode and owner if no mode is given. Otherwise root acts on it, and it belongs to nobody else. */
 function contentOf(content: Content, live: Live): ReadyContent {
   const mode = content.mode ?? (live.type === "file" ? modeOf(live) : 0o644);
-  const owner = live.type === "file" ? { uid: Number(live.stat?.uid), gid: Number(live.stat?.gid) } : {};
+  const isKept = content.mode === undefined && live.type === "file";
+  const owner = isKept ? { uid: Number(live.stat?.uid), gid: Number(live.stat?.gid) } : {};
+  const isOwner = (uid: number): boolean => content.mode === undefined || uid === 0 || uid === process.geteuid?.();
   if ("copyOf" in content) {
     const { copyOf } = content;
     // A run decides twice, and what it copies may be large.
     const digest = async (): Promise<string> => digests.get(content) ?? noted(content, digestOf(copyOf));
     return {
       mode,
+      isOwner,
       digest,
       isIn: async (path, now, seen) => hasBytes(digest, fs.statSync(copyOf).size, path, now, seen),
       stage: async (path) => createCopy(copyOf, path, { mode }),
@@ -384,6 +389,7 @@ function contentOf(content: Content, live: Live): ReadyContent {
   const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
   return {
     mode,
+    isOwner,
     digest: async () => Promise.resolve(digest),
     isIn: async (path, now) => hasBytes(async () => Promise.resolve(digest), bytes.length, path, now, undefined),
     stage: async (path) => {

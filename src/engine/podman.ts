@@ -1,10 +1,15 @@
 /** Podman: a runtime in a drop-in of our own. It has no daemon, so that the change counts at once. */
 import * as fs from "node:fs";
+import { join } from "node:path";
 
+import { isObject } from "../cni/json.ts";
 import type { End } from "../cni/process.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import type { Surrounding } from "../host/transaction.ts";
+import { parseIfToml } from "../node/configured.ts";
+import { firstNamesIn } from "../system/entries.ts";
+import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import { notRemoved, proofName, proofOptions, throwIfProofInterrupted } from "./docker-api.ts";
 import { whyNotReady, type Done, type EnableOptions } from "./docker.ts";
@@ -70,10 +75,10 @@ export async function disablePodman(
   { name, force, ...options }: RunOptions & { name: string; force: boolean },
 ): Promise<Done> {
   const owner = `podman.${name}`;
+  refuseDefault(places, name);
   const users = await podmanUsers(places, [name, runtimePath(places, name)], options.signal);
   const { containers } = users;
-  const problem = "have it and could not be started, stopped or removed without it";
-  if (!force) refuseUsers(name, containers, problem, "remove them first (podman rm --force)");
+  if (!force) refuseUsers(name, containers, "start, stop or remove", "remove them first (podman rm --force)");
   const need = needOf(users, containers) ?? needOfAttachments(places);
   const launcher = { directory: places.directory("launchers"), name, kind: "plugin", owner } as const;
   const files = [
@@ -84,6 +89,39 @@ export async function disablePodman(
   const done = await changeFiles(files, places.all, options);
   if (!options.dryRun) places.removeEmpty();
   return { results: done.results, findings: [...doubtOf(users, name), ...done.findings] };
+}
+
+/** Where root's Podman has its configuration. */
+const CONFIG_DIRECTORIES = ["/usr/share/containers", "/etc/containers", "/root/.config/containers"];
+
+/** The files of Podman's configuration that can be read, as the host calls them. */
+export function podmanConfigs(places: Places): { path: string; text: string }[] {
+  const paths = CONFIG_DIRECTORIES.flatMap((directory) => {
+    const dropIns = `${directory}/containers.conf.d`;
+    const names = firstNamesIn(places.seen(dropIns), 1000, (one) => one.endsWith(".conf"));
+    return [`${directory}/containers.conf`, ...names.map((one) => join(dropIns, one))];
+  });
+  return paths.flatMap((path) => {
+    const text = readTextIfPossible(places.seen(path), SIZE_LIMITS.config);
+    return text === undefined ? [] : [{ path, text }];
+  });
+}
+
+/** @throws Failure `runtime-is-default` where Podman's configuration has our runtime as the one for all containers. */
+function refuseDefault(places: Places, name: string): void {
+  const { isThere, runtime } = podmanState(places, name);
+  if (!isThere) return;
+  for (const { path, text } of podmanConfigs(places)) {
+    const config = parseIfToml(text);
+    const engine = isObject(config) && isObject(config["engine"]) ? config["engine"] : {};
+    if (engine["runtime"] !== name && engine["runtime"] !== runtime) continue;
+    throw new Failure({
+      code: "runtime-is-default",
+      subject: path,
+      problem: `has ${name} as its runtime, and every command of Podman would fail without it`,
+      hint: "set runtime in [engine] to another one first, for example crun",
+    });
+  }
 }
 
 function dropInFile(places: Places, name: string, owner: string): Omit<WantedFile, "wish" | "isWanted"> {

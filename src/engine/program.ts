@@ -41,9 +41,10 @@ export function programFiles(places: Places, { directory, node }: Own, owner: st
   if (!fs.existsSync(join(directory, FRONT))) throw programMissing(directory);
   refuseConfigOwner(places);
   if (!places.isInstalled) {
-    for (const path of [directory, join(directory, FRONT), join(directory, "lib"), node]) refuseProgramOwner(path);
+    for (const path of partsOf(directory, node)) refuseProgramOwner(path);
     return [];
   }
+  refuseTargetOwner(places);
   const [lib, target] = [places.directory("lib"), places.directory("program")];
   const copy = (to: string, name: string, copyOf: string): WantedFile => {
     const mode = name.endsWith(".cjs") && to === lib ? 0o644 : 0o755;
@@ -63,6 +64,13 @@ export function programFiles(places: Places, { directory, node }: Own, owner: st
       return { ...unlessNeeded(file, reason), isStale: true };
     }),
   ];
+}
+
+/** All that root runs, where the program is called where it is. */
+function partsOf(directory: string, node: string): string[] {
+  const lib = join(directory, "lib");
+  const parts = [...namesIn(directory, PARTS).map((name) => join(directory, name)), lib];
+  return [...parts, ...namesIn(lib, LIB_PARTS).map((name) => join(lib, name)), node];
 }
 
 /** Nothing that engines call takes so long, milliseconds. */
@@ -215,6 +223,19 @@ function refuseProgramOwner(path: string): void {
     problem: "root would run this program from there",
     hint: "put the program into a directory of root, or have it copied: --program-dir=/opt/cni-node",
   });
+}
+
+/** The directories that the program is copied to need not be there yet. @throws Failure `program-untrusted` */
+function refuseTargetOwner(places: Places): void {
+  for (const holder of ["program", "lib", "launchers"] as const) {
+    let path = places.directory(holder);
+    while (!fs.existsSync(path)) path = dirname(path);
+    refuseOwner(path, places.host.root, {
+      code: "program-untrusted",
+      problem: "root would run the program from there",
+      hint: "chown root:root and chmod go-w, or choose another directory with --program-dir",
+    });
+  }
 }
 
 /** @throws Failure `oci-config-untrusted` */

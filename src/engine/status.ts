@@ -1,5 +1,6 @@
 /** What engines on the host know of the program. Changes nothing. */
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
@@ -85,7 +86,7 @@ async function lookAtDocker(
         ? "disabled"
         : !isOurs
           ? "foreign"
-          : JSON.stringify(found) === JSON.stringify(wanted)
+          : isDeepStrictEqual(found, wanted)
             ? "enabled"
             : "outdated";
     const common = { way: "docker", state, path } as const;

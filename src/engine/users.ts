@@ -89,15 +89,20 @@ export async function podmanUsers(places: Places, runtimes: readonly string[], s
   return { containers: users };
 }
 
-/** @param problem what they could not do. @throws Failure `runtime-in-use` if there are any. */
-export function refuseUsers(name: string, users: readonly User[], problem: string, hint: string): void {
+/** @param need what they need it to do. @throws Failure `runtime-in-use` if there are any. */
+export function refuseUsers(name: string, users: readonly User[], need: string, hint: string): void {
   if (users.length === 0) return;
   throw new Failure({
     code: "runtime-in-use",
     subject: name,
-    problem: `${users.length} containers ${problem}: ${namesOf(users)}`,
+    problem: `is needed to ${need} ${counted(users.length, "container")}: ${namesOf(users)}`,
     hint: `${hint}; --force leaves them as they are`,
   });
+}
+
+/** `1 container`, `2 containers`. */
+export function counted(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
 }
 
 /** The first names of containers. */

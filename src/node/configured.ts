@@ -49,13 +49,13 @@ export function configuredDirectories(
   imported: Import,
 ): ConfiguredDirectories | undefined {
   const [first] = files;
-  if (rule === "CRI-O") return crios(files.map(({ text }) => parsed(text)));
+  if (rule === "CRI-O") return crios(files.map(({ text }) => parseIfToml(text)));
   return first && containerds(first, imported);
 }
 
 /** Docker's containerd serves no Kubernetes. */
 function containerds({ path, text }: Configuration, imported: Import): ConfiguredDirectories | undefined {
-  const file = v.safeParse(Plugins, parsed(text));
+  const file = v.safeParse(Plugins, parseIfToml(text));
   if (!file.success) return undefined;
   const { plugins, imports, disabled_plugins: disabled } = file.output;
   if (disabled.some((name) => CONTAINERD_TABLES.includes(name))) return undefined;
@@ -73,7 +73,7 @@ function containerds({ path, text }: Configuration, imported: Import): Configure
 
 /** Also where that cannot be told. */
 function saysOfCni(text: string): boolean {
-  const file = v.safeParse(Plugins, parsed(text));
+  const file = v.safeParse(Plugins, parseIfToml(text));
   return !file.success || file.output.imports.length > 0 || tableOf(file.output.plugins) !== undefined;
 }
 
@@ -93,7 +93,8 @@ function crios(values: readonly unknown[]): ConfiguredDirectories | undefined {
   return found;
 }
 
-function parsed(text: string): unknown {
+/** The value of a text; undefined: it is not TOML, or has too many values. */
+export function parseIfToml(text: string): unknown {
   try {
     return countValues(text) > MAX_VALUES ? undefined : parse(text);
   } catch {

@@ -25,8 +25,17 @@ import type { OciConfig } from "./config.ts";
 import type { Container } from "./container.ts";
 import { inWordsOfHooks } from "./hints.ts";
 import type { Log } from "./log.ts";
-import { publishedPorts } from "./published.ts";
-import { declares, readRequest, tellNetworks, type PortMapping, type Request, type Told } from "./request.ts";
+import { hasDockersNetwork, publishedPorts } from "./published.ts";
+import {
+  decidesOnAddresses,
+  declares,
+  namedNetworks,
+  readRequest,
+  tellNetworks,
+  type PortMapping,
+  type Request,
+  type Told,
+} from "./request.ts";
 import { hasDns, writeResolvConf } from "./resolv.ts";
 
 /** How the hooks operate on networks. */
@@ -78,8 +87,8 @@ interface Added {
 
 /**
  * Adds a container to the networks that it asks for, all or none. What is remembered of an earlier container with the
- * same ID is deleted first; a network that it has already is left as it is. A container without a network namespace of
- * its own is left alone, unless it asks for a network by name.
+ * same ID is deleted first; a network that it has already is left as it is. A container that has another network is left
+ * alone, unless it asks for one by name.
  *
  * @param names the networks that the hook names.
  * @throws Failure, Interrupted.
@@ -87,11 +96,13 @@ interface Added {
 export async function addContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
   const { operator, log, config } = hooked;
   const { place, runtime, onProblem } = operator;
-  const request = readRequest(container.spec, names, config.isEnvTrusted);
-  if (container.spec.network !== "own") {
-    if (request.isExplicit) throw withoutNamespace(container);
+  const other = otherNetworkOf(container);
+  if (other !== undefined) {
+    if (namedNetworks(container.spec, names, config.isEnvTrusted).length > 0) throw hasOtherNetwork(container, other);
+    log.say("debug", `container ${container.id} is left alone: it ${other}`);
     return;
   }
+  const request = readRequest(container.spec, names, config.isEnvTrusted);
   const netns = namespaceOf(container, place);
   using _ = await lockContainer(container.id, "", operator);
   const known = attachmentsOfContainer(container.id, runtime.cacheDir, onProblem);
@@ -139,11 +150,17 @@ export async function addContainer(container: Container, names: string[], hooked
   applyDns(container, added, log);
 }
 
-function withoutNamespace({ id }: Container): Failure {
+/** Why the container gets no network from CNI; undefined: it gets one. */
+function otherNetworkOf(container: Container): string | undefined {
+  if (container.spec.network !== "own") return "has no network namespace of its own";
+  return hasDockersNetwork(container) ? "has a network of Docker's" : undefined;
+}
+
+function hasOtherNetwork({ id }: Container, other: string): Failure {
   return new Failure({
     code: "oci-request-unsupported",
     subject: `container ${id}`,
-    problem: "it asks for a CNI network by name, and has no network namespace of its own",
+    problem: `it asks for a CNI network by name, and ${other}`,
     hint: "start it with --network none",
   });
 }
@@ -227,6 +244,7 @@ function settingsFor(
 ): Request {
   const { container, present, isNamed } = whose;
   const isOther = lists.length === 0 || present.length > 0;
+  const ips = isOther ? [] : addressesOf(request, lists, container, hooked);
   const can = (capability: string): boolean => lists.some((list) => declares(list, capability));
   const isForOthers = (capability: string): boolean => {
     const hasIt = present.some(({ capabilityArgs }) => capability in capabilityArgs);
@@ -237,10 +255,26 @@ function settingsFor(
   const { ports, aliases } = request;
   return {
     ...request,
-    ...(isOther ? { ips: [], pools: [], mac: undefined } : {}),
+    ips,
+    ...(isOther ? { pools: [], mac: undefined } : {}),
     ports: isForOthers("portMappings") ? [] : ports.length > 0 ? ports : portsOf(container, lists, hooked),
     aliases: isForOthers("aliases") ? [] : aliases,
   };
+}
+
+/** What a container asks for, unless an image does and the IPAM plugin of the first network would give it any address. */
+function addressesOf(
+  { ips, isIpOfImage }: Request,
+  [first]: readonly NetworkList[],
+  { id }: Container,
+  { warn }: Hooked,
+): readonly string[] {
+  if (!isIpOfImage || first === undefined || decidesOnAddresses(first)) return ips;
+  const why = `the IPAM plugin of network ${first.name} does not decide which addresses are free`;
+  warn(
+    `container ${id}: IPV4 of its environment does not count: ${why}; use the annotation io.cni-node.ip or cni_env: true`,
+  );
+  return [];
 }
 
 /** Does another hook add the container to a network that has the capability? */
@@ -384,7 +418,7 @@ export async function deleteContainer(container: Container, names: string[], hoo
   using _ = await lockContainer(container.id, "", operator);
   const known = attachmentsOfContainer(container.id, operator.runtime.cacheDir, operator.onProblem);
   const meant = known.filter(({ networkName }) => isMeant(networkName, names));
-  if (meant.length === 0 && container.spec.network === "own") await deleteForgotten(container, names, hooked);
+  if (meant.length === 0 && otherNetworkOf(container) === undefined) await deleteForgotten(container, names, hooked);
   const failures: Failure[] = [];
   for (const one of meant.toReversed()) {
     try {

@@ -32,7 +32,7 @@ export interface OciConfig {
   ifName: string;
   /** `cni_cache_dir`, which docker-cni does not have: where attachments are remembered. */
   cacheDir: string;
-  /** `cni_env`: may the environment of a container, which its image has made, ask for more than IPV4 and IPPOOL? */
+  /** `cni_env`: may the environment of a container, which its image has made, ask for more than a free address? */
   isEnvTrusted: boolean;
   /** `cni_log`: a file for what the hooks print; undefined: none. */
   hookLog: string | undefined;

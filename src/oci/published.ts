@@ -1,7 +1,9 @@
-/** The ports that a container publishes, where its engine tells them: Docker keeps them beside its resolv.conf. */
+/** What Docker was asked for: the ports that a container publishes, and its network. Docker keeps it in hostconfig.json. */
+import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 
 import { isObject, parseIfJson } from "../cni/json.ts";
+import { objectionToOwner } from "../system/owner.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { Container } from "./container.ts";
 import type { PortMapping } from "./request.ts";
@@ -16,12 +18,8 @@ export interface Published {
 }
 
 /** Nothing where the engine does not tell. */
-export function publishedPorts({ id, spec }: Container): Published {
-  const directory = dirname(spec.mounts.get("/etc/resolv.conf") ?? "");
-  const isTold = directory.endsWith(`/${id}`);
-  const text = isTold ? readTextIfPossible(join(directory, "hostconfig.json"), SIZE_LIMITS.state) : undefined;
-  const value = parseIfJson(text ?? "");
-  const { PortBindings, PublishAllPorts } = isObject(value) ? value : {};
+export function publishedPorts(container: Container): Published {
+  const { PortBindings, PublishAllPorts } = hostConfigOf(container);
   const bindings = Object.entries(isObject(PortBindings) ? PortBindings : {}).flatMap(([port, hosts]) => {
     const [, container, protocol = ""] = /^(\d+)\/(tcp|udp|sctp)$/u.exec(port) ?? [];
     if (container === undefined) return [];
@@ -42,4 +40,25 @@ export function publishedPorts({ id, spec }: Container): Published {
     unchosen: bindings.filter((one) => !isFixed(one)).map(({ unchosen }) => unchosen),
     isAll: PublishAllPorts === true,
   };
+}
+
+/** Does Docker give the container a network? config.json does not say so: Docker does it by a hook of its own. */
+export function hasDockersNetwork(container: Container): boolean {
+  const { NetworkMode } = hostConfigOf(container);
+  return typeof NetworkMode === "string" && NetworkMode !== "none";
+}
+
+/** What Docker mounts from the directory of a container; `docker run --volume` can put something else there. */
+const OWN_FILES = ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"];
+
+/** Nothing if the engine is not Docker, or if others can have written the file. */
+function hostConfigOf({ id, spec }: Container): Record<string, unknown> {
+  const directories = OWN_FILES.map((file) => dirname(spec.mounts.get(file) ?? ""));
+  const directory = directories.find((path) => path.endsWith(`/${id}`));
+  if (directory === undefined) return {};
+  const path = join(directory, "hostconfig.json");
+  const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined || objectionToOwner(stat) !== undefined) return {};
+  const value = parseIfJson(readTextIfPossible(path, SIZE_LIMITS.state) ?? "");
+  return isObject(value) ? value : {};
 }

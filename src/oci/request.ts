@@ -25,10 +25,10 @@ export interface AskedNetwork {
 export interface Request {
   /** Undefined: the first one of the directory. */
   networks: readonly AskedNetwork[] | undefined;
-  /** The networks are named for the engine: by the hook or an annotation. */
-  isExplicit: boolean;
   /** For the first network, as they are written: with or without the length of a prefix. */
   ips: readonly string[];
+  /** The addresses are asked for by the environment, which is not trusted. */
+  isIpOfImage: boolean;
   pools: readonly string[];
   mac: string | undefined;
   ports: readonly PortMapping[];
@@ -46,15 +46,18 @@ export const SETTINGS = {
 } as const;
 type Setting = keyof typeof SETTINGS;
 
-/** What docker-cni takes from the environment. An image can set it, and harm nobody else by it. */
-const HARMLESS: ReadonlySet<Setting> = new Set(["ip", "ippool"] as const);
+/** What docker-cni takes from the environment, which an image can set. */
+const OF_ENVIRONMENT: ReadonlySet<Setting> = new Set(["ip", "ippool"] as const);
+
+/** IPAM plugins that know which addresses are taken. `static` gives any address, even the router's. */
+const DECIDING = ["host-local", "calico-ipam", "whereabouts"];
 
 /**
  * Reads what a container asks for.
  *
  * @param networks those that the hook names.
- * @param isEnvTrusted false: the environment, which an image makes, counts for addresses only: it must not choose
- * another network, or take a port of the host.
+ * @param isEnvTrusted false: the environment, which an image makes, counts for addresses only, and only where the IPAM
+ * plugin decides on them: it must not choose another network, or take a port of the host or an address of others.
  * @throws Failure `oci-request-invalid`
  */
 export function readRequest(
@@ -62,20 +65,15 @@ export function readRequest(
   networks: string[],
   isEnvTrusted: boolean,
 ): Request {
-  const list = (setting: Setting): string[] => {
-    const [annotation, variable] = SETTINGS[setting];
-    const asked = isEnvTrusted || HARMLESS.has(setting) ? env.get(variable) : undefined;
-    return itemsOf(annotations.get(annotation) || asked || "");
-  };
-  const named = networks.length > 0 ? networks : list("network");
+  const list = (setting: Setting): string[] => settingOf(setting, { env, annotations }, isEnvTrusted);
+  const named = namedNetworks({ env, annotations }, networks, isEnvTrusted);
   const [mac, secondMac] = list("mac");
   if (mac !== undefined && (secondMac !== undefined || !/^[\da-f]{2}(?::[\da-f]{2}){5}$/iu.test(mac))) {
     throw invalid("mac", list("mac").join(","), "it is not a hardware address such as 02:42:0a:d5:07:02");
   }
-  const isAnnotated = itemsOf(annotations.get(SETTINGS.network[0]) ?? "").length > 0;
   return {
     networks: named.length === 0 ? undefined : readNetworks(named),
-    isExplicit: networks.length > 0 || isAnnotated,
+    isIpOfImage: !isEnvTrusted && itemsOf(annotations.get(SETTINGS.ip[0]) ?? "").length === 0 && list("ip").length > 0,
     ips: list("ip").map((text) => checked("ip", text, isAddress, "it is not an IP address")),
     pools: list("ippool").map((text) =>
       checked(
@@ -89,6 +87,25 @@ export function readRequest(
     ports: list("ports").map(readPort),
     aliases: list("aliases").map((text) => checked("aliases", text, isAlias, "it is not a host name")),
   };
+}
+
+/** The networks that a container asks for by name, as they are written. The parameters are those of `readRequest`. */
+export function namedNetworks(
+  spec: Pick<Spec, "env" | "annotations">,
+  networks: string[],
+  isEnvTrusted: boolean,
+): string[] {
+  return networks.length > 0 ? networks : settingOf("network", spec, isEnvTrusted);
+}
+
+function settingOf(
+  setting: Setting,
+  { env, annotations }: Pick<Spec, "env" | "annotations">,
+  isEnvTrusted: boolean,
+): string[] {
+  const [annotation, variable] = SETTINGS[setting];
+  const asked = isEnvTrusted || OF_ENVIRONMENT.has(setting) ? env.get(variable) : undefined;
+  return itemsOf(annotations.get(annotation) || asked || "");
 }
 
 function itemsOf(text: string): string[] {
@@ -186,6 +203,12 @@ export function tellNetworks(networks: readonly NetworkList[], request: Request)
       capabilityArgs,
     };
   });
+}
+
+/** Does the network have IPAM plugins, and do all of them give addresses only that are free? */
+export function decidesOnAddresses({ plugins }: NetworkList): boolean {
+  const types = plugins.flatMap(({ ipam }) => (isObject(ipam) ? [ipam["type"]] : []));
+  return types.length > 0 && types.every((type) => DECIDING.some((one) => one === type));
 }
 
 /** Does a plugin of the network ask to be told that? */

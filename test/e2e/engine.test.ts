@@ -72,7 +72,11 @@ describe("cni-node engine", { skip: cannotRun, concurrency: true }, () => {
       const sleeper = await Sleeper.run(machine, "--runtime barrel-cni --network none");
       assert.match(await sleeper.address(), /^10\.213\.0\./u);
       const refused = await machine.sh(`${CNI_NODE} disable docker ${HERE}`);
-      assert.deepEqual([refused.exitCode, /1 containers run with it/u.test(refused.stderr)], [1, true], refused.stderr);
+      assert.deepEqual(
+        [refused.exitCode, /needed to stop 1 container: /u.test(refused.stderr)],
+        [1, true],
+        refused.stderr,
+      );
       await sleeper.do("rm", "--force");
 
       await machine.output(`${CNI_NODE} disable docker ${HERE}`);
@@ -134,7 +138,7 @@ describe("cni-node engine", { skip: cannotRun, concurrency: true }, () => {
     await machine.output("docker run --detach --name busy --network host --runtime barrel-cni bb:1 sleep 10000");
     await machine.output("kill -KILL $(cat /run/docker.pid)");
     const refused = await machine.sh(`${CNI_NODE} disable docker ${program}`);
-    assert.deepEqual([refused.exitCode, /1 containers run with it .*: busy$/mu.test(refused.stderr)], [1, true]);
+    assert.deepEqual([refused.exitCode, /needed to stop 1 container: busy$/mu.test(refused.stderr)], [1, true]);
     const forced = await machine.sh(`${CNI_NODE} disable docker ${program} --force`);
     assert.match(forced.stdout, /^kept .*\/oci\.sh +containers that have the runtime need it$/mu, forced.stderr);
     assert.ok(isThere(machine, "opt/cni-node/oci.sh"));
@@ -255,7 +259,7 @@ describe("cni-node engine", { skip: cannotRun, concurrency: true }, () => {
     await machine.output("docker create --name idle --runtime=own bb:1 true");
     const refused = await machine.sh(`${CNI_NODE} disable podman ${program}`);
     assert.equal(refused.exitCode, 1);
-    assert.match(refused.stderr, /own: 1 containers have it and could not be started, .* without it: idle$/mu);
+    assert.match(refused.stderr, /own: is needed to start, stop or remove 1 container: idle$/mu);
     assert.ok(isThere(machine, conf));
     await machine.output(
       "mv $(dirname $(command -v docker))/podman ./aside; printf '#!/bin/sh\\necho away >&2; exit 125\\n' >silent",

@@ -33,6 +33,32 @@ suite("containers get their network from CNI", { skip: cannotRun }, () => {
   suite("Debian's Docker", () => dockerTests("dockerd", false));
   suite("a current Docker", () => dockerTests("current", true));
   suite("Podman", podmanTests);
+  for (const name of ["dockerd", "current"] as const) {
+    test(`as the default runtime of a Docker that has networks of its own: ${name}`, async () => {
+      const programs = findEnginePrograms();
+      await using machine = await startContainers(async (made) => {
+        await Docker.start(made, {
+          daemon: name === "current" ? join(programs, "dockerd") : name,
+          client: join(programs, "docker"),
+          hasBridge: true,
+          settings: { runtimes: RUNTIMES, "default-runtime": "barrel-cni" },
+        });
+      });
+      const plain = await ranIn(machine, "", "sh -c 'ip -4 -o addr show eth0; ping -c 1 -w 5 172.17.0.1'");
+      assert.deepEqual([plain.exitCode, plain.stderr], [0, ""], plain.stdout);
+      assert.match(plain.stdout, /inet 172\.17\.0\.\d+\/16 /u);
+      await machine.output("docker network create --subnet 172.30.0.0/24 own");
+      const own = await ranIn(machine, "--network own", "ip -4 -o addr show eth0");
+      assert.deepEqual([own.exitCode, own.stderr], [0, ""]);
+      assert.match(own.stdout, /inet 172\.30\.0\.\d+\/24 /u);
+      const none = await ranIn(machine, "--network none", "ip -4 -o addr show eth0");
+      assert.match(addressIn(none.stdout), /^10\.213\.0\./u, none.stderr);
+      const both = await ranIn(machine, "--env CNI_NETWORK=second", "true");
+      assert.notEqual(both.exitCode, 0);
+      assert.match(both.stderr, /has a network of Docker's.*start it with --network none/su);
+      assert.deepEqual(await heldBy(machine), []);
+    });
+  }
 });
 
 function dockerTests(daemon: "dockerd" | "current", isCurrent: boolean): void {

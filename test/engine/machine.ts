@@ -106,6 +106,8 @@ interface DockerOptions {
   daemon?: string;
   /** The command line; otherwise the first `docker` in PATH. */
   client?: string;
+  /** Docker's own network, the bridge docker0. */
+  hasBridge?: boolean;
   /** What daemon.json has beside what tests need. */
   settings?: object;
 }
@@ -135,10 +137,9 @@ export class Docker {
       "exec-root": "/run/docker",
       pidfile: docker.pidFile,
       hosts: [env["DOCKER_HOST"]],
-      // No test wants a network of Docker's.
       iptables: false,
       ip6tables: false,
-      bridge: "none",
+      ...(options.hasBridge === true ? {} : { bridge: "none" }),
       "default-ulimits": Object.fromEntries(
         Object.entries(LIMITS).map(([name, limit]) => [name, { Name: name, Hard: limit, Soft: limit }]),
       ),

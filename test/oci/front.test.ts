@@ -16,6 +16,14 @@ const PATH = "/usr/local/sbin:/usr/bin:/bin";
 /** What was run: a program's name and its words. */
 type Run = string[];
 
+/** How the front is run. */
+interface How {
+  front?: string;
+  shell?: readonly string[];
+  cwd?: string;
+  env?: NodeJS.ProcessEnv;
+}
+
 /** The front beside a Node.js and a program, and a runtime, which only say how they were run. */
 class Host implements Disposable {
   readonly root = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "cni-node-front-"));
@@ -48,11 +56,8 @@ class Host implements Disposable {
   }
 
   /** Runs the front, and says what that ran. */
-  run(
-    words: readonly string[],
-    { front = this.front, ...more }: { front?: string; cwd?: string; env?: NodeJS.ProcessEnv } = {},
-  ): Run {
-    const [file = "", ...before] = this.#shell;
+  run(words: readonly string[], { front = this.front, shell = this.#shell, ...more }: How = {}): Run {
+    const [file = "", ...before] = shell;
     const options = { encoding: "utf8", cwd: this.root, env: { PATH }, ...more } as const;
     const ran = spawnSync(file, [...before, front, ...words], options);
     const written = fs.existsSync(this.#record) ? fs.readFileSync(this.#record, "utf8") : "";
@@ -120,6 +125,41 @@ for (const { words: shell, skip } of SHELLS) {
         assert.equal(fs.readFileSync(host.spec, "utf8"), spliced);
       });
     }
+
+    test("leaves a configuration to the program that the disk has no place for", () => {
+      using host = new Host(shell);
+      const text = `{"ociVersion":"1","x":"${"y".repeat(800)}",${NETWORK}}\n`;
+      fs.writeFileSync(host.spec, text);
+      // What is written beyond 1 KiB fails.
+      const limited = ["/bin/bash", "--norc", "-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "bash", ...shell];
+      const words = ["oci", "--config", host.config, "--", "create", "--bundle", host.bundle, "id"];
+      assert.equal(host.run(words, { shell: limited })[0], "lib/node");
+      assert.equal(fs.readFileSync(host.spec, "utf8"), text);
+      assert.deepEqual(fs.readdirSync(host.bundle), ["config.json"]);
+    });
+
+    // This one has a sed of its own.
+    test("leaves a configuration to the program that sed has not written whole", { skip: shell.length > 1 }, () => {
+      using host = new Host(shell);
+      const text = SPECS[1]?.[1] ?? "";
+      fs.mkdirSync(join(host.root, "full"));
+      const env = { PATH: `${join(host.root, "full")}:${PATH}` };
+      const words = ["oci", "--config", host.config, "--", "create", "--bundle", host.bundle, "id"];
+      const truncate = (size: string): string => `truncate -s ${size} ${host.spec}.cni-node`;
+      for (const [end, isWhole] of [
+        ["exit 0", true],
+        ["exit 4", false],
+        [truncate("-2"), false],
+        [truncate("300"), false],
+        [truncate("0"), false],
+      ] as const) {
+        fs.writeFileSync(host.spec, text);
+        fs.writeFileSync(join(host.root, "full/sed"), `#!/bin/sh\n/bin/sed "$@"\n${end}\n`, { mode: 0o755 });
+        assert.equal(host.run(words, { env })[0], isWhole ? "bin/runc" : "lib/node", end);
+        assert.equal(fs.readFileSync(host.spec, "utf8") === text, !isWhole, end);
+        assert.deepEqual(fs.readdirSync(host.bundle), ["config.json"]);
+      }
+    });
 
     test("takes the working directory for the bundle", () => {
       using host = new Host(shell);

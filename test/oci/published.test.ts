@@ -1,26 +1,41 @@
-/** The ports that Docker was asked to publish. */
+/** What Docker was asked for: the ports to publish, and the network. */
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { publishedPorts, type Published } from "../../src/oci/published.ts";
+import { hasDockersNetwork, publishedPorts, type Published } from "../../src/oci/published.ts";
+import type { Container } from "../../src/oci/container.ts";
 import { readSpec } from "../../src/oci/spec.ts";
 
-/** Of a container whose files Docker keeps in the directory of that name. */
-function published(hostConfig: unknown, name = "c1"): Published {
+interface Kept {
+  /** The directory in which Docker keeps the files of the container. */
+  name?: string;
+  /** What is mounted from there. */
+  file?: string;
+  mode?: number;
+}
+
+/** What is read of a container whose files Docker keeps. */
+function kept<T>(hostConfig: unknown, read: (container: Container) => T, more: Kept = {}): T {
+  const { name = "c1", file = "resolv.conf", mode = 0o600 } = more;
   const root = fs.mkdtempSync(join(tmpdir(), "cni-node-published-"));
   const directory = join(root, name);
   fs.mkdirSync(directory);
   const text = typeof hostConfig === "string" ? hostConfig : JSON.stringify(hostConfig);
   fs.writeFileSync(join(directory, "hostconfig.json"), text);
-  const mounts = [{ destination: "/etc/resolv.conf", source: join(directory, "resolv.conf") }];
+  fs.chmodSync(join(directory, "hostconfig.json"), mode);
+  const mounts = [{ destination: `/etc/${file}`, source: join(directory, file) }];
   try {
-    return publishedPorts({ id: "c1", pid: undefined, bundle: root, spec: readSpec(JSON.stringify({ mounts }), "x") });
+    return read({ id: "c1", pid: undefined, bundle: root, spec: readSpec(JSON.stringify({ mounts }), "x") });
   } finally {
     fs.rmSync(root, { recursive: true });
   }
+}
+
+function published(hostConfig: unknown, name = "c1"): Published {
+  return kept(hostConfig, publishedPorts, { name });
 }
 
 const NONE: Published = { ports: [], unchosen: [], isAll: false };
@@ -57,4 +72,17 @@ test("nothing of what is not told, or not the container's", () => {
   }
   const PortBindings = { "80/tcp": [{ HostIp: "", HostPort: "8080" }] };
   assert.deepEqual(published({ PortBindings }, "other"), NONE);
+});
+
+test("whether Docker gives the container a network, as far as a file of root's says so", () => {
+  const has = (hostConfig: unknown, more?: Kept): boolean => kept(hostConfig, hasDockersNetwork, more);
+  for (const NetworkMode of ["default", "bridge", "own", "host", "container:c2"]) {
+    assert.equal(has({ NetworkMode }), true, NetworkMode);
+  }
+  for (const config of [{ NetworkMode: "none" }, {}, { NetworkMode: 7 }, "{", "[]"]) assert.equal(has(config), false);
+  const bridge = { NetworkMode: "bridge" };
+  for (const file of ["hostname", "hosts"]) assert.equal(has(bridge, { file }), true, "--volume has taken the others");
+  assert.equal(has(bridge, { file: "other" }), false);
+  assert.equal(has(bridge, { name: "c2" }), false);
+  assert.equal(has(bridge, { mode: 0o666 }), false);
 });

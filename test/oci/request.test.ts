@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { parseNetworkList, type NetworkList } from "../../src/cni/config.ts";
-import { readRequest, tellNetworks, type Request } from "../../src/oci/request.ts";
+import { decidesOnAddresses, namedNetworks, readRequest, tellNetworks, type Request } from "../../src/oci/request.ts";
 
 const NOTHING: Request = {
   networks: undefined,
-  isExplicit: false,
   ips: [],
+  isIpOfImage: false,
   pools: [],
   mac: undefined,
   ports: [],
@@ -36,8 +36,10 @@ describe("reads", () => {
       IPV4: "10.1.0.7",
     };
     const maps = { env: new Map(Object.entries(env)), annotations: new Map<string, string>() };
-    const { networks, ports, mac, aliases, ips } = readRequest(maps, [], false);
-    assert.deepEqual([networks, ports, mac, aliases, ips], [undefined, [], undefined, [], ["10.1.0.7"]]);
+    assert.deepEqual(readRequest(maps, [], false), { ...NOTHING, ips: ["10.1.0.7"], isIpOfImage: true });
+    const annotations = new Map([["io.cni-node.ip", "10.1.0.8"]]);
+    assert.deepEqual(readRequest({ ...maps, annotations }, [], false), { ...NOTHING, ips: ["10.1.0.8"] });
+    assert.equal(readRequest(maps, [], true).isIpOfImage, false);
   });
 
   test("nothing", () => {
@@ -74,12 +76,20 @@ describe("reads", () => {
     assert.deepEqual(read(env, annotations), {
       ...NOTHING,
       networks: [{ name: "b" }],
-      isExplicit: true,
       ips: ["10.1.0.7"],
     });
     assert.deepEqual(read(env, annotations, ["c"]).networks, [{ name: "c" }]);
-    assert.equal(read(env).isExplicit, false);
+    assert.deepEqual(namedNetworks({ env: new Map([["CNI_NETWORK", "a"]]), annotations: new Map() }, [], false), []);
   });
+});
+
+test("knows the IPAM plugins that give free addresses only", () => {
+  const ipam = (...types: (string | undefined)[]): boolean =>
+    decidesOnAddresses(network("x", ...types.map((type) => ({ type: "x", ...(type && { ipam: { type } }) }))));
+  for (const type of ["host-local", "calico-ipam", "whereabouts"]) assert.equal(ipam(type, undefined), true, type);
+  for (const types of [["static"], ["dhcp"], ["own"], [""], [undefined], ["host-local", "static"]]) {
+    assert.equal(ipam(...types), false, String(types));
+  }
 });
 
 describe("objects to", () => {

@@ -131,6 +131,24 @@ suite("the routes that a node needs", () => {
     }
   });
 
+  test("no Node takes the route to another one by an address in its podCIDR, unless that is younger and has none", () => {
+    const b = found("b", ["10.244.2.0/24"], ["192.0.2.2"], OLD);
+    const c = found("c", ["10.244.3.0/24"], ["192.0.2.3", "10.244.2.9"], YOUNG);
+    const [toB, toC] = ["10.244.2.0/24 192.0.2.2 eth0", "10.244.3.0/24 192.0.2.3 eth0"];
+    const ofSameAge = [b, c].map((node) => ({ ...node, created: "" }));
+    for (const nodes of [[b, c], ofSameAge]) assert.deepEqual(planned(nodes), { routes: [toB, toC], codes: [] });
+    const younger = [
+      { ...b, created: YOUNG },
+      { ...c, created: OLD },
+    ];
+    assert.deepEqual(planned(younger), { routes: [toC], codes: ["pod-cidr-refused"] });
+    const there = ["2", "3"].map((number) => {
+      return { destination: `10.244.${number}.0/24`, gateway: `192.0.2.${number}`, ifName: "eth0", isOurs: true };
+    });
+    assert.deepEqual(planned(younger, { ...HERE, present: there }), { routes: [toB, toC], codes: [] });
+    assert.deepEqual(planned([b, c], { ...HERE, present: there.slice(1) }), { routes: [toB, toC], codes: [] });
+  });
+
   test("pods of this node and of others are what is masqueraded and what is not; nothing that is refused is", () => {
     const nodes = [
       found("b", ["10.244.2.0/24"], ["192.0.2.2"]),

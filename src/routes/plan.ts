@@ -77,6 +77,7 @@ interface Link {
   network: Prefix;
 }
 
+/** A network that a Node has for its pods, or an address that it has itself. */
 interface Claim {
   node: FoundNode;
   network: Prefix;
@@ -95,7 +96,7 @@ export function neededRoutes(
   }
   const remote = all.filter((node) => node !== own);
   const findings: Finding[] = [];
-  const guard = new Guard(own, links, [...others, ...remote.flatMap((node) => node.addresses)]);
+  const guard = new Guard(own, links, others);
   // What is refused contests nothing: else one Node with a wide network would take the routes to all others.
   const claims = remote
     .flatMap((node) => claimsOf(node, findings))
@@ -104,10 +105,14 @@ export function neededRoutes(
       if (problem !== undefined) findings.push(refused("pod-cidr-refused", claim, problem));
       return problem === undefined;
     });
-  const { accepted, losers } = contest(claims, present);
+  const { accepted, losers } = contest(claims, remote.flatMap(addressesOf), present);
   for (const { claim, winner } of losers) {
-    const problem = `it overlaps ${winner.network.text} of ${subjectOf(winner.node)}`;
-    findings.push(refused("pod-cidr-overlap", claim, problem));
+    const { text } = winner.network;
+    findings.push(
+      isAddress(winner)
+        ? refused("pod-cidr-refused", claim, `it contains ${text}, an address of ${subjectOf(winner.node)}`)
+        : refused("pod-cidr-overlap", claim, `it overlaps ${text} of ${subjectOf(winner.node)}`),
+    );
   }
   const routes = accepted.flatMap((claim) => routeOf(claim, links, findings));
   const pods = { own: own.podCidrs.flatMap(usable), others: accepted.map(({ network }) => network.text) };
@@ -153,13 +158,15 @@ function claimsOf(node: FoundNode, findings: Finding[]): Claim[] {
   });
 }
 
+function addressesOf(node: FoundNode): Claim[] {
+  return node.addresses.flatMap((text) => readAddress(text) ?? []).map((network) => ({ node, network }));
+}
+
 /** Networks and addresses to which no route may lead away. */
 class Guard {
   readonly #kept: readonly { network: Prefix; problem: string }[];
-  /** Addresses of nodes and of the API, in order. */
-  readonly #reached: readonly Prefix[];
 
-  constructor(own: FoundNode, links: readonly Link[], reached: readonly string[]) {
+  constructor(own: FoundNode, links: readonly Link[], others: readonly string[]) {
     this.#kept = [
       ...NEVER.map((network) => ({ network, problem: "no pod can have such addresses" })),
       ...links.map(({ ifName, network }) => ({ network, problem: `this node is in ${network.text} with ${ifName}` })),
@@ -167,20 +174,20 @@ class Guard {
         const network = readNetwork(text);
         return network === undefined ? [] : [{ network, problem: `this node has the podCIDR ${network.text}` }];
       }),
+      ...others.flatMap((text) => {
+        const network = readAddress(text);
+        return network === undefined
+          ? []
+          : [{ network, problem: `it contains ${network.text}, the address of the API` }];
+      }),
     ];
-    this.#reached = reached.flatMap((text) => readAddress(text) ?? []).toSorted(byFirst);
   }
 
   /** Why there may be no route to a network; undefined: there may. */
   refusalOf(network: Prefix): string | undefined {
     const { family, length } = network;
     if (length < WIDEST[family]) return `it is wider than /${WIDEST[family]}`;
-    const kept = this.#kept.find((one) => overlaps(one.network, network));
-    if (kept !== undefined) return kept.problem;
-    const reached = this.#reached[indexFrom(this.#reached, network)];
-    return reached !== undefined && overlaps(reached, network)
-      ? `it contains ${reached.text}, the address of a node or of the API`
-      : undefined;
+    return this.#kept.find((one) => overlaps(one.network, network))?.problem;
   }
 }
 
@@ -197,10 +204,12 @@ function indexFrom(sorted: readonly Prefix[], network: Prefix): number {
 
 /**
  * Of claims that overlap, the first keeps its network: the one that has its route already, else that of the older Node.
- * The API server sets the time of creation, so no Node takes the traffic of an older one.
+ * The API server sets the time of creation, so no Node takes the traffic of an older one. An address keeps a
+ * younger Node from a network around it, but takes no route that is set: a kubelet may give its Node any address.
  */
 function contest(
   claims: readonly Claim[],
+  addresses: readonly Claim[],
   present: readonly PresentRoute[],
 ): { accepted: Claim[]; losers: { claim: Claim; winner: Claim }[] } {
   const gateways = new Map(present.flatMap((one) => (one.isOurs ? [[one.destination, one.gateway]] : [])));
@@ -209,9 +218,9 @@ function contest(
     const hasRoute = gateway !== undefined && node.addresses.some((text) => readAddress(text)?.text === gateway);
     return `${hasRoute ? "0" : "1"} ${node.created || "unknown"}`;
   };
-  const ranked = claims.map((claim) => ({ claim, rank: rankOf(claim) }));
-  // Of the same rank, the name decides: claims are in its order.
-  ranked.sort((a, b) => (a.rank === b.rank ? 0 : a.rank < b.rank ? -1 : 1));
+  // Of the same rank, the name decides, and of the same Node the network.
+  const ranked = [...claims, ...addresses].map((claim) => ({ claim, rank: rankOf(claim) }));
+  ranked.sort((a, b) => compare(a.rank, b.rank) || compare(a.claim.node.name, b.claim.node.name));
   const winners = new Map<Prefix, Claim>();
   const taken: Prefix[] = [];
   const losers: { claim: Claim; winner: Claim }[] = [];
@@ -223,10 +232,18 @@ function contest(
     if (winner === undefined) {
       taken.splice(index, 0, network);
       winners.set(network, claim);
-    } else losers.push({ claim, winner });
+    } else if (!isAddress(claim)) losers.push({ claim, winner });
   }
   const won = new Set(winners.values());
   return { accepted: claims.filter((claim) => won.has(claim)), losers };
+}
+
+function isAddress({ network }: Claim): boolean {
+  return !network.text.includes("/");
+}
+
+function compare(a: string, b: string): number {
+  return a === b ? 0 : a < b ? -1 : 1;
 }
 
 function refused(code: "pod-cidr-overlap" | "pod-cidr-refused", { node, network }: Claim, problem: string): Finding {

@@ -8,10 +8,11 @@ import { endingOfDone, formatRows, printFailure, printJson, printMessage, printW
 import { Kernel } from "../routes/kernel.ts";
 import { Masquerade } from "../routes/masquerade.ts";
 import { commandOf, PROTOCOL, type Step } from "../routes/plan.ts";
+import { readNetworkOf } from "../routes/prefix.ts";
 import { keep, look, removeAll, sync, type Result, type Self } from "../routes/sync.ts";
 import type { Ending, World } from "../world.ts";
 
-type Options = Pick<Given<"routes">, "nodeName" | "kubeconfig" | "context" | "timeout">;
+type Options = Pick<Given<"routes">, "nodeName" | "podCidrs" | "kubeconfig" | "context" | "timeout">;
 
 /** What has become of a route, by what was done about it. */
 const OUTCOMES = {
@@ -100,7 +101,7 @@ function textOf({ code, path, message }: Finding): string {
 
 /** The API, and what is known of this node. @throws Failure `kubeconfig-invalid`, `no-cluster`. */
 async function openAll(
-  { kubeconfig, context, nodeName }: Options,
+  { kubeconfig, context, nodeName, podCidrs = [] }: Options,
   world: World,
 ): Promise<{ channel: Channel; self: Self }> {
   const [{ findAccess }, { Channel: Way }] = await Promise.all([
@@ -110,10 +111,11 @@ async function openAll(
   const { env, signal } = world;
   const find = (): ReturnType<typeof findAccess> => findAccess({ kubeconfig, context, env });
   const { hostname } = find().server;
-  const others = [hostname.replace(/^\[(.*)\]$/u, "$1")];
+  const others = [{ address: hostname.replace(/^\[(.*)\]$/u, "$1"), what: "the address of the API" }];
+  const podNetworks = podCidrs.flatMap((cidr) => readNetworkOf(cidr) ?? []);
   return {
     channel: new Way(find),
-    self: { nodeName, others, kernel: new Kernel(env, signal), masquerade: undefined, env },
+    self: { nodeName, podNetworks, others, kernel: new Kernel(env, signal), masquerade: undefined, env },
   };
 }
 

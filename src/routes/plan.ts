@@ -1,7 +1,7 @@
 /** Which routes a node needs, and what is to be done for them. Nothing here looks at the system. */
 import type { FoundNode } from "../cluster/node.ts";
 import { warning, type Finding } from "../finding.ts";
-import { byFirst, overlaps, readAddress, readNetwork, readNetworkOf, type Prefix } from "./prefix.ts";
+import { byFirst, contains, overlaps, readAddress, readNetwork, readNetworkOf, type Prefix } from "./prefix.ts";
 
 /** The routing protocol that marks cni-node's routes (`proto 75`); no other program is known to use this number. */
 export const PROTOCOL = 75;
@@ -50,13 +50,28 @@ export interface PresentRoute {
   isOurs: boolean;
 }
 
+/** An address that must be reached as it is now: that of the API, or a name server. */
+export interface OtherAddress {
+  address: string;
+  what: string;
+}
+
+/** The name servers in the text of a resolv.conf. */
+export function nameServersIn(resolvConf: string): OtherAddress[] {
+  return Array.from(resolvConf.matchAll(/^nameserver\s+([^\s%]+)/gmu), ([, address = ""]) => {
+    return { address, what: "a name server in /etc/resolv.conf" };
+  });
+}
+
 /** Where the node is in its network. */
 export interface Surroundings {
   /** The name of the node, if it is known; else it is the one with an address of this host. */
   nodeName: string | undefined;
   addresses: readonly InterfaceAddress[];
-  /** More addresses that must be reached as they are now: that of the API. */
-  others: readonly string[];
+  /** The networks of pods in the cluster; empty: they are not known. */
+  podNetworks: readonly Prefix[];
+  /** More addresses that must be reached as they are now. */
+  others: readonly OtherAddress[];
   /** The routes that are there. */
   present: readonly PresentRoute[];
 }
@@ -86,7 +101,7 @@ interface Claim {
 /** The routes to the pods of all other nodes. */
 export function neededRoutes(
   nodes: Iterable<FoundNode>,
-  { nodeName, addresses, others, present }: Surroundings,
+  { nodeName, addresses, podNetworks, others, present }: Surroundings,
 ): Needed {
   const links = addresses.flatMap(linkOf);
   const all = [...nodes].toSorted((a, b) => (a.name < b.name ? -1 : 1));
@@ -96,7 +111,8 @@ export function neededRoutes(
   }
   const remote = all.filter((node) => node !== own);
   const findings: Finding[] = [];
-  const guard = new Guard(own, links, others);
+  const foreign = present.flatMap((route) => foreignNetworkOf(route, podNetworks));
+  const guard = new Guard(own, { links, podNetworks, others, foreign });
   // What is refused contests nothing: else one Node with a wide network would take the routes to all others.
   const claims = remote
     .flatMap((node) => claimsOf(node, findings))
@@ -105,7 +121,9 @@ export function neededRoutes(
       if (problem !== undefined) findings.push(refused("pod-cidr-refused", claim, problem));
       return problem === undefined;
     });
-  const { accepted, losers } = contest(claims, remote.flatMap(addressesOf), present);
+  // Networks of pods hold no nodes, whatever addresses kubelets report.
+  const elsewhere = podNetworks.length > 0 ? [] : remote.flatMap(addressesOf);
+  const { accepted, losers } = contest(claims, elsewhere, present);
   for (const { claim, winner } of losers) {
     const { text } = winner.network;
     findings.push(
@@ -162,11 +180,31 @@ function addressesOf(node: FoundNode): Claim[] {
   return node.addresses.flatMap((text) => readAddress(text) ?? []).map((network) => ({ node, network }));
 }
 
+/** Where a route of another program leads. What is as wide as a default route is one, such as `0.0.0.0/1`. */
+function foreignNetworkOf({ destination, isOurs }: PresentRoute, podNetworks: readonly Prefix[]): Prefix[] {
+  const network = isOurs ? undefined : readNetwork(destination);
+  if (network === undefined || network.length < WIDEST[network.family]) return [];
+  // A network of pods may be a part of a wider one that routers know.
+  return podNetworks.some((one) => contains(network, one)) ? [] : [network];
+}
+
 /** Networks and addresses to which no route may lead away. */
 class Guard {
+  readonly #podNetworks: readonly Prefix[];
   readonly #kept: readonly { network: Prefix; problem: string }[];
+  readonly #foreign: readonly Prefix[];
 
-  constructor(own: FoundNode, links: readonly Link[], others: readonly string[]) {
+  constructor(
+    own: FoundNode,
+    {
+      links,
+      podNetworks,
+      others,
+      foreign,
+    }: Pick<Surroundings, "podNetworks" | "others"> & { links: readonly Link[]; foreign: readonly Prefix[] },
+  ) {
+    this.#podNetworks = podNetworks;
+    this.#foreign = foreign;
     this.#kept = [
       ...NEVER.map((network) => ({ network, problem: "no pod can have such addresses" })),
       ...links.map(({ ifName, network }) => ({ network, problem: `this node is in ${network.text} with ${ifName}` })),
@@ -174,11 +212,9 @@ class Guard {
         const network = readNetwork(text);
         return network === undefined ? [] : [{ network, problem: `this node has the podCIDR ${network.text}` }];
       }),
-      ...others.flatMap((text) => {
-        const network = readAddress(text);
-        return network === undefined
-          ? []
-          : [{ network, problem: `it contains ${network.text}, the address of the API` }];
+      ...others.flatMap(({ address, what }) => {
+        const network = readAddress(address);
+        return network === undefined ? [] : [{ network, problem: `it contains ${network.text}, ${what}` }];
       }),
     ];
   }
@@ -187,7 +223,14 @@ class Guard {
   refusalOf(network: Prefix): string | undefined {
     const { family, length } = network;
     if (length < WIDEST[family]) return `it is wider than /${WIDEST[family]}`;
-    return this.#kept.find((one) => overlaps(one.network, network))?.problem;
+    if (this.#podNetworks.length > 0 && !this.#podNetworks.some((one) => contains(one, network))) {
+      return "it is outside of --pod-cidrs";
+    }
+    const kept = this.#kept.find((one) => overlaps(one.network, network));
+    if (kept !== undefined) return kept.problem;
+    // A route to the same network is reported as such, and a narrower one goes before ours.
+    const around = this.#foreign.find((one) => contains(one, network) && one.text !== network.text);
+    return around === undefined ? undefined : `it is in ${around.text}, to which another program has set a route`;
   }
 }
 

@@ -6,10 +6,11 @@ import { ListWatch } from "../cluster/list-watch.ts";
 import { ALL_NODES, type FoundNode } from "../cluster/node.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
+import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { forwardingFindings } from "./checks.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Masquerade, Masqueraded } from "./masquerade.ts";
-import { commandOf, neededRoutes, stepsFor, type Needed, type Step, type Surroundings } from "./plan.ts";
+import { commandOf, nameServersIn, neededRoutes, stepsFor, type Needed, type Step, type Surroundings } from "./plan.ts";
 import { readNetworkOf } from "./prefix.ts";
 
 /** Routes that somebody has removed come back after this, milliseconds. */
@@ -44,7 +45,8 @@ export async function look(
 ): Promise<Result & { needed: Needed }> {
   const addresses = await self.kernel.addresses();
   const present = await self.kernel.routes();
-  const needed = neededRoutes(nodes, { ...self, addresses, present });
+  const others = [...self.others, ...nameServersIn(readTextIfPossible("/etc/resolv.conf", SIZE_LIMITS.config) ?? "")];
+  const needed = neededRoutes(nodes, { ...self, others, addresses, present });
   if (needed.own === undefined) throw ownUnknown(self.nodeName);
   const { steps, findings: foreign } = stepsFor(needed.routes, present);
   const forwarding = await forwardingFindings(needed.routes, self.env, signal);

@@ -376,6 +376,50 @@ suite("routes between nodes", { skip: cannotMount }, () => {
     assert.deepEqual(ownRoutes(a), routesTo(2));
   });
 
+  /** Puts a script in the place of the program that iptables and ip6tables are, which is at /run/xtables then. */
+  const replaceIptables = ({ node }: Member, script: string): void => {
+    node.sh(`real=$(readlink -f "$(command -v iptables)")
+      mount -t tmpfs none /run
+      cp "$real" /run/xtables
+      printf '%s\\n' '#!/bin/bash' '${script}' >/run/script
+      chmod +x /run/script
+      mount --bind /run/script "$real"`);
+  };
+
+  test("rules of one family are set even if those of the other one cannot be", async () => {
+    await using lab = await Lab.make();
+    const a = await lab.member(1);
+    for (const number of [1, 2]) await lab.api({ put: nodeObject(number) });
+    replaceIptables(a, `[[ $0 != *ip6tables* ]] || exit 3; exec -a "$(basename "$0")" /run/xtables "$@"`);
+    for (const state of ["created", "unchanged"]) {
+      const ran = await lab.routes(a, "sync", "--masquerade", "--output=json");
+      assert.equal(ran.exitCode, 4, ran.stderr);
+      const { masquerade, findings } = reportOf(ran);
+      assert.deepEqual(masquerade, [{ family: "ipv4", state, sources: ["10.244.1.0/24"] }]);
+      assert.deepEqual(
+        (findings as { code: string; path: string }[]).map(({ code, path }) => `${code} ${path}`),
+        ["masquerade-failed ip6tables"],
+      );
+    }
+  });
+
+  for (const [what, script] of [
+    ["a node without iptables", ""],
+    ["a kernel without the table", "echo iptables: Table does not exist >&2; exit 3"],
+  ] as const) {
+    test(`routes are removed from ${what}`, async () => {
+      await using lab = await Lab.make();
+      const a = await lab.member(1);
+      for (const number of [1, 2]) await lab.api({ put: nodeObject(number) });
+      await lab.routes(a, "sync");
+      replaceIptables(a, script);
+      if (script === "") a.node.sh("chmod -x /run/script");
+      const ran = await a.node.bundle(["routes", "remove"]);
+      assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+      assert.deepEqual(ownRoutes(a), []);
+    });
+  }
+
   test("what keeps packets from being forwarded is said", async () => {
     await using lab = await Lab.make();
     const a = await lab.member(1);

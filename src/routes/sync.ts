@@ -9,7 +9,7 @@ import { warning, type Finding } from "../finding.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { forwardingFindings } from "./checks.ts";
 import type { Kernel } from "./kernel.ts";
-import type { Masquerade, Masqueraded } from "./masquerade.ts";
+import type { Masquerade, Masqueraded, Outcome } from "./masquerade.ts";
 import { commandOf, nameServersIn, neededRoutes, stepsFor, type Needed, type Step, type Surroundings } from "./plan.ts";
 import { readNetworkOf } from "./prefix.ts";
 
@@ -53,18 +53,22 @@ export async function look(
   return { needed, steps, masqueraded: [], findings: [...needed.findings, ...foreign, ...forwarding] };
 }
 
-/** Does what is to be done. A route that the kernel refuses does not keep others from being set. @throws as `look`. */
+/** Does what is to be done. What is refused does not keep the rest from being done. @throws as `look`. */
 export async function sync(nodes: Iterable<FoundNode>, self: Self, signal: AbortSignal): Promise<Result> {
   const { needed, steps, findings } = await look(nodes, self, signal);
   const { done, failures } = await carryOut(steps, self.kernel);
-  const masqueraded = await orFinding(masquerade(needed, self), failures);
-  return { steps: done, masqueraded, findings: [...failures, ...findings] };
+  const rules = await masquerade(needed, self);
+  return {
+    steps: done,
+    masqueraded: rules.done,
+    findings: [...failures, ...rules.failures.map(findingOf), ...findings],
+  };
 }
 
 /** Pods reach the pods of all nodes, and the nodes on a link of this one, with their own addresses. */
-async function masquerade({ routes, pods }: Needed, self: Self): Promise<Masqueraded[]> {
+async function masquerade({ routes, pods }: Needed, self: Self): Promise<Outcome> {
   // A Node that has no podCIDR yet, such as one that was created anew, does not take the rules away.
-  if (self.masquerade === undefined || pods.own.length === 0) return [];
+  if (self.masquerade === undefined || pods.own.length === 0) return { done: [], failures: [] };
   const { rules, kept } = self.masquerade;
   const given = kept.flatMap((cidr) => readNetworkOf(cidr)?.text ?? []);
   return rules.set({ sources: pods.own, kept: [...pods.others, ...routes.map(({ gateway }) => gateway), ...given] });
@@ -74,19 +78,12 @@ async function masquerade({ routes, pods }: Needed, self: Self): Promise<Masquer
 export async function removeAll(kernel: Kernel, rules: Masquerade): Promise<Result> {
   const { steps } = stepsFor([], await kernel.routes());
   const { done, failures } = await carryOut(steps, kernel);
-  const masqueraded = await orFinding(rules.remove(), failures);
-  return { steps: done, masqueraded, findings: failures };
+  const removed = await rules.remove();
+  return { steps: done, masqueraded: removed.done, findings: [...failures, ...removed.failures.map(findingOf)] };
 }
 
-/** The routes are set even if the rules cannot be. */
-async function orFinding(rules: Promise<Masqueraded[]>, failures: Finding[]): Promise<Masqueraded[]> {
-  try {
-    return await rules;
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    failures.push(failureOf("masquerade-failed", error.subject, error.problem, error.hint));
-    return [];
-  }
+function findingOf({ subject, problem, hint }: Failure): Finding {
+  return failureOf("masquerade-failed", subject, problem, hint);
 }
 
 /** Changes routes. @returns the steps that are done, and what the kernel has refused. */

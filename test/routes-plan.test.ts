@@ -223,6 +223,18 @@ suite("the routes that a node needs", () => {
     assert.equal(neededRoutes([OWN, other], { ...HERE, nodeName: "b" }).own, undefined, "its address is not here");
     assert.equal(neededRoutes([OWN, other], { ...HERE, nodeName: "own" }).own, OWN);
   });
+
+  test("none, nor anything to remove, if several Nodes have addresses of this host and none is named", () => {
+    const other = found("b", ["10.244.2.0/24"], ["192.0.2.2", "192.0.2.1"]);
+    const { own, here, routes } = neededRoutes([OWN, other], HERE);
+    assert.deepEqual([own, here, routes], [undefined, [other, OWN], []]);
+    const named = neededRoutes([OWN, other], { ...HERE, nodeName: "own" });
+    assert.equal(named.own, OWN);
+    assert.deepEqual(
+      named.routes.map(({ gateway }) => gateway),
+      ["192.0.2.2"],
+    );
+  });
 });
 
 suite("the steps to these routes", () => {

@@ -307,6 +307,13 @@ suite("routes between nodes", { skip: cannotMount }, () => {
     const ran = await lab.routes(a, "sync", "--output=json");
     assert.equal((reportOf(ran)["error"] as { code: string }).code, "own-node-unknown");
     assert.deepEqual(ownRoutes(a), routesTo(2));
+    await lab.api({ put: nodeObject(1) });
+    await lab.api({ put: nodeObject(3, { addresses: ["192.0.2.3", "2001:db8::3", "192.0.2.1"] }) });
+    const several = await lab.routes(a, "sync");
+    assert.match(several.stderr, /several Nodes .*: n1, n3; no route was changed.*--node-name/su);
+    assert.deepEqual(ownRoutes(a), routesTo(2));
+    assert.equal((await lab.routes(a, "sync", "--node-name=n1")).exitCode, 0);
+    assert.deepEqual(ownRoutes(a), routesTo(2, 3));
   });
 
   test("pods have the node's address outside the cluster only; rules that somebody removes come back; remove takes all away", async () => {

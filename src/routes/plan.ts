@@ -78,8 +78,10 @@ export interface Surroundings {
 
 /** What is needed, and why something is not. */
 export interface Needed {
-  /** The Node of this host; undefined: there is none, and then nothing is needed, nor anything to be removed. */
+  /** The Node of this host; undefined: it is not known, and then nothing is needed, nor anything to be removed. */
   own: FoundNode | undefined;
+  /** All Nodes that may be it: those with an address of this host. */
+  here: readonly FoundNode[];
   routes: readonly NeededRoute[];
   /** The networks of pods, of this node first: what pods have their traffic from, and what they reach with their own address. */
   pods: { own: readonly string[]; others: readonly string[] };
@@ -105,9 +107,10 @@ export function neededRoutes(
 ): Needed {
   const links = addresses.flatMap(linkOf);
   const all = [...nodes].toSorted((a, b) => (a.name < b.name ? -1 : 1));
-  const own = all.find((node) => (nodeName === undefined ? isHere(node, links) : node.name === nodeName));
-  if (own === undefined || !isHere(own, links)) {
-    return { own: undefined, routes: [], pods: { own: [], others: [] }, findings: [] };
+  const here = all.filter((node) => (nodeName === undefined || node.name === nodeName) && isHere(node, links));
+  const [own] = here;
+  if (own === undefined || here.length > 1) {
+    return { own: undefined, here, routes: [], pods: { own: [], others: [] }, findings: [] };
   }
   const remote = all.filter((node) => node !== own);
   const findings: Finding[] = [];
@@ -134,7 +137,7 @@ export function neededRoutes(
   }
   const routes = accepted.flatMap((claim) => routeOf(claim, links, findings));
   const pods = { own: own.podCidrs.flatMap(usable), others: accepted.map(({ network }) => network.text) };
-  return { own, routes, pods, findings };
+  return { own, here, routes, pods, findings };
 }
 
 /** A podCIDR of this node, unless it cannot be one. */

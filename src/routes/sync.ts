@@ -18,6 +18,9 @@ const RESYNC_MS = 10_000;
 /** Changes that come within this are one, milliseconds. */
 const BURST_MS = 250;
 
+/** More Nodes are not named, only counted. */
+const MOST_NAMED = 5;
+
 /** What is known of this node besides its addresses, and how its system is asked. */
 export interface Self extends Omit<Surroundings, "addresses" | "present"> {
   kernel: Kernel;
@@ -47,7 +50,7 @@ export async function look(
   const present = await self.kernel.routes();
   const others = [...self.others, ...nameServersIn(readTextIfPossible("/etc/resolv.conf", SIZE_LIMITS.config) ?? "")];
   const needed = neededRoutes(nodes, { ...self, others, addresses, present });
-  if (needed.own === undefined) throw ownUnknown(self.nodeName);
+  if (needed.own === undefined) throw ownUnknown(self.nodeName, needed.here);
   const { steps, findings: foreign } = stepsFor(needed.routes, present);
   const forwarding = await forwardingFindings(needed.routes, self.env, signal);
   return { needed, steps, masqueraded: [], findings: [...needed.findings, ...foreign, ...forwarding] };
@@ -114,15 +117,23 @@ function failureOf(...given: Parameters<typeof warning>): Finding {
   return { ...warning(...given), severity: "error" };
 }
 
-function ownUnknown(name: string | undefined): Failure {
+function ownUnknown(name: string | undefined, here: readonly FoundNode[]): Failure {
+  const names = here.slice(0, MOST_NAMED).map((node) => node.name);
+  const more = here.length > MOST_NAMED ? ` and ${here.length - MOST_NAMED} more` : "";
+  const problem =
+    names.length > 0
+      ? `several Nodes have an InternalIP that is an address of this network: ${names.join(", ")}${more}`
+      : name === undefined
+        ? "no Node has an InternalIP that is an address of this network"
+        : "there is no such Node with an InternalIP that is an address of this network";
   return new Failure({
     code: "own-node-unknown",
     subject: name === undefined ? "this node" : `Node ${name}`,
-    problem:
-      name === undefined
-        ? "no Node has an InternalIP that is an address of this network; no route was changed"
-        : "there is no such Node with an InternalIP that is an address of this network; no route was changed",
-    hint: "run it in the node's network (hostNetwork: true); --node-name names the Node",
+    problem: `${problem}; no route was changed`,
+    hint:
+      names.length > 0
+        ? "name the Node with --node-name"
+        : "run it in the node's network (hostNetwork: true); --node-name names the Node",
   });
 }
 

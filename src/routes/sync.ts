@@ -68,7 +68,7 @@ export async function sync(nodes: Iterable<FoundNode>, self: Self, signal: Abort
   };
 }
 
-/** Pods reach the pods of all nodes, and the nodes on a link of this one, with their own addresses. */
+/** Pods reach the pods of all nodes, and the addresses that the routes lead by, with their own addresses. */
 async function masquerade({ routes, pods }: Needed, self: Self): Promise<Outcome> {
   // A Node that has no podCIDR yet, such as one that was created anew, does not take the rules away.
   if (self.masquerade === undefined || pods.own.length === 0) return { done: [], failures: [] };

@@ -298,6 +298,38 @@ suite("routes between nodes", { skip: cannotMount }, () => {
     assert.doesNotMatch(ran.stderr, /reboot/u);
   });
 
+  test("where there is none to set, the reason is said", async () => {
+    await using lab = await Lab.make();
+    const a = await lab.member(1);
+    await lab.api({ put: nodeObject(1) });
+    for (const words of [[], ["sync"]]) {
+      assert.equal((await lab.routes(a, ...words)).stdout, "this node needs no routes: there is no other Node\n");
+    }
+    await lab.api({ put: nodeObject(2, { podCidrs: [] }) });
+    assert.equal((await lab.routes(a, "sync")).stdout, "no route can be set: see the warning\n");
+    await lab.api({ put: nodeObject(2) });
+    const ran = await lab.routes(a, "sync", "--pod-cidrs=10.98.0.0/16");
+    assert.equal(ran.stdout, "no route can be set: see the 2 warnings\n");
+    assert.match(ran.stderr, /10\.244\.2\.0\/24 gets no route: it is outside of --pod-cidrs/u);
+    assert.deepEqual(ownRoutes(a), []);
+  });
+
+  test("what was not done when ip ended early is not reported as done", async () => {
+    await using lab = await Lab.make();
+    const a = await lab.member(1);
+    for (const number of [1, 2]) await lab.api({ put: nodeObject(number) });
+    a.node.sh(`real=$(readlink -f "$(command -v ip)")
+      mount -t tmpfs none /run
+      cp "$real" /run/ip
+      printf '%s\\n' '#!/bin/sh' 'case "$*" in *-batch*) ;; *) exec /run/ip "$@" ;; esac' \\
+        'printf "RTNETLINK answers: File exists\\nCommand failed -:1\\n" >&2' 'kill -9 $$' >/run/script
+      chmod +x /run/script
+      mount --bind /run/script "$real"`);
+    const ran = await lab.routes(a, "sync", "--output=json");
+    assert.equal((reportOf(ran)["error"] as { code: string }).code, "iproute-failed");
+    assert.deepEqual(reportOf(ran)["routes"], undefined);
+  });
+
   test("nothing is removed where the node does not find itself among the Nodes", async () => {
     await using lab = await Lab.make();
     const a = await lab.member(1);

@@ -160,7 +160,7 @@ function report(
     const rules = command === "routes" ? {} : { masquerade: masqueraded };
     printJson(world, { command, result: how, exitCode, protocol: PROTOCOL, routes: rows, ...rules, findings });
   } else if (rows.length === 0 && masqueraded.length === 0) {
-    world.stdout(command === "routes remove" ? "cni-node has set no routes\n" : "no other node needs a route\n");
+    world.stdout(`${command === "routes remove" ? "cni-node has set no routes" : noRoutes(result)}\n`);
   } else {
     world.stdout(
       formatRows([
@@ -171,6 +171,12 @@ function report(
       ]),
     );
   }
+}
+
+function noRoutes({ isAlone, findings }: Result): string {
+  if (isAlone) return "this node needs no routes: there is no other Node";
+  const count = findings.length;
+  return `no route can be set: see the ${count === 1 ? "warning" : `${count} warnings`}`;
 }
 
 function printFindings(findings: readonly Finding[], world: World): void {

@@ -80,13 +80,19 @@ export class Kernel {
     return [...(await read("-4")), ...(await read("-6"))];
   }
 
-  /** Carries out commands of `ip`, all of them even if some are refused, or if the signal comes meanwhile. */
+  /**
+   * Carries out commands of `ip`, all of them even if some are refused, or if the signal comes meanwhile.
+   *
+   * @throws Failure `iproute-failed`: not all were tried.
+   */
   async change(commands: readonly string[]): Promise<Refusal[]> {
     if (commands.length === 0) return [];
     const stdin = commands.map((command) => `${command}\n`).join("");
     throwIfInterrupted(this.#signal);
     const end = await this.#run(["-force", "-batch", "-"], stdin);
     if (end.exitCode === 0) return [];
+    // Ended early: which commands were done is not known, the next look at the routes says it.
+    if (end.exitCode === undefined || end.stopped !== undefined) throw failed(end);
     const refusals: Refusal[] = [];
     let reason = "";
     for (const line of end.stderr.split("\n")) {

@@ -82,6 +82,8 @@ export interface Needed {
   own: FoundNode | undefined;
   /** All Nodes that may be it: those with an address of this host. */
   here: readonly FoundNode[];
+  /** There is no other Node. */
+  isAlone: boolean;
   routes: readonly NeededRoute[];
   /** The networks of pods, of this node first: what pods have their traffic from, and what they reach with their own address. */
   pods: { own: readonly string[]; others: readonly string[] };
@@ -110,7 +112,7 @@ export function neededRoutes(
   const here = all.filter((node) => (nodeName === undefined || node.name === nodeName) && isHere(node, links));
   const [own] = here;
   if (own === undefined || here.length > 1) {
-    return { own: undefined, here, routes: [], pods: { own: [], others: [] }, findings: [] };
+    return { own: undefined, here, isAlone: false, routes: [], pods: { own: [], others: [] }, findings: [] };
   }
   const remote = all.filter((node) => node !== own);
   const findings: Finding[] = [];
@@ -137,7 +139,7 @@ export function neededRoutes(
   }
   const routes = accepted.flatMap((claim) => routeOf(claim, links, findings));
   const pods = { own: own.podCidrs.flatMap(usable), others: accepted.map(({ network }) => network.text) };
-  return { own, here, routes, pods, findings };
+  return { own, here, isAlone: remote.length === 0, routes, pods, findings };
 }
 
 /** A podCIDR of this node, unless it cannot be one. */

@@ -34,6 +34,8 @@ export interface Result {
   steps: readonly Step[];
   masqueraded: readonly Masqueraded[];
   findings: readonly Finding[];
+  /** There is no other Node. */
+  isAlone: boolean;
 }
 
 /**
@@ -53,7 +55,8 @@ export async function look(
   if (needed.own === undefined) throw ownUnknown(self.nodeName, needed.here);
   const { steps, findings: foreign } = stepsFor(needed.routes, present);
   const forwarding = await forwardingFindings(needed.routes, self.env, signal);
-  return { needed, steps, masqueraded: [], findings: [...needed.findings, ...foreign, ...forwarding] };
+  const findings = [...needed.findings, ...foreign, ...forwarding];
+  return { needed, steps, masqueraded: [], findings, isAlone: needed.isAlone };
 }
 
 /** Does what is to be done. What is refused does not keep the rest from being done. @throws as `look`. */
@@ -61,11 +64,8 @@ export async function sync(nodes: Iterable<FoundNode>, self: Self, signal: Abort
   const { needed, steps, findings } = await look(nodes, self, signal);
   const { done, failures } = await carryOut(steps, self.kernel);
   const rules = await masquerade(needed, self);
-  return {
-    steps: done,
-    masqueraded: rules.done,
-    findings: [...failures, ...rules.failures.map(findingOf), ...findings],
-  };
+  const problems = [...failures, ...rules.failures.map(findingOf)];
+  return { steps: done, masqueraded: rules.done, findings: [...problems, ...findings], isAlone: needed.isAlone };
 }
 
 /** Pods reach the pods of all nodes, and the addresses that the routes lead by, with their own addresses. */
@@ -82,7 +82,8 @@ export async function removeAll(kernel: Kernel, rules: Masquerade): Promise<Resu
   const { steps } = stepsFor([], await kernel.routes());
   const { done, failures } = await carryOut(steps, kernel);
   const removed = await rules.remove();
-  return { steps: done, masqueraded: removed.done, findings: [...failures, ...removed.failures.map(findingOf)] };
+  const findings = [...failures, ...removed.failures.map(findingOf)];
+  return { steps: done, masqueraded: removed.done, findings, isAlone: false };
 }
 
 function findingOf({ subject, problem, hint }: Failure): Finding {

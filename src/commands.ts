@@ -152,7 +152,7 @@ export const COMMANDS = {
     summary: "print the routes to the pods of all other nodes, which this node needs",
     examples: ["routes", "routes --output=commands"],
     options: {
-      ...pick(OPTIONS, "node-name", "kubeconfig", "context", "timeout"),
+      ...pick(OPTIONS, "pod-cidrs", "node-name", "kubeconfig", "context", "timeout"),
       output: {
         type: choice("text", "json", "yaml", "commands"),
         default: "text",
@@ -162,9 +162,10 @@ export const COMMANDS = {
   },
   "routes sync": {
     summary: "set these routes, and remove those that cni-node set and no node needs",
-    examples: ["routes sync", "routes sync --follow --masquerade"],
+    examples: ["routes sync", "routes sync --follow --masquerade --pod-cidrs=10.244.0.0/16"],
     options: pick(
       OPTIONS,
+      "pod-cidrs",
       "follow",
       "masquerade",
       "non-masquerade-cidrs",

@@ -221,6 +221,7 @@ export const OPTIONS = {
     needs: { options: ["probe", "probe-add"], problem: "goes with --probe" },
     help: "print each plugin call on stderr, with secrets masked",
   },
+  "pod-cidrs": { type: CIDRS, help: "the networks of pods in the cluster; a podCIDR outside of them gets no route" },
   follow: { type: FLAG, help: "keep the routes as the Nodes of the cluster change, until a signal ends it" },
   masquerade: { type: FLAG, help: "masquerade what pods of this node send to addresses outside the cluster" },
   "non-masquerade-cidrs": {
@@ -309,7 +310,7 @@ const OPTION_GROUPS: Readonly<Record<string, readonly (keyof typeof OPTIONS)[]>>
   Cluster: ["node-name", "kubeconfig", "context", "force-conflicts", "spread"],
   "Plugin calls": ["trace", "plugin-timeout"],
   "Time limits": ["timeout", "lock-timeout"],
-  Routes: ["follow", "masquerade", "non-masquerade-cidrs"],
+  Routes: ["pod-cidrs", "follow", "masquerade", "non-masquerade-cidrs"],
   "Container engines": [
     ...(["program-dir", "oci-config", "runtime-name", "daemon-config", "podman-config-dir"] as const),
     ...(["cdi-dir", "hooks-dir", "remove", "prove", "probe-image"] as const),

@@ -6,7 +6,14 @@ import { findAccess } from "../src/cluster/access.ts";
 import { Channel } from "../src/cluster/channel.ts";
 import { ListWatch } from "../src/cluster/list-watch.ts";
 import { ALL_NODES, type FoundNode } from "../src/cluster/node.ts";
-import { commandOf, neededRoutes, stepsFor, type PresentRoute, type Surroundings } from "../src/routes/plan.ts";
+import {
+  commandOf,
+  nameServersIn,
+  neededRoutes,
+  stepsFor,
+  type PresentRoute,
+  type Surroundings,
+} from "../src/routes/plan.ts";
 import { merged, overlaps, readAddress, readNetwork, readNetworkOf } from "../src/routes/prefix.ts";
 import { until } from "./helpers/node.ts";
 import { NodesApi } from "./helpers/nodes-api.ts";
@@ -19,7 +26,8 @@ const HERE: Surroundings = {
     { ifName: "eth0", cidr: "2001:db8::1/64" },
     { ifName: "cni0", cidr: "10.244.1.1/24" },
   ],
-  others: ["203.0.113.10"],
+  podNetworks: [],
+  others: [{ address: "203.0.113.10", what: "the address of the API" }],
   present: [],
 };
 const OWN = found("own", ["10.244.1.0/24", "fd00:1::/64"], ["192.0.2.1", "2001:db8::1"]);
@@ -131,6 +139,70 @@ suite("the routes that a node needs", () => {
     }
   });
 
+  test("no Node takes the route to another one by an address in its podCIDR, unless that is younger and has none", () => {
+    const b = found("b", ["10.244.2.0/24"], ["192.0.2.2"], OLD);
+    const c = found("c", ["10.244.3.0/24"], ["192.0.2.3", "10.244.2.9"], YOUNG);
+    const [toB, toC] = ["10.244.2.0/24 192.0.2.2 eth0", "10.244.3.0/24 192.0.2.3 eth0"];
+    const ofSameAge = [b, c].map((node) => ({ ...node, created: "" }));
+    for (const nodes of [[b, c], ofSameAge]) assert.deepEqual(planned(nodes), { routes: [toB, toC], codes: [] });
+    const younger = [
+      { ...b, created: YOUNG },
+      { ...c, created: OLD },
+    ];
+    assert.deepEqual(planned(younger), { routes: [toC], codes: ["pod-cidr-refused"] });
+    const there = ["2", "3"].map((number) => {
+      return { destination: `10.244.${number}.0/24`, gateway: `192.0.2.${number}`, ifName: "eth0", isOurs: true };
+    });
+    assert.deepEqual(planned(younger, { ...HERE, present: there }), { routes: [toB, toC], codes: [] });
+    assert.deepEqual(planned([b, c], { ...HERE, present: there.slice(1) }), { routes: [toB, toC], codes: [] });
+  });
+
+  test("none outside of the networks of pods, if these are known; then addresses of Nodes count for nothing", () => {
+    const podNetworks = ["10.244.0.0/16", "fd00::/16"].flatMap((text) => readNetwork(text) ?? []);
+    const here = { ...HERE, podNetworks };
+    const b = found("b", ["10.244.2.0/24", "fd00:2::/64"], ["192.0.2.2", "2001:db8::2"], YOUNG);
+    const routes = ["10.244.2.0/24 192.0.2.2 eth0", "fd00:2::/64 2001:db8::2 eth0"];
+    for (const cidr of ["8.8.8.0/24", "10.245.0.0/24", "10.244.0.0/15", "2001:db8:1::/64"]) {
+      const other = found("c", [cidr], ["192.0.2.3", "2001:db8::3"]);
+      assert.deepEqual(planned([b, other], here), { routes, codes: ["pod-cidr-refused"] }, cidr);
+    }
+    const c = found("c", ["10.244.3.0/24"], ["192.0.2.3", "10.244.2.9"], OLD);
+    assert.deepEqual(planned([b, c], here), { routes: [...routes, "10.244.3.0/24 192.0.2.3 eth0"], codes: [] });
+  });
+
+  test("none within a route of another program, unless that is a default route or leads to all networks of pods", () => {
+    const nodes = [found("b", ["10.8.1.0/24"], ["192.0.2.2"])];
+    const withRoute = (destination: string, podNetworks = HERE.podNetworks, isOurs = false): string[] => {
+      const there = { destination, gateway: "192.0.2.77", ifName: "eth0", isOurs };
+      return planned(nodes, { ...HERE, podNetworks, present: [there] }).codes;
+    };
+    for (const destination of ["10.0.0.0/8", "10.8.0.0/23"]) {
+      assert.deepEqual(withRoute(destination), ["pod-cidr-refused"], destination);
+    }
+    for (const destination of ["default", "0.0.0.0/1", "10.9.0.0/16", "10.8.1.0/24", "10.8.1.7/32"]) {
+      assert.deepEqual(withRoute(destination), [], destination);
+    }
+    const podNetworks = ["10.8.0.0/16"].flatMap((text) => readNetwork(text) ?? []);
+    assert.deepEqual(withRoute("10.0.0.0/8", podNetworks), []);
+    assert.deepEqual(withRoute("10.8.0.0/16", podNetworks), []);
+    assert.deepEqual(withRoute("10.8.0.0/17", podNetworks), ["pod-cidr-refused"]);
+    assert.deepEqual(withRoute("10.8.0.0/16", [], true), [], "what is our own is not another program's");
+  });
+
+  test("none around a name server", () => {
+    const others = nameServersIn(
+      "# nameserver 10.8.9.9\nsearch example\nnameserver 10.8.1.53\nnameserver\tfd00:2::53%eth0\n",
+    );
+    assert.deepEqual(
+      others.map(({ address }) => address),
+      ["10.8.1.53", "fd00:2::53"],
+    );
+    const b = found("b", ["10.8.1.0/24", "fd00:2::/64", "10.8.9.0/24"], ["192.0.2.2", "2001:db8::2"]);
+    const { routes, codes } = planned([b], { ...HERE, others });
+    assert.deepEqual(routes, ["10.8.9.0/24 192.0.2.2 eth0"]);
+    assert.deepEqual(codes, ["pod-cidr-refused", "pod-cidr-refused"]);
+  });
+
   test("pods of this node and of others are what is masqueraded and what is not; nothing that is refused is", () => {
     const nodes = [
       found("b", ["10.244.2.0/24"], ["192.0.2.2"]),
@@ -150,6 +222,18 @@ suite("the routes that a node needs", () => {
     assert.equal(neededRoutes([OWN, other], { ...HERE, nodeName: "c" }).own, undefined);
     assert.equal(neededRoutes([OWN, other], { ...HERE, nodeName: "b" }).own, undefined, "its address is not here");
     assert.equal(neededRoutes([OWN, other], { ...HERE, nodeName: "own" }).own, OWN);
+  });
+
+  test("none, nor anything to remove, if several Nodes have addresses of this host and none is named", () => {
+    const other = found("b", ["10.244.2.0/24"], ["192.0.2.2", "192.0.2.1"]);
+    const { own, here, routes } = neededRoutes([OWN, other], HERE);
+    assert.deepEqual([own, here, routes], [undefined, [other, OWN], []]);
+    const named = neededRoutes([OWN, other], { ...HERE, nodeName: "own" });
+    assert.equal(named.own, OWN);
+    assert.deepEqual(
+      named.routes.map(({ gateway }) => gateway),
+      ["192.0.2.2"],
+    );
   });
 });
 

@@ -298,6 +298,38 @@ suite("routes between nodes", { skip: cannotMount }, () => {
     assert.doesNotMatch(ran.stderr, /reboot/u);
   });
 
+  test("where there is none to set, the reason is said", async () => {
+    await using lab = await Lab.make();
+    const a = await lab.member(1);
+    await lab.api({ put: nodeObject(1) });
+    for (const words of [[], ["sync"]]) {
+      assert.equal((await lab.routes(a, ...words)).stdout, "this node needs no routes: there is no other Node\n");
+    }
+    await lab.api({ put: nodeObject(2, { podCidrs: [] }) });
+    assert.equal((await lab.routes(a, "sync")).stdout, "no route can be set: see the warning\n");
+    await lab.api({ put: nodeObject(2) });
+    const ran = await lab.routes(a, "sync", "--pod-cidrs=10.98.0.0/16");
+    assert.equal(ran.stdout, "no route can be set: see the 2 warnings\n");
+    assert.match(ran.stderr, /10\.244\.2\.0\/24 gets no route: it is outside of --pod-cidrs/u);
+    assert.deepEqual(ownRoutes(a), []);
+  });
+
+  test("what was not done when ip ended early is not reported as done", async () => {
+    await using lab = await Lab.make();
+    const a = await lab.member(1);
+    for (const number of [1, 2]) await lab.api({ put: nodeObject(number) });
+    a.node.sh(`real=$(readlink -f "$(command -v ip)")
+      mount -t tmpfs none /run
+      cp "$real" /run/ip
+      printf '%s\\n' '#!/bin/sh' 'case "$*" in *-batch*) ;; *) exec /run/ip "$@" ;; esac' \\
+        'printf "RTNETLINK answers: File exists\\nCommand failed -:1\\n" >&2' 'kill -9 $$' >/run/script
+      chmod +x /run/script
+      mount --bind /run/script "$real"`);
+    const ran = await lab.routes(a, "sync", "--output=json");
+    assert.equal((reportOf(ran)["error"] as { code: string }).code, "iproute-failed");
+    assert.deepEqual(reportOf(ran)["routes"], undefined);
+  });
+
   test("nothing is removed where the node does not find itself among the Nodes", async () => {
     await using lab = await Lab.make();
     const a = await lab.member(1);
@@ -307,6 +339,13 @@ suite("routes between nodes", { skip: cannotMount }, () => {
     const ran = await lab.routes(a, "sync", "--output=json");
     assert.equal((reportOf(ran)["error"] as { code: string }).code, "own-node-unknown");
     assert.deepEqual(ownRoutes(a), routesTo(2));
+    await lab.api({ put: nodeObject(1) });
+    await lab.api({ put: nodeObject(3, { addresses: ["192.0.2.3", "2001:db8::3", "192.0.2.1"] }) });
+    const several = await lab.routes(a, "sync");
+    assert.match(several.stderr, /several Nodes .*: n1, n3; no route was changed.*--node-name/su);
+    assert.deepEqual(ownRoutes(a), routesTo(2));
+    assert.equal((await lab.routes(a, "sync", "--node-name=n1")).exitCode, 0);
+    assert.deepEqual(ownRoutes(a), routesTo(2, 3));
   });
 
   test("pods have the node's address outside the cluster only; rules that somebody removes come back; remove takes all away", async () => {
@@ -375,6 +414,50 @@ suite("routes between nodes", { skip: cannotMount }, () => {
     assert.equal((reportOf(report)["findings"] as { code: string }[])[0]?.code, "masquerade-failed");
     assert.deepEqual(ownRoutes(a), routesTo(2));
   });
+
+  /** Puts a script in the place of the program that iptables and ip6tables are, which is at /run/xtables then. */
+  const replaceIptables = ({ node }: Member, script: string): void => {
+    node.sh(`real=$(readlink -f "$(command -v iptables)")
+      mount -t tmpfs none /run
+      cp "$real" /run/xtables
+      printf '%s\\n' '#!/bin/bash' '${script}' >/run/script
+      chmod +x /run/script
+      mount --bind /run/script "$real"`);
+  };
+
+  test("rules of one family are set even if those of the other one cannot be", async () => {
+    await using lab = await Lab.make();
+    const a = await lab.member(1);
+    for (const number of [1, 2]) await lab.api({ put: nodeObject(number) });
+    replaceIptables(a, `[[ $0 != *ip6tables* ]] || exit 3; exec -a "$(basename "$0")" /run/xtables "$@"`);
+    for (const state of ["created", "unchanged"]) {
+      const ran = await lab.routes(a, "sync", "--masquerade", "--output=json");
+      assert.equal(ran.exitCode, 4, ran.stderr);
+      const { masquerade, findings } = reportOf(ran);
+      assert.deepEqual(masquerade, [{ family: "ipv4", state, sources: ["10.244.1.0/24"] }]);
+      assert.deepEqual(
+        (findings as { code: string; path: string }[]).map(({ code, path }) => `${code} ${path}`),
+        ["masquerade-failed ip6tables"],
+      );
+    }
+  });
+
+  for (const [what, script] of [
+    ["a node without iptables", ""],
+    ["a kernel without the table", "echo iptables: Table does not exist >&2; exit 3"],
+  ] as const) {
+    test(`routes are removed from ${what}`, async () => {
+      await using lab = await Lab.make();
+      const a = await lab.member(1);
+      for (const number of [1, 2]) await lab.api({ put: nodeObject(number) });
+      await lab.routes(a, "sync");
+      replaceIptables(a, script);
+      if (script === "") a.node.sh("chmod -x /run/script");
+      const ran = await a.node.bundle(["routes", "remove"]);
+      assert.deepEqual([ran.exitCode, ran.stderr], [0, ""]);
+      assert.deepEqual(ownRoutes(a), []);
+    });
+  }
 
   test("what keeps packets from being forwarded is said", async () => {
     await using lab = await Lab.make();

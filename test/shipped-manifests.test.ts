@@ -129,6 +129,21 @@ suite("the manifests that users apply", () => {
     });
   }
 
+  test("listen at ports that differ by DaemonSet, for all are in the node's network, and are asked there", () => {
+    const ports = new Map<string, string>();
+    for (const { file, object, container } of ours) {
+      const { args = [], livenessProbe, readinessProbe } = container;
+      const [port] = args.flatMap((word) => /^--listen=127\.0\.0\.1:(\d+)$/u.exec(word)?.[1] ?? []);
+      if (port === undefined) continue;
+      for (const probe of [livenessProbe, readinessProbe]) {
+        assert.match(JSON.stringify(probe), new RegExp(`"port":${port},`, "u"), file);
+      }
+      assert.equal(ports.get(port) ?? object.metadata.name, object.metadata.name, `${file}: ${port}`);
+      ports.set(port, object.metadata.name);
+    }
+    assert.ok(ports.size >= 4);
+  });
+
   test("give cni-node's accounts no right but by name, save to read nodes and to write Events", () => {
     const roles = all.filter(
       ({ object: { kind, metadata } }) => kind.endsWith("Role") && /-node(?:-events)?$/u.test(metadata.name),

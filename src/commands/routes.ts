@@ -8,10 +8,11 @@ import { endingOfDone, formatRows, printFailure, printJson, printMessage, printW
 import { Kernel } from "../routes/kernel.ts";
 import { Masquerade } from "../routes/masquerade.ts";
 import { commandOf, PROTOCOL, type Step } from "../routes/plan.ts";
+import { readNetworkOf } from "../routes/prefix.ts";
 import { keep, look, removeAll, sync, type Result, type Self } from "../routes/sync.ts";
 import type { Ending, World } from "../world.ts";
 
-type Options = Pick<Given<"routes">, "nodeName" | "kubeconfig" | "context" | "timeout">;
+type Options = Pick<Given<"routes">, "nodeName" | "podCidrs" | "kubeconfig" | "context" | "timeout">;
 
 /** What has become of a route, by what was done about it. */
 const OUTCOMES = {
@@ -100,7 +101,7 @@ function textOf({ code, path, message }: Finding): string {
 
 /** The API, and what is known of this node. @throws Failure `kubeconfig-invalid`, `no-cluster`. */
 async function openAll(
-  { kubeconfig, context, nodeName }: Options,
+  { kubeconfig, context, nodeName, podCidrs = [] }: Options,
   world: World,
 ): Promise<{ channel: Channel; self: Self }> {
   const [{ findAccess }, { Channel: Way }] = await Promise.all([
@@ -110,10 +111,11 @@ async function openAll(
   const { env, signal } = world;
   const find = (): ReturnType<typeof findAccess> => findAccess({ kubeconfig, context, env });
   const { hostname } = find().server;
-  const others = [hostname.replace(/^\[(.*)\]$/u, "$1")];
+  const others = [{ address: hostname.replace(/^\[(.*)\]$/u, "$1"), what: "the address of the API" }];
+  const podNetworks = podCidrs.flatMap((cidr) => readNetworkOf(cidr) ?? []);
   return {
     channel: new Way(find),
-    self: { nodeName, others, kernel: new Kernel(env, signal), masquerade: undefined, env },
+    self: { nodeName, podNetworks, others, kernel: new Kernel(env, signal), masquerade: undefined, env },
   };
 }
 
@@ -158,7 +160,7 @@ function report(
     const rules = command === "routes" ? {} : { masquerade: masqueraded };
     printJson(world, { command, result: how, exitCode, protocol: PROTOCOL, routes: rows, ...rules, findings });
   } else if (rows.length === 0 && masqueraded.length === 0) {
-    world.stdout(command === "routes remove" ? "cni-node has set no routes\n" : "no other node needs a route\n");
+    world.stdout(`${command === "routes remove" ? "cni-node has set no routes" : noRoutes(result)}\n`);
   } else {
     world.stdout(
       formatRows([
@@ -169,6 +171,12 @@ function report(
       ]),
     );
   }
+}
+
+function noRoutes({ isAlone, findings }: Result): string {
+  if (isAlone) return "this node needs no routes: there is no other Node";
+  const count = findings.length;
+  return `no route can be set: see the ${count === 1 ? "warning" : `${count} warnings`}`;
 }
 
 function printFindings(findings: readonly Finding[], world: World): void {

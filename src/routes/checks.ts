@@ -1,8 +1,8 @@
 /** What keeps packets of pods from being forwarded although the routes are right. */
-import { runProgram } from "../cni/process.ts";
 import { warning, type Finding } from "../finding.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { NeededRoute } from "./plan.ts";
+import { runTool } from "./tool.ts";
 
 /** So long a look at the firewall may take, milliseconds. */
 const PATIENCE = 10_000;
@@ -69,8 +69,8 @@ async function policyFinding(
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const { firewall } = OF_FAMILY[family];
-  const ask = async (file: string, ...words: string[]): Promise<string> =>
-    (await runProgram({ file, argv0: file, words, env, stdin: "" }, { timeoutMs: PATIENCE, signal })).stdout;
+  const ask = async (name: string, ...words: string[]): Promise<string> =>
+    (await runTool(name, words, { env, signal, timeoutMs: PATIENCE })).stdout;
   const rules = await ask(firewall, "-S", "FORWARD");
   const chain =
     rules === "" ? await ask("nft", "list", "chain", family === "4" ? "ip" : "ip6", "filter", "FORWARD") : "";

@@ -1,10 +1,11 @@
 /** The addresses and routes of this process' network, read and changed with `ip` of iproute2. */
 import * as v from "valibot";
 
-import { runProgram, type End } from "../cni/process.ts";
+import type { End } from "../cni/process.ts";
 import { Failure, throwIfInterrupted } from "../errors.ts";
 import { readAddress } from "./prefix.ts";
 import { PROTOCOL, type InterfaceAddress, type PresentRoute } from "./plan.ts";
+import { runTool } from "./tool.ts";
 
 /** So long `ip` may take, milliseconds. */
 const PATIENCE = 30_000;
@@ -79,13 +80,19 @@ export class Kernel {
     return [...(await read("-4")), ...(await read("-6"))];
   }
 
-  /** Carries out commands of `ip`, all of them even if some are refused, or if the signal comes meanwhile. */
+  /**
+   * Carries out commands of `ip`, all of them even if some are refused, or if the signal comes meanwhile.
+   *
+   * @throws Failure `iproute-failed`: not all were tried.
+   */
   async change(commands: readonly string[]): Promise<Refusal[]> {
     if (commands.length === 0) return [];
     const stdin = commands.map((command) => `${command}\n`).join("");
     throwIfInterrupted(this.#signal);
     const end = await this.#run(["-force", "-batch", "-"], stdin);
     if (end.exitCode === 0) return [];
+    // Ended early: which commands were done is not known, the next look at the routes says it.
+    if (end.exitCode === undefined || end.stopped !== undefined) throw failed(end);
     const refusals: Refusal[] = [];
     let reason = "";
     for (const line of end.stderr.split("\n")) {
@@ -109,10 +116,7 @@ export class Kernel {
   }
 
   async #run(words: readonly string[], stdin: string, signal?: AbortSignal): Promise<End> {
-    // In the image, ip of busybox comes before that of iproute2 in PATH.
-    const env = { ...this.#env, PATH: ["/usr/sbin:/sbin", this.#env["PATH"] ?? []].flat().join(":") };
-    const program = { file: "ip", argv0: "ip", words, env, stdin };
-    const end = await runProgram(program, { timeoutMs: PATIENCE, signal });
+    const end = await runTool("ip", words, { env: this.#env, signal, stdin, timeoutMs: PATIENCE });
     if (end.systemCode === undefined && !/busybox/iu.test(end.stderr)) return end;
     throw new Failure({
       code: "iproute-missing",

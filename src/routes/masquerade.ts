@@ -2,9 +2,10 @@
  * Masquerade for what pods send out of the cluster: a chain of our own in the table `nat` of each family, changed with
  * iptables-restore in one transaction, and one rule in POSTROUTING for each podCIDR of the node that leads there.
  */
-import { runProgram, type End } from "../cni/process.ts";
+import type { End } from "../cni/process.ts";
 import { Failure, throwIfInterrupted } from "../errors.ts";
 import { merged, readAddress, readNetwork } from "./prefix.ts";
+import { runTool } from "./tool.ts";
 
 const CHAIN = "CNI-NODE-MASQUERADE";
 const JUMP = `-m comment --comment "cni-node routes sync --masquerade" -j ${CHAIN}`;
@@ -34,6 +35,13 @@ export interface Masqueraded {
   sources: readonly string[];
 }
 
+/** What was done, and what could not be: a family does not keep the other one back. */
+export interface Outcome {
+  done: readonly Masqueraded[];
+  /** `masquerade-failed`. */
+  failures: readonly Failure[];
+}
+
 /** The rules in the network that this process is in. */
 export class Masquerade {
   readonly #env: Readonly<Record<string, string | undefined>>;
@@ -46,26 +54,32 @@ export class Masquerade {
     this.#signal = signal;
   }
 
-  /** Sets the rules for these ranges. A family without sources gets none. @throws Failure `masquerade-failed`. */
-  async set({ sources, kept }: Ranges): Promise<Masqueraded[]> {
+  /** Sets the rules for these ranges. A family without sources gets none. */
+  async set({ sources, kept }: Ranges): Promise<Outcome> {
     const done: Masqueraded[] = [];
+    const failures: Failure[] = [];
     for (const family of NAMES) {
       const isOf = (cidr: string): boolean => cidr.includes(":") === (family === "ipv6");
       const own = sources.filter(isOf);
-      const state = await this.#make(family, rulesOf(family, { sources: own, kept: kept.filter(isOf) }));
-      if (state !== undefined) done.push({ family, state, sources: own });
+      try {
+        const state = await this.#make(family, rulesOf(family, { sources: own, kept: kept.filter(isOf) }));
+        if (state !== undefined) done.push({ family, state, sources: own });
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        failures.push(error);
+      }
     }
-    return done;
+    return { done, failures };
   }
 
-  /** Removes all of them. @throws Failure `masquerade-failed`. */
-  async remove(): Promise<Masqueraded[]> {
+  /** Removes all of them. */
+  async remove(): Promise<Outcome> {
     return this.set({ sources: [], kept: [] });
   }
 
   /** @param rules empty: none. @returns undefined: there are none, and none are to be there. */
   async #make(family: Family, rules: string): Promise<Masqueraded["state"] | undefined> {
-    const { jumps, chain } = await this.#present(family);
+    const { jumps, chain } = await this.#present(family, rules === "");
     const before = [...jumps, chain].join("\n");
     const last = this.#last.get(family);
     if (rules === "" ? before === "" : last?.rules === rules && last.printed === before) {
@@ -79,16 +93,21 @@ export class Masquerade {
     const end = await this.#run(`${program}-restore`, ["--noflush", "-w", "10"], script);
     if (end.exitCode !== 0) throw failed(program, end);
     if (rules === "") return "deleted";
-    const now = await this.#present(family);
+    const now = await this.#present(family, false);
     const printed = [...now.jumps, now.chain].join("\n");
     this.#last.set(family, { rules, printed });
     return before === "" ? "created" : before === printed ? "unchanged" : "configured";
   }
 
-  /** The rules that lead to our chain, and those in it, as iptables prints them. */
-  async #present(family: Family): Promise<{ jumps: string[]; chain: string }> {
+  /**
+   * The rules that lead to our chain, and those in it, as iptables prints them.
+   *
+   * @param mayLack none are there if this node has no iptables, or its kernel no such table.
+   */
+  async #present(family: Family, mayLack: boolean): Promise<{ jumps: string[]; chain: string }> {
     const { program } = FAMILIES[family];
     const all = await this.#run(program, ["-w", "10", "-t", "nat", "-S", "POSTROUTING"]);
+    if (mayLack && isLacking(all)) return { jumps: [], chain: "" };
     if (all.exitCode !== 0) throw failed(program, all);
     const jumps = all.stdout.split("\n").filter((line) => line.endsWith(` -j ${CHAIN}`));
     // A chain that is missing is an error of the command.
@@ -96,12 +115,15 @@ export class Masquerade {
     return { jumps, chain: exitCode === 0 ? stdout : "" };
   }
 
-  async #run(file: string, words: readonly string[], stdin = ""): Promise<End> {
-    const program = { file, argv0: file, words, env: this.#env, stdin };
-    const end = await runProgram(program, { timeoutMs: PATIENCE, signal: this.#signal });
+  async #run(name: string, words: readonly string[], stdin = ""): Promise<End> {
+    const end = await runTool(name, words, { env: this.#env, signal: this.#signal, stdin, timeoutMs: PATIENCE });
     throwIfInterrupted(this.#signal);
     return end;
   }
+}
+
+function isLacking({ systemCode, exitCode, stderr }: End): boolean {
+  return systemCode !== undefined || (exitCode !== 0 && /Table does not exist|not supported/u.test(stderr));
 }
 
 /** The lines of iptables-restore that add the rules of a family; empty: it needs none. */

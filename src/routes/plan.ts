@@ -1,7 +1,7 @@
 /** Which routes a node needs, and what is to be done for them. Nothing here looks at the system. */
 import type { FoundNode } from "../cluster/node.ts";
 import { warning, type Finding } from "../finding.ts";
-import { byFirst, overlaps, readAddress, readNetwork, readNetworkOf, type Prefix } from "./prefix.ts";
+import { byFirst, contains, overlaps, readAddress, readNetwork, readNetworkOf, type Prefix } from "./prefix.ts";
 
 /** The routing protocol that marks cni-node's routes (`proto 75`); no other program is known to use this number. */
 export const PROTOCOL = 75;
@@ -50,21 +50,40 @@ export interface PresentRoute {
   isOurs: boolean;
 }
 
+/** An address that must be reached as it is now: that of the API, or a name server. */
+export interface OtherAddress {
+  address: string;
+  what: string;
+}
+
+/** The name servers in the text of a resolv.conf. */
+export function nameServersIn(resolvConf: string): OtherAddress[] {
+  return Array.from(resolvConf.matchAll(/^nameserver\s+([^\s%]+)/gmu), ([, address = ""]) => {
+    return { address, what: "a name server in /etc/resolv.conf" };
+  });
+}
+
 /** Where the node is in its network. */
 export interface Surroundings {
   /** The name of the node, if it is known; else it is the one with an address of this host. */
   nodeName: string | undefined;
   addresses: readonly InterfaceAddress[];
-  /** More addresses that must be reached as they are now: that of the API. */
-  others: readonly string[];
+  /** The networks of pods in the cluster; empty: they are not known. */
+  podNetworks: readonly Prefix[];
+  /** More addresses that must be reached as they are now. */
+  others: readonly OtherAddress[];
   /** The routes that are there. */
   present: readonly PresentRoute[];
 }
 
 /** What is needed, and why something is not. */
 export interface Needed {
-  /** The Node of this host; undefined: there is none, and then nothing is needed, nor anything to be removed. */
+  /** The Node of this host; undefined: it is not known, and then nothing is needed, nor anything to be removed. */
   own: FoundNode | undefined;
+  /** All Nodes that may be it: those with an address of this host. */
+  here: readonly FoundNode[];
+  /** There is no other Node. */
+  isAlone: boolean;
   routes: readonly NeededRoute[];
   /** The networks of pods, of this node first: what pods have their traffic from, and what they reach with their own address. */
   pods: { own: readonly string[]; others: readonly string[] };
@@ -77,6 +96,7 @@ interface Link {
   network: Prefix;
 }
 
+/** A network that a Node has for its pods, or an address that it has itself. */
 interface Claim {
   node: FoundNode;
   network: Prefix;
@@ -85,17 +105,19 @@ interface Claim {
 /** The routes to the pods of all other nodes. */
 export function neededRoutes(
   nodes: Iterable<FoundNode>,
-  { nodeName, addresses, others, present }: Surroundings,
+  { nodeName, addresses, podNetworks, others, present }: Surroundings,
 ): Needed {
   const links = addresses.flatMap(linkOf);
   const all = [...nodes].toSorted((a, b) => (a.name < b.name ? -1 : 1));
-  const own = all.find((node) => (nodeName === undefined ? isHere(node, links) : node.name === nodeName));
-  if (own === undefined || !isHere(own, links)) {
-    return { own: undefined, routes: [], pods: { own: [], others: [] }, findings: [] };
+  const here = all.filter((node) => (nodeName === undefined || node.name === nodeName) && isHere(node, links));
+  const [own] = here;
+  if (own === undefined || here.length > 1) {
+    return { own: undefined, here, isAlone: false, routes: [], pods: { own: [], others: [] }, findings: [] };
   }
   const remote = all.filter((node) => node !== own);
   const findings: Finding[] = [];
-  const guard = new Guard(own, links, [...others, ...remote.flatMap((node) => node.addresses)]);
+  const foreign = present.flatMap((route) => foreignNetworkOf(route, podNetworks));
+  const guard = new Guard(own, { links, podNetworks, others, foreign });
   // What is refused contests nothing: else one Node with a wide network would take the routes to all others.
   const claims = remote
     .flatMap((node) => claimsOf(node, findings))
@@ -104,14 +126,20 @@ export function neededRoutes(
       if (problem !== undefined) findings.push(refused("pod-cidr-refused", claim, problem));
       return problem === undefined;
     });
-  const { accepted, losers } = contest(claims, present);
+  // Networks of pods hold no nodes, whatever addresses kubelets report.
+  const elsewhere = podNetworks.length > 0 ? [] : remote.flatMap(addressesOf);
+  const { accepted, losers } = contest(claims, elsewhere, present);
   for (const { claim, winner } of losers) {
-    const problem = `it overlaps ${winner.network.text} of ${subjectOf(winner.node)}`;
-    findings.push(refused("pod-cidr-overlap", claim, problem));
+    const { text } = winner.network;
+    findings.push(
+      isAddress(winner)
+        ? refused("pod-cidr-refused", claim, `it contains ${text}, an address of ${subjectOf(winner.node)}`)
+        : refused("pod-cidr-overlap", claim, `it overlaps ${text} of ${subjectOf(winner.node)}`),
+    );
   }
   const routes = accepted.flatMap((claim) => routeOf(claim, links, findings));
   const pods = { own: own.podCidrs.flatMap(usable), others: accepted.map(({ network }) => network.text) };
-  return { own, routes, pods, findings };
+  return { own, here, isAlone: remote.length === 0, routes, pods, findings };
 }
 
 /** A podCIDR of this node, unless it cannot be one. */
@@ -153,13 +181,35 @@ function claimsOf(node: FoundNode, findings: Finding[]): Claim[] {
   });
 }
 
+function addressesOf(node: FoundNode): Claim[] {
+  return node.addresses.flatMap((text) => readAddress(text) ?? []).map((network) => ({ node, network }));
+}
+
+/** Where a route of another program leads. What is as wide as a default route is one, such as `0.0.0.0/1`. */
+function foreignNetworkOf({ destination, isOurs }: PresentRoute, podNetworks: readonly Prefix[]): Prefix[] {
+  const network = isOurs ? undefined : readNetwork(destination);
+  if (network === undefined || network.length < WIDEST[network.family]) return [];
+  // A network of pods may be a part of a wider one that routers know.
+  return podNetworks.some((one) => contains(network, one)) ? [] : [network];
+}
+
 /** Networks and addresses to which no route may lead away. */
 class Guard {
+  readonly #podNetworks: readonly Prefix[];
   readonly #kept: readonly { network: Prefix; problem: string }[];
-  /** Addresses of nodes and of the API, in order. */
-  readonly #reached: readonly Prefix[];
+  readonly #foreign: readonly Prefix[];
 
-  constructor(own: FoundNode, links: readonly Link[], reached: readonly string[]) {
+  constructor(
+    own: FoundNode,
+    {
+      links,
+      podNetworks,
+      others,
+      foreign,
+    }: Pick<Surroundings, "podNetworks" | "others"> & { links: readonly Link[]; foreign: readonly Prefix[] },
+  ) {
+    this.#podNetworks = podNetworks;
+    this.#foreign = foreign;
     this.#kept = [
       ...NEVER.map((network) => ({ network, problem: "no pod can have such addresses" })),
       ...links.map(({ ifName, network }) => ({ network, problem: `this node is in ${network.text} with ${ifName}` })),
@@ -167,20 +217,25 @@ class Guard {
         const network = readNetwork(text);
         return network === undefined ? [] : [{ network, problem: `this node has the podCIDR ${network.text}` }];
       }),
+      ...others.flatMap(({ address, what }) => {
+        const network = readAddress(address);
+        return network === undefined ? [] : [{ network, problem: `it contains ${network.text}, ${what}` }];
+      }),
     ];
-    this.#reached = reached.flatMap((text) => readAddress(text) ?? []).toSorted(byFirst);
   }
 
   /** Why there may be no route to a network; undefined: there may. */
   refusalOf(network: Prefix): string | undefined {
     const { family, length } = network;
     if (length < WIDEST[family]) return `it is wider than /${WIDEST[family]}`;
+    if (this.#podNetworks.length > 0 && !this.#podNetworks.some((one) => contains(one, network))) {
+      return "it is outside of --pod-cidrs";
+    }
     const kept = this.#kept.find((one) => overlaps(one.network, network));
     if (kept !== undefined) return kept.problem;
-    const reached = this.#reached[indexFrom(this.#reached, network)];
-    return reached !== undefined && overlaps(reached, network)
-      ? `it contains ${reached.text}, the address of a node or of the API`
-      : undefined;
+    // A route to the same network is reported as such, and a narrower one goes before ours.
+    const around = this.#foreign.find((one) => contains(one, network) && one.text !== network.text);
+    return around === undefined ? undefined : `it is in ${around.text}, to which another program has set a route`;
   }
 }
 
@@ -197,10 +252,12 @@ function indexFrom(sorted: readonly Prefix[], network: Prefix): number {
 
 /**
  * Of claims that overlap, the first keeps its network: the one that has its route already, else that of the older Node.
- * The API server sets the time of creation, so no Node takes the traffic of an older one.
+ * The API server sets the time of creation, so no Node takes the traffic of an older one. An address keeps a
+ * younger Node from a network around it, but takes no route that is set: a kubelet may give its Node any address.
  */
 function contest(
   claims: readonly Claim[],
+  addresses: readonly Claim[],
   present: readonly PresentRoute[],
 ): { accepted: Claim[]; losers: { claim: Claim; winner: Claim }[] } {
   const gateways = new Map(present.flatMap((one) => (one.isOurs ? [[one.destination, one.gateway]] : [])));
@@ -209,9 +266,9 @@ function contest(
     const hasRoute = gateway !== undefined && node.addresses.some((text) => readAddress(text)?.text === gateway);
     return `${hasRoute ? "0" : "1"} ${node.created || "unknown"}`;
   };
-  const ranked = claims.map((claim) => ({ claim, rank: rankOf(claim) }));
-  // Of the same rank, the name decides: claims are in its order.
-  ranked.sort((a, b) => (a.rank === b.rank ? 0 : a.rank < b.rank ? -1 : 1));
+  // Of the same rank, the name decides, and of the same Node the network.
+  const ranked = [...claims, ...addresses].map((claim) => ({ claim, rank: rankOf(claim) }));
+  ranked.sort((a, b) => compare(a.rank, b.rank) || compare(a.claim.node.name, b.claim.node.name));
   const winners = new Map<Prefix, Claim>();
   const taken: Prefix[] = [];
   const losers: { claim: Claim; winner: Claim }[] = [];
@@ -223,10 +280,18 @@ function contest(
     if (winner === undefined) {
       taken.splice(index, 0, network);
       winners.set(network, claim);
-    } else losers.push({ claim, winner });
+    } else if (!isAddress(claim)) losers.push({ claim, winner });
   }
   const won = new Set(winners.values());
   return { accepted: claims.filter((claim) => won.has(claim)), losers };
+}
+
+function isAddress({ network }: Claim): boolean {
+  return !network.text.includes("/");
+}
+
+function compare(a: string, b: string): number {
+  return a === b ? 0 : a < b ? -1 : 1;
 }
 
 function refused(code: "pod-cidr-overlap" | "pod-cidr-refused", { node, network }: Claim, problem: string): Finding {

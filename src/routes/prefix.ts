@@ -44,6 +44,11 @@ export function overlaps(a: Prefix, b: Prefix): boolean {
   return a.family === b.family && a.first <= b.last && b.first <= a.last;
 }
 
+/** Has the first all addresses of the second? */
+export function contains(a: Prefix, b: Prefix): boolean {
+  return a.family === b.family && a.first <= b.first && b.last <= a.last;
+}
+
 /** The order of networks by their first address, the wider one first. */
 export function byFirst(a: Prefix, b: Prefix): number {
   if (a.family !== b.family) return a.family < b.family ? -1 : 1;

@@ -6,16 +6,20 @@ import { ListWatch } from "../cluster/list-watch.ts";
 import { ALL_NODES, type FoundNode } from "../cluster/node.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
+import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { forwardingFindings } from "./checks.ts";
 import type { Kernel } from "./kernel.ts";
-import type { Masquerade, Masqueraded } from "./masquerade.ts";
-import { commandOf, neededRoutes, stepsFor, type Needed, type Step, type Surroundings } from "./plan.ts";
+import type { Masquerade, Masqueraded, Outcome } from "./masquerade.ts";
+import { commandOf, nameServersIn, neededRoutes, stepsFor, type Needed, type Step, type Surroundings } from "./plan.ts";
 import { readNetworkOf } from "./prefix.ts";
 
 /** Routes that somebody has removed come back after this, milliseconds. */
 const RESYNC_MS = 10_000;
 /** Changes that come within this are one, milliseconds. */
 const BURST_MS = 250;
+
+/** More Nodes are not named, only counted. */
+const MOST_NAMED = 5;
 
 /** What is known of this node besides its addresses, and how its system is asked. */
 export interface Self extends Omit<Surroundings, "addresses" | "present"> {
@@ -30,6 +34,8 @@ export interface Result {
   steps: readonly Step[];
   masqueraded: readonly Masqueraded[];
   findings: readonly Finding[];
+  /** There is no other Node. */
+  isAlone: boolean;
 }
 
 /**
@@ -44,25 +50,28 @@ export async function look(
 ): Promise<Result & { needed: Needed }> {
   const addresses = await self.kernel.addresses();
   const present = await self.kernel.routes();
-  const needed = neededRoutes(nodes, { ...self, addresses, present });
-  if (needed.own === undefined) throw ownUnknown(self.nodeName);
+  const others = [...self.others, ...nameServersIn(readTextIfPossible("/etc/resolv.conf", SIZE_LIMITS.config) ?? "")];
+  const needed = neededRoutes(nodes, { ...self, others, addresses, present });
+  if (needed.own === undefined) throw ownUnknown(self.nodeName, needed.here);
   const { steps, findings: foreign } = stepsFor(needed.routes, present);
   const forwarding = await forwardingFindings(needed.routes, self.env, signal);
-  return { needed, steps, masqueraded: [], findings: [...needed.findings, ...foreign, ...forwarding] };
+  const findings = [...needed.findings, ...foreign, ...forwarding];
+  return { needed, steps, masqueraded: [], findings, isAlone: needed.isAlone };
 }
 
-/** Does what is to be done. A route that the kernel refuses does not keep others from being set. @throws as `look`. */
+/** Does what is to be done. What is refused does not keep the rest from being done. @throws as `look`. */
 export async function sync(nodes: Iterable<FoundNode>, self: Self, signal: AbortSignal): Promise<Result> {
   const { needed, steps, findings } = await look(nodes, self, signal);
   const { done, failures } = await carryOut(steps, self.kernel);
-  const masqueraded = await orFinding(masquerade(needed, self), failures);
-  return { steps: done, masqueraded, findings: [...failures, ...findings] };
+  const rules = await masquerade(needed, self);
+  const problems = [...failures, ...rules.failures.map(findingOf)];
+  return { steps: done, masqueraded: rules.done, findings: [...problems, ...findings], isAlone: needed.isAlone };
 }
 
-/** Pods reach the pods of all nodes, and the nodes on a link of this one, with their own addresses. */
-async function masquerade({ routes, pods }: Needed, self: Self): Promise<Masqueraded[]> {
+/** Pods reach the pods of all nodes, and the addresses that the routes lead by, with their own addresses. */
+async function masquerade({ routes, pods }: Needed, self: Self): Promise<Outcome> {
   // A Node that has no podCIDR yet, such as one that was created anew, does not take the rules away.
-  if (self.masquerade === undefined || pods.own.length === 0) return [];
+  if (self.masquerade === undefined || pods.own.length === 0) return { done: [], failures: [] };
   const { rules, kept } = self.masquerade;
   const given = kept.flatMap((cidr) => readNetworkOf(cidr)?.text ?? []);
   return rules.set({ sources: pods.own, kept: [...pods.others, ...routes.map(({ gateway }) => gateway), ...given] });
@@ -72,19 +81,13 @@ async function masquerade({ routes, pods }: Needed, self: Self): Promise<Masquer
 export async function removeAll(kernel: Kernel, rules: Masquerade): Promise<Result> {
   const { steps } = stepsFor([], await kernel.routes());
   const { done, failures } = await carryOut(steps, kernel);
-  const masqueraded = await orFinding(rules.remove(), failures);
-  return { steps: done, masqueraded, findings: failures };
+  const removed = await rules.remove();
+  const findings = [...failures, ...removed.failures.map(findingOf)];
+  return { steps: done, masqueraded: removed.done, findings, isAlone: false };
 }
 
-/** The routes are set even if the rules cannot be. */
-async function orFinding(rules: Promise<Masqueraded[]>, failures: Finding[]): Promise<Masqueraded[]> {
-  try {
-    return await rules;
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    failures.push(failureOf("masquerade-failed", error.subject, error.problem, error.hint));
-    return [];
-  }
+function findingOf({ subject, problem, hint }: Failure): Finding {
+  return failureOf("masquerade-failed", subject, problem, hint);
 }
 
 /** Changes routes. @returns the steps that are done, and what the kernel has refused. */
@@ -115,15 +118,23 @@ function failureOf(...given: Parameters<typeof warning>): Finding {
   return { ...warning(...given), severity: "error" };
 }
 
-function ownUnknown(name: string | undefined): Failure {
+function ownUnknown(name: string | undefined, here: readonly FoundNode[]): Failure {
+  const names = here.slice(0, MOST_NAMED).map((node) => node.name);
+  const more = here.length > MOST_NAMED ? ` and ${here.length - MOST_NAMED} more` : "";
+  const problem =
+    names.length > 0
+      ? `several Nodes have an InternalIP that is an address of this network: ${names.join(", ")}${more}`
+      : name === undefined
+        ? "no Node has an InternalIP that is an address of this network"
+        : "there is no such Node with an InternalIP that is an address of this network";
   return new Failure({
     code: "own-node-unknown",
     subject: name === undefined ? "this node" : `Node ${name}`,
-    problem:
-      name === undefined
-        ? "no Node has an InternalIP that is an address of this network; no route was changed"
-        : "there is no such Node with an InternalIP that is an address of this network; no route was changed",
-    hint: "run it in the node's network (hostNetwork: true); --node-name names the Node",
+    problem: `${problem}; no route was changed`,
+    hint:
+      names.length > 0
+        ? "name the Node with --node-name"
+        : "run it in the node's network (hostNetwork: true); --node-name names the Node",
   });
 }
 

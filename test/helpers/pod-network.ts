@@ -202,7 +202,9 @@ export class Machine implements AsyncDisposable {
   /** Starts what the containers of the DaemonSet run, with the words that they have there. */
   begin(): void {
     this.#containers = CONTAINERS.map(({ args }) => {
-      const container = this.namespace.spawn(["cni-node", ...args], this.#env);
+      // The networks of pods are those of this cluster.
+      const words = args.map((word) => (word.startsWith("--pod-cidrs=") ? `${word},fd00:244::/32` : word));
+      const container = this.namespace.spawn(["cni-node", ...words], this.#env);
       container.stdout?.resume();
       container.stderr?.resume();
       return container;

@@ -302,8 +302,7 @@ async function decideWrite(
   const isHeld = held !== undefined && held.owners.length > 0;
   const owners = isWanted ? [...others, owner].toSorted() : others;
   const content = contentOf(given, live);
-  const isRight = live.type === "file" && modeOf(live) === content.mode && content.isOwner(Number(live.stat?.uid));
-  const isSame = isRight && (await content.isIn(here, live, held?.seen));
+  const isSame = isRight(content, live) && (await content.isIn(here, live, held?.seen));
   const digest = isSame && !isHeld ? {} : { digest: await content.digest() };
   const asset = owners.length === 0 ? undefined : { ...held, name, kind, owners: [...owners], ...digest };
   const keepLive = isWanted && !isHeld && live.type !== "absent";
@@ -317,6 +316,11 @@ async function decideWrite(
   const outcome = live.type === "absent" ? "created" : "configured";
   const reason = keepLive ? "replaces a file that was there before, which is kept" : undefined;
   return { ...result(outcome, reason), step: { ...step, effect: "write", stage: content.stage } };
+}
+
+/** Is it a file of this mode and owner? */
+function isRight(content: ReturnType<typeof contentOf>, live: Live): boolean {
+  return live.type === "file" && modeOf(live) === content.mode && content.isOwner(Number(live.stat?.uid));
 }
 
 /** Of a file that is not ours, nothing is done. */

@@ -96,10 +96,11 @@ interface Added {
 export async function addContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
   const { operator, log, config } = hooked;
   const { place, runtime, onProblem } = operator;
-  const other = otherNetworkOf(container);
-  if (other !== undefined) {
-    if (namedNetworks(container.spec, names, config.isEnvTrusted).length > 0) throw hasOtherNetwork(container, other);
-    log.say("debug", `container ${container.id} is left alone: it ${other}`);
+  const otherNetwork = otherNetworkOf(container);
+  if (otherNetwork !== undefined) {
+    if (namedNetworks(container.spec, names, config.isEnvTrusted).length > 0)
+      throw hasOtherNetwork(container, otherNetwork);
+    log.say("debug", `container ${container.id} is left alone: it ${otherNetwork}`);
     return;
   }
   const request = readRequest(container.spec, names, config.isEnvTrusted);

@@ -21,8 +21,8 @@ export interface Published {
 export function publishedPorts(container: Container): Published {
   const { PortBindings, PublishAllPorts } = hostConfigOf(container);
   const bindings = Object.entries(isObject(PortBindings) ? PortBindings : {}).flatMap(([port, hosts]) => {
-    const [, container, protocol = ""] = /^(\d+)\/(tcp|udp|sctp)$/u.exec(port) ?? [];
-    if (container === undefined) return [];
+    const [, inside, protocol = ""] = /^(\d+)\/(tcp|udp|sctp)$/u.exec(port) ?? [];
+    if (inside === undefined) return [];
     // Docker takes none for one that does not say more.
     const given = Array.isArray(hosts) ? hosts.filter(isObject) : [];
     return (given.length > 0 ? given : [{}]).map(({ HostIp, HostPort }: Record<string, unknown>) => {
@@ -30,7 +30,7 @@ export function publishedPorts(container: Container): Published {
       const range = typeof HostPort === "string" && HostPort !== "" && HostPort !== "0" ? ` (${HostPort})` : "";
       return {
         unchosen: `${port}${range}`,
-        port: { hostPort: Number(HostPort ?? 0), containerPort: Number(container), protocol, ...hostIP },
+        port: { hostPort: Number(HostPort ?? 0), containerPort: Number(inside), protocol, ...hostIP },
       };
     });
   });

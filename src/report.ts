@@ -6,7 +6,7 @@ import { CniError } from "./cni/error.ts";
 import { cancellationOf, Failure, Interrupted, type Cancellation } from "./errors.ts";
 import type { Finding } from "./finding.ts";
 import { maskTokens } from "./secrets/prose.ts";
-import { alignRows, escapeUnit, visibleLines } from "./system/text.ts";
+import { alignRows, escapeUnit, visible, visibleLines, wrapLines } from "./system/text.ts";
 import { plain } from "./system/style.ts";
 import type { Ending, Meaning, View, World } from "./world.ts";
 
@@ -68,20 +68,28 @@ const MOST_UNCHANGED = 5;
 export function formatSteps(steps: readonly ShownStep[], view?: View, isPlanned = false): string {
   if (steps.length === 0) return "nothing to do\n";
   const shown = view?.isVerbose === true ? steps : summarized(steps);
-  const lines = alignRows(
-    shown.map(({ outcome, kind, name, object, reason }) => {
-      const more = [object, reason].filter((text) => text !== undefined).join(": ");
-      const word = isPlanned ? (PLANNED[outcome] ?? outcome) : outcome;
-      return [word.padEnd(10), kind.padEnd(8), name, more];
-    }),
-  );
+  const rows = shown.map(({ outcome, kind, name, object, reason }) => {
+    const more = [object, reason].filter((text) => text !== undefined).join(": ");
+    const word = isPlanned ? (PLANNED[outcome] ?? outcome) : outcome;
+    return [word.padEnd(10), kind.padEnd(8), name, more];
+  });
   const paint = view?.paint.stdout ?? plain;
-  return lines
+  return alignRows(rows)
     .map((line, index) => {
       const meaning = MEANINGS[shown[index]?.outcome ?? ""];
-      return `${meaning === undefined ? line : line.replace(/^(?:would )?\S+/u, (word) => paint(meaning, word))}\n`;
+      const fitted = fitLine(line, line.length - visible(rows[index]?.[3] ?? "").length, view?.terminal?.columns);
+      return `${meaning === undefined ? fitted : fitted.replace(/^(?:would )?\S+/u, (word) => paint(meaning, word))}\n`;
     })
     .join("");
+}
+
+/** Breaks a line between the words of its last cell, which stay below each other if there is room. */
+function fitLine(line: string, start: number, columns = Infinity): string {
+  if (line.length <= columns || start === line.length) return line;
+  const indent = start <= columns / 2 ? start : 4;
+  const [head, tail] = [line.slice(0, start), line.slice(start)];
+  const lines = wrapLines(tail, columns - indent).map((part) => " ".repeat(indent) + part);
+  return start <= columns / 2 ? head + lines.join("\n").slice(indent) : [head.trimEnd(), ...lines].join("\n");
 }
 
 /** The outcomes of what has not been done yet. */

@@ -72,6 +72,20 @@ describe("a screen", () => {
     assert.equal(await screenOf(node, [...argv, "-q"], 80), "");
   });
 
+  test("breaks a long reason between words, below where it begins", async () => {
+    using node = await nodeToSee();
+    node.template("10-net.conflist", conflist("mynet", "bridge"));
+    fs.writeFileSync(join(node.netd, "30-x.conflist"), conflist("x", "bridge"));
+    const places = node.places.filter((place) => place.startsWith("--config-source"));
+    node.template("30-x.conflist", conflist("y", "bridge"));
+    const screen = await screenOf(node, ["install", "--configs=30-x.conflist", ...places], 60);
+    const row =
+      /^\{32:configured\}  config    30-x\.conflist\n {4}replaces a file that was there before; uninstall\n {4}restores it$/mu;
+    assert.match(screen, row);
+    const wide = await screenOf(node, ["uninstall", "--configs=30-x.conflist"], 80);
+    assert.match(wide, /^\{33:deleted\} +config +30-x\.conflist {2}what was there before is back$/mu);
+  });
+
   test("of a plan says what would be done, and colours what goes and what comes", async () => {
     using node = await nodeToSee();
     node.template("10-net.conflist", conflist("mynet", "bridge"));

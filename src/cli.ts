@@ -87,7 +87,7 @@ export function readLine(argv: readonly string[]): Line {
 }
 
 function readOption(given: string, following: string[]): GivenOption {
-  const [, word = "", text] = /^(-o(?=[^=])|[^=]*)=?(.*)?$/su.exec(given) ?? [];
+  const [, word = "", text] = /^(-o)([^=].*)$/su.exec(given) ?? /^([^=]*)(?:=(.*))?$/su.exec(given) ?? [];
   const name = word.startsWith("--") ? word.slice(2) : (SHORT_OPTIONS[word.slice(1)] ?? "");
   const option = Object.hasOwn(OPTIONS, name) ? (OPTIONS as Readonly<Record<string, Option>>)[name] : undefined;
   if (text !== undefined || option === undefined) return { word, name, text };

@@ -238,7 +238,8 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
       assert.equal(installed.exitCode, 0, installed.stderr);
       assert.ok([0, 3].includes((await run("status")).exitCode));
       const lo = '{"cniVersion": "1.0.0", "name": "lo", "type": "loopback"}';
-      const added = await run(`network add - alias --new --ifname=lo --output=text <<'END'\n${lo}\nEND`);
+      fs.writeFileSync(join(netd, "10-lo.conf"), lo);
+      const added = await run("network add lo alias --new --ifname=lo --output=text");
       assert.equal(added.exitCode, 0, added.stderr);
       const deleted = await run("network del lo alias --delete-netns");
       assert.equal(deleted.exitCode, 0, deleted.stderr);

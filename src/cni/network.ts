@@ -16,7 +16,8 @@ import { checkNetns, checkNetwork, keyOf, lockOf, type Runtime, type RuntimeConf
 /**
  * Adding an attachment: ADD to every plugin in the order of the list, each with the result of the one before; the
  * first error ends it. The last result is remembered. When it fails, what was begun is taken back by DEL. With a note,
- * the attachment is remembered before the first ADD, without a result, until there is one or all is taken back.
+ * the attachment is remembered before the first ADD, without a result, until there is one, or taking back
+ * was tried (`keepFailed`: has succeeded).
  *
  * @returns the last plugin's result, in its own version.
  * @throws CniError, a `PluginError` if a plugin failed; its `cleanup` has what went wrong in taking back.
@@ -45,7 +46,7 @@ export async function add(network: NetworkList, conf: RuntimeConf): Promise<AnyR
     const errors = isToBeTakenBack(begun, error) ? await takeBack(network, conf) : [];
     if (!(error instanceof CniError)) throw error;
     error.cleanup.push(...errors);
-    if (isNoted && leftBehind(error).length === 0) forgetAfter(error, conf, key);
+    if (isNoted && (conf.keepFailed !== true || leftBehind(error).length === 0)) forgetAfter(error, conf, key);
     throw error;
   }
 }

@@ -29,6 +29,8 @@ export interface Attachment {
   capabilityArgs?: Readonly<Record<string, unknown>>;
   /** For add: what is remembered with it, and found again by `listAttachments`. No plugin sees it. */
   note?: Readonly<Record<string, unknown>>;
+  /** For add with a note: what could not be taken back stays remembered, until it is deleted. */
+  keepFailed?: boolean;
 }
 
 /** An attachment, and how it is operated on here. */

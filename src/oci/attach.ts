@@ -357,7 +357,8 @@ async function addOne({ network, args, capabilityArgs }: Told, inside: Inside, h
   const { container, netns, ifName } = inside;
   const { id: containerId } = container;
   const note = { ...markOf({ text: `oci:${containerId}`, netns, containerId }, identityOf(netns) ?? "", place) };
-  const conf = { ...runtime, containerId, netns, ifName, args, capabilityArgs, note, lock: HELD, signal };
+  const own = { containerId, netns, ifName, args, capabilityArgs, note, keepFailed: true };
+  const conf = { ...runtime, ...own, lock: HELD, signal };
   try {
     return upgradeResult(await add(network, conf));
   } catch (error) {

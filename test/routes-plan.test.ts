@@ -182,6 +182,10 @@ suite("the routes that a node needs", () => {
     for (const destination of ["default", "0.0.0.0/1", "10.9.0.0/16", "10.8.1.0/24", "10.8.1.7/32"]) {
       assert.deepEqual(withRoute(destination), [], destination);
     }
+    const two = ["10.8.1.0/24", "10.0.0.0/8", "10.7.0.0/16"].map((destination) => {
+      return { destination, gateway: "192.0.2.77", ifName: "eth0", isOurs: false };
+    });
+    assert.deepEqual(planned(nodes, { ...HERE, present: two }).codes, ["pod-cidr-refused"]);
     const podNetworks = ["10.8.0.0/16"].flatMap((text) => readNetwork(text) ?? []);
     assert.deepEqual(withRoute("10.0.0.0/8", podNetworks), []);
     assert.deepEqual(withRoute("10.8.0.0/16", podNetworks), []);

@@ -1,7 +1,16 @@
 /** Which routes a node needs, and what is to be done for them. Nothing here looks at the system. */
 import type { FoundNode } from "../cluster/node.ts";
 import { warning, type Finding } from "../finding.ts";
-import { byFirst, contains, overlaps, readAddress, readNetwork, readNetworkOf, type Prefix } from "./prefix.ts";
+import {
+  byFirst,
+  contains,
+  outermost,
+  overlaps,
+  readAddress,
+  readNetwork,
+  readNetworkOf,
+  type Prefix,
+} from "./prefix.ts";
 
 /** The routing protocol that marks cni-node's routes (`proto 75`); no other program is known to use this number. */
 export const PROTOCOL = 75;
@@ -197,6 +206,7 @@ function foreignNetworkOf({ destination, isOurs }: PresentRoute, podNetworks: re
 class Guard {
   readonly #podNetworks: readonly Prefix[];
   readonly #kept: readonly { network: Prefix; problem: string }[];
+  /** In order, and none in another one. */
   readonly #foreign: readonly Prefix[];
 
   constructor(
@@ -209,7 +219,7 @@ class Guard {
     }: Pick<Surroundings, "podNetworks" | "others"> & { links: readonly Link[]; foreign: readonly Prefix[] },
   ) {
     this.#podNetworks = podNetworks;
-    this.#foreign = foreign;
+    this.#foreign = outermost(foreign);
     this.#kept = [
       ...NEVER.map((network) => ({ network, problem: "no pod can have such addresses" })),
       ...links.map(({ ifName, network }) => ({ network, problem: `this node is in ${network.text} with ${ifName}` })),
@@ -234,8 +244,10 @@ class Guard {
     const kept = this.#kept.find((one) => overlaps(one.network, network));
     if (kept !== undefined) return kept.problem;
     // A route to the same network is reported as such, and a narrower one goes before ours.
-    const around = this.#foreign.find((one) => contains(one, network) && one.text !== network.text);
-    return around === undefined ? undefined : `it is in ${around.text}, to which another program has set a route`;
+    const around = this.#foreign[indexFrom(this.#foreign, network) - 1];
+    return around !== undefined && contains(around, network)
+      ? `it is in ${around.text}, to which another program has set a route`
+      : undefined;
   }
 }
 

@@ -55,6 +55,16 @@ export function byFirst(a: Prefix, b: Prefix): number {
   return a.first < b.first ? -1 : a.first > b.first ? 1 : b.length === a.length ? 0 : a.length - b.length;
 }
 
+/** The networks that are in no other one, in order. */
+export function outermost(networks: readonly Prefix[]): Prefix[] {
+  const found: Prefix[] = [];
+  for (const network of networks.toSorted(byFirst)) {
+    const last = found.at(-1);
+    if (last === undefined || !overlaps(last, network)) found.push(network);
+  }
+  return found;
+}
+
 /** As few networks as have the same addresses together. */
 export function merged(networks: readonly Prefix[]): Prefix[] {
   const found: Prefix[] = [];

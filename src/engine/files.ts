@@ -302,7 +302,7 @@ async function decideWrite(
   const isHeld = held !== undefined && held.owners.length > 0;
   const owners = isWanted ? [...others, owner].toSorted() : others;
   const content = contentOf(given, live);
-  const isSame = isRight(content, live) && (await content.isIn(here, live, held?.seen));
+  const isSame = content.hasAttributes(live) && (await content.isIn(here, live, held?.seen));
   const digest = isSame && !isHeld ? {} : { digest: await content.digest() };
   const asset = owners.length === 0 ? undefined : { ...held, name, kind, owners: [...owners], ...digest };
   const keepLive = isWanted && !isHeld && live.type !== "absent";
@@ -316,11 +316,6 @@ async function decideWrite(
   const outcome = live.type === "absent" ? "created" : "configured";
   const reason = keepLive ? "replaces a file that was there before, which is kept" : undefined;
   return { ...result(outcome, reason), step: { ...step, effect: "write", stage: content.stage } };
-}
-
-/** Is it a file of this mode and owner? */
-function isRight(content: ReturnType<typeof contentOf>, live: Live): boolean {
-  return live.type === "file" && modeOf(live) === content.mode && content.isOwner(Number(live.stat?.uid));
 }
 
 /** Of a file that is not ours, nothing is done. */
@@ -355,9 +350,8 @@ function readPart(here: string, path: string): string {
 }
 
 interface ReadyContent {
-  mode: number;
-  /** May a file with this content belong to that user? */
-  isOwner(uid: number): boolean;
+  /** Is it a file with the mode, and of a user to whom a file with this content may belong? */
+  hasAttributes(live: Live): boolean;
   digest(): Promise<string>;
   /** @param seen what the record says of the file. */
   isIn(path: string, live: Live, seen: SeenFile | undefined): Promise<boolean>;
@@ -376,14 +370,17 @@ function contentOf(content: Content, live: Live): ReadyContent {
   const mode = content.mode ?? (live.type === "file" ? modeOf(live) : 0o644);
   const isKept = content.mode === undefined && live.type === "file";
   const owner = isKept ? { uid: Number(live.stat?.uid), gid: Number(live.stat?.gid) } : {};
-  const isOwner = (uid: number): boolean => content.mode === undefined || uid === 0 || uid === process.geteuid?.();
+  const hasAttributes = (now: Live): boolean => {
+    const uid = Number(now.stat?.uid);
+    const isOwner = content.mode === undefined || uid === 0 || uid === process.geteuid?.();
+    return now.type === "file" && modeOf(now) === mode && isOwner;
+  };
   if ("copyOf" in content) {
     const { copyOf } = content;
     // A run decides twice, and what it copies may be large.
     const digest = async (): Promise<string> => digests.get(content) ?? noted(content, digestOf(copyOf));
     return {
-      mode,
-      isOwner,
+      hasAttributes,
       digest,
       isIn: async (path, now, seen) => hasBytes(digest, fs.statSync(copyOf).size, path, now, seen),
       stage: async (path) => createCopy(copyOf, path, { mode }),
@@ -392,8 +389,7 @@ function contentOf(content: Content, live: Live): ReadyContent {
   const bytes = Buffer.from(content.text);
   const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
   return {
-    mode,
-    isOwner,
+    hasAttributes,
     digest: async () => Promise.resolve(digest),
     isIn: async (path, now) => hasBytes(async () => Promise.resolve(digest), bytes.length, path, now, undefined),
     stage: async (path) => {

@@ -96,11 +96,10 @@ interface Added {
 export async function addContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
   const { operator, log, config } = hooked;
   const { place, runtime, onProblem } = operator;
-  const otherNetwork = otherNetworkOf(container);
-  if (otherNetwork !== undefined) {
-    if (namedNetworks(container.spec, names, config.isEnvTrusted).length > 0)
-      throw hasOtherNetwork(container, otherNetwork);
-    log.say("debug", `container ${container.id} is left alone: it ${otherNetwork}`);
+  const reason = otherNetworkOf(container);
+  if (reason !== undefined) {
+    if (namedNetworks(container.spec, names, config.isEnvTrusted).length > 0) throw hasOtherNetwork(container, reason);
+    log.say("debug", `container ${container.id} is left alone: it ${reason}`);
     return;
   }
   const request = readRequest(container.spec, names, config.isEnvTrusted);
@@ -157,11 +156,11 @@ function otherNetworkOf(container: Container): string | undefined {
   return hasDockersNetwork(container) ? "has a network of Docker's" : undefined;
 }
 
-function hasOtherNetwork({ id }: Container, other: string): Failure {
+function hasOtherNetwork({ id }: Container, why: string): Failure {
   return new Failure({
     code: "oci-request-unsupported",
     subject: `container ${id}`,
-    problem: `it asks for a CNI network by name, and ${other}`,
+    problem: `it asks for a CNI network by name, and ${why}`,
     hint: "start it with --network none",
   });
 }

@@ -18,8 +18,8 @@ export interface Published {
 }
 
 /** Nothing where the engine does not tell. */
-export function publishedPorts(container: Container): Published {
-  const { PortBindings, PublishAllPorts } = hostConfigOf(container);
+export function publishedPorts(of: Container): Published {
+  const { PortBindings, PublishAllPorts } = hostConfigOf(of);
   const bindings = Object.entries(isObject(PortBindings) ? PortBindings : {}).flatMap(([port, hosts]) => {
     const [, inside, protocol = ""] = /^(\d+)\/(tcp|udp|sctp)$/u.exec(port) ?? [];
     if (inside === undefined) return [];

@@ -87,7 +87,7 @@ describe("a container", { skip: cannotStart }, () => {
     await using engine = await startPodman();
     const directory = dirname(engine.work);
     const places = [
-      [join(directory, "data"), "/var/lib/containers/storage"],
+      [join(directory, "images"), "/var/lib/containers/storage"],
       [join(directory, "run"), "/run/containers/storage"],
     ];
     const mounts = places.map(([from, to]) => `mkdir -p ${to}; mount --bind ${from} ${to}`);

@@ -9,7 +9,8 @@ import { systemMessage } from "../cni/invoke.ts";
 import { runProgram, type End } from "../cni/process.ts";
 import { Failure, hintFor, reasonOf } from "../errors.ts";
 import { hostPath, seenBelow } from "../system/below.ts";
-import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { SYSTEM_PATH } from "../system/path.ts";
+import { isExecutable, readText, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import { seen, type Place } from "../node/host.ts";
 
@@ -146,8 +147,8 @@ export async function hardwareIn(path: string): Promise<Map<string, string> | un
  *
  * @param path as this process sees it.
  */
-export async function ipJson(path: string, { wrapper }: Place, words: readonly string[]): Promise<string> {
-  return outputOf([...wrapper, "nsenter", `--net=${path}`, "--", "ip", "-json", ...words]);
+export async function ipJson(path: string, place: Place, words: readonly string[]): Promise<string> {
+  return outputOf([...place.wrapper, "nsenter", `--net=${path}`, "--", ipOf(place), "-json", ...words]);
 }
 
 /**
@@ -203,10 +204,16 @@ function isStray(name: string, place: Place): boolean {
   return identityOf(seen(place, join(NAMED, name))) === undefined;
 }
 
+/** The host's ip by its path: BusyBox, which is nsenter in the image, would take a name for its own ip. */
+function ipOf(place: Place): string {
+  const paths = SYSTEM_PATH.map((directory) => join(directory, "ip"));
+  return paths.find((path) => isExecutable(seen(place, path))) ?? "ip";
+}
+
 async function ipNetns(verb: "add" | "delete", name: string, place: Place): Promise<void> {
   const { wrapper } = place;
   try {
-    await outputOf([...wrapper, "ip", "netns", verb, name]);
+    await outputOf([...wrapper, ipOf(place), "netns", verb, name]);
   } catch (error) {
     const saying = reasonOf(error);
     const exists = saying.includes("File exists");

@@ -6,7 +6,7 @@ import { Failure } from "../errors.ts";
 import { pathOnHost, seen, type Place } from "../node/host.ts";
 import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } from "../node/runtime.ts";
 import { hostPath, seenBelow, shownAs, type HostPath } from "../system/below.ts";
-import { SYSTEM_PATH } from "../system/path.ts";
+import { searchPath } from "../system/path.ts";
 import { shellWord } from "../system/text.ts";
 
 /** What is named by who calls, in absolute paths. */
@@ -100,9 +100,8 @@ export function requireLockable(cacheDir: string, { root }: Place, hostRoot: str
 
 /** The environment of plugins. */
 export function environmentOfPlugins({
-  PATH = "",
+  PATH,
   ...env
 }: Readonly<Record<string, string | undefined>>): Record<string, string | undefined> {
-  const path = new Set([...PATH.split(":"), ...SYSTEM_PATH]);
-  return { ...env, PATH: [...path].filter((directory) => directory !== "").join(":") };
+  return { ...env, PATH: searchPath(PATH).join(":") };
 }

@@ -9,7 +9,7 @@ import { systemMessage } from "../cni/invoke.ts";
 import { runProgram, type End } from "../cni/process.ts";
 import { Failure, hintFor, reasonOf } from "../errors.ts";
 import { hostPath, seenBelow } from "../system/below.ts";
-import { SYSTEM_PATH } from "../system/path.ts";
+import { searchPath, SYSTEM_PATH } from "../system/path.ts";
 import { isExecutable, readText, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import { seen, type Place } from "../node/host.ts";
@@ -206,7 +206,9 @@ function isStray(name: string, place: Place): boolean {
 
 /** The host's ip by its path: BusyBox, which is nsenter in the image, would take a name for its own ip. */
 function ipOf(place: Place): string {
-  const paths = SYSTEM_PATH.map((directory) => join(directory, "ip"));
+  // PATH of a process in a container says nothing about the host.
+  const directories = place.wrapper.length === 0 ? searchPath(process.env["PATH"]) : SYSTEM_PATH;
+  const paths = directories.map((directory) => join(directory, "ip"));
   return paths.find((path) => isExecutable(seen(place, path))) ?? "ip";
 }
 

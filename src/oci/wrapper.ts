@@ -9,7 +9,7 @@ import { basename, delimiter, dirname, join, resolve } from "node:path";
 
 import { Failure, isSystemError, reasonOf, systemFailure } from "../errors.ts";
 import { createFile, remove } from "../system/disk.ts";
-import { SYSTEM_PATH } from "../system/path.ts";
+import { searchPath, SYSTEM_PATH } from "../system/path.ts";
 import { isExecutable, readText, SIZE_LIMITS } from "../system/read.ts";
 import type { Ending, World } from "../world.ts";
 import { MAKERS, type Grammar, type RuntimeCall } from "./call.ts";
@@ -27,11 +27,10 @@ export const FRONT = "oci.sh";
  *
  * @throws Failure `oci-runtime-missing` when it is not there, or cannot be run.
  */
-export function findRuntime({ ociBin, file }: OciConfig, { PATH = "" }: World["env"]): string {
-  const directories = [...PATH.split(delimiter).filter((one) => one.startsWith("/")), ...SYSTEM_PATH];
+export function findRuntime({ ociBin, file }: OciConfig, { PATH }: World["env"]): string {
   const names = ociBin === undefined ? RUNTIMES : [ociBin];
   const paths = names.flatMap((name) => {
-    return name.includes("/") ? [name] : directories.map((directory) => join(directory, name));
+    return name.includes("/") ? [name] : searchPath(PATH).map((directory) => join(directory, name));
   });
   const found = paths.find((path) => isExecutable(path) && !isFront(path));
   if (found !== undefined) return found;
@@ -43,7 +42,7 @@ export function findRuntime({ ociBin, file }: OciConfig, { PATH = "" }: World["e
       ? "it is cni-node itself, which would call itself for ever"
       : ociBin?.startsWith("/") === true
         ? absent
-        : `${absent} in ${[...new Set(directories)].join(":")}`,
+        : `${absent} in ${searchPath(PATH).join(":")}`,
     hint: `name the OCI runtime with oci_bin in ${file ?? DEFAULT_CONFIG_FILE}`,
   });
 }

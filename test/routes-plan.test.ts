@@ -300,25 +300,55 @@ suite("5,000 Nodes", () => {
     created: "",
   }));
 
-  test("are listed in 50 pages and followed by one watch; a change of one costs no request", async () => {
+  test("come as the beginning of one watch; a change of one costs no request", async () => {
     await using api = await NodesApi.start();
-    for (const node of nodes) api.put(node);
-    const access = findAccess({ kubeconfig: api.kubeconfig, env: {} });
-    using channel = new Channel(() => access);
-    const end = new AbortController();
-    const watch = new ListWatch(channel, ALL_NODES);
-    const following = watch.follow(end.signal);
+    await using following = followNodes(api, nodes);
+    const { watch } = following;
     await until(() => watch.isLive);
-    assert.deepEqual([watch.items?.size, api.requests.length, watch.begun], [5000, 51, 1]);
+    assert.deepEqual([watch.items?.size, api.requests.length, watch.begun], [5000, 1, 1]);
     assert.deepEqual(watch.items?.get("n7"), found("n7", ["10.128.7.0/24"], ["172.16.0.7"]), "nothing else is kept");
     api.delete("n1");
     await until(() => watch.items?.size === 4999);
-    assert.equal(api.requests.length, 51);
+    assert.equal(api.requests.length, 1);
     api.expire();
     api.delete("n2");
     await until(() => watch.items?.size === 4998);
-    end.abort();
-    await following;
+  });
+
+  for (const [streams, how] of [
+    ["no", "refuses a list as a watch"],
+    ["ignored", "does not know a list as a watch"],
+  ] as const) {
+    test(`are listed in 50 pages by a server that ${how}, and followed by one watch`, async () => {
+      await using api = await NodesApi.start();
+      api.streams = streams;
+      await using following = followNodes(api, nodes);
+      const { watch } = following;
+      await until(() => watch.isLive);
+      assert.deepEqual([watch.items?.size, api.requests.length, watch.begun], [5000, 52, 2]);
+      api.delete("n1");
+      await until(() => watch.items?.size === 4999);
+      assert.equal(api.requests.length, 52);
+      api.expire();
+      api.delete("n2");
+      await until(() => watch.items?.size === 4998);
+      assert.equal(api.requests.filter((url) => url.includes("sendInitialEvents")).length, 1, "it is not asked again");
+    });
+  }
+
+  test("of which only some have come are none, and are asked for again", async () => {
+    await using api = await NodesApi.start();
+    api.breaksAfter = 4999;
+    await using following = followNodes(api, nodes);
+    const { watch } = following;
+    await until(() => api.requests.length >= 2);
+    assert.deepEqual([watch.items, watch.isLive], [undefined, false]);
+    api.breaksAfter = Infinity;
+    await until(() => watch.items?.size === 5000);
+    await assert.rejects(async () => {
+      api.breaksAfter = 10;
+      await following.watch.list(new AbortController().signal);
+    }, /the list ended too early/u);
   });
 
   test("get a route each", () => {
@@ -327,3 +357,21 @@ suite("5,000 Nodes", () => {
     assert.deepEqual([routes.length, findings.length], [4999, 0]);
   });
 });
+
+/** Follows Nodes that are there already, until it is disposed of. */
+function followNodes(api: NodesApi, nodes: readonly FoundNode[]): AsyncDisposable & { watch: ListWatch<FoundNode> } {
+  for (const node of nodes) api.put(node);
+  const access = findAccess({ kubeconfig: api.kubeconfig, env: {} });
+  const channel = new Channel(() => access);
+  const end = new AbortController();
+  const watch = new ListWatch(channel, ALL_NODES, () => undefined, { firstPause: 10, listSilence: 300 });
+  const following = watch.follow(end.signal);
+  return {
+    watch,
+    [Symbol.asyncDispose]: async () => {
+      end.abort();
+      await following;
+      channel[Symbol.dispose]();
+    },
+  };
+}

@@ -57,7 +57,7 @@ export class ObjectWatch extends Watching {
     const readAt = since === undefined ? await this.#read(signal) : undefined;
     this.nowLive();
     const take = ({ type, object }: WatchEvent): void => {
-      if (nameOf(object) !== name) return;
+      if (type === "BOOKMARK" || nameOf(object) !== name) return;
       const version = versionOf(object);
       this.version = version ?? this.version;
       if (!isAtMost(version, readAt)) this.#learn(type === "DELETED" ? undefined : object);

@@ -18,6 +18,8 @@ export interface Timing {
   silence: number;
   /** The server is asked to end a watch after this, up to twice as much. */
   lifetime: number;
+  /** A server that sends nothing for so long, where a list is to come as a watch, sends no list so. */
+  listSilence: number;
 }
 
 const TIMING: Timing = {
@@ -26,6 +28,7 @@ const TIMING: Timing = {
   healthy: 30_000,
   silence: 180_000,
   lifetime: 300_000,
+  listSilence: 10_000,
 };
 
 /** The longest Retry-After that is honored, in seconds. */
@@ -46,8 +49,8 @@ export abstract class Watching {
   protected version: string | undefined;
   protected readonly channel: Channel;
   protected readonly onChange: () => void;
+  protected readonly timing: Timing;
   readonly #subject: string;
-  readonly #timing: Timing;
   #trouble: Failure | undefined;
   #isLive = false;
 
@@ -56,7 +59,7 @@ export abstract class Watching {
     this.channel = channel;
     this.#subject = subject;
     this.onChange = onChange;
-    this.#timing = { ...TIMING, ...timing };
+    this.timing = { ...TIMING, ...timing };
   }
 
   /** Why it cannot be followed at present. */
@@ -89,11 +92,11 @@ export abstract class Watching {
       this.#isLive = false;
       // oxlint-disable-next-line typescript/no-unnecessary-condition -- it may have been aborted meanwhile
       if (signal.aborted) return;
-      if (lasted() >= this.#timing.healthy) {
+      if (lasted() >= this.timing.healthy) {
         failures = 0;
         isRenewed = false;
       }
-      if (answered === "closed" && lasted() >= this.#timing.lifetime) continue;
+      if (answered === "closed" && lasted() >= this.timing.lifetime) continue;
       // Once, for what is expired or no longer accepted is read anew then.
       const isAnew = answered === "expired" || (answered instanceof Refused && answered.status === 401);
       if (isAnew && !isRenewed) {
@@ -111,7 +114,7 @@ export abstract class Watching {
     selector: Record<string, string>,
     signal: AbortSignal,
   ): Promise<{ opened: Opened; longest: number }> {
-    const seconds = Math.ceil((this.#timing.lifetime * (1 + Math.random())) / 1000);
+    const seconds = Math.ceil((this.timing.lifetime * (1 + Math.random())) / 1000);
     const query = {
       watch: "1",
       ...selector,
@@ -130,7 +133,7 @@ export abstract class Watching {
     this.#report(undefined);
   }
 
-  /** Gives each event but bookmarks and errors to `take`; `version` is still that of the event before. */
+  /** Gives each event but errors to `take`; `version` is that of a bookmark already, else still that of the event before. */
   protected async receive(
     opened: Opened,
     longest: number,
@@ -146,14 +149,14 @@ export abstract class Watching {
     const silence = setTimeout(() => {
       this.channel.reset();
       close();
-    }, this.#timing.silence);
+    }, this.timing.silence);
     signal.addEventListener("abort", close);
     try {
       for await (const line of linesIn(opened.body, () => silence.refresh())) {
         const event = eventIn(line, this.#subject);
         if (event.type === "ERROR") return this.#failed(event.object);
-        if (event.type !== "BOOKMARK") take(event);
-        else this.version = versionOf(event.object) ?? this.version;
+        if (event.type === "BOOKMARK") this.version = versionOf(event.object) ?? this.version;
+        take(event);
       }
     } catch (error) {
       if (error instanceof Failure || error instanceof Refused) throw error;
@@ -193,7 +196,7 @@ export abstract class Watching {
 
   /** Waits before the next attempt: longer each time, never the same for two nodes, and as long as the server asks. */
   async #pause(failures: number, refused: Refused | undefined, signal: AbortSignal): Promise<void> {
-    const { firstPause, longestPause } = this.#timing;
+    const { firstPause, longestPause } = this.timing;
     const longest = longestPause * (refused?.isLasting === true ? LASTING : 1);
     const asked = Math.min(refused?.retryAfter ?? 0, LONGEST_RETRY_AFTER) * 1000;
     const pause = Math.min(longest, firstPause * 2 ** failures) * (0.5 + Math.random());

@@ -1,5 +1,5 @@
 /**
- * An API server that knows Nodes only, by plain HTTP: a list in pages, and watches. As a program it listens at the address
+ * An API server that knows Nodes only, by plain HTTP: a list in pages or as a watch, and watches. As a program it listens at the address
  * that it is given and takes a command of JSON on each line of its standard input.
  */
 import { once } from "node:events";
@@ -33,6 +33,10 @@ interface Change {
 
 export class NodesApi implements AsyncDisposable {
   readonly server: Server;
+  /** What becomes of a list that is asked for as a watch: it comes; it is refused; it does not, nor is it refused. */
+  streams: "yes" | "no" | "ignored" = "yes";
+  /** A list that comes as a watch breaks off after so many objects. */
+  breaksAfter = Infinity;
   readonly requests: string[] = [];
   /** The first watch that asks for a version before this is refused. */
   #oldest = 0;
@@ -48,7 +52,7 @@ export class NodesApi implements AsyncDisposable {
       const { pathname, searchParams } = new URL(url, "http://localhost");
       response.setHeader("Content-Type", "application/json");
       if (pathname !== "/api/v1/nodes") response.writeHead(404).end(JSON.stringify(status(404, "not found")));
-      else if (searchParams.get("watch") === "1") this.#watch(Number(searchParams.get("resourceVersion")), response);
+      else if (searchParams.get("watch") === "1") this.#watch(searchParams, response);
       else this.#list(Number(searchParams.get("limit")), Number(searchParams.get("continue") ?? 0), response);
     });
   }
@@ -121,12 +125,28 @@ export class NodesApi implements AsyncDisposable {
     response.end(JSON.stringify({ kind: "NodeList", apiVersion: "v1", metadata, items }));
   }
 
-  #watch(since: number, response: ServerResponse): void {
+  #watch(asked: URLSearchParams, response: ServerResponse): void {
+    const since = Number(asked.get("resourceVersion") ?? Infinity);
+    const isList = asked.get("sendInitialEvents") === "true";
     if (since < this.#oldest) {
       response.writeHead(410).end(JSON.stringify(status(410, "too old resource version")));
       return;
     }
+    if (isList && this.streams === "no") {
+      const message = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch";
+      response.writeHead(422).end(JSON.stringify(status(422, message)));
+      return;
+    }
     response.writeHead(200).flushHeaders();
+    if (isList && this.streams === "yes") {
+      for (const [index, object] of [...this.#nodes.values()].entries()) {
+        if (index >= this.breaksAfter) return void response.end();
+        response.write(lineOf({ type: "ADDED", object }));
+      }
+      const annotations = { "k8s.io/initial-events-end": "true" };
+      const metadata = { resourceVersion: String(this.#version), annotations };
+      response.write(lineOf({ type: "BOOKMARK", object: { kind: "Node", apiVersion: "v1", metadata } }));
+    }
     for (const change of this.#changes) if (change.version > since) response.write(lineOf(change));
     this.#watches.add(response);
     response.once("close", () => this.#watches.delete(response));
@@ -147,7 +167,7 @@ export function kubeconfigIn(directory: string, server: string): string {
   return path;
 }
 
-function lineOf({ type, object }: Change): string {
+function lineOf({ type, object }: Omit<Change, "version">): string {
   return `${JSON.stringify({ type, object })}\n`;
 }
 

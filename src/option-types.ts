@@ -1,4 +1,5 @@
 /** How the text of an option becomes its value. */
+import type { Address } from "./serve/listen.ts";
 import { isIP } from "node:net";
 import { resolve } from "node:path";
 
@@ -95,12 +96,6 @@ export const MODE: Type<number> = madeOf(
   matching("<MODE>", /^0?[0-7]{3}$/u, "is not a file mode such as 0600"),
   (octal) => Number.parseInt(octal, 8),
 );
-
-/** Where a server listens. */
-export interface Address {
-  host: string;
-  port: number;
-}
 
 /** `127.0.0.1:9153`, `[::1]:9153`; `:9153` is 127.0.0.1: who wants to be reached by others says so. */
 export const ADDRESS: Type<Address> = {

@@ -19,7 +19,7 @@ const LAYERS = [
   ["report.ts", "diff.ts", "options.ts"],
   ["option-types.ts"],
   ["status/", "apply/", "engine/", "routes/"],
-  ["kinds/"],
+  ["serve/", "kinds/"],
   ["oci/"],
   ["network/"],
   ["node/"],

@@ -141,14 +141,21 @@ async function listenIfAsked(
   resources: AsyncDisposableStack,
 ): Promise<void> {
   if (address === undefined) return;
-  const [{ listen, isReady }, { Metrics }, { BUILD }] = await Promise.all([
-    import("../watch/listen.ts"),
+  const [{ listen, isReady, liveness }, { readiness, statusPage }, { Metrics }, { BUILD }] = await Promise.all([
+    import("../serve/listen.ts"),
+    import("../watch/pages.ts"),
     import("../watch/metrics.ts"),
     import("./version.ts"),
   ]);
   const watching = (): Watcher["watching"] => watcher.watching;
-  const metrics = new Metrics(watching, () => isReady(pages), BUILD);
-  const pages = { watching, runningSince: () => watcher.runningSince, metrics };
+  const readyz = readiness(watching);
+  const metrics = new Metrics(watching, () => isReady({ readyz }), BUILD);
+  const pages = {
+    livez: liveness("driver", () => watcher.runningSince),
+    readyz,
+    metrics,
+    statusz: () => statusPage(watching(), new Date()),
+  };
   observers.push(metrics);
   const listener = resources.use(await listen(address, pages));
   log.message(`listening on ${listener.address}`);

@@ -6,8 +6,9 @@ import { suite, test } from "node:test";
 
 import { ADDRESS } from "../../src/option-types.ts";
 import { Failure } from "../../src/errors.ts";
-import { isReady, listen, type Pages } from "../../src/watch/listen.ts";
+import { isReady, listen, liveness, type Pages } from "../../src/serve/listen.ts";
 import { Metrics } from "../../src/watch/metrics.ts";
+import { readiness, statusPage } from "../../src/watch/pages.ts";
 import type { Watching } from "../../src/watch/reconcile.ts";
 import { readExposition } from "../helpers/exposition.ts";
 import { TOKEN, reconcile, watching } from "../helpers/watching.ts";
@@ -16,12 +17,13 @@ const LOOPBACK = { host: "127.0.0.1", port: 0 };
 const refusal = new Failure({ code: "pointer-missing", subject: "a\u001B[2J", problem: "secret text" });
 
 function pagesOf(state: () => Watching, runningSince?: Date): Pages {
-  const pages: Pages = {
-    watching: state,
-    runningSince: () => runningSince,
-    metrics: new Metrics(state, () => isReady(pages), { version: "1.0.0", revision: "abc" }),
+  const readyz = readiness(state);
+  return {
+    livez: liveness("driver", () => runningSince),
+    readyz,
+    metrics: new Metrics(state, () => isReady({ readyz }), { version: "1.0.0", revision: "abc" }),
+    statusz: () => statusPage(state(), new Date()),
   };
-  return pages;
 }
 
 suite("the listener", () => {

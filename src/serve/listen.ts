@@ -3,66 +3,56 @@ import * as http from "node:http";
 import { isIPv6, type AddressInfo } from "node:net";
 
 import { Failure } from "../errors.ts";
-import { alignRows, shorten, visible } from "../system/text.ts";
-import type { Address } from "../option-types.ts";
-import { shownTime } from "../cluster/token.ts";
-import type { Followed, Reconcile, Watching } from "./reconcile.ts";
-import { isRunningOut } from "./tokens.ts";
 
-/** Milliseconds: a reconcile that takes longer is stuck. */
-const STUCK_MS = 600_000;
 /** Requests are short, and those who ask are few. */
 const LIMITS = { maxHeaderSize: 8192, headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 5000 };
 const CHECK_EVERY_MS = 1000;
 const MOST_CONNECTIONS = 64;
-const MOST_SHOWN = 50;
 const CLOSE_MS = 500;
 
-/** Where the pages come from. */
-export interface Pages {
-  watching: () => Watching;
-  /** Since when a reconcile has been running; undefined: none is. */
-  runningSince: () => Date | undefined;
-  metrics: { contentType: string; text: () => Promise<string> };
+/** Where a server listens. */
+export interface Address {
+  host: string;
+  port: number;
 }
 
-interface Check {
+/** One thing that is asked of health. */
+export interface Check {
   name: string;
-  isOk: (pages: Pages) => boolean;
+  isOk: () => boolean;
 }
 
-/** Is the process alive? If not, a restart helps. */
-const LIVE: readonly Check[] = [
-  { name: "ping", isOk: () => true },
-  {
-    name: "driver",
-    isOk: ({ runningSince }) => Date.now() - (runningSince()?.getTime() ?? Number.POSITIVE_INFINITY) < STUCK_MS,
-  },
-];
-
-/** Is the node as desired? That the API is away says nothing against a node that was reconciled. */
-const READY: readonly Check[] = [
-  { name: "desired-known", isOk: ({ watching }) => watching().desired !== undefined },
-  { name: "followed", isOk: ({ watching }) => isFollowed(watching()) },
-  { name: "reconciled", isOk: ({ watching }) => isReconciled(watching()) },
-  { name: "credentials", isOk: ({ watching }) => !watching().tokens.some((one) => isRunningOut(one, Date.now())) },
-  { name: "in-charge", isOk: ({ watching }) => watching().standsDown === undefined },
-];
-
-const CHECKS: Readonly<Record<string, readonly Check[]>> = { livez: LIVE, readyz: READY };
-
-/** Directories are polled if they cannot be watched; an object counts if it is live or the node was reconciled once. */
-function isFollowed({ follows, lastSuccess }: Watching): boolean {
-  return lastSuccess !== undefined || follows.every(({ source, isLive }) => source === "directory" || isLive);
+/** What is answered. */
+export interface Pages {
+  /** Is the process alive? If not, a restart helps. */
+  livez: readonly Check[];
+  /** Is what it keeps as desired? */
+  readyz: readonly Check[];
+  metrics: { contentType: string; text: () => Promise<string> };
+  /** A page for people. */
+  statusz?: () => string;
 }
 
-function isReconciled({ last }: Watching): boolean {
-  return last !== undefined && last.failure === undefined;
+/** Milliseconds: what takes longer is stuck. */
+const STUCK_MS = 600_000;
+
+/**
+ * The checks of `/livez`.
+ *
+ * @param name of the check that fails if work has been going on for too long.
+ * @param runningSince since when it has; undefined: nothing is being done.
+ */
+export function liveness(name: string, runningSince: () => Date | undefined): readonly Check[] {
+  const begin = (): number => runningSince()?.getTime() ?? Number.POSITIVE_INFINITY;
+  return [
+    { name: "ping", isOk: () => true },
+    { name, isOk: () => Date.now() - begin() < STUCK_MS },
+  ];
 }
 
 /** What `/readyz` says. */
-export function isReady(pages: Pages): boolean {
-  return READY.every(({ isOk }) => isOk(pages));
+export function isReady({ readyz }: Pick<Pages, "readyz">): boolean {
+  return readyz.every(({ isOk }) => isOk());
 }
 
 /**
@@ -142,12 +132,12 @@ async function respond(asked: http.IncomingMessage, answer: http.ServerResponse,
   }
   const url = URL.parse(asked.url ?? "", "http://localhost");
   const [page = "", name, ...more] = url?.pathname.slice(1).split("/") ?? [];
-  const checks = Object.hasOwn(CHECKS, page) ? CHECKS[page] : undefined;
+  const checks = page === "livez" || page === "readyz" ? pages[page] : undefined;
   if (url === null || more.length > 0) return send(answer, 404, "not found\n");
-  if (checks !== undefined) return sendChecks(answer, page, name, checks, url.searchParams, pages);
+  if (checks !== undefined) return sendChecks(answer, page, name, checks, url.searchParams);
   if (name !== undefined) return send(answer, 404, "not found\n");
   if (page === "metrics") return send(answer, 200, await pages.metrics.text(), pages.metrics.contentType);
-  if (page === "statusz") return send(answer, 200, statusPage(pages.watching(), new Date()));
+  if (page === "statusz" && pages.statusz !== undefined) return send(answer, 200, pages.statusz());
   return send(answer, 404, "not found\n");
 }
 
@@ -168,19 +158,18 @@ function sendChecks(
   name: string | undefined,
   checks: readonly Check[],
   query: URLSearchParams,
-  pages: Pages,
 ): void {
   if (name !== undefined && name !== "") {
     const check = checks.find((one) => one.name === name);
     if (check === undefined) return send(answer, 404, "not found\n");
-    return check.isOk(pages) ? send(answer, 200, "ok") : send(answer, 500, "internal server error: reason withheld\n");
+    return check.isOk() ? send(answer, 200, "ok") : send(answer, 500, "internal server error: reason withheld\n");
   }
   const excluded = query.getAll("exclude");
   const lines: string[] = [];
   let isOk = true;
   for (const check of checks) {
     if (excluded.includes(check.name)) lines.push(`[+]${check.name} excluded: ok`);
-    else if (check.isOk(pages)) lines.push(`[+]${check.name} ok`);
+    else if (check.isOk()) lines.push(`[+]${check.name} ok`);
     else {
       isOk = false;
       lines.push(`[-]${check.name} failed: reason withheld`);
@@ -191,54 +180,4 @@ function sendChecks(
   }
   lines.push(`${page} check ${isOk ? "passed" : "failed"}`);
   return send(answer, isOk ? 200 : 500, isOk && !query.has("verbose") ? "ok" : `${lines.join("\n")}\n`);
-}
-
-/** For people. Names, codes and times only. */
-function statusPage(watching: Watching, now: Date): string {
-  const { owner, since, follows, desired, last, lastSuccess, lastChange, next, fights, standsDown, requests, tokens } =
-    watching;
-  const rows = [
-    ["owner", owner],
-    ["since", since.toISOString()],
-    ["now", now.toISOString()],
-    ...(standsDown === undefined ? [] : [["stands down", standsDown]]),
-    ...(desired === undefined ? [["desired", "not known yet"]] : []),
-    ...Object.entries(desired ?? {}).map(([kind, names]) => [`desired ${kind}s`, listed(names)]),
-    ["last success", lastSuccess?.toISOString() ?? "none"],
-    ["last change", lastChange?.begin.toISOString() ?? "none"],
-    ["next", next === undefined ? "now" : `${next.at.toISOString()}${next.isRetry ? " (retry)" : ""}`],
-    ["API requests", String(requests)],
-    ...tokens.slice(0, MOST_SHOWN).map(({ name, account, facts: { expires } }) => {
-      return [`token in ${name}`, `${account}, until ${shownTime(expires)}`];
-    }),
-  ];
-  const lines = [
-    "cni-node watch",
-    "",
-    ...alignRows(rows),
-    "",
-    "follows",
-    ...alignRows(follows.slice(0, MOST_SHOWN).map(rowOf)),
-    ...(last === undefined ? [] : ["", ...lastLines(last)]),
-    ...fights.slice(0, MOST_SHOWN).map(({ asset, repairs }) => visible(`fought over: ${asset}, ${repairs} repairs`)),
-  ];
-  return `${lines.join("\n")}\n`;
-}
-
-function rowOf({ name, isLive, source, restarts, trouble }: Followed): string[] {
-  const how = isLive ? "live" : source === "directory" ? "polled" : "not live";
-  return [name, how, restarts > 0 ? `${restarts} restarts` : "", trouble ?? ""];
-}
-
-function lastLines({ begin, duration, causes, changed, findings, failure }: Reconcile): string[] {
-  const result = failure === undefined ? "done" : `failed: ${failure.code}: ${failure.subject}`;
-  return [
-    `last reconcile: ${result} (${begin.toISOString()}, ${Math.round(duration)} ms, for ${causes.join(", ")})`,
-    ...changed.slice(0, MOST_SHOWN).map((step) => `  ${step.outcome} ${step.kind} ${step.name} ${step.object ?? ""}`),
-    ...findings.slice(0, MOST_SHOWN).map(({ code, severity, path }) => `  ${severity} ${code}: ${path}`),
-  ].map((line) => visible(line).trimEnd());
-}
-
-function listed(names: readonly string[]): string {
-  return names.length === 0 ? "none" : shorten(names.join(", "));
 }

@@ -132,6 +132,9 @@ export class Target implements Disposable {
   }
 }
 
+/** The kernel dates what is made by its last tick, milliseconds: so long ago at most. */
+const TICK_MS = 10n;
+
 /** Which directory of the file system it is now. */
 export function originOf({ here }: Target): { device: string; inode: string; time: string } {
   const { dev, ino } = fs.statSync(here, { bigint: true });
@@ -145,7 +148,7 @@ export function originOf({ here }: Target): { device: string; inode: string; tim
 export function isInPlaceOf(path: string, { device, inode, time }: ReturnType<typeof originOf>): boolean {
   const stat = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
   if (stat?.isDirectory() !== true || String(stat.dev) !== device) return false;
-  return String(stat.ino) === inode || stat.birthtimeMs > BigInt(time);
+  return String(stat.ino) === inode || stat.birthtimeMs > BigInt(time) - TICK_MS;
 }
 
 /**

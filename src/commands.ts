@@ -163,18 +163,25 @@ export const COMMANDS = {
   "routes sync": {
     summary: "set these routes, and remove those that cni-node set and no node needs",
     examples: ["routes sync", "routes sync --follow --masquerade --pod-cidrs=10.244.0.0/16"],
-    options: pick(
-      OPTIONS,
-      "pod-cidrs",
-      "follow",
-      "masquerade",
-      "non-masquerade-cidrs",
-      "node-name",
-      "kubeconfig",
-      "context",
-      "timeout",
-      "output",
-    ),
+    options: {
+      ...pick(
+        OPTIONS,
+        "pod-cidrs",
+        "follow",
+        "masquerade",
+        "non-masquerade-cidrs",
+        "node-name",
+        "kubeconfig",
+        "context",
+      ),
+      ...pick(OPTIONS, "timeout"),
+      listen: {
+        ...OPTIONS.listen,
+        needs: { options: ["follow"], problem: "goes with --follow" },
+        help: "serve /livez, /readyz, /metrics; default ADDRESS: 127.0.0.1",
+      },
+      ...pick(OPTIONS, "output"),
+    },
   },
   "routes remove": {
     summary: "remove all routes that cni-node set, and its masquerade",

@@ -2,9 +2,13 @@
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import * as fs from "node:fs";
+import { join } from "node:path";
 import { suite, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
+import { readExposition } from "./helpers/exposition.ts";
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
 import { endOf, TestNode, until, type Ran } from "./helpers/node.ts";
 import { kubeconfigIn, type Command, type TestNodeObject } from "./helpers/nodes-api.ts";
@@ -171,6 +175,19 @@ async function hasRoutes(member: Member, expected: readonly string[]): Promise<v
   await until(() => ownRoutes(member).join() === expected.join());
 }
 
+/** What a process on a node answers; empty: nothing does. */
+async function ask({ node }: Member, path: string): Promise<string> {
+  const script = `fetch("http://127.0.0.1:9157${path}").then(async (answer) => process.stdout.write(await answer.text()))`;
+  return (await endOf(node.spawn([process.execPath, "-e", script]))).stdout;
+}
+
+async function untilSo(condition: () => Promise<boolean>): Promise<void> {
+  for (let tries = 1; !(await condition()); tries++) {
+    if (tries > 300) throw new Error(`it is not so: ${String(condition)}`);
+    await sleep(100);
+  }
+}
+
 function assertPings({ pod }: Member, number: number): void {
   for (const address of [`10.244.${number}.2`, `fd00:244:${number}::2`]) {
     assert.equal(inside(pod, "ping", "-c1", "-W5", address).status, 0, `ping ${address}`);
@@ -265,6 +282,37 @@ suite("routes between nodes", { skip: cannotMount }, () => {
     await lab.api({ expire: true });
     await lab.api({ put: nodeObject(3) });
     await hasRoutes(a, routesTo(2, 3));
+  });
+
+  test("health and metrics say whether they are set; while the API is away they stay ready", async () => {
+    await using lab = await Lab.make();
+    const a = await lab.member(1);
+    await lab.stopServing();
+    lab.follow(a, "--listen=127.0.0.1:9157");
+    const ready = async (): Promise<string> => (await ask(a, "/readyz?verbose")).trim();
+    await untilSo(async () => (await ask(a, "/livez")) === "ok");
+    assert.match(await ready(), /^\[-\]nodes-known failed[^\n]*\n\[-\]routes-set failed[^\n]*\nreadyz check failed$/u);
+    await lab.serve([nodeObject(1), nodeObject(2)]);
+    await untilSo(async () => (await ask(a, "/readyz")) === "ok");
+    const metrics = readExposition(await ask(a, "/metrics"));
+    const value = (name: string, label?: string): number | undefined =>
+      metrics.get(name)?.samples.find(({ labels }) => label === undefined || Object.values(labels).includes(label))
+        ?.value;
+    assert.deepEqual([value("cni_node_routes"), value("cni_node_routes_nodes"), value("cni_node_ready")], [2, 2, 1]);
+    assert.deepEqual(
+      ["add", "remove"].map((action) => value("cni_node_routes_changes_total", action)),
+      [2, 0],
+    );
+    await lab.api({ delete: "n1" });
+    await untilSo(async () => (await ready()).includes("[-]routes-set failed"));
+    assert.equal(await ask(a, "/livez"), "ok");
+    assert.deepEqual(ownRoutes(a), routesTo(2), "what was set stays if this node is not among the Nodes");
+    await lab.api({ put: nodeObject(1) });
+    await untilSo(async () => (await ask(a, "/readyz")) === "ok");
+    await lab.stopServing();
+    a.node.sh("ip route del 10.244.2.0/24");
+    await hasRoutes(a, routesTo(2));
+    assert.equal(await ask(a, "/readyz"), "ok");
   });
 
   test("of others are never changed, and are said", async () => {
@@ -440,6 +488,22 @@ suite("routes between nodes", { skip: cannotMount }, () => {
         ["masquerade-failed ip6tables"],
       );
     }
+  });
+
+  test("rules that somebody removes as soon as they are set come back", async () => {
+    await using lab = await Lab.make();
+    const a = await lab.member(1);
+    for (const number of [1, 2]) await lab.api({ put: nodeObject(number) });
+    replaceIptables(
+      a,
+      `as() { (exec -a "$1" /run/xtables "\${@:2}"); }
+       as "$(basename "$0")" "$@" || exit
+       case $0 in *iptables-restore) [ -e /run/once ] || { touch /run/once; as iptables -t nat -F; } ;; esac`,
+    );
+    lab.follow(a, "--masquerade");
+    const whole = ["-A POSTROUTING -s 10.244.1.0/24", "-A CNI-NODE-MASQUERADE -j MASQUERADE"];
+    const rules = (): string => inside(a.node, "iptables-save", "-t", "nat").stdout;
+    await until(() => fs.existsSync(join(a.node.root, "run/once")) && whole.every((rule) => rules().includes(rule)));
   });
 
   for (const [what, script] of [

@@ -129,7 +129,7 @@ suite("the manifests that users apply", () => {
     });
   }
 
-  test("listen at ports that differ by DaemonSet, for all are in the node's network, and are asked there", () => {
+  test("listen at ports that differ, for all are in the node's network, and are asked there", () => {
     const ports = new Map<string, string>();
     for (const { file, object, container } of ours) {
       const { args = [], livenessProbe, readinessProbe } = container;
@@ -138,8 +138,9 @@ suite("the manifests that users apply", () => {
       for (const probe of [livenessProbe, readinessProbe]) {
         assert.match(JSON.stringify(probe), new RegExp(`"port":${port},`, "u"), file);
       }
-      assert.equal(ports.get(port) ?? object.metadata.name, object.metadata.name, `${file}: ${port}`);
-      ports.set(port, object.metadata.name);
+      const name = `${object.metadata.name}/${container.name}`;
+      assert.equal(ports.get(port) ?? name, name, `${file}: ${port}`);
+      ports.set(port, name);
     }
     assert.ok(ports.size >= 4);
   });

@@ -9,7 +9,9 @@ import { Kernel } from "../routes/kernel.ts";
 import { Masquerade } from "../routes/masquerade.ts";
 import { commandOf, PROTOCOL, type Step } from "../routes/plan.ts";
 import { readNetworkOf } from "../routes/prefix.ts";
-import { keep, look, removeAll, sync, type Result, type Self } from "../routes/sync.ts";
+import { Keeper, readiness } from "../routes/keep.ts";
+import { look, removeAll, sync, type Result, type Self } from "../routes/sync.ts";
+import type { Address } from "../serve/listen.ts";
 import type { Ending, World } from "../world.ts";
 
 type Options = Pick<Given<"routes">, "nodeName" | "podCidrs" | "kubeconfig" | "context" | "timeout">;
@@ -68,7 +70,8 @@ export async function runRemove({ output }: Given<"routes remove">, world: World
   return endingOfDone(signal, exitCodeOf(result));
 }
 
-async function follow(channel: Channel, self: Self, { output }: Given<"routes sync">, world: World): Promise<Ending> {
+async function follow(channel: Channel, self: Self, options: Given<"routes sync">, world: World): Promise<Ending> {
+  const { output, listen: address } = options;
   let isFirst = true;
   let said = new Set<string>();
   let trouble = "";
@@ -91,8 +94,25 @@ async function follow(channel: Channel, self: Self, { output }: Given<"routes sy
       trouble = failure?.message ?? "";
     },
   };
-  await keep(channel, self, say, world.signal);
+  const keeper = new Keeper(channel, self);
+  await using _ = address === undefined ? undefined : await listenFor(keeper, address, world);
+  await keeper.keep(say, world.signal);
   return endingOfDone(world.signal, 0);
+}
+
+/** Serves health and metrics. @throws Failure `listen-failed`. */
+async function listenFor(keeper: Keeper, address: Address, world: World): Promise<AsyncDisposable> {
+  const [{ isReady, listen, liveness }, { Metrics }, { BUILD }] = await Promise.all([
+    import("../serve/listen.ts"),
+    import("../routes/metrics.ts"),
+    import("./version.ts"),
+  ]);
+  const keeping = (): Keeper["keeping"] => keeper.keeping;
+  const readyz = readiness(keeping);
+  const metrics = new Metrics(keeping, () => isReady({ readyz }), BUILD);
+  const listener = await listen(address, { livez: liveness("sync", () => keeping().runningSince), readyz, metrics });
+  printMessage(world, `listening on ${listener.address}`);
+  return listener;
 }
 
 function textOf({ code, path, message }: Finding): string {

@@ -95,7 +95,9 @@ export class Masquerade {
     if (rules === "") return "deleted";
     const now = await this.#present(family, false);
     const printed = [...now.jumps, now.chain].join("\n");
-    this.#last.set(family, { rules, printed });
+    // Somebody may have changed them before they were looked at: what is not whole is set again with the next call.
+    if (countRules(printed) === countRules(rules)) this.#last.set(family, { rules, printed });
+    else this.#last.delete(family);
     return before === "" ? "created" : before === printed ? "unchanged" : "configured";
   }
 
@@ -136,6 +138,11 @@ function rulesOf(family: Family, { sources, kept }: Ranges): string {
     `-A ${CHAIN} -j MASQUERADE --random-fully`,
     ...sources.map((source) => `-A POSTROUTING -s ${source} ${JUMP}`),
   ].join("\n");
+}
+
+/** `-N CHAIN` is none. */
+function countRules(lines: string): number {
+  return lines.split("\n").filter((line) => line.startsWith("-A ")).length;
 }
 
 function failed(program: string, { systemCode, stderr, exitCode, signal, stopped }: End): Failure {

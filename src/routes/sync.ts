@@ -1,10 +1,6 @@
-/** Looks at the routes of this node, sets them once, or keeps them as the Nodes change. */
-import { setTimeout as sleep } from "node:timers/promises";
-
-import type { Channel } from "../cluster/channel.ts";
-import { ListWatch } from "../cluster/list-watch.ts";
-import { ALL_NODES, type FoundNode } from "../cluster/node.ts";
-import { Failure, Interrupted } from "../errors.ts";
+/** Looks at the routes of this node, sets them, or removes them. */
+import type { FoundNode } from "../cluster/node.ts";
+import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { forwardingFindings } from "./checks.ts";
@@ -12,11 +8,6 @@ import type { Kernel } from "./kernel.ts";
 import type { Masquerade, Masqueraded, Outcome } from "./masquerade.ts";
 import { commandOf, nameServersIn, neededRoutes, stepsFor, type Needed, type Step, type Surroundings } from "./plan.ts";
 import { readNetworkOf } from "./prefix.ts";
-
-/** Routes that somebody has removed come back after this, milliseconds. */
-const RESYNC_MS = 10_000;
-/** Changes that come within this are one, milliseconds. */
-const BURST_MS = 250;
 
 /** More Nodes are not named, only counted. */
 const MOST_NAMED = 5;
@@ -136,44 +127,4 @@ function ownUnknown(name: string | undefined, here: readonly FoundNode[]): Failu
         ? "name the Node with --node-name"
         : "run it in the node's network (hostNetwork: true); --node-name names the Node",
   });
-}
-
-/** What a process that keeps the routes says. */
-export interface Sayings {
-  result: (result: Result) => void;
-  /** Undefined: what was wrong is over. */
-  trouble: (failure: Failure | undefined) => void;
-}
-
-/** Keeps the routes until the signal comes. They stay afterwards, and while the API is away. */
-export async function keep(channel: Channel, self: Self, say: Sayings, signal: AbortSignal): Promise<void> {
-  let changed = Promise.withResolvers<undefined>();
-  const watch = new ListWatch(channel, ALL_NODES, () => {
-    changed.resolve(undefined);
-  });
-  const following = watch.follow(signal);
-  while (!signal.aborted) {
-    const waited = new AbortController();
-    await Promise.race([changed.promise, pause(RESYNC_MS, AbortSignal.any([signal, waited.signal])), following]);
-    waited.abort();
-    await pause(BURST_MS, signal);
-    // oxlint-disable-next-line typescript/no-unnecessary-condition -- it may have been aborted meanwhile
-    if (signal.aborted) break;
-    changed = Promise.withResolvers();
-    let trouble = watch.trouble;
-    try {
-      if (watch.items !== undefined) say.result(await sync(watch.items.values(), self, signal));
-    } catch (error) {
-      if (error instanceof Interrupted) break;
-      if (!(error instanceof Failure)) throw error;
-      trouble = error;
-    }
-    say.trouble(trouble);
-  }
-  await following;
-}
-
-/** @returns early if the signal comes. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => undefined);
 }

@@ -54,6 +54,15 @@ export class ProcessMetrics {
     this.registry.registerMetric(new Gauge({ registers: [], name, help, collect }));
   }
 
+  /** One for each value of a label. */
+  protected gauges(name: string, help: string, label: string, read: () => Iterable<readonly [string, number]>): void {
+    const collect = function (this: Gauge): void {
+      this.reset();
+      for (const [value, number] of read()) this.set({ [label]: value }, number);
+    };
+    this.registry.registerMetric(new Gauge({ registers: [], name, help, labelNames: [label], collect }));
+  }
+
   /** A counter that somebody else counts. */
   protected total(name: string, help: string, read: () => number): void {
     const collect = function (this: Counter): void {
@@ -61,6 +70,15 @@ export class ProcessMetrics {
       this.inc(read());
     };
     this.registry.registerMetric(new Counter({ registers: [], name, help, collect }));
+  }
+
+  /** The same for each value of a label. */
+  protected totals(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void {
+    const collect = function (this: Counter): void {
+      this.reset();
+      for (const [value, number] of Object.entries(read())) this.inc({ [label]: value }, number);
+    };
+    this.registry.registerMetric(new Counter({ registers: [], name, help, labelNames: [label], collect }));
   }
 
   /** Under the names of Prometheus' own clients. */

@@ -1,6 +1,5 @@
 /** The numbers of a process that watches. */
 import type Counter from "prom-client/lib/counter.js";
-import Gauge from "prom-client/lib/gauge.js";
 import Histogram from "prom-client/lib/histogram.js";
 
 import { ALL_KINDS } from "../asset.ts";
@@ -71,17 +70,15 @@ export class Metrics extends ProcessMetrics implements Observer {
       "When a reconcile succeeded last; 0: none has.",
       () => (watching().lastSuccess?.getTime() ?? 0) / 1000,
     );
-    const expiry = new Gauge({
-      registers: [],
-      name: "cni_node_credentials_expiry_timestamp_seconds",
-      help: "When the token of a kubeconfig expires.",
-      labelNames: ["name"],
-      collect() {
-        this.reset();
-        for (const { name, facts } of watching().tokens.slice(0, MOST_TOKENS)) this.set({ name }, facts.expires / 1000);
-      },
-    });
-    this.registry.registerMetric(expiry);
+    this.gauges(
+      "cni_node_credentials_expiry_timestamp_seconds",
+      "When the token of a kubeconfig expires.",
+      "name",
+      () =>
+        watching()
+          .tokens.slice(0, MOST_TOKENS)
+          .map(({ name, facts }) => [name, facts.expires / 1000]),
+    );
     this.gauge("cni_node_fights", "Files that another agent changes again and again.", () => watching().fights.length);
     this.gauge("cni_node_ready", "1 if /readyz says ok.", () => (isReady() ? 1 : 0));
   }

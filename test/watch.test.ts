@@ -11,6 +11,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { cannotSign } from "./cluster/pki.ts";
 import { WatchServer } from "./cluster/watch-server.ts";
 import { conflist, TestNode, until } from "./helpers/node.ts";
+import { NodesApi, type TestNodeObject } from "./helpers/nodes-api.ts";
 import { Random, SEED, SEED_NOTE } from "./helpers/random.ts";
 import { prepared, replace, textOf } from "./helpers/watched.ts";
 
@@ -279,6 +280,41 @@ suite("watch with the desired state in a ConfigMap", { skip: cannotSign }, () =>
     await until(() => w.config("20-more.conflist")?.includes('"third"') === true);
     assert.equal(server.connections, 1, "all watches share a connection");
   });
+});
+
+test("a value of the Node is followed: it comes, changes, and stays while the Node is deleted, with one watch and no polling", async () => {
+  await using api = await NodesApi.start();
+  await using w = prepared();
+  w.node.template(
+    "20-pods.conflist",
+    '{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge","cidr":"__POD_CIDR__"}]}',
+  );
+  const node = (...podCidrs: string[]): TestNodeObject => ({ name: "n1", podCidrs, addresses: ["192.0.2.1"] });
+  const hasCidr = async (cidr: string): Promise<void> =>
+    until(() => w.config("20-pods.conflist")?.includes(`"${cidr}"`) === true);
+  api.put(node());
+  const words = ["--configs=20-pods.conflist", "--node-name=n1", `--kubeconfig=${api.kubeconfig}`];
+  w.start(...words, "--listen=127.0.0.1:0");
+  await until(() => w.stderr.includes("Node n1 has no podCIDR"));
+  await until(() => api.requests.some((url) => url.includes("watch=1")));
+  api.put(node("10.244.1.0/24"));
+  await hasCidr("10.244.1.0/24");
+  const before = api.requests.length;
+  api.put(node("10.244.2.0/24"));
+  await hasCidr("10.244.2.0/24");
+  // What does not count of it is no reason to look.
+  api.put({ ...node("10.244.2.0/24"), ready: false });
+  api.put({ ...node("10.244.9.0/24"), name: "n2" });
+  api.put(node("10.244.3.0/24"));
+  await hasCidr("10.244.3.0/24");
+  assert.equal(api.requests.length, before, "the watch says all");
+  const address = /listening on (\S+)/u.exec(w.stderr)?.[1];
+  assert.match(await (await fetch(`http://${address}/statusz`)).text(), /Node n1 +live/u);
+  api.delete("n1");
+  await until(() => w.stderr.includes("Node n1: does not exist"));
+  assert.match(w.config("20-pods.conflist") ?? "", /10\.244\.3\.0/u, "what is installed stays");
+  api.put(node("10.244.4.0/24"));
+  await hasCidr("10.244.4.0/24");
 });
 
 test(

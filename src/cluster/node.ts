@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from "node:util";
 import * as v from "valibot";
 
 import { Failure } from "../errors.ts";
+import type { JsonObject } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 import type { Api } from "./request.ts";
 import { apiFailure, CONFIG_MAPS, isAbsent, NODES, pathOf, ruleFor, wrongShape } from "./resource.ts";
@@ -69,22 +70,30 @@ function foundIn(name: string, { metadata, spec, status }: v.InferOutput<typeof 
 /** No Node has more networks or addresses than one of each family and some spare ones. */
 const MOST_OF_NODE = 16;
 
-/** All Nodes: of each its networks and addresses, and nothing else. One that is not shaped as a Node has none. */
+/** The networks and addresses of a Node, and nothing else. What is not shaped as a Node has none. */
+export function pickNode(name: string, object: JsonObject): FoundNode {
+  const found = v.safeParse(Node, object);
+  const { podCidrs, addresses, created } = foundIn(name, found.success ? found.output : v.parse(Node, {}));
+  return {
+    name,
+    podCidrs: podCidrs.slice(0, MOST_OF_NODE),
+    addresses: addresses.slice(0, MOST_OF_NODE),
+    created,
+  };
+}
+
+/** Do they have the same networks and addresses? */
+export function isSameNode(a: FoundNode | undefined, b: FoundNode | undefined): boolean {
+  return isDeepStrictEqual(a, b);
+}
+
+/** All Nodes. */
 export const ALL_NODES: Collection<FoundNode> = {
   apiVersion: "v1",
   kind: "Node",
   resource: NODES,
-  pick: (name, object) => {
-    const found = v.safeParse(Node, object);
-    const { podCidrs, addresses, created } = foundIn(name, found.success ? found.output : v.parse(Node, {}));
-    return {
-      name,
-      podCidrs: podCidrs.slice(0, MOST_OF_NODE),
-      addresses: addresses.slice(0, MOST_OF_NODE),
-      created,
-    };
-  },
-  isSame: (a, b) => isDeepStrictEqual(a, b),
+  pick: pickNode,
+  isSame: isSameNode,
 };
 
 /**

@@ -50,6 +50,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
     {
       base: { ...base, onWait: (what) => log.message(`waiting for ${what}`) },
       cluster,
+      connect: async () => cluster ?? (await connect(options, world, resources)),
       access: await accessOf(options, base),
       configMap: configmap,
       configTemplates,
@@ -128,6 +129,10 @@ async function clusterOf(
   const isFollowed = (configmap ?? configTemplates ?? manifestTemplates) !== undefined || onStop === "auto";
   const isOfNode = world.env["KUBERNETES_SERVICE_HOST"] !== undefined;
   if (!isFollowed && !(events && isOfNode && nodeName !== undefined)) return undefined;
+  return connect(options, world, resources);
+}
+
+async function connect(options: Options, world: World, resources: AsyncDisposableStack): Promise<Cluster> {
   const { channel, namespace } = await openCluster(options, world);
   return { channel: resources.use(channel), namespace };
 }

@@ -36,6 +36,7 @@ export class NodeFacts {
   readonly #request: FactsRequest;
   readonly #known = new Map<string, { at: number; value: unknown }>();
   #away: { at: number; failure: Failure } | undefined;
+  #askedNode: string | undefined;
 
   constructor(request: FactsRequest) {
     this.#request = request;
@@ -48,7 +49,24 @@ export class NodeFacts {
 
   /** The Node of this name. @throws Failure as `readNode` and `findAccess`. */
   async node(name: string, signal: AbortSignal): Promise<FoundNode> {
-    return this.#ask(`Node ${name}`, signal, async (api) => (await import("../cluster/node.ts")).readNode(api, name));
+    this.#askedNode = name;
+    return this.#ask(keyOf(name), signal, async (api) => (await import("../cluster/node.ts")).readNode(api, name));
+  }
+
+  /** The name of the Node that was asked for; undefined: none was. */
+  get askedNode(): string | undefined {
+    return this.#askedNode;
+  }
+
+  /** What was found of the Node of this name, or was learned. */
+  knownNode(name: string): FoundNode | undefined {
+    return this.#known.get(keyOf(name))?.value as FoundNode | undefined;
+  }
+
+  /** What a watch says of the Node of this name; undefined: there is none. */
+  learnNode(name: string, node: FoundNode | undefined): void {
+    if (node === undefined) this.#known.delete(keyOf(name));
+    else this.#known.set(keyOf(name), { at: performance.now(), value: node });
   }
 
   /** The pod network of the cluster. @throws Failure as `readClusterCidrs` and `findAccess`. */
@@ -127,6 +145,10 @@ export class NodeFacts {
       throw error;
     }
   }
+}
+
+function keyOf(node: string): string {
+  return `Node ${node}`;
 }
 
 /** Flags of routes (include/uapi/linux/route.h). */

@@ -42,8 +42,10 @@ export interface WatchRequest {
   manifestTemplates: readonly ObjectName[];
   /** Directories with what the API is reached by: new credentials follow a new certificate authority. */
   access: readonly string[];
-  /** Undefined: nothing of the API is followed. */
+  /** Undefined: nothing of the API is followed, but perhaps the Node. */
   cluster: Cluster | undefined;
+  /** The API, for the Node if values of templates come from there. @throws Failure `kubeconfig-invalid`, `no-cluster`. */
+  connect: () => Promise<Cluster>;
   /** A change of an object of the API is answered after a part of this, milliseconds, which depends on the node. */
   spread: number;
   /** What tells this node from others. */
@@ -61,6 +63,14 @@ interface FollowedObject {
   isDelayed: boolean;
 }
 
+/** The Node that values of templates are made of. */
+interface FollowedNode {
+  name: string;
+  channel: Channel;
+  watch: ObjectWatch;
+  following: Promise<void>;
+}
+
 /** Keeps a node as desired until it is stopped. */
 export class Watcher {
   readonly #request: WatchRequest;
@@ -70,6 +80,10 @@ export class Watcher {
   readonly #id = randomBytes(8).toString("hex");
   readonly #directories: DirectoryWatch[] = [];
   readonly #objects: FollowedObject[] = [];
+  #node: FollowedNode | undefined;
+  /** Ends everything. */
+  #signal: AbortSignal | undefined;
+  readonly #broken = Promise.withResolvers<never>();
   readonly #sockets: ControlSockets;
   #claimTroubles: Finding[] = [];
   #runningSince: Date | undefined;
@@ -101,7 +115,7 @@ export class Watcher {
     return {
       owner: this.#request.base.owner,
       since: this.#since,
-      follows: [...this.#directories.map(followedDirectory), ...this.#objects.map(followedObject)],
+      follows: [...this.#directories.map(followedDirectory), ...this.#followedObjects.map(followedObject)],
       desired: this.#desired && namesOf(this.#desired),
       last: this.#last,
       lastSuccess: this.#lastSuccess,
@@ -113,8 +127,13 @@ export class Watcher {
       fights: this.#driver.fights,
       tokens: this.#tokens,
       ...(this.#standsDown !== undefined && { standsDown: STANDS_DOWN[this.#standsDown] }),
-      requests: this.#request.cluster?.channel.requests ?? 0,
+      requests: (this.#request.cluster ?? this.#node)?.channel.requests ?? 0,
     };
+  }
+
+  get #followedObjects(): Pick<FollowedObject, "name" | "watch">[] {
+    const { name, watch } = this.#node ?? {};
+    return [...this.#objects, ...(watch === undefined ? [] : [{ name: `Node ${name}`, watch }])];
   }
 
   /** Has a newer process of the same owner, or an uninstall, taken the node over? */
@@ -129,6 +148,7 @@ export class Watcher {
 
   /** Follows everything until the signal comes. Watches come before the first look. */
   async keep(signal: AbortSignal): Promise<void> {
+    this.#signal = signal;
     using resources = new DisposableStack();
     resources.use(this.#sockets);
     const { sources, manifests, directories } = this.#request.base;
@@ -153,13 +173,14 @@ export class Watcher {
     try {
       const ended = Promise.withResolvers<undefined>();
       signal.addEventListener("abort", () => ended.resolve(undefined), { once: true });
-      if (!signal.aborted) await Promise.race([ended.promise, following ?? ended.promise]);
+      if (!signal.aborted) await Promise.race([ended.promise, following ?? ended.promise, this.#broken.promise]);
     } finally {
       clearInterval(alive);
       clearTimeout(this.#renewal);
       await this.#driver.stop(signal.reason);
     }
     await following;
+    await this.#node?.following;
   }
 
   #followDirectory(path: string, cause: "desired" | "node", resources: DisposableStack): void {
@@ -205,6 +226,33 @@ export class Watcher {
     this.#wakeWhenKnown("desired", object);
   }
 
+  /** Begins to follow the Node once values of templates were made of it, or were to be. */
+  async #followNode(): Promise<void> {
+    const { base, connect } = this.#request;
+    const name = base.facts.askedNode;
+    const signal = this.#signal;
+    if (name === undefined || this.#node !== undefined || signal === undefined || signal.aborted) return;
+    const [{ ObjectWatch }, { NODES }, { pickNode, isSameNode }] = await Promise.all([
+      import("../cluster/watch.ts"),
+      import("../cluster/resource.ts"),
+      import("../cluster/node.ts"),
+    ]);
+    const { channel } = await connect();
+    const heard = (): void => {
+      const { known, trouble } = watch;
+      if (trouble !== undefined) for (const observer of this.#observers) observer.troubled(trouble);
+      if (known === undefined) return;
+      const before = base.facts.knownNode(name);
+      const node = known.object === undefined ? undefined : pickNode(name, known.object);
+      base.facts.learnNode(name, node);
+      if (!isSameNode(before, node)) this.#driver.wake("desired", `Node ${name}`, true);
+    };
+    const watch = new ObjectWatch(channel, { apiVersion: "v1", kind: "Node", name }, NODES, heard);
+    const following = watch.follow(signal);
+    following.catch((error: unknown) => this.#broken.reject(error));
+    this.#node = { name, channel, watch, following };
+  }
+
   /** At the start, all that is followed is waited for, but what cannot be followed. */
   #wakeWhenKnown(cause: Cause, { name }: FollowedObject): void {
     const isReady = this.#objects.every(({ accepted, watch }) => accepted !== undefined || watch.trouble !== undefined);
@@ -234,7 +282,9 @@ export class Watcher {
   async #reconcile(signal: AbortSignal, causes: readonly string[], isReached: boolean): Promise<Outcome> {
     this.#runningSince = new Date();
     try {
-      return await this.#reconcileSince(this.#runningSince, signal, causes, isReached);
+      const outcome = await this.#reconcileSince(this.#runningSince, signal, causes, isReached);
+      await this.#followNode();
+      return outcome;
     } finally {
       this.#runningSince = undefined;
     }
@@ -480,7 +530,7 @@ function followedDirectory({ path, finding }: DirectoryWatch): Followed {
   return { name: path, source: "directory", isLive: finding === undefined, restarts: 0, ...trouble };
 }
 
-function followedObject({ name, watch: { isLive, begun, trouble } }: FollowedObject): Followed {
+function followedObject({ name, watch: { isLive, begun, trouble } }: Pick<FollowedObject, "name" | "watch">): Followed {
   const because = trouble === undefined ? {} : { trouble: trouble.message };
   return { name, source: "object", isLive, restarts: Math.max(0, begun - 1), ...because };
 }

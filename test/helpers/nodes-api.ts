@@ -1,5 +1,5 @@
 /**
- * An API server that knows Nodes only, by plain HTTP: a list in pages or as a watch, and watches. As a program it listens at the address
+ * An API server that knows Nodes only, by plain HTTP: one, a list in pages or as a watch, and watches. As a program it listens at the address
  * that it is given and takes a command of JSON on each line of its standard input.
  */
 import { once } from "node:events";
@@ -27,6 +27,7 @@ export interface Command {
 
 interface Change {
   version: number;
+  name: string;
   type: string;
   object: object;
 }
@@ -43,7 +44,8 @@ export class NodesApi implements AsyncDisposable {
   #version = 100;
   readonly #nodes = new Map<string, object>();
   readonly #changes: Change[] = [];
-  readonly #watches = new Set<ServerResponse>();
+  /** And the name of the one Node that is watched, if it is one. */
+  readonly #watches = new Map<ServerResponse, string | undefined>();
   readonly #directory = fs.mkdtempSync(join(tmpdir(), "cni-node-nodes-"));
 
   constructor() {
@@ -51,7 +53,9 @@ export class NodesApi implements AsyncDisposable {
       this.requests.push(url);
       const { pathname, searchParams } = new URL(url, "http://localhost");
       response.setHeader("Content-Type", "application/json");
-      if (pathname !== "/api/v1/nodes") response.writeHead(404).end(JSON.stringify(status(404, "not found")));
+      const [, name] = /^\/api\/v1\/nodes\/([^/]+)$/u.exec(pathname) ?? [];
+      if (name !== undefined) this.#get(name, response);
+      else if (pathname !== "/api/v1/nodes") response.writeHead(404).end(JSON.stringify(status(404, "not found")));
       else if (searchParams.get("watch") === "1") this.#watch(searchParams, response);
       else this.#list(Number(searchParams.get("limit")), Number(searchParams.get("continue") ?? 0), response);
     });
@@ -83,20 +87,20 @@ export class NodesApi implements AsyncDisposable {
       },
     };
     this.#nodes.set(name, object);
-    this.#tell({ version: this.#version, type, object });
+    this.#tell({ version: this.#version, name, type, object });
   }
 
   delete(name: string): void {
     const object = this.#nodes.get(name) as { metadata: object } | undefined;
     this.#nodes.delete(name);
     const metadata = { ...object?.metadata, resourceVersion: String(++this.#version) };
-    this.#tell({ version: this.#version, type: "DELETED", object: { ...object, metadata } });
+    this.#tell({ version: this.#version, name, type: "DELETED", object: { ...object, metadata } });
   }
 
   /** Ends all watches; none can go on where it was. */
   expire(): void {
     this.#oldest = ++this.#version;
-    for (const watch of this.#watches) watch.end();
+    for (const watch of this.#watches.keys()) watch.end();
     this.#watches.clear();
   }
 
@@ -114,7 +118,12 @@ export class NodesApi implements AsyncDisposable {
 
   #tell(change: Change): void {
     this.#changes.push(change);
-    for (const watch of this.#watches) watch.write(lineOf(change));
+    for (const [watch, name] of this.#watches) if ((name ?? change.name) === change.name) watch.write(lineOf(change));
+  }
+
+  #get(name: string, response: ServerResponse): void {
+    const object = this.#nodes.get(name);
+    response.writeHead(object === undefined ? 404 : 200).end(JSON.stringify(object ?? status(404, "not found")));
   }
 
   #list(limit: number, from: number, response: ServerResponse): void {
@@ -147,8 +156,10 @@ export class NodesApi implements AsyncDisposable {
       const metadata = { resourceVersion: String(this.#version), annotations };
       response.write(lineOf({ type: "BOOKMARK", object: { kind: "Node", apiVersion: "v1", metadata } }));
     }
-    for (const change of this.#changes) if (change.version > since) response.write(lineOf(change));
-    this.#watches.add(response);
+    const name = asked.get("fieldSelector")?.replace("metadata.name=", "");
+    const missed = this.#changes.filter((change) => change.version > since && (name ?? change.name) === change.name);
+    for (const change of missed) response.write(lineOf(change));
+    this.#watches.set(response, name);
     response.once("close", () => this.#watches.delete(response));
   }
 }
@@ -167,7 +178,7 @@ export function kubeconfigIn(directory: string, server: string): string {
   return path;
 }
 
-function lineOf({ type, object }: Omit<Change, "version">): string {
+function lineOf({ type, object }: Pick<Change, "type" | "object">): string {
   return `${JSON.stringify({ type, object })}\n`;
 }
 

@@ -399,7 +399,7 @@ function routesRows(): Row[] {
           { name: "node -e 0", run: () => peakOf(["-e", "0"]) },
         ];
       },
-      limit: "Node.js, and a page of Nodes",
+      limit: "Node.js, and what is kept of each Node",
       unit: "MiB",
       runs: 3,
     },
@@ -410,7 +410,7 @@ function routesRows(): Row[] {
         const nodes = await start();
         return [{ name: "cni-node", run: async () => nodes.requests() }];
       },
-      limit: "the size of a page",
+      limit: "the list is the beginning of one watch",
       unit: "requests",
       runs: 1,
     },

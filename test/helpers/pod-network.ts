@@ -23,7 +23,7 @@ const ACCOUNT = "pod-network-node";
 /** Listens in the namespace of a node where the API server does, and passes on what comes. */
 const FORWARD = `const net = require("node:net");
   const [, port, path] = process.argv;
-  const server = net.createServer((from) => {
+  const server = net.createServer({ noDelay: true }, (from) => {
     const to = net.connect(path);
     from.pipe(to).pipe(from);
     from.on("error", () => to.destroy());
@@ -81,7 +81,7 @@ export class PodNetwork implements AsyncDisposable {
     for (const [name, text] of Object.entries(TEMPLATES)) fs.writeFileSync(join(this.templates, name), text);
     const port = Number(new URL(cluster.server).port);
     this.#forward = createServer((from) => {
-      const to = connect(port, "127.0.0.1");
+      const to = connect({ port, host: "127.0.0.1", noDelay: true });
       from.pipe(to).pipe(from);
       from.on("error", () => to.destroy());
       to.on("error", () => from.destroy());

@@ -163,12 +163,15 @@ function report(
     world.stdout(`${command === "routes remove" ? "cni-node has set no routes" : noRoutes(result)}\n`);
   } else {
     world.stdout(
-      formatRows([
-        ...rows.map(({ state, destination, gateway = "-", interface: name = "-", node = "" }) => {
-          return [state, destination, `via ${gateway}`, `dev ${name}`, node];
-        }),
-        ...masqueraded.map(({ state, family, sources }) => [state, sources.join(",") || family, "masquerade"]),
-      ]),
+      formatRows(
+        [
+          ...rows.map(({ state, destination, gateway = "-", interface: name = "-", node = "" }) => {
+            return [state, destination, `via ${gateway}`, `dev ${name}`, node];
+          }),
+          ...masqueraded.map(({ state, family, sources }) => [state, sources.join(",") || family, "masquerade"]),
+        ],
+        world.view,
+      ),
     );
   }
 }

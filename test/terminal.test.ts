@@ -6,6 +6,9 @@ import { describe, test } from "node:test";
 
 import { run } from "../src/cli.ts";
 import { writeAttachment } from "../src/cni/cache.ts";
+import { shellWord } from "../src/system/text.ts";
+import { cannotMount } from "./helpers/namespace.ts";
+import { NetworkHost } from "./helpers/network.ts";
 import { cannotRunScript, onTerminal } from "./helpers/terminal.ts";
 import { BUNDLE, conflist, TestNode } from "./helpers/node.ts";
 
@@ -108,6 +111,35 @@ describe("a screen", () => {
       assert.equal((stdout + stderr).split("\n").length, wide.split("\n").length);
     });
   }
+
+  test(
+    "of 60 columns has every report of networks, with no line that is wider",
+    { skip: cannotMount || cannotRunScript },
+    async () => {
+      await using host = await NetworkHost.make("first", "second");
+      host.network("net", { type: "first" }, { type: "second" });
+      const places = [`--cache-dir=${host.cacheDir}`, "--host-root=/"];
+      const calls = [`--config-dir=${host.netd}`, `--plugin-dir=${host.plugins.bin}`];
+      host.target("a-namespace-with-quite-a-long-name");
+      assert.equal((await host.run("add", "net", "a-namespace-with-quite-a-long-name")).exitCode, 0);
+      for (const words of [
+        ["map", ...places],
+        ["list", "--attachments", ...places],
+        ["gc", ...places, ...calls],
+        ["probe", "net", ...places, ...calls],
+        ["version", "net", ...places, ...calls],
+        ["check", "net", "a-namespace-with-quite-a-long-name", ...places, ...calls],
+        ["add", "net", "a-namespace-with-quite-a-long-name", "--ifname=eth0", ...places, ...calls],
+      ]) {
+        const command = [process.execPath, BUNDLE, "network", ...words].map(shellWord).join(" ");
+        const screen = host.sh(`TERM=xterm script -qc ${shellWord(`stty cols 60; ${command} || true`)} /dev/null`);
+        // oxlint-disable-next-line no-control-regex -- colours begin with ESC
+        const lines = screen.replaceAll(/\u001B\[\d+m|\r/gu, "");
+        assert.notEqual(lines.trim(), "");
+        assertFits(lines, 60);
+      }
+    },
+  );
 
   test("that is lower than the report ends with the summary", async () => {
     using node = await nodeToSee();

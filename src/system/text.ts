@@ -137,7 +137,7 @@ const PROGRAMS = [
 
 /** A command, to the end of its part of the sentence. */
 const COMMAND = new RegExp(
-  String.raw`(?<=^|[ (])(?:${PROGRAMS.join("|")})(?:'[^']*'|[^'(→])*?(?=[,;:)]*(?: [(→]|[,;:)] |$))`,
+  String.raw`(?<=^|[ (])(?:${PROGRAMS.join("|")})(?:'[^']*'|[^])*?(?=[,;:)]*(?: [(→]|[,;:)] |$))`,
   "gu",
 );
 

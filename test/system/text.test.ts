@@ -45,6 +45,11 @@ test("of a command in a sentence no words are parted: what has no room has a lin
     "cni-node network gc mynet;",
     "rm 'a b'/c",
   ]);
+  assert.deepEqual(wrapLines("then cni-node network gc releases what's left (all)", 40), [
+    "then",
+    "cni-node network gc releases what's left",
+    "(all)",
+  ]);
   // What is said behind a long command, and the name of the program where it is no command.
   assert.deepEqual(wrapLines("cni-node install --plugins=abc installs what is missing", 30), [
     "cni-node install --plugins=abc",

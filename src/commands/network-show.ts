@@ -46,10 +46,10 @@ export async function runStatus(options: Given<"network status">, world: World):
         plugins,
       });
     } else {
-      const outcome = asked
-        ? `ready      ${network.name}  ${plugins.join(", ")}`
-        : `not asked  ${network.name}  STATUS needs CNI 1.1.0; this network is ${network.cniVersion}`;
-      world.stdout(`${visible(outcome)}\n`);
+      const row = asked
+        ? ["ready".padEnd(9), network.name, plugins.join(", ")]
+        : ["not asked", network.name, `STATUS needs CNI 1.1.0; this network is ${network.cniVersion}`];
+      world.stdout(formatRows([row], world.view));
     }
     return { exitCode: 0 };
   } catch (error) {
@@ -119,7 +119,7 @@ async function listConfigured(options: Given<"network list">, world: World): Pro
     const none = fs.existsSync(configDir)
       ? "has no network"
       : "is not there: mount it, or name another with --config-dir";
-    world.stdout(rows.length === 0 ? `${configDir} ${none}\n` : formatRows(rows, world.view));
+    world.stdout(formatRows(rows.length === 0 ? [[`${configDir} ${none}`]] : rows, world.view));
   }
   return { exitCode: 0 };
 }
@@ -162,7 +162,7 @@ async function listAttached(options: Given<"network list">, world: World): Promi
     const none = fs.existsSync(cacheDir)
       ? "has no attachment"
       : "is not there: nothing has been attached, or it is not mounted";
-    world.stdout(rows.length === 0 ? `${cacheDir} ${none}\n` : formatRows(rows, world.view));
+    world.stdout(formatRows(rows.length === 0 ? [[`${cacheDir} ${none}`]] : rows, world.view));
   }
   return { exitCode: 0 };
 }

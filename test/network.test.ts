@@ -351,6 +351,17 @@ describe("before it adds, network add refuses", { skip }, () => {
         host.plugins.take();
       }
     }
+    // Its ID may be given as people see it.
+    const state = `{"init_process_pid":${String(pid).trim()},"init_process_start":${since}}`;
+    host.sh(`rm -rf /run/runc /run/crun; mkdir -p /run/runc/0123456789abcdef
+      echo '${state}' > /run/runc/0123456789abcdef/state.json`);
+    assert.match(await refused(host, 1, "add", "net", "runc:0123456789a"), /no such container/u);
+    done(await host.run("add", "net", "runc:0123456789ab"));
+    assert.deepEqual(cached(host), ["net-0123456789abcdef-eth0"]);
+    done(await host.run("del", "net", "runc:0123456789abcdef"));
+    done(await host.run("add", "net", "runc:0123456789abcdef"));
+    host.sh("rm -r /run/runc");
+    assert.match(done(await host.run("del", "net", "runc:0123456789ab")), /^deleted /u);
     const ended = endOf(keeper);
     keeper.stdin?.end();
     await ended;

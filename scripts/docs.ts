@@ -1,7 +1,7 @@
 /**
  * Writes the generated parts of documents: docs/reference.md and docs/cni-node.8 from the tables of commands and options,
  * the variables of templates, in docs/how-cni-config-is-chosen.md what becomes of each example directory, in
- * docs/troubleshooting.md the codes of findings, docs/images/map.svg.
+ * docs/troubleshooting.md the codes of findings, docs/images/map.svg, and the terminals that documents show.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -13,10 +13,13 @@ import { VARIABLES } from "../src/template/values.ts";
 import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/selection.ts";
 import { exampleMap } from "../test/helpers/map.ts";
 import { commandSections, manualPage } from "./reference.ts";
+import { recordScreens } from "./screens.ts";
 
 const TEMPLATES = new URL("../docs/templates.md", import.meta.url);
 const REFERENCE = new URL("../docs/reference.md", import.meta.url);
 const MANUAL = new URL("../docs/cni-node.8", import.meta.url);
+const README = new URL("../README.md", import.meta.url);
+const INSTALL = new URL("../docs/install.md", import.meta.url);
 const TROUBLESHOOTING = new URL("../docs/troubleshooting.md", import.meta.url);
 const MAP = new URL("../docs/images/map.svg", import.meta.url);
 const CHOICE = new URL("../docs/how-cni-config-is-chosen.md", import.meta.url);
@@ -49,6 +52,21 @@ function variableTable(): string {
 /** docs/images/map.svg as it should be. */
 export function documentedMap(): string {
   return mapSvg(exampleMap());
+}
+
+/** The documents that show a terminal, with what it shows as it should be: in README.md, the beginning of `status`. */
+export async function documentedScreens(): Promise<{ readme: string; install: string; troubleshooting: string }> {
+  const { plan, status } = await recordScreens();
+  const [summary = "", problem = ""] = status.split("\n\n");
+  return {
+    readme: replacePart(readFileSync(README, "utf8"), "status", textBlock(`${summary}\n\n${problem}`)),
+    install: replacePart(readFileSync(INSTALL, "utf8"), "plan", textBlock(plan)),
+    troubleshooting: replacePart(readFileSync(TROUBLESHOOTING, "utf8"), "status", textBlock(status)),
+  };
+}
+
+function textBlock(text: string): string {
+  return `\`\`\`text\n${text.trimEnd()}\n\`\`\`\n`;
 }
 
 /** docs/troubleshooting.md with the table of codes as it should be. */
@@ -129,4 +147,8 @@ if (import.meta.main) {
   writeFileSync(MAP, documentedMap());
   writeFileSync(CHOICE, documentedChoice());
   writeFileSync(TROUBLESHOOTING, documentedCodes());
+  const { readme, install, troubleshooting } = await documentedScreens();
+  writeFileSync(README, readme);
+  writeFileSync(INSTALL, install);
+  writeFileSync(TROUBLESHOOTING, troubleshooting);
 }

@@ -31,6 +31,12 @@ const CHANGE = ["dry-run", "exit-code", "pause", "no-confirm", ...RUN] as const;
 
 const WHERE = ["host-root", "config-dir", "plugin-dir", "cache-dir"] as const;
 const CALLS = ["plugin-timeout", "trace", "output"] as const;
+/** With IDs as long as they are. */
+const LISTED = {
+  ...OPTIONS.output,
+  type: choice("text", "wide", "json", "yaml"),
+  help: "format of the report; wide prints whole container IDs",
+} as const;
 const ATTACHMENT = ["ifname", "container-id", "args", "capability-args"] as const;
 const CONTAINER = ["NETWORK", "TARGET"] as const;
 
@@ -216,7 +222,10 @@ export const COMMANDS = {
     summary: "release attachments that cni-node has added and whose namespace is gone",
     operands: ["[NETWORK]"],
     examples: ["network gc", "network gc mynet --valid=web/eth0"],
-    options: pick(NETWORK_OPTIONS, "valid", "all", ...WHERE, "oci-config", "lock-timeout", ...CALLS),
+    options: {
+      ...pick(NETWORK_OPTIONS, "valid", "all", ...WHERE, "oci-config", "lock-timeout", ...CALLS),
+      output: LISTED,
+    },
   },
   "network status": {
     summary: "ask the plugins of a network whether they are ready",
@@ -239,7 +248,7 @@ export const COMMANDS = {
   "network list": {
     summary: "list the networks of the node, or the attachments to them",
     examples: ["network list", "network list --attachments"],
-    options: pick(NETWORK_OPTIONS, "attachments", ...WHERE, "output"),
+    options: { ...pick(NETWORK_OPTIONS, "attachments", ...WHERE), output: LISTED },
   },
   "network show": {
     summary: "print the configuration of a network as it is used, with secrets masked",
@@ -252,7 +261,7 @@ export const COMMANDS = {
     examples: ["network map", "network map --output=svg"],
     options: {
       ...pick(NETWORK_OPTIONS, "host-root", "cache-dir"),
-      output: { type: choice("text", "json", "dot", "svg"), default: "text", help: "format of the map" },
+      output: { type: choice("text", "json", "yaml", "dot", "svg"), default: "text", help: "format of the map" },
     },
   },
   "engine enable": {

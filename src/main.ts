@@ -26,8 +26,10 @@ const world: World = {
   stdout: (text, isPainted) => write("stdout", text, isPainted),
   stderr: (text, isPainted) => write("stderr", text, isPainted),
   terminals: () => {
-    const { columns = 80, rows = 24 } = isTerminal(1) ? process.stdout : {};
-    return { stdout: isTerminal(1) ? { columns, rows } : undefined, stderr: isTerminal(2) };
+    const { columns = 0, rows = 0 } = isTerminal(1) ? process.stdout : {};
+    // One that does not say how large it is has none.
+    const size = { columns: columns === 0 ? 80 : columns, rows: rows === 0 ? 24 : rows };
+    return { stdout: isTerminal(1) ? size : undefined, stderr: isTerminal(2) };
   },
   signal: controller.signal,
 };

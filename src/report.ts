@@ -6,7 +6,7 @@ import { CniError } from "./cni/error.ts";
 import { cancellationOf, Failure, Interrupted, type Cancellation } from "./errors.ts";
 import type { Finding } from "./finding.ts";
 import { maskTokens } from "./secrets/prose.ts";
-import { alignRows, escapeUnit, visible, visibleLines, wrapLines } from "./system/text.ts";
+import { alignRows, escapeUnit, visibleLines, wrapLines } from "./system/text.ts";
 import { plain } from "./system/style.ts";
 import type { Ending, Meaning, View, World } from "./world.ts";
 
@@ -32,24 +32,35 @@ export function jsonText(value: unknown, indent?: number): string {
   );
 }
 
-/** A message, which may have several lines and quote others: only its first line begins as ours do. */
-function formatMessage(text: string): string {
-  return visibleLines(maskTokens(text)).trimEnd().replaceAll("\n", "\n    ");
+/**
+ * A message, which may have several lines and quote others: only its first line begins as ours do.
+ *
+ * @param begin its first word.
+ */
+function formatMessage(begin: string, text: string, view?: View): string {
+  const columns = view?.isSeen === true ? view.terminal?.columns : undefined;
+  const lines = `${begin} ${visibleLines(maskTokens(text)).trimEnd()}`.split("\n");
+  return lines.flatMap((line) => wrapLines(line, (columns ?? Infinity) - 4)).join("\n    ");
 }
 
 /** Says something on stderr, as `cni-node: …`. */
 export function printMessage(world: World, text: string, hint?: string): void {
   const paint = world.view?.paint.stderr ?? plain;
+  const said = formatMessage("cni-node:", text, world.view);
   // A warning says so itself.
-  const [, word = "", rest = text] = /^(warning:)?(.*)$/su.exec(text) ?? [];
-  const begin = word === "" ? paint("strong", "cni-node:") : `cni-node: ${paint("warn", word)}`;
-  world.stderr(`${begin}${word === "" ? " " : ""}${formatMessage(rest)}\n`);
-  if (hint !== undefined) world.stderr(`  ${paint("strong", "hint:")} ${formatMessage(hint)}\n`);
+  const [begin = "", word, rest] = /^cni-node:(?:( warning:)(.*))?/su.exec(said) ?? [];
+  world.stderr(
+    word === undefined
+      ? `${paint("strong", begin)}${said.slice(begin.length)}\n`
+      : `cni-node: ${paint("warn", word.trim())}${rest}\n`,
+  );
+  if (hint === undefined) return;
+  world.stderr(formatMessage("  hint:", hint, world.view).replace("hint:", (start) => paint("strong", start)) + "\n");
 }
 
-/** Lines of cells in columns of equal width; the last cell is as long as it is. */
-export function formatRows(rows: readonly (readonly string[])[]): string {
-  return alignRows(rows)
+/** Lines of cells in columns of equal width; the last cell is as long as it is, or as a terminal is wide. */
+export function formatRows(rows: readonly (readonly string[])[], view?: View): string {
+  return alignRows(rows, view?.terminal?.columns)
     .map((line) => `${line}\n`)
     .join("");
 }
@@ -74,22 +85,12 @@ export function formatSteps(steps: readonly ShownStep[], view?: View, isPlanned 
     return [word.padEnd(10), kind.padEnd(8), name, more];
   });
   const paint = view?.paint.stdout ?? plain;
-  return alignRows(rows)
+  return alignRows(rows, view?.terminal?.columns)
     .map((line, index) => {
       const meaning = MEANINGS[shown[index]?.outcome ?? ""];
-      const fitted = fitLine(line, line.length - visible(rows[index]?.[3] ?? "").length, view?.terminal?.columns);
-      return `${meaning === undefined ? fitted : fitted.replace(/^(?:would )?\S+/u, (word) => paint(meaning, word))}\n`;
+      return `${meaning === undefined ? line : line.replace(/^(?:would )?\S+/u, (word) => paint(meaning, word))}\n`;
     })
     .join("");
-}
-
-/** Breaks a line between the words of its last cell, which stay below each other if there is room. */
-function fitLine(line: string, start: number, columns = Infinity): string {
-  if (line.length <= columns || start === line.length) return line;
-  const indent = start <= columns / 2 ? start : 4;
-  const [head, tail] = [line.slice(0, start), line.slice(start)];
-  const lines = wrapLines(tail, columns - indent).map((part) => " ".repeat(indent) + part);
-  return start <= columns / 2 ? head + lines.join("\n").slice(indent) : [head.trimEnd(), ...lines].join("\n");
 }
 
 /** The outcomes of what has not been done yet. */

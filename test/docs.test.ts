@@ -7,7 +7,13 @@ import { fileURLToPath } from "node:url";
 
 import { Ajv2020 } from "ajv/dist/2020.js";
 
-import { documentedChoice, documentedCodes, documentedReference, documentedTemplates } from "../scripts/docs.ts";
+import {
+  documentedChoice,
+  documentedCodes,
+  documentedReference,
+  documentedScreens,
+  documentedTemplates,
+} from "../scripts/docs.ts";
 import { parseNetworkList } from "../src/cni/config.ts";
 import { objectionsToReference } from "../src/cni/reference-plugins.ts";
 import { FINDING_CODES } from "../src/codes.ts";
@@ -54,6 +60,31 @@ test("docs/troubleshooting.md explains every code of a finding, sorted (else: no
     [],
   );
   assert.ok(mentioned.length > 40);
+});
+
+test("the terminals that README.md, docs/install.md and docs/troubleshooting.md show are what the program prints (else: node scripts/docs.ts)", async () => {
+  const { readme: shown, install, troubleshooting } = await documentedScreens();
+  assert.match(shown, /^\$ cni-node status\n1 error\n\nerror /mu);
+  assert.equal(readme, shown);
+  assert.match(install, /^\$ cni-node plan .*\n(?:\w+ .*\n)+\n--- 10-mynet\.conflist/mu);
+  assert.equal(textOf("docs/install.md"), install);
+  assert.equal(textOf("docs/troubleshooting.md"), troubleshooting);
+});
+
+test("the picture of a run in docs/architecture.md has the steps of a transaction that its table has, in order", () => {
+  const text = textOf("docs/architecture.md");
+  const [, picture = ""] = /^ {2}subgraph transaction\n([^]*?)^ {2}end$/mu.exec(text) ?? [];
+  const [, table = ""] = /^ {3}\| step \| action \|.*\n.*\n((?: {3}\|.*\n)+)/mu.exec(text) ?? [];
+  const steps = Array.from(picture.matchAll(/"(.*?)"/gu), ([, step]) => step);
+  assert.ok(steps.length >= 10);
+  assert.deepEqual(
+    steps,
+    Array.from(table.matchAll(/^ {3}\| \**([a-z ]+?)\** \|/gmu), ([, step]) => step),
+  );
+});
+
+test("the README answers who it is for and how to begin within two screens", () => {
+  assert.ok(readme.split("\n").indexOf("## Documents") <= 110);
 });
 
 test("each code of a finding is one that the program can give", () => {

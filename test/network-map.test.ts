@@ -4,6 +4,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import { parse } from "yaml";
+
 import { documentedMap } from "../scripts/docs.ts";
 import { mapDot } from "../src/network/map-dot.ts";
 import { mapSvg } from "../src/network/map-svg.ts";
@@ -107,15 +109,19 @@ describe("the map of a node", () => {
     assert.ok(tree.split("\n").every(({ length }) => length <= 80));
   });
 
-  test("as a tree, long lines are broken between words", () => {
+  test("as a tree, long lines are broken between words on a terminal", () => {
     const addr_info = Array.from({ length: 9 }, (_, index) => ({ local: `2001:db8::${index}`, prefixlen: 64 }));
     const links = [{ ifindex: 2, ifname: "eth0", flags: ["UP"], addr_info }];
-    const tree = mapText(mapOf([{ identity: "1", names: [], isHost: true, links, routes: [] }], []));
-    assert.ok(
-      tree.split("\n").every(({ length }) => length <= 80),
-      tree,
-    );
-    for (const { local } of addr_info) assert.ok(tree.includes(`${local}/64`));
+    const map = mapOf([{ identity: "1", names: [], isHost: true, links, routes: [] }], []);
+    for (const columns of [60, 80, 120]) {
+      const tree = mapText(map, columns);
+      assert.ok(
+        tree.split("\n").every(({ length }) => length <= columns),
+        tree,
+      );
+      for (const { local } of addr_info) assert.ok(tree.includes(`${local}/64`));
+    }
+    assert.equal(mapText(map).split("\n").length, 3);
   });
 
   test("as a graph", () => {
@@ -224,6 +230,8 @@ describe("network map on a host", { skip: cannotMount }, () => {
     assert.deepEqual(a?.interfaces.find(({ name }) => name === "x")?.peer, { namespace: a?.id, interface: "y" });
     const own = namespaces.find(({ isHost }) => isHost);
     assert.deepEqual(own?.interfaces.find(({ name }) => name === "v1")?.peer, { namespace: "node", interface: "v2" });
+    const { stdout: yaml } = await host.run("map", "--output=yaml");
+    assert.deepEqual(parse(yaml), JSON.parse(ran.stdout));
     const svg = await host.run("map", "--output=svg");
     assertWellFormed(svg.stdout);
     const dot = await host.run("map", "--output=dot");

@@ -6,6 +6,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import { shortId } from "../src/system/text.ts";
 import { cannotMount, childrenOf } from "./helpers/namespace.ts";
 import { NetworkHost } from "./helpers/network.ts";
 import { BUNDLE, endOf, until, type Ran } from "./helpers/node.ts";
@@ -45,6 +46,8 @@ function idOf(path: string): string {
 }
 
 const ID = idOf("/run/netns/a");
+/** The same as people see it. */
+const SHORT_ID = shortId(ID);
 
 function done({ exitCode, stdout, stderr }: Ran): string {
   assert.equal(exitCode, 0, stderr);
@@ -348,6 +351,17 @@ describe("before it adds, network add refuses", { skip }, () => {
         host.plugins.take();
       }
     }
+    // Its ID may be given as people see it.
+    const state = `{"init_process_pid":${String(pid).trim()},"init_process_start":${since}}`;
+    host.sh(`rm -rf /run/runc /run/crun; mkdir -p /run/runc/0123456789abcdef
+      echo '${state}' > /run/runc/0123456789abcdef/state.json`);
+    assert.match(await refused(host, 1, "add", "net", "runc:0123456789a"), /no such container/u);
+    done(await host.run("add", "net", "runc:0123456789ab"));
+    assert.deepEqual(cached(host), ["net-0123456789abcdef-eth0"]);
+    done(await host.run("del", "net", "runc:0123456789abcdef"));
+    done(await host.run("add", "net", "runc:0123456789abcdef"));
+    host.sh("rm -r /run/runc");
+    assert.match(done(await host.run("del", "net", "runc:0123456789ab")), /^deleted /u);
     const ended = endOf(keeper);
     keeper.stdin?.end();
     await ended;
@@ -565,9 +579,9 @@ describe("network gc", { skip }, () => {
         .sort(),
       [
         "",
-        `deleted    net  ${idOf("/run/netns/b")}  eth0`,
-        `kept       net  ${ID}  eth0  ${kept}`,
-        `kept       net  ${idOf("/run/netns/d")}  eth0  ${kept}`,
+        `deleted    net  ${shortId(idOf("/run/netns/b"))}  eth0`,
+        `kept       net  ${SHORT_ID}  eth0  ${kept}`,
+        `kept       net  ${shortId(idOf("/run/netns/d"))}  eth0  ${kept}`,
       ].sort(),
     );
     assert.deepEqual(
@@ -786,10 +800,34 @@ describe("network status, version, list and show", { skip }, () => {
     await using host = await makeHost();
     assert.match(done(await host.run("list", "--attachments")), /cache is not there: nothing has been attached/u);
     done(await host.run("add", "net", "a"));
-    const row = `net  eth0  alive  10.1.0.5  cni-node  ${ID}  a\n`;
+    const row = `net  eth0  alive  10.1.0.5  cni-node  ${SHORT_ID}  a\n`;
     assert.equal(done(await host.run("list", "--attachments")), row);
+    assert.equal(done(await host.run("list", "--attachments", "-o", "wide")), row.replace(SHORT_ID, ID));
     host.sh("ip netns delete a");
     assert.equal(done(await host.run("list", "--attachments")), row.replace("alive", "gone"));
+  });
+
+  test("a container ID is taken as it is printed, or whole; less of it means no other container", async () => {
+    await using host = await makeHost();
+    const ids = ["0123456789abcdef", "0123456789abffff", "f123456789abcdef"];
+    for (const id of ids) done(await host.run("add", "net", "a", `--container-id=${id}`, "--output=text"));
+    host.sh("ip netns delete a");
+    assert.match(
+      done(await host.run("gc", "net", "--valid=f123456789ab/eth0,0123456789abc/eth0,0123456789abf/eth0")),
+      /^nothing to do$/mu,
+    );
+    const [, row = ""] = done(await host.run("list", "--attachments")).split("\n");
+    assert.match(row, / 0123456789ab +a$/u);
+    host.plugins.take();
+    const ambiguous = await refused(host, 1, "del", "net", "a", "--container-id=0123456789ab");
+    assert.match(
+      ambiguous,
+      /more than one container ID begins so: 0123456789abcdef, 0123456789abffff\n {2}hint: give more/u,
+    );
+    assert.match(done(await host.run("del", "net", "a", "--container-id=f123456789")), /^absent /u);
+    assert.match(done(await host.run("del", "net", "a", "--container-id=f123456789ab")), /^deleted /u);
+    assert.match(done(await host.run("del", "net", "a", "--container-id=0123456789abc")), /^deleted /u);
+    assert.deepEqual(cached(host), ["net-0123456789abffff-eth0"]);
   });
 
   test("show prints what is used, with the plugins that are dropped in, and no secret", async () => {

@@ -51,6 +51,13 @@ test("an option has the same form for every command: the line is read before the
   }
 });
 
+test("every command that prints JSON prints YAML", () => {
+  for (const [command, { options }] of commands) {
+    const { words = [] } = options["output"]?.type ?? {};
+    assert.equal(words.includes("yaml"), words.includes("json"), command);
+  }
+});
+
 test("options that need or exclude others name options that there are", () => {
   const named = Object.values<Option>(OPTIONS).flatMap(({ needs, excludes }) => [needs, excludes]);
   const others = named.flatMap((relation) => relation?.options ?? []);

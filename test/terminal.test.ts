@@ -5,6 +5,10 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 
 import { run } from "../src/cli.ts";
+import { writeAttachment } from "../src/cni/cache.ts";
+import { shellWord } from "../src/system/text.ts";
+import { cannotMount } from "./helpers/namespace.ts";
+import { NetworkHost } from "./helpers/network.ts";
 import { cannotRunScript, onTerminal } from "./helpers/terminal.ts";
 import { BUNDLE, conflist, TestNode } from "./helpers/node.ts";
 
@@ -23,14 +27,39 @@ async function nodeToSee(): Promise<TestNode> {
   return node;
 }
 
+/** A network, and a container of docker that somebody has added to it. */
+function addAttachment(node: TestNode): void {
+  fs.writeFileSync(
+    join(node.netd, "15-second.conflist"),
+    conflist("a-network-with-a-name", "ipvlan", "bandwidth", "tuning"),
+  );
+  const containerId = "0123456789abcdef".repeat(4);
+  writeAttachment(join(node.host, "var/lib/cni"), {
+    networkName: "a-network-with-a-name",
+    containerId,
+    ifName: "eth1",
+    config: "{}",
+    netns: "/proc/1/ns/nothing",
+    args: [],
+    capabilityArgs: {},
+    result: { cniVersion: "1.0.0", ips: [{ address: "10.1.2.3/24" }, { address: "2001:db8:1:2:3:4:5:6/64" }] },
+    note: { target: `docker:${containerId}`, identity: "1", since: "1", boot: "1" },
+  });
+}
+
+/** Where everything is: commands have options for some of it. */
+function placesOf({ plugins, templates, host }: TestNode): Record<string, string> {
+  return { CNI_NODE_PLUGIN_SOURCE: plugins, CNI_NODE_CONFIG_SOURCE: templates, CNI_NODE_HOST_ROOT: host };
+}
+
 /** Runs a command on a terminal of this width. */
 async function screenOf(node: TestNode, argv: readonly string[], columns: number, rows = 1000): Promise<string> {
   let screen = "";
   const print = (text: string): void => {
     screen += text;
   };
-  await run([...argv, ...node.places.filter((place) => !/(?:config|manifest)-source/u.test(place))], {
-    env: { TERM: "xterm" },
+  await run(argv, {
+    env: { TERM: "xterm", ...placesOf(node) },
     stdin: async () => Promise.resolve(""),
     stdout: print,
     stderr: print,
@@ -42,19 +71,75 @@ async function screenOf(node: TestNode, argv: readonly string[], columns: number
   return coded.replaceAll(node.root, "/tmp/node");
 }
 
+/** No line is wider, but for a word or a command that is alone in its line. */
+function assertFits(screen: string, columns: number): void {
+  for (const line of screen.replaceAll(/\{\d+:|\}/gu, "").split("\n")) {
+    assert.ok(line.length <= columns || /^ *(?:[^ ]*|\(?(?:cni-node|docker run) [^;]*)$/u.test(line), line);
+  }
+}
+
+/** The reports that have approved screens. */
+const REPORTS: Readonly<Record<string, string[]>> = {
+  status: ["status"],
+  plan: ["plan", "--plugins=plugin-b,plugin-c:plugin-d", "--configs=10-net.conflist"],
+  "list-wide": ["list", "-o", "wide"],
+  "network-list": ["network", "list"],
+  attachments: ["network", "list", "--attachments"],
+  "attachments-wide": ["network", "list", "--attachments", "-o", "wide"],
+  "engine-status": ["engine", "status"],
+};
+
 describe("a screen", () => {
-  for (const columns of [60, 80, 120]) {
-    test(`of status with ${columns} columns is the approved one, with no line that is wider`, async () => {
+  for (const [name, argv] of Object.entries(REPORTS)) {
+    for (const columns of [60, 80, 120]) {
+      test(`of ${name} with ${columns} columns is the approved one, with no line that is wider`, async () => {
+        using node = await nodeToSee();
+        if (name !== "status") addAttachment(node);
+        const screen = await screenOf(node, argv, columns);
+        const file = new URL(`${name}-${columns}.txt`, SCREENS);
+        if (process.env["CNI_NODE_APPROVE"] === "1") fs.writeFileSync(file, screen);
+        assert.equal(screen, fs.readFileSync(file, "utf8"));
+        assertFits(screen, columns);
+      });
+    }
+
+    test(`that is none has a line for each row of ${name}`, async () => {
       using node = await nodeToSee();
-      const screen = await screenOf(node, ["status"], columns);
-      const file = new URL(`status-${columns}.txt`, SCREENS);
-      if (process.env["CNI_NODE_APPROVE"] === "1") fs.writeFileSync(file, screen);
-      assert.equal(screen, fs.readFileSync(file, "utf8"));
-      for (const line of screen.replaceAll(/\{\d+:|\}/gu, "").split("\n")) {
-        assert.ok(line.length <= columns || !line.trimStart().includes(" "), line);
-      }
+      addAttachment(node);
+      const wide = await screenOf(node, argv, 10_000);
+      const { stdout, stderr } = await node.run(argv, { env: placesOf(node) });
+      assert.equal((stdout + stderr).split("\n").length, wide.split("\n").length);
     });
   }
+
+  test(
+    "of 60 columns has every report of networks, with no line that is wider",
+    { skip: cannotMount || cannotRunScript },
+    async () => {
+      await using host = await NetworkHost.make("first", "second");
+      host.network("net", { type: "first" }, { type: "second" });
+      const places = [`--cache-dir=${host.cacheDir}`, "--host-root=/"];
+      const calls = [`--config-dir=${host.netd}`, `--plugin-dir=${host.plugins.bin}`];
+      host.target("a-namespace-with-quite-a-long-name");
+      assert.equal((await host.run("add", "net", "a-namespace-with-quite-a-long-name")).exitCode, 0);
+      for (const words of [
+        ["map", ...places],
+        ["list", "--attachments", ...places],
+        ["gc", ...places, ...calls],
+        ["probe", "net", ...places, ...calls],
+        ["version", "net", ...places, ...calls],
+        ["check", "net", "a-namespace-with-quite-a-long-name", ...places, ...calls],
+        ["add", "net", "a-namespace-with-quite-a-long-name", "--ifname=eth0", ...places, ...calls],
+      ]) {
+        const command = [process.execPath, BUNDLE, "network", ...words].map(shellWord).join(" ");
+        const screen = host.sh(`TERM=xterm script -qc ${shellWord(`stty cols 60; ${command} || true`)} /dev/null`);
+        // oxlint-disable-next-line no-control-regex -- colours begin with ESC
+        const lines = screen.replaceAll(/\u001B\[\d+m|\r/gu, "");
+        assert.notEqual(lines.trim(), "");
+        assertFits(lines, 60);
+      }
+    },
+  );
 
   test("that is lower than the report ends with the summary", async () => {
     using node = await nodeToSee();

@@ -10,7 +10,12 @@ export async function runCatalogue(options: Given<"catalogue">, world: World): P
   if (options.output === "json") {
     printJson(world, { command: "catalogue", result: "done", exitCode: 0, plugins, warnings });
   } else {
-    world.stdout(formatSteps(plugins.map((plugin) => ({ kind: "plugin" as const, ...plugin }))));
+    world.stdout(
+      formatSteps(
+        plugins.map((plugin) => ({ kind: "plugin" as const, ...plugin })),
+        world.view,
+      ),
+    );
   }
   return { exitCode: 0 };
 }

@@ -60,7 +60,12 @@ export async function runEngineStatus(options: Given<"engine status">, world: Wo
   if (options.output === "json") {
     printJson(world, { command: "engine status", result: "done", exitCode, ways, warnings: findings });
   } else {
-    world.stdout(formatRows(ways.map(({ way, state, path, detail = "" }) => [way, state, path, detail])));
+    world.stdout(
+      formatRows(
+        ways.map(({ way, state, path, detail = "" }) => [way, state, path, detail]),
+        world.view,
+      ),
+    );
     printWarnings(world, findings);
   }
   return { exitCode };
@@ -129,7 +134,10 @@ function report(command: string, { results, findings }: Done, { output }: { outp
     world.stdout(
       shown.length === 0
         ? "nothing to do\n"
-        : formatRows(shown.map(({ outcome, path, reason = "" }) => [outcome.padEnd(10), path, reason])),
+        : formatRows(
+            shown.map(({ outcome, path, reason = "" }) => [outcome.padEnd(10), path, reason]),
+            world.view,
+          ),
     );
     printWarnings(world, findings);
   }

@@ -25,7 +25,7 @@ export async function runList({ pluginSource: source, output }: Given<"list">, w
   const plugins = names.map((name) => {
     return Object.assign({ name, size: statSync(join(source, name)).size }, entryOf(catalogue, name));
   });
-  if (output === "wide") world.stdout(formatRows(plugins.map(wideRow)));
+  if (output === "wide") world.stdout(formatRows(plugins.map(wideRow), world.view));
   else printJson(world, { command: "list", result: "done", exitCode: 0, plugins, warnings });
   return { exitCode: 0 };
 }

@@ -2,7 +2,9 @@
 import type { Given } from "../commands.ts";
 import { usage, type Failure } from "../errors.ts";
 import { collectGone, collectInvalid, type Collected } from "../network/collect.ts";
+import { wholeId } from "../network/remembered.ts";
 import { formatRows, printJson, printMessage } from "../report.ts";
+import { shortId } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import { describeProblem, networkOf, operatorOf, warnOfProblem } from "./network-options.ts";
 
@@ -21,10 +23,15 @@ export async function runGc(options: Given<"network gc">, world: World): Promise
   const collected =
     valid === undefined || name === undefined
       ? await collectGone(({ networkName }) => name === undefined || networkName === name, operator)
-      : await collectInvalid(await networkOf({ network: name }, {}, operator.configDir, world), valid, all, operator);
+      : await collectInvalid(
+          await networkOf({ network: name }, {}, operator.configDir, world),
+          valid.map(({ containerID, ifname }) => ({ containerID: wholeId(containerID, operator.cacheDir), ifname })),
+          all,
+          operator,
+        );
   const failures = collected.flatMap(({ failure }) => failure ?? []);
   for (const problem of problems) warnOfProblem(problem, world);
-  print({ collected, failures, problems }, output === "json", world);
+  print({ collected, failures, problems }, output, world);
   return { exitCode: failures.length === 0 ? 0 : 1 };
 }
 
@@ -34,12 +41,12 @@ interface Printed {
   problems: readonly Failure[];
 }
 
-function print({ collected, failures, problems }: Printed, json: boolean, world: World): void {
+function print({ collected, failures, problems }: Printed, output: string, world: World): void {
   for (const { message, hint } of failures) printMessage(world, message, hint);
   const attachments = collected.map(({ attachment: { networkName, containerId, ifName }, outcome, reason }) => {
     return { network: networkName, containerId, ifName, outcome, ...(reason === undefined ? {} : { reason }) };
   });
-  if (json) {
+  if (output === "json") {
     const isDone = failures.length === 0;
     printJson(world, {
       command: "network gc",
@@ -51,7 +58,7 @@ function print({ collected, failures, problems }: Printed, json: boolean, world:
     return;
   }
   const rows = attachments.map(({ network, containerId, ifName, outcome, reason = "" }) => {
-    return [outcome.padEnd(9), network, containerId, ifName, reason];
+    return [outcome.padEnd(9), network, output === "wide" ? containerId : shortId(containerId), ifName, reason];
   });
-  world.stdout(rows.length === 0 ? "nothing to do\n" : formatRows(rows));
+  world.stdout(rows.length === 0 ? "nothing to do\n" : formatRows(rows, world.view));
 }

@@ -10,7 +10,7 @@ import { printJson } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 import { describeProblem, directoriesOf, findHost, warnOfProblem } from "./network-options.ts";
 
-const DRAWINGS: Readonly<Record<"text" | "dot" | "svg", (map: NodeMap) => string>> = {
+const DRAWINGS: Readonly<Record<"text" | "dot" | "svg", (map: NodeMap, columns?: number) => string>> = {
   text: mapText,
   dot: mapDot,
   svg: mapSvg,
@@ -26,9 +26,9 @@ export async function runMap(options: Given<"network map">, world: World): Promi
     warnOfProblem(problem, world);
   });
   const { output } = options;
-  if (output === "json") {
+  if (output === "json" || output === "yaml") {
     const said = problems.map(describeProblem);
     printJson(world, { command: "network map", result: "done", exitCode: 0, ...map, problems: said });
-  } else world.stdout(DRAWINGS[output](map));
+  } else world.stdout(DRAWINGS[output](map, world.view?.terminal?.columns));
   return { exitCode: 0 };
 }

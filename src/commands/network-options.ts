@@ -92,8 +92,8 @@ export async function operatorOf(
 }
 
 /** Says what is remembered and cannot be used. */
-export function warnOfProblem({ message, hint = "" }: Failure, world: World): void {
-  world.stderr(`cni-node: warning: ${message}\n  hint: ${hint}\n`);
+export function warnOfProblem({ message, hint }: Failure, world: World): void {
+  printMessage(world, `warning: ${message}`, hint);
 }
 
 /** The same for programs. */

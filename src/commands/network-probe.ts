@@ -24,7 +24,7 @@ export async function runProbe(options: Given<"network probe">, world: World): P
     const result = exitCode === 4 ? "partial" : "done";
     printJson(world, { command: "network probe", result, exitCode, network: network.name, steps });
   } else {
-    world.stdout(`${visible(network.name)}\n${formatRows(steps.map(rowOf))}`);
+    world.stdout(`${visible(network.name)}\n${formatRows(steps.map(rowOf), world.view)}`);
   }
   return { exitCode };
 }

@@ -16,7 +16,7 @@ import { abridge, lookForNamespaces, netnsOf, presenceOf, readMark } from "../ne
 import { addressesOf } from "../network/precheck.ts";
 import { pickRemembered } from "../network/remembered.ts";
 import { formatRows, jsonText, printJson } from "../report.ts";
-import { visible } from "../system/text.ts";
+import { shortId, visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import {
   describeProblem,
@@ -46,10 +46,10 @@ export async function runStatus(options: Given<"network status">, world: World):
         plugins,
       });
     } else {
-      const outcome = asked
-        ? `ready      ${network.name}  ${plugins.join(", ")}`
-        : `not asked  ${network.name}  STATUS needs CNI 1.1.0; this network is ${network.cniVersion}`;
-      world.stdout(`${visible(outcome)}\n`);
+      const row = asked
+        ? ["ready".padEnd(9), network.name, plugins.join(", ")]
+        : ["not asked", network.name, `STATUS needs CNI 1.1.0; this network is ${network.cniVersion}`];
+      world.stdout(formatRows([row], world.view));
     }
     return { exitCode: 0 };
   } catch (error) {
@@ -77,7 +77,10 @@ export async function runNetworkVersion(options: Given<"network version">, world
     printJson(world, { command: "network version", result: "done", exitCode, network: name, cniVersion, plugins });
   } else {
     world.stdout(
-      `${visible(`${network.name}  ${network.cniVersion}`)}\n${formatRows(answers.map((answer) => versionRow(answer, network)))}`,
+      `${visible(`${network.name}  ${network.cniVersion}`)}\n${formatRows(
+        answers.map((answer) => versionRow(answer, network)),
+        world.view,
+      )}`,
     );
   }
   return { exitCode };
@@ -116,7 +119,7 @@ async function listConfigured(options: Given<"network list">, world: World): Pro
     const none = fs.existsSync(configDir)
       ? "has no network"
       : "is not there: mount it, or name another with --config-dir";
-    world.stdout(rows.length === 0 ? `${configDir} ${none}\n` : formatRows(rows));
+    world.stdout(formatRows(rows.length === 0 ? [[`${configDir} ${none}`]] : rows, world.view));
   }
   return { exitCode: 0 };
 }
@@ -153,12 +156,13 @@ async function listAttached(options: Given<"network list">, world: World): Promi
     });
   } else {
     const rows = attachments.map(({ network, containerId, ifName, addresses, addedBy, target = "", presence }) => {
-      return [network, ifName, presence, addresses.join(" ") || "-", addedBy, containerId, target];
+      const row = [network, ifName, presence, addresses.join(" ") || "-", addedBy];
+      return [...row, ...[containerId, target].map(options.output === "wide" ? String : shortId)];
     });
     const none = fs.existsSync(cacheDir)
       ? "has no attachment"
       : "is not there: nothing has been attached, or it is not mounted";
-    world.stdout(rows.length === 0 ? `${cacheDir} ${none}\n` : formatRows(rows));
+    world.stdout(formatRows(rows.length === 0 ? [[`${cacheDir} ${none}`]] : rows, world.view));
   }
   return { exitCode: 0 };
 }

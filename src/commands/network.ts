@@ -10,9 +10,9 @@ import type { NetworkDirectories } from "../network/directories.ts";
 import { undeclaredOf } from "../network/precheck.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
 import { deleteNamed, makeNamed } from "../network/namespace.ts";
-import { attachmentsOf, remembered } from "../network/remembered.ts";
+import { attachmentsOf, remembered, wholeId } from "../network/remembered.ts";
 import { resolveTarget, type Target } from "../network/target.ts";
-import { formatRows, jsonText, printJson, endingOfDone } from "../report.ts";
+import { formatRows, jsonText, printJson, printMessage, endingOfDone } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 import { networkOf, operatorOf, wantedOf, wordsOf, type Words } from "./network-options.ts";
 
@@ -26,8 +26,9 @@ export async function runAdd(options: Given<"network add">, world: World): Promi
   const { undeclared, declared } = undeclaredOf(network, wanted.capabilityArgs);
   if (undeclared.length > 0) {
     const there = declared.length === 0 ? "it has none" : `it has ${declared.join(", ")}`;
-    world.stderr(
-      `cni-node: warning: --capability-args: no plugin of network ${network.name} declares the capability ${undeclared.join(", ")}: ${there}\n`,
+    printMessage(
+      world,
+      `warning: --capability-args: no plugin of network ${network.name} declares the capability ${undeclared.join(", ")}: ${there}`,
     );
   }
   if (options.new) await makeNamed(requireName(target, "--new"), operator.place);
@@ -44,7 +45,7 @@ export async function runAdd(options: Given<"network add">, world: World): Promi
   }
   const { result } = done;
   if (options.output === undefined) world.stdout(`${jsonText(result, 4)}\n`);
-  else if (options.output === "text") world.stdout(`${lineOf("added", done)}${formatResult(result)}`);
+  else if (options.output === "text") world.stdout(`${lineOf("added", done, world)}${formatResult(result, world)}`);
   else printDone(world, "network add", done, { cniResult: result });
   return endingAfter(world);
 }
@@ -54,8 +55,8 @@ export async function runCheck(options: Given<"network check">, world: World): P
   const { network, wanted, operator } = await knownOf(options, world);
   const { isChecked, ...done } = await checkAttached(network, wanted, operator);
   if (options.output === "json") printDone(world, "network check", done, { checked: isChecked });
-  else if (isChecked) world.stdout(lineOf("right", done));
-  else world.stdout(lineOf("unchecked", done, "the configuration sets disableCheck"));
+  else if (isChecked) world.stdout(lineOf("right", done, world));
+  else world.stdout(lineOf("unchecked", done, world, "the configuration sets disableCheck"));
   return endingAfter(world);
 }
 
@@ -64,11 +65,12 @@ export async function runDel(options: Given<"network del">, world: World): Promi
   const { network, wanted, operator } = await knownOf(options, world);
   const name = options.deleteNetns ? requireName(wanted.target, "--delete-netns") : undefined;
   const { wasThere, left, ...done } = await detach(network, wanted, operator);
-  for (const what of left) world.stderr(`cni-node: warning: the network namespace is gone: ${what}\n`);
+  for (const what of left) printMessage(world, `warning: the network namespace is gone: ${what}`);
   if (name !== undefined) await deleteNamed(name, operator.place);
   const outcome = wasThere ? "deleted" : "absent";
   if (options.output === "json") printDone(world, "network del", done, { outcome });
-  else world.stdout(lineOf(outcome, done, wasThere ? "" : "it is not remembered; the plugins were called anyway"));
+  else
+    world.stdout(lineOf(outcome, done, world, wasThere ? "" : "it is not remembered; the plugins were called anyway"));
   return endingAfter(world);
 }
 
@@ -85,7 +87,8 @@ async function knownOf(
   const operator = await operatorOf(options, world);
   const found = findTarget(words, operator);
   const target = found instanceof Failure ? undefined : found;
-  const containerId = options.containerId ?? target?.containerId;
+  const given = options.containerId;
+  const containerId = given === undefined ? target?.containerId : wholeId(given, operator.cacheDir);
   const network = await networkOf(words, options, operator.configDir, world, (name) => {
     return containerId === undefined
       ? rememberedAs(words, name, operator)
@@ -94,12 +97,10 @@ async function knownOf(
   const known = target ?? recallTarget(network.name, words.target ?? "", operator.cacheDir);
   if (known === undefined && containerId === undefined && found instanceof Failure) throw found;
   const { text, netns } = known ?? { text: words.target ?? "", netns: "" };
-  const wanted = wantedOf(options, {
-    ...known,
-    text,
-    netns,
-    containerId: containerId ?? known?.containerId ?? "",
-  });
+  const wanted = wantedOf(
+    { ...options, containerId: given === undefined ? undefined : containerId },
+    { ...known, text, netns, containerId: containerId ?? known?.containerId ?? "" },
+  );
   return { network, wanted, operator };
 }
 
@@ -135,8 +136,8 @@ function printDone(world: World, command: string, done: Done, more: Record<strin
   printJson(world, { command, result: "done", exitCode: 0, attachment: describe(done), ...more });
 }
 
-function lineOf(outcome: string, { network, target, ifName }: Done, note = ""): string {
-  return formatRows([[outcome.padEnd(9), network, target.text, ifName, note]]);
+function lineOf(outcome: string, { network, target, ifName }: Done, { view }: World, note = ""): string {
+  return formatRows([[outcome.padEnd(9), network, target.text, ifName, note]], view);
 }
 
 function describe({ network, target, ifName }: Done): Record<string, string> {
@@ -144,7 +145,7 @@ function describe({ network, target, ifName }: Done): Record<string, string> {
 }
 
 /** A result of any version, a line each. */
-function formatResult(result: AnyResult): string {
+function formatResult(result: AnyResult, { view }: World): string {
   const { interfaces = [], ips = [], routes = [], dns = {} } = upgradeResult(result);
   const rows: [string, string][] = [
     ...interfaces.map(({ name, mac, mtu, sandbox }): [string, string] => {
@@ -163,7 +164,10 @@ function formatResult(result: AnyResult): string {
     }),
     ...(dns.domain === undefined ? [] : [["domain", dns.domain] as [string, string]]),
   ];
-  return formatRows(rows.map(([name, text]) => [`  ${name.padEnd(10)}`, text]));
+  return formatRows(
+    rows.map(([name, text]) => [`  ${name.padEnd(10)}`, text]),
+    view,
+  );
 }
 
 function formatRoute({ dst, gw, table, mtu, advmss, priority, scope }: Route): string {

@@ -180,15 +180,19 @@ function report(
     const rules = command === "routes" ? {} : { masquerade: masqueraded };
     printJson(world, { command, result: how, exitCode, protocol: PROTOCOL, routes: rows, ...rules, findings });
   } else if (rows.length === 0 && masqueraded.length === 0) {
-    world.stdout(`${command === "routes remove" ? "cni-node has set no routes" : noRoutes(result)}\n`);
+    const none = command === "routes remove" ? "cni-node has set no routes" : noRoutes(result);
+    world.stdout(formatRows([[none]], world.view));
   } else {
     world.stdout(
-      formatRows([
-        ...rows.map(({ state, destination, gateway = "-", interface: name = "-", node = "" }) => {
-          return [state, destination, `via ${gateway}`, `dev ${name}`, node];
-        }),
-        ...masqueraded.map(({ state, family, sources }) => [state, sources.join(",") || family, "masquerade"]),
-      ]),
+      formatRows(
+        [
+          ...rows.map(({ state, destination, gateway = "-", interface: name = "-", node = "" }) => {
+            return [state, destination, `via ${gateway}`, `dev ${name}`, node];
+          }),
+          ...masqueraded.map(({ state, family, sources }) => [state, sources.join(",") || family, "masquerade"]),
+        ],
+        world.view,
+      ),
     );
   }
 }

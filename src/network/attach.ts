@@ -11,7 +11,7 @@ import type { AnyResult } from "../cni/result.ts";
 import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
 import { cancellationOf, Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
 import { hostPath, seenBelow } from "../system/below.ts";
-import { isVisible, shellWord } from "../system/text.ts";
+import { isIdOf, isVisible, shellWord } from "../system/text.ts";
 import { networkSubject, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, presenceOf, PRESENCES, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
@@ -148,7 +148,10 @@ function leftOf({ plugins }: NetworkList): string[] {
  * @throws Failure `target-ambiguous`.
  */
 export function recallTarget(network: string, text: string, cacheDir: string): Target | undefined {
-  const found = remembered(cacheDir, (one) => one.networkName === network && readMark(one)?.target === text);
+  const found = remembered(cacheDir, (one) => {
+    const mark = readMark(one);
+    return one.networkName === network && mark !== undefined && isIdOf(text, mark.target);
+  });
   const ids = [...new Set(found.map(({ containerId }) => containerId))];
   if (ids.length > 1) {
     throw new Failure({

@@ -10,24 +10,25 @@ import {
   type MapNamespace,
   type NodeMap,
 } from "./map.ts";
+import { wrapLines } from "../system/text.ts";
 
 interface Branch {
   text: string;
   below: Branch[];
 }
 
-/** So wide is a line where its words let it be; what is longer goes on in the next one. */
-const WIDTH = 80;
-
-/** The tree. Ends in a newline. */
-export function mapText(map: NodeMap): string {
+/** The tree. Ends in a newline. @param columns what is longer goes on in the next line. */
+export function mapText(map: NodeMap, columns = Infinity): string {
   const lost = map.lost.map((one) => leaf(lostText(one), [leaf(`! ${one.problem}`)]));
   const branches = [
     ...map.namespaces.map((one) => ofNamespace(one, map)),
     ...(lost.length === 0 ? [] : [leaf("attachments without an interface", lost)]),
     ...hiddenOf(map).map((text) => leaf(`… ${text}`)),
   ];
-  return branches.flatMap((one) => [...wrap(one.text, "", ""), ...linesOf(one.below, "")]).join("\n") + "\n";
+  return (
+    branches.flatMap((one) => [...wrap(one.text, "", "", columns), ...linesOf(one.below, "", columns)]).join("\n") +
+    "\n"
+  );
 }
 
 function leaf(text: string, below: Branch[] = []): Branch {
@@ -63,26 +64,15 @@ function ofInterface(one: MapInterface, own: MapNamespace, map: NodeMap, ports: 
   ]);
 }
 
-function linesOf(branches: readonly Branch[], start: string): string[] {
+function linesOf(branches: readonly Branch[], start: string, columns: number): string[] {
   return branches.flatMap(({ text, below }, index) => {
     const isLast = index === branches.length - 1;
     const next = `${start}${isLast ? "    " : "│   "}`;
     const rest = below.length === 0 ? `${next}  ` : `${next}│ `;
-    return [...wrap(text, `${start}${isLast ? "└── " : "├── "}`, rest), ...linesOf(below, next)];
+    return [...wrap(text, `${start}${isLast ? "└── " : "├── "}`, rest, columns), ...linesOf(below, next, columns)];
   });
 }
 
-/** Breaks between words only. */
-function wrap(text: string, first: string, rest: string): string[] {
-  const lines: string[] = [];
-  let line = first;
-  let isEmpty = true;
-  for (const [gap, word] of Array.from(text.matchAll(/( *)([^ ]+)/gu), ([, g = "", w = ""]) => [g, w] as const)) {
-    if (!isEmpty && line.length + gap.length + word.length > WIDTH) {
-      lines.push(line);
-      line = `${rest}${word}`;
-    } else line += isEmpty ? word : `${gap}${word}`;
-    isEmpty = false;
-  }
-  return [...lines, line];
+function wrap(text: string, first: string, rest: string, columns: number): string[] {
+  return wrapLines(text, columns - rest.length).map((line, index) => `${index === 0 ? first : rest}${line}`);
 }

@@ -1,7 +1,7 @@
 /** The network of a node as a picture of it needs it: made from what was read, which is input. Nothing is read here. */
 import { parseIp } from "../cni/ip.ts";
 import { isObject } from "../cni/json.ts";
-import { shorten, visible } from "../system/text.ts";
+import { shorten, shortId, visible } from "../system/text.ts";
 
 /** What was read of one network namespace. */
 export interface ReadNamespace {
@@ -265,7 +265,7 @@ function nameOf(text: string): string {
 /** What a namespace is called, in a line. */
 export function titleOf({ isHost, names, containers, id }: MapNamespace): string {
   if (isHost) return "node";
-  const [first = id, ...more] = [...new Set([...containers, ...names])];
+  const [first = id, ...more] = [...new Set([...containers.map(shortId), ...names])];
   return more.length === 0 ? first : `${first} (${more.slice(0, 3).join(", ")}${more.length > 3 ? ", …" : ""})`;
 }
 
@@ -309,5 +309,5 @@ export function routeText({ destination, gateway, interface: name }: MapRoute): 
 
 /** An attachment that is lost, in words. */
 export function lostText({ network, interface: name, container, containerId, addresses }: LostAttachment): string {
-  return [network, name, container ?? containerId, ...addresses].join("  ");
+  return [network, name, shortId(container ?? containerId), ...addresses].join("  ");
 }

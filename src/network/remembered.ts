@@ -2,6 +2,7 @@
 import { pickAttachments, listAttachments, type AttachmentKey, type CachedAttachment } from "../cni/cache.ts";
 import { CniError } from "../cni/error.ts";
 import { Failure, hintFor } from "../errors.ts";
+import { isIdOf } from "../system/text.ts";
 
 /**
  * The attachments in the cache. What is damaged, and what others may have written, is left out.
@@ -38,6 +39,26 @@ export function attachmentsOf(
     one.networkName === networkName && one.containerId === containerId;
   const prefix = `${networkName}-${containerId}-`;
   return asFailure(cacheDir, () => listAttachments(cacheDir, { isMeant, prefix, onProblem }));
+}
+
+/**
+ * The whole container ID, which may be given as people see it; what is given where nothing is remembered of such a one.
+ *
+ * @throws Failure `attachment-ambiguous`; those of `remembered`.
+ */
+export function wholeId(given: string, cacheDir: string): string {
+  const isMeant = ({ containerId: id }: CachedAttachment): boolean => isIdOf(given, id);
+  const found = asFailure(cacheDir, () => listAttachments(cacheDir, { isMeant, part: `-${given}` }));
+  const ids = new Set(found.map(({ containerId }) => containerId));
+  if (ids.size === 0 || ids.has(given)) return given;
+  const [id = given, another] = ids;
+  if (another === undefined) return id;
+  throw new Failure({
+    code: "attachment-ambiguous",
+    subject: given,
+    problem: `more than one container ID begins so: ${[...ids].join(", ")}`,
+    hint: "give more of it",
+  });
 }
 
 /** Those of a container, to whatever networks. @throws Failure as `remembered`. */

@@ -7,7 +7,7 @@ import { hasTooManyValues, isObject } from "../cni/json.ts";
 import { Failure, systemFailure, isExhaustion } from "../errors.ts";
 import { firstEntriesIn } from "../system/entries.ts";
 import { readText as read, SIZE_LIMITS } from "../system/read.ts";
-import { shellWord } from "../system/text.ts";
+import { isIdOf, shellWord } from "../system/text.ts";
 import { netnsOf } from "./mark.ts";
 import { identityOf, NAMED, sinceWhen } from "./namespace.ts";
 import { seen, type Place } from "../node/host.ts";
@@ -45,7 +45,7 @@ export function resolveTarget(text: string, place: Place, cacheDir: string): Tar
       if (!/^[1-9]\d*$/u.test(id)) throw usage(text, "is not a process number");
       return ofPath(text, `/proc/${id}/ns/net`);
     case "runc":
-      return ofProcess(text, id, pidOfOci(id, place));
+      return ofOci(text, id, place);
     case "docker":
       return ofDocker(text, id, place);
     case "podman":
@@ -87,12 +87,19 @@ function ofPath(text: string, netns: string): Target {
 
 function ofProcess(text: string, containerId: string, pid: number | undefined): Target {
   if (pid === undefined) {
-    throw missing(text, "there is no such container, or it is not running", "give its whole ID, and run as root");
+    throw missing(text, "there is no such container, or it is not running", "give its ID, and run as root");
   }
   return { text, netns: `/proc/${pid}/ns/net`, containerId };
 }
 
 /** The state of runc is a directory a container, that of crun as well; both may be asked for by the same ID. */
+function ofOci(text: string, given: string, place: Place): Target {
+  const ids = new Set(["/run/runc", "/run/crun"].flatMap((directory) => filesIn(place, directory)));
+  const known = [...ids].filter((id) => isIdOf(given, id)).map((id) => ({ id, names: [] }));
+  const id = known.length === 0 ? given : choose(text, given, known).id;
+  return ofProcess(text, id, pidOfOci(id, place));
+}
+
 function pidOfOci(id: string, place: Place): number | undefined {
   if (!isName(id)) return undefined;
   const runc = readObject(place, `/run/runc/${id}/state.json`);

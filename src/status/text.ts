@@ -13,42 +13,45 @@ import { formatWatch } from "./watches.ts";
 
 /** Ends in a newline. On a terminal that is lower, the summary is repeated at the end. */
 export function formatStatus(status: NodeStatus, view?: View): string {
-  const section = (title: string, lines: readonly string[]): string => formatSection(title, lines, view);
+  const section = (title: string, ...tables: readonly Table[]): string => formatSection(title, tables, view);
   const sections = [
     formatFindings(status.findings, view),
-    section("network", [...formatChoices(status), ...formatWord(status)]),
-    section("plugins of the network", table(status.plugins.map(pluginRow))),
-    section(`files in ${status.configDirectory ?? ""}`, formatFiles(status)),
-    section("installed by cni-node", table(assetRows(status.assets, view?.isVerbose === true))),
-    section("kept right by cni-node watch", status.watches.flatMap(formatWatch)),
-    section("kept of what was there before", table(status.backups.map(({ name, path }) => [name, path]))),
+    section("network", ...sentences([...formatChoices(status), ...formatWord(status)])),
+    section("plugins of the network", status.plugins.map(pluginRow)),
+    section(`files in ${status.configDirectory ?? ""}`, ...formatFiles(status)),
+    section("installed by cni-node", assetRows(status.assets, view?.isVerbose === true)),
+    section("kept right by cni-node watch", ...sentences(status.watches.flatMap(formatWatch))),
+    section(
+      "kept of what was there before",
+      status.backups.map(({ name, path }) => [name, path]),
+    ),
     section(
       "ended half way",
-      status.unfinished.map(({ directory, next }) => `${directory}: the next run will ${next}`),
+      ...sentences(status.unfinished.map(({ directory, next }) => `${directory}: the next run will ${next}`)),
     ),
-    section("containers that were attached", table(status.attachments.map(attachmentRow))),
-    section("not looked at", status.unseen),
+    section("containers that were attached", status.attachments.map(attachmentRow)),
+    section("not looked at", ...sentences(status.unseen)),
   ];
   const text = sections.filter((one) => one !== "").join("\n");
   const isLong = view?.terminal !== undefined && text.split("\n").length > view.terminal.rows;
   return isLong ? `${text}\n${summaryOf(status.findings, view)}` : text;
 }
 
-function formatSection(title: string, lines: readonly string[], view: View | undefined): string {
-  if (lines.length === 0) return "";
-  const { paint, terminal } = view ?? {};
-  const columns = (terminal?.columns ?? Infinity) - INDENT;
-  const wrapped = lines.flatMap((line) => {
-    return wrapLines(visible(shorten(line)), columns).map((part, index) => (index === 0 ? part : `  ${part}`));
+/** Rows of cells. */
+type Table = readonly (readonly string[])[];
+
+function formatSection(title: string, tables: readonly Table[], view: View | undefined): string {
+  const lines = tables.flatMap((rows) => {
+    const cells = rows.map((row) => row.map((cell, column) => `${column === 0 ? "  " : ""}${shorten(cell)}`));
+    return alignRows(cells, view?.terminal?.columns);
   });
-  return `${(paint?.stdout ?? plain)("strong", visible(title))}\n${wrapped.map((line) => `  ${line}\n`).join("")}`;
+  if (lines.length === 0) return "";
+  return `${(view?.paint.stdout ?? plain)("strong", visible(title))}\n${lines.map((line) => `${line}\n`).join("")}`;
 }
 
-/** What stands below a heading, and below that. */
-const INDENT = 4;
-
-function table(rows: readonly (readonly string[])[]): string[] {
-  return alignRows(rows.map((row) => row.map((cell) => shorten(cell))));
+/** Each stands for itself. */
+function sentences(lines: readonly string[]): Table[] {
+  return lines.map((line) => [[line]]);
 }
 
 /** `1 error, 2 warnings` */
@@ -133,13 +136,16 @@ function pluginRow({ name, state, directory = "", cniVersions, reason }: PluginS
   return [name, state, directory, cniVersions === undefined ? (reason ?? "") : `CNI ${rangeOf(cniVersions)}`];
 }
 
-function formatFiles({ files, rules, choices }: NodeStatus): string[] {
+function formatFiles({ files, rules, choices }: NodeStatus): Table[] {
   const [first = "containerd", second] = rules;
   const isSame = second === undefined || choices?.[first].chosen?.file === choices?.[second].chosen?.file;
-  if (isSame) return table(files.map((file) => fileRow(file, first)));
+  if (isSame) return [files.map((file) => fileRow(file, first))];
   return rules.flatMap((rule) => [
-    `by ${rule}'s rule`,
-    ...table(files.map((file) => fileRow(file, rule))).map((row) => `  ${row}`),
+    [[`by ${rule}'s rule`]],
+    files.map((file) => {
+      const [name = "", ...more] = fileRow(file, rule);
+      return [`  ${name}`, ...more];
+    }),
   ]);
 }
 

@@ -54,8 +54,25 @@ export function shorten(text: string, most = 1000): string {
   return text.length <= most ? text : `${text.slice(0, most)}… (${text.length} characters)`;
 }
 
-/** Rows of cells in columns of equal width, a line each; the last cell is as long as it is. */
-export function alignRows(rows: readonly (readonly string[])[]): string[] {
+/** A container ID as people read it (`cnitool-…`, `docker:…`): of its hexadecimal digits the first 12, as docker does. */
+export function shortId(id: string): string {
+  return id.replace(/^((?:[a-z]+[:-])?[0-9a-f]{12})[0-9a-f]+$/u, "$1");
+}
+
+/**
+ * Does a text that was given mean this ID: is it what people see of it, or more? Less does not: what is given again to
+ * delete a container that is gone must not mean another one.
+ */
+export function isIdOf(given: string, id: string): boolean {
+  return id.startsWith(given) && given.startsWith(shortId(id));
+}
+
+/**
+ * Rows of cells in columns of equal width, a text each; the last cell is as long as it is.
+ *
+ * @param columns a row that is wider is broken into lines: between cells and, of a cell that has no room, between words.
+ */
+export function alignRows(rows: readonly (readonly string[])[], columns = Infinity): string[] {
   const cells = rows.map((row) => row.map(visible));
   // There may be more of them than a function takes arguments.
   const widths = (cells[0] ?? []).map((_, column) =>
@@ -63,19 +80,78 @@ export function alignRows(rows: readonly (readonly string[])[]): string[] {
   );
   return cells.map((row) => {
     const padded = row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)));
-    return padded.join("  ").trimEnd();
+    const line = padded.join("  ").trimEnd();
+    return line.length <= columns ? line : foldRow(row, padded, columns);
   });
 }
 
-/** The lines of a text that has no more than so many columns; a longer word has a line of its own. */
-export function wrapLines(text: string, columns: number): string[] {
+/** What goes on in another line stands so far inside. */
+const INDENT = 4;
+
+/** A row on several lines. The lines of its last cell stay below each other if there is room. */
+function foldRow(row: readonly string[], padded: readonly string[], columns: number): string {
   const lines: string[] = [];
-  for (const word of text.split(" ")) {
+  let line = "";
+  for (const [index, cell] of row.entries()) {
+    const longer = index === 0 ? (padded[0] ?? "") : `${line}  ${padded[index] ?? ""}`;
+    // A short cell or an empty one before it leaves room.
+    const closer = `${line.trimEnd()}  ${cell}`;
+    const fitting = [longer, ...(index === 0 ? [] : [closer])].find((one) => one.trimEnd().length <= columns);
+    line = fitting ?? line;
+    if (fitting !== undefined || cell === "") continue;
+    const start = line.length + 2;
+    const isBelow = index > 0 && index === row.length - 1 && start <= columns / 2;
+    const indent = isBelow ? start : INDENT;
+    const [first = "", ...more] = wrapLines(cell, columns - indent);
+    if (isBelow) lines.push(`${line}  ${first}`);
+    else if (index === 0) lines.push(first);
+    else lines.push(line, " ".repeat(INDENT) + first);
+    lines.push(...more.map((part) => " ".repeat(indent) + part));
+    line = lines.pop() ?? "";
+  }
+  return [...lines, line].map((one) => one.trimEnd()).join("\n");
+}
+
+/** The lines of a text that has no more than so many columns. A longer word has a line of its own, and so has a command. */
+export function wrapLines(text: string, columns: number): string[] {
+  if (text.length <= columns) return [text];
+  const lines: string[] = [];
+  for (const word of text.replace(COMMAND, (command) => joined(command, columns)).split(" ")) {
     const longer = [...lines.slice(-1), word].join(" ");
     if (lines.length > 0 && longer.length <= columns) lines[lines.length - 1] = longer;
-    else lines.push(word);
+    // Of the spaces between two words, none begins a line.
+    else if (lines.length === 0 || word !== "") lines.push(word);
   }
-  return lines;
+  return lines.map((line) => line.replaceAll(JOINT, " ").trimEnd());
+}
+
+/** What a command in a sentence begins with. */
+const PROGRAMS = [
+  "cni-node (?:apply|catalogue|credentials|engine|install|list|network|plan|routes|status|uninstall|version|watch)\\b",
+  "(?:docker|podman) (?:run|rm|restart)",
+  "kubectl [a-z]+",
+  "ip (?:address|link|netns|route)",
+  "systemctl [a-z]+",
+  "(?:chmod|chown|rm|kill) [^ ]",
+];
+
+/** A command, to the end of its part of the sentence. */
+const COMMAND = new RegExp(
+  String.raw`(?<=^|[ (])(?:${PROGRAMS.join("|")})(?:'[^']*'|[^])*?(?=[,;:)]*(?: [(→]|[,;:)] |$))`,
+  "gu",
+);
+
+/** Stands for the space between words that are not parted. What is wrapped has been made visible: it has none. */
+const JOINT = "\0";
+
+/** Several plain words behind an option or path, or behind a program and what it is to do: `… shows what is there`. */
+const SAID_BEHIND = /^(.* (?:-|[^ ]*[/=:'])[^ ]*|[^ ]+ [^ ]+ [^ ]+(?= (?:[a-z]+ ){2}))((?: [a-z]+){2,})$/su;
+
+/** A command whose words are not parted. What is said behind its last argument may be, if it would be too long. */
+function joined(command: string, columns: number): string {
+  if (command.length <= columns) return command.replaceAll(" ", JOINT);
+  const [, start = command, rest = ""] = SAID_BEHIND.exec(command) ?? [];
+  return start.replaceAll(" ", JOINT) + rest;
 }
 
 /** A word of a command that people paste into a shell: quoted where it must be. */

@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { shellWord, visible, visibleLines, wrapLines } from "../../src/system/text.ts";
+import { alignRows, isIdOf, shellWord, shortId, visible, visibleLines, wrapLines } from "../../src/system/text.ts";
 
 test("a text of others stays on its line, and nothing in it is hidden or reversed", () => {
   assert.equal(visible("a\nb\u202ec\u200b\u001b[2J\ttabs"), String.raw`a\u000ab\u202ec\u200b\u001b[2J\u0009tabs`);
@@ -31,4 +31,70 @@ test("a word of a command means itself to a shell, whatever is in it", () => {
 test("lines are wrapped between words; a longer word has a line of its own", () => {
   assert.deepEqual(wrapLines("a bc def ghijklmn o", 6), ["a bc", "def", "ghijklmn", "o"]);
   assert.deepEqual(wrapLines("", 6), [""]);
+});
+
+test("of a command in a sentence no words are parted: what has no room has a line of its own", () => {
+  const sentence = "again: cni-node install --plugins=a (docker run -v /:/host cni-node install --plugins=a)";
+  assert.deepEqual(wrapLines(sentence, 32), [
+    "again:",
+    "cni-node install --plugins=a",
+    "(docker run -v /:/host cni-node install --plugins=a)",
+  ]);
+  assert.deepEqual(wrapLines("they are gone → cni-node network gc mynet; rm 'a b'/c", 20), [
+    "they are gone →",
+    "cni-node network gc mynet;",
+    "rm 'a b'/c",
+  ]);
+  assert.deepEqual(wrapLines("then cni-node network gc releases what's left (all)", 40), [
+    "then",
+    "cni-node network gc releases what's left",
+    "(all)",
+  ]);
+  // What is said behind a long command, and the name of the program where it is no command.
+  assert.deepEqual(wrapLines("cni-node install --plugins=abc installs what is missing", 30), [
+    "cni-node install --plugins=abc",
+    "installs what is missing",
+  ]);
+  assert.deepEqual(wrapLines("cni-node network version says which plugins there are", 30), [
+    "cni-node network version says",
+    "which plugins there are",
+  ]);
+  assert.deepEqual(wrapLines("what cni-node installed here is not known", 30), [
+    "what cni-node installed here",
+    "is not known",
+  ]);
+});
+
+test("rows are broken between cells, and between the words of a cell that has no room", () => {
+  const rows = [
+    ["a", "bb", "c d e f g h i j k"],
+    ["aaaa", "b", "c"],
+  ];
+  assert.deepEqual(alignRows(rows), ["a     bb  c d e f g h i j k", "aaaa  b   c"]);
+  assert.deepEqual(alignRows(rows, 20), ["a     bb  c d e f g\n          h i j k", "aaaa  b   c"]);
+  assert.deepEqual(alignRows(rows, 14), ["a     bb\n    c d e f g\n    h i j k", "aaaa  b   c"]);
+  assert.deepEqual(alignRows([["first", "a second cell", "third"]], 12), ["first\n    a second\n    cell\n    third"]);
+  const gap = [
+    ["a", "a second cell", "c"],
+    ["a", "", "third"],
+  ];
+  assert.deepEqual(alignRows(gap, 19), ["a  a second cell  c", "a  third"]);
+  assert.deepEqual(alignRows([["first", "a-second-cell", ""]], 12), ["first\n    a-second-cell"]);
+});
+
+test("IDs are cut as docker does, whatever stands before them, and mean the container that they are printed of", () => {
+  const hex = "0123456789abcdef".repeat(4);
+  for (const [id, short] of [
+    [hex, "0123456789ab"],
+    [`cnitool-${hex.slice(0, 20)}`, "cnitool-0123456789ab"],
+    [`docker:${hex}`, "docker:0123456789ab"],
+    ["0123456789ab", "0123456789ab"],
+    [`/run/netns/${hex}`, `/run/netns/${hex}`],
+    ["pod:default/web", "pod:default/web"],
+    ["a-name-of-somebody", "a-name-of-somebody"],
+  ] as const) {
+    assert.equal(shortId(id), short);
+    assert.ok(isIdOf(short, id) && isIdOf(id, id));
+    assert.ok(!isIdOf(short.slice(0, -1), id) && !isIdOf(`${short}x`, id));
+  }
 });

@@ -26,10 +26,58 @@ run_oci() {
     create | run)
       splice || return
       # `run` stays as long as its container, which gets its signals.
+      [ "$called" = run ] || stand_by
       case $called,${runtime##*/} in create,*crun*) stay_before "$@" ;; esac
+      ;;
+    delete)
+      bundle=${log%/log.json}
+      # Engines delete twice: the second time, nothing is left, and no hook is called.
+      [ ! -p "$bundle/$ask" ] || [ ! -d "$root/$id" ] || stand_by
       ;;
   esac
   exec "$runtime" "$@"
+}
+
+# Starts the program beside the runtime: it loads while that works, and stands by for the hooks. Only where containerd
+# has made the bundle: it names that by the log, also to `delete`, and nobody keeps or copies it.
+stand_by() {
+  [ "$log" = "$bundle/log.json" ] || return 0
+  locate
+  find_node || return 0
+  [ -p "$bundle/$ask" ] || mkfifo -m 600 "$bundle/$ask" "$bundle/$answer" 2>/dev/null || return 0
+  # Opened for both, which waits for nobody, and before the runtime can call a hook.
+  {
+    {
+      unset NODE_OPTIONS NODE_EXTRA_CA_CERTS
+      exec "$node" "$here/cni-node.cjs" standby $$
+    } <&8 >&9 2>/dev/null 8>&- 9>&- &
+  } 8<>"$bundle/$ask" 9<>"$bundle/$answer" 2>/dev/null
+}
+
+# Hands the hook on to the program that stands by, and ends as that says. Returns if there is none.
+hand_on() {
+  # The directory is the bundle, where runtimes call hooks.
+  # shellcheck disable=SC3067
+  [ -p $ask ] && [ -p $answer ] && [ -O $ask ] && [ -O $answer ] || return
+  taken=
+  status=
+  # shellcheck disable=SC2094
+  {
+    # Opened for both first, which waits for nobody; reading ends when nobody else can write any more.
+    exec 7>&-
+    # While it reads, its standard input is another, and that of the hook is 6.
+    echo $$ >&8
+    while read -r pid status <&9; do
+      case $pid,$status in
+        "$$",taken) taken=1 ;;
+        "$$",*) break ;;
+      esac
+    done
+  } 6<&0 7<>$answer 9<$answer 8<>$ask
+  case $status in
+    [0-9] | [0-9][0-9] | [0-9][0-9][0-9]) exit "$status" ;;
+  esac
+  [ -z "$taken" ] || fail "the hook was killed"
 }
 
 # Runs the runtime, and gives back what a container has got that could not be created: crun runs no poststop hook then,
@@ -111,10 +159,11 @@ look_up() {
   case $runtime in /*) ;; *) return 1 ;; esac
 }
 
-# Sets called, the runtime's command, bundle, id and log. Fails where runc and crun could mean different things.
+# Sets called, the runtime's command, bundle, id, root and log. Fails where runc and crun could mean different things.
 scan() {
   called=
   id=
+  root=
   bundle=.
   log=
   log_format=
@@ -124,7 +173,9 @@ scan() {
       --log-format) [ $# -gt 1 ] && log_format=$2 && shift 2 || return ;;
       --log=*) log=${1#*=} && shift ;;
       --log-format=*) log_format=${1#*=} && shift ;;
-      --root | --log-level | --criu | --rootless | --cgroup-manager) [ $# -gt 1 ] && shift 2 || return ;;
+      --root) [ $# -gt 1 ] && root=$2 && shift 2 || return ;;
+      --root=*) root=${1#*=} && shift ;;
+      --log-level | --criu | --rootless | --cgroup-manager) [ $# -gt 1 ] && shift 2 || return ;;
       --debug | --systemd-cgroup | --version | -v | --help | -h | --*=*) shift ;;
       -*) return 1 ;;
       *) break ;;
@@ -133,6 +184,11 @@ scan() {
   called=${1-}
   case $called in
     create | run) shift ;;
+    delete)
+      # Its last word.
+      for id; do :; done
+      return 0
+      ;;
     *) return 0 ;;
   esac
   while [ $# -gt 0 ]; do
@@ -206,16 +262,26 @@ locate() {
   here=${front%/*}
 }
 
+# Sets node. Fails if there is none.
+find_node() {
+  for node in "$here/node" "$here/../node_modules/.bin/node" "$here/../../.bin/node"; do
+    [ ! -f "$node" ] || [ ! -x "$node" ] || return 0
+  done
+  found=$runtime
+  runtime=
+  look_up node
+  status=$?
+  node=$runtime
+  runtime=$found
+  return $status
+}
+
 # Becomes the program.
 run_program() {
   unset NODE_OPTIONS NODE_EXTRA_CA_CERTS
   locate
   [ -f "$here/cni-node.cjs" ] || fail "there is no cni-node.cjs beside $front: install the whole directory again"
-  for node in "$here/node" "$here/../node_modules/.bin/node" "$here/../../.bin/node"; do
-    [ -f "$node" ] && [ -x "$node" ] && exec "$node" "$here/cni-node.cjs" "$@"
-  done
-  runtime=
-  look_up node && exec "$runtime" "$here/cni-node.cjs" "$@"
+  find_node && exec "$node" "$here/cni-node.cjs" "$@"
   fail "there is no Node.js beside $front, and none in PATH: install one, or the whole directory again"
 }
 
@@ -231,7 +297,11 @@ fail() {
 
 log=
 log_format=
+runtime=
+ask=.cni-node-ask
+answer=.cni-node-answer
 case ${1-} in
+  cni) hand_on ;;
   oci)
     shift
     run_oci "$@"

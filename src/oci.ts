@@ -12,6 +12,7 @@ import { readOciConfig, readOciConfigAnyway } from "./oci/config.ts";
 import { keepReason, readContainer, takeReason, type Container } from "./oci/container.ts";
 import { forHooks } from "./oci/hints.ts";
 import { lineOf, openLog, timestamp, type Log } from "./oci/log.ts";
+import { standBy } from "./oci/standby.ts";
 import { findRuntime, frontPath, grammarOf, hooksOf, prepare, runRuntime } from "./oci/wrapper.ts";
 import { printFailure, printMessage, reportFailure } from "./report.ts";
 import { maskTokens } from "./secrets/prose.ts";
@@ -107,6 +108,11 @@ function warner(world: World): (problem: string) => void {
   return (problem) => {
     printMessage(world, `warning: ${problem}`);
   };
+}
+
+/** `cni-node standby PID`: the front calls it beside a runtime, the process of that number. */
+export async function runStandby([runtime]: readonly string[], world: World): Promise<Ending> {
+  return standBy(Number(runtime), world, runHook);
 }
 
 /** The front calls the last one, after a runtime that runs no poststop hooks. */

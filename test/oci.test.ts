@@ -37,10 +37,14 @@ class Host implements AsyncDisposable {
   readonly bundle = join(this.root, "bundle");
   readonly spec = join(this.bundle, "config.json");
   readonly runtime: string;
+  /** Words of the engine before the command. */
+  readonly #globals: string[];
   readonly #namespace: Namespace;
 
-  private constructor(runtime: string, namespace: Namespace) {
+  private constructor(runtime: string, isContainerds: boolean, namespace: Namespace) {
     this.runtime = runtime;
+    const log = ["--log", join(this.bundle, "log.json"), "--log-format", "json"];
+    this.#globals = ["--root", join(this.root, "run"), ...(isContainerds ? log : [])];
     this.#namespace = namespace;
     const bin = join(this.bundle, "rootfs/bin");
     for (const directory of [
@@ -72,10 +76,12 @@ class Host implements AsyncDisposable {
     );
   }
 
-  static async make(runtime: string): Promise<Host> {
+  /** @param isContainerds its log is in the bundle. */
+  static async make(runtime: string, isContainerds = false): Promise<Host> {
     // crun does not take control groups of both versions.
     return new Host(
       runtime,
+      isContainerds,
       await Namespace.make("umount /sys/fs/cgroup/unified 2>/dev/null || :", { net: true, pid: true }),
     );
   }
@@ -152,7 +158,7 @@ esac
 
   /** Calls the runtime through the front. */
   oci(...words: string[]): Output {
-    return this.exec([FRONT, "oci", "--config", this.config, "--", "--root", join(this.root, "run"), ...words]);
+    return this.exec([FRONT, "oci", "--config", this.config, "--", ...this.#globals, ...words]);
   }
 
   done(...words: string[]): string {
@@ -170,8 +176,7 @@ esac
       "--config",
       this.config,
       "--",
-      "--root",
-      join(this.root, "run"),
+      ...this.#globals,
       "create",
       "--bundle",
       this.bundle,
@@ -245,11 +250,16 @@ echo '{"id":"${id}","bundle":"${this.bundle}","pid":'$pid'}' | ${hook}; status=$
 
 const NOTHING = { attachments: [], reserved: [] };
 
-for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
+for (const [runtime, isContainerds] of [
+  ["/usr/sbin/runc", false],
+  ["/usr/bin/crun", false],
+  // The program stands by for the hooks of create and delete.
+  ["/usr/sbin/runc", true],
+] as const) {
   const skip = cannotMount !== false ? cannotMount : fs.existsSync(runtime) ? false : `needs ${runtime}`;
-  describe(`with ${runtime}`, { skip }, () => {
+  describe(`with ${runtime}${isContainerds ? ", called by containerd" : ""}`, { skip }, () => {
     test("a container gets its network, with DNS, and gives it back", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make();
       const stdout = host.done("run", "--bundle", host.bundle, "c1");
       assert.match(stdout, /inet 10\.77\.1\.2\/24 .* eth0/u);
@@ -262,7 +272,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("create, start, exec, kill and delete; the second time it is another address", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"] });
       for (const address of ["10.77.1.2/24", "10.77.1.3/24"]) {
         host.create("c1");
@@ -276,7 +286,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("networks by name, an address and a hardware address, by environment and annotation", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({
         args: ["sleep", "600"],
         env: ["CNI_NETWORK=b@net7,a", "IPV4=10.77.2.77", "CNI_MAC=02:42:0a:4d:02:4d"],
@@ -302,7 +312,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("a container that joins a network, or has the host's, is left as it is", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       for (const network of [[], [{ type: "network", path: "/proc/self/ns/net" }]]) {
         const text = host.make({
           namespaces: [{ type: "pid" }, { type: "mount" }, ...network],
@@ -315,7 +325,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("what config.json has beside the hooks stays byte for byte", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       for (const more of [',"x":{"y":18446744073709551615,"z":1.0}', ',"hooks":{"poststart":[]}', ',"hooks":{}\n']) {
         const text = host.make({ more, args: ["sh", "-c", ":"] });
         host.done("run", "--bundle", host.bundle, "c1");
@@ -332,7 +342,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("a network that is not there: who starts the container reads why, and nothing is left", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ env: ["CNI_NETWORK=a,nowhere"] });
       const log = join(host.root, "log.json");
       const { status, stderr } = host.oci(
@@ -352,7 +362,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("an address that an image asks for counts only where the IPAM plugin decides whether it is free", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       fs.writeFileSync(host.config, fs.readFileSync(host.config, "utf8").replace("cni_env: true\n", ""));
       const asking = { args: ["sleep", "600"], env: ["IPV4=10.77.1.77"] };
       host.make(asking);
@@ -372,7 +382,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("the second network fails: the first one is taken back", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       fs.writeFileSync(
         join(host.netd, "30-c.conflist"),
         JSON.stringify({
@@ -391,16 +401,19 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("ADD is killed at the second network: nothing is left of either", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       const { kill, kept } = host.fickleNetwork();
       fs.writeFileSync(kill, "");
       host.make({ env: ["CNI_NETWORK=a,f"], args: ["sleep", "600"] });
-      assert.notEqual(host.oci("create", "--bundle", host.bundle, "c1").status, 0);
+      const { status, stderr } = host.oci("create", "--bundle", host.bundle, "c1");
+      assert.notEqual(status, 0);
+      // It was the program that stood by.
+      if (isContainerds) assert.match(stderr, /cni-node: the hook was killed/u);
       assert.deepEqual([host.left(), kept()], [NOTHING, []]);
     });
 
     test("what cannot be deleted after ADD was killed is said, and the next create or network gc deletes it", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       const { kill, jam, kept } = host.fickleNetwork();
       host.make({ env: ["CNI_NETWORK=f,a"], args: ["sleep", "600"] });
       const failing = (id: string): Output => {
@@ -431,7 +444,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("what could not be taken back is said with what to do, and is released later", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       const { jam, kept } = host.fickleNetwork();
       const broken = { cniVersion: "1.0.0", name: "c", plugins: [{ type: "bridge", ipam: { type: "static" } }] };
       fs.writeFileSync(join(host.netd, "40-c.conflist"), JSON.stringify(broken));
@@ -453,7 +466,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("a hook that was killed is called again in the same container", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       const { kill, kept } = host.fickleNetwork();
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
@@ -468,7 +481,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("the container fails after it was added: nothing is left, and one of the same ID that runs is left alone", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["no-such-program"] });
       // The second time the hooks are there already.
       for (const id of ["c0", "c1"]) {
@@ -495,7 +508,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("configurations that are gone or broken do not keep an address", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"], env: ["CNI_NETWORK=a,b"] });
       host.create("c1");
       fs.writeFileSync(join(host.netd, "10-a.conflist"), "{");
@@ -505,7 +518,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("a container that comes back after a reboot nobody saw loses its stale attachment first", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
       const path = join(host.cache, "results/a-c1-eth0");
@@ -521,7 +534,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("an ADD again changes nothing", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
       const before = [host.addressesOf("c1"), host.left()];
@@ -541,7 +554,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("an address of which nothing is remembered is released as well", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
       fs.rmSync(join(host.cache, "results/a-c1-eth0"));
@@ -550,7 +563,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("network gc releases what a container has left that was never deleted, and nothing else", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
       host.create("c2");

@@ -51,6 +51,18 @@ class Host implements Disposable {
     fs.writeFileSync(join(this.root, path), script, { mode: 0o755 });
   }
 
+  /** A program that does this. */
+  script(path: string, lines: readonly string[]): void {
+    fs.writeFileSync(join(this.root, path), ["#!/bin/sh", ...lines, ""].join("\n"), { mode: 0o755 });
+  }
+
+  /** What is printed by what the front runs. */
+  output(words: readonly string[]): string {
+    const [file = "", ...before] = this.#shell;
+    const options = { encoding: "utf8", cwd: this.root, env: { PATH }, timeout: 20_000 } as const;
+    return spawnSync(file, [...before, this.front, ...words], options).stdout;
+  }
+
   configure(text: string): void {
     fs.writeFileSync(this.config, text);
   }
@@ -170,6 +182,60 @@ for (const { words: shell, skip } of SHELLS) {
         ...words,
       ]);
       assert.match(fs.readFileSync(host.spec, "utf8"), /^\{"hooks":/u);
+    });
+
+    describe("called by containerd", () => {
+      const created = (host: Host, ...globals: string[]): string[] => {
+        return [...globals, "--log", join(host.bundle, "log.json"), "create", "--bundle", host.bundle, "id"];
+      };
+
+      test("starts the program beside the runtime, whose hooks hand themselves on to it", () => {
+        using host = new Host(shell);
+        fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+        // Answers of others come first; then it ends.
+        host.script("lib/node", [
+          '[ "$2" = standby ] || { echo "cold $2 $(cat)"; exit 3; }',
+          "read -r pid",
+          'echo 1 5; echo "$pid taken"; cat </proc/$pid/fd/6 >&2; echo "$pid 7"',
+        ]);
+        host.script("bin/runc", [
+          `cd ${host.bundle}`,
+          `for state in one two; do echo $state | ${[...shell, host.front].join(" ")} cni --command add; echo $?; done`,
+        ]);
+        const stdout = host.output(["oci", "--config", host.config, "--", ...created(host)]);
+        assert.deepEqual(stdout, "7\ncold cni two\n3\n");
+        assert.deepEqual(fs.statSync(join(host.bundle, ".cni-node-ask")).mode & 0o777, 0o600);
+      });
+
+      test("does the work of a hook that the program declines, and says that it was killed", () => {
+        using host = new Host(shell);
+        fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+        host.script("bin/runc", [`cd ${host.bundle}`, `echo one | ${host.front} cni --command add 2>&1; echo $?`]);
+        for (const [answer, result] of [
+          ['echo "$pid "', "cold one\n3\n"],
+          ["exit", "cold one\n3\n"],
+          ['echo "$pid taken"', "cni-node: the hook was killed\n127\n"],
+        ] as const) {
+          fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+          host.script("lib/node", ['[ "$2" = standby ] || { echo "cold $(cat)"; exit 3; }', "read -r pid", answer]);
+          assert.equal(host.output(["oci", "--config", host.config, "--", ...created(host)]), result, answer);
+        }
+      });
+
+      test("starts the program beside a delete that calls a hook, and beside no other", () => {
+        using host = new Host(shell);
+        fs.mkdirSync(join(host.root, "run/id"), { recursive: true });
+        const globals = ["--root", join(host.root, "run"), "--log", join(host.bundle, "log.json")];
+        host.script("lib/node", ['[ "$2" = standby ] || exit 3', "read -r pid", 'echo "$pid 7"']);
+        host.script("bin/runc", [`cd ${host.bundle}`, `${host.front} cni --command del; echo $?`]);
+        const call = (...words: string[]): string => host.output(["oci", "--config", host.config, "--", ...words]);
+        assert.equal(call(...globals, "delete", "id"), "3\n", "the hooks are not ours");
+        spawnSync("mkfifo", [".cni-node-ask", ".cni-node-answer"], { cwd: host.bundle });
+        assert.equal(call(...globals, "delete", "--force", "id"), "7\n");
+        assert.equal(call(...globals, "delete", "--force", "other"), "3\n", "it is not there");
+        assert.equal(call(...globals, "kill", "id"), "3\n");
+        assert.equal(call("--log", join(host.root, "log.json"), "delete", "id"), "3\n");
+      });
     });
 
     test("does not call itself for the runtime", () => {

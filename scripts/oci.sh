@@ -105,7 +105,7 @@ read_config() {
     while IFS= read -r line || [ -n "$line" ]; do
       case $line in
         '' | '#'* | cni_conf_dir:' '* | cni_bin_dir:' '* | cni_ifname:' '* | cni_cache_dir:' '*) ;;
-        cni_env:' '*) ;;
+        cni_env:' '* | cni_annotations:' '*) ;;
         cni_log:' '* | log_driver:' '* | log_level:' '*) ;;
         oci_bin:' '*) [ -z "$seen" ] && seen=1 && read_runtime "${line#oci_bin:}" || return ;;
         *) return 1 ;;

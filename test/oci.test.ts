@@ -287,6 +287,7 @@ for (const [runtime, isContainerds] of [
 
     test("networks by name, an address and a hardware address, by environment and annotation", async () => {
       await using host = await Host.make(runtime, isContainerds);
+      fs.appendFileSync(host.config, "cni_annotations: true\n");
       host.make({
         args: ["sleep", "600"],
         env: ["CNI_NETWORK=b@net7,a", "IPV4=10.77.2.77", "CNI_MAC=02:42:0a:4d:02:4d"],
@@ -582,8 +583,14 @@ for (const [runtime, isContainerds] of [
 
 describe("a container of Docker", { skip: cannotMount }, () => {
   /** Calls the hook for it. */
-  async function adding(hostConfig: object, shape: Shape, network?: string): Promise<Output & { given: unknown }> {
+  async function adding(
+    hostConfig: object,
+    shape: Shape,
+    network?: string,
+    settings = "",
+  ): Promise<Output & { given: unknown }> {
     await using host = await Host.make("/usr/sbin/runc");
+    fs.appendFileSync(host.config, settings);
     const { stdin } = host.fickleNetwork({ capabilities: { portMappings: true } });
     const directory = join(host.root, "containers/c1");
     fs.mkdirSync(directory, { recursive: true });
@@ -626,6 +633,14 @@ describe("a container of Docker", { skip: cannotMount }, () => {
       assert.deepEqual([status, given], [1, undefined]);
       assert.match(stderr, /by name, and has a network of Docker's\n {2}hint: start it with --network none/u);
     }
+  });
+
+  test("has what its annotations ask for, which Docker takes from no image, unless the configuration says that they do not count", async () => {
+    const shape = { annotations: { "io.cni-node.network": "f" } };
+    assert.equal((await adding({}, shape)).status, 0);
+    const { status, stderr } = await adding({}, shape, undefined, "cni_annotations: false\n");
+    assert.equal(status, 1);
+    assert.match(stderr, /io\.cni-node\.network: annotations do not count here: they may be those of the image\n/u);
   });
 
   test("has its published ports mapped by a network that can", async () => {
@@ -681,6 +696,25 @@ describe("a container of Docker", { skip: cannotMount }, () => {
       assert.doesNotMatch(first.stderr, /warning/u);
       assert.deepEqual((await adding(config, shape, "f")).given, mapped);
     }
+  });
+});
+
+describe("a container of another engine", { skip: cannotMount }, () => {
+  test("does not start with annotations that may be those of its image, unless the configuration says that they count", async () => {
+    await using host = await Host.make("/usr/sbin/runc");
+    const add = (annotations: Record<string, string>): Output => {
+      host.make({ args: ["sleep", "600"], annotations });
+      return host.inNamespace("c1");
+    };
+    assert.equal(add({ "io.cni-node.network": "", "io.cni-node.ip": "" }).status, 0, "they ask for nothing");
+    const refused = add({ "io.cni-node.network": "b", "io.cni-node.ports": "80:80" });
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /io\.cni-node\.network, io\.cni-node\.ports: annotations do not count here/u);
+    assert.match(refused.stderr, /hint: .*cni_annotations: true into \S+\/cni\.yaml/u);
+    fs.appendFileSync(host.config, "cni_annotations: true\n");
+    const added = add({ "io.cni-node.network": "b" });
+    assert.equal(added.status, 0, added.stderr);
+    assert.match(fs.readFileSync(join(host.root, "oci.log"), "utf8"), /eth\d of network b was added/u);
   });
 });
 

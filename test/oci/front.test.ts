@@ -357,7 +357,7 @@ for (const { words: shell, skip } of SHELLS) {
       const plain = [
         `oci_bin: ${host.runtime}`,
         `# one\n\ncni_log: /x\noci_bin:   ${host.runtime}   # two\nlog_level: debug\n`,
-        `log_driver: file:///x\ncni_conf_dir: /x\ncni_bin_dir: /x\ncni_ifname: x\ncni_cache_dir: /x\noci_bin: ${host.runtime}\n`,
+        `log_driver: file:///x\ncni_conf_dir: /x\ncni_bin_dir: /x\ncni_ifname: x\ncni_cache_dir: /x\ncni_env: true\ncni_annotations: true\noci_bin: ${host.runtime}\n`,
       ];
       for (const text of plain) assert.equal(runtime(text), "bin/runc", text);
       const others = [

@@ -24,22 +24,18 @@ run_oci() {
   read_config && scan "$@" || return
   case $called in
     create | run)
+      # Node.js starts while config.json is written and the runtime works.
+      [ "$called" = run ] || stand_by
       splice || return
       # `run` stays as long as its container, which gets its signals.
-      [ "$called" = run ] || stand_by
       case $called,${runtime##*/} in create,*crun*) stay_before "$@" ;; esac
-      ;;
-    delete)
-      bundle=${log%/log.json}
-      # Engines delete twice: the second time, nothing is left, and no hook is called.
-      [ ! -p "$bundle/$ask" ] || [ ! -d "$root/$id" ] || stand_by
       ;;
   esac
   exec "$runtime" "$@"
 }
 
-# Starts the program beside the runtime: it loads while that works, and stands by for the hooks. Only where containerd
-# has made the bundle: it names that by the log, also to `delete`, and nobody keeps or copies it.
+# Starts the program, which stands by for the hooks for some seconds. Only where containerd has made the bundle, in which
+# its log is, too: that ends with the container, and nobody copies it.
 stand_by() {
   [ "$log" = "$bundle/log.json" ] || return 0
   locate
@@ -49,7 +45,7 @@ stand_by() {
   {
     {
       unset NODE_OPTIONS NODE_EXTRA_CA_CERTS
-      exec "$node" "$here/cni-node.cjs" standby $$
+      exec "$node" "$here/cni-node.cjs" standby
     } <&8 >&9 2>/dev/null 8>&- 9>&- &
   } 8<>"$bundle/$ask" 9<>"$bundle/$answer" 2>/dev/null
 }
@@ -159,11 +155,10 @@ look_up() {
   case $runtime in /*) ;; *) return 1 ;; esac
 }
 
-# Sets called, the runtime's command, bundle, id, root and log. Fails where runc and crun could mean different things.
+# Sets called, the runtime's command, bundle, id and log. Fails where runc and crun could mean different things.
 scan() {
   called=
   id=
-  root=
   bundle=.
   log=
   log_format=
@@ -173,9 +168,7 @@ scan() {
       --log-format) [ $# -gt 1 ] && log_format=$2 && shift 2 || return ;;
       --log=*) log=${1#*=} && shift ;;
       --log-format=*) log_format=${1#*=} && shift ;;
-      --root) [ $# -gt 1 ] && root=$2 && shift 2 || return ;;
-      --root=*) root=${1#*=} && shift ;;
-      --log-level | --criu | --rootless | --cgroup-manager) [ $# -gt 1 ] && shift 2 || return ;;
+      --root | --log-level | --criu | --rootless | --cgroup-manager) [ $# -gt 1 ] && shift 2 || return ;;
       --debug | --systemd-cgroup | --version | -v | --help | -h | --*=*) shift ;;
       -*) return 1 ;;
       *) break ;;
@@ -184,11 +177,6 @@ scan() {
   called=${1-}
   case $called in
     create | run) shift ;;
-    delete)
-      # Its last word.
-      for id; do :; done
-      return 0
-      ;;
     *) return 0 ;;
   esac
   while [ $# -gt 0 ]; do

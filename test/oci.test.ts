@@ -8,7 +8,7 @@ import { describe, test } from "node:test";
 
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
 import { REFERENCE_PLUGINS } from "./helpers/network.ts";
-import { BUNDLE } from "./helpers/node.ts";
+import { BUNDLE, until } from "./helpers/node.ts";
 
 const FRONT = join(dirname(BUNDLE), "oci.sh");
 
@@ -580,6 +580,38 @@ for (const [runtime, isContainerds] of [
     });
   });
 }
+
+describe("the program that stands by for hooks", { skip: cannotMount }, () => {
+  const running = (host: Host): string => host.exec(["pgrep", "-f", "cni-node.cjs standby"]).stdout;
+
+  test("is one for a container, and ends when the bundle is gone, or a moment after the last hook", async () => {
+    await using host = await Host.make("/usr/sbin/runc", true);
+    for (const end of [
+      () => {
+        for (const name of ["ask", "answer"]) fs.rmSync(join(host.bundle, `.cni-node-${name}`));
+      },
+      () => undefined,
+    ]) {
+      host.make({ args: ["sleep", "600"] });
+      host.create("c1");
+      assert.match(running(host), /^\d+\n$/u);
+      host.done("delete", "--force", "c1");
+      assert.deepEqual(host.left(), NOTHING);
+      assert.match(running(host), /^\d+\n$/u);
+      end();
+      await until(() => running(host) === "");
+    }
+  });
+
+  test("makes no hook wait that it has been killed under", async () => {
+    await using host = await Host.make("/usr/sbin/runc", true);
+    host.make({ args: ["sleep", "600"] });
+    host.create("c1");
+    assert.equal(host.exec(["pkill", "-KILL", "-f", "cni-node.cjs standby"]).status, 0);
+    host.done("delete", "--force", "c1");
+    assert.deepEqual(host.left(), NOTHING);
+  });
+});
 
 describe("a container of Docker", { skip: cannotMount }, () => {
   /** Calls the hook for it. */

@@ -73,7 +73,7 @@ let prepared: Promise<Pipe[]> | undefined;
 
 /** Begins to make the pipes of the first program, which takes a while. */
 export function preparePipes(): void {
-  prepared ??= makePipes();
+  if (free.length < 3) prepared ??= makePipes();
 }
 
 function takePrepared(): Promise<Pipe[]> | undefined {

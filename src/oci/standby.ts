@@ -1,10 +1,10 @@
 /**
- * The program as it stands by for the hooks of one call of the runtime. The front (scripts/oci.sh) starts it with the
- * runtime, so that the time that Node.js needs to start passes while the runtime works. A hook hands itself on through
- * two FIFOs in the bundle: the number of its process goes into the one, and how it has to end comes out of the other.
- * All the rest of it is read from /proc, as if this process had been started in its place.
+ * The program as it stands by for the hooks of a container. The front (scripts/oci.sh) starts it beside the runtime, so
+ * that the time that Node.js needs to start passes while that works; it stays for a moment, for many containers do not
+ * run long. A hook hands itself on through two FIFOs in the bundle: the number of its process goes into the one, and how
+ * it has to end comes out of the other. All the rest of it is read from /proc, as if this process had been started in
+ * its place.
  */
-import { once } from "node:events";
 import * as fs from "node:fs";
 import { Socket } from "node:net";
 import { DatabaseSync } from "node:sqlite";
@@ -16,42 +16,46 @@ import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 
+/** So long it waits for a hook, or for the next one: it takes as much memory as any program of Node.js. */
+const IDLE_MS = 5000;
+/** So often it looks whether the hook and the bundle are still there. */
+const LOOK_MS = 100;
 /** The descriptor at which the front keeps the standard input of a hook. */
 const STDIN = 6;
 
-/** So often it looks whether the runtime still runs, and the hook. */
-const LOOK_MS = 50;
-
 /**
- * Stands by until the runtime has ended.
+ * Stands by until nothing has been asked for a while, or the bundle is gone.
  *
- * @param runtime the number of its process, whose child this one is.
  * @param serve does the work of a hook.
  */
 export async function standBy(
-  runtime: number,
   world: World,
   serve: (argv: readonly string[], world: World) => Promise<Ending>,
 ): Promise<Ending> {
   const calls = new Socket({ fd: 0, writable: false }).setEncoding("utf8");
-  const ended = new AbortController();
-  const end = AbortSignal.any([world.signal, ended.signal]);
-  const timer = setInterval(() => {
-    if (process.ppid !== runtime) ended.abort();
-  }, LOOK_MS);
+  addAbortSignal(world.signal, calls);
   prepare();
+  let asked = process.uptime();
+  let isBusy = false;
+  const timer = setInterval(() => {
+    const isIdle = !isBusy && (process.uptime() - asked) * 1000 > IDLE_MS;
+    if (isIdle || fs.fstatSync(0).nlink === 0) calls.destroy();
+  }, LOOK_MS);
   try {
-    for (;;) {
-      const [lines] = (await once(calls, "data", { signal: end })) as [string];
-      for (const pid of lines.match(/\d+/gu) ?? []) fs.writeSync(1, `${pid} ${await serveHook(pid, world, serve)}\n`);
+    for await (const lines of calls as AsyncIterable<string>) {
+      isBusy = true;
+      for (const pid of lines.match(/\d+/gu) ?? []) {
+        fs.writeSync(1, `${pid} ${await serveHook(pid, world, serve)}\n`);
+      }
+      isBusy = false;
+      asked = process.uptime();
     }
   } catch (error) {
-    if (!end.aborted) throw error;
-    return { exitCode: 0 };
+    if (!calls.destroyed) throw error;
   } finally {
     clearInterval(timer);
-    calls.destroy();
   }
+  return { exitCode: 0 };
 }
 
 /** Loads what hooks load when they first need it. */

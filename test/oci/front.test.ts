@@ -189,7 +189,7 @@ for (const { words: shell, skip } of SHELLS) {
         return [...globals, "--log", join(host.bundle, "log.json"), "create", "--bundle", host.bundle, "id"];
       };
 
-      test("starts the program beside the runtime, whose hooks hand themselves on to it", () => {
+      test("starts the program beside create, whose hooks hand themselves on to it", () => {
         using host = new Host(shell);
         fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
         // Answers of others come first; then it ends.
@@ -222,19 +222,34 @@ for (const { words: shell, skip } of SHELLS) {
         }
       });
 
-      test("starts the program beside a delete that calls a hook, and beside no other", () => {
+      test("hands no hook on through a FIFO of others", { skip: process.getuid?.() !== 0 && "needs root" }, () => {
         using host = new Host(shell);
-        fs.mkdirSync(join(host.root, "run/id"), { recursive: true });
-        const globals = ["--root", join(host.root, "run"), "--log", join(host.bundle, "log.json")];
+        const names = [".cni-node-ask", ".cni-node-answer"];
+        spawnSync("mkfifo", names, { cwd: host.bundle });
+        for (const name of names) {
+          fs.chownSync(join(host.bundle, name), 65_534, 65_534);
+          assert.deepEqual(host.run(["cni"], { cwd: host.bundle }).slice(0, 1), ["lib/node"]);
+          fs.chownSync(join(host.bundle, name), 0, 0);
+        }
+        assert.deepEqual(host.run(["cni"], { cwd: host.bundle }).slice(0, 1), ["lib/node"], "nobody stands by");
+      });
+
+      test("starts the program for no other call, and where its log is elsewhere for none", () => {
+        using host = new Host(shell);
         host.script("lib/node", ['[ "$2" = standby ] || exit 3', "read -r pid", 'echo "$pid 7"']);
         host.script("bin/runc", [`cd ${host.bundle}`, `${host.front} cni --command del; echo $?`]);
         const call = (...words: string[]): string => host.output(["oci", "--config", host.config, "--", ...words]);
-        assert.equal(call(...globals, "delete", "id"), "3\n", "the hooks are not ours");
-        spawnSync("mkfifo", [".cni-node-ask", ".cni-node-answer"], { cwd: host.bundle });
-        assert.equal(call(...globals, "delete", "--force", "id"), "7\n");
-        assert.equal(call(...globals, "delete", "--force", "other"), "3\n", "it is not there");
-        assert.equal(call(...globals, "kill", "id"), "3\n");
-        assert.equal(call("--log", join(host.root, "log.json"), "delete", "id"), "3\n");
+        const log = ["--log", join(host.bundle, "log.json")];
+        for (const words of [
+          [...log, "run", "--bundle", host.bundle, "id"],
+          [...log, "delete", "id"],
+          ["--log", join(host.root, "log.json"), "create", "--bundle", host.bundle, "id"],
+          ["create", "--bundle", host.bundle, "id"],
+        ]) {
+          fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+          assert.equal(call(...words), "3\n", words.join(" "));
+          assert.deepEqual(fs.readdirSync(host.bundle), ["config.json"]);
+        }
       });
     });
 

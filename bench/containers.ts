@@ -88,7 +88,7 @@ function runRow(): Row {
     name: "docker-run",
     work: "`docker run --rm` of a container with a bridge and an address of host-local",
     ways,
-    limit: "Docker and runc; the start of Node.js twice, and the plugins",
+    limit: "Docker and runc; the start of Node.js beside runc (CDI: twice, without), and the plugins",
     over: WITHOUT,
     runs: 20,
     end: async () => machine?.[Symbol.asyncDispose](),

@@ -72,6 +72,21 @@ const sharedFiles: Plugin = {
   },
 };
 
+/** What hooks of containers run is one file of its own: they take few milliseconds beside the start of Node.js. */
+const ALONE = "src/oci.ts";
+
+/** @param file what it has become, beside `cni-node.cjs`. */
+function alone(file: string): Plugin {
+  return {
+    name: "alone",
+    setup(build) {
+      build.onResolve({ filter: /^\.\/oci\.ts$/ }, ({ importer }) =>
+        importer === join(root, "src/main.ts") ? { path: file, external: true } : undefined,
+      );
+    },
+  };
+}
+
 /** Names are kept, for stack traces. That is faster than short names with `keepNames`. */
 const common = {
   absWorkingDir: root,
@@ -94,16 +109,25 @@ const common = {
 } as const satisfies BuildOptions;
 
 rmSync(outdir, { recursive: true, force: true });
+const hooks = await bundle({
+  ...common,
+  entryPoints: [ALONE],
+  entryNames: "lib/[name]-[hash]",
+  outExtension: { ".js": ".cjs" },
+  plugins: [latePackages],
+  write: false,
+});
+const hooksFile = hooks.outputFiles.find(({ path }) => path.endsWith(".cjs"))?.path ?? "";
 const { outputFiles, metafile } = await bundle({
   ...common,
   entryPoints: { [program === undefined ? "cni-node" : basename(program, ".ts")]: program ?? "src/launch.ts" },
   outExtension: { ".js": ".cjs" },
   chunkNames: "lib/[name]-[hash]",
   splitting: true,
-  plugins: [latePackages, sharedFiles],
+  plugins: [alone(`./${basename(hooksFile)}`), latePackages, sharedFiles],
   write: false,
 });
-for (const { path, text } of outputFiles) await write(path, text);
+for (const { path, text } of [...hooks.outputFiles, ...outputFiles]) await write(path, text);
 const late = await bundle({
   ...common,
   entryPoints: LATE_PACKAGES.map((one) => ({ in: one, out: `lib/${one}` })),
@@ -117,7 +141,7 @@ if (program === undefined) {
   copyFileSync(join(root, "scripts/oci.sh"), join(outdir, "oci.sh"));
   chmodSync(join(outdir, "oci.sh"), 0o755);
 }
-const inputs = Object.keys({ ...metafile.inputs, ...late.metafile.inputs });
+const inputs = Object.keys({ ...hooks.metafile.inputs, ...metafile.inputs, ...late.metafile.inputs });
 const packages = inputs.map((path) => /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)\//u.exec(path));
 for (const [from = "", module = ""] of packages.filter((found) => found !== null)) copyLicence(from, module);
 

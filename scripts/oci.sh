@@ -24,12 +24,56 @@ run_oci() {
   read_config && scan "$@" || return
   case $called in
     create | run)
+      # Node.js starts while config.json is written and the runtime works.
+      [ "$called" = run ] || stand_by
       splice || return
       # `run` stays as long as its container, which gets its signals.
       case $called,${runtime##*/} in create,*crun*) stay_before "$@" ;; esac
       ;;
   esac
   exec "$runtime" "$@"
+}
+
+# Starts the program, which stands by for the hooks for some seconds. Only where containerd has made the bundle, in which
+# its log is, too: that ends with the container, and nobody copies it.
+stand_by() {
+  [ "$log" = "$bundle/log.json" ] || return 0
+  locate
+  find_node || return 0
+  [ -p "$bundle/$ask" ] || mkfifo -m 600 "$bundle/$ask" "$bundle/$answer" 2>/dev/null || return 0
+  # Opened for both, which waits for nobody, and before the runtime can call a hook.
+  {
+    {
+      unset NODE_OPTIONS NODE_EXTRA_CA_CERTS
+      exec "$node" "$here/cni-node.cjs" standby
+    } <&8 >&9 2>/dev/null 8>&- 9>&- &
+  } 8<>"$bundle/$ask" 9<>"$bundle/$answer" 2>/dev/null
+}
+
+# Hands the hook on to the program that stands by, and ends as that says. Returns if there is none.
+hand_on() {
+  # The directory is the bundle, where runtimes call hooks.
+  # shellcheck disable=SC3067
+  [ -p $ask ] && [ -p $answer ] && [ -O $ask ] && [ -O $answer ] || return
+  taken=
+  status=
+  # shellcheck disable=SC2094
+  {
+    # Opened for both first, which waits for nobody; reading ends when nobody else can write any more.
+    exec 7>&-
+    # While it reads, its standard input is another, and that of the hook is 6.
+    echo $$ >&8
+    while read -r pid status <&9; do
+      case $pid,$status in
+        "$$",taken) taken=1 ;;
+        "$$",*) break ;;
+      esac
+    done
+  } 6<&0 7<>$answer 9<$answer 8<>$ask
+  case $status in
+    [0-9] | [0-9][0-9] | [0-9][0-9][0-9]) exit "$status" ;;
+  esac
+  [ -z "$taken" ] || fail "the hook was killed"
 }
 
 # Runs the runtime, and gives back what a container has got that could not be created: crun runs no poststop hook then,
@@ -57,7 +101,7 @@ read_config() {
     while IFS= read -r line || [ -n "$line" ]; do
       case $line in
         '' | '#'* | cni_conf_dir:' '* | cni_bin_dir:' '* | cni_ifname:' '* | cni_cache_dir:' '*) ;;
-        cni_env:' '*) ;;
+        cni_env:' '* | cni_annotations:' '*) ;;
         cni_log:' '* | log_driver:' '* | log_level:' '*) ;;
         oci_bin:' '*) [ -z "$seen" ] && seen=1 && read_runtime "${line#oci_bin:}" || return ;;
         *) return 1 ;;
@@ -206,16 +250,26 @@ locate() {
   here=${front%/*}
 }
 
+# Sets node. Fails if there is none.
+find_node() {
+  for node in "$here/node" "$here/../node_modules/.bin/node" "$here/../../.bin/node"; do
+    [ ! -f "$node" ] || [ ! -x "$node" ] || return 0
+  done
+  found=$runtime
+  runtime=
+  look_up node
+  status=$?
+  node=$runtime
+  runtime=$found
+  return $status
+}
+
 # Becomes the program.
 run_program() {
   unset NODE_OPTIONS NODE_EXTRA_CA_CERTS
   locate
   [ -f "$here/cni-node.cjs" ] || fail "there is no cni-node.cjs beside $front: install the whole directory again"
-  for node in "$here/node" "$here/../node_modules/.bin/node" "$here/../../.bin/node"; do
-    [ -f "$node" ] && [ -x "$node" ] && exec "$node" "$here/cni-node.cjs" "$@"
-  done
-  runtime=
-  look_up node && exec "$runtime" "$here/cni-node.cjs" "$@"
+  find_node && exec "$node" "$here/cni-node.cjs" "$@"
   fail "there is no Node.js beside $front, and none in PATH: install one, or the whole directory again"
 }
 
@@ -231,7 +285,11 @@ fail() {
 
 log=
 log_format=
+runtime=
+ask=.cni-node-ask
+answer=.cni-node-answer
 case ${1-} in
+  cni) hand_on ;;
   oci)
     shift
     run_oci "$@"

@@ -43,6 +43,7 @@ const RAW = new Map<string, () => Promise<{ run: (argv: readonly string[], world
   ["kube-watch", async () => import("./kube-watch.ts")],
   ["oci", async () => ({ run: (await import("./oci.ts")).runOci })],
   ["cni", async () => ({ run: (await import("./oci.ts")).runHook })],
+  ["standby", async () => ({ run: (await import("./oci.ts")).runStandby })],
 ]);
 
 void main();

@@ -5,6 +5,7 @@
 import { appendFileSync } from "node:fs";
 import { resolve } from "node:path";
 
+import { preparePipes } from "./cni/pipes.ts";
 import { Failure, usage } from "./errors.ts";
 import { addContainer, checkContainer, deleteContainer, deleteFailed, hookedBy } from "./oci/attach.ts";
 import { MAKERS, readRuntimeCall, type RuntimeCall } from "./oci/call.ts";
@@ -12,6 +13,7 @@ import { readOciConfig, readOciConfigAnyway } from "./oci/config.ts";
 import { keepReason, readContainer, takeReason, type Container } from "./oci/container.ts";
 import { forHooks } from "./oci/hints.ts";
 import { lineOf, openLog, timestamp, type Log } from "./oci/log.ts";
+import { standBy } from "./oci/standby.ts";
 import { findRuntime, frontPath, grammarOf, hooksOf, prepare, runRuntime } from "./oci/wrapper.ts";
 import { printFailure, printMessage, reportFailure } from "./report.ts";
 import { maskTokens } from "./secrets/prose.ts";
@@ -109,6 +111,11 @@ function warner(world: World): (problem: string) => void {
   };
 }
 
+/** `cni-node standby`: the front calls it beside a runtime that makes a container. */
+export async function runStandby(_argv: readonly string[], world: World): Promise<Ending> {
+  return standBy(world, runHook);
+}
+
 /** The front calls the last one, after a runtime that runs no poststop hooks. */
 const COMMANDS = { add: addContainer, del: deleteContainer, check: checkContainer, failed: deleteFailed } as const;
 
@@ -123,6 +130,7 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
     const command = options.get("command")?.at(-1) ?? "";
     if (rest.length > 0) throw usage(JSON.stringify(rest[0]), "unexpected argument", HOOK_USAGE);
     if (!Object.hasOwn(COMMANDS, command)) throw usage("--command", "is not add, del or check", HOOK_USAGE);
+    if (command !== "check") preparePipes();
     const file = options.get("config")?.at(-1);
     const config = command === "add" ? readOciConfig(file) : readOciConfigAnyway(file, warn);
     log = openLog(config, "hook", warn);

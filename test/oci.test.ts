@@ -8,7 +8,7 @@ import { describe, test } from "node:test";
 
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
 import { REFERENCE_PLUGINS } from "./helpers/network.ts";
-import { BUNDLE } from "./helpers/node.ts";
+import { BUNDLE, until } from "./helpers/node.ts";
 
 const FRONT = join(dirname(BUNDLE), "oci.sh");
 
@@ -37,10 +37,14 @@ class Host implements AsyncDisposable {
   readonly bundle = join(this.root, "bundle");
   readonly spec = join(this.bundle, "config.json");
   readonly runtime: string;
+  /** Words of the engine before the command. */
+  readonly #globals: string[];
   readonly #namespace: Namespace;
 
-  private constructor(runtime: string, namespace: Namespace) {
+  private constructor(runtime: string, isContainerds: boolean, namespace: Namespace) {
     this.runtime = runtime;
+    const log = ["--log", join(this.bundle, "log.json"), "--log-format", "json"];
+    this.#globals = ["--root", join(this.root, "run"), ...(isContainerds ? log : [])];
     this.#namespace = namespace;
     const bin = join(this.bundle, "rootfs/bin");
     for (const directory of [
@@ -72,10 +76,12 @@ class Host implements AsyncDisposable {
     );
   }
 
-  static async make(runtime: string): Promise<Host> {
+  /** @param isContainerds its log is in the bundle. */
+  static async make(runtime: string, isContainerds = false): Promise<Host> {
     // crun does not take control groups of both versions.
     return new Host(
       runtime,
+      isContainerds,
       await Namespace.make("umount /sys/fs/cgroup/unified 2>/dev/null || :", { net: true, pid: true }),
     );
   }
@@ -152,7 +158,7 @@ esac
 
   /** Calls the runtime through the front. */
   oci(...words: string[]): Output {
-    return this.exec([FRONT, "oci", "--config", this.config, "--", "--root", join(this.root, "run"), ...words]);
+    return this.exec([FRONT, "oci", "--config", this.config, "--", ...this.#globals, ...words]);
   }
 
   done(...words: string[]): string {
@@ -170,8 +176,7 @@ esac
       "--config",
       this.config,
       "--",
-      "--root",
-      join(this.root, "run"),
+      ...this.#globals,
       "create",
       "--bundle",
       this.bundle,
@@ -245,11 +250,16 @@ echo '{"id":"${id}","bundle":"${this.bundle}","pid":'$pid'}' | ${hook}; status=$
 
 const NOTHING = { attachments: [], reserved: [] };
 
-for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
+for (const [runtime, isContainerds] of [
+  ["/usr/sbin/runc", false],
+  ["/usr/bin/crun", false],
+  // The program stands by for the hooks of create and delete.
+  ["/usr/sbin/runc", true],
+] as const) {
   const skip = cannotMount !== false ? cannotMount : fs.existsSync(runtime) ? false : `needs ${runtime}`;
-  describe(`with ${runtime}`, { skip }, () => {
+  describe(`with ${runtime}${isContainerds ? ", called by containerd" : ""}`, { skip }, () => {
     test("a container gets its network, with DNS, and gives it back", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make();
       const stdout = host.done("run", "--bundle", host.bundle, "c1");
       assert.match(stdout, /inet 10\.77\.1\.2\/24 .* eth0/u);
@@ -262,7 +272,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("create, start, exec, kill and delete; the second time it is another address", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"] });
       for (const address of ["10.77.1.2/24", "10.77.1.3/24"]) {
         host.create("c1");
@@ -276,7 +286,8 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("networks by name, an address and a hardware address, by environment and annotation", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
+      fs.appendFileSync(host.config, "cni_annotations: true\n");
       host.make({
         args: ["sleep", "600"],
         env: ["CNI_NETWORK=b@net7,a", "IPV4=10.77.2.77", "CNI_MAC=02:42:0a:4d:02:4d"],
@@ -302,7 +313,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("a container that joins a network, or has the host's, is left as it is", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       for (const network of [[], [{ type: "network", path: "/proc/self/ns/net" }]]) {
         const text = host.make({
           namespaces: [{ type: "pid" }, { type: "mount" }, ...network],
@@ -315,7 +326,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("what config.json has beside the hooks stays byte for byte", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       for (const more of [',"x":{"y":18446744073709551615,"z":1.0}', ',"hooks":{"poststart":[]}', ',"hooks":{}\n']) {
         const text = host.make({ more, args: ["sh", "-c", ":"] });
         host.done("run", "--bundle", host.bundle, "c1");
@@ -332,7 +343,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("a network that is not there: who starts the container reads why, and nothing is left", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ env: ["CNI_NETWORK=a,nowhere"] });
       const log = join(host.root, "log.json");
       const { status, stderr } = host.oci(
@@ -352,7 +363,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("an address that an image asks for counts only where the IPAM plugin decides whether it is free", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       fs.writeFileSync(host.config, fs.readFileSync(host.config, "utf8").replace("cni_env: true\n", ""));
       const asking = { args: ["sleep", "600"], env: ["IPV4=10.77.1.77"] };
       host.make(asking);
@@ -372,7 +383,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("the second network fails: the first one is taken back", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       fs.writeFileSync(
         join(host.netd, "30-c.conflist"),
         JSON.stringify({
@@ -391,16 +402,19 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("ADD is killed at the second network: nothing is left of either", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       const { kill, kept } = host.fickleNetwork();
       fs.writeFileSync(kill, "");
       host.make({ env: ["CNI_NETWORK=a,f"], args: ["sleep", "600"] });
-      assert.notEqual(host.oci("create", "--bundle", host.bundle, "c1").status, 0);
+      const { status, stderr } = host.oci("create", "--bundle", host.bundle, "c1");
+      assert.notEqual(status, 0);
+      // It was the program that stood by.
+      if (isContainerds) assert.match(stderr, /cni-node: the hook was killed/u);
       assert.deepEqual([host.left(), kept()], [NOTHING, []]);
     });
 
     test("what cannot be deleted after ADD was killed is said, and the next create or network gc deletes it", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       const { kill, jam, kept } = host.fickleNetwork();
       host.make({ env: ["CNI_NETWORK=f,a"], args: ["sleep", "600"] });
       const failing = (id: string): Output => {
@@ -431,7 +445,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("what could not be taken back is said with what to do, and is released later", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       const { jam, kept } = host.fickleNetwork();
       const broken = { cniVersion: "1.0.0", name: "c", plugins: [{ type: "bridge", ipam: { type: "static" } }] };
       fs.writeFileSync(join(host.netd, "40-c.conflist"), JSON.stringify(broken));
@@ -453,7 +467,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("a hook that was killed is called again in the same container", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       const { kill, kept } = host.fickleNetwork();
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
@@ -468,7 +482,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("the container fails after it was added: nothing is left, and one of the same ID that runs is left alone", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["no-such-program"] });
       // The second time the hooks are there already.
       for (const id of ["c0", "c1"]) {
@@ -495,7 +509,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("configurations that are gone or broken do not keep an address", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"], env: ["CNI_NETWORK=a,b"] });
       host.create("c1");
       fs.writeFileSync(join(host.netd, "10-a.conflist"), "{");
@@ -505,7 +519,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("a container that comes back after a reboot nobody saw loses its stale attachment first", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
       const path = join(host.cache, "results/a-c1-eth0");
@@ -521,7 +535,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("an ADD again changes nothing", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
       const before = [host.addressesOf("c1"), host.left()];
@@ -541,7 +555,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("an address of which nothing is remembered is released as well", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
       fs.rmSync(join(host.cache, "results/a-c1-eth0"));
@@ -550,7 +564,7 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
     });
 
     test("network gc releases what a container has left that was never deleted, and nothing else", async () => {
-      await using host = await Host.make(runtime);
+      await using host = await Host.make(runtime, isContainerds);
       host.make({ args: ["sleep", "600"] });
       host.create("c1");
       host.create("c2");
@@ -567,10 +581,48 @@ for (const runtime of ["/usr/sbin/runc", "/usr/bin/crun"]) {
   });
 }
 
+describe("the program that stands by for hooks", { skip: cannotMount }, () => {
+  const running = (host: Host): string => host.exec(["pgrep", "-f", "cni-node.cjs standby"]).stdout;
+
+  test("is one for a container, and ends when the bundle is gone, or a moment after the last hook", async () => {
+    await using host = await Host.make("/usr/sbin/runc", true);
+    for (const end of [
+      () => {
+        for (const name of ["ask", "answer"]) fs.rmSync(join(host.bundle, `.cni-node-${name}`));
+      },
+      () => undefined,
+    ]) {
+      host.make({ args: ["sleep", "600"] });
+      host.create("c1");
+      assert.match(running(host), /^\d+\n$/u);
+      host.done("delete", "--force", "c1");
+      assert.deepEqual(host.left(), NOTHING);
+      assert.match(running(host), /^\d+\n$/u);
+      end();
+      await until(() => running(host) === "");
+    }
+  });
+
+  test("makes no hook wait that it has been killed under", async () => {
+    await using host = await Host.make("/usr/sbin/runc", true);
+    host.make({ args: ["sleep", "600"] });
+    host.create("c1");
+    assert.equal(host.exec(["pkill", "-KILL", "-f", "cni-node.cjs standby"]).status, 0);
+    host.done("delete", "--force", "c1");
+    assert.deepEqual(host.left(), NOTHING);
+  });
+});
+
 describe("a container of Docker", { skip: cannotMount }, () => {
   /** Calls the hook for it. */
-  async function adding(hostConfig: object, shape: Shape, network?: string): Promise<Output & { given: unknown }> {
+  async function adding(
+    hostConfig: object,
+    shape: Shape,
+    network?: string,
+    settings = "",
+  ): Promise<Output & { given: unknown }> {
     await using host = await Host.make("/usr/sbin/runc");
+    fs.appendFileSync(host.config, settings);
     const { stdin } = host.fickleNetwork({ capabilities: { portMappings: true } });
     const directory = join(host.root, "containers/c1");
     fs.mkdirSync(directory, { recursive: true });
@@ -613,6 +665,14 @@ describe("a container of Docker", { skip: cannotMount }, () => {
       assert.deepEqual([status, given], [1, undefined]);
       assert.match(stderr, /by name, and has a network of Docker's\n {2}hint: start it with --network none/u);
     }
+  });
+
+  test("has what its annotations ask for, which Docker takes from no image, unless the configuration says that they do not count", async () => {
+    const shape = { annotations: { "io.cni-node.network": "f" } };
+    assert.equal((await adding({}, shape)).status, 0);
+    const { status, stderr } = await adding({}, shape, undefined, "cni_annotations: false\n");
+    assert.equal(status, 1);
+    assert.match(stderr, /io\.cni-node\.network: annotations do not count here: they may be those of the image\n/u);
   });
 
   test("has its published ports mapped by a network that can", async () => {
@@ -668,6 +728,25 @@ describe("a container of Docker", { skip: cannotMount }, () => {
       assert.doesNotMatch(first.stderr, /warning/u);
       assert.deepEqual((await adding(config, shape, "f")).given, mapped);
     }
+  });
+});
+
+describe("a container of another engine", { skip: cannotMount }, () => {
+  test("does not start with annotations that may be those of its image, unless the configuration says that they count", async () => {
+    await using host = await Host.make("/usr/sbin/runc");
+    const add = (annotations: Record<string, string>): Output => {
+      host.make({ args: ["sleep", "600"], annotations });
+      return host.inNamespace("c1");
+    };
+    assert.equal(add({ "io.cni-node.network": "", "io.cni-node.ip": "" }).status, 0, "they ask for nothing");
+    const refused = add({ "io.cni-node.network": "b", "io.cni-node.ports": "80:80" });
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /io\.cni-node\.network, io\.cni-node\.ports: annotations do not count here/u);
+    assert.match(refused.stderr, /hint: .*cni_annotations: true into \S+\/cni\.yaml/u);
+    fs.appendFileSync(host.config, "cni_annotations: true\n");
+    const added = add({ "io.cni-node.network": "b" });
+    assert.equal(added.status, 0, added.stderr);
+    assert.match(fs.readFileSync(join(host.root, "oci.log"), "utf8"), /eth\d of network b was added/u);
   });
 });
 

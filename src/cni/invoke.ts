@@ -219,7 +219,7 @@ function readVersions({ plugin, path, command }: Invocation, stdout: string): st
 async function run(invocation: Invocation, options: InvokeOptions): Promise<PluginCall> {
   const { plugin, path, command, stdin } = invocation;
   const { wrapper = [], timeoutMs, signal } = options;
-  const started = performance.now();
+  const started = process.uptime();
   const env = parametersAsEnv(invocation);
   const [file = path] = wrapper;
   const program = {
@@ -230,7 +230,7 @@ async function run(invocation: Invocation, options: InvokeOptions): Promise<Plug
     stdin,
   };
   const end = await runProgram(program, { timeoutMs, signal });
-  return { plugin, path, command, env, stdin, ...end, durationMs: Math.round(performance.now() - started) };
+  return { plugin, path, command, env, stdin, ...end, durationMs: Math.round((process.uptime() - started) * 1000) };
 }
 
 /** Section 2, Parameters. All of them are set, so that none is inherited. */

@@ -39,7 +39,7 @@ export interface Pipes {
  * @returns undefined if there is no `sh`, no `/proc`, or no descriptor left.
  */
 export async function openPipes(): Promise<Pipes | undefined> {
-  const pipes = free.length < 3 ? await makePipes() : free.splice(-3);
+  const pipes = free.length < 3 ? await (takePrepared() ?? makePipes()) : free.splice(-3);
   const [stdin, stdout, stderr] = pipes;
   if (!stdin || !stdout || !stderr) return undefined;
   const opened: number[] = [];
@@ -66,6 +66,20 @@ export async function openPipes(): Promise<Pipes | undefined> {
     for (const pipe of pipes) pipe.close();
     return undefined;
   }
+}
+
+/** Pipes that are being made before a program needs them. */
+let prepared: Promise<Pipe[]> | undefined;
+
+/** Begins to make the pipes of the first program, which takes a while. */
+export function preparePipes(): void {
+  if (free.length < 3) prepared ??= makePipes();
+}
+
+function takePrepared(): Promise<Pipe[]> | undefined {
+  const taken = prepared;
+  prepared = undefined;
+  return taken;
 }
 
 /** What a pipe holds unless a program makes it larger is 64 KiB; more than this is not read to empty it. */

@@ -1,6 +1,5 @@
 /** Runs a program as Go's os/exec would, which is what plugins are used to: real pipes, no help from a shell. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { randomUUID } from "node:crypto";
 import * as fs from "node:fs";
 import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -50,7 +49,8 @@ export async function runProgram(
 ): Promise<End> {
   if (isAborted(signal)) return { stdout: "", stderr: "", stopped: "aborted" };
   if (!isExecutableFormat(program.file)) return { stdout: "", stderr: "", systemCode: "ENOEXEC" };
-  const id = randomUUID();
+  // Of no other call since the machine was started. A random one would load node:crypto, which takes milliseconds.
+  const id = `${process.pid}-${process.hrtime.bigint()}`;
   const pipes = await openPipes();
   const started = await start({ ...program, env: marked(program.env, id) }, pipes);
   if ("systemCode" in started) {

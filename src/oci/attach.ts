@@ -21,12 +21,13 @@ import { attachmentsOfContainer } from "../network/remembered.ts";
 import type { Place } from "../node/host.ts";
 import { shellWord } from "../system/text.ts";
 import type { World } from "../world.ts";
-import type { OciConfig } from "./config.ts";
+import { DEFAULT_CONFIG_FILE, type OciConfig } from "./config.ts";
 import type { Container } from "./container.ts";
 import { inWordsOfHooks } from "./hints.ts";
 import type { Log } from "./log.ts";
-import { hasDockersNetwork, publishedPorts } from "./published.ts";
+import { hasDockersNetwork, isDockers, publishedPorts } from "./published.ts";
 import {
+  askingAnnotations,
   decidesOnAddresses,
   declares,
   namedNetworks,
@@ -102,6 +103,7 @@ export async function addContainer(container: Container, names: string[], hooked
     log.say("debug", `container ${container.id} is left alone: it ${reason}`);
     return;
   }
+  refuseAnnotations(container, config);
   const request = readRequest(container.spec, names, config.isEnvTrusted);
   const netns = namespaceOf(container, place);
   using _ = await lockContainer(container.id, "", operator);
@@ -162,6 +164,22 @@ function hasOtherNetwork({ id }: Container, why: string): Failure {
     subject: `container ${id}`,
     problem: `it asks for a CNI network by name, and ${why}`,
     hint: "start it with --network none",
+  });
+}
+
+/**
+ * Podman gives a container the annotations of its image, too, and nothing tells them from those of who starts it.
+ *
+ * @throws Failure `oci-request-untrusted`
+ */
+function refuseAnnotations(container: Container, { isAnnotationTrusted, file }: OciConfig): void {
+  const asking = askingAnnotations(container.spec);
+  if (asking.length === 0 || (isAnnotationTrusted ?? isDockers(container))) return;
+  throw new Failure({
+    code: "oci-request-untrusted",
+    subject: asking.join(", "),
+    problem: "annotations do not count here: they may be those of the image",
+    hint: `if all images are trusted, write cni_annotations: true into ${file ?? DEFAULT_CONFIG_FILE}; otherwise leave them out, or give them empty if they are the image's`,
   });
 }
 

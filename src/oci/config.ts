@@ -34,6 +34,8 @@ export interface OciConfig {
   cacheDir: string;
   /** `cni_env`: may the environment of a container, which its image has made, ask for more than a free address? */
   isEnvTrusted: boolean;
+  /** `cni_annotations`: may annotations ask for anything? Undefined: those of an engine that takes none from images. */
+  isAnnotationTrusted: boolean | undefined;
   /** `cni_log`: a file for what the hooks print; undefined: none. */
   hookLog: string | undefined;
   /** The path of `log_driver`; undefined: none. */
@@ -49,6 +51,7 @@ const KEYS = [
   "cni_ifname",
   "cni_cache_dir",
   "cni_env",
+  "cni_annotations",
   "cni_log",
   "log_driver",
   "log_level",
@@ -173,16 +176,17 @@ function configOf(values: ReadonlyMap<string, string>, file: string | undefined)
     pluginDirs: directories.map((one) => pathOf("cni_bin_dir", one) ?? one),
     ifName,
     cacheDir: pathOf("cni_cache_dir") ?? "/var/lib/cni",
-    isEnvTrusted: truthOf(valueOf("cni_env") ?? "false", name),
+    isEnvTrusted: truthOf("cni_env", valueOf("cni_env"), name) ?? false,
+    isAnnotationTrusted: truthOf("cni_annotations", valueOf("cni_annotations"), name),
     hookLog: pathOf("cni_log"),
     log: log && pathOf("log_driver", log),
     level: levelOf(valueOf("log_level") ?? "info", name),
   };
 }
 
-function truthOf(text: string, file: string): boolean {
-  if (text === "true" || text === "false") return text === "true";
-  throw invalid(file, `has the cni_env ${shown(text)}`, "use true or false");
+function truthOf(key: Key, text: string | undefined, file: string): boolean | undefined {
+  if (text === undefined || text === "true" || text === "false") return text && text === "true";
+  throw invalid(file, `has the ${key} ${shown(text)}`, "use true or false");
 }
 
 function levelOf(text: string, file: string): Level {

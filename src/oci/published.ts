@@ -19,7 +19,7 @@ export interface Published {
 
 /** Nothing where the engine does not tell. */
 export function publishedPorts(of: Container): Published {
-  const { PortBindings, PublishAllPorts } = hostConfigOf(of);
+  const { PortBindings, PublishAllPorts } = hostConfigOf(of) ?? {};
   const bindings = Object.entries(isObject(PortBindings) ? PortBindings : {}).flatMap(([port, hosts]) => {
     const [, inside, protocol = ""] = /^(\d+)\/(tcp|udp|sctp)$/u.exec(port) ?? [];
     if (inside === undefined) return [];
@@ -44,21 +44,26 @@ export function publishedPorts(of: Container): Published {
 
 /** Does Docker give the container a network? config.json does not say so: Docker does it by a hook of its own. */
 export function hasDockersNetwork(container: Container): boolean {
-  const { NetworkMode } = hostConfigOf(container);
+  const { NetworkMode } = hostConfigOf(container) ?? {};
   return typeof NetworkMode === "string" && NetworkMode !== "none";
+}
+
+/** Is it surely Docker's? That gives containers no annotations of their images. */
+export function isDockers(container: Container): boolean {
+  return hostConfigOf(container) !== undefined;
 }
 
 /** What Docker mounts from the directory of a container; `docker run --volume` can put something else there. */
 const OWN_FILES = ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"];
 
-/** Nothing if the engine is not Docker, or if others can have written the file. */
-function hostConfigOf({ id, spec }: Container): Record<string, unknown> {
+/** Undefined if the engine is not Docker, or if others can have written the file. */
+function hostConfigOf({ id, spec }: Container): Record<string, unknown> | undefined {
   const directories = OWN_FILES.map((file) => dirname(spec.mounts.get(file) ?? ""));
   const directory = directories.find((path) => path.endsWith(`/${id}`));
-  if (directory === undefined) return {};
+  if (directory === undefined) return undefined;
   const path = join(directory, "hostconfig.json");
   const stat = fs.lstatSync(path, { throwIfNoEntry: false });
-  if (stat === undefined || objectionToOwner(stat) !== undefined) return {};
+  if (stat === undefined || objectionToOwner(stat) !== undefined) return undefined;
   const value = parseIfJson(readTextIfPossible(path, SIZE_LIMITS.state) ?? "");
-  return isObject(value) ? value : {};
+  return isObject(value) ? value : undefined;
 }

@@ -89,6 +89,13 @@ export function readRequest(
   };
 }
 
+/** The annotations by which a container asks for something. */
+export function askingAnnotations({ annotations }: Pick<Spec, "annotations">): string[] {
+  return Object.values(SETTINGS)
+    .map(([annotation]) => annotation)
+    .filter((annotation) => itemsOf(annotations.get(annotation) ?? "").length > 0);
+}
+
 /** The networks that a container asks for by name, as they are written. The parameters are those of `readRequest`. */
 export function namedNetworks(
   spec: Pick<Spec, "env" | "annotations">,

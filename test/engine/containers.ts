@@ -27,6 +27,7 @@ cni_log: /var/log/cni.log
 log_driver: file:///run/docker-cni.log
 log_level: debug
 cni_env: true
+cni_annotations: true
 `;
 /** What the reference adds to daemon.json; the same with crun, and with what keeps config.json before and after. */
 export const RUNTIMES = {

@@ -14,6 +14,7 @@ const DEFAULTS = {
   ifName: "eth0",
   cacheDir: "/var/lib/cni",
   isEnvTrusted: false,
+  isAnnotationTrusted: undefined,
   hookLog: undefined,
   log: undefined,
   level: "info",
@@ -52,6 +53,8 @@ const TEXTS: [name: string, text: string, changes: object][] = [
   ["several directories", "cni_bin_dir: /a:/b/\n", { pluginDirs: ["/a", "/b"] }],
   ["a driver that is not a file", "log_driver: syslog\n", {}],
   ["a trusted environment", "cni_env: true\n", { isEnvTrusted: true }],
+  ["annotations that count", "cni_annotations: true\n", { isAnnotationTrusted: true }],
+  ["annotations that do not", "cni_annotations: false\n", { isAnnotationTrusted: false }],
   ["a cache", "cni_cache_dir: /run/cni\n", { cacheDir: "/run/cni" }],
 ];
 for (const [name, text, changes] of TEXTS) {

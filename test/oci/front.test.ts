@@ -51,6 +51,18 @@ class Host implements Disposable {
     fs.writeFileSync(join(this.root, path), script, { mode: 0o755 });
   }
 
+  /** A program that does this. */
+  script(path: string, lines: readonly string[]): void {
+    fs.writeFileSync(join(this.root, path), ["#!/bin/sh", ...lines, ""].join("\n"), { mode: 0o755 });
+  }
+
+  /** What is printed by what the front runs. */
+  output(words: readonly string[]): string {
+    const [file = "", ...before] = this.#shell;
+    const options = { encoding: "utf8", cwd: this.root, env: { PATH }, timeout: 20_000 } as const;
+    return spawnSync(file, [...before, this.front, ...words], options).stdout;
+  }
+
   configure(text: string): void {
     fs.writeFileSync(this.config, text);
   }
@@ -172,6 +184,75 @@ for (const { words: shell, skip } of SHELLS) {
       assert.match(fs.readFileSync(host.spec, "utf8"), /^\{"hooks":/u);
     });
 
+    describe("called by containerd", () => {
+      const created = (host: Host, ...globals: string[]): string[] => {
+        return [...globals, "--log", join(host.bundle, "log.json"), "create", "--bundle", host.bundle, "id"];
+      };
+
+      test("starts the program beside create, whose hooks hand themselves on to it", () => {
+        using host = new Host(shell);
+        fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+        // Answers of others come first; then it ends.
+        host.script("lib/node", [
+          '[ "$2" = standby ] || { echo "cold $2 $(cat)"; exit 3; }',
+          "read -r pid",
+          'echo 1 5; echo "$pid taken"; cat </proc/$pid/fd/6 >&2; echo "$pid 7"',
+        ]);
+        host.script("bin/runc", [
+          `cd ${host.bundle}`,
+          `for state in one two; do echo $state | ${[...shell, host.front].join(" ")} cni --command add; echo $?; done`,
+        ]);
+        const stdout = host.output(["oci", "--config", host.config, "--", ...created(host)]);
+        assert.deepEqual(stdout, "7\ncold cni two\n3\n");
+        assert.deepEqual(fs.statSync(join(host.bundle, ".cni-node-ask")).mode & 0o777, 0o600);
+      });
+
+      test("does the work of a hook that the program declines, and says that it was killed", () => {
+        using host = new Host(shell);
+        fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+        host.script("bin/runc", [`cd ${host.bundle}`, `echo one | ${host.front} cni --command add 2>&1; echo $?`]);
+        for (const [answer, result] of [
+          ['echo "$pid "', "cold one\n3\n"],
+          ["exit", "cold one\n3\n"],
+          ['echo "$pid taken"', "cni-node: the hook was killed\n127\n"],
+        ] as const) {
+          fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+          host.script("lib/node", ['[ "$2" = standby ] || { echo "cold $(cat)"; exit 3; }', "read -r pid", answer]);
+          assert.equal(host.output(["oci", "--config", host.config, "--", ...created(host)]), result, answer);
+        }
+      });
+
+      test("hands no hook on through a FIFO of others", { skip: process.getuid?.() !== 0 && "needs root" }, () => {
+        using host = new Host(shell);
+        const names = [".cni-node-ask", ".cni-node-answer"];
+        spawnSync("mkfifo", names, { cwd: host.bundle });
+        for (const name of names) {
+          fs.chownSync(join(host.bundle, name), 65_534, 65_534);
+          assert.deepEqual(host.run(["cni"], { cwd: host.bundle }).slice(0, 1), ["lib/node"]);
+          fs.chownSync(join(host.bundle, name), 0, 0);
+        }
+        assert.deepEqual(host.run(["cni"], { cwd: host.bundle }).slice(0, 1), ["lib/node"], "nobody stands by");
+      });
+
+      test("starts the program for no other call, and where its log is elsewhere for none", () => {
+        using host = new Host(shell);
+        host.script("lib/node", ['[ "$2" = standby ] || exit 3', "read -r pid", 'echo "$pid 7"']);
+        host.script("bin/runc", [`cd ${host.bundle}`, `${host.front} cni --command del; echo $?`]);
+        const call = (...words: string[]): string => host.output(["oci", "--config", host.config, "--", ...words]);
+        const log = ["--log", join(host.bundle, "log.json")];
+        for (const words of [
+          [...log, "run", "--bundle", host.bundle, "id"],
+          [...log, "delete", "id"],
+          ["--log", join(host.root, "log.json"), "create", "--bundle", host.bundle, "id"],
+          ["create", "--bundle", host.bundle, "id"],
+        ]) {
+          fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+          assert.equal(call(...words), "3\n", words.join(" "));
+          assert.deepEqual(fs.readdirSync(host.bundle), ["config.json"]);
+        }
+      });
+    });
+
     test("does not call itself for the runtime", () => {
       using host = new Host(shell);
       fs.mkdirSync(join(host.root, "first"));
@@ -291,7 +372,7 @@ for (const { words: shell, skip } of SHELLS) {
       const plain = [
         `oci_bin: ${host.runtime}`,
         `# one\n\ncni_log: /x\noci_bin:   ${host.runtime}   # two\nlog_level: debug\n`,
-        `log_driver: file:///x\ncni_conf_dir: /x\ncni_bin_dir: /x\ncni_ifname: x\ncni_cache_dir: /x\noci_bin: ${host.runtime}\n`,
+        `log_driver: file:///x\ncni_conf_dir: /x\ncni_bin_dir: /x\ncni_ifname: x\ncni_cache_dir: /x\ncni_env: true\ncni_annotations: true\noci_bin: ${host.runtime}\n`,
       ];
       for (const text of plain) assert.equal(runtime(text), "bin/runc", text);
       const others = [

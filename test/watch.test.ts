@@ -13,7 +13,7 @@ import { WatchServer } from "./cluster/watch-server.ts";
 import { conflist, TestNode, until } from "./helpers/node.ts";
 import { NodesApi, type TestNodeObject } from "./helpers/nodes-api.ts";
 import { Random, SEED, SEED_NOTE } from "./helpers/random.ts";
-import { prepared, replace, textOf } from "./helpers/watched.ts";
+import { prepared, replace, textOf, type Watched } from "./helpers/watched.ts";
 
 const SCHEMA = join(import.meta.dirname, "../docs/schemas/report.json");
 
@@ -282,19 +282,60 @@ suite("watch with the desired state in a ConfigMap", { skip: cannotSign }, () =>
   });
 });
 
+/** A template that needs the podCIDR of the node. */
+function prepareForPodCidr(w: Watched): { hasCidr: (cidr: string) => boolean; edit: (name: string) => void } {
+  const edit = (name: string): void =>
+    w.node.template(
+      "20-pods.conflist",
+      `{"cniVersion":"1.0.0","name":"${name}","plugins":[{"type":"bridge","cidr":"__POD_CIDR__"}]}`,
+    );
+  edit("pods");
+  return { edit, hasCidr: (cidr) => w.config("20-pods.conflist")?.includes(`"${cidr}"`) === true };
+}
+
+const POD_CIDR_WORDS = ["--configs=20-pods.conflist", "--node-name=n1"];
+
+test("values of the Node come when the API is found, even if there was no kubeconfig at the start", async () => {
+  await using api = await NodesApi.start();
+  await using w = prepared();
+  const { hasCidr } = prepareForPodCidr(w);
+  api.put({ name: "n1", podCidrs: ["10.244.1.0/24"], addresses: [] });
+  const late = join(w.node.root, "late.kubeconfig");
+  w.start(...POD_CIDR_WORDS, `--kubeconfig=${late}`);
+  await until(() => w.stderr.includes("POD_CIDR"));
+  fs.copyFileSync(api.kubeconfig, late);
+  await until(() => hasCidr("10.244.1.0/24"));
+});
+
+test("a watch of the Node that breaks does not bring back an older value than one that was read since", async () => {
+  await using api = await NodesApi.start();
+  await using w = prepared();
+  const { hasCidr, edit } = prepareForPodCidr(w);
+  const put = (cidr: string): void => api.put({ name: "n1", podCidrs: [cidr], addresses: [] });
+  put("10.244.1.0/24");
+  w.start(...POD_CIDR_WORDS, `--kubeconfig=${api.kubeconfig}`);
+  await until(() => hasCidr("10.244.1.0/24") && api.requests.some((url) => url.includes("watch=1")));
+  // What is known counts for a second.
+  await sleep(1100);
+  api.isSilent = true;
+  put("10.244.2.0/24");
+  edit("other");
+  await until(() => hasCidr("10.244.2.0/24"));
+  api.server.close();
+  api.server.closeAllConnections();
+  await until(() => w.stderr.includes("cannot be reached"));
+  await sleep(500);
+  assert.ok(hasCidr("10.244.2.0/24"), w.stdout);
+});
+
 test("a value of the Node is followed: it comes, changes, and stays while the Node is deleted, with one watch and no polling", async () => {
   await using api = await NodesApi.start();
   await using w = prepared();
-  w.node.template(
-    "20-pods.conflist",
-    '{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge","cidr":"__POD_CIDR__"}]}',
-  );
+  const pods = prepareForPodCidr(w);
   const node = (...podCidrs: string[]): TestNodeObject => ({ name: "n1", podCidrs, addresses: ["192.0.2.1"] });
-  const hasCidr = async (cidr: string): Promise<void> =>
-    until(() => w.config("20-pods.conflist")?.includes(`"${cidr}"`) === true);
+  const hasCidr = async (cidr: string): Promise<void> => until(() => pods.hasCidr(cidr));
   api.put(node());
-  const words = ["--configs=20-pods.conflist", "--node-name=n1", `--kubeconfig=${api.kubeconfig}`];
-  w.start(...words, "--listen=127.0.0.1:0");
+  w.start(...POD_CIDR_WORDS, `--kubeconfig=${api.kubeconfig}`, "--listen=127.0.0.1:0");
   await until(() => w.stderr.includes("Node n1 has no podCIDR"));
   await until(() => api.requests.some((url) => url.includes("watch=1")));
   api.put(node("10.244.1.0/24"));

@@ -27,8 +27,10 @@ export interface Collection<Item> {
 const STREAMED = { sendInitialEvents: "true", resourceVersionMatch: "NotOlderThan" };
 /** The annotation of the bookmark that ends this list. */
 const LIST_END = "k8s.io/initial-events-end";
-/** The server does not know the query, or does not let it be used; or the list may be read, but not watched. */
-const NOT_STREAMED = new Set([400, 403, 422]);
+/** The server does not know the query, or does not let it be used: it is not asked again. */
+const NEVER_STREAMED = new Set([400, 422]);
+/** The server would refuse the list in pages, too. Where it refuses the watch only, these may still be read. */
+const REFUSES_ALL = new Set([401, 429, 503]);
 /** Of other servers so many objects are asked for at once. With 500, as kubectl asks for, 5,000 Nodes take 57 MiB more. */
 const PAGE = 100;
 /** More of one kind than any cluster has nodes. What is behind them is an error, and nothing is known then. */
@@ -70,9 +72,8 @@ export class ListWatch<Item> extends Watching {
         items = found;
         whole.abort();
       };
-      const end = await this.#stream(onWhole, AbortSignal.any([signal, whole.signal]));
+      await this.#stream(onWhole, AbortSignal.any([signal, whole.signal]));
       signal.throwIfAborted();
-      if (end !== undefined && items === undefined) throw this.channel.lost(new Error("the list ended too early"));
       return items ?? (await this.#readPages(signal));
     } catch (error) {
       throw error instanceof Refused ? error.failure : error;
@@ -83,7 +84,7 @@ export class ListWatch<Item> extends Watching {
    * Reads the list as the beginning of a watch.
    *
    * @param onWhole is given the list; afterwards what changes counts.
-   * @returns how the watch ended; undefined: the server sends no list so.
+   * @returns how the watch ended; undefined: the list did not come so, but perhaps in pages.
    */
   async #stream(onWhole: (items: Map<string, Item>) => void, signal: AbortSignal): Promise<End | undefined> {
     this.version = undefined;
@@ -91,8 +92,8 @@ export class ListWatch<Item> extends Watching {
     using opened = stream;
     if (opened.status !== 200) {
       const answer = await this.channel.finish(opened, "the list", signal);
-      if (!NOT_STREAMED.has(answer.status)) throw this.refusal(answer, "cannot be listed");
-      this.#isPaged = true;
+      if (REFUSES_ALL.has(answer.status)) throw this.refusal(answer, "cannot be listed");
+      this.#isPaged = NEVER_STREAMED.has(answer.status);
       return undefined;
     }
     let items: Map<string, Item> | undefined = new Map();
@@ -100,7 +101,8 @@ export class ListWatch<Item> extends Watching {
     const timer = setTimeout(() => silence.abort(), this.timing.listSilence);
     const take = ({ type, object }: WatchEvent): void => {
       if (items === undefined) return this.#take(type, object);
-      timer.refresh();
+      // Of a server that does not know the query, what happens at other times comes, too.
+      if (type === "ADDED") timer.refresh();
       if (type !== "BOOKMARK") return this.#put(items, type, object);
       if (!isListEnd(object)) return;
       clearTimeout(timer);
@@ -111,8 +113,10 @@ export class ListWatch<Item> extends Watching {
     try {
       const end = await this.receive(opened, longest, take, AbortSignal.any([signal, silence.signal]));
       // oxlint-disable-next-line typescript/no-unnecessary-condition -- `take` changes it
-      if (items === undefined || !silence.signal.aborted) return end;
-      this.#isPaged = true;
+      return items === undefined || signal.aborted ? end : undefined;
+    } catch (error) {
+      // oxlint-disable-next-line typescript/no-unnecessary-condition -- `take` changes it
+      if (items === undefined || !(error instanceof Refused) || REFUSES_ALL.has(error.status)) throw error;
       return undefined;
     } finally {
       clearTimeout(timer);

@@ -59,10 +59,12 @@ export async function readNode(api: Api, name: string): Promise<FoundNode> {
 }
 
 function foundIn(name: string, { metadata, spec, status }: v.InferOutput<typeof Node>): FoundNode {
+  const podCidrs = spec.podCIDRs ?? (spec.podCIDR === undefined ? [] : [spec.podCIDR]);
+  const addresses = status.addresses.flatMap(({ type, address }) => (type === "InternalIP" ? [address] : []));
   return {
     name,
-    podCidrs: spec.podCIDRs ?? (spec.podCIDR === undefined ? [] : [spec.podCIDR]),
-    addresses: status.addresses.flatMap(({ type, address }) => (type === "InternalIP" ? [address] : [])),
+    podCidrs: podCidrs.slice(0, MOST_OF_NODE),
+    addresses: addresses.slice(0, MOST_OF_NODE),
     created: metadata.creationTimestamp,
   };
 }
@@ -73,13 +75,7 @@ const MOST_OF_NODE = 16;
 /** The networks and addresses of a Node, and nothing else. What is not shaped as a Node has none. */
 export function pickNode(name: string, object: JsonObject): FoundNode {
   const found = v.safeParse(Node, object);
-  const { podCidrs, addresses, created } = foundIn(name, found.success ? found.output : v.parse(Node, {}));
-  return {
-    name,
-    podCidrs: podCidrs.slice(0, MOST_OF_NODE),
-    addresses: addresses.slice(0, MOST_OF_NODE),
-    created,
-  };
+  return foundIn(name, found.success ? found.output : v.parse(Node, {}));
 }
 
 /** Do they have the same networks and addresses? */

@@ -18,7 +18,7 @@ export interface Timing {
   silence: number;
   /** The server is asked to end a watch after this, up to twice as much. */
   lifetime: number;
-  /** A server that sends nothing for so long, where a list is to come as a watch, sends no list so. */
+  /** A server that adds nothing for so long, where a list is to come as a watch, sends no list so. */
   listSilence: number;
 }
 
@@ -123,7 +123,7 @@ export abstract class Watching {
       ...(this.version !== undefined && { resourceVersion: this.version }),
     };
     const opened = await this.channel.open(path, query, signal);
-    this.begun++;
+    if (opened.status === 200) this.begun++;
     return { opened, longest: seconds * 1000 + GRACE_MS };
   }
 

@@ -148,7 +148,7 @@ export function originOf({ here }: Target): { device: string; inode: string; tim
 export function isInPlaceOf(path: string, { device, inode, time }: ReturnType<typeof originOf>): boolean {
   const stat = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
   if (stat?.isDirectory() !== true || String(stat.dev) !== device) return false;
-  return String(stat.ino) === inode || stat.birthtimeMs > BigInt(time) - TICK_MS;
+  return String(stat.ino) === inode || stat.birthtimeMs >= BigInt(time) - TICK_MS;
 }
 
 /**

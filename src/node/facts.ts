@@ -47,13 +47,17 @@ export class NodeFacts {
     return this.#request.nodeName;
   }
 
-  /** The Node of this name. @throws Failure as `readNode` and `findAccess`. */
+  /** The Node of this name, for a value that is made of it. @throws Failure as `readNode` and `findAccess`. */
   async node(name: string, signal: AbortSignal): Promise<FoundNode> {
     this.#askedNode = name;
+    return this.#readNode(name, signal);
+  }
+
+  async #readNode(name: string, signal: AbortSignal): Promise<FoundNode> {
     return this.#ask(keyOf(name), signal, async (api) => (await import("../cluster/node.ts")).readNode(api, name));
   }
 
-  /** The name of the Node that was asked for; undefined: none was. */
+  /** The name of the Node that values are made of, or were to be; undefined: none is. */
   get askedNode(): string | undefined {
     return this.#askedNode;
   }
@@ -110,7 +114,7 @@ export class NodeFacts {
   async #isOnHostNetwork(signal: AbortSignal): Promise<boolean> {
     if (this.nodeName === undefined) return false;
     try {
-      const { addresses } = await this.node(this.nodeName, signal);
+      const { addresses } = await this.#readNode(this.nodeName, signal);
       const own = Object.values(networkInterfaces()).flatMap((some = []) => some.map(({ address }) => address));
       return addresses.some((address) => own.includes(address));
     } catch (error) {

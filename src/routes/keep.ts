@@ -45,7 +45,8 @@ export class Keeper {
   readonly #channel: Channel;
   readonly #self: Self;
   readonly #watch: ListWatch<FoundNode>;
-  #changed = Promise.withResolvers<undefined>();
+  /** Ends the rest between two passes. */
+  #wake = new AbortController();
   #runningSince: Date | undefined;
   #last: Result | undefined;
   #lastSuccess: Date | undefined;
@@ -55,7 +56,7 @@ export class Keeper {
   constructor(channel: Channel, self: Self) {
     this.#channel = channel;
     this.#self = self;
-    this.#watch = new ListWatch(channel, ALL_NODES, () => this.#changed.resolve(undefined));
+    this.#watch = new ListWatch(channel, ALL_NODES, () => this.#wake.abort());
   }
 
   get keeping(): Keeping {
@@ -73,16 +74,15 @@ export class Keeper {
 
   /** Keeps them until the signal comes. What fails is said, and tried again. */
   async keep(say: Sayings, signal: AbortSignal): Promise<void> {
-    const following = this.#watch.follow(signal);
-    while (!signal.aborted) {
-      const waited = new AbortController();
-      const rest = pause(RESYNC_MS, AbortSignal.any([signal, waited.signal]));
-      await Promise.race([this.#changed.promise, rest, following]);
-      waited.abort();
-      await pause(BURST_MS, signal);
+    const failed = new AbortController();
+    const end = AbortSignal.any([signal, failed.signal]);
+    const following = this.#watch.follow(signal).catch((error: unknown) => failed.abort(error));
+    while (!end.aborted) {
+      await pause(RESYNC_MS, AbortSignal.any([end, this.#wake.signal]));
+      await pause(BURST_MS, end);
       // oxlint-disable-next-line typescript/no-unnecessary-condition -- it may have been aborted meanwhile
-      if (signal.aborted) break;
-      this.#changed = Promise.withResolvers();
+      if (end.aborted) break;
+      this.#wake = new AbortController();
       let { trouble } = this.#watch;
       try {
         const { items } = this.#watch;
@@ -94,6 +94,7 @@ export class Keeper {
       }
       say.trouble(trouble);
     }
+    failed.signal.throwIfAborted();
     await following;
   }
 

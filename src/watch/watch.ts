@@ -237,11 +237,16 @@ export class Watcher {
       import("../cluster/resource.ts"),
       import("../cluster/node.ts"),
     ]);
-    const { channel } = await connect();
+    const cluster = await connect().catch(unlessFailure);
+    if (cluster === undefined) return;
+    const { channel } = cluster;
+    let last: ObjectWatch["known"];
     const heard = (): void => {
       const { known, trouble } = watch;
       if (trouble !== undefined) for (const observer of this.#observers) observer.troubled(trouble);
-      if (known === undefined) return;
+      // What is known already may be older than what a reconcile has read since.
+      if (known === undefined || known === last) return;
+      last = known;
       const before = base.facts.knownNode(name);
       const node = known.object === undefined ? undefined : pickNode(name, known.object);
       base.facts.learnNode(name, node);
@@ -528,6 +533,11 @@ function namesOf(lists: Partial<Record<Kind, Lists>>): Partial<Record<Kind, read
 function followedDirectory({ path, finding }: DirectoryWatch): Followed {
   const trouble = finding === undefined ? {} : { trouble: finding.message };
   return { name: path, source: "directory", isLive: finding === undefined, restarts: 0, ...trouble };
+}
+
+/** The API may be found later. */
+function unlessFailure(error: unknown): undefined {
+  if (!(error instanceof Failure)) throw error;
 }
 
 function followedObject({ name, watch: { isLive, begun, trouble } }: Pick<FollowedObject, "name" | "watch">): Followed {

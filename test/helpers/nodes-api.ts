@@ -34,14 +34,14 @@ interface Change {
 
 export class NodesApi implements AsyncDisposable {
   readonly server: Server;
-  /** What becomes of a list that is asked for as a watch: it comes; it is refused; it does not, nor is it refused. */
-  streams: "yes" | "no" | "ignored" = "yes";
-  /** A list that comes as a watch breaks off after so many objects. */
-  breaksAfter = Infinity;
+  /** What becomes of a list that is asked for as a watch: it comes; it is refused; it does not, nor is it refused; it breaks off. */
+  streams: "yes" | "no" | "ignored" | "broken" = "yes";
   readonly requests: string[] = [];
   /** The first watch that asks for a version before this is refused. */
   #oldest = 0;
   #version = 100;
+  /** No watch hears of changes. */
+  isSilent = false;
   readonly #nodes = new Map<string, object>();
   readonly #changes: Change[] = [];
   /** And the name of the one Node that is watched, if it is one. */
@@ -112,12 +112,13 @@ export class NodesApi implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.server.closeAllConnections();
-    await new Promise((resolve) => this.server.close(resolve));
+    if (this.server.listening) await new Promise((resolve) => this.server.close(resolve));
     fs.rmSync(this.#directory, { recursive: true });
   }
 
   #tell(change: Change): void {
     this.#changes.push(change);
+    if (this.isSilent) return;
     for (const [watch, name] of this.#watches) if ((name ?? change.name) === change.name) watch.write(lineOf(change));
   }
 
@@ -147,11 +148,9 @@ export class NodesApi implements AsyncDisposable {
       return;
     }
     response.writeHead(200).flushHeaders();
-    if (isList && this.streams === "yes") {
-      for (const [index, object] of [...this.#nodes.values()].entries()) {
-        if (index >= this.breaksAfter) return void response.end();
-        response.write(lineOf({ type: "ADDED", object }));
-      }
+    if (isList && (this.streams === "yes" || this.streams === "broken")) {
+      for (const object of this.#nodes.values()) response.write(lineOf({ type: "ADDED", object }));
+      if (this.streams === "broken") return void response.end();
       const annotations = { "k8s.io/initial-events-end": "true" };
       const metadata = { resourceVersion: String(this.#version), annotations };
       response.write(lineOf({ type: "BOOKMARK", object: { kind: "Node", apiVersion: "v1", metadata } }));

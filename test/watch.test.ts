@@ -303,6 +303,8 @@ test("values of the Node come when the API is found, even if there was no kubeco
   const late = join(w.node.root, "late.kubeconfig");
   w.start(...POD_CIDR_WORDS, `--kubeconfig=${late}`);
   await until(() => w.stderr.includes("POD_CIDR"));
+  // The Node is looked for after the reconcile that needs it.
+  await sleep(500);
   fs.copyFileSync(api.kubeconfig, late);
   await until(() => hasCidr("10.244.1.0/24"));
 });

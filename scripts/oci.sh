@@ -35,9 +35,9 @@ run_oci() {
 }
 
 # Starts the program, which stands by for the hooks for some seconds. Only where containerd has made the bundle, in which
-# its log is, too: that ends with the container, and nobody copies it.
+# its log is, too: that ends with the container, and nobody copies it. The hooks are told where that is.
 stand_by() {
-  [ "$log" = "$bundle/log.json" ] || return 0
+  [ "$log" = "$bundle/log.json" ] && grep -q '{"type":"network"}' "$bundle/config.json" 2>/dev/null || return 0
   locate
   find_node || return 0
   [ -p "$bundle/$ask" ] || mkfifo -m 600 "$bundle/$ask" "$bundle/$answer" 2>/dev/null || return 0
@@ -47,14 +47,24 @@ stand_by() {
       unset NODE_OPTIONS NODE_EXTRA_CA_CERTS
       exec "$node" "$here/cni-node.cjs" standby
     } <&8 >&9 2>/dev/null 8>&- 9>&- &
-  } 8<>"$bundle/$ask" 9<>"$bundle/$answer" 2>/dev/null
+  } 8<>"$bundle/$ask" 9<>"$bundle/$answer" 2>/dev/null && standing=$bundle
 }
 
 # Hands the hook on to the program that stands by, and ends as that says. Returns if there is none.
 hand_on() {
-  # The directory is the bundle, where runtimes call hooks.
+  bundle=${CNI_NODE_BUNDLE-}
+  unset CNI_NODE_BUNDLE
+  case $bundle in /*) ;; *) return ;; esac
+  ask=$bundle/$ask
+  answer=$bundle/$answer
   # shellcheck disable=SC3067
-  [ -p $ask ] && [ -p $answer ] && [ -O $ask ] && [ -O $answer ] || return
+  [ -O "$bundle" ] && [ ! -h "$bundle" ] || return
+  for fifo in "$ask" "$answer"; do
+    # shellcheck disable=SC3067
+    [ -p "$fifo" ] && [ ! -h "$fifo" ] && [ -O "$fifo" ] || return
+  done
+  # One hook at a time reads answers. A hook that is killed leaves it so, and the next ones start Node.js.
+  mv "$ask" "$ask.$$" 2>/dev/null || return
   taken=
   status=
   # shellcheck disable=SC2094
@@ -69,7 +79,8 @@ hand_on() {
         "$$",*) break ;;
       esac
     done
-  } 6<&0 7<>$answer 9<$answer 8<>$ask
+  } 6<&0 7<>"$answer" 9<"$answer" 8<>"$ask.$$"
+  mv "$ask.$$" "$ask" 2>/dev/null
   case $status in
     [0-9] | [0-9][0-9] | [0-9][0-9][0-9]) exit "$status" ;;
   esac
@@ -211,7 +222,7 @@ splice() {
     *) return 1 ;;
   esac
   hook='[{"path":"'$front'","args":["'$front'","cni",'$words'"--command",'
-  env='"],"env":["PATH='$path'"]}]'
+  env='"],"env":["PATH='$path'"'${standing:+,'"CNI_NODE_BUNDLE='$standing'"'}']}]'
   hooks='"createRuntime":'$hook'"add'$env',"poststop":'$hook'"del'$env
   cp -p "$spec" "$temporary" 2>/dev/null || return
   sed -n \
@@ -286,6 +297,7 @@ fail() {
 log=
 log_format=
 runtime=
+standing=
 ask=.cni-node-ask
 answer=.cni-node-answer
 case ${1-} in

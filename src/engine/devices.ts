@@ -78,7 +78,7 @@ export async function writeHooks(places: Places, own: Own, options: RunOptions):
   );
   const all = [...programFiles(places, own, owner), ...files];
   const done = await changeFiles(all, places.all, options, provingProgram(places, options));
-  return { ...done, findings: [...done.findings, ...unreadHooks(places)] };
+  return { ...done, findings: [...done.findings, ...unreadHooks(places), ...untrustedAnnotations(places)] };
 }
 
 function provingProgram(places: Places, { signal }: RunOptions): Surrounding {
@@ -93,6 +93,16 @@ function unreadHooks(places: Places): Finding[] {
   const message = "no configuration of Podman names this directory, and most versions of Podman read it only then";
   const hint = "name it in hooks_dir of /etc/containers/containers.conf (docs/docker.md), or with podman --hooks-dir";
   return [warning("engine-hooks-unread", directory, message, hint)];
+}
+
+/** An annotation calls the hooks. */
+function untrustedAnnotations(places: Places): Finding[] {
+  if (places.ociConfig.isAnnotationTrusted === true) return [];
+  const path = places.onHost(places.ociConfigFile);
+  const message =
+    "annotations of Podman's containers do not count, so a container with io.cni-node.network does not start";
+  const hint = `if all images are trusted, write cni_annotations: true into ${path}; otherwise use CDI devices (docs/docker.md)`;
+  return [warning("engine-annotations-untrusted", path, message, hint)];
 }
 
 /** Removes them. @throws Failure */

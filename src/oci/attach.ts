@@ -167,14 +167,16 @@ function hasOtherNetwork({ id }: Container, why: string): Failure {
   });
 }
 
-/**
- * Podman gives a container the annotations of its image, too, and nothing tells them from those of who starts it.
- *
- * @throws Failure `oci-request-untrusted`
- */
-function refuseAnnotations(container: Container, { isAnnotationTrusted, file }: OciConfig): void {
+/** Podman gives a container the annotations of its image, too, and nothing tells them from those of who starts it. */
+function areAnnotationsTrusted(container: Container, { isAnnotationTrusted }: OciConfig): boolean {
+  return askingAnnotations(container.spec).length === 0 || (isAnnotationTrusted ?? isDockers(container));
+}
+
+/** @throws Failure `oci-request-untrusted` */
+function refuseAnnotations(container: Container, config: OciConfig): void {
   const asking = askingAnnotations(container.spec);
-  if (asking.length === 0 || (isAnnotationTrusted ?? isDockers(container))) return;
+  if (areAnnotationsTrusted(container, config)) return;
+  const { file } = config;
   throw new Failure({
     code: "oci-request-untrusted",
     subject: asking.join(", "),
@@ -481,6 +483,8 @@ const DYING_POLL_MS = 20;
 async function deleteForgotten(container: Container, names: string[], hooked: Hooked): Promise<void> {
   const { operator, config, log } = hooked;
   const { id: containerId } = container;
+  // It was not added to the networks that they name.
+  if (!areAnnotationsTrusted(container, config)) return;
   try {
     const wanted = networksOf(readRequest(container.spec, names, config.isEnvTrusted), config);
     for (const [index, ifName] of interfacesFor(wanted, [], config.ifName).entries()) {

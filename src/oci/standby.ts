@@ -1,7 +1,7 @@
 /**
  * The program as it stands by for the hooks of a container. The front (scripts/oci.sh) starts it beside the runtime, so
  * that the time that Node.js needs to start passes while that works; it stays for a moment, for many containers do not
- * run long. A hook hands itself on through two FIFOs in the bundle: the number of its process goes into the one, and how
+ * run long. A hook hands itself on through two FIFOs in the bundle, one at a time: the number of its process goes into the one, and how
  * it has to end comes out of the other. All the rest of it is read from /proc, as if this process had been started in
  * its place.
  */
@@ -12,6 +12,7 @@ import { addAbortSignal } from "node:stream";
 import { text } from "node:stream/consumers";
 
 import { preparePipes } from "../cni/pipes.ts";
+import { usage } from "../errors.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
@@ -20,8 +21,8 @@ import type { Ending, World } from "../world.ts";
 const IDLE_MS = 5000;
 /** So often it looks whether the hook and the bundle are still there. */
 const LOOK_MS = 100;
-/** The descriptor at which the front keeps the standard input of a hook. */
-const STDIN = 6;
+/** The descriptors at which the front has the standard input of a hook, and the FIFOs. */
+const [STDIN, ASK, ANSWER] = [6, 8, 9];
 
 /**
  * Stands by until nothing has been asked for a while, or the bundle is gone.
@@ -32,6 +33,9 @@ export async function standBy(
   world: World,
   serve: (argv: readonly string[], world: World) => Promise<Ending>,
 ): Promise<Ending> {
+  if (![0, 1].every((descriptor) => fs.fstatSync(descriptor).isFIFO())) {
+    throw usage("standby", "is called by oci.sh only, with a FIFO as its input and another one as its output");
+  }
   const calls = new Socket({ fd: 0, writable: false }).setEncoding("utf8");
   addAbortSignal(world.signal, calls);
   prepare();
@@ -79,11 +83,12 @@ async function serveHook(
   try {
     const { O_RDONLY, O_WRONLY, O_APPEND, O_NONBLOCK } = fs.constants;
     const open = (descriptor: number, flags: number): number => {
-      const file = fs.openSync(`${hook}/fd/${descriptor}`, flags);
+      const file = fs.openSync(`${hook}/fd/${descriptor}`, flags | O_NONBLOCK);
       opened.push(file);
       return file;
     };
     if (fs.statSync(hook).uid !== process.getuid?.()) return "";
+    if (!isOurs(hook) || ![STDIN, 1, 2].every((descriptor) => canBeOpened(`${hook}/fd/${descriptor}`))) return "";
     // The words of the shell, the front and `cni` come first.
     const [, , command, ...words] = textsIn(`${hook}/cmdline`);
     if (command !== "cni") return "";
@@ -92,6 +97,8 @@ async function serveHook(
     replaceEnvironment(textsIn(`${hook}/environ`));
     const signal = AbortSignal.any([world.signal, ended.signal]);
     const stdin = new Socket({ fd: fs.openSync(`${hook}/fd/${STDIN}`, O_RDONLY | O_NONBLOCK), writable: false });
+    // It has not ended meanwhile, and given its number to another one.
+    if (!isOurs(hook)) return "";
     fs.writeSync(1, `${pid} taken\n`);
     const { exitCode } = await serve(words, {
       ...world,
@@ -111,6 +118,23 @@ async function serveHook(
   }
 }
 
+/** Has this process the two FIFOs open, as a hook has that waits for its answer? */
+function isOurs(hook: string): boolean {
+  return [
+    [0, ASK],
+    [1, ANSWER],
+  ].every(([own = 0, descriptor = 0]) => {
+    const [a, b] = [fs.fstatSync(own), fs.statSync(`${hook}/fd/${descriptor}`)];
+    return a.ino === b.ino && a.dev === b.dev;
+  });
+}
+
+/** A pipe, or nothing, as runtimes give them: others may wait when they are opened, or have a place where they go on. */
+function canBeOpened(path: string): boolean {
+  const target = fs.readlinkSync(path);
+  return target.startsWith("pipe:[") || target === "/dev/null";
+}
+
 function textsIn(path: string): string[] {
   return readText(path, SIZE_LIMITS.proc).split("\0").slice(0, -1);
 }
@@ -120,7 +144,7 @@ function replaceEnvironment(variables: readonly string[]): void {
   for (const name of Object.keys(process.env)) Reflect.deleteProperty(process.env, name);
   for (const variable of variables) {
     const [, name = "", value = ""] = /^([^=]+)=(.*)$/su.exec(variable) ?? [];
-    if (!["", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS"].includes(name)) process.env[name] = value;
+    if (!["", "CNI_NODE_BUNDLE", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS"].includes(name)) process.env[name] = value;
   }
 }
 

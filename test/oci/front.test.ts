@@ -200,17 +200,23 @@ for (const { words: shell, skip } of SHELLS) {
         ]);
         host.script("bin/runc", [
           `cd ${host.bundle}`,
+          `export CNI_NODE_BUNDLE=${host.bundle}`,
           `for state in one two; do echo $state | ${[...shell, host.front].join(" ")} cni --command add; echo $?; done`,
         ]);
         const stdout = host.output(["oci", "--config", host.config, "--", ...created(host)]);
         assert.deepEqual(stdout, "7\ncold cni two\n3\n");
+        const env = `"env":["PATH=${PATH}","CNI_NODE_BUNDLE=${host.bundle}"]`;
+        assert.equal(fs.readFileSync(host.spec, "utf8").split(env).length, 3, "both hooks are told where it is");
         assert.deepEqual(fs.statSync(join(host.bundle, ".cni-node-ask")).mode & 0o777, 0o600);
       });
 
       test("does the work of a hook that the program declines, and says that it was killed", () => {
         using host = new Host(shell);
         fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
-        host.script("bin/runc", [`cd ${host.bundle}`, `echo one | ${host.front} cni --command add 2>&1; echo $?`]);
+        host.script("bin/runc", [
+          `cd ${host.bundle}`,
+          `echo one | CNI_NODE_BUNDLE=${host.bundle} ${host.front} cni --command add 2>&1; echo $?`,
+        ]);
         for (const [answer, result] of [
           ['echo "$pid "', "cold one\n3\n"],
           ["exit", "cold one\n3\n"],
@@ -222,16 +228,59 @@ for (const { words: shell, skip } of SHELLS) {
         }
       });
 
-      test("hands no hook on through a FIFO of others", { skip: process.getuid?.() !== 0 && "needs root" }, () => {
+      test(
+        "hands no hook on through a FIFO or a directory of others, a link, or where no hook was told of one",
+        { skip: process.getuid?.() !== 0 && "needs root" },
+        () => {
+          using host = new Host(shell);
+          const names = [".cni-node-ask", ".cni-node-answer"];
+          const ran = (env: NodeJS.ProcessEnv): string | undefined =>
+            host.run(["cni"], { cwd: host.bundle, env: { PATH, ...env } })[0];
+          const told = { CNI_NODE_BUNDLE: host.bundle };
+          spawnSync("mkfifo", names, { cwd: host.bundle });
+          for (const path of [host.bundle, ...names.map((name) => join(host.bundle, name))]) {
+            fs.chownSync(path, 65_534, 65_534);
+            assert.equal(ran(told), "lib/node", path);
+            fs.chownSync(path, 0, 0);
+          }
+          assert.equal(ran({}), "lib/node", "the directory in which a hook is called says nothing");
+          assert.equal(ran({ CNI_NODE_BUNDLE: "." }), "lib/node");
+          assert.deepEqual(fs.readdirSync(host.bundle).toSorted(), names.toSorted());
+          for (const name of names) {
+            fs.renameSync(join(host.bundle, name), join(host.root, name));
+            fs.symlinkSync(join(host.root, name), join(host.bundle, name));
+            assert.equal(ran(told), "lib/node", `${name} is a link`);
+            fs.rmSync(join(host.bundle, name));
+            fs.renameSync(join(host.root, name), join(host.bundle, name));
+          }
+          assert.equal(ran(told), "lib/node", "nobody stands by");
+        },
+      );
+
+      test("hands on one hook at a time: the other one starts the program", () => {
         using host = new Host(shell);
-        const names = [".cni-node-ask", ".cni-node-answer"];
-        spawnSync("mkfifo", names, { cwd: host.bundle });
-        for (const name of names) {
-          fs.chownSync(join(host.bundle, name), 65_534, 65_534);
-          assert.deepEqual(host.run(["cni"], { cwd: host.bundle }).slice(0, 1), ["lib/node"]);
-          fs.chownSync(join(host.bundle, name), 0, 0);
-        }
-        assert.deepEqual(host.run(["cni"], { cwd: host.bundle }).slice(0, 1), ["lib/node"], "nobody stands by");
+        fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+        host.script("lib/node", [
+          '[ "$2" = standby ] || { echo "cold $(cat)"; exit 3; }',
+          `read -r pid; echo "$pid taken"; until [ -e ${host.root}/second ]; do sleep 0.05; done; echo "$pid 7"`,
+        ]);
+        host.script("bin/runc", [
+          `export CNI_NODE_BUNDLE=${host.bundle}`,
+          `{ echo one | ${[...shell, host.front].join(" ")} cni --command add; echo $? >${host.root}/one; } &`,
+          `until [ ! -e ${host.bundle}/.cni-node-ask ]; do sleep 0.05; done`,
+          `echo two | ${[...shell, host.front].join(" ")} cni --command del; echo $?; touch ${host.root}/second; wait`,
+        ]);
+        assert.equal(host.output(["oci", "--config", host.config, "--", ...created(host)]), "cold two\n3\n");
+        assert.equal(fs.readFileSync(join(host.root, "one"), "utf8"), "7\n");
+        assert.ok(fs.existsSync(join(host.bundle, ".cni-node-ask")), "the next one is handed on again");
+      });
+
+      test("starts no program for a container without a network namespace", () => {
+        using host = new Host(shell);
+        fs.writeFileSync(host.spec, '{"ociVersion":"1.0.2","linux":{"namespaces":[{"type":"pid"}]}}');
+        host.script("lib/node", ["[ $2 = standby ] && touch stood; exec true"]);
+        host.output(["oci", "--config", host.config, "--", ...created(host)]);
+        assert.deepEqual(fs.readdirSync(host.bundle), ["config.json"]);
       });
 
       test("starts the program for no other call, and where its log is elsewhere for none", () => {

@@ -116,7 +116,8 @@ function foldRow(row: readonly string[], padded: readonly string[], columns: num
 export function wrapLines(text: string, columns: number): string[] {
   if (text.length <= columns) return [text];
   const lines: string[] = [];
-  for (const word of text.replace(COMMAND, (command) => joined(command, columns)).split(" ")) {
+  const sentence = text.length > LONGEST ? text : text.replace(COMMAND, (command) => joined(command, columns));
+  for (const word of sentence.split(" ")) {
     const longer = [...lines.slice(-1), word].join(" ");
     if (lines.length > 0 && longer.length <= columns) lines[lines.length - 1] = longer;
     // Of the spaces between two words, none begins a line.
@@ -124,6 +125,9 @@ export function wrapLines(text: string, columns: number): string[] {
   }
   return lines.map((line) => line.replaceAll(JOINT, " ").trimEnd());
 }
+
+/** Commands are looked for in texts of no more characters: of others' texts it takes the square of the time. */
+const LONGEST = 4000;
 
 /** What a command in a sentence begins with. */
 const PROGRAMS = [

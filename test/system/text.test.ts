@@ -65,6 +65,12 @@ test("of a command in a sentence no words are parted: what has no room has a lin
   ]);
 });
 
+test("a text of others, however long, is wrapped", () => {
+  for (const text of [`rm -${";".repeat(1_000_000)}`, `rm ${"/".repeat(1_000_000)} a b`, `rm ${"'".repeat(999_999)}`]) {
+    assert.equal(wrapLines(text, 80).join(" "), text);
+  }
+});
+
 test("rows are broken between cells, and between the words of a cell that has no room", () => {
   const rows = [
     ["a", "bb", "c d e f g h i j k"],

@@ -20,15 +20,16 @@ export async function runGc(options: Given<"network gc">, world: World): Promise
       problems.push(problem);
     },
   };
-  const collected =
-    valid === undefined || name === undefined
-      ? await collectGone(({ networkName }) => name === undefined || networkName === name, operator)
-      : await collectInvalid(
-          await networkOf({ network: name }, {}, operator.configDir, world),
-          valid.map(({ containerID, ifname }) => ({ containerID: wholeId(containerID, operator.cacheDir), ifname })),
-          all,
-          operator,
-        );
+  let collected: Collected[];
+  if (valid === undefined || name === undefined) {
+    collected = await collectGone(({ networkName }) => name === undefined || networkName === name, operator);
+  } else {
+    const network = await networkOf({ network: name }, {}, operator.configDir, world);
+    const listed = valid.map(({ containerID, ifname }) => {
+      return { containerID: wholeId(containerID, operator.cacheDir, network.name), ifname };
+    });
+    collected = await collectInvalid(network, listed, all, operator);
+  }
   const failures = collected.flatMap(({ failure }) => failure ?? []);
   for (const problem of problems) warnOfProblem(problem, world);
   print({ collected, failures, problems }, output, world);

@@ -6,7 +6,7 @@ import { CniError } from "./cni/error.ts";
 import { cancellationOf, Failure, Interrupted, type Cancellation } from "./errors.ts";
 import type { Finding } from "./finding.ts";
 import { maskTokens } from "./secrets/prose.ts";
-import { alignRows, escapeUnit, visibleLines, wrapLines } from "./system/text.ts";
+import { alignRows, escapeUnit, shortId, visibleLines, wrapLines } from "./system/text.ts";
 import { plain } from "./system/style.ts";
 import type { Ending, Meaning, View, World } from "./world.ts";
 
@@ -63,6 +63,11 @@ export function formatRows(rows: readonly (readonly string[])[], view?: View): s
   return alignRows(rows, view?.terminal?.columns)
     .map((line) => `${line}\n`)
     .join("");
+}
+
+/** Container IDs, or what contains them, as a report has them: short on a terminal, whole where programs may read them. */
+export function idFormat(output: string, view?: View): (id: string) => string {
+  return output === "wide" || view?.terminal === undefined ? String : shortId;
 }
 
 /** What is shown of a step. */

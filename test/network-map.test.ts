@@ -11,6 +11,7 @@ import { mapDot } from "../src/network/map-dot.ts";
 import { mapSvg } from "../src/network/map-svg.ts";
 import { mapText } from "../src/network/map-text.ts";
 import { mapOf, MOST, type NodeMap } from "../src/network/map.ts";
+import { shortId } from "../src/system/text.ts";
 import { exampleMap } from "./helpers/map.ts";
 import { cannotMount } from "./helpers/namespace.ts";
 import { NetworkHost } from "./helpers/network.ts";
@@ -122,6 +123,27 @@ describe("the map of a node", () => {
       for (const { local } of addr_info) assert.ok(tree.includes(`${local}/64`));
     }
     assert.equal(mapText(map).split("\n").length, 3);
+  });
+
+  test("has container IDs whole, but in a tree on a terminal", () => {
+    const [here, lost] = ["0123456789ab", "ba9876543210"].map((start) => start.padEnd(64, "0"));
+    const links = [{ ifindex: 2, ifname: "eth0", flags: ["UP"], addr_info: [] }];
+    const read = { identity: "2", names: [], isHost: false, links, routes: [] };
+    const rest = { network: "net", ifName: "eth0", addresses: [], addedBy: "others", presence: "gone" } as const;
+    const map = mapOf(
+      [read],
+      [
+        { ...rest, containerId: here ?? "", identity: "2" },
+        { ...rest, containerId: lost ?? "" },
+      ],
+    );
+    const [tree, dot, short] = [mapText(map), mapDot(map), mapText(map, 80, shortId)];
+    // In the picture, long titles are broken.
+    const svg = mapSvg(map).replaceAll(/<\/text>\n<text class="title"[^>]*>/gu, "");
+    for (const id of [here, lost]) {
+      for (const drawn of [tree, dot, svg]) assert.ok(drawn.includes(id ?? ""), drawn);
+      assert.ok(!short.includes(id ?? "") && short.includes(shortId(id ?? "")), short);
+    }
   });
 
   test("as a graph", () => {

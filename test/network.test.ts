@@ -6,7 +6,6 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
-import { shortId } from "../src/system/text.ts";
 import { cannotMount, childrenOf } from "./helpers/namespace.ts";
 import { NetworkHost } from "./helpers/network.ts";
 import { BUNDLE, endOf, until, type Ran } from "./helpers/node.ts";
@@ -46,8 +45,6 @@ function idOf(path: string): string {
 }
 
 const ID = idOf("/run/netns/a");
-/** The same as people see it. */
-const SHORT_ID = shortId(ID);
 
 function done({ exitCode, stdout, stderr }: Ran): string {
   assert.equal(exitCode, 0, stderr);
@@ -82,8 +79,8 @@ function linksIn(directory: string): string[] {
   }
 }
 
-/** Writes what another runtime remembers. */
-function addForeign(host: NetworkHost, containerId: string, netns: string): void {
+/** Writes what another runtime remembers, or we of that TARGET. */
+function addForeign(host: NetworkHost, containerId: string, netns: string, target?: string): void {
   const config = Buffer.from(fs.readFileSync(join(host.netd, "10-net.conflist"))).toString("base64");
   const entry = {
     kind: "cniCacheV1",
@@ -93,6 +90,7 @@ function addForeign(host: NetworkHost, containerId: string, netns: string): void
     networkName: "net",
     netns,
     result: RESULT,
+    ...(target === undefined ? {} : { "cni-node.io/note": { target, identity: "1", since: "1", boot: "1" } }),
   };
   fs.mkdirSync(join(host.cacheDir, "results"), { recursive: true });
   fs.writeFileSync(host.plugins.cached(`net-${containerId}-eth0`), JSON.stringify(entry));
@@ -352,14 +350,15 @@ describe("before it adds, network add refuses", { skip }, () => {
       }
     }
     // Its ID may be given as people see it.
+    const id = "0123456789ab".padEnd(64, "0");
     const state = `{"init_process_pid":${String(pid).trim()},"init_process_start":${since}}`;
-    host.sh(`rm -rf /run/runc /run/crun; mkdir -p /run/runc/0123456789abcdef
-      echo '${state}' > /run/runc/0123456789abcdef/state.json`);
+    host.sh(`rm -rf /run/runc /run/crun; mkdir -p /run/runc/${id}
+      echo '${state}' > /run/runc/${id}/state.json`);
     assert.match(await refused(host, 1, "add", "net", "runc:0123456789a"), /no such container/u);
     done(await host.run("add", "net", "runc:0123456789ab"));
-    assert.deepEqual(cached(host), ["net-0123456789abcdef-eth0"]);
-    done(await host.run("del", "net", "runc:0123456789abcdef"));
-    done(await host.run("add", "net", "runc:0123456789abcdef"));
+    assert.deepEqual(cached(host), [`net-${id}-eth0`]);
+    done(await host.run("del", "net", `runc:${id}`));
+    done(await host.run("add", "net", `runc:${id}`));
     host.sh("rm -r /run/runc");
     assert.match(done(await host.run("del", "net", "runc:0123456789ab")), /^deleted /u);
     const ended = endOf(keeper);
@@ -579,9 +578,9 @@ describe("network gc", { skip }, () => {
         .sort(),
       [
         "",
-        `deleted    net  ${shortId(idOf("/run/netns/b"))}  eth0`,
-        `kept       net  ${SHORT_ID}  eth0  ${kept}`,
-        `kept       net  ${shortId(idOf("/run/netns/d"))}  eth0  ${kept}`,
+        `deleted    net  ${idOf("/run/netns/b")}  eth0`,
+        `kept       net  ${ID}  eth0  ${kept}`,
+        `kept       net  ${idOf("/run/netns/d")}  eth0  ${kept}`,
       ].sort(),
     );
     assert.deepEqual(
@@ -800,34 +799,71 @@ describe("network status, version, list and show", { skip }, () => {
     await using host = await makeHost();
     assert.match(done(await host.run("list", "--attachments")), /cache is not there: nothing has been attached/u);
     done(await host.run("add", "net", "a"));
-    const row = `net  eth0  alive  10.1.0.5  cni-node  ${SHORT_ID}  a\n`;
+    const row = `net  eth0  alive  10.1.0.5  cni-node  ${ID}  a\n`;
     assert.equal(done(await host.run("list", "--attachments")), row);
-    assert.equal(done(await host.run("list", "--attachments", "-o", "wide")), row.replace(SHORT_ID, ID));
+    assert.equal(done(await host.run("list", "--attachments", "-o", "wide")), row);
     host.sh("ip netns delete a");
     assert.equal(done(await host.run("list", "--attachments")), row.replace("alive", "gone"));
   });
 
   test("a container ID is taken as it is printed, or whole; less of it means no other container", async () => {
     await using host = await makeHost();
-    const ids = ["0123456789abcdef", "0123456789abffff", "f123456789abcdef"];
+    const [one, two, three] = ["0123456789abc", "0123456789abf", "f123456789abc"].map((start) => start.padEnd(64, "0"));
+    const ids = [one, two, three];
     for (const id of ids) done(await host.run("add", "net", "a", `--container-id=${id}`, "--output=text"));
     host.sh("ip netns delete a");
     assert.match(
       done(await host.run("gc", "net", "--valid=f123456789ab/eth0,0123456789abc/eth0,0123456789abf/eth0")),
       /^nothing to do$/mu,
     );
-    const [, row = ""] = done(await host.run("list", "--attachments")).split("\n");
-    assert.match(row, / 0123456789ab +a$/u);
     host.plugins.take();
     const ambiguous = await refused(host, 1, "del", "net", "a", "--container-id=0123456789ab");
-    assert.match(
-      ambiguous,
-      /more than one container ID begins so: 0123456789abcdef, 0123456789abffff\n {2}hint: give more/u,
-    );
+    assert.ok(ambiguous.includes(`more than one container ID begins so: ${one}, ${two}\n  hint: give more`), ambiguous);
     assert.match(done(await host.run("del", "net", "a", "--container-id=f123456789")), /^absent /u);
     assert.match(done(await host.run("del", "net", "a", "--container-id=f123456789ab")), /^deleted /u);
     assert.match(done(await host.run("del", "net", "a", "--container-id=0123456789abc")), /^deleted /u);
-    assert.deepEqual(cached(host), ["net-0123456789abffff-eth0"]);
+    assert.deepEqual(cached(host), [`net-${two}-eth0`]);
+  });
+
+  test("a container that is gone is no other one whose ID or name begins like its", async () => {
+    await using host = await makeHost();
+    const [gone, other] = ["1764397801123", "1764397801123456789"];
+    for (const name of [gone, other]) host.target(name);
+    done(await host.run("add", "net", other, `--container-id=${other}`));
+    host.sh(`ip netns delete ${other}`);
+    assert.match(done(await host.run("del", "net", gone, `--container-id=${gone}`)), /^absent /u);
+    assert.deepEqual(cached(host), [`net-${other}-eth0`]);
+    assert.match(done(await host.run("gc", "net", `--valid=${gone}/eth0`)), /^deleted /u);
+  });
+
+  test("a TARGET that is gone is the container that was added by it, not one whose ID begins so", async () => {
+    await using host = await makeHost();
+    const whole = "0123456789ab".padEnd(64, "0");
+    addForeign(host, whole, "", `docker:${whole}`);
+    addForeign(host, "other", "", "docker:0123456789ab");
+    assert.match(done(await host.run("del", "net", "docker:0123456789ab")), /^deleted /u);
+    assert.deepEqual(cached(host), [`net-${whole}-eth0`]);
+    assert.match(done(await host.run("del", "net", "docker:0123456789ab")), /^deleted /u);
+    assert.deepEqual(cached(host), []);
+  });
+
+  test("a container ID as it is printed means one of that network, or for add the one that is remembered", async () => {
+    await using host = await makeHost();
+    host.network("other", { type: "first" });
+    const [one, two] = ["0123456789abc", "0123456789abf"].map((start) => start.padEnd(64, "0"));
+    done(await host.run("add", "net", "a", `--container-id=${one}`));
+    done(await host.run("add", "other", "a", "--ifname=eth1", "--container-id=0123456789ab"));
+    assert.deepEqual(cached(host).sort(), [`net-${one}-eth0`, `other-${one}-eth1`]);
+    done(await host.run("add", "other", "a", "--ifname=eth2", `--container-id=${two}`));
+    host.plugins.take();
+    const ambiguous = await refused(host, 1, "add", "net", "a", "--ifname=eth3", "--container-id=0123456789ab");
+    assert.match(ambiguous, /more than one container ID begins so/u);
+    assert.match(done(await host.run("del", "net", "a", "--container-id=0123456789ab")), /^deleted /u);
+    done(await host.run("add", "net", "a", "--container-id=0123456789abd"));
+    assert.deepEqual(cached(host).sort(), ["net-0123456789abd-eth0", `other-${one}-eth1`, `other-${two}-eth2`].sort());
+    // One whose whole ID this is comes first, whatever its network.
+    addForeign(host, "0123456789abc", "");
+    assert.match(done(await host.run("del", "other", "b", "--container-id=0123456789abc")), /^absent /u);
   });
 
   test("show prints what is used, with the plugins that are dropped in, and no secret", async () => {

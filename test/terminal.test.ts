@@ -112,6 +112,18 @@ describe("a screen", () => {
     });
   }
 
+  test("has the beginning of a container ID; what is no terminal has all of it, for programs", async () => {
+    using node = await nodeToSee();
+    addAttachment(node);
+    const argv = ["network", "list", "--attachments"];
+    const screen = await screenOf(node, argv, 200);
+    assert.match(screen, / 0123456789ab {2}docker:0123456789ab$/mu);
+    const { stdout } = await node.run(argv, { env: placesOf(node) });
+    const whole = "0123456789abcdef".repeat(4);
+    assert.ok(stdout.includes(` ${whole}  docker:${whole}\n`), stdout);
+    assert.equal((await node.run([...argv, "-o", "wide"], { env: placesOf(node) })).stdout, stdout);
+  });
+
   test(
     "of 60 columns has every report of networks, with no line that is wider",
     { skip: cannotMount || cannotRunScript },

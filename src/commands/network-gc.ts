@@ -3,8 +3,7 @@ import type { Given } from "../commands.ts";
 import { usage, type Failure } from "../errors.ts";
 import { collectGone, collectInvalid, type Collected } from "../network/collect.ts";
 import { wholeId } from "../network/remembered.ts";
-import { formatRows, printJson, printMessage } from "../report.ts";
-import { shortId } from "../system/text.ts";
+import { formatRows, idFormat, printJson, printMessage } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 import { describeProblem, networkOf, operatorOf, warnOfProblem } from "./network-options.ts";
 
@@ -20,15 +19,16 @@ export async function runGc(options: Given<"network gc">, world: World): Promise
       problems.push(problem);
     },
   };
-  const collected =
-    valid === undefined || name === undefined
-      ? await collectGone(({ networkName }) => name === undefined || networkName === name, operator)
-      : await collectInvalid(
-          await networkOf({ network: name }, {}, operator.configDir, world),
-          valid.map(({ containerID, ifname }) => ({ containerID: wholeId(containerID, operator.cacheDir), ifname })),
-          all,
-          operator,
-        );
+  let collected: Collected[];
+  if (valid === undefined || name === undefined) {
+    collected = await collectGone(({ networkName }) => name === undefined || networkName === name, operator);
+  } else {
+    const network = await networkOf({ network: name }, {}, operator.configDir, world);
+    const listed = valid.map(({ containerID, ifname }) => {
+      return { containerID: wholeId(containerID, operator.cacheDir, network.name), ifname };
+    });
+    collected = await collectInvalid(network, listed, all, operator);
+  }
   const failures = collected.flatMap(({ failure }) => failure ?? []);
   for (const problem of problems) warnOfProblem(problem, world);
   print({ collected, failures, problems }, output, world);
@@ -57,8 +57,9 @@ function print({ collected, failures, problems }: Printed, output: string, world
     });
     return;
   }
+  const formatId = idFormat(output, world.view);
   const rows = attachments.map(({ network, containerId, ifName, outcome, reason = "" }) => {
-    return [outcome.padEnd(9), network, output === "wide" ? containerId : shortId(containerId), ifName, reason];
+    return [outcome.padEnd(9), network, formatId(containerId), ifName, reason];
   });
   world.stdout(rows.length === 0 ? "nothing to do\n" : formatRows(rows, world.view));
 }

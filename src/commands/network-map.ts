@@ -5,12 +5,14 @@ import { readMap } from "../network/map-read.ts";
 import { mapDot } from "../network/map-dot.ts";
 import { mapSvg } from "../network/map-svg.ts";
 import { mapText } from "../network/map-text.ts";
-import type { NodeMap } from "../network/map.ts";
-import { printJson } from "../report.ts";
+import type { IdFormat, NodeMap } from "../network/map.ts";
+import { idFormat, printJson } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 import { describeProblem, directoriesOf, findHost, warnOfProblem } from "./network-options.ts";
 
-const DRAWINGS: Readonly<Record<"text" | "dot" | "svg", (map: NodeMap, columns?: number) => string>> = {
+const DRAWINGS: Readonly<
+  Record<"text" | "dot" | "svg", (map: NodeMap, columns?: number, formatId?: IdFormat) => string>
+> = {
   text: mapText,
   dot: mapDot,
   svg: mapSvg,
@@ -29,6 +31,6 @@ export async function runMap(options: Given<"network map">, world: World): Promi
   if (output === "json" || output === "yaml") {
     const said = problems.map(describeProblem);
     printJson(world, { command: "network map", result: "done", exitCode: 0, ...map, problems: said });
-  } else world.stdout(DRAWINGS[output](map, world.view?.terminal?.columns));
+  } else world.stdout(DRAWINGS[output](map, world.view?.terminal?.columns, idFormat(output, world.view)));
   return { exitCode: 0 };
 }

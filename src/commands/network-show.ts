@@ -15,8 +15,8 @@ import { explain, operationFailure } from "../network/failure.ts";
 import { abridge, lookForNamespaces, netnsOf, presenceOf, readMark } from "../network/mark.ts";
 import { addressesOf } from "../network/precheck.ts";
 import { pickRemembered } from "../network/remembered.ts";
-import { formatRows, jsonText, printJson } from "../report.ts";
-import { shortId, visible } from "../system/text.ts";
+import { formatRows, idFormat, jsonText, printJson } from "../report.ts";
+import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 import {
   describeProblem,
@@ -155,9 +155,10 @@ async function listAttached(options: Given<"network list">, world: World): Promi
       problems: problems.map(describeProblem),
     });
   } else {
+    const formatId = idFormat(options.output, world.view);
     const rows = attachments.map(({ network, containerId, ifName, addresses, addedBy, target = "", presence }) => {
       const row = [network, ifName, presence, addresses.join(" ") || "-", addedBy];
-      return [...row, ...[containerId, target].map(options.output === "wide" ? String : shortId)];
+      return [...row, formatId(containerId), formatId(target)];
     });
     const none = fs.existsSync(cacheDir)
       ? "has no attachment"

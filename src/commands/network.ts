@@ -21,7 +21,9 @@ export async function runAdd(options: Given<"network add">, world: World): Promi
   const words = wordsOf(options, true);
   const operator = await operatorOf(options, world);
   const target = resolveTarget(words.target ?? "", operator.place, operator.cacheDir);
-  const wanted = wantedOf(options, target);
+  const given = options.containerId;
+  const containerId = given === undefined ? undefined : wholeId(given, operator.cacheDir);
+  const wanted = wantedOf({ ...options, containerId }, target);
   const network = await networkOf(words, options, operator.configDir, world);
   const { undeclared, declared } = undeclaredOf(network, wanted.capabilityArgs);
   if (undeclared.length > 0) {
@@ -88,12 +90,13 @@ async function knownOf(
   const found = findTarget(words, operator);
   const target = found instanceof Failure ? undefined : found;
   const given = options.containerId;
-  const containerId = given === undefined ? target?.containerId : wholeId(given, operator.cacheDir);
+  const idIn = (name: string): string | undefined =>
+    given === undefined ? target?.containerId : wholeId(given, operator.cacheDir, name);
   const network = await networkOf(words, options, operator.configDir, world, (name) => {
-    return containerId === undefined
-      ? rememberedAs(words, name, operator)
-      : attachmentsOf(name, containerId, operator.cacheDir)[0];
+    const id = idIn(name);
+    return id === undefined ? rememberedAs(words, name, operator) : attachmentsOf(name, id, operator.cacheDir)[0];
   });
+  const containerId = idIn(network.name);
   const known = target ?? recallTarget(network.name, words.target ?? "", operator.cacheDir);
   if (known === undefined && containerId === undefined && found instanceof Failure) throw found;
   const { text, netns } = known ?? { text: words.target ?? "", netns: "" };

@@ -148,10 +148,12 @@ function leftOf({ plugins }: NetworkList): string[] {
  * @throws Failure `target-ambiguous`.
  */
 export function recallTarget(network: string, text: string, cacheDir: string): Target | undefined {
-  const found = remembered(cacheDir, (one) => {
+  const alike = remembered(cacheDir, (one) => {
     const mark = readMark(one);
     return one.networkName === network && mark !== undefined && isIdOf(text, mark.target);
   });
+  const exact = alike.filter((one) => readMark(one)?.target === text);
+  const found = exact.length > 0 ? exact : alike;
   const ids = [...new Set(found.map(({ containerId }) => containerId))];
   if (ids.length > 1) {
     throw new Failure({

@@ -6,6 +6,7 @@ import {
   lostText,
   routeText,
   titleOf,
+  type IdFormat,
   type MapInterface,
   type MapNamespace,
   type NodeMap,
@@ -17,11 +18,15 @@ interface Branch {
   below: Branch[];
 }
 
-/** The tree. Ends in a newline. @param columns what is longer goes on in the next line. */
-export function mapText(map: NodeMap, columns = Infinity): string {
-  const lost = map.lost.map((one) => leaf(lostText(one), [leaf(`! ${one.problem}`)]));
+/**
+ * The tree. Ends in a newline.
+ *
+ * @param columns what is longer goes on in the next line.
+ */
+export function mapText(map: NodeMap, columns = Infinity, formatId: IdFormat = String): string {
+  const lost = map.lost.map((one) => leaf(lostText(one, formatId), [leaf(`! ${one.problem}`)]));
   const branches = [
-    ...map.namespaces.map((one) => ofNamespace(one, map)),
+    ...map.namespaces.map((one) => ofNamespace(one, map, formatId)),
     ...(lost.length === 0 ? [] : [leaf("attachments without an interface", lost)]),
     ...hiddenOf(map).map((text) => leaf(`… ${text}`)),
   ];
@@ -35,32 +40,33 @@ function leaf(text: string, below: Branch[] = []): Branch {
   return { text, below };
 }
 
-function ofNamespace(namespace: MapNamespace, map: NodeMap): Branch {
+function ofNamespace(namespace: MapNamespace, map: NodeMap, formatId: IdFormat): Branch {
   const { interfaces, routes, problems } = namespace;
   const isPort = ({ master }: MapInterface): boolean =>
     master !== undefined && interfaces.some(({ name }) => name === master);
+  const connections = (one: MapInterface): string[] => connectionsOf(one, map, namespace, formatId);
   const draw = (one: MapInterface): Branch =>
-    ofInterface(one, namespace, map, one.kind === "bridge" ? interfaces.filter((p) => p.master === one.name) : []);
-  return leaf(titleOf(namespace), [
+    ofInterface(one, one.kind === "bridge" ? interfaces.filter((p) => p.master === one.name) : [], connections);
+  return leaf(titleOf(namespace, formatId), [
     ...problems.map((text) => leaf(`! ${text}`)),
     ...interfaces.filter((one) => !isPort(one) || one.kind === "bridge").map(draw),
     ...interfaces
       .filter((one) => isPort(one) && one.kind !== "bridge")
       .filter(({ master }) => interfaces.find(({ name }) => name === master)?.kind !== "bridge")
-      .map((one) => ofInterface(one, namespace, map, [])),
+      .map((one) => ofInterface(one, [], connections)),
     ...routes.map((one) => leaf(`route ${routeText(one)}`)),
     ...hiddenIn(namespace).map((text) => leaf(`… ${text}`)),
   ]);
 }
 
-function ofInterface(one: MapInterface, own: MapNamespace, map: NodeMap, ports: MapInterface[]): Branch {
-  const words = [one.name, one.kind, ...(one.isUp ? [] : ["down"]), ...one.addresses, ...connectionsOf(one, map, own)];
+function ofInterface(one: MapInterface, ports: MapInterface[], connections: (one: MapInterface) => string[]): Branch {
+  const words = [one.name, one.kind, ...(one.isUp ? [] : ["down"]), ...one.addresses, ...connections(one)];
   return leaf(words.join("  "), [
     ...one.attachments.map(({ network, addedBy }) =>
       leaf(`network ${network}${addedBy === "cni-node" ? ", added by cni-node" : ""}`),
     ),
     ...one.problems.map((text) => leaf(`! ${text}`)),
-    ...ports.filter(({ kind }) => kind !== "bridge").map((port) => ofInterface(port, own, map, [])),
+    ...ports.filter(({ kind }) => kind !== "bridge").map((port) => ofInterface(port, [], connections)),
   ]);
 }
 

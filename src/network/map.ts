@@ -1,7 +1,7 @@
 /** The network of a node as a picture of it needs it: made from what was read, which is input. Nothing is read here. */
 import { parseIp } from "../cni/ip.ts";
 import { isObject } from "../cni/json.ts";
-import { shorten, shortId, visible } from "../system/text.ts";
+import { shorten, visible } from "../system/text.ts";
 
 /** What was read of one network namespace. */
 export interface ReadNamespace {
@@ -262,18 +262,26 @@ function nameOf(text: string): string {
   return shorten(visible(text), 128);
 }
 
+/** How container IDs are shown. */
+export type IdFormat = (id: string) => string;
+
 /** What a namespace is called, in a line. */
-export function titleOf({ isHost, names, containers, id }: MapNamespace): string {
+export function titleOf({ isHost, names, containers, id }: MapNamespace, formatId: IdFormat = String): string {
   if (isHost) return "node";
-  const [first = id, ...more] = [...new Set([...containers.map(shortId), ...names])];
+  const [first = id, ...more] = [...new Set([...containers.map((one) => formatId(one)), ...names])];
   return more.length === 0 ? first : `${first} (${more.slice(0, 3).join(", ")}${more.length > 3 ? ", …" : ""})`;
 }
 
 /** What an interface is connected to, in words. */
-export function connectionsOf(one: MapInterface, { namespaces }: NodeMap, own: MapNamespace): string[] {
+export function connectionsOf(
+  one: MapInterface,
+  { namespaces }: NodeMap,
+  own: MapNamespace,
+  formatId?: IdFormat,
+): string[] {
   const place = ({ namespace, interface: name }: End): string => {
     const there = namespaces.find(({ id }) => id === namespace);
-    return there === undefined || there === own ? name : `${name} in ${titleOf(there)}`;
+    return there === undefined || there === own ? name : `${name} in ${titleOf(there, formatId)}`;
   };
   return [
     ...(one.peer === undefined ? [] : [`to ${place(one.peer)}`]),
@@ -308,6 +316,9 @@ export function routeText({ destination, gateway, interface: name }: MapRoute): 
 }
 
 /** An attachment that is lost, in words. */
-export function lostText({ network, interface: name, container, containerId, addresses }: LostAttachment): string {
-  return [network, name, shortId(container ?? containerId), ...addresses].join("  ");
+export function lostText(
+  { network, interface: name, container, containerId, addresses }: LostAttachment,
+  formatId: IdFormat = String,
+): string {
+  return [network, name, formatId(container ?? containerId), ...addresses].join("  ");
 }

@@ -44,13 +44,15 @@ export function attachmentsOf(
 /**
  * The whole container ID, which may be given as people see it; what is given where nothing is remembered of such a one.
  *
+ * @param network less than a whole ID means a container of this network only.
  * @throws Failure `attachment-ambiguous`; those of `remembered`.
  */
-export function wholeId(given: string, cacheDir: string): string {
+export function wholeId(given: string, cacheDir: string, network?: string): string {
   const isMeant = ({ containerId: id }: CachedAttachment): boolean => isIdOf(given, id);
   const found = asFailure(cacheDir, () => listAttachments(cacheDir, { isMeant, part: `-${given}` }));
-  const ids = new Set(found.map(({ containerId }) => containerId));
-  if (ids.size === 0 || ids.has(given)) return given;
+  if (found.some(({ containerId }) => containerId === given)) return given;
+  const its = found.filter(({ networkName }) => network === undefined || networkName === network);
+  const ids = new Set(its.map(({ containerId }) => containerId));
   const [id = given, another] = ids;
   if (another === undefined) return id;
   throw new Failure({

@@ -195,7 +195,7 @@ function ofPod(text: string, id: string, place: Place, cacheDir: string): Target
 
 function choose<T extends { id: string; names: string[] }>(text: string, id: string, known: readonly T[]): T {
   const exact = known.filter((one) => one.id === id || one.names.includes(id));
-  const [found, another] = exact.length > 0 || id === "" ? exact : known.filter((one) => one.id.startsWith(id));
+  const [found, another] = exact.length > 0 ? exact : known.filter((one) => isIdOf(id, one.id));
   if (found === undefined) throw missing(text, "there is no such container on this host", "give its ID or its name");
   if (another !== undefined) throw missing(text, "there is more than one such container", "give more of its ID");
   return found;

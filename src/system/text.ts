@@ -54,14 +54,17 @@ export function shorten(text: string, most = 1000): string {
   return text.length <= most ? text : `${text.slice(0, most)}… (${text.length} characters)`;
 }
 
-/** A container ID as people read it (`cnitool-…`, `docker:…`): of its hexadecimal digits the first 12, as docker does. */
+/** IDs that machines make, alone or as a TARGET (`docker:…`). What people name may look like less of one: 20260101123000. */
+const MACHINE_ID = /^((?:[a-z]+:)?[0-9a-f]{12})[0-9a-f]{52}$|^(cnitool-[0-9a-f]{12})[0-9a-f]{8}$/u;
+
+/** A container ID as people read it: of the digits of a machine's the first 12, as docker does; others whole. */
 export function shortId(id: string): string {
-  return id.replace(/^((?:[a-z]+[:-])?[0-9a-f]{12})[0-9a-f]+$/u, "$1");
+  return id.replace(MACHINE_ID, "$1$2");
 }
 
 /**
  * Does a text that was given mean this ID: is it what people see of it, or more? Less does not: what is given again to
- * delete a container that is gone must not mean another one.
+ * delete a container that is gone must not mean another one. Where it is one of several IDs, it means that one only.
  */
 export function isIdOf(given: string, id: string): boolean {
   return id.startsWith(given) && given.startsWith(shortId(id));
@@ -116,7 +119,8 @@ function foldRow(row: readonly string[], padded: readonly string[], columns: num
 export function wrapLines(text: string, columns: number): string[] {
   if (text.length <= columns) return [text];
   const lines: string[] = [];
-  for (const word of text.replace(COMMAND, (command) => joined(command, columns)).split(" ")) {
+  const sentence = text.length > LONGEST ? text : text.replace(COMMAND, (command) => joined(command, columns));
+  for (const word of sentence.split(" ")) {
     const longer = [...lines.slice(-1), word].join(" ");
     if (lines.length > 0 && longer.length <= columns) lines[lines.length - 1] = longer;
     // Of the spaces between two words, none begins a line.
@@ -124,6 +128,9 @@ export function wrapLines(text: string, columns: number): string[] {
   }
   return lines.map((line) => line.replaceAll(JOINT, " ").trimEnd());
 }
+
+/** Commands are looked for in texts of no more characters: of others' texts it takes the square of the time. */
+const LONGEST = 4000;
 
 /** What a command in a sentence begins with. */
 const PROGRAMS = [

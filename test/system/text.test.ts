@@ -65,6 +65,12 @@ test("of a command in a sentence no words are parted: what has no room has a lin
   ]);
 });
 
+test("a text of others, however long, is wrapped", () => {
+  for (const text of [`rm -${";".repeat(1_000_000)}`, `rm ${"/".repeat(1_000_000)} a b`, `rm ${"'".repeat(999_999)}`]) {
+    assert.equal(wrapLines(text, 80).join(" "), text);
+  }
+});
+
 test("rows are broken between cells, and between the words of a cell that has no room", () => {
   const rows = [
     ["a", "bb", "c d e f g h i j k"],
@@ -92,9 +98,17 @@ test("IDs are cut as docker does, whatever stands before them, and mean the cont
     [`/run/netns/${hex}`, `/run/netns/${hex}`],
     ["pod:default/web", "pod:default/web"],
     ["a-name-of-somebody", "a-name-of-somebody"],
+    // Names and numbers that somebody has chosen: another one may begin so.
+    ["1764397801123456789", "1764397801123456789"],
+    [hex.slice(0, 63), hex.slice(0, 63)],
+    [`${hex}0`, `${hex}0`],
+    [`cnitool-${hex.slice(0, 19)}`, `cnitool-${hex.slice(0, 19)}`],
+    [`docker:${hex.slice(0, 20)}`, `docker:${hex.slice(0, 20)}`],
   ] as const) {
     assert.equal(shortId(id), short);
     assert.ok(isIdOf(short, id) && isIdOf(id, id));
     assert.ok(!isIdOf(short.slice(0, -1), id) && !isIdOf(`${short}x`, id));
   }
+  assert.ok(isIdOf(hex.slice(0, 13), hex) && !isIdOf(hex.slice(0, 11), hex) && !isIdOf("", hex));
+  assert.ok(!isIdOf("1764397801123", "1764397801123456789"));
 });

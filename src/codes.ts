@@ -46,9 +46,9 @@ export const FINDING_CODES = {
   "directory-unusable":
     "the directory of plugins or of configurations is a file, a link that leads nowhere, or cannot be read",
   "drain-ended": "`--drain` stopped waiting before the containers that need a plugin had ended",
+  "engine-annotations-untrusted": "hooks.d is called by annotations, and the configuration does not let them count",
   "engine-containers": "containers have the runtime that `engine disable` removes, or may have it",
   "engine-device-name": "a network has a name that no CDI device can have, so there is no device for it",
-  "engine-annotations-untrusted": "hooks.d is called by annotations, and the configuration does not let them count",
   "engine-hooks-unread": "no configuration of Podman names the directory of the hooks",
   "engine-not-loaded": "dockerd runs with another configuration than its file has",
   "engine-not-reloaded": "dockerd could not be asked to read its configuration again",

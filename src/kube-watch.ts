@@ -48,11 +48,13 @@ const RESYNC_MS = 10_000;
 async function followFile(path: string, handling: Handling, world: World): Promise<void> {
   let said = "";
   let seen = "";
+  let since = 0;
   let timer: NodeJS.Timeout | undefined;
   const read = (): { state: string; text: string } | undefined => {
     try {
-      const { ino, size, mtimeNs } = statSync(path, { bigint: true });
       const text = readText(path, SIZE_LIMITS.config).trimEnd();
+      // Of the time after it: what is written while it is read is another state.
+      const { ino, size, mtimeNs } = statSync(path, { bigint: true });
       said = "";
       return { state: [ino, size, mtimeNs].join(), text };
     } catch (error) {
@@ -62,21 +64,23 @@ async function followFile(path: string, handling: Handling, world: World): Promi
       return undefined;
     }
   };
-  const look = (hasSettled: boolean): void => {
-    const { state = "", text = "" } = read() ?? {};
-    const isSame = state === seen;
-    if (isSame && timer !== undefined && !hasSettled) return;
+  const look = (): void => {
     clearTimeout(timer);
-    timer = undefined;
-    seen = state;
+    const begin = performance.now();
+    const { state = "", text = "" } = read() ?? {};
+    if (state !== seen) {
+      seen = state;
+      since = performance.now();
+    }
     if (state === "") return;
-    if (isSame) handling.update(text);
-    else timer = setTimeout(() => look(true), text === "" ? SETTLED.empty : SETTLED.usual);
+    const rest = since + (text === "" ? SETTLED.empty : SETTLED.usual) - begin;
+    if (rest > 0) timer = setTimeout(look, rest);
+    else handling.update(text);
   };
-  using watch = new DirectoryWatch(dirname(path), () => look(false));
+  using watch = new DirectoryWatch(dirname(path), look);
   void watch;
-  const resync = setInterval(() => look(false), RESYNC_MS);
-  look(false);
+  const resync = setInterval(look, RESYNC_MS);
+  look();
   await aborted(world.signal);
   clearInterval(resync);
   clearTimeout(timer);

@@ -463,12 +463,12 @@ async function changes(change: () => Promise<number>, pause: number): Promise<nu
 }
 
 function watchRows(root: string): Row[] {
-  const start = async (name: string): Promise<Watched> => {
+  const start = async (name: string, ...more: string[]): Promise<Watched> => {
     const place = new Place(root, name);
     for (const plugin of ["bridge", "multus"]) {
       fs.copyFileSync(join(REFERENCE_PLUGINS, "bridge"), join(place.bin, plugin));
     }
-    const watched = await Watched.start(place, place.command(["watch"]));
+    const watched = await Watched.start(place, place.command(["watch"]), more);
     process.prependListener("exit", () => watched[Symbol.dispose]());
     return watched;
   };
@@ -477,12 +477,13 @@ function watchRows(root: string): Row[] {
     work: string,
     limit: string,
     pause: number,
-    change: "changeObject" | "changeTarget",
+    change: "changeObject" | "changeTarget" | "changeDelegate",
+    ...more: string[]
   ): Row => ({
     name,
     work,
     ways: async () => {
-      const watched = await start(name);
+      const watched = await start(name, ...more);
       let values: number[] = [];
       const run = async (): Promise<number> => {
         values = await changes(async () => watched[change](), pause);
@@ -510,6 +511,17 @@ function watchRows(root: string): Row[] {
         "20 ms of quiet, then the run of apply",
         BETWEEN,
         "changeTarget",
+      ),
+      runs: 5,
+    },
+    {
+      ...latency(
+        "watch-delegate",
+        "`watch --delegate=auto`: from the rename of the primary to the live configuration of Multus",
+        "20 ms of quiet, then the run of apply",
+        BETWEEN,
+        "changeDelegate",
+        "--delegate=auto",
       ),
       runs: 5,
     },

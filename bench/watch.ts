@@ -11,6 +11,9 @@ const LOST = 30_000;
 /** The ticks of the processor time in /proc, milliseconds. */
 const TICK = 10;
 
+/** What `--delegate=auto` makes. */
+const DELEGATE = "00-multus.conflist";
+
 /** Where a change is made, and where it is seen. */
 export interface WatchPlace {
   netd: string;
@@ -29,17 +32,26 @@ export class Watched implements Disposable {
     this.#child = child;
   }
 
-  /** Starts it by a command line without these options, and waits until everything is installed. */
-  static async start(place: WatchPlace, [program = "", ...words]: readonly string[]): Promise<Watched> {
+  /**
+   * Starts it by a command line without these options, and waits until everything is installed.
+   *
+   * @param more options, such as `--delegate=auto`.
+   */
+  static async start(
+    place: WatchPlace,
+    [program = "", ...words]: readonly string[],
+    more: readonly string[],
+  ): Promise<Watched> {
     const server = await WatchServer.start("h2");
     fs.writeFileSync(join(place.netd, "10-primary.conflist"), listOf("primary", "0"));
     server.put("lists", { plugins: "", configs: "05-derived.conflist,90-own.conflist", manifests: "" });
     server.put("templates", templates("0"));
     const options = ["--owner=bench", "--configmap=default/lists", "--config-templates=default/templates"];
-    const argv = [...words, ...options, `--kubeconfig=${server.kubeconfig()}`];
+    const argv = [...words, ...options, ...more, `--kubeconfig=${server.kubeconfig()}`];
     const child = spawn(program, argv, { stdio: ["ignore", "ignore", "inherit"] });
     const made = new Watched(place, server, child);
     await made.#live("90-own.conflist", "0");
+    if (more.length > 0) await made.#live(DELEGATE, "0");
     return made;
   }
 
@@ -63,10 +75,19 @@ export class Watched implements Disposable {
 
   /** Another agent replaces the target of a pointer: how long until the derived file has it, milliseconds. */
   async changeTarget(): Promise<number> {
+    return this.#changePrimary("05-derived.conflist");
+  }
+
+  /** The same of the primary, with `--delegate=auto`, and of the configuration of Multus around it. */
+  async changeDelegate(): Promise<number> {
+    return this.#changePrimary(DELEGATE);
+  }
+
+  async #changePrimary(derived: string): Promise<number> {
     const value = String(++this.#count);
     const path = join(this.#place.netd, "10-primary.conflist");
     fs.writeFileSync(`${path}.new`, listOf("primary", value));
-    const live = this.#live("05-derived.conflist", value);
+    const live = this.#live(derived, value);
     const begin = performance.now();
     fs.renameSync(`${path}.new`, path);
     return (await live) - begin;

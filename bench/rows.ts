@@ -13,7 +13,7 @@ import { ApiServer } from "./api-server.ts";
 import { findCnitool } from "./cnitool/build.ts";
 import { containerRows } from "./containers.ts";
 import { ManyNodes } from "./nodes.ts";
-import { Watched } from "./watch.ts";
+import { Watched, WITH_DELEGATE } from "./watch.ts";
 import { execute, peakOf, scratch, type Command, type Row, type Way } from "./measure.ts";
 
 const ORIGINAL = join(import.meta.dirname, "original.sh");
@@ -521,7 +521,7 @@ function watchRows(root: string): Row[] {
         "20 ms of quiet, then the run of apply",
         BETWEEN,
         "changeDelegate",
-        "--delegate=auto",
+        ...WITH_DELEGATE,
       ),
       runs: 5,
     },

@@ -13,6 +13,10 @@ const TICK = 10;
 
 /** What `--delegate=auto` makes. */
 const DELEGATE = "00-multus.conflist";
+/** The template with the keys of Multus. */
+const KEYS = "multus.json";
+/** The options that make it. */
+export const WITH_DELEGATE = ["--delegate=auto", `--delegate-keys=${KEYS}`];
 
 /** Where a change is made, and where it is seen. */
 export interface WatchPlace {
@@ -35,7 +39,7 @@ export class Watched implements Disposable {
   /**
    * Starts it by a command line without these options, and waits until everything is installed.
    *
-   * @param more options, such as `--delegate=auto`.
+   * @param more options: none, or `WITH_DELEGATE`.
    */
   static async start(
     place: WatchPlace,
@@ -146,12 +150,13 @@ function listOf(name: string, value: string): string {
 
 function templates(value: string): Record<string, string> {
   const derived = `{"cniVersion":"1.0.0","name":"m","plugins":[{"type":"multus","delegates":[__10-primary.conflist__]}]}\n`;
-  return { "05-derived.conflist": derived, "90-own.conflist": listOf("own", value) };
+  const keys = '{"kubeconfig":"/etc/kubernetes/kubelet.conf"}';
+  return { "05-derived.conflist": derived, "90-own.conflist": listOf("own", value), [KEYS]: keys };
 }
 
 function has(path: string, value: string): boolean {
   try {
-    return fs.readFileSync(path, "utf8").includes(`"value":"${value}"`);
+    return new RegExp(`"value": ?"${value}"`, "u").test(fs.readFileSync(path, "utf8"));
   } catch {
     return false;
   }

@@ -81,10 +81,19 @@ export async function execute(
   }
 }
 
+const PRINT_PEAK = `process.on("exit", () => {
+  const status = process.getBuiltinModule("fs").readFileSync("/proc/self/status", "utf8");
+  console.error("\\n" + /VmHWM:\\s+(\\d+)/u.exec(status)[1]);
+})`;
+/**
+ * Words of Node.js that make a program print the most memory that it has used as its last line on stderr, KiB. The
+ * kernel's maxRSS counts that of the process before exec, too, which is ours.
+ */
+export const WITH_PEAK = ["--import", `data:text/javascript,${encodeURIComponent(PRINT_PEAK)}`];
+
 /** The most memory that a program of Node.js used, MiB. */
 export function peakOf(words: Command, exitCode = 0): number {
-  const script = "process.on('exit', () => console.error('\\n' + process.resourceUsage().maxRSS))";
-  const node = ["--import", `data:text/javascript,${script}`, ...words];
+  const node = [...WITH_PEAK, ...words];
   const { status, stderr } = spawnSync(process.execPath, node, { encoding: "utf8", maxBuffer: 2 ** 28 });
   if (status !== 0 && status !== exitCode) throw new Error(`${words.join(" ").slice(0, 300)}: ${stderr}`);
   return Number(stderr.trim().split("\n").at(-1)) / 1024;

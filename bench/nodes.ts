@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 
 import { BUNDLE, endOf } from "../test/helpers/node.ts";
 import { type Machine, PodNetwork } from "../test/helpers/pod-network.ts";
-import type { Command } from "./measure.ts";
+import { WITH_PEAK, type Command } from "./measure.ts";
 
 /** How many Nodes are created at a time. */
 const AT_ONCE = 50;
@@ -65,8 +65,7 @@ export class ManyNodes {
 
   /** The most memory that `routes sync` used, MiB. */
   async peak(): Promise<number> {
-    const script = "process.on('exit', () => console.error('\\n' + process.resourceUsage().maxRSS))";
-    const words = ["--import", `data:text/javascript,${script}`, BUNDLE, "routes", "sync", ...this.#words];
+    const words = [...WITH_PEAK, BUNDLE, "routes", "sync", ...this.#words];
     const stderr = await this.#run(this.#inside(process.execPath, ...words));
     return Number(stderr.trim().split("\n").at(-1)) / 1024;
   }

@@ -10,7 +10,7 @@ import { Masquerade } from "../routes/masquerade.ts";
 import { commandOf, PROTOCOL, type Step } from "../routes/plan.ts";
 import { readNetworkOf } from "../routes/prefix.ts";
 import { Keeper, readiness } from "../routes/keep.ts";
-import { look, removeAll, sync, type Result, type Self } from "../routes/sync.ts";
+import { isCarriedOut, look, removeAll, sync, type Result, type Self } from "../routes/sync.ts";
 import type { Address } from "../serve/listen.ts";
 import type { Ending, World } from "../world.ts";
 
@@ -155,8 +155,8 @@ async function nodesOf(channel: Channel, { timeout }: Options, { signal }: World
   }
 }
 
-function exitCodeOf({ findings }: Result): number {
-  return findings.some(({ severity }) => severity === "error") ? 4 : 0;
+function exitCodeOf(result: Result): number {
+  return isCarriedOut(result) ? 0 : 4;
 }
 
 function report(

@@ -1,9 +1,9 @@
 /**
  * The program as it stands by for the hooks of a container. The front (scripts/oci.sh) starts it beside the runtime, so
  * that the time that Node.js needs to start passes while that works; it stays for a moment, for many containers do not
- * run long. A hook hands itself on through two FIFOs in the bundle, one at a time: the number of its process goes into the one, and how
- * it has to end comes out of the other. All the rest of it is read from /proc, as if this process had been started in
- * its place.
+ * run long. Hooks hand themselves on through two FIFOs in the bundle, one at a time: the number of its process goes into
+ * the one, and how it has to end comes out of the other. All the rest of it is read from /proc, as if this process had
+ * been started in its place.
  */
 import * as fs from "node:fs";
 import { Socket } from "node:net";

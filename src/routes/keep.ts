@@ -6,7 +6,7 @@ import { ListWatch } from "../cluster/list-watch.ts";
 import { ALL_NODES, type FoundNode } from "../cluster/node.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import type { Check } from "../serve/listen.ts";
-import { sync, type Result, type Self } from "./sync.ts";
+import { isCarriedOut, sync, type Result, type Self } from "./sync.ts";
 
 /** Routes that somebody has removed come back after this, milliseconds. */
 const RESYNC_MS = 10_000;
@@ -128,10 +128,6 @@ export function readiness(keeping: () => Keeping): readonly Check[] {
 
 function isSet({ last }: Keeping): boolean {
   return last !== undefined && isCarriedOut(last);
-}
-
-function isCarriedOut({ findings }: Result): boolean {
-  return findings.every(({ severity }) => severity !== "error");
 }
 
 /** @returns early if the signal comes. */

@@ -29,6 +29,11 @@ export interface Result {
   isAlone: boolean;
 }
 
+/** Was all done that was to be done? */
+export function isCarriedOut({ findings }: Pick<Result, "findings">): boolean {
+  return findings.every(({ severity }) => severity !== "error");
+}
+
 /**
  * Compares the routes that are needed with those that are there.
  *

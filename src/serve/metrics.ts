@@ -8,8 +8,6 @@ import Registry from "prom-client/lib/registry.js";
 
 /** Linux counts the time of processes in hundredths of a second for programs. */
 const TICKS = 100;
-/** More different codes are counted as `other`. */
-const MOST_CODES = 100;
 
 /** What a build is. */
 export interface Build {
@@ -21,7 +19,6 @@ export interface Build {
 export class ProcessMetrics {
   readonly contentType: string;
   protected readonly registry = new Registry();
-  readonly #codes = new Set<string>();
 
   constructor(build: Build) {
     this.contentType = this.registry.contentType;
@@ -34,13 +31,6 @@ export class ProcessMetrics {
   /** Everything, as Prometheus reads it. */
   async text(): Promise<string> {
     return this.registry.metrics();
-  }
-
-  /** A label for a code of a finding. */
-  protected bounded(code: string): string {
-    if (this.#codes.size >= MOST_CODES && !this.#codes.has(code)) return "other";
-    this.#codes.add(code);
-    return code;
   }
 
   protected counter<Label extends string>(name: string, help: string, ...labelNames: Label[]): Counter<Label> {

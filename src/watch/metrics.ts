@@ -7,6 +7,8 @@ import { CHANGES, type Outcome } from "../kinds/kind.ts";
 import { ProcessMetrics, type Build } from "../serve/metrics.ts";
 import type { Observer, Reconcile, Watching } from "./reconcile.ts";
 
+/** More different codes are counted as `other`. */
+const MOST_CODES = 100;
 /** A node has one for each plugin that asks the API. */
 const MOST_TOKENS = 100;
 /** Seconds: a reconcile that changes nothing, up to one that waits for the container runtime. */
@@ -15,6 +17,7 @@ const OUTCOMES: readonly Outcome[] = [...CHANGES, "unchanged", "absent", "kept"]
 
 /** Counts reconciles, and reads everything else when it is asked. Nothing happens at rest. */
 export class Metrics extends ProcessMetrics implements Observer {
+  readonly #codes = new Set<string>();
   readonly #reconciles: Counter<"result">;
   readonly #duration: Histogram;
   readonly #steps: Counter<"kind" | "outcome">;
@@ -52,12 +55,18 @@ export class Metrics extends ProcessMetrics implements Observer {
     for (const { kind, outcome } of steps) this.#steps.inc({ kind, outcome });
     for (const { kind } of repaired) this.#repairs.inc({ kind });
     for (const { code } of failure === undefined ? [] : [failure, ...failure.others]) {
-      this.#refusals.inc({ code: this.bounded(code) });
+      this.#refusals.inc({ code: this.#bounded(code) });
     }
   }
 
   troubled(): void {
     // The restarts of watches count it.
+  }
+
+  #bounded(code: string): string {
+    if (this.#codes.size >= MOST_CODES && !this.#codes.has(code)) return "other";
+    this.#codes.add(code);
+    return code;
   }
 
   #readLater(watching: () => Watching, isReady: () => boolean): void {

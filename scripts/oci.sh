@@ -71,7 +71,7 @@ hand_on() {
   {
     # Opened for both first, which waits for nobody; reading ends when nobody else can write any more.
     exec 7>&-
-    # While it reads, its standard input is another, and that of the hook is 6.
+    # While it reads or prints, its standard input or output is another, and those of the hook are 6 and 5.
     echo $$ >&8
     while read -r pid status <&9; do
       case $pid,$status in
@@ -79,7 +79,7 @@ hand_on() {
         "$$",*) break ;;
       esac
     done
-  } 6<&0 7<>"$answer" 9<"$answer" 8<>"$ask.$$"
+  } 5>&1 6<&0 7<>"$answer" 9<"$answer" 8<>"$ask.$$"
   mv "$ask.$$" "$ask" 2>/dev/null
   case $status in
     [0-9] | [0-9][0-9] | [0-9][0-9][0-9]) exit "$status" ;;

@@ -1,6 +1,6 @@
 /** Containers of the real runc and crun, with networks of the reference plugins, through the front and the hooks. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -601,6 +601,40 @@ describe("the program that stands by for hooks", { skip: cannotMount }, () => {
       end();
       await until(() => running(host) === "");
     }
+  });
+
+  test("takes a hook from a shell that is still printing its number, and whose output is another as long", async (t) => {
+    const bundle = fs.mkdtempSync(join(tmpdir(), "cni-node-bundle-"));
+    t.after(() => fs.rmSync(bundle, { recursive: true }));
+    const fifos = ["ask", "answer"].map((name) => join(bundle, `.cni-node-${name}`));
+    spawnSync("mkfifo", fifos);
+    const [ask = 0, answer = 0] = fifos.map((path) => fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_NONBLOCK));
+    // Full, so that the shell stays where it is.
+    assert.throws(() => {
+      for (;;) fs.writeSync(ask, "\n".repeat(4096));
+    }, /EAGAIN/u);
+    const env = { PATH: process.env["PATH"], CNI_NODE_BUNDLE: bundle };
+    // Runtimes give a pipe; Node.js would give a socket.
+    const words = 'exec /bin/sh "$0" cni --command add < <(echo nonsense)';
+    const hook = spawn("bash", ["-c", words, FRONT], { env, stdio: "ignore" });
+    const output = `/proc/${hook.pid}/fd/1`;
+    await until(() => fs.readlinkSync(output).includes(".cni-node-ask"));
+    hook.kill("SIGSTOP");
+    const program = spawn(process.execPath, [BUNDLE, "standby"], { stdio: [ask, answer, "ignore"] });
+    t.after(() => {
+      for (const child of [hook, program]) child.kill("SIGKILL");
+      for (const file of [ask, answer]) fs.closeSync(file);
+    });
+    const said = Buffer.alloc(64);
+    await until(() => {
+      try {
+        fs.writeSync(ask, `${hook.pid}\n`);
+        return fs.readSync(answer, said) > 0;
+      } catch {
+        return false;
+      }
+    });
+    assert.match(said.toString(), new RegExp(`^${hook.pid} taken\n`, "u"));
   });
 
   test("makes no hook wait that it has been killed under", async () => {

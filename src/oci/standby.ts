@@ -21,8 +21,8 @@ import type { Ending, World } from "../world.ts";
 const IDLE_MS = 5000;
 /** So often it looks whether the hook and the bundle are still there. */
 const LOOK_MS = 100;
-/** The descriptors at which the front has the standard input of a hook, and the FIFOs. */
-const [STDIN, ASK, ANSWER] = [6, 8, 9];
+/** The descriptors at which the front has the standard output and input of a hook, and the FIFOs. */
+const [STDOUT, STDIN, ASK, ANSWER] = [5, 6, 8, 9];
 
 /**
  * Stands by until nothing has been asked for a while, or the bundle is gone.
@@ -88,11 +88,11 @@ async function serveHook(
       return file;
     };
     if (fs.statSync(hook).uid !== process.getuid?.()) return "";
-    if (!isOurs(hook) || ![STDIN, 1, 2].every((descriptor) => canBeOpened(`${hook}/fd/${descriptor}`))) return "";
+    if (!isOurs(hook) || ![STDIN, STDOUT, 2].every((descriptor) => canBeOpened(`${hook}/fd/${descriptor}`))) return "";
     // The words of the shell, the front and `cni` come first.
     const [, , command, ...words] = textsIn(`${hook}/cmdline`);
     if (command !== "cni") return "";
-    const [stdout, stderr] = [open(1, O_WRONLY | O_APPEND), open(2, O_WRONLY | O_APPEND)];
+    const [stdout, stderr] = [open(STDOUT, O_WRONLY | O_APPEND), open(2, O_WRONLY | O_APPEND)];
     process.chdir(`${hook}/cwd`);
     replaceEnvironment(textsIn(`${hook}/environ`));
     const signal = AbortSignal.any([world.signal, ended.signal]);

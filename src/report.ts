@@ -77,25 +77,36 @@ type ShownStep = Pick<StepResult, "name" | "object" | "reason"> & { outcome: str
 const MOST_UNCHANGED = 5;
 
 /**
- * One aligned line a step.
+ * Aligned lines that begin with what has become of something, in its colour.
  *
  * @param isPlanned nothing of it has been done.
  */
+export function formatOutcomes(
+  rows: readonly (readonly [outcome: string, ...more: string[]])[],
+  view?: View,
+  isPlanned = false,
+): string {
+  const paint = view?.paint.stdout ?? plain;
+  const shown = rows.map(([outcome, ...more]) => {
+    return [(isPlanned ? (PLANNED[outcome] ?? outcome) : outcome).padEnd(10), ...more];
+  });
+  return alignRows(shown, view?.terminal?.columns)
+    .map((line, index) => {
+      const meaning = MEANINGS[rows[index]?.[0] ?? ""];
+      return `${meaning === undefined ? line : line.replace(/^(?:would )?\S+/u, (word) => paint(meaning, word))}\n`;
+    })
+    .join("");
+}
+
+/** One aligned line a step. @param isPlanned nothing of it has been done. */
 export function formatSteps(steps: readonly ShownStep[], view?: View, isPlanned = false): string {
   if (steps.length === 0) return "nothing to do\n";
   const shown = view?.isVerbose === true ? steps : summarized(steps);
   const rows = shown.map(({ outcome, kind, name, object, reason }) => {
     const more = [object, reason].filter((text) => text !== undefined).join(": ");
-    const word = isPlanned ? (PLANNED[outcome] ?? outcome) : outcome;
-    return [word.padEnd(10), kind.padEnd(8), name, more];
+    return [outcome, kind.padEnd(8), name, more] as const;
   });
-  const paint = view?.paint.stdout ?? plain;
-  return alignRows(rows, view?.terminal?.columns)
-    .map((line, index) => {
-      const meaning = MEANINGS[shown[index]?.outcome ?? ""];
-      return `${meaning === undefined ? line : line.replace(/^(?:would )?\S+/u, (word) => paint(meaning, word))}\n`;
-    })
-    .join("");
+  return formatOutcomes(rows, view, isPlanned);
 }
 
 /** The outcomes of what has not been done yet. */

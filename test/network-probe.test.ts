@@ -175,7 +175,7 @@ describe("network probe", { skip }, () => {
     // The namespace ends when the kernel gets to it.
     do ({ stdout } = await host.run("gc"));
     while (!stdout.startsWith("deleted"));
-    assert.match(stdout, /^deleted {4}net {2}cni-node-probe-/u);
+    assert.match(stdout, /^deleted {5}net {2}cni-node-probe-/u);
     // The bridge plugin does not remove the rules for an address of a namespace that is gone.
     host.sh("ip link delete cni8");
     assert.deepEqual(stateOf(host).split("\n").slice(0, -2), before.split("\n").slice(0, -2));

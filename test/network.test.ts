@@ -128,8 +128,8 @@ describe("network add", { skip }, () => {
     host.sh("ip -n a link add eth0 type veth peer name eth1; ip -n a link add eth3 type veth peer name x");
     done(await host.run("add", "net", "a"));
     assert.deepEqual(cached(host), [`net-${ID}-eth2`]);
-    assert.equal(done(await host.run("check", "net", "a")), "right      net  a  eth2\n");
-    assert.equal(done(await host.run("del", "net", "a")), "deleted    net  a  eth2\n");
+    assert.equal(done(await host.run("check", "net", "a")), "right       net  a  eth2\n");
+    assert.equal(done(await host.run("del", "net", "a")), "deleted     net  a  eth2\n");
     assert.deepEqual(
       host.plugins
         .take()
@@ -145,7 +145,7 @@ describe("network add", { skip }, () => {
     assert.equal(
       done(await host.run("add", "net", "a", "--output=text")),
       [
-        "added      net  a  eth0",
+        "added       net  a  eth0",
         "  interface   eth0 in the container",
         "  address     10.1.0.5/16 gateway 10.1.0.1",
         "  route       0.0.0.0/0 by 10.1.0.1",
@@ -474,7 +474,7 @@ describe("network del and check", { skip }, () => {
     fs.rmSync(join(host.netd, "10-net.conflist"));
     host.plugins.take();
     const ran = await host.run("del", "net", "a");
-    assert.equal(done(ran), "deleted    net  a  eth0\n");
+    assert.equal(done(ran), "deleted     net  a  eth0\n");
     assert.match(ran.stderr, /^cni-node: warning: .*no network configuration.* it is used as it was/u);
     assert.deepEqual(
       host.plugins.take().map(({ command, netns }) => [command, netns]),
@@ -578,9 +578,9 @@ describe("network gc", { skip }, () => {
         .sort(),
       [
         "",
-        `deleted    net  ${idOf("/run/netns/b")}  eth0`,
-        `kept       net  ${ID}  eth0  ${kept}`,
-        `kept       net  ${idOf("/run/netns/d")}  eth0  ${kept}`,
+        `deleted     net  ${idOf("/run/netns/b")}  eth0`,
+        `kept        net  ${ID}  eth0  ${kept}`,
+        `kept        net  ${idOf("/run/netns/d")}  eth0  ${kept}`,
       ].sort(),
     );
     assert.deepEqual(
@@ -627,7 +627,7 @@ describe("network gc", { skip }, () => {
     const { exitCode, stderr } = await host.run("gc", "net", "--valid=");
     assert.deepEqual([exitCode, /busy \(code 11\)/u.test(stderr)], [4, true]);
     host.plugins.does("first", "DEL", "exit 0");
-    assert.match(done(await host.run("gc", "net", "--valid=")), /^deleted {4}net/u);
+    assert.match(done(await host.run("gc", "net", "--valid=")), /^deleted {5}net/u);
     assert.deepEqual(
       host.plugins.take().flatMap(({ command, netns }) => (command === "DEL" ? [netns] : [])),
       ["", "", "", ""],
@@ -723,7 +723,7 @@ describe("network gc", { skip }, () => {
     assert.match(said, /others have added attachments that would be deleted: foreign\/eth0\n/u);
     assert.match(
       done(await host.run("gc", "net", `--valid=${ID}/eth0,foreign/eth0`)),
-      /^deleted {4}net {2}cnitool-\S+ {2}eth0\n$/u,
+      /^deleted {5}net {2}cnitool-\S+ {2}eth0\n$/u,
     );
     const gcCalls = host.plugins.take().filter(({ command }) => command === "GC");
     const valid = [ID, "foreign"].map((containerID) => ({ containerID, ifname: "eth0" }));
@@ -1139,7 +1139,7 @@ describe("signals, time-outs and others at work", { skip }, () => {
     const { ended } = await runWaiting(host, "del", "net", "a");
     goOn();
     done(await first);
-    assert.equal(done(await ended), "deleted    net  a  x\n");
+    assert.equal(done(await ended), "deleted     net  a  x\n");
     assert.deepEqual(cached(host), []);
   });
 

@@ -10,9 +10,10 @@ import { fileURLToPath } from "node:url";
 
 import { readExposition } from "./helpers/exposition.ts";
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
-import { endOf, TestNode, until, type Ran } from "./helpers/node.ts";
+import { BUNDLE, endOf, TestNode, until, type Ran } from "./helpers/node.ts";
 import { kubeconfigIn, type Command, type TestNodeObject } from "./helpers/nodes-api.ts";
 import { reportOf } from "./helpers/report.ts";
+import { assertApproved, cannotRunScript, onTerminal, shown } from "./helpers/terminal.ts";
 import { inside, seenAs } from "./helpers/traffic.ts";
 
 const API = fileURLToPath(new URL("helpers/nodes-api.ts", import.meta.url));
@@ -116,6 +117,13 @@ class Lab implements AsyncDisposable {
     return node.bundle(["routes", ...words, ...this.#words]);
   }
 
+  /** What a terminal on a node shows of it. */
+  async screen({ node }: Member, columns: number, ...words: string[]): Promise<string> {
+    const access = words[0] === "remove" ? [] : this.#words;
+    const command = [process.execPath, BUNDLE, "routes", ...words, ...access];
+    return shown(await onTerminal(["nsenter", ...node.entrance, ...command], columns));
+  }
+
   /** Starts `routes sync --follow` on a node. */
   follow({ node }: Member, ...words: string[]): Follower {
     const follower = new Follower(node.start(["routes", "sync", "--follow", ...words, ...this.#words]));
@@ -214,6 +222,24 @@ suite("routes between nodes", { skip: cannotMount }, () => {
       (again["routes"] as { state: string }[]).map(({ state }) => state),
       ["unchanged", "unchanged"],
     );
+  });
+
+  test("have the approved screens, with no line that is wider", { skip: cannotRunScript }, async () => {
+    await using lab = await Lab.make();
+    const a = await lab.member(1);
+    for (const number of [1, 2]) await lab.api({ put: nodeObject(number) });
+    await lab.api({
+      put: nodeObject(3, { name: "worker-in-another-rack.site-b.example.org", addresses: ["203.0.113.3"] }),
+    });
+    for (const columns of [60, 80, 120]) {
+      for (const [name, words] of [
+        ["routes", []],
+        ["routes-sync", ["sync"]],
+        ["routes-remove", ["remove"]],
+      ] as const) {
+        assertApproved(name, columns, await lab.screen(a, columns, ...words));
+      }
+    }
   });
 
   test("are printed and not set by routes; its commands set them", async () => {

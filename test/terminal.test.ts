@@ -1,4 +1,4 @@
-/** What people see on a terminal. `test/screens` has the approved screens; `CNI_NODE_APPROVE=1` writes them anew. */
+/** What people see on a terminal. */
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
@@ -6,13 +6,10 @@ import { describe, test } from "node:test";
 
 import { run } from "../src/cli.ts";
 import { writeAttachment } from "../src/cni/cache.ts";
-import { shellWord } from "../src/system/text.ts";
 import { cannotMount } from "./helpers/namespace.ts";
 import { NetworkHost } from "./helpers/network.ts";
-import { cannotRunScript, onTerminal } from "./helpers/terminal.ts";
+import { assertApproved, assertFits, cannotRunScript, onTerminal, shown } from "./helpers/terminal.ts";
 import { BUNDLE, conflist, TestNode } from "./helpers/node.ts";
-
-const SCREENS = new URL("screens/", import.meta.url);
 
 /** A node with something of everything: a chosen network, a broken file, drift, and many plugins. */
 async function nodeToSee(): Promise<TestNode> {
@@ -66,16 +63,7 @@ async function screenOf(node: TestNode, argv: readonly string[], columns: number
     signal: new AbortController().signal,
     terminals: () => ({ stdout: { columns, rows }, stderr: true }),
   });
-  // oxlint-disable-next-line no-control-regex -- colours begin with ESC
-  const coded = screen.replaceAll(/\u001B\[(\d+)m/gu, (_, code: string) => (code === "0" ? "}" : `{${code}:`));
-  return coded.replaceAll(node.root, "/tmp/node");
-}
-
-/** No line is wider, but for a word or a command that is alone in its line. */
-function assertFits(screen: string, columns: number): void {
-  for (const line of screen.replaceAll(/\{\d+:|\}/gu, "").split("\n")) {
-    assert.ok(line.length <= columns || /^ *(?:[^ ]*|\(?(?:cni-node|docker run) [^;]*)$/u.test(line), line);
-  }
+  return shown(screen).replaceAll(node.root, "/tmp/node");
 }
 
 /** The reports that have approved screens. */
@@ -86,6 +74,7 @@ const REPORTS: Readonly<Record<string, string[]>> = {
   "network-list": ["network", "list"],
   attachments: ["network", "list", "--attachments"],
   "attachments-wide": ["network", "list", "--attachments", "-o", "wide"],
+  "network-show": ["network", "show", "mynet"],
   "engine-status": ["engine", "status"],
 };
 
@@ -96,10 +85,7 @@ describe("a screen", () => {
         using node = await nodeToSee();
         if (name !== "status") addAttachment(node);
         const screen = await screenOf(node, argv, columns);
-        const file = new URL(`${name}-${columns}.txt`, SCREENS);
-        if (process.env["CNI_NODE_APPROVE"] === "1") fs.writeFileSync(file, screen);
-        assert.equal(screen, fs.readFileSync(file, "utf8"));
-        assertFits(screen, columns);
+        assertApproved(name, columns, screen);
       });
     }
 
@@ -110,6 +96,19 @@ describe("a screen", () => {
       const { stdout, stderr } = await node.run(argv, { env: placesOf(node) });
       assert.equal((stdout + stderr).split("\n").length, wide.split("\n").length);
     });
+  }
+
+  for (const columns of [60, 80, 120]) {
+    test(
+      `of engine enable with ${columns} columns says what would be done, with the paths of the host`,
+      { skip: cannotRunScript },
+      async () => {
+        using node = new TestNode();
+        const enable = ["engine", "enable", "docker", "--dry-run", `--host-root=${node.host}`];
+        const screen = await onTerminal([process.execPath, BUNDLE, ...enable], columns);
+        assertApproved("engine-enable", columns, shown(screen));
+      },
+    );
   }
 
   test("has the beginning of a container ID; what is no terminal has all of it, for programs", async () => {
@@ -143,12 +142,10 @@ describe("a screen", () => {
         ["check", "net", "a-namespace-with-quite-a-long-name", ...places, ...calls],
         ["add", "net", "a-namespace-with-quite-a-long-name", "--ifname=eth0", ...places, ...calls],
       ]) {
-        const command = [process.execPath, BUNDLE, "network", ...words].map(shellWord).join(" ");
-        const screen = host.sh(`TERM=xterm script -qc ${shellWord(`stty cols 60; ${command} || true`)} /dev/null`);
-        // oxlint-disable-next-line no-control-regex -- colours begin with ESC
-        const lines = screen.replaceAll(/\u001B\[\d+m|\r/gu, "");
-        assert.notEqual(lines.trim(), "");
-        assertFits(lines, 60);
+        const entered = ["nsenter", ...host.namespace.entrance, process.execPath, BUNDLE, "network", ...words];
+        const screen = shown(await onTerminal(entered, 60));
+        assert.notEqual(screen.trim(), "");
+        assertFits(screen, 60);
       }
     },
   );

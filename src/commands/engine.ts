@@ -14,7 +14,7 @@ import type { Own } from "../engine/program.ts";
 import { lookAtEngines } from "../engine/status.ts";
 import { FRONT } from "../oci/wrapper.ts";
 import { HOST_ROOT } from "../options.ts";
-import { endingOfDone, formatRows, printJson, printMessage, printWarnings } from "../report.ts";
+import { endingOfDone, formatOutcomes, formatRows, printJson, printMessage, printWarnings } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 
 const ENGINES = ["docker", "podman"] as const;
@@ -26,7 +26,8 @@ export async function runEnable(options: Given<"engine enable">, world: World): 
   const own = ownProgram();
   const enabled = { ...runOptionsOf(options, world), name: checkedName(name), takeOver, prove, image };
   const enable = engineIn(options.operands) === "docker" ? enableDocker : enablePodman;
-  return report("engine enable", await enable(placesOf(options), own, enabled), options, world);
+  const places = placesOf(options);
+  return report("engine enable", places, await enable(places, own, enabled), options, world);
 }
 
 /** Takes it back. */
@@ -34,21 +35,22 @@ export async function runDisable(options: Given<"engine disable">, world: World)
   const { runtimeName: name, force } = options;
   const disabled = { ...runOptionsOf(options, world), name: checkedName(name), force };
   const disable = engineIn(options.operands) === "docker" ? disableDocker : disablePodman;
-  return report("engine disable", await disable(placesOf(options), disabled), options, world);
+  const places = placesOf(options);
+  return report("engine disable", places, await disable(places, disabled), options, world);
 }
 
 /** Writes or removes the CDI specification. */
 export async function runCdi(options: Given<"engine cdi">, world: World): Promise<Ending> {
   const [places, run] = [placesOf(options), runOptionsOf(options, world)];
   const done = options.remove ? await removeCdi(places, run) : await writeCdi(places, ownProgram(), run);
-  return report("engine cdi", done, options, world);
+  return report("engine cdi", places, done, options, world);
 }
 
 /** Writes or removes the files of hooks.d. */
 export async function runHooks(options: Given<"engine hooks">, world: World): Promise<Ending> {
   const [places, run] = [placesOf(options), runOptionsOf(options, world)];
   const done = options.remove ? await removeHooks(places, run) : await writeHooks(places, ownProgram(), run);
-  return report("engine hooks", done, options, world);
+  return report("engine hooks", places, done, options, world);
 }
 
 /** Says what engines know of the program, and ends with 3 if something is wrong. */
@@ -121,25 +123,27 @@ function isProgram(path: string): boolean {
   return ["node", FRONT, "cni-node.cjs"].includes(basename(path));
 }
 
-function report(command: string, { results, findings }: Done, { output }: { output: string }, world: World): Ending {
+/** Paths are printed as they are on the host. */
+function report(
+  command: string,
+  places: Places,
+  { results, findings }: Done,
+  { output, dryRun }: { output: string; dryRun: boolean },
+  world: World,
+): Ending {
   const ending = endingOfDone(world.signal, 0);
+  const files = results.map((one) => ({ ...one, path: places.onHost(one.path) }));
   if (output === "json") {
     const warnings: readonly Finding[] = findings;
-    printJson(world, { command, result: "done", exitCode: ending.exitCode, files: results, warnings });
-  } else {
-    // Of the many parts of the program nobody wants to read, nor of files that are right.
-    const shown = results.filter(
-      ({ outcome, path }) => !PART.test(path) && !(outcome === "unchanged" && isProgram(path)),
-    );
-    world.stdout(
-      shown.length === 0
-        ? "nothing to do\n"
-        : formatRows(
-            shown.map(({ outcome, path, reason = "" }) => [outcome.padEnd(10), path, reason]),
-            world.view,
-          ),
-    );
-    printWarnings(world, findings);
+    printJson(world, { command, result: "done", exitCode: ending.exitCode, files, warnings });
+    return ending;
   }
+  // Of the many parts of the program nobody wants to read, nor of files that are right.
+  const rows = files.flatMap(({ outcome, path, reason = "" }) => {
+    const isShown = !PART.test(path) && !(outcome === "unchanged" && isProgram(path));
+    return isShown ? [[outcome, path, reason] as const] : [];
+  });
+  world.stdout(rows.length === 0 ? "nothing to do\n" : formatOutcomes(rows, world.view, dryRun));
+  printWarnings(world, findings);
   return ending;
 }

@@ -3,7 +3,7 @@ import type { Given } from "../commands.ts";
 import { usage, type Failure } from "../errors.ts";
 import { collectGone, collectInvalid, type Collected } from "../network/collect.ts";
 import { wholeId } from "../network/remembered.ts";
-import { formatRows, idFormat, printJson, printMessage } from "../report.ts";
+import { formatOutcomes, idFormat, printJson, printMessage } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 import { describeProblem, networkOf, operatorOf, warnOfProblem } from "./network-options.ts";
 
@@ -59,7 +59,7 @@ function print({ collected, failures, problems }: Printed, output: string, world
   }
   const formatId = idFormat(output, world.view);
   const rows = attachments.map(({ network, containerId, ifName, outcome, reason = "" }) => {
-    return [outcome.padEnd(9), network, formatId(containerId), ifName, reason];
+    return [outcome, network, formatId(containerId), ifName, reason] as const;
   });
-  world.stdout(rows.length === 0 ? "nothing to do\n" : formatRows(rows, world.view));
+  world.stdout(rows.length === 0 ? "nothing to do\n" : formatOutcomes(rows, world.view));
 }

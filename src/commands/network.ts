@@ -12,7 +12,7 @@ import type { CachedAttachment } from "../cni/cache.ts";
 import { deleteNamed, makeNamed } from "../network/namespace.ts";
 import { attachmentsOf, remembered, wholeId } from "../network/remembered.ts";
 import { resolveTarget, type Target } from "../network/target.ts";
-import { formatRows, jsonText, printJson, printMessage, endingOfDone } from "../report.ts";
+import { formatOutcomes, formatRows, jsonText, printJson, printMessage, endingOfDone } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 import { networkOf, operatorOf, wantedOf, wordsOf, type Words } from "./network-options.ts";
 
@@ -140,7 +140,7 @@ function printDone(world: World, command: string, done: Done, more: Record<strin
 }
 
 function lineOf(outcome: string, { network, target, ifName }: Done, { view }: World, note = ""): string {
-  return formatRows([[outcome.padEnd(9), network, target.text, ifName, note]], view);
+  return formatOutcomes([[outcome, network, target.text, ifName, note]], view);
 }
 
 function describe({ network, target, ifName }: Done): Record<string, string> {

@@ -4,7 +4,15 @@ import type { FoundNode } from "../cluster/node.ts";
 import type { Given } from "../commands.ts";
 import { throwIfInterrupted, type Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import { endingOfDone, formatRows, printFailure, printJson, printMessage, printWarnings } from "../report.ts";
+import {
+  endingOfDone,
+  formatOutcomes,
+  formatRows,
+  printFailure,
+  printJson,
+  printMessage,
+  printWarnings,
+} from "../report.ts";
 import { Kernel } from "../routes/kernel.ts";
 import { Masquerade } from "../routes/masquerade.ts";
 import { commandOf, PROTOCOL, type Step } from "../routes/plan.ts";
@@ -184,12 +192,14 @@ function report(
     world.stdout(formatRows([[none]], world.view));
   } else {
     world.stdout(
-      formatRows(
+      formatOutcomes(
         [
           ...rows.map(({ state, destination, gateway = "-", interface: name = "-", node = "" }) => {
-            return [state, destination, `via ${gateway}`, `dev ${name}`, node];
+            return [state, destination, `via ${gateway}`, `dev ${name}`, node] as const;
           }),
-          ...masqueraded.map(({ state, family, sources }) => [state, sources.join(",") || family, "masquerade"]),
+          ...masqueraded.map(({ state, family, sources }) => {
+            return [state, sources.join(",") || family, "masquerade"] as const;
+          }),
         ],
         world.view,
       ),

@@ -258,7 +258,7 @@ describe("real plugins", { skip }, () => {
       const result = await add(host, "a");
       assert.match(addressOf(result), /^10\.6\.0\.1\d\d$/u);
       ping(host, "a", "10.6.0.1");
-      assert.equal(done(await host.run("del", "net", "a")), "deleted    net  a  eth0\n");
+      assert.equal(done(await host.run("del", "net", "a")), "deleted     net  a  eth0\n");
     } finally {
       for (const child of processes) child.kill("SIGKILL");
     }

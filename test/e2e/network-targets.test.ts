@@ -131,7 +131,7 @@ describe("a pod", { skip: cannotStartPods }, () => {
       }
 
       await containerd.removePod(pod);
-      assert.match((await run("gc")).stdout, /^deleted {4}second {2}\S+ {2}eth1\n$/u);
+      assert.match((await run("gc")).stdout, /^deleted {5}second {2}\S+ {2}eth1\n$/u);
       assert.equal((await run("gc")).stdout, "nothing to do\n");
       assert.doesNotMatch(fs.readdirSync(join(containerd.host, "var/lib/cni/networks/second")).join(), /10\.4/u);
     });

@@ -1,6 +1,7 @@
 /** What is right already is known by its size, times and inode; its content is read where one of them differs. */
 import assert from "node:assert/strict";
-import * as fs from "node:fs";
+import changeable, * as fs from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 
@@ -57,6 +58,28 @@ for (const place of ["opt/cni/bin/bridge", "etc/cni/net.d/10-a.conflist"]) {
     assert.deepEqual(fs.readFileSync(path), content);
   });
 }
+
+test("a file that somebody writes in place as soon as it is live, with as many bytes, is repaired", async () => {
+  using node = new TestNode();
+  node.plugin("bridge", "1");
+  node.template("10-a.conflist", conflist("a", "bridge"));
+  const path = join(node.netd, "10-a.conflist");
+  const { renameSync } = changeable;
+  changeable.renameSync = (from, to) => {
+    renameSync(from, to);
+    if (fs.existsSync(path)) fs.writeFileSync(path, Buffer.alloc(fs.statSync(path).size, "x"));
+  };
+  syncBuiltinESMExports();
+  try {
+    assert.equal((await node.run(INSTALL)).exitCode, 0);
+  } finally {
+    changeable.renameSync = renameSync;
+    syncBuiltinESMExports();
+  }
+  assert.match(fs.readFileSync(path, "utf8"), /^x+$/u);
+  assert.match((await node.run(INSTALL)).stdout, /^configured .*somebody had changed it$/mu);
+  assert.match(fs.readFileSync(path, "utf8"), /bridge/u);
+});
 
 test("a file that was touched and is still right is read, and left alone", async () => {
   using node = await installed();

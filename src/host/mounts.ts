@@ -18,19 +18,14 @@ export interface Mount {
 
 /** What a path is on: the last of the mounts with the longest mount point. */
 export function mountOf(path: string): Mount {
-  const lines = fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n");
-  const mounts = lines.flatMap((line) => {
-    const [, , , root, point, options] = line.split(" ");
-    if (root === undefined || point === undefined || options === undefined) return [];
-    return [{ point: unescapeMountPoint(point), root: unescapeMountPoint(root), options: options.split(",") }];
-  });
-  return mounts
-    .filter(({ point }) => isBelow(path, point))
-    .reduce((best, mount) => (mount.point.length >= best.point.length ? mount : best), {
-      point: "/",
-      root: "/",
-      options: [],
-    });
+  let best = { point: "/", root: "/", options: "" };
+  for (const line of fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
+    const [, , , root, point, options] = line.split(" ", 6);
+    if (root === undefined || point === undefined || options === undefined) continue;
+    const mount = { point: unescapeMountPoint(point), root, options };
+    if (mount.point.length >= best.point.length && isBelow(path, mount.point)) best = mount;
+  }
+  return { point: best.point, root: unescapeMountPoint(best.root), options: best.options.split(",") };
 }
 
 /** The kernel writes blanks and backslashes in mountinfo as octal escapes. */

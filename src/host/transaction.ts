@@ -5,8 +5,6 @@
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { isDeepStrictEqual } from "node:util";
 
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
@@ -113,7 +111,6 @@ export async function transact(
     throwIfInterrupted(signal);
     members.push(await stage(part));
   }
-  await untilNextTick(members);
   const proved = await prove?.((kind, name) => stagedAs(parts, members, kind, name));
   for (const member of members) refuseReplaced(member);
   throwIfInterrupted(signal);
@@ -130,15 +127,6 @@ export async function transact(
   }
 }
 
-/** A write within the tick of the kernel's clock in which a file was made changes none of its times. */
-async function untilNextTick(members: readonly Member[]): Promise<void> {
-  const isNew = ({ stat }: Live): boolean => stat !== undefined && Date.now() - Number(stat.ctimeMs) < TICK_MS;
-  if (members.some(({ staged }) => [...staged.values()].some(isNew))) await sleep(TICK_MS);
-}
-
-/** The slowest clock that Linux is built with ticks 100 times a second. */
-const TICK_MS = 10;
-
 /**
  * What goes live is what was proved: the proof runs plugins, and one that changes its own file must not go live changed.
  *
@@ -149,7 +137,7 @@ function refuseReplaced({ target, changes, staged }: Member): void {
     if (after === null) continue;
     const [now, then] = [inspect(target.lockedState.objects, after), staged.get(after)];
     if (then === undefined && now.type === "absent") continue;
-    if (then !== undefined && isDeepStrictEqual(seenAs(now, ""), seenAs(then, ""))) continue;
+    if (then !== undefined && isUntouched(now, then)) continue;
     throw new Failure({
       code: "changed-while-proved",
       subject: join(target.path, name),
@@ -157,6 +145,12 @@ function refuseReplaced({ target, changes, staged }: Member): void {
       hint: "a plugin that changes its own file when it is run cannot be installed: ask who made it; else find out what else writes to .cni-node",
     });
   }
+}
+
+/** A change of mode or owner within the tick of the kernel's clock in which the file was made changes none of its times. */
+function isUntouched({ stat: now }: Live, { stat: then }: Live): boolean {
+  const keys = ["ino", "dev", "size", "mtimeNs", "ctimeNs", "mode", "uid", "gid"] as const;
+  return keys.every((key) => now?.[key] === then?.[key]);
 }
 
 /** Undefined: nothing is staged for it, or not yet. */
@@ -231,7 +225,6 @@ async function stageLate(member: Member | undefined, steps: readonly FileStep[],
     staged.set(after, inspect(target.lockedState.objects, after));
   }
   attempt(statePaths(target.path).objects, "cannot be written", () => syncDirectory(target.lockedState.objects));
-  await untilNextTick([member]);
 }
 
 async function stageStep(target: Target, step: FileStep): Promise<{ change?: Change; asset?: HeldAsset }> {

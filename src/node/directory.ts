@@ -166,7 +166,7 @@ function signOfTarget(root: string): string | undefined {
   if (mount.point === root && /\/(?:opt|etc)\/cni(?:\/|$)|\/cni\/(?:bin|net\.d)$|^\/(?:opt|etc)$/u.test(mount.root)) {
     return `${mount.root} is mounted there`;
   }
-  for (const below of BELOW_TARGETS) {
+  for (const below of BELOW_TARGETS.filter((one) => fs.existsSync(join(root, one)))) {
     const isSign = (name: string): boolean => COMMON_PLUGINS.has(name) || name.endsWith(".conflist");
     const [name] = firstNamesIn(join(root, below), 1, isSign);
     if (name !== undefined) return `it holds ${join(below, name)}`;

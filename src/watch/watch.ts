@@ -372,9 +372,9 @@ export class Watcher {
     return result;
   }
 
-  #areHeld(kind: Kind, lists: Lists | undefined): boolean {
-    const held = this.#held(kind);
-    return lists?.desired.every((name) => held.includes(name)) !== false;
+  #areHeld(kind: Kind, { desired }: Lists = { desired: [] }): boolean {
+    const held = desired.length === 0 ? [] : this.#held(kind);
+    return desired.every((name) => held.includes(name));
   }
 
   /** Looks at the tokens that are live, and when the first of them is to be replaced. */

@@ -70,7 +70,7 @@ export const SYNC = [
   "writeFileSync",
 ];
 /** Of file handles. */
-export const HANDLE = ["writeFile", "chmod", "chown", "sync"];
+export const HANDLE = ["writeFile", "chmod", "utimes", "chown", "sync"];
 /** Of node:fs/promises. */
 export const PROMISES = ["copyFile", "open"];
 

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import { createCopy, createFile } from "../../src/system/disk.ts";
 import { HANDLE, PROMISES, SYNC } from "../helpers/faults.ts";
 
 const source = fileURLToPath(new URL("../../src", import.meta.url));
@@ -40,4 +42,18 @@ test("and of every promise and file handle that disk.ts changes files by", () =>
     handles.filter((name) => !["stat", "read", "close", ...HANDLE].includes(name)),
     [],
   );
+});
+
+test("a new file is older than the tick of the kernel's clock in which it was made, so that any later write shows", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "cni-node-disk-"));
+  t.after(() => {
+    rmSync(directory, { recursive: true });
+  });
+  const [made, copied] = [join(directory, "made"), join(directory, "copied")];
+  await createFile(made, Buffer.from("content"), { mode: 0o600 });
+  await createCopy(made, copied, { mode: 0o600 });
+  for (const path of [made, copied]) {
+    const { ctimeMs, mtimeMs } = statSync(path);
+    assert.ok(ctimeMs - mtimeMs >= 10, `${path}: ${ctimeMs - mtimeMs}`);
+  }
 });

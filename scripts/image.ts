@@ -1,7 +1,7 @@
 /**
  * Builds the image with the builder that is there, and prints what its layers weigh. `make image` runs it.
  *
- *     node scripts/image.ts [--builder=docker|podman|buildah] [--tag=cni-node] [OPTION OF THE BUILDER...]
+ *     node scripts/image.ts [--builder=docker|podman|buildah] [--tag=cni-node] [--plugins=all] [OPTION OF THE BUILDER...]
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
@@ -101,12 +101,13 @@ function build(builder: string, tag: string, more: readonly string[]): void {
 
 if (import.meta.main) {
   const { values, tokens } = parseArgs({ strict: false, tokens: true });
-  const own = new Set(["builder", "tag"]);
+  const own = new Set(["builder", "tag", "plugins"]);
   const more = tokens.flatMap((token) => (token.kind === "option" && own.has(token.name) ? [] : [argumentOf(token)]));
   const found = BUILDERS.find((name) => spawnSync(name, ["--version"]).status === 0);
   const builder = typeof values["builder"] === "string" ? values["builder"] : found;
   if (builder === undefined) throw new Error(`none of ${BUILDERS.join(", ")} is here to build the image`);
-  build(builder, typeof values["tag"] === "string" ? values["tag"] : "cni-node", more);
+  const plugins = typeof values["plugins"] === "string" ? [`--build-arg=PLUGINS=${values["plugins"]}`] : [];
+  build(builder, typeof values["tag"] === "string" ? values["tag"] : "cni-node", [...plugins, ...more]);
 }
 
 function argumentOf(token: { index: number }): string {

@@ -57,9 +57,13 @@ function rankOf(path: string): number {
   return index === -1 ? SLOW.length : index;
 }
 
-/** A directory for all that the tests write and sync: a developer's is in memory, CI's on the disk. */
+/**
+ * A directory for all that the tests write and sync: a developer's is in memory, CI's on the disk, and that of e2e, too:
+ * its machines have memory of their own in that place.
+ */
 function placeForFiles(): string {
-  const base = !isCI && fs.existsSync(MEMORY) && isFit(MEMORY) ? MEMORY : tmpdir();
+  const isEndToEnd = files.some((path) => path.startsWith("test/e2e/"));
+  const base = !isCI && !isEndToEnd && fs.existsSync(MEMORY) && isFit(MEMORY) ? MEMORY : tmpdir();
   // Short: Podman takes no directory whose path is longer than 50 characters.
   const directory = fs.mkdtempSync(join(base, "cni-node-"));
   fs.chmodSync(directory, 0o1777);

@@ -47,9 +47,26 @@ export function preparedBuilder(): Builder {
 
 /** Builds the Dockerfile of the clone, with the caches of this machine. */
 export function buildImage(builder: Builder, tag: string, options: readonly string[] = [], cache = CACHE): void {
+  const words = ["build", ...BUILDAH_OPTIONS, "--pull-never", `--tag=${tag}`, ...buildArguments(), ...options, ROOT];
+  builder.buildah(words, { TMPDIR: temporaryWithCaches(cache) });
+}
+
+/**
+ * The environment of a program that calls buildah by itself, for the same base images and caches. It needs a mount
+ * namespace of its own, as in `Builder`.
+ */
+export function buildahEnvironment(): NodeJS.ProcessEnv {
+  const directory = cacheDirectory();
+  const file = join(directory, "storage.conf");
+  const [graphroot, runroot] = ["store", "run"].map((name) => JSON.stringify(join(directory, name)));
+  fs.writeFileSync(file, `[storage]\ndriver = "overlay"\ngraphroot = ${graphroot}\nrunroot = ${runroot}\n`);
+  return { CONTAINERS_STORAGE_CONF: file, BUILDAH_ISOLATION: "chroot", TMPDIR: temporaryWithCaches() };
+}
+
+/** TMPDIR of a buildah whose caches are those of this machine: it keeps there what `RUN --mount=type=cache` names. */
+function temporaryWithCaches(cache = CACHE): string {
   const temporary = join(cacheDirectory(), "tmp", hash("sha256", cache).slice(0, 8));
   const [goBuild, goModules] = output("go", ["env", "GOCACHE", "GOMODCACHE"]).split("\n");
-  // buildah keeps what a RUN --mount=type=cache names below its temporary directory.
   const mounts = {
     "cni-node-plugins": join(cache, "plugins"),
     "cni-node-go-build": goBuild ?? "",
@@ -61,8 +78,7 @@ export function buildImage(builder: Builder, tag: string, options: readonly stri
     fs.mkdirSync(directory, { recursive: true });
     if (!fs.existsSync(link)) fs.symlinkSync(directory, link);
   }
-  const words = ["build", ...BUILDAH_OPTIONS, "--pull-never", `--tag=${tag}`, ...buildArguments(), ...options, ROOT];
-  builder.buildah(words, { TMPDIR: temporary });
+  return temporary;
 }
 
 /** Writes an image of the builder to a file that engines can load. */

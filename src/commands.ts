@@ -71,7 +71,8 @@ export const COMMANDS = {
     options: { ...listsOf("install"), ...pick(OPTIONS, ...CONFIGS, ...PLACES, ...ADDITION, ...CHANGE, ...STOP) },
   },
   uninstall: {
-    summary: "remove them, in reverse order; what was there before comes back",
+    summary:
+      "remove plugins, credentials, configs and manifests in reverse order, and restore files that were there before",
     examples: [
       "uninstall --plugins=bridge,portmap --configs=10-bridge.conflist",
       "uninstall --all --owner=site-a --dry-run",
@@ -167,7 +168,7 @@ export const COMMANDS = {
     },
   },
   "routes sync": {
-    summary: "set these routes, and remove those that cni-node set and no node needs",
+    summary: "set the routes to the pods of all other nodes, and remove those of cni-node that no node needs",
     examples: ["routes sync", "routes sync --follow --masquerade --pod-cidrs=10.244.0.0/16"],
     options: {
       ...pick(

@@ -60,7 +60,7 @@ export const OPTIONS = {
   credentials: { type: CREDENTIALS, help: "kubeconfigs with tokens: FILE[=[NAMESPACE/]ACCOUNT],…" },
   delegate: {
     type: DELEGATE,
-    help: "install a configuration of Multus around the first one in net.d (that matches)",
+    help: "install a configuration of Multus that wraps the first one in net.d (that matches)",
   },
   "delegate-form": {
     type: choice("inline", "path"),
@@ -90,7 +90,7 @@ export const OPTIONS = {
   spread: {
     type: DURATION,
     default: "0s",
-    help: "delay of changes in the cluster, by a part of this that differs by node",
+    help: "delay changes of ConfigMaps by 0 to TIME, which differs by node",
   },
   "config-templates": {
     type: CONFIG_MAPS,
@@ -122,7 +122,7 @@ export const OPTIONS = {
   "credentials-form": {
     type: { ...choice("inline", "token-file"), shown: "<FORM>" },
     default: "inline",
-    help: "token in the kubeconfig, or token-file: in FILE.token",
+    help: "inline: the token is in the kubeconfig; token-file: in FILE.token",
   },
   "credentials-server": {
     type: SERVER,
@@ -161,12 +161,12 @@ export const OPTIONS = {
   },
   force: { type: FLAG, help: "remove plugins and credentials even if configurations or containers need them" },
   drain: { type: DURATION, default: "0s", help: "how long to wait for containers that need a plugin to be removed" },
-  "allow-no-network": { type: FLAG, help: "let --prune or --all remove the node's last configuration" },
+  "allow-no-network": { type: FLAG, help: "also remove the node's last configuration" },
   "config-mode": { type: MODE, otherwise: "0600; existing files keep theirs", help: "file mode of configurations" },
   "inject-pod-cidr": { type: FLAG, help: "put the podCIDRs of the Node into the ranges of the bridge plugin" },
   variables: {
     type: VARIABLES,
-    help: "only these variables in manifests ('' for none), and __A__ in templates: '$A $B'",
+    help: "only these variables in manifests, and __A__ in templates: '$A $B'; '' for none",
   },
   "allow-unset": { type: FLAG, help: "substitute an empty text for variables that are not set" },
   "node-name": { type: NAME, env: ["NODE_NAME", "NODE_HOSTNAME"], help: "name of this node" },
@@ -179,7 +179,11 @@ export const OPTIONS = {
   context: { type: NAME, otherwise: "its current context", help: "context of the kubeconfig" },
   "force-conflicts": { type: FLAG, help: "take over fields of objects that others manage" },
   timeout: { type: DURATION, default: "60s", help: "how long the Kubernetes API may take" },
-  wait: { type: DURATION, default: "0s", help: "how long to wait for files that pointers name, a primary, and values" },
+  wait: {
+    type: DURATION,
+    default: "0s",
+    help: "how long to wait for what is missing: files that pointers name, the primary, values",
+  },
   "lock-timeout": { type: DURATION, default: "2m", help: "how long to wait for other runs on the same node" },
   "dry-run": { type: FLAG, help: "print what would be done, and do nothing" },
   "exit-code": {
@@ -192,7 +196,7 @@ export const OPTIONS = {
     type: choice("keep", "uninstall", "auto"),
     default: "keep",
     needs: { options: ["pause"], problem: "goes with --pause" },
-    help: "at a signal; auto: uninstall if the DaemonSet is gone",
+    help: "what a signal does to what is installed; auto: uninstall if the DaemonSet is deleted",
   },
   daemonset: {
     type: objectName("DaemonSet"),
@@ -276,7 +280,11 @@ export const OPTIONS = {
     help: "serve /livez, /readyz, /metrics, /statusz; default ADDRESS: 127.0.0.1",
   },
   "log-format": { type: choice("text", "json"), default: "text", help: "format of the log on stderr" },
-  events: { type: FLAG, default: "true", help: "report to the Kubernetes API with Events of the node and the pod" },
+  events: {
+    type: FLAG,
+    default: "true",
+    help: "write Kubernetes Events on the node and the pod; --events=false does not",
+  },
   output: { type: choice("text", "json", "yaml"), default: "text", help: "format of the report" },
   color: {
     type: choice("auto", "always", "never"),

@@ -97,7 +97,7 @@ suite("credentials", { skip: cannotSign }, () => {
     fs.mkdirSync(directoryOf(node));
     fs.writeFileSync(fileOf(node), "foreign", { mode: 0o600 });
     assert.match((await run(node, "install", CREDENTIALS)).stdout, /replaces a file that was there before/u);
-    assert.match((await run(node, "uninstall", CREDENTIALS)).stdout, /what was there before is back/u);
+    assert.match((await run(node, "uninstall", CREDENTIALS)).stdout, /what was there before comes back/u);
     assert.equal(fs.readFileSync(fileOf(node), "utf8"), "foreign");
   });
 

@@ -59,15 +59,13 @@ for (const place of ["opt/cni/bin/bridge", "etc/cni/net.d/10-a.conflist"]) {
   });
 }
 
-test("a file that somebody writes in place as soon as it is live, with as many bytes, is repaired", async () => {
-  using node = new TestNode();
-  node.plugin("bridge", "1");
-  node.template("10-a.conflist", conflist("a", "bridge"));
+/** Installs while somebody writes into the configuration, with as many bytes, as soon as it is live. */
+async function installWhile(node: TestNode, write: (path: string) => void): Promise<void> {
   const path = join(node.netd, "10-a.conflist");
   const { renameSync } = changeable;
   changeable.renameSync = (from, to) => {
     renameSync(from, to);
-    if (fs.existsSync(path)) fs.writeFileSync(path, Buffer.alloc(fs.statSync(path).size, "x"));
+    if (String(to).endsWith("10-a.conflist")) write(path);
   };
   syncBuiltinESMExports();
   try {
@@ -77,9 +75,33 @@ test("a file that somebody writes in place as soon as it is live, with as many b
     syncBuiltinESMExports();
   }
   assert.match(fs.readFileSync(path, "utf8"), /^x+$/u);
+}
+
+test("a file that somebody writes in place as soon as it is live, with as many bytes, is repaired", async () => {
+  using node = new TestNode();
+  node.plugin("bridge", "1");
+  node.template("10-a.conflist", conflist("a", "bridge"));
+  await installWhile(node, (path) => fs.writeFileSync(path, Buffer.alloc(fs.statSync(path).size, "x")));
   assert.match((await node.run(INSTALL)).stdout, /^configured .*somebody had changed it$/mu);
-  assert.match(fs.readFileSync(path, "utf8"), /bridge/u);
 });
+
+test(
+  "and one of another owner is, who puts its time back as well",
+  { skip: process.getuid?.() !== 0 && "needs root" },
+  async () => {
+    using node = await installed();
+    const path = join(node.netd, "10-a.conflist");
+    fs.chownSync(path, 65_534, 65_534);
+    node.template("10-a.conflist", conflist("b", "bridge"));
+    await installWhile(node, () => {
+      const { size, atime, mtime } = fs.statSync(path);
+      fs.writeFileSync(path, Buffer.alloc(size, "x"));
+      fs.utimesSync(path, atime, mtime);
+    });
+    assert.equal(fs.statSync(path).uid, 65_534);
+    assert.match((await node.run(INSTALL)).stdout, /^configured .*somebody had changed it$/mu);
+  },
+);
 
 test("a file that was touched and is still right is read, and left alone", async () => {
   using node = await installed();

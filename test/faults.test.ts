@@ -228,7 +228,7 @@ for (const [what, bin, netd] of [
     const { stderr, stdout } = await succeeds(node, UNINSTALL);
     assert.deepEqual([plan.stderr, stderr], ["cni-node: nothing has been changed, this is the plan\n", ""]);
     assert.match(plan.stdout, /^\+.*"name":"primary"/mu);
-    assert.match(stdout, /tuning +what was there before is back/u);
+    assert.match(stdout, /tuning +what was there before comes back/u);
     assertSame(filesOf(node), before);
   });
 

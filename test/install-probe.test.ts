@@ -227,7 +227,7 @@ describe("install --probe", { skip }, () => {
     done(await node.run("install", "--plugins=own", "--configs=10-net.conflist"));
     node.take();
     const ran = await node.run("apply", "--plugins=:own", "--probe-add");
-    assert.match(done(ran), /^deleted {5}plugin {4}own +what was there before is back/u);
+    assert.match(done(ran), /^deleted {5}plugin {4}own +what was there before comes back/u);
     assert.equal(ran.stderr, "");
     const calls = node.take();
     assert.ok(calls.includes(`${PROBE_DIRECTORY} ADD`), calls.join("\n"));

@@ -177,7 +177,7 @@ describe("a screen", () => {
       /^\{32:configured\}  config    30-x\.conflist\n {4}replaces a file that was there before; uninstall\n {4}restores it$/mu;
     assert.match(screen, row);
     const wide = await screenOf(node, ["uninstall", "--configs=30-x.conflist"], 80);
-    assert.match(wide, /^\{33:deleted\} +config +30-x\.conflist {2}what was there before is back$/mu);
+    assert.match(wide, /^\{33:deleted\} +config +30-x\.conflist {2}what was there before comes back$/mu);
   });
 
   test("of a plan says what would be done, and colours what goes and what comes", async () => {

@@ -194,7 +194,7 @@ function decideRestore(
   }
   return {
     outcome: "deleted",
-    reason: "what was there before is back",
+    reason: "what was there before comes back",
     effect: "restore",
     keepLive: false,
     restores: before,

@@ -17,7 +17,7 @@ export async function writeCdi(places: Places, own: Own, options: RunOptions): P
   const text = cdiSpecification(places.call, names);
   const files = [...programFiles(places, own, owner), written(file, { text, mode: 0o644 })];
   const done = await changeFiles(files, places.all, options, provingProgram(places, options));
-  return { ...done, findings: [...findings, ...done.findings, ...afterRestart(done)] };
+  return { ...done, findings: [...findings, ...done.findings, ...afterRestart(places, done)] };
 }
 
 /** Removes it. @throws Failure */
@@ -26,16 +26,16 @@ export async function removeCdi(places: Places, options: RunOptions): Promise<Do
   const file = removed({ directory: places.directory("cdi"), name: CDI_FILE, kind: "config", owner });
   const done = await changeFiles([file, ...unneededProgram(places, owner)], places.all, options);
   if (!options.dryRun) places.removeEmpty();
-  return { ...done, findings: [...done.findings, ...afterRestart(done)] };
+  return { ...done, findings: [...done.findings, ...afterRestart(places, done)] };
 }
 
 /** Podman reads specifications at each start of a container, dockerd when it starts. */
-function afterRestart({ results }: Done): Finding[] {
+function afterRestart(places: Places, { results }: Done): Finding[] {
   const changed = results.find(({ path, outcome }) => path.endsWith(CDI_FILE) && isChange(outcome));
   if (changed === undefined) return [];
   const message = "counts at once for Podman, and for Docker (25 or newer) at the next restart of dockerd";
   const hint = 'before Docker 28.3, daemon.json also needs "features": {"cdi": true}';
-  return [warning("engine-restart", changed.path, message, hint)];
+  return [warning("engine-restart", places.onHost(changed.path), message, hint)];
 }
 
 function isChange(outcome: string): boolean {

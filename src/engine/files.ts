@@ -338,7 +338,7 @@ async function decideRemoval({ file, here, live, held, others, result }: Facts, 
     return { ...result("deleted"), step: { ...step, effect: "remove" } };
   }
   const restored: FileStep = { ...step, effect: "restore", restores: held.before };
-  return { ...result("deleted", "what was there before is back"), step: restored };
+  return { ...result("deleted", "what was there before comes back"), step: restored };
 }
 
 function readPart(here: string, path: string): string {

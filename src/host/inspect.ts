@@ -59,6 +59,15 @@ export async function digestOfLive(path: string, live: Live, seen: SeenFile | un
   return digestOf(path);
 }
 
+/**
+ * May nobody but root and this user write to it? Others can write as many bytes and put the time back, so that it looks
+ * as before wherever the time of its last change, which nobody can set, has to be left out.
+ */
+export function isOnlyOurs({ stat }: Live): boolean {
+  if (stat === undefined || (stat.mode & 0o022n) !== 0n) return false;
+  return stat.uid === 0n || stat.uid === BigInt(process.geteuid?.() ?? 0);
+}
+
 /** Is it the same file, not written to in between? A new link to it changes neither of these. */
 export function isSameFile(a: Live, b: Live): boolean {
   if (a.stat === undefined || b.stat === undefined) return a.type === b.type;

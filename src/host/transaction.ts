@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "../system/disk.ts";
-import { digestOfLive, inspect, isSameFile, seenAs, type Live } from "./inspect.ts";
+import { digestOfLive, inspect, isOnlyOurs, isSameFile, seenAs, type Live } from "./inspect.ts";
 import {
   isReleased,
   readRecord,
@@ -233,7 +233,8 @@ async function stageStep(target: Target, step: FileStep): Promise<{ change?: Cha
   const { after, digest } = await stageAfter(target, step);
   const kept = step.keepLive ? before : await stageKept(target, step);
   // Looked at again, for a new link changes the time of its last change.
-  const seen = step.seen === undefined ? undefined : seenAs(inspect(target.here, name), step.seen);
+  const now = inspect(target.here, name);
+  const seen = step.seen === undefined || !isOnlyOurs(now) ? undefined : seenAs(now, step.seen);
   const asset = step.asset && {
     ...step.asset,
     ...(digest === undefined ? {} : { digest }),
@@ -526,8 +527,9 @@ function lookedAt(asset: HeldAsset, { target, changes, staged }: Member): HeldAs
   const known = staged.get(change?.after ?? "");
   if (known === undefined || asset.digest === undefined || asset.owners.length === 0) return asset;
   const live = inspect(target.here, asset.name);
-  const seen = isSameFile(live, known) ? seenAs(live, asset.digest) : undefined;
-  return seen === undefined ? asset : { ...asset, seen };
+  const seen = isSameFile(live, known) && isOnlyOurs(live) ? seenAs(live, asset.digest) : undefined;
+  const { seen: _former, ...unseen } = asset;
+  return seen === undefined ? unseen : { ...asset, seen };
 }
 
 /**

@@ -243,7 +243,7 @@ describe("uninstalling", () => {
     [
       "puts back what was there before",
       { held: kept, ours: true, backup },
-      "deleted restore [] what was there before is back",
+      "deleted restore [] what was there before comes back",
     ],
     [
       "does not put it back over what somebody has changed since",

@@ -72,8 +72,12 @@ async function makeImage(script: string, clone: string, engine: Engine): Promise
   const [, options] = MAKE_IMAGE.exec(script) ?? [];
   if (options === undefined) return { exitCode: 0, stdout: "", stderr: "" };
   const builder = preparedBuilder();
-  const words = ["make", "image", `ARGS=${options} --builder=buildah --tag=${TAG}`];
-  const made = await runHere(["unshare", "--mount", "--propagation=private", ...words], clone, buildahEnvironment());
+  const words = ["make", "image", `ARGS=${options} --builder=buildah --tag=${TAG} --pull-never`];
+  const made = await runHere(
+    ["unshare", "--mount", "--propagation=private", ...words],
+    clone,
+    buildahEnvironment(builder),
+  );
   if (made.exitCode !== 0) return made;
   const archive = join(engine.work, "image.tar");
   builder.buildah(["push", "--quiet", TAG, `docker-archive:${archive}:cni-node:latest`]);

@@ -69,7 +69,13 @@ export function problemsOf(target: string): string[] {
     const path = join(directory, name);
     if (!fs.existsSync(path)) problems.push(`${name} is held by ${owners.join()} and not there`);
     else if (digestOf(fs.readFileSync(path)) !== digest) problems.push(`${name} is not what the record says`);
-    else if (seen?.inode !== String(fs.lstatSync(path, { bigint: true }).ino)) problems.push(`${name} was not seen`);
+    else if (seen?.inode !== inodeOf(path)) problems.push(`${name} was not seen`);
   }
   return problems;
+}
+
+/** Of what nobody else may write to; that of others is not noted. */
+function inodeOf(path: string): string | undefined {
+  const { ino, uid, mode } = fs.lstatSync(path, { bigint: true });
+  return uid === BigInt(process.getuid?.() ?? 0) && (mode & 0o022n) === 0n ? String(ino) : undefined;
 }

@@ -55,11 +55,15 @@ export function buildImage(builder: Builder, tag: string, options: readonly stri
  * The environment of a program that calls buildah by itself, for the same base images and caches. It needs a mount
  * namespace of its own, as in `Builder`.
  */
-export function buildahEnvironment(): NodeJS.ProcessEnv {
+export function buildahEnvironment(builder: Builder): NodeJS.ProcessEnv {
   const directory = cacheDirectory();
+  const driver = builder.buildah(["info", "--format", "{{.store.GraphDriverName}}"]).trim();
   const file = join(directory, "storage.conf");
   const [graphroot, runroot] = ["store", "run"].map((name) => JSON.stringify(join(directory, name)));
-  fs.writeFileSync(file, `[storage]\ndriver = "overlay"\ngraphroot = ${graphroot}\nrunroot = ${runroot}\n`);
+  fs.writeFileSync(
+    file,
+    `[storage]\ndriver = ${JSON.stringify(driver)}\ngraphroot = ${graphroot}\nrunroot = ${runroot}\n`,
+  );
   return { CONTAINERS_STORAGE_CONF: file, BUILDAH_ISOLATION: "chroot", TMPDIR: temporaryWithCaches() };
 }
 

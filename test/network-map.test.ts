@@ -25,7 +25,7 @@ node
 │   ├── veth1a  veth  to eth0 in shop/web (cni-1)
 │   ├── veth2b  veth  to eth0 in shop/db (cni-2)
 │   └── veth3c  veth
-│       └── ! its other end is in no known namespace
+│       └── ! its other end is not in a known namespace
 ├── route default via 192.0.2.1 dev eth0
 └── route 10.244.2.0/24 via 192.0.2.11 dev eth0
 shop/web (cni-1)
@@ -260,7 +260,7 @@ describe("network map on a host", { skip: cannotMount }, () => {
     assert.match(dot.stdout, /^graph node \{/u);
   });
 
-  test("a port whose other end is in no known namespace, and another runtime's attachment", async () => {
+  test("a port whose other end is not in a known namespace, and another runtime's attachment", async () => {
     await using host = await NetworkHost.make();
     const results = join(host.cacheDir, "results");
     fs.mkdirSync(results, { recursive: true });
@@ -278,7 +278,7 @@ describe("network map on a host", { skip: cannotMount }, () => {
     host.sh("mount -t tmpfs none /run/netns");
     const { exitCode, stdout, stderr } = await host.run("map");
     assert.equal(exitCode, 0, stderr);
-    assert.match(stdout, /v1 {2}veth {2}down\n +└── ! its other end is in no namespace that was looked at/u);
+    assert.match(stdout, /v1 {2}veth {2}down\n +└── ! its other end is not in a namespace that was examined/u);
     assert.match(stdout, /^… namespaces not shown: \d+$/mu);
     assert.match(stdout, /net {2}eth0 {2}shop\/web {2}10\.6\.0\.9\n +└── ! its namespace is gone/u);
   });

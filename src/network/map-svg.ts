@@ -11,6 +11,7 @@ import {
   type MapNamespace,
   type NodeMap,
 } from "./map.ts";
+import { wrapLines } from "../system/text.ts";
 
 /** A box with lines of text, and smaller ones below these. */
 interface Box {
@@ -134,11 +135,14 @@ function rowsOf({ title, lines, problems }: Box, width: number): [kind: string, 
     ...lines.map((text) => ["line", text]),
     ...problems.map((text) => ["problem", `! ${text}`]),
   ] as [string, string][];
-  return rows.flatMap(([kind, text]) => wrap(text, most).map((part): [string, string] => [kind, part]));
+  return rows.flatMap(([kind, text]) => {
+    const parts = wrapLines(text, most).flatMap((line) => cut(line, most));
+    return parts.map((part): [string, string] => [kind, part]);
+  });
 }
 
 /** Wide characters take two places. */
-function wrap(text: string, most: number): string[] {
+function cut(text: string, most: number): string[] {
   const parts = [""];
   let room = most;
   for (const character of text) {

@@ -212,7 +212,7 @@ function connect(link: Link, own: Draft, all: readonly Draft[], isWhole: boolean
     link[isVeth ? "peer" : "parent"] = { namespace: end.one.id, interface: end.there.name };
   } else if (isVeth && ends.length === 0 && link.master !== undefined) {
     link.problems.push(
-      isWhole ? "its other end is in no known namespace" : "its other end is in no namespace that was looked at",
+      isWhole ? "its other end is not in a known namespace" : "its other end is not in a namespace that was examined",
     );
   } else if (isVeth && ends.length > 1) {
     link.problems.push(`its other end is one of ${ends.length} interfaces`);

@@ -41,7 +41,7 @@ export const FINDING_CODES = {
   "desired-key-missing": "the ConfigMap that says what is desired lacks a list: what is installed of these stays",
   "desired-key-unknown": "the ConfigMap that says what is desired has keys that cni-node does not read",
   "desired-unknown": "the ConfigMap that says what is desired has not been read yet: `watch` keeps what is installed",
-  "directory-crowded": "a directory has more entries than any node needs: only the first were looked at",
+  "directory-crowded": "a directory has more entries than any node needs: only the first were examined",
   "directory-owner": "a directory of plugins or configurations belongs to a user other than root",
   "directory-unusable":
     "the directory of plugins or of configurations is a file, a link that leads nowhere, or cannot be read",
@@ -127,7 +127,7 @@ export const FINDING_CODES = {
     "the kernel drops packets that come in on another interface than the route back, and this node's routes use several",
   "run-finished": "this run finished or discarded an interrupted run",
   "run-unfinished": "a run of cni-node was interrupted; the finding says what the next run does",
-  "runtime-directory": "the runtime reads another directory than was looked at",
+  "runtime-directory": "the runtime reads another directory than the one that was examined",
   "runtime-load-failed": "the runtime could not load its configurations",
   "runtime-not-ready": "the runtime says that its network is not ready",
   "runtime-plugin-directory": "the runtime looks for plugins in another directory",

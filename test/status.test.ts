@@ -206,7 +206,7 @@ test(
     assert.match(stdout, /^1 warning\n\nwarning {2}\/etc\/cni\/net\.d\n.*\[network-unseen\]\n/u);
     assert.match(
       stdout,
-      /^not looked at\n(?: {2}.*\n)* {2}\S*10-primary\.conflist: cannot be read: permission denied; run as root/mu,
+      /^not examined\n(?: {2}.*\n)* {2}\S*10-primary\.conflist: cannot be read: permission denied; run as root/mu,
     );
   },
 );

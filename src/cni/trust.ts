@@ -69,7 +69,7 @@ function statOf(path: string, follow: boolean): fs.Stats | undefined {
   } catch (error) {
     if (isAbsence(error)) return undefined;
     throw new CniError(
-      { code: ERROR_CODES.ioFailure, msg: `${path} cannot be looked at: ${reasonOf(error)}` },
+      { code: ERROR_CODES.ioFailure, msg: `${path} cannot be examined: ${reasonOf(error)}` },
       { cause: error },
     );
   }

@@ -23,7 +23,7 @@ export function inspect(directory: string, name: string): Live {
     return { type: typeOf(stat), stat };
   } catch (error) {
     if (isAbsence(error)) return { type: "absent" };
-    throw systemFailure(path, "cannot be looked at", error);
+    throw systemFailure(path, "cannot be examined", error);
   }
 }
 

@@ -144,7 +144,7 @@ async function measure(path: string): Promise<{ size: number; sha256: string }> 
   try {
     return { size: fs.statSync(path).size, sha256: (await digestOf(path)).replace("sha256:", "") };
   } catch (error) {
-    throw systemFailure(path, "cannot be looked at", error);
+    throw systemFailure(path, "cannot be examined", error);
   }
 }
 

@@ -242,7 +242,7 @@ function realDirectory(path: string): string | undefined {
     if (fs.statSync(real).isDirectory()) return real;
   } catch (error) {
     if (isSystemError(error, "ENOENT")) return undefined;
-    throw systemFailure(path, "cannot be looked at", error);
+    throw systemFailure(path, "cannot be examined", error);
   }
   throw new Failure({ code: "not-a-directory", subject: path, problem: "is not a directory" });
 }

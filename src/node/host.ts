@@ -47,7 +47,7 @@ export function findPlace(hostRoot: string, named: boolean): Place {
   const first = readLinkIfPossible("/proc/1/ns/mnt");
   if (first === undefined) {
     if (isFirst && !isContainer(hostRoot)) return ON_HOST;
-    throw unreachable("the host's first process cannot be looked at", lackingCapabilities());
+    throw unreachable("the host's first process cannot be examined", lackingCapabilities());
   }
   if (first === readLinkIfPossible("/proc/self/ns/mnt")) {
     if (isFirst || !isContainer(hostRoot)) return ON_HOST;

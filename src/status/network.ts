@@ -363,7 +363,7 @@ export function lookAtWord(
     });
   }
   if (isOther) {
-    const message = `${word.name} reads its configurations from ${word.configDir ?? ""}, and not from ${shown}, which was looked at`;
+    const message = `${word.name} reads its configurations from ${word.configDir ?? ""}, and not from ${shown}, which was examined`;
     const hint = `mount that directory and look there: --config-dir=auto`;
     found.push({ code: "runtime-directory", severity: "error", path: socket, message, hint });
     return found;

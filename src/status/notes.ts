@@ -50,7 +50,7 @@ export function crowded(path: string): Finding {
     code: "directory-crowded",
     severity: "warning",
     path,
-    message: "has more entries than any node needs: only the first were looked at",
+    message: "has more entries than any node needs: only the first were examined",
     hint: "see who fills it, and remove what nobody needs",
   };
 }

@@ -30,7 +30,7 @@ export function formatStatus(status: NodeStatus, view?: View): string {
       ...sentences(status.unfinished.map(({ directory, next }) => `${directory}: the next run will ${next}`)),
     ),
     section("containers that were attached", status.attachments.map(attachmentRow)),
-    section("not looked at", ...sentences(status.unseen)),
+    section("not examined", ...sentences(status.unseen)),
   ];
   const text = sections.filter((one) => one !== "").join("\n");
   const isLong = view?.terminal !== undefined && text.split("\n").length > view.terminal.rows;

@@ -62,7 +62,7 @@ export class DirectoryWatch implements Disposable {
   /** Why it is looked at every two seconds instead of at once after each change. */
   get finding(): Finding | undefined {
     if (this.#exhausted === undefined) return undefined;
-    const message = `cannot be watched (${this.#exhausted}): it is looked at every ${this.#timing.check / 1000} seconds until it can`;
+    const message = `cannot be watched (${this.#exhausted}): it is checked every ${this.#timing.check / 1000} seconds until it can`;
     const hint =
       "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches with sysctl, or find what uses them up";
     return warning("inotify-exhausted", this.path, message, hint);

@@ -233,7 +233,7 @@ suite("a directory that is watched in a container", () => {
           await notices("a directory made again", () => fs.mkdirSync(path));
         };
         assert.equal(watch.finding?.code, "inotify-exhausted");
-        assert.match(watch.finding.message, /^cannot be watched \\(${message}\\): it is looked at every 0.05 seconds/u);
+        assert.match(watch.finding.message, /^cannot be watched \\(${message}\\): it is checked every 0.05 seconds/u);
         await all();
         assert.equal(watch.finding?.code, "inotify-exhausted");
         fs.writeFileSync("/proc/sys/user/${limit}", "100");

@@ -16,6 +16,7 @@ import {
   type Values,
 } from "./options.ts";
 import { printMessage, reportFailure } from "./report.ts";
+import { saveMemory } from "./system/memory.ts";
 import { coloured, isColoured, plain } from "./system/style.ts";
 import { nearestTo } from "./system/nearest.ts";
 import type { Ending, World } from "./world.ts";
@@ -54,6 +55,9 @@ const RUNS: { readonly [Name in CommandName]: Run<Given<Name>> } = {
   completion: async (...given) => (await import("./commands/completion.ts")).runCompletion(...given),
   version: runVersion,
 };
+
+/** These have ended before memory matters. */
+const SHORT: ReadonlySet<CommandName> = new Set(["list", "completion", "version"]);
 
 /** A command line, taken apart. */
 export interface Line {
@@ -122,6 +126,7 @@ export async function runLine(line: Line, outer: World): Promise<Ending> {
     const output = given["output"] === "yaml" ? "json" : given["output"];
     const isQuiet = globalsOf(line, world).quiet && output !== "json" && command !== "completion";
     const printed = isQuiet ? { ...world, stdout: () => undefined } : world;
+    if (!SHORT.has(command)) saveMemory();
     return await (RUNS[command] as Run<unknown>)({ ...given, output }, printed);
   } catch (error) {
     const ending = reportFailure(error, name, isForPrograms(outputOf(line, world.env)), world);

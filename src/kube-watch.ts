@@ -7,6 +7,7 @@ import { aborted, Failure, isSystemError, reasonOf } from "./errors.ts";
 import { readArguments, USAGE, type ObjectSource } from "./kube-watch/arguments.ts";
 import { Handling } from "./kube-watch/handling.ts";
 import { endingOfDone, reportFailure } from "./report.ts";
+import { saveMemory } from "./system/memory.ts";
 import { readText, SIZE_LIMITS } from "./system/read.ts";
 import { DirectoryWatch } from "./system/watch.ts";
 import type { Ending, World } from "./world.ts";
@@ -26,6 +27,7 @@ export async function run(argv: readonly string[], world: World): Promise<Ending
       const { runVersion } = await import("./commands/version.ts");
       return await runVersion({ output: "text", operands: [] }, world);
     }
+    saveMemory();
     const { source, ...options } = given;
     const handling = new Handling(options, world);
     const following =

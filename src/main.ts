@@ -1,8 +1,7 @@
 /** The process: arguments, signals, exit. Nothing is imported before the signals are handled. */
-import { fstatSync } from "node:fs";
+import { fstatSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import { basename } from "node:path";
-import { setFlagsFromString } from "node:v8";
 
 import { paintedLines, visibleLines } from "./system/text.ts";
 import type { Ending, World } from "./world.ts";
@@ -10,10 +9,6 @@ import type { Ending, World } from "./world.ts";
 const controller = new AbortController();
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 for (const name of SIGNALS) process.on(name, () => controller.abort(name));
-
-// The memory of a node counts for more than the speed of long computations: the space for new objects stays at its first
-// size, and code is not optimized (10 MiB less; status with 10,000 networks takes a tenth longer).
-for (const flag of ["--semi-space-growth-factor=1", "--no-opt", "--no-maglev"]) setFlagsFromString(flag);
 
 const output = { isLost: false, opened: new Set<string>() };
 
@@ -60,22 +55,44 @@ async function main(): Promise<void> {
   else process.exitCode = output.isLost && exitCode === 0 ? 1 : exitCode;
 }
 
-/** Files report their errors by throwing, pipes by an event. Node.js opens a stream when it is first used. */
+/**
+ * A stream of Node.js takes longer to open than most commands have to write. It is opened only where a write would have
+ * to wait for the reader. Files report their errors by throwing, pipes by an event as well.
+ */
 function write(name: "stdout" | "stderr", text: string, isPainted = false): void {
   try {
+    const bytes = Buffer.from(isPainted ? paintedLines(text) : visibleLines(text));
+    const rest = output.opened.has(name) ? bytes : writeAtOnce(name === "stdout" ? 1 : 2, bytes);
+    if (rest.length === 0) return;
     const { [name]: stream } = process;
     if (!output.opened.has(name)) stream.on("error", onOutputError);
     output.opened.add(name);
-    stream.write(isPainted ? paintedLines(text) : visibleLines(text));
+    stream.write(rest);
   } catch (error) {
     onOutputError(error as NodeJS.ErrnoException);
   }
 }
 
-/** Looks at the file first: what is none is opened when it is written to. */
+/** @returns what a pipe that somebody has made non-blocking does not take now. */
+function writeAtOnce(descriptor: 1 | 2, bytes: Buffer): Buffer {
+  let rest = bytes;
+  try {
+    while (rest.length > 0) rest = rest.subarray(writeSync(descriptor, rest));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+  }
+  return rest;
+}
+
+/** Linux' number of the device /dev/null. */
+const NULL_DEVICE = 0x103;
+
+/** Looks at the file first: the stream of what is not a terminal need not be opened. */
 function isTerminal(descriptor: 1 | 2): boolean {
   try {
-    return fstatSync(descriptor).isCharacterDevice() && process[descriptor === 1 ? "stdout" : "stderr"].isTTY;
+    const file = fstatSync(descriptor);
+    if (!file.isCharacterDevice() || file.rdev === NULL_DEVICE) return false;
+    return process[descriptor === 1 ? "stdout" : "stderr"].isTTY;
   } catch {
     // It is closed.
     return false;

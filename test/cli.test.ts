@@ -758,11 +758,26 @@ describe("the bundle", () => {
     }
   });
 
-  test("does not mind a reader that goes away", async () => {
-    using node = new TestNode();
-    // More than a pipe holds.
+  /** A node whose list is longer than what a pipe holds. */
+  function nodeOfMany(): TestNode {
+    const node = new TestNode();
     for (let number = 0; number < 1000; number++)
       fs.writeFileSync(join(node.plugins, `${number}-${"x".repeat(200)}`), "");
+    return node;
+  }
+
+  test("writes all of a report to a pipe that does not block and is read slowly", async () => {
+    using node = nodeOfMany();
+    const unblocked = "fcntl(STDOUT, F_SETFL, O_WRONLY | O_NONBLOCK) or die; exec @ARGV";
+    const script = `perl -MFcntl -e '${unblocked}' "$@" | { sleep 0.2; cat; }`;
+    const words = [process.execPath, BUNDLE, "list", `--plugin-source=${node.plugins}`];
+    const { exitCode, stdout, stderr } = await endOf(spawn("sh", ["-c", script, "sh", ...words]));
+    assert.deepEqual([exitCode, stderr], [0, ""]);
+    assert.equal(stdout.match(/^\d+-x{200}$/gmu)?.length, 1000);
+  });
+
+  test("does not mind a reader that goes away", async () => {
+    using node = nodeOfMany();
     const script = 'set -o pipefail; "$0" "$1" list "--plugin-source=$2" | head -1';
     const output = execFileSync("bash", ["-c", script, process.execPath, BUNDLE, node.plugins], {
       encoding: "utf8",

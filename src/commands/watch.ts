@@ -2,7 +2,6 @@
 import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
-import { setFlagsFromString } from "node:v8";
 
 import type { ApplyRequest } from "../apply/apply.ts";
 import { COMMANDS, type Given } from "../commands.ts";
@@ -18,6 +17,7 @@ import type { Observer, Reconcile } from "../watch/reconcile.ts";
 import { Watcher, type Cluster } from "../watch/watch.ts";
 import type { Ending, World } from "../world.ts";
 import { requestOf } from "./apply.ts";
+import { saveMemory } from "../system/memory.ts";
 import { directoriesOf } from "./directories.ts";
 import { decisionOf, guardOf, openCluster, ownOf, uninstallAll } from "./on-stop.ts";
 
@@ -30,7 +30,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   }
   ownOf(options);
   // It computes little, and stays: what it runs often need not be compiled to machine code (2 MiB less).
-  setFlagsFromString("--no-sparkplug");
+  saveMemory("--no-sparkplug");
   const base = await baseRequest(options, world);
   const isGiven = Object.keys(base.lists).length > 0;
   if (

@@ -180,15 +180,15 @@ suite("the image, run by Docker", { skip: cannotStart }, () => {
     test("goes from one set of plugins to another, and does not touch what is in both", async () => {
       for (const name of ["host-device", "multus-cni"]) fs.writeFileSync(join(bin, name), name, { mode: 0o755 });
       const former = fs.statSync(join(bin, "multus-cni"), { bigint: true });
-      const ran = await example("apply --plugins=multus-cni,macvlan:host-device,multus-cni,ipvlan");
+      const ran = await example("apply --plugins=multus-cni,ipvlan,macvlan:host-device,multus-cni,ipvlan");
       assert.equal(ran.exitCode, 0, ran.stderr);
-      assert.deepEqual(fs.readdirSync(bin), [".cni-node", "flannel", "macvlan", "multus-cni"]);
+      assert.deepEqual(fs.readdirSync(bin), [".cni-node", "flannel", "ipvlan", "macvlan", "multus-cni"]);
       const now = fs.statSync(join(bin, "multus-cni"), { bigint: true });
       assert.deepEqual([now.ino, now.ctimeNs], [former.ino, former.ctimeNs]);
     });
 
     test("takes all of it away, and leaves what is not its own", async () => {
-      const ran = await example("--plugins=multus-cni,macvlan,flannel --configs=05-multus.conf,10-ipvlan.conf");
+      const ran = await example("--plugins=multus-cni,macvlan,ipvlan,flannel --configs=05-multus.conf,10-ipvlan.conf");
       assert.equal(ran.exitCode, 0, ran.stderr);
       assert.deepEqual(fs.readdirSync(bin), []);
       assert.deepEqual(

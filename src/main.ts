@@ -1,10 +1,12 @@
 /** The process: arguments, signals, exit. Nothing is imported before the signals are handled. */
-import { fstatSync, writeSync } from "node:fs";
+import { constants as fileConstants, fstatSync, openSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import { basename } from "node:path";
 
 import { paintedLines, visibleLines } from "./system/text.ts";
 import type { Ending, World } from "./world.ts";
+
+const { O_NONBLOCK, O_WRONLY } = fileConstants;
 
 const controller = new AbortController();
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
@@ -56,8 +58,8 @@ async function main(): Promise<void> {
 }
 
 /**
- * A stream of Node.js takes longer to open than most commands have to write. It is opened only where a write would have
- * to wait for the reader. Files report their errors by throwing, pipes by an event as well.
+ * A stream of Node.js takes longer to open than most commands have to write. It is opened only for what cannot be written
+ * at once. Files report their errors by throwing, pipes by an event as well.
  */
 function write(name: "stdout" | "stderr", text: string, isPainted = false): void {
   try {
@@ -73,15 +75,33 @@ function write(name: "stdout" | "stderr", text: string, isPainted = false): void
   }
 }
 
-/** @returns what a pipe that somebody has made non-blocking does not take now. */
+/** The descriptors by which one can write at once; undefined: none. */
+const atOnce = new Map<1 | 2, number | undefined>();
+
+/** @returns what is left: a reader that has stopped reading must keep neither a run nor its signals waiting. */
 function writeAtOnce(descriptor: 1 | 2, bytes: Buffer): Buffer {
+  if (!atOnce.has(descriptor)) atOnce.set(descriptor, openAtOnce(descriptor));
+  const file = atOnce.get(descriptor);
+  if (file === undefined) return bytes;
   let rest = bytes;
   try {
-    while (rest.length > 0) rest = rest.subarray(writeSync(descriptor, rest));
+    while (rest.length > 0) rest = rest.subarray(writeSync(file, rest));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
   }
   return rest;
+}
+
+/** A file takes all that is written; a pipe has to be opened once more, for others have the same one and may want to wait. */
+function openAtOnce(descriptor: 1 | 2): number | undefined {
+  try {
+    const file = fstatSync(descriptor);
+    if (file.isFile() || file.rdev === NULL_DEVICE) return descriptor;
+    if (file.isFIFO()) return openSync(`/proc/self/fd/${descriptor}`, O_WRONLY | O_NONBLOCK);
+  } catch {
+    // It is closed, or the pipe of another user.
+  }
+  return undefined;
 }
 
 /** Linux' number of the device /dev/null. */

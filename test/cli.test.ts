@@ -776,6 +776,25 @@ describe("the bundle", () => {
     assert.equal(stdout.match(/^\d+-x{200}$/gmu)?.length, 1000);
   });
 
+  test("with a reader that has stopped reading carries out its run, and hears signals", async (t) => {
+    using node = new TestNode();
+    const names = Array.from({ length: 40 }, (_, number) => `${number}-${"x".repeat(200)}`);
+    for (const name of names) node.plugin(name);
+    const [pid, begun] = [join(node.root, "pid"), join(node.root, "begun")];
+    // The smallest pipe, of which one byte is read.
+    const small = "fcntl(STDOUT, 1031, 4096) or die; exec @ARGV";
+    const script = `{ echo $$ >${pid}; exec perl -e '${small}' "$@"; } | { dd bs=1 count=1 of=${begun}; exec sleep 600; }`;
+    const options = ["-v", "--pause", "--on-stop=uninstall", "--owner=a", `--plugins=${names.join()}`, ...node.places];
+    const words = [process.execPath, BUNDLE, "install", ...options];
+    const child = spawn("bash", ["-c", script.replace("$$", "$BASHPID"), "bash", ...words], { detached: true });
+    t.after(() => process.kill(-(child.pid ?? 0), "SIGKILL"));
+    const plugins = (): string[] => fs.readdirSync(node.bin).filter((name) => !name.startsWith("."));
+    await until(() => fs.existsSync(begun) && fs.statSync(begun).size === 1);
+    assert.equal(plugins().length, names.length);
+    process.kill(Number(fs.readFileSync(pid, "utf8")), "SIGTERM");
+    await until(() => plugins().length === 0);
+  });
+
   test("does not mind a reader that goes away", async () => {
     using node = nodeOfMany();
     const script = 'set -o pipefail; "$0" "$1" list "--plugin-source=$2" | head -1';

@@ -129,7 +129,9 @@ export class PodNetwork implements AsyncDisposable {
   async startMachine(number: number): Promise<Machine> {
     const directory = join(this.cluster.directory, `n${number}`);
     const made = this.#stack.use(await Machine.make(this, number, machineScript(directory)));
-    this.outside.sh(`ip link add v${number} type veth peer name eth0 netns ${made.pid}
+    // The link of a machine that has ended goes some time after its namespace.
+    this.outside.sh(`ip link delete v${number} 2>/dev/null || :
+      ip link add v${number} type veth peer name eth0 netns ${made.pid}
       ip link set v${number} master br0 up`);
     made.namespace.sh(`ip link set eth0 up
       ip addr add 192.0.2.${number}/24 dev eth0

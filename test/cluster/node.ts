@@ -211,7 +211,9 @@ export class KubernetesNode implements AsyncDisposable {
 
   /** Kills some of the node's components, as a crash does. */
   async kill(...names: ComponentName[]): Promise<void> {
-    for (const name of names) await this.sh(`kill -9 "$(cat /run/${name}.pid)"`);
+    // It has its ports until it is gone.
+    const untilGone = 'for try in $(seq 200); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done';
+    for (const name of names) await this.sh(`pid=$(cat /run/${name}.pid); kill -9 "$pid"; ${untilGone}`);
   }
 
   /** Starts some again, or for the first time. */

@@ -17,7 +17,7 @@ import type { Observer, Reconcile } from "../watch/reconcile.ts";
 import { Watcher, type Cluster } from "../watch/watch.ts";
 import type { Ending, World } from "../world.ts";
 import { requestOf } from "./apply.ts";
-import { saveMemory } from "../system/memory.ts";
+import { saveMemoryForGood } from "../system/memory.ts";
 import { directoriesOf } from "./directories.ts";
 import { decisionOf, guardOf, openCluster, ownOf, uninstallAll } from "./on-stop.ts";
 
@@ -29,8 +29,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
     throw usage("--owner", "is missing: watch removes what that owner holds and no longer desires");
   }
   ownOf(options);
-  // It computes little, and stays: what it runs often need not be compiled to machine code (2 MiB less).
-  saveMemory("--no-sparkplug");
+  saveMemoryForGood();
   const base = await baseRequest(options, world);
   const isGiven = Object.keys(base.lists).length > 0;
   if (

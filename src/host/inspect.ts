@@ -78,3 +78,12 @@ export function isSameFile(a: Live, b: Live): boolean {
     a.stat.mtimeNs === b.stat.mtimeNs
   );
 }
+
+/**
+ * Has nothing been done to it, not even a new link? Mode and owner are compared, too: a change of them within the tick of
+ * the kernel's clock in which the file was made changes none of its times.
+ */
+export function isUntouched({ stat: now }: Live, { stat: then }: Live): boolean {
+  const keys = ["ino", "dev", "size", "mtimeNs", "ctimeNs", "mode", "uid", "gid"] as const;
+  return keys.every((key) => now?.[key] === then?.[key]);
+}

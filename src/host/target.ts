@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { objectionToOwner } from "../system/owner.ts";
-import { syncDirectory } from "../system/disk.ts";
+import { syncDirectory, TICK_MS } from "../system/disk.ts";
 
 const STATE = ".cni-node";
 
@@ -132,9 +132,6 @@ export class Target implements Disposable {
   }
 }
 
-/** The kernel dates what is made by its last tick, milliseconds: so long ago at most. */
-const TICK_MS = 10n;
-
 /** Which directory of the file system it is now. */
 export function originOf({ here }: Target): { device: string; inode: string; time: string } {
   const { dev, ino } = fs.statSync(here, { bigint: true });
@@ -148,7 +145,7 @@ export function originOf({ here }: Target): { device: string; inode: string; tim
 export function isInPlaceOf(path: string, { device, inode, time }: ReturnType<typeof originOf>): boolean {
   const stat = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
   if (stat?.isDirectory() !== true || String(stat.dev) !== device) return false;
-  return String(stat.ino) === inode || stat.birthtimeMs >= BigInt(time) - TICK_MS;
+  return String(stat.ino) === inode || stat.birthtimeMs >= BigInt(time) - BigInt(TICK_MS);
 }
 
 /**

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "../system/disk.ts";
-import { digestOfLive, inspect, isOnlyOurs, isSameFile, seenAs, type Live } from "./inspect.ts";
+import { digestOfLive, inspect, isOnlyOurs, isSameFile, isUntouched, seenAs, type Live } from "./inspect.ts";
 import {
   isReleased,
   readRecord,
@@ -145,12 +145,6 @@ function refuseReplaced({ target, changes, staged }: Member): void {
       hint: "a plugin that changes its own file when it is run cannot be installed: ask who made it; else find out what else writes to .cni-node",
     });
   }
-}
-
-/** A change of mode or owner within the tick of the kernel's clock in which the file was made changes none of its times. */
-function isUntouched({ stat: now }: Live, { stat: then }: Live): boolean {
-  const keys = ["ino", "dev", "size", "mtimeNs", "ctimeNs", "mode", "uid", "gid"] as const;
-  return keys.every((key) => now?.[key] === then?.[key]);
 }
 
 /** Undefined: nothing is staged for it, or not yet. */

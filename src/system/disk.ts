@@ -73,22 +73,20 @@ export async function createCopy(source: string, path: string, attributes: Attri
   }
 }
 
+/** The kernel dates files by its last tick, milliseconds ago: the slowest clock that Linux is built with ticks so often. */
+export const TICK_MS = 10;
+
 async function finish(file: fs.promises.FileHandle, { mode, uid, gid }: Attributes): Promise<void> {
   if (uid !== undefined && gid !== undefined) {
     const now = await file.stat();
     if (now.uid !== uid || now.gid !== gid) await file.chown(uid, gid);
   }
   await file.chmod(mode);
+  // Two writes within one tick have the same time: made older than it is, a new file shows any write by others.
   const before = new Date(Date.now() - 2 * TICK_MS);
   await file.utimes(before, before);
   await file.sync();
 }
-
-/**
- * The slowest clock that Linux is built with ticks 100 times a second. Two writes within one tick have the same time: a
- * new file is made a little older than it is, so that any write by others shows.
- */
-const TICK_MS = 10;
 
 /** Gives a file a second name in the same file system: content, mode, owner, times and attributes stay its own. */
 export function link(from: string, to: string): void {

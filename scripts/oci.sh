@@ -34,37 +34,45 @@ run_oci() {
   exec "$runtime" "$@"
 }
 
-# Starts the program, which stands by for the hooks for some seconds. Only where containerd has made the bundle, in which
-# its log is, too: that ends with the container, and nobody copies it. The hooks are told where that is.
+# Sees to it that the program stands by for the hooks, on this host or at least for a while. It is started only where
+# containerd has made the bundle, in which its log is, too: in the control group of a service that leaves it alone.
 stand_by() {
-  [ "$log" = "$bundle/log.json" ] && grep -q '{"type":"network"}' "$bundle/config.json" 2>/dev/null || return 0
+  [ "$log" = "$bundle/log.json" ] || return 0
   locate
-  find_node || return 0
-  [ -p "$bundle/$ask" ] || mkfifo -m 600 "$bundle/$ask" "$bundle/$answer" 2>/dev/null || return 0
-  # Opened for both, which waits for nobody, and before the runtime can call a hook.
+  if meet || ! grep -q '{"type":"network"}' "$bundle/config.json" 2>/dev/null || ! find_node; then return 0; fi
+  room=$rooms/$$
+  [ -d "$rooms" ] || mkdir -m 700 "$rooms" 2>/dev/null
+  is_own "$rooms" && mkdir -m 700 "$room" 2>/dev/null &&
+    mkfifo -m 600 "$room/calls" "$room/1" "$room/2" "$room/3" "$room/4" "$room/5" "$room/6" "$room/7" "$room/8" \
+      "$room/9" "$room/10" "$room/11" "$room/12" "$room/13" "$room/14" "$room/15" "$room/16" 2>/dev/null || return 0
+  # Opened for both, which waits for nobody; the first slots before the runtime can call a hook.
+  # shellcheck disable=SC2094
   {
     {
       unset NODE_OPTIONS NODE_EXTRA_CA_CERTS
-      exec "$node" "$here/cni-node.cjs" standby
-    } <&8 >&9 2>/dev/null 8>&- 9>&- &
-  } 8<>"$bundle/$ask" 9<>"$bundle/$answer" 2>/dev/null && standing=$bundle
+      exec "$node" "$here/cni-node.cjs" standby "$room"
+    } <&9 >/dev/null 2>&1 9>&- &
+    echo "$! $room" >"$rooms/standby"
+  } 3<"$here/cni-node.cjs" 4<>"$room/1" 5<>"$room/2" 6<>"$room/3" 7<>"$room/4" 8<>"$room/5" 9<>"$room/calls" 2>/dev/null
+}
+
+# Sets room. Fails unless the program stands by there: the one beside this file, and not one that it has replaced.
+meet() {
+  room=
+  is_own "$rooms" && [ -f "$rooms/standby" ] && read -r pid room <"$rooms/standby" && [ -n "$room" ] || return
+  # shellcheck disable=SC3013
+  [ "/proc/$pid/fd/0" -ef "$room/calls" ] && [ "/proc/$pid/fd/3" -ef "$here/cni-node.cjs" ]
+}
+
+is_own() {
+  # shellcheck disable=SC3067
+  [ -O "$1" ] && [ ! -h "$1" ]
 }
 
 # Hands the hook on to the program that stands by, and ends as that says. Returns if there is none.
 hand_on() {
-  bundle=${CNI_NODE_BUNDLE-}
-  unset CNI_NODE_BUNDLE
-  case $bundle in /*) ;; *) return ;; esac
-  ask=$bundle/$ask
-  answer=$bundle/$answer
-  # shellcheck disable=SC3067
-  [ -O "$bundle" ] && [ ! -h "$bundle" ] || return
-  for fifo in "$ask" "$answer"; do
-    # shellcheck disable=SC3067
-    [ -p "$fifo" ] && [ ! -h "$fifo" ] && [ -O "$fifo" ] || return
-  done
-  # One hook at a time reads answers. A hook that is killed leaves it so, and the next ones start Node.js.
-  mv "$ask" "$ask.$$" 2>/dev/null || return
+  locate
+  meet && claim || return
   taken=
   status=
   # shellcheck disable=SC2094
@@ -72,19 +80,30 @@ hand_on() {
     # Opened for both first, which waits for nobody; reading ends when nobody else can write any more.
     exec 7>&-
     # While it reads or prints, its standard input or output is another, and those of the hook are 6 and 5.
-    echo $$ >&8
+    echo "$slot $$" >&8
     while read -r pid status <&9; do
       case $pid,$status in
         "$$",taken) taken=1 ;;
         "$$",*) break ;;
       esac
     done
-  } 5>&1 6<&0 7<>"$answer" 9<"$answer" 8<>"$ask.$$"
-  mv "$ask.$$" "$ask" 2>/dev/null
+  } 5>&1 6<&0 7<>"$room/$slot" 9<"$room/$slot" 8<>"$room/calls"
   case $status in
     [0-9] | [0-9][0-9] | [0-9][0-9][0-9]) exit "$status" ;;
   esac
   [ -z "$taken" ] || fail "the hook was killed"
+}
+
+# Sets slot, the FIFO by which this hook alone gets its answer. The program gives it back.
+claim() {
+  slot=0
+  set -C
+  while [ "$slot" -lt 16 ]; do
+    slot=$((slot + 1))
+    { echo $$ >"$room/$slot.lock"; } 2>/dev/null && set +C && return
+  done
+  set +C
+  return 1
 }
 
 # Runs the runtime, and gives back what a container has got that could not be created: crun runs no poststop hook then,
@@ -222,7 +241,7 @@ splice() {
     *) return 1 ;;
   esac
   hook='[{"path":"'$front'","args":["'$front'","cni",'$words'"--command",'
-  env='"],"env":["PATH='$path'"'${standing:+,'"CNI_NODE_BUNDLE='$standing'"'}']}]'
+  env='"],"env":["PATH='$path'"]}]'
   hooks='"createRuntime":'$hook'"add'$env',"poststop":'$hook'"del'$env
   cp -p "$spec" "$temporary" 2>/dev/null || return
   sed -n \
@@ -251,6 +270,7 @@ is_whole() {
 
 # Sets front, the absolute path of this file without links, and here, its directory.
 locate() {
+  [ -z "$here" ] || return 0
   front=$0
   case $front in
     */./* | */../* | *//*) front=$(readlink -f "$front") ;;
@@ -297,9 +317,9 @@ fail() {
 log=
 log_format=
 runtime=
-standing=
-ask=.cni-node-ask
-answer=.cni-node-answer
+here=
+# Where the program that stands by is found: its process, and its room of FIFOs.
+rooms=/run/cni-node
 case ${1-} in
   cni) hand_on ;;
   oci)

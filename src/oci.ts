@@ -111,9 +111,9 @@ function warner(world: World): (problem: string) => void {
   };
 }
 
-/** `cni-node standby`: the front calls it beside a runtime that makes a container. */
-export async function runStandby(_argv: readonly string[], world: World): Promise<Ending> {
-  return standBy(world, runHook);
+/** `cni-node standby ROOM`: the front calls it beside a runtime that makes a container. */
+export async function runStandby(argv: readonly string[], world: World): Promise<Ending> {
+  return standBy(argv, world, runHook);
 }
 
 /** The front calls the last one, after a runtime that runs no poststop hooks. */

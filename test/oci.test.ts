@@ -1,14 +1,15 @@
 /** Containers of the real runc and crun, with networks of the reference plugins, through the front and the hooks. */
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { cannotMount, Namespace } from "./helpers/namespace.ts";
 import { REFERENCE_PLUGINS } from "./helpers/network.ts";
-import { BUNDLE, until } from "./helpers/node.ts";
+import { BUNDLE, endOf, until } from "./helpers/node.ts";
 
 const FRONT = join(dirname(BUNDLE), "oci.sh");
 
@@ -82,7 +83,10 @@ class Host implements AsyncDisposable {
     return new Host(
       runtime,
       isContainerds,
-      await Namespace.make("umount /sys/fs/cgroup/unified 2>/dev/null || :", { net: true, pid: true }),
+      await Namespace.make("umount /sys/fs/cgroup/unified 2>/dev/null || :\nmount -t tmpfs tmpfs /run", {
+        net: true,
+        pid: true,
+      }),
     );
   }
 
@@ -167,25 +171,24 @@ esac
     return stdout;
   }
 
+  /** Creates containers beside each other, whose output nobody reads. */
+  async createAll(...ids: string[]): Promise<void> {
+    // One bundle for all of them: its hooks are there then.
+    const [program = "", ...words] = this.#creating(ids[0] ?? "");
+    const ends = ids.map(async (id) => endOf(spawn(program, [...words.slice(0, -1), id], { stdio: "ignore" })));
+    for (const { exitCode } of await Promise.all(ends)) assert.equal(exitCode, 0);
+  }
+
+  #creating(id: string): string[] {
+    const words = ["oci", "--config", this.config, "--", ...this.#globals, "create", "--bundle", this.bundle, id];
+    return ["nsenter", ...this.#namespace.entrance, FRONT, ...words];
+  }
+
   /** Creates a container, whose output nobody reads. */
   create(id: string): void {
     const log = fs.openSync(join(this.root, "out"), "a");
-    const words = [
-      FRONT,
-      "oci",
-      "--config",
-      this.config,
-      "--",
-      ...this.#globals,
-      "create",
-      "--bundle",
-      this.bundle,
-      id,
-    ];
-    const { status } = spawnSync("nsenter", [...this.#namespace.entrance, ...words], {
-      stdio: ["ignore", log, log],
-      timeout: 120_000,
-    });
+    const [program = "", ...words] = this.#creating(id);
+    const { status } = spawnSync(program, words, { stdio: ["ignore", log, log], timeout: 120_000 });
     fs.closeSync(log);
     assert.equal(status, 0, fs.readFileSync(join(this.root, "out"), "utf8"));
   }
@@ -581,69 +584,185 @@ for (const [runtime, isContainerds] of [
   });
 }
 
-describe("the program that stands by for hooks", { skip: cannotMount }, () => {
+// One of them waits for a minute.
+describe("the program that stands by for hooks", { skip: cannotMount, concurrency: true }, () => {
   const running = (host: Host): string => host.exec(["pgrep", "-f", "cni-node.cjs standby"]).stdout;
+  const roomsOf = (host: Host): string => host.exec(["ls", "/run/cni-node"]).stdout;
 
-  test("is one for a container, and ends when the bundle is gone, or a moment after the last hook", async () => {
-    await using host = await Host.make("/usr/sbin/runc", true);
-    for (const end of [
-      () => {
-        for (const name of ["ask", "answer"]) fs.rmSync(join(host.bundle, `.cni-node-${name}`));
-      },
-      () => undefined,
-    ]) {
-      host.make({ args: ["sleep", "600"] });
-      host.create("c1");
-      assert.match(running(host), /^\d+\n$/u);
-      host.done("delete", "--force", "c1");
-      assert.deepEqual(host.left(), NOTHING);
-      assert.match(running(host), /^\d+\n$/u);
-      end();
-      await until(() => running(host) === "");
-    }
-  });
-
-  test("takes a hook from a shell that is still printing its number, and whose output is another as long", async (t) => {
-    const bundle = fs.mkdtempSync(join(tmpdir(), "cni-node-bundle-"));
-    t.after(() => fs.rmSync(bundle, { recursive: true }));
-    const fifos = ["ask", "answer"].map((name) => join(bundle, `.cni-node-${name}`));
-    spawnSync("mkfifo", fifos);
-    const [ask = 0, answer = 0] = fifos.map((path) => fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_NONBLOCK));
-    // Full, so that the shell stays where it is.
-    assert.throws(() => {
-      for (;;) fs.writeSync(ask, "\n".repeat(4096));
-    }, /EAGAIN/u);
-    const env = { PATH: process.env["PATH"], CNI_NODE_BUNDLE: bundle };
-    // Runtimes give a pipe; Node.js would give a socket.
-    const words = 'exec /bin/sh "$0" cni --command add < <(echo nonsense)';
-    const hook = spawn("bash", ["-c", words, FRONT], { env, stdio: "ignore" });
-    const output = `/proc/${hook.pid}/fd/1`;
-    await until(() => fs.readlinkSync(output).includes(".cni-node-ask"));
-    hook.kill("SIGSTOP");
-    const program = spawn(process.execPath, [BUNDLE, "standby"], { stdio: [ask, answer, "ignore"] });
-    t.after(() => {
-      for (const child of [hook, program]) child.kill("SIGKILL");
-      for (const file of [ask, answer]) fs.closeSync(file);
-    });
-    const said = Buffer.alloc(64);
-    await until(() => {
-      try {
-        fs.writeSync(ask, `${hook.pid}\n`);
-        return fs.readSync(answer, said) > 0;
-      } catch {
-        return false;
-      }
-    });
-    assert.match(said.toString(), new RegExp(`^${hook.pid} taken\n`, "u"));
-  });
-
-  test("makes no hook wait that it has been killed under", async () => {
+  test("is one for all containers, and ends when it is not wanted any more, with all that it has made", async () => {
     await using host = await Host.make("/usr/sbin/runc", true);
     host.make({ args: ["sleep", "600"] });
     host.create("c1");
+    const first = running(host);
+    assert.match(first, /^\d+\n$/u);
+    host.create("c2");
+    for (const id of ["c1", "c2"]) host.done("delete", "--force", id);
+    assert.deepEqual(host.left(), NOTHING);
+    assert.equal(running(host), first);
+    host.exec(["sh", "-c", "rm /run/cni-node/*/calls"]);
+    await until(() => running(host) === "");
+    assert.equal(roomsOf(host), "");
+  });
+
+  test(
+    "ends when there was no hook for a minute",
+    { skip: process.env["CI"] !== "true" && "takes a minute" },
+    async () => {
+      await using host = await Host.make("/usr/sbin/runc", true);
+      host.make({ args: ["sleep", "600"] });
+      host.create("c1");
+      for (const end = Date.now() + 90_000; running(host) !== "" && Date.now() < end;) await sleep(1000);
+      host.done("delete", "--force", "c1");
+      assert.deepEqual([host.left(), roomsOf(host)], [NOTHING, ""]);
+    },
+  );
+
+  test("serves hooks beside each other", async () => {
+    await using host = await Host.make("/usr/sbin/runc", true);
+    const { jam } = host.fickleNetwork();
+    // An ADD waits for the other one.
+    const plugin = join(dirname(jam), "bin/fickle");
+    const meeting = `echo $PPID >>${host.root}/parents; : >${host.root}/met-$CNI_CONTAINERID; until [ -e ${host.root}/met-c1 ] && [ -e ${host.root}/met-c2 ]; do sleep 0.05; done`;
+    fs.writeFileSync(plugin, fs.readFileSync(plugin, "utf8").replace("  ADD)", `  ADD)\n    ${meeting}`));
+    host.make({ args: ["sleep", "600"] });
+    host.create("c0");
+    host.make({ args: ["sleep", "600"], env: ["CNI_NETWORK=f"] });
+    await host.createAll("c1", "c2");
+    assert.equal(fs.readFileSync(join(host.root, "parents"), "utf8"), running(host).repeat(2));
+    assert.deepEqual(host.left().attachments.toSorted(), ["a-c0-eth0", "f-c1-eth0", "f-c2-eth0"]);
+    for (const id of ["c0", "c1", "c2"]) host.done("delete", "--force", id);
+    assert.deepEqual(host.left(), NOTHING);
+  });
+
+  /** A room, and a mount namespace whose /run it is in. */
+  class Stage implements AsyncDisposable {
+    readonly root: string;
+    readonly room: string;
+    readonly calls: number;
+    readonly slot: number;
+    readonly #namespace: Namespace;
+    readonly #children: ChildProcess[] = [];
+
+    private constructor(root: string, namespace: Namespace) {
+      this.root = root;
+      this.#namespace = namespace;
+      this.room = join(root, "cni-node/1");
+      const fifos = ["calls", ...Array.from({ length: 16 }, (_, index) => String(index + 1))];
+      fs.mkdirSync(this.room, { recursive: true, mode: 0o700 });
+      spawnSync("mkfifo", fifos, { cwd: this.room });
+      const open = (name: string): number =>
+        fs.openSync(join(this.room, name), fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
+      [this.calls, this.slot] = [open("calls"), open("1")];
+    }
+
+    static async make(): Promise<Stage> {
+      const root = fs.mkdtempSync(join(tmpdir(), "cni-node-run-"));
+      return new Stage(root, await Namespace.make(`mount --bind ${root} /run`));
+    }
+
+    /** Starts a command there. */
+    start(words: readonly string[], ...stdio: ("ignore" | number)[]): ChildProcess {
+      const child = spawn("nsenter", [...this.#namespace.entrance, ...words], { stdio });
+      this.#children.push(child);
+      return child;
+    }
+
+    /** Starts the program. */
+    standBy(): void {
+      this.start([process.execPath, BUNDLE, "standby", "/run/cni-node/1"], this.calls, "ignore", "ignore");
+    }
+
+    /** What is said in the slot; empty: nothing. */
+    said(): string {
+      const said = Buffer.alloc(4096);
+      try {
+        return said.toString("utf8", 0, fs.readSync(this.slot, said));
+      } catch {
+        return "";
+      }
+    }
+
+    async [Symbol.asyncDispose](): Promise<void> {
+      for (const child of this.#children) child.kill("SIGKILL");
+      await this.#namespace[Symbol.asyncDispose]();
+      for (const file of [this.calls, this.slot]) fs.closeSync(file);
+      fs.rmSync(this.root, { recursive: true });
+    }
+  }
+
+  test("takes a hook from a shell that is still printing its number, and whose output is another as long", async () => {
+    await using stage = await Stage.make();
+    // Full, so that the shell stays where it is.
+    assert.throws(() => {
+      for (;;) fs.writeSync(stage.calls, "\n".repeat(4096));
+    }, /EAGAIN/u);
+    const program = fs.openSync(BUNDLE, "r");
+    const holder = stage.start(["sleep", "600"], stage.calls, "ignore", "ignore", program);
+    fs.closeSync(program);
+    fs.writeFileSync(join(stage.room, "../standby"), `${holder.pid} /run/cni-node/1\n`);
+    await until(() => fs.readFileSync(`/proc/${holder.pid}/comm`, "utf8") === "sleep\n");
+    // Runtimes give a pipe; Node.js would give a socket.
+    const words = 'exec /bin/sh "$0" cni --command add < <(echo nonsense)';
+    const hook = stage.start(["bash", "-c", words, FRONT], "ignore", "ignore", "ignore");
+    await until(() => fs.readlinkSync(`/proc/${hook.pid}/fd/1`).includes("calls"));
+    hook.kill("SIGSTOP");
+    stage.standBy();
+    let said = "";
+    await until(() => {
+      try {
+        fs.writeSync(stage.calls, `1 ${hook.pid}\n`);
+      } catch {
+        // It is still full.
+      }
+      said ||= stage.said();
+      return said !== "";
+    });
+    assert.match(said, new RegExp(`^${hook.pid} taken\n`, "u"));
+  });
+
+  test("gives back the slot of a hook that has gone, without an answer that it has not read", async () => {
+    await using stage = await Stage.make();
+    const { pid: ended } = spawnSync("true");
+    fs.writeFileSync(join(stage.room, "1.lock"), `${ended}\n`);
+    fs.writeSync(stage.slot, `${ended} 0\n`);
+    stage.standBy();
+    await until(() => !fs.existsSync(join(stage.room, "1.lock")));
+    assert.equal(stage.said(), "");
+  });
+
+  test("makes no hook wait that it has been killed under, and its room goes with the next one's start", async () => {
+    await using host = await Host.make("/usr/sbin/runc", true);
+    host.make({ args: ["sleep", "600"] });
+    host.create("c1");
+    const room = roomsOf(host);
     assert.equal(host.exec(["pkill", "-KILL", "-f", "cni-node.cjs standby"]).status, 0);
     host.done("delete", "--force", "c1");
+    assert.deepEqual([host.left(), roomsOf(host)], [NOTHING, room]);
+    host.make({ args: ["sleep", "600"] });
+    host.create("c2");
+    assert.match(running(host), /^\d+\n$/u);
+    await until(() => /^\d+\nstandby\n$/u.test(roomsOf(host)) && roomsOf(host) !== room);
+    host.done("delete", "--force", "c2");
+  });
+
+  test("leaves a hook to Node.js that has another mount namespace", async () => {
+    await using host = await Host.make("/usr/sbin/runc", true);
+    host.make({ args: ["sleep", "600"] });
+    host.create("c1");
+    const elsewhere = join(host.root, "elsewhere");
+    fs.mkdirSync(elsewhere);
+    const { pid } = host.stateOf("c1");
+    host.exec(["sh", "-c", `kill -9 ${pid}; while [ -e /proc/${pid}/ns/net ]; do sleep 0.1; done`]);
+    const state = JSON.stringify({ id: "c1", bundle: host.bundle });
+    // The program takes pipes, and no sockets.
+    const words = `echo '${state}' | ${FRONT} cni --config ${host.config} --command del >/dev/null 2>&1`;
+    // Its cache is another there: it finds nothing to delete.
+    const inside = `mount --bind ${elsewhere} ${host.cache} && ${words}`;
+    assert.equal(host.exec(["unshare", "--mount", "sh", "-c", inside]).status, 0);
+    assert.deepEqual(host.left().attachments, ["a-c1-eth0"]);
+    assert.equal(host.exec(["sh", "-c", words]).status, 0);
     assert.deepEqual(host.left(), NOTHING);
+    host.done("delete", "--force", "c1");
   });
 });
 

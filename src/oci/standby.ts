@@ -1,63 +1,79 @@
 /**
- * The program as it stands by for the hooks of a container. The front (scripts/oci.sh) starts it beside the runtime, so
- * that the time that Node.js needs to start passes while that works; it stays for a moment, for many containers do not
- * run long. Hooks hand themselves on through two FIFOs in the bundle, one at a time: the number of its process goes into
- * the one, and how it has to end comes out of the other. All the rest of it is read from /proc, as if this process had
- * been started in its place.
+ * The program as it stands by for the hooks of containers. The front (scripts/oci.sh) starts it beside the runtime that
+ * makes a container, so that the time that Node.js needs to start passes while that works; it stays for a while, for the
+ * hooks of this container and of others. A hook hands itself on through FIFOs of a room: it takes a slot, says so with
+ * the number of its process, and reads from the slot's FIFO how it has to end. All the rest of it is read from /proc, as
+ * if this process had been started in its place.
  */
 import * as fs from "node:fs";
 import { Socket } from "node:net";
+import { basename, dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { addAbortSignal } from "node:stream";
 import { text } from "node:stream/consumers";
 
 import { preparePipes } from "../cni/pipes.ts";
 import { usage } from "../errors.ts";
+import { remove, removeDirectoryIfEmpty } from "../system/disk.ts";
+import { isSameFile } from "../system/lock.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
 
-/** So long it waits for a hook, or for the next one: it takes as much memory as any program of Node.js. */
-const IDLE_MS = 5000;
-/** So often it looks whether the hook and the bundle are still there. */
+/** So long it stays without a hook: it takes as much memory as any program of Node.js. */
+const IDLE_MS = 60_000;
+/** So often it looks whether hooks are still there. */
 const LOOK_MS = 100;
-/** The descriptors at which the front has the standard output and input of a hook, and the FIFOs. */
-const [STDOUT, STDIN, ASK, ANSWER] = [5, 6, 8, 9];
+/** So long a hook may take from its claim of a slot to its call. */
+const CLAIM_MS = 10_000;
+/** So many hooks are served at a time; others start Node.js. The front has the first ones open in its place until then. */
+const SLOT_NAMES = Array.from({ length: 16 }, (_, index) => String(index + 1));
+const NAMESPACES = ["mnt", "net", "pid", "user", "ipc", "uts"];
+/** The descriptors at which the front has the standard output and input of a hook, the calls, and the FIFO of its slot. */
+const [STDOUT, STDIN, CALLS, ANSWER] = [5, 6, 8, 9];
+const { O_RDONLY, O_WRONLY, O_RDWR, O_APPEND, O_NONBLOCK, O_NOFOLLOW } = fs.constants;
+
+type Serve = (argv: readonly string[], world: World) => Promise<Ending>;
 
 /**
- * Stands by until nothing has been asked for a while, or the bundle is gone.
+ * Stands by until nothing has been asked for a while.
  *
  * @param serve does the work of a hook.
  */
-export async function standBy(
-  world: World,
-  serve: (argv: readonly string[], world: World) => Promise<Ending>,
-): Promise<Ending> {
-  if (![0, 1].every((descriptor) => fs.fstatSync(descriptor).isFIFO())) {
-    throw usage("standby", "is called by oci.sh only, with a FIFO as its input and another one as its output");
+export async function standBy([directory = ""]: readonly string[], world: World, serve: Serve): Promise<Ending> {
+  if (directory === "" || !fs.fstatSync(0).isFIFO()) {
+    throw usage("standby", "is called by oci.sh only, with a FIFO as its input, and a room");
   }
+  // What it was started in can be unmounted.
+  process.chdir("/");
+  const room = new Room(directory);
   const calls = new Socket({ fd: 0, writable: false }).setEncoding("utf8");
   addAbortSignal(world.signal, calls);
   prepare();
   let asked = process.uptime();
-  let isBusy = false;
   const timer = setInterval(() => {
-    const isIdle = !isBusy && (process.uptime() - asked) * 1000 > IDLE_MS;
-    if (isIdle || fs.fstatSync(0).nlink === 0) calls.destroy();
+    room.sweep();
+    if (room.isBusy) asked = process.uptime();
+    else if ((process.uptime() - asked) * 1000 > IDLE_MS || fs.fstatSync(0).nlink === 0) calls.destroy();
   }, LOOK_MS);
+  const served = new Set<Promise<void>>();
+  let rest = "";
   try {
-    for await (const lines of calls as AsyncIterable<string>) {
-      isBusy = true;
-      for (const pid of lines.match(/\d+/gu) ?? []) {
-        fs.writeSync(1, `${pid} ${await serveHook(pid, world, serve)}\n`);
-      }
-      isBusy = false;
+    for await (const chunk of calls as AsyncIterable<string>) {
       asked = process.uptime();
+      const lines = `${rest}${chunk}`.split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) {
+        const done = room.serve(line, world, serve).finally(() => served.delete(done));
+        served.add(done);
+      }
     }
   } catch (error) {
     if (!calls.destroyed) throw error;
   } finally {
     clearInterval(timer);
+    await Promise.all(served);
+    room.leave();
   }
   return { exitCode: 0 };
 }
@@ -68,12 +84,103 @@ function prepare(): void {
   new DatabaseSync(":memory:").close();
 }
 
-/** @returns its exit code; empty: nothing is done, and the hook has to do it itself. */
-async function serveHook(
-  pid: string,
-  world: World,
-  serve: (argv: readonly string[], world: World) => Promise<Ending>,
-): Promise<string> {
+/** The directory of the FIFOs. The front says in the file beside it, `standby`, who stands by where. */
+class Room {
+  readonly #directory: string;
+  readonly #slots: readonly Slot[];
+
+  /** Removes what others have left that were killed. Throws the system's error. */
+  constructor(directory: string) {
+    this.#directory = directory;
+    this.#slots = SLOT_NAMES.map((name) => new Slot(join(directory, name)));
+    const rooms = dirname(directory);
+    for (const name of fs.readdirSync(rooms)) {
+      if (/^\d+$/u.test(name) && name !== basename(directory)) removeRoom(join(rooms, name));
+    }
+  }
+
+  get isBusy(): boolean {
+    return this.#slots.some(({ isServing }) => isServing);
+  }
+
+  /** Does the work of a hook that has called by `SLOT PID`. */
+  async serve(call: string, world: World, serve: Serve): Promise<void> {
+    const [, name = "", pid = ""] = /^(\d+) (\d+)$/u.exec(call) ?? [];
+    await this.#slots[SLOT_NAMES.indexOf(name)]?.serve(pid, world, serve);
+  }
+
+  /** Gives back the slots of hooks that have gone. */
+  sweep(): void {
+    for (const slot of this.#slots) slot.sweep();
+  }
+
+  leave(): void {
+    const sign = join(dirname(this.#directory), "standby");
+    if (fs.existsSync(sign) && readText(sign, SIZE_LIMITS.proc) === `${process.pid} ${this.#directory}\n`) remove(sign);
+    removeRoom(this.#directory);
+  }
+}
+
+/** Removes what the front makes in a room, and nothing else. */
+function removeRoom(directory: string): void {
+  for (const name of ["calls", ...SLOT_NAMES.flatMap((slot) => [slot, `${slot}.lock`])]) remove(join(directory, name));
+  removeDirectoryIfEmpty(directory);
+}
+
+/** What one hook at a time is answered by: it has made a file beside the FIFO, with the number of its process. */
+class Slot {
+  readonly #lock: string;
+  readonly #fifo: number;
+  /** The last hook that was answered. */
+  #answered = "";
+  isServing = false;
+
+  constructor(path: string) {
+    this.#lock = `${path}.lock`;
+    this.#fifo = fs.openSync(path, O_RDWR | O_NONBLOCK | O_NOFOLLOW);
+  }
+
+  async serve(pid: string, world: World, serve: Serve): Promise<void> {
+    this.isServing = true;
+    try {
+      this.#answer(pid, await serveHook(pid, this.#fifo, () => this.#answer(pid, "taken"), world, serve));
+    } finally {
+      this.#answered = pid;
+      this.isServing = false;
+    }
+  }
+
+  #answer(pid: string, words: string): void {
+    fs.writeSync(this.#fifo, `${pid} ${words}\n`);
+  }
+
+  sweep(): void {
+    const claimed = this.isServing ? undefined : fs.statSync(this.#lock, { throwIfNoEntry: false });
+    if (claimed === undefined) return;
+    const pid = readText(this.#lock, SIZE_LIMITS.proc).trim();
+    const isThere = pid === "" || fs.existsSync(`/proc/${pid}`);
+    const isOn = isThere && pid !== this.#answered && Date.now() - claimed.mtimeMs < CLAIM_MS;
+    if (isOn || isOurs(`/proc/${pid}`, this.#fifo)) return;
+    // An answer that was not read must not be read by the next one.
+    while (canRead(this.#fifo));
+    remove(this.#lock);
+  }
+}
+
+function canRead(fifo: number): boolean {
+  try {
+    return fs.readSync(fifo, Buffer.alloc(4096)) > 0;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * @param fifo of its slot.
+ * @param take says that it has been taken: it must not be done by another one from now on.
+ * @returns its exit code; empty: nothing is done, and the hook has to do it itself.
+ */
+async function serveHook(pid: string, fifo: number, take: () => void, world: World, serve: Serve): Promise<string> {
   const hook = `/proc/${pid}`;
   const opened: number[] = [];
   const ended = new AbortController();
@@ -81,27 +188,26 @@ async function serveHook(
     if (!fs.existsSync(hook)) ended.abort("SIGTERM");
   }, LOOK_MS);
   try {
-    const { O_RDONLY, O_WRONLY, O_APPEND, O_NONBLOCK } = fs.constants;
     const open = (descriptor: number, flags: number): number => {
       const file = fs.openSync(`${hook}/fd/${descriptor}`, flags | O_NONBLOCK);
       opened.push(file);
       return file;
     };
-    if (fs.statSync(hook).uid !== process.getuid?.()) return "";
-    if (!isOurs(hook) || ![STDIN, STDOUT, 2].every((descriptor) => canBeOpened(`${hook}/fd/${descriptor}`))) return "";
+    if (fs.statSync(hook).uid !== process.getuid?.() || !isHere(hook)) return "";
+    if (!isOurs(hook, fifo) || ![STDIN, STDOUT, 2].every((one) => canBeOpened(`${hook}/fd/${one}`))) return "";
     // The words of the shell, the front and `cni` come first.
     const [, , command, ...words] = textsIn(`${hook}/cmdline`);
     if (command !== "cni") return "";
+    const env = environmentIn(textsIn(`${hook}/environ`));
     const [stdout, stderr] = [open(STDOUT, O_WRONLY | O_APPEND), open(2, O_WRONLY | O_APPEND)];
-    process.chdir(`${hook}/cwd`);
-    replaceEnvironment(textsIn(`${hook}/environ`));
     const signal = AbortSignal.any([world.signal, ended.signal]);
     const stdin = new Socket({ fd: fs.openSync(`${hook}/fd/${STDIN}`, O_RDONLY | O_NONBLOCK), writable: false });
     // It has not ended meanwhile, and given its number to another one.
-    if (!isOurs(hook)) return "";
-    fs.writeSync(1, `${pid} taken\n`);
+    if (!isOurs(hook, fifo)) return "";
+    take();
     const { exitCode } = await serve(words, {
       ...world,
+      env,
       signal,
       stdin: async () => text(addAbortSignal(signal, stdin)),
       stdout: (said) => print(stdout, said),
@@ -118,14 +224,23 @@ async function serveHook(
   }
 }
 
-/** Has this process the two FIFOs open, as a hook has that waits for its answer? */
-function isOurs(hook: string): boolean {
+/** Has it the namespaces and the root directory of this process? Paths and plugins are the same then. */
+function isHere(hook: string): boolean {
+  const isShared = (name: string): boolean =>
+    fs.readlinkSync(`${hook}/${name}`) === fs.readlinkSync(`/proc/self/${name}`);
+  return (
+    NAMESPACES.every((name) => isShared(`ns/${name}`)) && isSameFile(fs.statSync(`${hook}/root`), fs.statSync("/"))
+  );
+}
+
+/** Has this process the FIFOs open, as a hook has that waits for its answer? */
+function isOurs(hook: string, fifo: number): boolean {
   return [
-    [0, ASK],
-    [1, ANSWER],
+    [0, CALLS],
+    [fifo, ANSWER],
   ].every(([own = 0, descriptor = 0]) => {
-    const [a, b] = [fs.fstatSync(own), fs.statSync(`${hook}/fd/${descriptor}`)];
-    return a.ino === b.ino && a.dev === b.dev;
+    const theirs = fs.statSync(`${hook}/fd/${descriptor}`, { throwIfNoEntry: false });
+    return isSameFile(theirs, fs.fstatSync(own));
   });
 }
 
@@ -140,12 +255,9 @@ function textsIn(path: string): string[] {
 }
 
 /** What the front takes out of it is left out. */
-function replaceEnvironment(variables: readonly string[]): void {
-  for (const name of Object.keys(process.env)) Reflect.deleteProperty(process.env, name);
-  for (const variable of variables) {
-    const [, name = "", value = ""] = /^([^=]+)=(.*)$/su.exec(variable) ?? [];
-    if (!["", "CNI_NODE_BUNDLE", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS"].includes(name)) process.env[name] = value;
-  }
+function environmentIn(variables: readonly string[]): Record<string, string> {
+  const pairs = variables.map((variable) => /^([^=]+)=(.*)$/su.exec(variable)?.slice(1) ?? []);
+  return Object.fromEntries(pairs.filter(([name = ""]) => !["", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS"].includes(name)));
 }
 
 /** A reader that has gone away is not a failure. */

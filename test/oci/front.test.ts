@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 
 import { hooksOf } from "../../src/oci/wrapper.ts";
 import { spliceHooks } from "../../src/oci/spec.ts";
+import { cannotMount } from "../helpers/namespace.ts";
 
 const FRONT = fileURLToPath(new URL("../../scripts/oci.sh", import.meta.url));
 const PATH = "/usr/local/sbin:/usr/bin:/bin";
@@ -24,6 +25,17 @@ interface How {
   env?: NodeJS.ProcessEnv;
 }
 
+/** What comes before a command, and before the directory that is its /run. */
+const PRIVATE = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /run && exec "$@"'];
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended.
+  }
+}
+
 /** The front beside a Node.js and a program, and a runtime, which only say how they were run. */
 class Host implements Disposable {
   readonly root = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "cni-node-front-"));
@@ -35,9 +47,10 @@ class Host implements Disposable {
   readonly #record = join(this.root, "record");
   readonly #shell: readonly string[];
 
-  constructor(shell: readonly string[]) {
-    this.#shell = shell;
-    for (const directory of ["lib", "bin", "bundle"]) fs.mkdirSync(join(this.root, directory));
+  /** @param isPrivate its /run is a directory of its own. */
+  constructor(shell: readonly string[], isPrivate = false) {
+    this.#shell = isPrivate ? [...PRIVATE, join(this.root, "run"), ...shell] : shell;
+    for (const directory of ["lib", "bin", "bundle", "run"]) fs.mkdirSync(join(this.root, directory));
     fs.copyFileSync(FRONT, this.front);
     fs.writeFileSync(join(this.root, "lib/cni-node.cjs"), "");
     this.program("lib/node");
@@ -63,6 +76,17 @@ class Host implements Disposable {
     return spawnSync(file, [...before, this.front, ...words], options).stdout;
   }
 
+  /** The room in which the program stands by, as it can be reached here. */
+  room(): string {
+    const [, path = ""] = fs.readFileSync(join(this.root, "run/cni-node/standby"), "utf8").trim().split(" ");
+    return join(this.root, path);
+  }
+
+  /** The process of the program that stands by. */
+  standby(): number {
+    return Number(fs.readFileSync(join(this.root, "run/cni-node/standby"), "utf8").split(" ")[0]);
+  }
+
   configure(text: string): void {
     fs.writeFileSync(this.config, text);
   }
@@ -85,6 +109,7 @@ class Host implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    if (fs.existsSync(join(this.root, "run/cni-node/standby"))) killIfThere(this.standby());
     fs.rmSync(this.root, { recursive: true });
   }
 }
@@ -184,109 +209,151 @@ for (const { words: shell, skip } of SHELLS) {
       assert.match(fs.readFileSync(host.spec, "utf8"), /^\{"hooks":/u);
     });
 
-    describe("called by containerd", () => {
+    describe("called by containerd", { skip: cannotMount }, () => {
       const created = (host: Host, ...globals: string[]): string[] => {
         return [...globals, "--log", join(host.bundle, "log.json"), "create", "--bundle", host.bundle, "id"];
       };
-
-      test("starts the program beside create, whose hooks hand themselves on to it", () => {
-        using host = new Host(shell);
+      const COLD = '[ "$2" = standby ] || { echo "cold $(cat)"; exit 3; }';
+      /** A runtime that calls a hook for each word. */
+      const hooks = (host: Host, ...words: string[]): string =>
+        `for word in ${words.join(" ")}; do echo $word | ${host.front} cni --command add 2>&1; echo $?; done`;
+      /** Creates a container with a fresh config.json. */
+      const create = (host: Host): string => {
         fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+        return host.output(["oci", "--config", host.config, "--", ...created(host)]);
+      };
+
+      test("starts the program beside create, and hooks hand themselves on to it", () => {
+        using host = new Host(shell, true);
         // Answers of others come first; then it ends.
         host.script("lib/node", [
-          '[ "$2" = standby ] || { echo "cold $2 $(cat)"; exit 3; }',
-          "read -r pid",
+          COLD,
+          'read -r slot pid; exec >"$3/$slot"',
           'echo 1 5; echo "$pid taken"; cat </proc/$pid/fd/6 >&2; echo "$pid 7"',
         ]);
-        host.script("bin/runc", [
-          `cd ${host.bundle}`,
-          `export CNI_NODE_BUNDLE=${host.bundle}`,
-          `for state in one two; do echo $state | ${[...shell, host.front].join(" ")} cni --command add; echo $?; done`,
-        ]);
-        const stdout = host.output(["oci", "--config", host.config, "--", ...created(host)]);
-        assert.deepEqual(stdout, "7\ncold cni two\n3\n");
-        const env = `"env":["PATH=${PATH}","CNI_NODE_BUNDLE=${host.bundle}"]`;
-        assert.equal(fs.readFileSync(host.spec, "utf8").split(env).length, 3, "both hooks are told where it is");
-        assert.deepEqual(fs.statSync(join(host.bundle, ".cni-node-ask")).mode & 0o777, 0o600);
+        host.script("bin/runc", [hooks(host, "one", "two")]);
+        assert.equal(create(host), "7\ncold two\n3\n");
+        const room = host.room();
+        assert.deepEqual(
+          [room, join(room, ".."), join(room, "calls"), join(room, "16")].map((path) => fs.statSync(path).mode & 0o777),
+          [0o700, 0o700, 0o600, 0o600],
+        );
       });
 
       test("does the work of a hook that the program declines, and says that it was killed", () => {
-        using host = new Host(shell);
-        fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
-        host.script("bin/runc", [
-          `cd ${host.bundle}`,
-          `echo one | CNI_NODE_BUNDLE=${host.bundle} ${host.front} cni --command add 2>&1; echo $?`,
-        ]);
         for (const [answer, result] of [
           ['echo "$pid "', "cold one\n3\n"],
           ["exit", "cold one\n3\n"],
           ['echo "$pid taken"', "cni-node: the hook was killed\n127\n"],
         ] as const) {
-          fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
-          host.script("lib/node", ['[ "$2" = standby ] || { echo "cold $(cat)"; exit 3; }', "read -r pid", answer]);
-          assert.equal(host.output(["oci", "--config", host.config, "--", ...created(host)]), result, answer);
+          using host = new Host(shell, true);
+          host.script("lib/node", [COLD, 'read -r slot pid; exec >"$3/$slot"', answer]);
+          host.script("bin/runc", [hooks(host, "one")]);
+          assert.equal(create(host), result, answer);
         }
       });
 
-      test(
-        "hands no hook on through a FIFO or a directory of others, a link, or where no hook was told of one",
-        { skip: process.getuid?.() !== 0 && "needs root" },
-        () => {
-          using host = new Host(shell);
-          const names = [".cni-node-ask", ".cni-node-answer"];
-          const ran = (env: NodeJS.ProcessEnv): string | undefined =>
-            host.run(["cni"], { cwd: host.bundle, env: { PATH, ...env } })[0];
-          const told = { CNI_NODE_BUNDLE: host.bundle };
-          spawnSync("mkfifo", names, { cwd: host.bundle });
-          for (const path of [host.bundle, ...names.map((name) => join(host.bundle, name))]) {
-            fs.chownSync(path, 65_534, 65_534);
-            assert.equal(ran(told), "lib/node", path);
-            fs.chownSync(path, 0, 0);
-          }
-          assert.equal(ran({}), "lib/node", "the directory in which a hook is called says nothing");
-          assert.equal(ran({ CNI_NODE_BUNDLE: "." }), "lib/node");
-          assert.deepEqual(fs.readdirSync(host.bundle).toSorted(), names.toSorted());
-          for (const name of names) {
-            fs.renameSync(join(host.bundle, name), join(host.root, name));
-            fs.symlinkSync(join(host.root, name), join(host.bundle, name));
-            assert.equal(ran(told), "lib/node", `${name} is a link`);
-            fs.rmSync(join(host.bundle, name));
-            fs.renameSync(join(host.root, name), join(host.bundle, name));
-          }
-          assert.equal(ran(told), "lib/node", "nobody stands by");
-        },
-      );
+      /** Answers all, until it is killed. */
+      const READY = [COLD, 'while read -r slot pid; do echo "$pid $((6 + slot))" >"$3/$slot"; done'];
 
-      test("hands on one hook at a time: the other one starts the program", () => {
-        using host = new Host(shell);
-        fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
+      test("starts one program for all containers, and another one when it has been killed or replaced", () => {
+        using host = new Host(shell, true);
+        host.script("lib/node", READY);
+        host.script("bin/runc", [hooks(host, "one")]);
+        assert.equal(create(host), "7\n");
+        const first = host.room();
+        assert.equal(create(host), "8\n", "nobody gives slots back here");
+        assert.equal(host.room(), first);
+        process.kill(host.standby(), "SIGKILL");
+        assert.equal(create(host), "7\n");
+        const second = host.room();
+        assert.notEqual(second, first);
+        fs.writeFileSync(join(host.root, "new"), "");
+        fs.renameSync(join(host.root, "new"), join(host.root, "lib/cni-node.cjs"));
+        const replaced = host.standby();
+        host.script("bin/runc", [":"]);
+        create(host);
+        assert.notEqual(host.room(), second);
+        process.kill(replaced, "SIGKILL");
+      });
+
+      test("hands no hook on to what is not the program, and not through a directory of others or a link", () => {
+        using host = new Host(shell, true);
+        host.script("lib/node", READY);
+        host.script("bin/runc", [":"]);
+        create(host);
+        const freeSlots = (): void => {
+          for (let slot = 1; slot <= 16; slot++) fs.rmSync(join(host.room(), `${slot}.lock`), { force: true });
+        };
+        const isDone = (): boolean => {
+          freeSlots();
+          return host.output(["cni", "--command", "add"]) === "";
+        };
+        assert.ok(isDone());
+        const [rooms, sign] = [join(host.root, "run/cni-node"), join(host.root, "run/cni-node/standby")];
+        const text = fs.readFileSync(sign, "utf8");
+        for (const [name, change, restore] of [
+          ["the directory of others", () => fs.chownSync(rooms, 65_534, 65_534), () => fs.chownSync(rooms, 0, 0)],
+          [
+            "a link",
+            () => {
+              fs.renameSync(rooms, join(host.root, "moved"));
+              fs.symlinkSync(join(host.root, "moved"), rooms);
+            },
+            () => {
+              fs.rmSync(rooms);
+              fs.renameSync(join(host.root, "moved"), rooms);
+            },
+          ],
+          ...["", "\n", "nonsense\n", `${process.pid} ${text.split(" ")[1]}`, "1 /tmp\n", "../.. x\n"].map(
+            (other) =>
+              [JSON.stringify(other), () => fs.writeFileSync(sign, other), () => fs.writeFileSync(sign, text)] as const,
+          ),
+          [
+            "no slot",
+            () => {
+              for (let slot = 1; slot <= 16; slot++) fs.writeFileSync(join(host.room(), `${slot}.lock`), "1\n");
+            },
+            freeSlots,
+          ],
+        ] as const) {
+          change();
+          const said = host.output(["cni", "--command", "add"]);
+          restore();
+          assert.match(said, /^cold/u, name);
+          assert.ok(isDone(), `${name}, restored`);
+        }
+      });
+
+      test("gives each hook an answer of its own", () => {
+        using host = new Host(shell, true);
         host.script("lib/node", [
-          '[ "$2" = standby ] || { echo "cold $(cat)"; exit 3; }',
-          `read -r pid; echo "$pid taken"; until [ -e ${host.root}/second ]; do sleep 0.05; done; echo "$pid 7"`,
+          COLD,
+          "read -r slot pid; read -r other second",
+          'echo "$second 8" >"$3/$other"',
+          'echo "$pid 7" >"$3/$slot"',
         ]);
         host.script("bin/runc", [
-          `export CNI_NODE_BUNDLE=${host.bundle}`,
-          `{ echo one | ${[...shell, host.front].join(" ")} cni --command add; echo $? >${host.root}/one; } &`,
-          `until [ ! -e ${host.bundle}/.cni-node-ask ]; do sleep 0.05; done`,
-          `echo two | ${[...shell, host.front].join(" ")} cni --command del; echo $?; touch ${host.root}/second; wait`,
+          `{ echo one | ${host.front} cni --command add; echo $? >${host.root}/one; } &`,
+          `until [ -e /run/cni-node/*/1.lock ]; do sleep 0.05; done`,
+          `echo two | ${host.front} cni --command del; echo $?; wait`,
         ]);
-        assert.equal(host.output(["oci", "--config", host.config, "--", ...created(host)]), "cold two\n3\n");
-        assert.equal(fs.readFileSync(join(host.root, "one"), "utf8"), "7\n");
-        assert.ok(fs.existsSync(join(host.bundle, ".cni-node-ask")), "the next one is handed on again");
+        const answers = [create(host), fs.readFileSync(join(host.root, "one"), "utf8")];
+        assert.deepEqual(answers.toSorted(), ["7\n", "8\n"]);
       });
 
       test("starts no program for a container without a network namespace", () => {
-        using host = new Host(shell);
+        using host = new Host(shell, true);
         fs.writeFileSync(host.spec, '{"ociVersion":"1.0.2","linux":{"namespaces":[{"type":"pid"}]}}');
         host.script("lib/node", ["[ $2 = standby ] && touch stood; exec true"]);
         host.output(["oci", "--config", host.config, "--", ...created(host)]);
-        assert.deepEqual(fs.readdirSync(host.bundle), ["config.json"]);
+        assert.deepEqual(fs.readdirSync(join(host.root, "run")), []);
       });
 
       test("starts the program for no other call, and where its log is elsewhere for none", () => {
-        using host = new Host(shell);
-        host.script("lib/node", ['[ "$2" = standby ] || exit 3', "read -r pid", 'echo "$pid 7"']);
-        host.script("bin/runc", [`cd ${host.bundle}`, `${host.front} cni --command del; echo $?`]);
+        using host = new Host(shell, true);
+        host.script("lib/node", READY);
+        host.script("bin/runc", [hooks(host, "one")]);
         const call = (...words: string[]): string => host.output(["oci", "--config", host.config, "--", ...words]);
         const log = ["--log", join(host.bundle, "log.json")];
         for (const words of [
@@ -296,8 +363,8 @@ for (const { words: shell, skip } of SHELLS) {
           ["create", "--bundle", host.bundle, "id"],
         ]) {
           fs.writeFileSync(host.spec, SPECS[0]?.[1] ?? "");
-          assert.equal(call(...words), "3\n", words.join(" "));
-          assert.deepEqual(fs.readdirSync(host.bundle), ["config.json"]);
+          assert.equal(call(...words), "cold one\n3\n", words.join(" "));
+          assert.deepEqual(fs.readdirSync(join(host.root, "run")), []);
         }
       });
     });

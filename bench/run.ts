@@ -9,6 +9,9 @@ import { parseArgs } from "node:util";
 import { measure, type Measured, type Row } from "./measure.ts";
 import { makeRows } from "./rows.ts";
 
+// As on a node: each Node.js would read those certificates first, and keep them in memory.
+delete process.env["NODE_EXTRA_CA_CERTS"];
+
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {

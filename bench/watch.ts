@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 
 import { WatchServer } from "../test/cluster/watch-server.ts";
 
@@ -10,6 +11,9 @@ import { WatchServer } from "../test/cluster/watch-server.ts";
 const LOST = 30_000;
 /** The ticks of the processor time in /proc, milliseconds. */
 const TICK = 10;
+
+/** What starts Node.js in the image. */
+const START = fileURLToPath(new URL("../scripts/start.sh", import.meta.url));
 
 /** What `--delegate=auto` makes. */
 const DELEGATE = "00-multus.conflist";
@@ -52,7 +56,9 @@ export class Watched implements Disposable {
     server.put("templates", templates("0"));
     const options = ["--owner=bench", "--configmap=default/lists", "--config-templates=default/templates"];
     const argv = [...words, ...options, ...more, `--kubeconfig=${server.kubeconfig()}`];
-    const child = spawn(program, argv, { stdio: ["ignore", "ignore", "inherit"] });
+    // As the image starts it.
+    const start = fs.readFileSync(START, "utf8").replaceAll("/usr/lib/cni-node/node", program);
+    const child = spawn("sh", ["-c", start, START, ...argv], { stdio: ["ignore", "ignore", "inherit"] });
     const made = new Watched(place, server, child);
     await made.#live("90-own.conflist", "0");
     if (more.length > 0) await made.#live(DELEGATE, "0");

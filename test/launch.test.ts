@@ -108,3 +108,19 @@ test("bin/cni-node runs the clone that it is in, with its plugins, from wherever
   const { status, stderr } = run("list");
   assert.deepEqual([status, stderr], [1, "cni-node: this clone is not built: run make build\n"]);
 });
+
+test("the image starts what stays on the node so that it takes less memory, and everything else as it is", () => {
+  const root = fs.mkdtempSync(join(tmpdir(), "cni-node-start-"));
+  try {
+    const text = fs.readFileSync(new URL("../scripts/start.sh", import.meta.url), "utf8");
+    fs.writeFileSync(join(root, "node"), '#!/bin/sh\necho "$MALLOC_MMAP_THRESHOLD_:$@"\n', { mode: 0o755 });
+    const script = text.replaceAll("/usr/lib/cni-node/node", join(root, "node"));
+    const started = (...words: string[]): string =>
+      spawnSync("sh", ["-c", script, "start", "cni-node.cjs", ...words], { encoding: "utf8" }).stdout;
+    assert.equal(started("watch", "a  b"), "32768:--no-opt --no-maglev --no-sparkplug cni-node.cjs watch a  b\n");
+    assert.equal(started("install", "watch"), ":cni-node.cjs install watch\n");
+    assert.equal(started(), ":cni-node.cjs\n");
+  } finally {
+    fs.rmSync(root, { recursive: true });
+  }
+});

@@ -74,5 +74,5 @@ export function stringOf(
 
 /** Are they one key for Go, which takes upper and lower case for the same? */
 function isSpelling(name: string, key: string): boolean {
-  return new RegExp(`^${RegExp.escape(key)}$`, "iu").test(name);
+  return name === key || (name.length === key.length && new RegExp(`^${RegExp.escape(key)}$`, "iu").test(name));
 }

@@ -14,10 +14,10 @@ import type { Events } from "../watch/events.ts";
 import { openLog, type Log } from "../watch/log.ts";
 import type { Decision } from "../watch/on-stop.ts";
 import type { Observer, Reconcile } from "../watch/reconcile.ts";
+import { Rest } from "../watch/rest.ts";
 import { Watcher, type Cluster } from "../watch/watch.ts";
 import type { Ending, World } from "../world.ts";
 import { requestOf } from "./apply.ts";
-import { saveMemoryForGood } from "../system/memory.ts";
 import { directoriesOf } from "./directories.ts";
 import { decisionOf, guardOf, openCluster, ownOf, uninstallAll } from "./on-stop.ts";
 
@@ -29,7 +29,6 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
     throw usage("--owner", "is missing: watch removes what that owner holds and no longer desires");
   }
   ownOf(options);
-  saveMemoryForGood();
   const base = await baseRequest(options, world);
   const isGiven = Object.keys(base.lists).length > 0;
   if (
@@ -42,7 +41,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   }
   await using resources = new AsyncDisposableStack();
   const log = await openLog(world, { output: options.output === "text" ? "text" : "json", format: options.logFormat });
-  const observers: Observer[] = [log];
+  const observers: Observer[] = [log, resources.use(new Rest())];
   const cluster = await clusterOf(options, world, resources);
   const { configmap, configTemplates = [], manifestTemplates = [], spread, nodeName = hostname() } = options;
   const watcher = new Watcher(

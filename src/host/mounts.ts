@@ -1,8 +1,6 @@
 /** What is mounted where, as the kernel says to this process. */
 import * as fs from "node:fs";
 
-import { isBelow } from "../system/below.ts";
-
 /** Does the kernel refuse to run what lies at this path, for how its file system is mounted? */
 export function isMountedNoexec(path: string): boolean {
   return mountOf(fs.realpathSync(path)).options.includes("noexec");
@@ -16,14 +14,16 @@ export interface Mount {
   options: string[];
 }
 
-/** What a path is on: the last of the mounts with the longest mount point. */
+/** What a path is on: the last of the mounts with the longest mount point. @param path absolute, without `..`. */
 export function mountOf(path: string): Mount {
   let best = { point: "/", root: "/", options: "" };
+  const below = `${path}/`;
   for (const line of fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
-    const [, , , root, point, options] = line.split(" ", 6);
-    if (root === undefined || point === undefined || options === undefined) continue;
-    const mount = { point: unescapeMountPoint(point), root, options };
-    if (mount.point.length >= best.point.length && isBelow(path, mount.point)) best = mount;
+    const [, , , root, escaped, options] = line.split(" ", 6);
+    if (root === undefined || escaped === undefined || options === undefined) continue;
+    const point = escaped.includes("\\") ? unescapeMountPoint(escaped) : escaped;
+    const isOn = point === "/" || below.startsWith(`${point}/`);
+    if (isOn && point.length >= best.point.length) best = { point, root, options };
   }
   return { point: best.point, root: unescapeMountPoint(best.root), options: best.options.split(",") };
 }

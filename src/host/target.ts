@@ -31,11 +31,11 @@ export function statePaths(directory: string): StatePaths {
 function pathsIn(state: string): StatePaths {
   return {
     state,
-    record: join(state, "record.json"),
-    objects: join(state, "objects"),
-    lock: join(state, "lock"),
-    spare: join(state, "spare.tmp"),
-    probe: join(state, "probe.tmp"),
+    record: `${state}/record.json`,
+    objects: `${state}/objects`,
+    lock: `${state}/lock`,
+    spare: `${state}/spare.tmp`,
+    probe: `${state}/probe.tmp`,
   };
 }
 

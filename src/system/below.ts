@@ -1,5 +1,5 @@
 /** Paths of a file system that this process sees below a directory, as processes see them whose root that is. */
-import { isAbsolute, join, relative } from "node:path";
+import { dirname, isAbsolute, join, relative } from "node:path";
 
 import { readLinkIfPossible } from "./read.ts";
 
@@ -48,11 +48,14 @@ const OF_PROCESS = /^\/proc\/\d+(?:\/|$)/u;
 function resolveBelow(root: string, path: string): string {
   let resolved = "/";
   if (path.length > MAX_PATH) throw new Error("the path is too long");
+  const above = root.replace(/\/+$/u, "");
   const names = path.split("/");
   for (let links = 0, steps = 0; names.length > 0;) {
     if (++steps > MAX_STEPS) throw new Error("the path leads through too many directories");
-    const next = join(resolved, names.shift() ?? "");
-    const target = OF_PROCESS.test(resolved) ? undefined : readLinkIfPossible(join(root, next));
+    const name = names.shift() ?? "";
+    if (name === "" || name === ".") continue;
+    const next = name === ".." ? dirname(resolved) : `${resolved === "/" ? "" : resolved}/${name}`;
+    const target = OF_PROCESS.test(resolved) ? undefined : readLinkIfPossible(`${above}${next}`);
     if (target === undefined) {
       resolved = next;
     } else {

@@ -63,6 +63,7 @@ export function describeJsonError(text: string): string {
 
 /** Is a text in JSON nested deeper than so many levels? What walks through it by recursion would overflow the stack. */
 export function isDeeperThan(text: string, levels: number): boolean {
+  if (countOf(text, "[") + countOf(text, "{") <= levels) return false;
   let depth = 0;
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
@@ -89,15 +90,17 @@ function endOfString(text: string, start: number): number {
  * what may come from anybody is counted before it is parsed.
  */
 export function countValues(text: string): number {
-  let count = 1;
-  for (let at = 0; at < text.length; at++) {
-    const code = text.charCodeAt(at);
-    if (code === COMMA || code === BRACKET || code === BRACE || code === LINE_FEED) count++;
-  }
+  return 1 + countOf(text, ",") + countOf(text, "[") + countOf(text, "{") + countOf(text, "\n");
+}
+
+/** How often a text has a character: a step for each of them, and not for each character. */
+function countOf(text: string, character: string): number {
+  let count = 0;
+  for (let at = text.indexOf(character); at !== -1; at = text.indexOf(character, at + 1)) count++;
   return count;
 }
 
-const [COMMA, BRACKET, BRACE, LINE_FEED] = [0x2c, 0x5b, 0x7b, 0x0a];
+const [BRACKET, BRACE] = [0x5b, 0x7b];
 const [QUOTE, BACKSLASH, CLOSING_BRACKET, CLOSING_BRACE] = [0x22, 0x5c, 0x5d, 0x7d];
 
 /** Is the text JSON? */

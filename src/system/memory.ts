@@ -2,16 +2,17 @@
 
 /**
  * The memory of a node counts for more than the speed of long computations: the space for new objects stays at its first
- * size, and code is not optimized (10 MiB less; status with 10,000 networks takes a tenth longer). Takes some milliseconds,
- * so what ends at once leaves it out.
+ * size, and code is not compiled (10 to 15 MiB less). Takes some milliseconds, so what ends at once leaves it out.
  */
 export function saveMemory(): void {
-  setFlags("--semi-space-growth-factor=1", "--no-opt", "--no-maglev");
+  setFlags("--semi-space-growth-factor=1", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size");
 }
 
-/** For what computes little, and stays: code that runs often need not be compiled to machine code (2 MiB less). */
-export function saveMemoryForGood(): void {
-  setFlags("--no-sparkplug");
+/** Gives back what only the past has needed (3 MiB after the start of watch). Nothing else happens for 30 ms. */
+export function releaseMemory(): void {
+  setFlags("--expose-gc");
+  const collect = process.getBuiltinModule("node:vm").runInNewContext("gc") as NodeJS.GCFunction;
+  collect({ type: "major", execution: "sync", flavor: "last-resort" });
 }
 
 function setFlags(...flags: string[]): void {

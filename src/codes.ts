@@ -83,7 +83,8 @@ export const FINDING_CODES = {
   "network-unconfirmed": "the container runtime did not say within 30 seconds that it uses the new configuration",
   "network-unseen": "this user may not read the configurations: run `status` as root",
   "no-network": "a runtime finds no network for pods",
-  "node-address-missing": "a Node has no InternalIP of the family of its podCIDR, so there is no route to it",
+  "node-address-missing":
+    "the Node has no InternalIP of the IP family (IPv4 or IPv6) of its podCIDR, so there is no route to it",
   "node-off-link":
     "a Node is not on a link of this node, so a route to its pods would lead nowhere; routers between the nodes need it",
   "node-without-cidr": "a Node has no podCIDR",

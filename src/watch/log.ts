@@ -41,8 +41,10 @@ export class Log implements Observer {
   readonly #world: World;
   readonly #output: "text" | "json";
   readonly #json: Logger | undefined;
-  /** Failures and messages that were said since the last success, and what was wrong then. */
+  /** Failures that were said since the last success. */
   #said = new Set<string>();
+  /** What the last reconcile found that changed something, and the last one that did not, which looks at less. */
+  readonly #found = { changed: new Set<string>(), unchanged: new Set<string>() };
   /** The last reconcile succeeded, and that was said. */
   #isSettled = false;
 
@@ -56,7 +58,8 @@ export class Log implements Observer {
     if (reconcile.failure !== undefined) return this.#fail(reconcile, reconcile.failure);
     if (reconcile.changed.length > 0 || !this.#isSettled) this.#succeed(reconcile);
     this.#isSettled = true;
-    this.#sayAnew(reconcile.findings);
+    this.#said.clear();
+    this.#sayAnew(reconcile);
   }
 
   /** Why something cannot be followed. The same trouble is said once. */
@@ -112,10 +115,9 @@ export class Log implements Observer {
   }
 
   /** Says what was not said the last time; what has gone may be said again. */
-  #sayAnew(findings: readonly Finding[]): void {
-    const said = this.#said;
-    this.#said = new Set(findings.map(keyOf));
-    const fresh = findings.filter((finding) => !said.has(keyOf(finding)));
+  #sayAnew({ findings, changed }: Reconcile): void {
+    const fresh = findings.filter((finding) => !Object.values(this.#found).some((known) => known.has(keyOf(finding))));
+    this.#found[changed.length > 0 ? "changed" : "unchanged"] = new Set(findings.map(keyOf));
     if (this.#json === undefined) printWarnings(this.#world, fresh);
     else for (const finding of fresh) this.#json.warn(shownFinding(finding), maskTokens(finding.message));
   }

@@ -46,6 +46,18 @@ test("text: a line for each change, and the same failure or finding once until i
   assert.equal(err.match(/is fought over/gu)?.length, 2);
 });
 
+test("a finding of the proof is not said again because a reconcile in between had nothing to prove", async () => {
+  const [first, second] = ["a", "b"].map((name) => [warning("kubeconfig-unseen", `config ${name}`, "cannot be seen")]);
+  const { err } = await logged({ output: "text", format: "text" }, (log) => {
+    for (const findings of [first, second, second]) {
+      log.reconciled({ ...reconcile(), findings: findings ?? [] });
+      log.reconciled(quiet);
+    }
+    log.reconciled({ ...reconcile(), findings: first ?? [] });
+  });
+  assert.deepEqual(err.match(/config ./gu), ["config a", "config b", "config a"]);
+});
+
 test("json: one object a line on stderr, with names and codes", async () => {
   const findings = [warning("asset-fought-over", "config\u202Ea", "is fought over")];
   const { out, err } = await logged({ output: "json", format: "json" }, (log) => {

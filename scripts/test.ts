@@ -15,7 +15,7 @@ const TIMEOUT = (isCI ? 25 : 10) * 60 * 1000;
 const MEMORY = "/dev/shm";
 const ENOUGH = 2 ** 30;
 /** These take longest: they are begun first, so that none of them runs alone at the end. */
-const SLOW = ["crash", "attacks/status", "kills", "concurrency", "faults", "e2e/node", "e2e/image"];
+const SLOW = ["crash", "routes", "attacks/status", "kills", "concurrency", "faults", "e2e/node", "e2e/image"];
 
 const SETS: Record<string, () => string[]> = {
   unit: () => testsIn("test").filter(isUnit),

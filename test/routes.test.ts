@@ -202,7 +202,7 @@ function assertPings({ pod }: Member, number: number): void {
   }
 }
 
-suite("routes between nodes", { skip: cannotMount }, () => {
+suite("routes between nodes", { skip: cannotMount, concurrency: 3 }, () => {
   test("pods reach each other both ways, of both families; a second run changes nothing", async () => {
     await using lab = await Lab.make();
     const [a, b] = [await lab.member(1), await lab.member(2)];

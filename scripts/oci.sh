@@ -52,7 +52,7 @@ stand_by() {
       unset NODE_OPTIONS NODE_EXTRA_CA_CERTS
       exec "$node" "$here/cni-node.cjs" standby "$room"
     } <&9 >/dev/null 2>&1 9>&- &
-    echo "$! $room" >"$rooms/standby"
+    echo "$! $room" >|"$rooms/standby"
   } 3<"$here/cni-node.cjs" 4<>"$room/1" 5<>"$room/2" 6<>"$room/3" 7<>"$room/4" 8<>"$room/5" 9<>"$room/calls" 2>/dev/null
 }
 
@@ -79,14 +79,16 @@ hand_on() {
   {
     # Opened for both first, which waits for nobody; reading ends when nobody else can write any more.
     exec 7>&-
-    # While it reads or prints, its standard input or output is another, and those of the hook are 6 and 5.
-    echo "$slot $$" >&8
-    while read -r pid status <&9; do
-      case $pid,$status in
-        "$$",taken) taken=1 ;;
-        "$$",*) break ;;
-      esac
-    done
+    # While it reads or prints, its standard input or output is another, and those of the hook are 6 and 5. The slot may
+    # have been given to another hook, if this one has slept since it took it; from now on it stays its own.
+    { read -r pid <"$room/$slot.lock"; } 2>/dev/null && [ "$pid" = $$ ] && [ -p /proc/self/fd/9 ] &&
+      echo "$slot $$" >&8 &&
+      while read -r pid status <&9; do
+        case $pid,$status in
+          "$$",taken) taken=1 ;;
+          "$$",*) break ;;
+        esac
+      done
   } 5>&1 6<&0 7<>"$room/$slot" 9<"$room/$slot" 8<>"$room/calls"
   case $status in
     [0-9] | [0-9][0-9] | [0-9][0-9][0-9]) exit "$status" ;;

@@ -135,6 +135,8 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
     const config = command === "add" ? readOciConfig(file) : readOciConfigAnyway(file, warn);
     log = openLog(config, "hook", warn);
     container = readContainer(await world.stdin());
+    // Plugins run there with every runtime that a system starts, and if the program stands by.
+    process.chdir("/");
     const reason = takeReason(container);
     if (command === "failed" && reason !== undefined) {
       const [format] = options.get("log-format") ?? [];

@@ -667,9 +667,28 @@ describe("the program that stands by for hooks", { skip: cannotMount, concurrenc
       return child;
     }
 
-    /** Starts the program. */
-    standBy(): void {
-      this.start([process.execPath, BUNDLE, "standby", "/run/cni-node/1"], this.calls, "ignore", "ignore");
+    /** Starts the program, as the front does. */
+    standBy(program = BUNDLE): ChildProcess {
+      const started = this.start(
+        [process.execPath, program, "standby", "/run/cni-node/1"],
+        this.calls,
+        "ignore",
+        "ignore",
+      );
+      this.sign(started);
+      return started;
+    }
+
+    /** Says who stands by there. */
+    sign({ pid }: ChildProcess): void {
+      fs.writeFileSync(join(this.room, "../standby"), `${pid} /run/cni-node/1\n`);
+    }
+
+    /** A hook that has gone has this slot. */
+    claim(slot: number): string {
+      const path = join(this.room, `${slot}.lock`);
+      fs.writeFileSync(path, `${spawnSync("true").pid}\n`);
+      return path;
     }
 
     /** What is said in the slot; empty: nothing. */
@@ -699,7 +718,7 @@ describe("the program that stands by for hooks", { skip: cannotMount, concurrenc
     const program = fs.openSync(BUNDLE, "r");
     const holder = stage.start(["sleep", "600"], stage.calls, "ignore", "ignore", program);
     fs.closeSync(program);
-    fs.writeFileSync(join(stage.room, "../standby"), `${holder.pid} /run/cni-node/1\n`);
+    stage.sign(holder);
     await until(() => fs.readFileSync(`/proc/${holder.pid}/comm`, "utf8") === "sleep\n");
     // Runtimes give a pipe; Node.js would give a socket.
     const words = 'exec /bin/sh "$0" cni --command add < <(echo nonsense)';
@@ -722,12 +741,78 @@ describe("the program that stands by for hooks", { skip: cannotMount, concurrenc
 
   test("gives back the slot of a hook that has gone, without an answer that it has not read", async () => {
     await using stage = await Stage.make();
-    const { pid: ended } = spawnSync("true");
-    fs.writeFileSync(join(stage.room, "1.lock"), `${ended}\n`);
-    fs.writeSync(stage.slot, `${ended} 0\n`);
+    const lock = stage.claim(1);
+    fs.writeSync(stage.slot, "1 0\n");
     stage.standBy();
-    await until(() => !fs.existsSync(join(stage.room, "1.lock")));
+    await until(() => !fs.existsSync(lock));
     assert.equal(stage.said(), "");
+  });
+
+  test("goes on whatever lies in its room or is said to it", async () => {
+    await using stage = await Stage.make();
+    fs.mkdirSync(join(stage.room, "1.lock"));
+    const lock = stage.claim(2);
+    fs.writeSync(stage.calls, `\0\xff\n0 1\n17 1\n1 99999999999999999999\n2 ${process.pid}\n${"1".repeat(10_000)}\n`);
+    const program = stage.standBy();
+    await until(() => !fs.existsSync(lock));
+    await until(() => stage.said().endsWith("99999999999999999999 \n"));
+    assert.equal(program.exitCode, null);
+  });
+
+  test("ends when the program is changed or replaced, or another one has been started", async () => {
+    const copy = fs.mkdtempSync(join(tmpdir(), "cni-node-copy-"));
+    try {
+      fs.cpSync(dirname(BUNDLE), copy, { recursive: true });
+      const program = join(copy, "cni-node.cjs");
+      for (const end of [
+        () => fs.appendFileSync(program, "\n"),
+        () => {
+          fs.copyFileSync(program, `${program}.new`);
+          fs.renameSync(`${program}.new`, program);
+        },
+        (stage: Stage) => stage.sign({ pid: 1 } as ChildProcess),
+      ]) {
+        await using stage = await Stage.make();
+        const started = stage.standBy(program);
+        const lock = stage.claim(1);
+        await until(() => !fs.existsSync(lock));
+        const ended = endOf(started);
+        end(stage);
+        assert.equal((await ended).exitCode, 0);
+        assert.equal(fs.existsSync(stage.room), false);
+      }
+    } finally {
+      fs.rmSync(copy, { recursive: true });
+    }
+  });
+
+  test("serves the hooks of containers that are made at once", async () => {
+    await using host = await Host.make("/usr/sbin/runc", true);
+    host.make({ args: ["sleep", "600"] });
+    const ids = ["c1", "c2", "c3", "c4", "c5", "c6"];
+    await host.createAll(...ids);
+    // Which of several fronts has started one is not known; others have ended.
+    await until(() => /^\d+\n$/u.test(running(host)));
+    assert.equal(host.exec(["sh", "-c", "cut -d' ' -f1 /run/cni-node/standby"]).stdout, running(host));
+    for (const id of ids) host.done("delete", "--force", id);
+    assert.deepEqual(host.left(), NOTHING);
+  });
+
+  test("keeps nothing open of hooks that fail early", async () => {
+    await using host = await Host.make("/usr/sbin/runc", true);
+    host.make({ args: ["sleep", "600"] });
+    host.create("c1");
+    const pid = running(host).trim();
+    const open = (): string => host.exec(["sh", "-c", `ls /proc/${pid}/fd | wc -l`]).stdout;
+    const fail = (): void => {
+      const words = `${FRONT} cni --config ${host.config} --command nonsense >/dev/null 2>&1`;
+      assert.equal(host.exec(["sh", "-c", `echo | ${words}`]).status, 2);
+    };
+    fail();
+    const before = open();
+    for (let count = 0; count < 5; count++) fail();
+    assert.equal(open(), before);
+    host.done("delete", "--force", "c1");
   });
 
   test("makes no hook wait that it has been killed under, and its room goes with the next one's start", async () => {
@@ -738,6 +823,7 @@ describe("the program that stands by for hooks", { skip: cannotMount, concurrenc
     assert.equal(host.exec(["pkill", "-KILL", "-f", "cni-node.cjs standby"]).status, 0);
     host.done("delete", "--force", "c1");
     assert.deepEqual([host.left(), roomsOf(host)], [NOTHING, room]);
+    host.exec(["sh", "-c", "touch -d '1 minute ago' /run/cni-node/[0-9]*"]);
     host.make({ args: ["sleep", "600"] });
     host.create("c2");
     assert.match(running(host), /^\d+\n$/u);

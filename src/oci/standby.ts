@@ -46,6 +46,8 @@ export async function standBy([directory = ""]: readonly string[], world: World,
   }
   // What it was started in can be unmounted.
   process.chdir("/");
+  const [, program = ""] = process.argv;
+  const started = fs.statSync(program);
   const room = new Room(directory);
   const calls = new Socket({ fd: 0, writable: false }).setEncoding("utf8");
   addAbortSignal(world.signal, calls);
@@ -54,7 +56,7 @@ export async function standBy([directory = ""]: readonly string[], world: World,
   const timer = setInterval(() => {
     room.sweep();
     if (room.isBusy) asked = process.uptime();
-    else if ((process.uptime() - asked) * 1000 > IDLE_MS || fs.fstatSync(0).nlink === 0) calls.destroy();
+    else if ((process.uptime() - asked) * 1000 > IDLE_MS || !room.isFound || isOther(program, started)) calls.destroy();
   }, LOOK_MS);
   const served = new Set<Promise<void>>();
   let rest = "";
@@ -78,25 +80,46 @@ export async function standBy([directory = ""]: readonly string[], world: World,
   return { exitCode: 0 };
 }
 
+/** Has an upgrade replaced or changed the program? */
+function isOther(program: string, started: fs.Stats): boolean {
+  const now = fs.statSync(program, { throwIfNoEntry: false });
+  return now === undefined || !isSameFile(now, started) || now.mtimeMs !== started.mtimeMs || now.size !== started.size;
+}
+
 /** Loads what hooks load when they first need it. */
 function prepare(): void {
   preparePipes();
   new DatabaseSync(":memory:").close();
 }
 
-/** The directory of the FIFOs. The front says in the file beside it, `standby`, who stands by where. */
+/** The directory of the FIFOs. The front says in the file beside it, `standby`, who stands by where: the last one. */
 class Room {
   readonly #directory: string;
+  readonly #sign: string;
   readonly #slots: readonly Slot[];
 
   /** Removes what others have left that were killed. Throws the system's error. */
   constructor(directory: string) {
     this.#directory = directory;
+    this.#sign = join(dirname(directory), "standby");
     this.#slots = SLOT_NAMES.map((name) => new Slot(join(directory, name)));
+    if (!this.isFound) return;
     const rooms = dirname(directory);
     for (const name of fs.readdirSync(rooms)) {
-      if (/^\d+$/u.test(name) && name !== basename(directory)) removeRoom(join(rooms, name));
+      const other = join(rooms, name);
+      if (/^\d+$/u.test(name) && name !== basename(directory) && isOld(fs.lstatSync(other))) removeRoom(other);
     }
+  }
+
+  /** Do hooks come here, and not to one that was started at the same moment? */
+  get isFound(): boolean {
+    return fs.fstatSync(0).nlink > 0 && this.#isSigned;
+  }
+
+  get #isSigned(): boolean {
+    if (!fs.existsSync(this.#sign)) return false;
+    const [line] = readText(this.#sign, SIZE_LIMITS.proc).split("\n", 1);
+    return line === `${process.pid} ${this.#directory}`;
   }
 
   get isBusy(): boolean {
@@ -115,10 +138,14 @@ class Room {
   }
 
   leave(): void {
-    const sign = join(dirname(this.#directory), "standby");
-    if (fs.existsSync(sign) && readText(sign, SIZE_LIMITS.proc) === `${process.pid} ${this.#directory}\n`) remove(sign);
+    if (this.#isSigned) remove(this.#sign);
     removeRoom(this.#directory);
   }
+}
+
+/** Nobody is still making it. */
+function isOld({ mtimeMs }: fs.Stats): boolean {
+  return Date.now() - mtimeMs > CLAIM_MS;
 }
 
 /** Removes what the front makes in a room, and nothing else. */
@@ -138,6 +165,7 @@ class Slot {
   constructor(path: string) {
     this.#lock = `${path}.lock`;
     this.#fifo = fs.openSync(path, O_RDWR | O_NONBLOCK | O_NOFOLLOW);
+    if (!fs.fstatSync(this.#fifo).isFIFO()) throw new Error(`${path} is not a FIFO`);
   }
 
   async serve(pid: string, world: World, serve: Serve): Promise<void> {
@@ -155,15 +183,20 @@ class Slot {
   }
 
   sweep(): void {
-    const claimed = this.isServing ? undefined : fs.statSync(this.#lock, { throwIfNoEntry: false });
-    if (claimed === undefined) return;
-    const pid = readText(this.#lock, SIZE_LIMITS.proc).trim();
-    const isThere = pid === "" || fs.existsSync(`/proc/${pid}`);
-    const isOn = isThere && pid !== this.#answered && Date.now() - claimed.mtimeMs < CLAIM_MS;
-    if (isOn || isOurs(`/proc/${pid}`, this.#fifo)) return;
-    // An answer that was not read must not be read by the next one.
-    while (canRead(this.#fifo));
-    remove(this.#lock);
+    try {
+      const claimed = this.isServing ? undefined : fs.statSync(this.#lock, { throwIfNoEntry: false });
+      if (claimed === undefined) return;
+      const pid = readText(this.#lock, SIZE_LIMITS.proc).trim();
+      const isThere = pid === "" || fs.existsSync(`/proc/${pid}`);
+      if (isThere && pid !== this.#answered && !isOld(claimed)) return;
+      if (isOurs(`/proc/${pid}`, this.#fifo)) return;
+      // An answer that was not read must not be read by the next one.
+      while (canRead(this.#fifo));
+      this.#answered = "";
+      remove(this.#lock);
+    } catch {
+      // Somebody removes it, or it cannot be removed: others are there.
+    }
   }
 }
 
@@ -184,6 +217,7 @@ async function serveHook(pid: string, fifo: number, take: () => void, world: Wor
   const hook = `/proc/${pid}`;
   const opened: number[] = [];
   const ended = new AbortController();
+  let stdin: Socket | undefined;
   const timer = setInterval(() => {
     if (!fs.existsSync(hook)) ended.abort("SIGTERM");
   }, LOOK_MS);
@@ -194,14 +228,15 @@ async function serveHook(pid: string, fifo: number, take: () => void, world: Wor
       return file;
     };
     if (fs.statSync(hook).uid !== process.getuid?.() || !isHere(hook)) return "";
-    if (!isOurs(hook, fifo) || ![STDIN, STDOUT, 2].every((one) => canBeOpened(`${hook}/fd/${one}`))) return "";
+    if (!isOurs(hook, fifo) || !canBeOpened(`${hook}/fd/${STDIN}`)) return "";
+    if (![STDOUT, 2].every((one) => canBeOpened(`${hook}/fd/${one}`, "/dev/null"))) return "";
     // The words of the shell, the front and `cni` come first.
     const [, , command, ...words] = textsIn(`${hook}/cmdline`);
     if (command !== "cni") return "";
     const env = environmentIn(textsIn(`${hook}/environ`));
     const [stdout, stderr] = [open(STDOUT, O_WRONLY | O_APPEND), open(2, O_WRONLY | O_APPEND)];
+    const input = open(STDIN, O_RDONLY);
     const signal = AbortSignal.any([world.signal, ended.signal]);
-    const stdin = new Socket({ fd: fs.openSync(`${hook}/fd/${STDIN}`, O_RDONLY | O_NONBLOCK), writable: false });
     // It has not ended meanwhile, and given its number to another one.
     if (!isOurs(hook, fifo)) return "";
     take();
@@ -209,7 +244,12 @@ async function serveHook(pid: string, fifo: number, take: () => void, world: Wor
       ...world,
       env,
       signal,
-      stdin: async () => text(addAbortSignal(signal, stdin)),
+      stdin: async () => {
+        // It closes it itself.
+        opened.splice(opened.indexOf(input), 1);
+        stdin = new Socket({ fd: input, writable: false });
+        return text(addAbortSignal(signal, stdin));
+      },
       stdout: (said) => print(stdout, said),
       stderr: (said) => print(stderr, said),
       terminals: () => ({ stderr: false }),
@@ -220,6 +260,7 @@ async function serveHook(pid: string, fifo: number, take: () => void, world: Wor
     return "";
   } finally {
     clearInterval(timer);
+    stdin?.destroy();
     for (const file of opened) fs.closeSync(file);
   }
 }
@@ -235,19 +276,20 @@ function isHere(hook: string): boolean {
 
 /** Has this process the FIFOs open, as a hook has that waits for its answer? */
 function isOurs(hook: string, fifo: number): boolean {
-  return [
-    [0, CALLS],
-    [fifo, ANSWER],
-  ].every(([own = 0, descriptor = 0]) => {
-    const theirs = fs.statSync(`${hook}/fd/${descriptor}`, { throwIfNoEntry: false });
-    return isSameFile(theirs, fs.fstatSync(own));
-  });
+  try {
+    return [
+      [0, CALLS],
+      [fifo, ANSWER],
+    ].every(([own = 0, descriptor = 0]) => isSameFile(fs.statSync(`${hook}/fd/${descriptor}`), fs.fstatSync(own)));
+  } catch {
+    return false;
+  }
 }
 
-/** A pipe, or nothing, as runtimes give them: others may wait when they are opened, or have a place where they go on. */
-function canBeOpened(path: string): boolean {
+/** A pipe, as runtimes give them: others may wait when they are opened, or have a place where they go on. */
+function canBeOpened(path: string, other?: string): boolean {
   const target = fs.readlinkSync(path);
-  return target.startsWith("pipe:[") || target === "/dev/null";
+  return target.startsWith("pipe:[") || target === other;
 }
 
 function textsIn(path: string): string[] {

@@ -1,6 +1,6 @@
 /** The shell script that stands before the program (scripts/oci.sh), under each shell that hosts have for sh. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { hooksOf } from "../../src/oci/wrapper.ts";
 import { spliceHooks } from "../../src/oci/spec.ts";
 import { cannotMount } from "../helpers/namespace.ts";
+import { endOf, until } from "../helpers/node.ts";
 
 const FRONT = fileURLToPath(new URL("../../scripts/oci.sh", import.meta.url));
 const PATH = "/usr/local/sbin:/usr/bin:/bin";
@@ -85,6 +86,16 @@ class Host implements Disposable {
   /** The process of the program that stands by. */
   standby(): number {
     return Number(fs.readFileSync(join(this.root, "run/cni-node/standby"), "utf8").split(" ")[0]);
+  }
+
+  /** Starts the front, which the last of the words before it becomes. */
+  start(words: readonly string[]): ChildProcess {
+    const [file = "", ...before] = this.#shell;
+    return spawn(file, [...before, this.front, ...words], {
+      cwd: this.root,
+      env: { PATH },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
   }
 
   configure(text: string): void {
@@ -323,6 +334,26 @@ for (const { words: shell, skip } of SHELLS) {
           assert.match(said, /^cold/u, name);
           assert.ok(isDone(), `${name}, restored`);
         }
+      });
+
+      test("does the work of a hook itself whose slot was given to another one while it slept", async () => {
+        using host = new Host(shell, true);
+        host.script("lib/node", READY);
+        host.script("bin/runc", [":"]);
+        create(host);
+        const text = fs.readFileSync(host.front, "utf8");
+        fs.writeFileSync(
+          host.front,
+          text.replace("meet && claim || return\n", (claimed) => `${claimed}  kill -STOP $$\n`),
+        );
+        const hook = host.start(["cni", "--command", "add"]);
+        const lock = join(host.room(), "1.lock");
+        await until(
+          () => fs.existsSync(lock) && /\nState:\tT/u.test(fs.readFileSync(`/proc/${hook.pid}/status`, "utf8")),
+        );
+        fs.writeFileSync(lock, "1\n");
+        hook.kill("SIGCONT");
+        assert.match((await endOf(hook)).stdout, /^cold/u);
       });
 
       test("gives each hook an answer of its own", () => {

@@ -135,8 +135,6 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
     const config = command === "add" ? readOciConfig(file) : readOciConfigAnyway(file, warn);
     log = openLog(config, "hook", warn);
     container = readContainer(await world.stdin());
-    // Plugins run there with every runtime that a system starts, and if the program stands by.
-    process.chdir("/");
     const reason = takeReason(container);
     if (command === "failed" && reason !== undefined) {
       const [format] = options.get("log-format") ?? [];
@@ -144,6 +142,8 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
       printMessage(world, reason.replace(/^cni-node: /u, ""));
     }
     log.say("debug", `${command} of container ${container.id}`);
+    // Plugins run there if the program stands by, too; everything that may be named from here has been opened.
+    process.chdir("/");
     await COMMANDS[command as keyof typeof COMMANDS](
       container,
       (options.get("network") ?? []).flatMap((names) => names.split(",")),

@@ -171,16 +171,22 @@ esac
     return stdout;
   }
 
-  /** Creates containers beside each other, whose output nobody reads. */
+  /** Creates containers beside each other, each with a bundle of its own, whose output nobody reads. */
   async createAll(...ids: string[]): Promise<void> {
-    // One bundle for all of them: its hooks are there then.
-    const [program = "", ...words] = this.#creating(ids[0] ?? "");
-    const ends = ids.map(async (id) => endOf(spawn(program, [...words.slice(0, -1), id], { stdio: "ignore" })));
+    const commands = ids.map((id) => {
+      const bundle = join(this.root, `bundle-${id}`);
+      fs.mkdirSync(bundle);
+      const spec = fs.readFileSync(this.spec, "utf8").replace('"path":"rootfs"', `"path":"${this.bundle}/rootfs"`);
+      fs.writeFileSync(join(bundle, "config.json"), spec);
+      return this.#creating(id, bundle);
+    });
+    const ends = commands.map(async ([program = "", ...words]) => endOf(spawn(program, words, { stdio: "ignore" })));
     for (const { exitCode } of await Promise.all(ends)) assert.equal(exitCode, 0);
   }
 
-  #creating(id: string): string[] {
-    const words = ["oci", "--config", this.config, "--", ...this.#globals, "create", "--bundle", this.bundle, id];
+  #creating(id: string, bundle = this.bundle): string[] {
+    const globals = this.#globals.map((word) => word.replace(this.bundle, bundle));
+    const words = ["oci", "--config", this.config, "--", ...globals, "create", "--bundle", bundle, id];
     return ["nsenter", ...this.#namespace.entrance, FRONT, ...words];
   }
 

@@ -34,8 +34,8 @@ run_oci() {
   exec "$runtime" "$@"
 }
 
-# Sees to it that the program stands by for the hooks, on this host or at least for a while. It is started only where
-# containerd has made the bundle, in which its log is, too: in the control group of a service that leaves it alone.
+# Starts the program that stands by for hooks, unless it runs already. Only where containerd has made the bundle, which
+# has its log in it: the service's control group, in which the program stays, is not removed with the container.
 stand_by() {
   [ "$log" = "$bundle/log.json" ] || return 0
   locate
@@ -56,7 +56,7 @@ stand_by() {
   } 3<"$here/cni-node.cjs" 4<>"$room/1" 5<>"$room/2" 6<>"$room/3" 7<>"$room/4" 8<>"$room/5" 9<>"$room/calls" 2>/dev/null
 }
 
-# Sets room. Fails unless the program stands by there: the one beside this file, and not one that it has replaced.
+# Sets room. Fails unless the program beside this file stands by there; one that it has replaced does not count.
 meet() {
   room=
   is_own "$rooms" && [ -f "$rooms/standby" ] && read -r pid room <"$rooms/standby" && [ -n "$room" ] || return

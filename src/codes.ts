@@ -84,7 +84,7 @@ export const FINDING_CODES = {
   "network-unseen": "this user may not read the configurations: run `status` as root",
   "no-network": "a runtime finds no network for pods",
   "node-address-missing":
-    "the Node has no InternalIP of the IP family (IPv4 or IPv6) of its podCIDR, so there is no route to it",
+    "a Node is missing an InternalIP in the IP family of its podCIDR, so cni-node cannot set a route to it",
   "node-off-link":
     "a Node is not on a link of this node, so a route to its pods would lead nowhere; routers between the nodes need it",
   "node-without-cidr": "a Node has no podCIDR",

@@ -320,7 +320,7 @@ function routeOf({ node, network }: Claim, links: readonly Link[], findings: Fin
     .flatMap((text) => readAddress(text) ?? [])
     .filter(({ family }) => family === network.family);
   if (gateways.length === 0) {
-    const message = `does not have an IPv${network.family} InternalIP, so there is no route to its podCIDR ${network.text}`;
+    const message = `is missing an IPv${network.family} InternalIP, so cni-node cannot set a route to its podCIDR ${network.text}`;
     findings.push(warning("node-address-missing", subjectOf(node), message, "give the kubelet one (--node-ip)"));
     return [];
   }
@@ -337,7 +337,7 @@ function routeOf({ node, network }: Claim, links: readonly Link[], findings: Fin
     warning(
       "node-off-link",
       subjectOf(node),
-      `its InternalIPs are not on a link of this node, so there is no route to its podCIDR ${network.text}`,
+      `its InternalIPs are outside the networks of this node, so cni-node cannot set a route to its podCIDR ${network.text}`,
       "routers between the nodes need these routes; else use a CNI plugin with an overlay, such as flannel",
     ),
   );

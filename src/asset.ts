@@ -2,14 +2,37 @@
 
 /**
  * In the order in which they are installed, each needing those before it; removal goes backwards (docs/install.md, "Order").
- * `option` lists the assets of a kind. Assets are recorded in the directory of the kind `recordedIn`; kinds that name
- * themselves are files of the node, in a target directory of their own, whose usual path is `directory`.
+ * `option` lists the assets of a kind, and `command` installs one. Assets are recorded in the directory of the kind
+ * `recordedIn`; kinds that name themselves are files of the node, in a target directory of their own, whose usual path
+ * is `directory`, and which is made with `mode`.
  */
 export const KINDS = {
-  manifest: { option: "manifests", recordedIn: "config" },
-  plugin: { option: "plugins", recordedIn: "plugin", directory: "/opt/cni/bin" },
-  credentials: { option: "credentials", recordedIn: "credentials", directory: "/etc/cni/credentials" },
-  config: { option: "configs", recordedIn: "config", directory: "/etc/cni/net.d" },
+  manifest: { option: "manifests", command: "install --manifests=", needsApi: true, recordedIn: "config" },
+  plugin: {
+    option: "plugins",
+    command: "install --plugins=",
+    needsApi: false,
+    recordedIn: "plugin",
+    directory: "/opt/cni/bin",
+    mode: 0o755,
+  },
+  credentials: {
+    option: "credentials",
+    command: "credentials ",
+    needsApi: true,
+    recordedIn: "credentials",
+    directory: "/etc/cni/credentials",
+    // Nobody else need know which there are.
+    mode: 0o700,
+  },
+  config: {
+    option: "configs",
+    command: "install --configs=",
+    needsApi: false,
+    recordedIn: "config",
+    directory: "/etc/cni/net.d",
+    mode: 0o755,
+  },
 } as const;
 
 /** What cni-node installs. */
@@ -28,6 +51,12 @@ export function isFileKind(kind: Kind): kind is FileKind {
 
 /** In order, as runs lock and change their directories. */
 export const FILE_KINDS = ALL_KINDS.filter(isFileKind);
+
+/** Those that are objects of the cluster. */
+export const OBJECT_KINDS = ALL_KINDS.filter((kind) => !isFileKind(kind));
+
+/** Those that cannot be installed without the Kubernetes API. */
+export const API_KINDS = ALL_KINDS.filter((kind) => KINDS[kind].needsApi);
 
 /** One value for each target directory. */
 export function byFileKind<Value>(valueOf: (kind: FileKind) => Value): Record<FileKind, Value> {

@@ -17,10 +17,18 @@ export interface Finding {
 }
 
 /** What a command of cni-node does about a finding: it installs an asset, or releases what is left in a network. */
-export type Cure =
-  | { kind: Kind; name: string; owner?: string; account?: string | undefined; form?: "token-file" }
-  | { kind: "network"; name: string }
-  | { kind: "chain"; name: string; owner: string };
+export type Cure = CureOfAsset | { kind: "network"; name: string } | { kind: "chain"; name: string; owner: string };
+
+/** Installs an asset: of `owner`, or whoever runs it. */
+export interface CureOfAsset {
+  kind: Kind;
+  name: string;
+  owner?: string;
+  /** Of credentials: whose they are. */
+  account?: string | undefined;
+  /** Their token is in a file beside the kubeconfig. */
+  form?: "token-file";
+}
 
 /** A finding that keeps nothing from being done. */
 export function warning(code: FindingCode, path: string, message: string, hint?: string): Finding {

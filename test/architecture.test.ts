@@ -4,6 +4,8 @@ import { dirname, join, normalize } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import { ALL_KINDS } from "../src/asset.ts";
+
 const source = fileURLToPath(new URL("../src", import.meta.url));
 
 /** From the edge to the core (docs/architecture.md). A file imports from its own folder and from later layers only. */
@@ -147,6 +149,16 @@ test("the pure modules import no file system, process or network", () => {
       .map(({ name }) => `${file} imports ${name}`),
   );
   assert.deepEqual(wrong, []);
+});
+
+test("what depends on a kind of assets is a property of the kind: no other module compares with its name", () => {
+  const names = ALL_KINDS.join("|");
+  const comparison = new RegExp(`(?:[!=]==|case) "(?:${names})"`, "u");
+  const found = files.filter((file) => !file.startsWith("kinds/"));
+  assert.deepEqual(
+    found.filter((file) => comparison.test(readFileSync(join(source, file), "utf8"))),
+    [],
+  );
 });
 
 test("cni is a library of its own: it imports nothing of ours but errors and the ground floor", () => {

@@ -2,7 +2,7 @@
 import { ALL_KINDS, byFileKind, FILE_KINDS, KINDS, type FileKind } from "../asset.ts";
 import { Objections } from "../errors.ts";
 import type { Finding } from "../finding.ts";
-import type { HeldAsset } from "../host/record.ts";
+import { assetsOf, type HeldAsset } from "../host/record.ts";
 import type { SeenAsset } from "../host/remember.ts";
 import type { DirectorySteps, FileStep } from "../host/transaction.ts";
 import {
@@ -20,7 +20,6 @@ import {
 import { withChain } from "../kinds/chained.ts";
 import { renderPlugin } from "../kinds/configs.ts";
 import { withDelegate } from "../kinds/delegate.ts";
-import { withTokenFiles } from "../kinds/lists.ts";
 import type { PreparedManifest } from "../kinds/manifest-plan.ts";
 import { prepareManifests } from "../kinds/manifests.ts";
 import { refuseMissingBackup, unseenLinks } from "../kinds/restore.ts";
@@ -129,10 +128,7 @@ export async function prepare(
 
 /** A record counts for its own directory only: a user who can write one must not decide about another. */
 function heldIn(directories: Directories): HeldAsset[] {
-  return ALL_KINDS.flatMap((kind) => {
-    const assets = directories[KINDS[kind].recordedIn]?.record?.assets ?? [];
-    return assets.filter((asset) => asset.kind === kind);
-  });
+  return ALL_KINDS.flatMap((kind) => assetsOf(directories[KINDS[kind].recordedIn]?.record, kind));
 }
 
 function textsOf({ contents }: Desired): Map<string, string> {
@@ -140,11 +136,16 @@ function textsOf({ contents }: Desired): Map<string, string> {
   return new Map(texts.filter((one): one is readonly [string, string] => one[1] !== undefined));
 }
 
-/** What is asked for, with the files of tokens that belong to it. */
-function listsOf({ lists, credentials: { form } }: Wanted, held: readonly HeldAsset[]): Wanted["lists"] {
-  if (lists.credentials === undefined) return lists;
-  const names = held.filter(({ kind }) => kind === "credentials").map(({ name }) => name);
-  return { ...lists, credentials: withTokenFiles(lists.credentials, names, form === "token-file") };
+/** What is asked for, with what belongs to it. */
+function listsOf(wanted: Wanted, held: readonly HeldAsset[]): Wanted["lists"] {
+  const listed = FILE_KINDS.flatMap((kind) => {
+    const { [kind]: lists } = wanted.lists;
+    const { listed: withMore } = FILES[kind];
+    if (lists === undefined || withMore === undefined) return [];
+    const names = held.filter((asset) => asset.kind === kind).map(({ name }) => name);
+    return [[kind, withMore(lists, names, wanted)] as const];
+  });
+  return { ...wanted.lists, ...Object.fromEntries(listed) };
 }
 
 async function readFiles(

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 
 import { isAbsence, reasonOf, systemFailure, usage } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { ALL_KINDS, FILE_KINDS, KINDS, type FileKind, type Kind } from "../asset.ts";
+import { ALL_KINDS, FILE_KINDS, isFileKind, KINDS, type FileKind, type Kind } from "../asset.ts";
 import {
   findDirectory,
   findDirectoryIfUsable,
@@ -26,6 +26,7 @@ import { shownAs } from "../system/below.ts";
 import type { Places } from "../node/view.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Directories, Directory, Surroundings } from "../kinds/kind.ts";
+import { FILES } from "../kinds/table.ts";
 import type { Prepared } from "./prepare.ts";
 import type { ProbeLinks } from "./probe.ts";
 
@@ -55,7 +56,12 @@ export class Session {
     const targets = new Set<string>([...asked, ...recording]);
     this.#targets = Object.fromEntries(Object.entries(this.#found).filter(([kind]) => targets.has(kind)));
     refuseSameDirectory(this.#targets, this.#found, request.directories);
-    refuseVolatile(this.#targets.credentials, request.directories);
+    const hostRoot = realHostRoot(request.directories);
+    for (const kind of FILE_KINDS) {
+      const path = this.#targets[kind];
+      if (path !== undefined)
+        FILES[kind].refuseDirectory?.(path, shownAs(hostRoot, path), request.directories[kind].option);
+    }
   }
 
   /** The directories that are asked for, as they are now. @throws Failure `state-untrusted`. */
@@ -155,9 +161,10 @@ export class Session {
     this.notes.push(...(await recover(targets, this.#visible())));
   }
 
-  /** Nobody else need know which credentials there are. */
+  /** The mode of a directory that is made. */
   #modeOf(directory: string): number {
-    return directory === this.#targets.credentials ? 0o700 : 0o755;
+    const kind = FILE_KINDS.find((one) => this.#found[one] === directory);
+    return kind === undefined ? 0o755 : KINDS[kind].mode;
   }
 
   /** Notes what was read, for the next run not to read it again, where that is possible without waiting. */
@@ -269,17 +276,11 @@ export function isStateWritable(directory: string): boolean {
   return isWritable(fs.existsSync(state) ? state : directory);
 }
 
-function isAsked({ lists, prune, delegate, chain, unchain }: ApplyRequest, kind: Kind): boolean {
+function isAsked(request: ApplyRequest, kind: Kind): boolean {
+  const { lists, prune } = request;
   const { desired = [], current = [] } = lists[kind] ?? {};
-  if (kind === "config" && (delegate ?? chain ?? unchain) !== undefined) return true;
+  if (isFileKind(kind) && FILES[kind].isAsked?.(request) === true) return true;
   return desired.length > 0 || current.length > 0 || (prune && lists[kind] !== undefined);
-}
-
-/** What is gone after the next boot is missed by the plugins of the first pods, the installer's own among them. */
-function refuseVolatile(path: string | undefined, directories: ApplyRequest["directories"]): void {
-  if (path === undefined || !/^\/(?:var\/)?run(?:\/|$)/u.test(shownAs(realHostRoot(directories), path))) return;
-  const problem = "is emptied when the node starts: plugins would find no credentials before cni-node runs again";
-  throw usage(path, problem, `name a directory that stays with ${directories.credentials.option}`);
 }
 
 /** Two records in one place would contradict each other, and its lock would wait for itself. */

@@ -1,6 +1,6 @@
 /** What a process does that is asked to stop: `--on-stop`, of `watch` and of `--pause`. */
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
-import { FILE_KINDS, type Kind } from "../asset.ts";
+import { FILE_KINDS, OBJECT_KINDS, type Kind } from "../asset.ts";
 import type { Channel } from "../cluster/channel.ts";
 import { Failure, usage } from "../errors.ts";
 import { warning } from "../finding.ts";
@@ -84,7 +84,7 @@ export async function uninstallAll(request: ApplyRequest): Promise<ApplyResult> 
   const { signal } = new AbortController();
   const files = await apply(withoutAll(request, FILE_KINDS), signal);
   try {
-    const objects = await apply(withoutAll(request, ["manifest"]), signal);
+    const objects = await apply(withoutAll(request, OBJECT_KINDS), signal);
     return {
       steps: [...files.steps, ...objects.steps],
       probes: [],

@@ -14,7 +14,7 @@ export async function runStatus(options: Given<"status">, world: World): Promise
   const status = await lookAtNode(
     {
       directories: directoriesOf(options),
-      pluginSource,
+      sources: { plugin: pluginSource },
       checksum,
       versionLimit: world.versionLimit,
       criSocket,

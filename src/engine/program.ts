@@ -12,7 +12,7 @@ import { readMark } from "../network/mark.ts";
 import { readOciConfigAnyway } from "../oci/config.ts";
 import { FRONT } from "../oci/wrapper.ts";
 import { statePaths } from "../host/target.ts";
-import { readRecord } from "../host/record.ts";
+import { assetsOf, readRecord } from "../host/record.ts";
 import { objectionToOwner } from "../system/owner.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
@@ -187,7 +187,7 @@ export function needOfAttachments(places: Places): string | undefined {
 }
 
 function heldNames(directory: string): string[] {
-  return readRecord(directory)?.assets.flatMap(({ kind, name }) => (kind === "plugin" ? [name] : [])) ?? [];
+  return assetsOf(readRecord(directory), "plugin").map(({ name }) => name);
 }
 
 function namesIn(directory: string, pattern: RegExp): string[] {

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 
-import { ALL_KINDS } from "../asset.ts";
+import { ALL_KINDS, type Kind } from "../asset.ts";
 import { Failure, isAbsence, isSystemError, systemFailure } from "../errors.ts";
 import { countValues, describeJsonError, isDeeperThan } from "../system/json.ts";
 import { objectionToName, OWNER } from "../system/name.ts";
@@ -233,6 +233,11 @@ function tooManyAssets(subject: string): Failure {
 function sorted(assets: readonly HeldAsset[]): HeldAsset[] {
   const key = ({ kind, name }: HeldAsset): Buffer => Buffer.from(`${kind}/${name}`);
   return assets.toSorted((a, b) => Buffer.compare(key(a), key(b)));
+}
+
+/** The assets of a kind in a record. A record counts for the kinds of its own directory only. */
+export function assetsOf(record: HostRecord | undefined, kind: Kind): HeldAsset[] {
+  return record?.assets.filter((asset) => asset.kind === kind) ?? [];
 }
 
 /** The record without its journal. */

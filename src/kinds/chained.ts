@@ -9,7 +9,7 @@ import { compareVersions } from "../cni/version.ts";
 import { Failure, type Objections } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { inspect } from "../host/inspect.ts";
-import type { HeldAsset } from "../host/record.ts";
+import { assetsOf, type HeldAsset } from "../host/record.ts";
 import { editChain, listOfSingle, type ChainEntry, type ChainPlugin } from "../node/chain-edit.ts";
 import { typeOf } from "../node/chain.ts";
 import { findPrimary } from "../node/primary.ts";
@@ -39,7 +39,7 @@ export async function withChain(
   objections: Objections,
 ): Promise<{ wanted: Wanted; warnings: Finding[] }> {
   const { chain = [], unchain } = wanted;
-  const held = (target?.record?.assets ?? []).filter(({ kind, chained }) => kind === "config" && chained !== undefined);
+  const held = assetsOf(target?.record, "config").filter(({ chained }) => chained !== undefined);
   for (const asset of held) objections.catch(() => refuseTemplate(asset, wanted, target));
   const isIdle = chain.length === 0 && unchain === undefined && !(isPruned(wanted) && held.length > 0);
   if (target === undefined || isIdle) return { wanted, warnings: [] };
@@ -165,7 +165,7 @@ function placeOf({ network, template }: ChainItem, { wanted, lists, held, listin
       passing: true,
     });
   }
-  const owners = target.record?.assets.find(({ kind, name }) => kind === "config" && name === file)?.owners ?? [];
+  const owners = assetsOf(target.record, "config").find(({ name }) => name === file)?.owners ?? [];
   if (lists.desired.includes(file) || owners.length > 0) {
     throw new Failure({
       code: "chain-own",

@@ -50,6 +50,7 @@ import { findValues, KNOWN, NoValue } from "./values.ts";
 /** Network configurations, rendered from templates. */
 export const configs: FileAssets = {
   read: readDesired,
+  isAsked: ({ delegate, chain, unchain }) => (delegate ?? chain ?? unchain) !== undefined,
   isShown: true,
   objectionTo: objectionToBackup,
   keep: keepNetwork,

@@ -1,8 +1,10 @@
 /** Credentials: kubeconfigs for plugins, with tokens of service accounts. What asks for them is loaded if there are any. */
 import { join } from "node:path";
 
+import { usage } from "../errors.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { FileAssets } from "./kind.ts";
+import { isTokenFile, tokenFileOf, withTokenFiles } from "./lists.ts";
 import { keepNamed } from "./policies.ts";
 
 /** How credentials are written, and kept. */
@@ -39,6 +41,13 @@ export const credentials: FileAssets = {
     const { readCredentials } = await import("./credential-files.ts");
     return objections.catch(() => readCredentials(names, wanted, directory, signal)) ?? nothing;
   },
+  listed: (lists, held, { credentials: { form } }) => withTokenFiles(lists, held, form === "token-file"),
+  // What is gone after the next boot is missed by the plugins of the first pods, the installer's own among them.
+  refuseDirectory: (path, shown, option) => {
+    if (!/^\/(?:var\/)?run(?:\/|$)/u.test(shown)) return;
+    const problem = "is emptied when the node starts: plugins would find no credentials before cni-node runs again";
+    throw usage(path, problem, `name a directory that stays with ${option}`);
+  },
   isShown: false,
   keep: keepNamed,
   changes: (files, { wanted }) => {
@@ -46,4 +55,13 @@ export const credentials: FileAssets = {
     return { files: new Map(files.map(({ step, file }) => [pathOf(step.name), file?.effect !== "remove"])) };
   },
   lossMeans: "the plugins that use it fail for every new pod",
+  isKubeconfig: (name) => !isTokenFile(name),
+  cure: ({ name, account }, held) => {
+    // The token of a kubeconfig comes with it.
+    const names = held.map((one) => one.name);
+    const kubeconfig = isTokenFile(name)
+      ? (names.find((one) => tokenFileOf(one) === name && one !== name) ?? name)
+      : name;
+    return { name: kubeconfig, account, ...(names.includes(tokenFileOf(kubeconfig)) && { form: "token-file" }) };
+  },
 };

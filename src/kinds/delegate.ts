@@ -10,6 +10,7 @@ import { isConfigName, type PluginConfig } from "../cni/config.ts";
 import { compareVersions, isVersion } from "../cni/version.ts";
 import { Failure, throwIfInterrupted, type Objections } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
+import { assetsOf } from "../host/record.ts";
 import { findPrimary, type NoPrimary, type Primary } from "../node/primary.ts";
 import { pathOnNode } from "../system/below.ts";
 import { nearestTo } from "../system/nearest.ts";
@@ -133,7 +134,7 @@ export async function changesBeside(
 
 /** The names of the configurations that an owner holds, but for those that `--chain` makes. */
 export function heldConfigs(record: Directory["record"], owner: string): string[] {
-  const held = (record?.assets ?? []).filter(({ kind, owners }) => kind === "config" && owners.includes(owner));
+  const held = assetsOf(record, "config").filter(({ owners }) => owners.includes(owner));
   return held.filter(({ chained }) => chained === undefined).map(({ name }) => name);
 }
 

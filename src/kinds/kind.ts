@@ -2,7 +2,7 @@
 import { isFileKind, type FileKind, type Kind } from "../asset.ts";
 import type { DirectoryListing } from "../cni/listing.ts";
 import type { Objections } from "../errors.ts";
-import type { Finding } from "../finding.ts";
+import type { CureOfAsset, Finding } from "../finding.ts";
 import type { Live } from "../host/inspect.ts";
 import type { HeldAsset, HostRecord, SeenFile } from "../host/record.ts";
 import type { FileStep } from "../host/transaction.ts";
@@ -204,6 +204,12 @@ export interface FileAssets {
     objections: Objections,
     signal: AbortSignal,
   ) => Promise<Desired>;
+  /** Do other options than the list of the kind ask for assets of it? */
+  isAsked?: (wanted: Pick<Wanted, "delegate" | "chain" | "unchain">) => boolean;
+  /** What a list asks for, if that is more than it names. @param held the names of assets of the kind that are held. */
+  listed?: (lists: Lists, held: readonly string[], wanted: Wanted) => Lists;
+  /** Refuses a target directory. @param shown its path on the node. @param option names it. @throws Failure `usage` */
+  refuseDirectory?: (path: string, shown: string, option: string) => void;
   /** Are the contents texts that a plan shows? */
   isShown: boolean;
   /** Why a file that was there before, and is now at `backup`, must not come back. */
@@ -214,6 +220,10 @@ export interface FileAssets {
   changes: (files: readonly Decided[], about: Proving) => Partial<Changes>;
   /** What it means for the node that an installed file is missing. */
   lossMeans: string;
+  /** Is it a kubeconfig, whose credentials may run out? */
+  isKubeconfig?: (name: string) => boolean;
+  /** What installs an asset again, if that is more than its kind and name. @param held the assets of the kind. */
+  cure?: (asset: HeldAsset, held: readonly HeldAsset[]) => Pick<CureOfAsset, "name" | "account" | "form">;
 }
 
 /** What is left of decisions once some assets are kept. */

@@ -1,6 +1,8 @@
 /** What the options of the kinds list. */
+import type { Kind } from "../asset.ts";
 import { isName } from "../cni/names.ts";
 import { usage } from "../errors.ts";
+import type { HeldAsset } from "../host/record.ts";
 import { objectionToName, parseObjectName, type ObjectName } from "../system/name.ts";
 
 /**
@@ -30,11 +32,42 @@ export function parseLists(option: string, text: string): Lists {
 }
 
 /** Reads a list of names, as `parseLists` without a colon. */
-export function parseNames(option: string, text: string): string[] {
+function parseNames(option: string, text: string): string[] {
   const names = text.split(/[,\s]+/u).filter((name) => name !== "");
   for (const name of names) checkName(option, name);
   return [...new Set(names)];
 }
+
+/** How a list that is not an option has the assets of a kind: by their names, or each with what else it needs. */
+export interface ListForm {
+  /** Reads a list without a colon. @throws Failure `usage`. */
+  parse: (subject: string, text: string) => Lists;
+  /** The list by which these were installed. */
+  ofHeld: (assets: readonly Pick<HeldAsset, "name" | "account">[]) => Lists;
+  /** Most clusters need none of the kind, so that nobody wonders where the list is. */
+  isOptional: boolean;
+}
+
+const NAMES: ListForm = {
+  parse: (subject, text) => ({ desired: parseNames(subject, text) }),
+  ofHeld: (assets) => ({ desired: [...new Set(assets.map(({ name }) => name))] }),
+  isOptional: false,
+};
+
+const ACCOUNTS: ListForm = {
+  parse: parseAccounts,
+  // The files of tokens belong to kubeconfigs.
+  ofHeld: (assets) => accountsOf(assets.filter(({ name }) => !isTokenFile(name))),
+  isOptional: true,
+};
+
+/** Of each kind. */
+export const LIST_FORMS: Record<Kind, ListForm> = {
+  manifest: NAMES,
+  plugin: NAMES,
+  credentials: ACCOUNTS,
+  config: NAMES,
+};
 
 /** A plugin that is to be appended to a network: the template of the plugin, and the name of the network. */
 export interface ChainItem {
@@ -97,7 +130,7 @@ export function parseCredentials(option: string, text: string): Lists {
 }
 
 /** Reads a list of credentials, as `parseCredentials` without a colon. */
-export function parseAccounts(option: string, text: string): Required<Omit<Lists, "current">> {
+function parseAccounts(option: string, text: string): Required<Omit<Lists, "current">> {
   const items = text.split(/[,\s]+/u).filter((item) => item !== "");
   const accounts = Object.fromEntries(items.map((item) => accountIn(option, item)));
   return { desired: parseNames(option, Object.keys(accounts).join(",")), accounts };
@@ -140,12 +173,12 @@ export function withTokenFiles(lists: Lists, held: readonly string[], isOfToken:
 }
 
 /** The list of credentials whose accounts were written out. */
-export function accountsOf(named: readonly (readonly [file: string, account: string])[]): Lists {
-  const accounts = named.map(([file, account]) => {
+function accountsOf(assets: readonly Pick<HeldAsset, "name" | "account">[]): Lists {
+  const accounts = assets.map(({ name: file, account = "" }) => {
     const [name = "", namespace] = account.split("/").toReversed();
     return [file, namespace === undefined ? { name } : { namespace, name }] as const;
   });
-  return { desired: [...new Set(named.map(([file]) => file))], accounts: Object.fromEntries(accounts) };
+  return { desired: [...new Set(assets.map(({ name }) => name))], accounts: Object.fromEntries(accounts) };
 }
 
 /** The same account, written out. */

@@ -1,6 +1,6 @@
 /** The commands that fix findings, as people run them. Pure. */
-import { KINDS, type Kind } from "../asset.ts";
-import type { Cure, Finding } from "../finding.ts";
+import { KINDS } from "../asset.ts";
+import type { Cure, CureOfAsset, Finding } from "../finding.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 
 /** The command of a cure. Undefined: a name in it cannot be part of a list, or people must not paste it. */
@@ -15,10 +15,12 @@ export function commandOf(cure: Cure, options: readonly string[] = []): string |
   return [...installationOf(cure), ...options, ...owner].join(" ");
 }
 
-function installationOf({ kind, name, account, form }: Cure & { kind: Kind }): string[] {
-  if (kind !== "credentials") return [`cni-node install --${KINDS[kind].option}=${shellWord(name)}`];
+function installationOf({ kind, name, account, form }: CureOfAsset): string[] {
   const item = account === undefined ? name : `${name}=${account}`;
-  return [`cni-node credentials ${shellWord(item)}`, ...(form === undefined ? [] : [`--credentials-form=${form}`])];
+  return [
+    `cni-node ${KINDS[kind].command}${shellWord(item)}`,
+    ...(form === undefined ? [] : [`--credentials-form=${form}`]),
+  ];
 }
 
 /** The finding with the command of its cure at the end of its hint. */

@@ -3,15 +3,15 @@ import { lstatSync } from "node:fs";
 import { join } from "node:path";
 
 import { isFileKind } from "../asset.ts";
+import type { FileAssets } from "../kinds/kind.ts";
 import { FILES } from "../kinds/table.ts";
 import { hasEntries, type ChainEntry } from "../node/chain-edit.ts";
 import { chainOf, isExtended, type Chain } from "../node/chain.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Cure, Finding } from "../finding.ts";
-import { isTokenFile, tokenFileOf } from "../kinds/lists.ts";
 import { digestOf } from "../system/disk.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
-import { isLeftUntidy, readRecord, type HeldAsset, type HostRecord } from "../host/record.ts";
+import { assetsOf, isLeftUntidy, readRecord, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
 import { entriesIn } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
@@ -96,8 +96,9 @@ export async function lookAtAssets(
         ...(asset.account === undefined ? {} : { account: asset.account }),
       });
       const cure = cureOf(asset, record);
-      const isKubeconfig = asset.kind === "credentials" && !isTokenFile(asset.name) && asset.owners.length > 0;
-      if (isKubeconfig && state !== "missing") all.renewals.set(join(directory.shown, asset.name), cure);
+      const isOurs = asset.owners.length > 0 && state !== "missing";
+      if (isOurs && moduleOf(asset)?.isKubeconfig?.(asset.name) === true)
+        all.renewals.set(join(directory.shown, asset.name), cure);
       all.findings.push(...driftOf(directory, asset, state, cure), ...lookAtBackup(directory, asset, all.backups));
     }
   }
@@ -317,19 +318,16 @@ function liveChain(path: string, name: string): Chain | undefined {
   }
 }
 
-/** The token of a kubeconfig comes with it. */
+/** What is done with such assets; undefined: they are objects of the cluster. */
+function moduleOf({ kind }: HeldAsset): FileAssets | undefined {
+  return isFileKind(kind) ? FILES[kind] : undefined;
+}
+
 function cureOf(asset: HeldAsset, record: HostRecord | undefined): Cure {
-  const { kind, name, owners, account } = asset;
+  const { kind, name, owners } = asset;
   const [entry] = asset.chained?.entries ?? [];
   if (entry !== undefined) return { kind: "chain", name: entry.from, owner: entry.owner };
-  const owner = owners[0] ?? "";
-  if (kind !== "credentials") return { kind, name, owner };
-  const names = (record?.assets ?? []).filter((one) => one.kind === kind).map((one) => one.name);
-  const kubeconfig = isTokenFile(name)
-    ? (names.find((one) => one !== name && tokenFileOf(one) === name) ?? name)
-    : name;
-  const hasToken = names.includes(tokenFileOf(kubeconfig));
-  return { kind, name: kubeconfig, owner, account, ...(hasToken && { form: "token-file" }) };
+  return { kind, name, owner: owners[0] ?? "", ...moduleOf(asset)?.cure?.(asset, assetsOf(record, kind)) };
 }
 
 function driftOf(

@@ -73,7 +73,7 @@ export function lookAtKubeconfig(
   try {
     const stat = fs.statSync(here, { throwIfNoEntry: false });
     if (stat === undefined) return notes;
-    notes.findings.push(...modeFindings(stat, path, "credentials"));
+    notes.findings.push(...modeFindings(stat, path, "kubeconfig"));
     const text = read(here);
     const objection = objectionToKubeconfig(here, isThere);
     if (objection !== undefined) {

@@ -189,19 +189,18 @@ const READABLE = 0o044;
 const CHANGEABLE = 0o022;
 
 /** @param holds what must not be read: nothing, what looks like a secret, or a kubeconfig's credentials. */
-export function modeFindings(stat: fs.Stats, path: string, holds: "nothing" | "secret" | "credentials"): Finding[] {
+export function modeFindings(stat: fs.Stats, path: string, holds: "nothing" | "secret" | "kubeconfig"): Finding[] {
   const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
   const found: Finding[] = [];
   if ((stat.mode & 0o177) !== 0) {
     const told = {
-      credentials: `has mode ${mode}: anybody who reads it has the rights of the plugin in the cluster`,
+      kubeconfig: `has mode ${mode}: anybody who reads it has the rights of the plugin in the cluster`,
       secret: `has mode ${mode}, and holds what looks like a secret: anybody who reads it has it (CIS Kubernetes Benchmark 1.1.9)`,
       nothing: `has mode ${mode}, and not 0600 or stricter (CIS Kubernetes Benchmark 1.1.9): configurations may hold credentials`,
     };
-    const isKubeconfig = holds === "credentials";
     const isHarmless = holds === "nothing" && (stat.mode & CHANGEABLE) === 0;
     found.push({
-      code: isKubeconfig ? "kubeconfig-mode" : "file-mode",
+      code: holds === "kubeconfig" ? "kubeconfig-mode" : "file-mode",
       severity: isHarmless ? "note" : "warning",
       path,
       message: told[holds],

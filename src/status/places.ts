@@ -31,10 +31,8 @@ export interface FoundPlaces {
   hostRoot: string;
   /** Where the runtime looks for plugins, as the node sees it; undefined: that is not known. */
   runtimePluginDirs: readonly HostPath[] | undefined;
-  plugins: TargetDirectory | undefined;
-  /** Undefined also where there are none. */
-  credentials: TargetDirectory | undefined;
-  configs: TargetDirectory | undefined;
+  /** Undefined: it cannot be seen, or there are no such assets. */
+  targets: Record<FileKind, TargetDirectory | undefined>;
 }
 
 /**
@@ -97,9 +95,7 @@ export async function findPlaces(
   const isThere = credentials !== undefined && fs.existsSync(credentials);
   return {
     hostRoot,
-    plugins,
-    credentials: isThere ? find(directories.credentials) : undefined,
-    configs,
+    targets: { plugin: plugins, credentials: isThere ? find(directories.credentials) : undefined, config: configs },
     runtimePluginDirs: looks.plugin?.paths,
   };
 }

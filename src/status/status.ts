@@ -2,7 +2,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 
-import type { FileKind } from "../asset.ts";
+import { FILE_KINDS, isFileKind, type FileKind } from "../asset.ts";
 import { readCatalogue } from "../node/catalogue.ts";
 import { commandOf, withCommand } from "../node/cure.ts";
 import { lookAtAttachments, type Attachments } from "../node/attachments.ts";
@@ -47,7 +47,7 @@ import { lookAtWatches, type WatchStatus } from "./watches.ts";
 export interface StatusRequest {
   directories: Record<FileKind, DirectoryRequest>;
   /** Where the image's plugins and their catalogue are. */
-  pluginSource: string;
+  sources: Record<"plugin", string>;
   /** The container runtime's socket, if it is to be asked. */
   criSocket?: string | undefined;
   /** Read also what has not changed by its size, times and inode. */
@@ -99,7 +99,8 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
   const notes: Notes = { findings: [], unseen: [] };
   const word = request.criSocket === undefined ? undefined : await ask(request.criSocket, notes.findings, signal);
   const places = await findPlaces(request.directories, word, notes);
-  const { hostRoot, plugins: pluginDirectory, configs: configDirectory } = places;
+  const { hostRoot } = places;
+  const { plugin: pluginDirectory, config: configDirectory } = places.targets;
   const view = new NodeView(
     {
       hostRoot,
@@ -111,8 +112,8 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
     signal,
   );
   const turns = new Turns(signal);
-  const targets = [pluginDirectory, places.credentials, configDirectory].filter((one) => one !== undefined);
-  const options = { versions: versionsOf(request.pluginSource), checksum: request.checksum };
+  const targets = FILE_KINDS.flatMap((kind) => places.targets[kind] ?? []);
+  const options = { versions: versionsOf(request.sources.plugin), checksum: request.checksum };
   const assets = await lookAtAssets(targets, options, signal);
   const { networks, texts, ...network } =
     configDirectory === undefined
@@ -451,32 +452,38 @@ function containersByPlugin(attachments: readonly Attachment[]): Map<string, Set
 }
 
 /** The cure is one that works when it is followed to the letter: from this image, into the directory that was looked at. */
-function curedHere(finding: Finding, { plugins, credentials, configs }: FoundPlaces, request: StatusRequest): Finding {
+function curedHere(finding: Finding, { targets }: FoundPlaces, request: StatusRequest): Finding {
   const { cure } = finding;
   if (cure === undefined) return finding;
-  const { pluginSource, directories } = request;
-  // What has an owner came from an image that has it.
-  if (cure.kind === "plugin" && cure.owner === undefined && !fs.existsSync(join(pluginSource, cure.name))) {
-    const hint = `have its installer install it again: restart its pod on this node; ${pluginSource} here does not have it`;
+  const { directories } = request;
+  const source = sourceOf(cure, request);
+  if (source !== undefined && !fs.existsSync(join(source, cure.name))) {
+    const hint = `have its installer install it again: restart its pod on this node; ${source} here does not have it`;
     return { ...withCommand(finding), hint };
   }
-  const options =
-    cure.kind === "plugin"
-      ? elsewhere("--plugin-dir", plugins, directories.plugin)
-      : cure.kind === "credentials"
-        ? elsewhere("--credentials-dir", credentials, directories.credentials)
-        : cure.kind === "config" || cure.kind === "chain"
-          ? elsewhere("--config-dir", configs, directories.config)
-          : [];
-  const command = commandOf(cure, options);
+  const target = targetOf(cure);
+  const command = commandOf(cure, target === undefined ? [] : elsewhere(targets[target], directories[target]));
   if (command === undefined || directories.plugin.hostRoot === "/") return withCommand(finding, command);
   const words = cure.kind === "network" ? "--privileged --pid=host -v /var/lib/cni:/host/var/lib/cni" : "-v /:/host";
   return withCommand(finding, `${command} (docker run --rm ${words} ${command})`);
 }
 
+/** Where the asset of a cure has to be for it to work. What has an owner came from an image that has it. */
+function sourceOf(cure: Cure, { sources }: StatusRequest): string | undefined {
+  const { kind, owner }: { kind: string; owner?: string } = cure;
+  return owner === undefined && kind in sources ? sources[kind as keyof typeof sources] : undefined;
+}
+
+/** The kind of the directory that a cure writes to, if it does. */
+function targetOf({ kind }: Cure): FileKind | undefined {
+  if (kind === "network") return undefined;
+  if (kind === "chain") return "config";
+  return isFileKind(kind) ? kind : undefined;
+}
+
 /** The option that names the directory, unless it is the usual one. */
-function elsewhere(option: string, directory: TargetDirectory | undefined, request: DirectoryRequest): string[] {
-  const { path, named, hostRoot } = request;
+function elsewhere(directory: TargetDirectory | undefined, request: DirectoryRequest): string[] {
+  const { path, named, hostRoot, option } = request;
   const isUsual = directory === undefined || (!named && directory.shown === shownAs(hostRoot, path));
   return isUsual ? [] : [`${option}=${shellWord(directory.path)}`];
 }

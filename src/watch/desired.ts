@@ -2,14 +2,11 @@
 import { ALL_KINDS, KINDS, type Kind } from "../asset.ts";
 import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { parseAccounts, parseNames, type Lists } from "../kinds/lists.ts";
+import { LIST_FORMS, type Lists } from "../kinds/lists.ts";
 import { visible } from "../system/text.ts";
 
 /** The keys of the ConfigMap, which are the options' names, and what their lists are of. */
-const KEYS: Readonly<Record<string, Kind>> = Object.fromEntries(ALL_KINDS.map((kind) => [KINDS[kind].option, kind]));
-
-/** Most clusters need none. */
-const OPTIONAL = KINDS.credentials.option;
+const KEYS: ReadonlyMap<string, Kind> = new Map(ALL_KINDS.map((kind) => [KINDS[kind].option, kind]));
 
 /** More unknown keys are not named. */
 const MOST_KEYS = 10;
@@ -39,7 +36,10 @@ export function desiredIn(object: unknown, subject: string): Desired {
   }
   const { data } = object as { data?: unknown };
   const entries = typeof data === "object" && data !== null ? Object.entries(data) : [];
-  const known = entries.filter(([key]) => Object.hasOwn(KEYS, key));
+  const known = entries.flatMap(([key, text]) => {
+    const kind = KEYS.get(key);
+    return kind === undefined ? [] : [{ key, kind, text }];
+  });
   if (known.length === 0) {
     throw new Failure({
       code: "desired-invalid",
@@ -48,9 +48,10 @@ export function desiredIn(object: unknown, subject: string): Desired {
       hint: "add the keys; an empty list removes what is installed",
     });
   }
-  const lists = known.map(([key, text]) => [KEYS[key], listIn(text, `${subject}: ${key}`, KEYS[key])] as const);
-  const unknown = entries.map(([key]) => key).filter((key) => !Object.hasOwn(KEYS, key));
-  const missing = Object.keys(KEYS).filter((key) => key !== OPTIONAL && !known.some(([one]) => one === key));
+  const lists = known.map(({ key, kind, text }) => [kind, listIn(text, `${subject}: ${key}`, kind)] as const);
+  const unknown = entries.map(([key]) => key).filter((key) => !KEYS.has(key));
+  const isMissing = (kind: Kind): boolean => !LIST_FORMS[kind].isOptional && known.every((one) => one.kind !== kind);
+  const missing = [...KEYS].flatMap(([key, kind]) => (isMissing(kind) ? [key] : []));
   return {
     lists: Object.fromEntries(lists),
     findings: [
@@ -75,10 +76,9 @@ function named(keys: readonly string[]): string {
 }
 
 /** A name that cannot be one makes the whole list invalid. */
-function listIn(text: unknown, subject: string, kind: Kind | undefined): Lists {
+function listIn(text: unknown, subject: string, kind: Kind): Lists {
   try {
-    if (typeof text === "string" && kind === "credentials") return parseAccounts(subject, text);
-    if (typeof text === "string") return { desired: parseNames(subject, text) };
+    if (typeof text === "string") return LIST_FORMS[kind].parse(subject, text);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const { problem, hint } = error;

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 
 import { apply, type ApplyRequest, type ApplyResult } from "../apply/apply.ts";
-import { FILE_KINDS, KINDS, type Kind } from "../asset.ts";
+import { API_KINDS, FILE_KINDS, isFileKind, KINDS, type Kind } from "../asset.ts";
 import type { Channel } from "../cluster/channel.ts";
 import { SUBJECT } from "../cluster/token.ts";
 import type { ObjectWatch } from "../cluster/watch.ts";
@@ -12,7 +12,8 @@ import { ControlSockets, type StandDownReason } from "../host/control.ts";
 import { readRecord, type HeldAsset } from "../host/record.ts";
 import { isDelegateName } from "../kinds/delegate.ts";
 import { CHANGES, nameOfStep } from "../kinds/kind.ts";
-import { accountsOf, isTokenFile, type Lists } from "../kinds/lists.ts";
+import { FILES } from "../kinds/table.ts";
+import { LIST_FORMS, type Lists } from "../kinds/lists.ts";
 import { findDirectoryIfUsable } from "../node/directory.ts";
 import type { ObjectName } from "../system/name.ts";
 import { DirectoryWatch } from "../system/watch.ts";
@@ -314,7 +315,7 @@ export class Watcher {
       const steps = result.steps.map(({ texts: _texts, ...step }) => step);
       const changed = steps.filter(({ outcome }) => CHANGES.includes(outcome));
       // Of objects no record tells whether somebody else has changed them.
-      const repaired = changed.filter(({ kind, isRepair = false }) => isRepair || (kind === "manifest" && isReached));
+      const repaired = changed.filter(({ kind, isRepair = false }) => (isFileKind(kind) ? isRepair : isReached));
       const because = failure === undefined ? {} : { failure };
       report({ steps, changed, repaired, findings: [...findings, ...warnings, ...this.#findings()], ...because });
       if (failure !== undefined) return { result: "failed" };
@@ -332,8 +333,8 @@ export class Watcher {
    * the manifests that are desired were applied before, only the files are brought to what is desired.
    */
   async #apply(request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult & { failure?: Failure }> {
-    const { manifest, credentials, ...files } = request.lists;
-    const isApplied = this.#areHeld("manifest", manifest) && this.#areHeld("credentials", credentials);
+    const files = withoutApi(request.lists);
+    const isApplied = API_KINDS.every((kind) => this.#areHeld(kind, request.lists[kind]));
     // What the API is waited for must not delay a repair the second time, nor may a repair that fails the rest.
     const repaired =
       this.#isApiAway && isApplied ? await orUndefined(apply({ ...request, lists: files }, signal)) : undefined;
@@ -363,10 +364,9 @@ export class Watcher {
     signal: AbortSignal,
   ): Promise<ApplyResult> {
     const { config: _config, ...others } = request.lists;
-    const { manifest: _manifest, credentials: _credentials, ...files } = others;
     const isAway = failure.cause instanceof Failure && failure.cause.code === "api-unreachable";
     if (isAway) this.#isApiAway = true;
-    const lists = isAway && isApplied ? files : others;
+    const lists = isAway && isApplied ? withoutApi(others) : others;
     const result = await orUndefined(apply({ ...request, lists, delegate: undefined, chain: undefined }, signal));
     if (result === undefined) throw failure;
     return result;
@@ -403,8 +403,9 @@ export class Watcher {
     const { lists, ...said } = this.#findLists();
     for (const { holds } of unknown) if (holds !== "lists") delete lists[holds];
     // Plugins in networks of others stay as they are while their templates are not known, and so does the rest of net.d.
-    const isChainUnknown = base.chain !== undefined && unknown.some(({ holds }) => holds === "config");
-    const delegate = isChainUnknown ? undefined : this.#delegateFor(lists, unknown);
+    const unknownParts = new Set(unknown.map(({ holds }) => holds));
+    const isChainUnknown = base.chain !== undefined && unknownParts.has("config");
+    const delegate = isChainUnknown ? undefined : this.#delegateFor(lists, unknownParts);
     if (isChainUnknown || (base.delegate !== undefined && delegate === undefined)) delete lists.config;
     const templates = this.#textsOf("config", lists);
     const manifests = this.#textsOf("manifest", lists);
@@ -425,13 +426,12 @@ export class Watcher {
    * Multus stays as it is while what it is made of is not known: the template of its keys, or, before it is there for
    * the first time, the lists.
    */
-  #delegateFor(lists: Desired["lists"], unknown: readonly FollowedObject[]): ApplyRequest["delegate"] {
+  #delegateFor(lists: Desired["lists"], unknown: ReadonlySet<FollowedObject["holds"]>): ApplyRequest["delegate"] {
     const { delegate } = this.#request.base;
     if (delegate === undefined) return undefined;
-    const isMissing = (kind: FollowedObject["holds"]): boolean => unknown.some(({ holds }) => holds === kind);
     const isThere = this.#held("config").some(isDelegateName);
     const isUnknown =
-      (isMissing("config") && delegate.keys !== undefined) || (isMissing("lists") && !(isThere && lists.config));
+      (unknown.has("config") && delegate.keys !== undefined) || (unknown.has("lists") && !(isThere && lists.config));
     return isUnknown ? undefined : delegate;
   }
 
@@ -446,22 +446,15 @@ export class Watcher {
   #textsOf(kind: "config" | "manifest", lists: Desired["lists"]): ReturnType<typeof templatesIn> | undefined {
     const { base } = this.#request;
     const objects = this.#objects.filter(({ holds }) => holds === kind);
-    const isAsked = lists[kind] !== undefined || (kind === "config" && (base.delegate ?? base.chain) !== undefined);
+    const isAsked = lists[kind] !== undefined || (isFileKind(kind) && FILES[kind].isAsked?.(base) === true);
     if (objects.length === 0 || !isAsked || objects.some(({ accepted }) => accepted === undefined)) return undefined;
     return templatesIn(objects.map(({ name, accepted }) => ({ name, object: accepted?.object })));
   }
 
   /** The files that the owner holds. */
   #heldLists(): Partial<Record<Kind, Lists>> {
-    const held = FILE_KINDS.map((kind) => [kind, this.#heldList(kind)] as const);
+    const held = FILE_KINDS.map((kind) => [kind, LIST_FORMS[kind].ofHeld(this.#heldAssets(kind))] as const);
     return Object.fromEntries(held.filter(([, { desired }]) => desired.length > 0));
-  }
-
-  /** Credentials as a list has them: the files of tokens belong to kubeconfigs. */
-  #heldList(kind: Kind): Lists {
-    if (kind !== "credentials") return { desired: this.#held(kind) };
-    const held = this.#heldAssets(kind).filter(({ name }) => !isTokenFile(name));
-    return accountsOf(held.map(({ name, account = "" }) => [name, account] as const));
   }
 
   /**
@@ -503,6 +496,11 @@ export class Watcher {
 const RENEWAL_DELAY_MS = 5;
 /** The longest time that a timer takes. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** What can be brought to what is desired without the API. */
+function withoutApi(lists: ApplyRequest["lists"]): ApplyRequest["lists"] {
+  return Object.fromEntries(Object.entries(lists).filter(([kind]) => !API_KINDS.some((one) => one === kind)));
+}
 
 /** A run whose failure is told by another one. */
 async function orUndefined(run: Promise<ApplyResult>): Promise<ApplyResult | undefined> {

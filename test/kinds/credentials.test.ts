@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { accountsOf, parseCredentials, withTokenFiles } from "../../src/kinds/lists.ts";
+import { LIST_FORMS, parseCredentials, withTokenFiles } from "../../src/kinds/lists.ts";
 
 test("an item is a file and its account; without one, the account is called like the file", () => {
   const lists = parseCredentials("--credentials", "multus.kubeconfig=kube-system/multus, calico.conf whereabouts=w.a");
@@ -57,11 +57,12 @@ test("tokens come before their kubeconfigs, and go after them", () => {
   assert.deepEqual(of(["a.conf", "a.kubeconfig"], undefined, [], false)[0], ["a.conf", "a.kubeconfig"]);
 });
 
-test("accounts of a record are those of a list", () => {
-  const lists = accountsOf([
-    ["a.conf", "n/a"],
-    ["b", ""],
-    ["a.conf", "n/a"],
+test("the list of credentials that are held has their accounts, and no files of tokens", () => {
+  const lists = LIST_FORMS.credentials.ofHeld([
+    { name: "a.conf", account: "n/a" },
+    { name: "a.token", account: "n/a" },
+    { name: "b" },
+    { name: "a.conf", account: "n/a" },
   ]);
   assert.deepEqual(lists.desired, ["a.conf", "b"]);
   assert.deepEqual(lists.accounts?.["a.conf"], { namespace: "n", name: "a" });

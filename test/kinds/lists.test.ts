@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { parseLists, parseNames } from "../../src/kinds/lists.ts";
+import { LIST_FORMS, parseLists } from "../../src/kinds/lists.ts";
 import { Failure } from "../../src/errors.ts";
 
 describe("a list of names", () => {
@@ -25,7 +25,7 @@ describe("a list of names", () => {
     ["may have a name of 255 bytes", "ä".repeat(127) + "x", "ä".repeat(127) + "x"],
   ];
   for (const [promise, text, ...names] of cases) {
-    test(promise, () => assert.deepEqual(parseNames("--plugins", text), names));
+    test(promise, () => assert.deepEqual(LIST_FORMS.plugin.parse("--plugins", text), { desired: names }));
   }
 });
 
@@ -99,7 +99,7 @@ test("whatever the text, a name leads to a file in its directory and nowhere els
       (text) => {
         let names: string[] = [];
         try {
-          names = parseNames("--plugins", text);
+          names = LIST_FORMS.plugin.parse("--plugins", text).desired;
         } catch (error) {
           assert.ok(error instanceof Failure);
         }

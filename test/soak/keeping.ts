@@ -25,8 +25,15 @@ const PRIMARY = "10-primary.conflist";
 /** So many changes lie between two looks at whether the node becomes as desired. */
 const BETWEEN_LOOKS = 25;
 
-/** @param restart may the process be ended and started again? */
-export async function keeping(changes: number, restart: boolean): Promise<Kept> {
+/**
+ * @param restart may the process be ended and started again?
+ * @param look called whenever the node was compared with what is desired, with the changes until then.
+ */
+export async function keeping(
+  changes: number,
+  restart: boolean,
+  look?: (done: number, kept: Kept, kib: number) => void,
+): Promise<Kept> {
   await using scene = await Scene.make();
   const kept: Kept = { changes, restarts: 0, outages: 0, memory: undefined, violations: [] };
   let early = 0;
@@ -36,6 +43,7 @@ export async function keeping(changes: number, restart: boolean): Promise<Kept> 
       const difference = await scene.settle();
       if (difference !== undefined) kept.violations.push(`after ${count} changes: ${difference}`);
       if (early === 0 && count >= changes / 10) early = scene.memory;
+      look?.(count, kept, scene.memory);
     }
   }
   if (!restart) kept.memory = [early, scene.memory];

@@ -1,4 +1,7 @@
-/** The long forms of the reliability tests (`make soak`): what was tried, and what was seen. */
+/**
+ * The long forms of the reliability tests (`make soak`): what was tried, and what was seen.
+ * Arguments name the trials to run; without any, all run.
+ */
 import { randomKills, randomTerminations, type SignalFigures } from "../helpers/crash.ts";
 import { SEED_NOTE } from "../helpers/random.ts";
 import { COUNTS } from "./counts.ts";
@@ -36,20 +39,32 @@ const TRIALS: Record<string, () => Promise<{ words: string; violations: string[]
   "made-up files": async () => fuzzed(fuzzedFiles, fuzzFiles),
   "made-up state files": async () => fuzzed(fuzzedStates, fuzzStates),
   "made-up API answers": async () => fuzzed(fuzzedAnswers, fuzzAnswers),
-  "a node that is kept": async () => describeKept(await keeping(keptChanges, false)),
+  "a node that is kept": async () => describeKept(await keeping(keptChanges, false, showProgress)),
   "a node that is kept, with restarts": async () => describeKept(await keeping(keptChanges / 10, true)),
   watchers: async () => describeObservers("events", await watchers(watchedRuns)),
 };
 
 console.log(SEED_NOTE);
 let broken = 0;
-for (const [name, trial] of Object.entries(TRIALS)) {
+for (const [name, trial] of chosen(process.argv.slice(2))) {
   const { words, violations } = await trial();
   console.log(`${name}: ${words}, ${shown(violations.length)} broken`);
   for (const violation of violations.slice(0, 20)) console.log(`  ${violation}`);
   broken += violations.length;
 }
 process.exitCode = broken === 0 ? 0 : 1;
+
+function chosen(names: readonly string[]): [string, (typeof TRIALS)[string]][] {
+  const unknown = names.find((name) => !Object.hasOwn(TRIALS, name));
+  if (unknown !== undefined) throw new Error(`no trial ${unknown}; there are: ${Object.keys(TRIALS).join(", ")}`);
+  return Object.entries(TRIALS).filter(([name]) => names.length === 0 || names.includes(name));
+}
+
+/** This trial takes hours. */
+function showProgress(done: number, { violations }: Kept, kib: number): void {
+  if (done % 500 !== 0) return;
+  console.error(`  ${shown(done)} changes, ${Math.round(kib / 1024)} MiB, ${shown(violations.length)} broken`);
+}
 
 function describeKept({ changes, restarts, outages, memory, violations }: Kept): {
   words: string;

@@ -1,8 +1,13 @@
 import type { Stats } from "node:fs";
 import { getSystemErrorMessage } from "node:util";
 
+import { allOf, type Finding } from "./finding.ts";
+
 /** Exit codes (docs/reference.md, "Exit codes"): 1 nothing changed, 2 usage, 3 differences or findings, 4 not everything undone. */
 export type FailureExitCode = 1 | 2 | 3 | 4;
+
+/** What a run that is blocked waits for: an event of the directory of configurations; `poll`: no event tells. */
+export type Waker = "configs" | "poll";
 
 interface FailureDetails {
   /** Stable and meant for programs: `pointer-missing`, `mount-missing`, … */
@@ -11,12 +16,14 @@ interface FailureDetails {
   subject: string;
   /** What was attempted and why it did not work: `cannot be read: permission denied`. */
   problem: string;
+  /** Lines of a text, with the place in it that is wrong. */
+  excerpt?: string | undefined;
   /** What the user can do about it; several if some of it helps against other failures, too. */
   hint?: string | readonly string[];
   /** 1 when not given: nothing has changed. */
   exitCode?: FailureExitCode;
-  /** The state outside may fix this by itself, so that `--wait` is worth it. */
-  passing?: boolean;
+  /** What may fix this by itself, so that `--wait` is worth it. */
+  passing?: Waker | undefined;
   /** The error in the terms of the CNI specification. */
   cni?: CniDetails;
   cause?: unknown;
@@ -36,8 +43,9 @@ export class Failure extends Error {
   override readonly name = "Failure";
   readonly code: string;
   readonly subject: string;
-  /** The message without the subject. */
+  /** The message without the subject and the excerpt. */
   readonly problem: string;
+  readonly excerpt: string | undefined;
   readonly hints: readonly string[];
   readonly exitCode: FailureExitCode;
   readonly cni: CniDetails | undefined;
@@ -45,26 +53,32 @@ export class Failure extends Error {
   others: readonly Failure[] = [];
   /** Something had been changed already, and all of it was put back. */
   undone = false;
-  readonly #passing: boolean;
+  /** What the run has found besides, and what it has finished of an earlier one. */
+  findings: readonly Finding[] = [];
+  readonly #passing: Waker | undefined;
 
   constructor(details: FailureDetails) {
-    super(`${details.subject}: ${details.problem}`, { cause: details.cause });
+    super([`${details.subject}: ${details.problem}`, details.excerpt ?? []].flat().join("\n"), {
+      cause: details.cause,
+    });
     this.code = details.code;
     this.subject = details.subject;
     this.problem = details.problem;
+    this.excerpt = details.excerpt;
     this.hints = [details.hint ?? []].flat();
     this.exitCode = details.exitCode ?? 1;
-    this.#passing = details.passing ?? false;
+    this.#passing = details.passing;
     this.cni = details.cni;
   }
 
   /** The same, with one more sentence in its problem, or other hints. */
   extendedBy(more: string, hint: string | readonly string[] = this.hints): Failure {
-    const { code, subject, problem, exitCode, cni, cause } = this;
+    const { code, subject, problem, excerpt, exitCode, cni, cause } = this;
     const common = {
       code,
       subject,
       problem: more === "" ? problem : `${problem}; ${more}`,
+      excerpt,
       hint,
       exitCode,
       passing: this.#passing,
@@ -73,22 +87,38 @@ export class Failure extends Error {
     const failure = new Failure({ ...common, ...(cni === undefined ? {} : { cni }) });
     failure.others = this.others;
     failure.undone = this.undone;
+    failure.findings = this.findings;
     return failure;
+  }
+
+  /** The message without the excerpt. */
+  get summary(): string {
+    return `${this.subject}: ${this.problem}`;
   }
 
   get hint(): string | undefined {
     return this.hints.length === 0 ? undefined : this.hints.join("; ");
   }
 
-  /** The state outside may fix this by itself, and the other reasons as well. */
+  /** Something outside may fix this by itself, and the other reasons as well. */
   get passing(): boolean {
-    return this.#passing && this.others.every(({ passing }) => passing);
+    return this.#passing !== undefined && this.others.every(({ passing }) => passing);
+  }
+
+  /** What may fix this, and the other reasons. */
+  get wakers(): ReadonlySet<Waker> {
+    return new Set([this.#passing ?? [], ...this.others.map(({ wakers }) => [...wakers])].flat());
   }
 }
 
 /** A command line that is wrong: nothing has been tried. */
 export function usage(subject: string, problem: string, hint?: string): Failure {
   return new Failure({ code: "usage", subject, problem, ...(hint !== undefined && { hint }), exitCode: 2 });
+}
+
+/** What an error is about, and what is wrong, for the message of another one. */
+export function troubleOf(error: unknown): { subject: string; problem: string } {
+  return error instanceof Failure ? error : { subject: "this run", problem: reasonOf(error) };
 }
 
 /** Collects why a run is refused, so that all of it is told at once. */
@@ -154,11 +184,19 @@ export type Cancellation = NodeJS.Signals | "superseded";
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
   readonly reason: Cancellation;
+  /** What the run has found until then, and what it has finished of an earlier one. */
+  findings: readonly Finding[] = [];
 
   constructor(reason: Cancellation, when = " before anything was changed") {
     super(`ended by ${reason === "superseded" ? "a newer run" : reason}${when}`);
     this.reason = reason;
   }
+}
+
+/** The same error, which tells these findings as well. Errors that are none of ours are left as they are. */
+export function withFindings<Thrown>(error: Thrown, findings: readonly Finding[]): Thrown {
+  if (error instanceof Failure || error instanceof Interrupted) error.findings = allOf(findings, error.findings);
+  return error;
 }
 
 /** Why the run of a signal that is aborted is cancelled. What aborts one gives a `Cancellation` as the reason. */

@@ -35,6 +35,11 @@ export function warning(code: FindingCode, path: string, message: string, hint?:
   return { code, severity: "warning", path, message, ...(hint === undefined ? {} : { hint }) };
 }
 
+/** Both, each finding once. */
+export function allOf(first: readonly Finding[], next: readonly Finding[]): Finding[] {
+  return [...new Map([...first, ...next].map((one) => [JSON.stringify(one), one])).values()];
+}
+
 /** Is it more than a note? */
 export function isWrong({ severity }: Finding): boolean {
   return severity !== "note";

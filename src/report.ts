@@ -152,16 +152,23 @@ export function reportFailure(error: unknown, command: string, json: boolean, wo
   if (json) {
     const { exitCode } = ending;
     const result = exitCode === 4 ? "partial" : error instanceof Failure && error.undone ? "undone" : "failed";
-    printJson(world, { command, result, exitCode, steps: [], error: describedFailure(error) });
+    const findings = findingsOf(error);
+    const warnings = findings.length === 0 ? {} : { warnings: findings };
+    printJson(world, { command, result, exitCode, steps: [], ...warnings, error: describedFailure(error) });
   }
   return ending;
 }
 
-/** Says on stderr what failed and why; of a run that is refused, all of it. */
+/** Says on stderr what was found, what failed and why; of a run that is refused, all of it. */
 export function printFailure(error: unknown, world: World): void {
+  printWarnings(world, findingsOf(error));
   const [, message, hint] = describe(error);
   if (error instanceof Failure && error.others.length > 0) printObjections([error, ...error.others], message, world);
   else printMessage(world, message, hint);
+}
+
+function findingsOf(error: unknown): readonly Finding[] {
+  return error instanceof Failure || error instanceof Interrupted ? error.findings : [];
 }
 
 /** The same for programs: `error` of the JSON report. */

@@ -29,7 +29,8 @@ const LAYERS = [
   ["secrets.ts"],
   ["secrets/"],
   ["system/"],
-  ["errors.ts", "world.ts", "finding.ts"],
+  ["errors.ts", "world.ts"],
+  ["finding.ts"],
   ["codes.ts", "asset.ts"],
 ];
 

@@ -9,6 +9,7 @@ import { test } from "node:test";
 import { directoriesOf } from "../src/commands/network-options.ts";
 import { cannotMount, containerRoot, Namespace } from "./helpers/namespace.ts";
 import { BUNDLE, conflist, endOf, TestNode, type Ran } from "./helpers/node.ts";
+import { reportOf } from "./helpers/report.ts";
 import { differencesOf, problemsOf, snapshotOf } from "./helpers/state.ts";
 import { COUNTS, FORM } from "./soak/counts.ts";
 
@@ -1594,4 +1595,31 @@ test("an error while acting, and a file that cannot be put back for somebody has
   assert.equal(fs.readFileSync(failing, "utf8"), configText("more", "2"));
   await succeeds(node, INSTALL);
   assertTidy(node);
+});
+
+test("a run that fails says what it has finished of an earlier one, in JSON, too", async () => {
+  using node = makeNode();
+  await succeeds(node, INSTALL);
+  for (const output of ["text", "json"]) {
+    image(node, output);
+    const lost = join(node.bin, "bridge");
+    {
+      using _ = intercept("renameSync", (_from = "", to = "") => {
+        if (to !== join(node.netd, "20-more.conflist")) return;
+        putForeign(lost, "newer");
+        throw Object.assign(new Error("EIO: i/o error, rename"), { code: "EIO", errno: -5, syscall: "rename" });
+      });
+      assertRefused(await node.run(INSTALL), ["i/o error"], 4);
+    }
+    fs.writeFileSync(join(node.plugins, "broken"), "#!/bin/sh\nexit 1\n");
+    const ran = await node.run(["install", "--plugins=broken", `--output=${output}`]);
+    assert.equal(ran.exitCode, 1);
+    assert.match(ran.stderr, /^cni-node: warning: .*: finished a run that had been ended half way.*\n.*broken/su);
+    if (output === "json") {
+      const { result, warnings } = reportOf(ran) as { result: string; warnings: { code: string }[] };
+      assert.deepEqual([result, warnings.map(({ code }) => code)], ["failed", ["run-finished", "changed-by-others"]]);
+    }
+    node.plugin("bridge", output);
+    await succeeds(node, INSTALL);
+  }
 });

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { FILE_KINDS } from "../asset.ts";
-import { Failure, Interrupted, Objections, throwIfInterrupted } from "../errors.ts";
-import { warning, type Finding } from "../finding.ts";
+import { Failure, Interrupted, Objections, throwIfInterrupted, withFindings } from "../errors.ts";
+import { allOf, warning, type Finding } from "../finding.ts";
 import type { Changes, StepResult, Wanted } from "../kinds/kind.ts";
 import type { CheckedManifests } from "../kinds/manifest-objects.ts";
 import type { PreparedManifest } from "../kinds/manifest-plan.ts";
@@ -14,10 +14,11 @@ import { findDirectoryIfUsable, type NodeDirectories } from "../node/directory.t
 import { NodeView } from "../node/view.ts";
 import { standDown } from "../host/control.ts";
 import { transact, type DirectorySteps } from "../host/transaction.ts";
+import { Deadline } from "../system/deadline.ts";
 import { NextChange } from "../system/watch.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import type { Probed, ProbeOptions } from "./probe.ts";
-import { objectionsIn, prove } from "./prove.ts";
+import { objectionsIn, prove, warningsIn } from "./prove.ts";
 import { Runtime, type RuntimeOptions } from "./runtime.ts";
 import { isStateWritable, Session } from "./session.ts";
 
@@ -92,52 +93,56 @@ function directoriesOf({ directories }: ApplyRequest): string[] {
 
 /** Tries until nothing blocks it that may pass, or until `wait` has passed since the first attempt. */
 async function applyOrWait(request: ApplyRequest, signal: AbortSignal): Promise<Omit<Attempt, "blockedBy">> {
-  let end: number | undefined;
+  let end: Deadline | undefined;
   let awaited = "";
   let attempts = 0;
-  for (;;) {
-    // Made before looking: a change between the look and the wait is not lost.
-    using watch = request.wait > 0 ? new NextChange(request.directories.config.path) : undefined;
-    const { blockedBy, ...attempt } = await applyOnce(request, signal);
-    end ??= performance.now() + request.wait;
-    const isOver = watch === undefined || performance.now() >= end;
-    if (blockedBy === undefined || (isOver && attempt.refusal === blockedBy)) return attempt;
-    if (isOver) throw request.wait > 0 ? afterWait(blockedBy, request.wait) : blockedBy;
-    if (blockedBy.message !== awaited) {
-      request.onWait(`the node to change (--wait): ${blockedBy.message.split("\n", 1).join("")}`);
+  let earlier: Finding[] = [];
+  try {
+    for (;;) {
+      // Made before looking: a change between the look and the wait is not lost.
+      using watch = request.wait > 0 ? new NextChange(request.directories.config.path) : undefined;
+      const { blockedBy, ...attempt } = await applyOnce(request, signal);
+      end ??= new Deadline(request.wait);
+      const isOver = watch === undefined || end.isOver;
+      if (blockedBy === undefined || (isOver && attempt.refusal === blockedBy)) {
+        return { ...attempt, warnings: allOf(earlier, attempt.warnings) };
+      }
+      if (isOver) throw request.wait > 0 ? afterWait(blockedBy, request.wait) : blockedBy;
+      earlier = allOf(earlier, blockedBy.findings);
+      if (blockedBy.message !== awaited) request.onWait(`the node to change (--wait): ${blockedBy.summary}`);
+      awaited = blockedBy.message;
+      // No event tells of the API, and other nodes wait as well.
+      const pause = Math.min(API_PAUSES.longest, API_PAUSES.first * 2 ** attempts++) * (0.5 + Math.random());
+      await watch.changed(blockedBy.wakers.has("poll") ? Math.min(end.left, pause) : end.left, signal);
     }
-    awaited = blockedBy.message;
-    // No event tells of the API, and other nodes wait as well.
-    const pause = Math.min(API_PAUSES.longest, API_PAUSES.first * 2 ** attempts++) * (0.5 + Math.random());
-    const next = blockedBy.code === "value-missing" ? performance.now() + pause : end;
-    await watch.changed(Math.min(end, next), signal);
+  } catch (error) {
+    throw withFindings(error, earlier);
   }
 }
 
 /** @param wait milliseconds. */
 function afterWait(blockedBy: Failure, wait: number): Failure {
-  // An excerpt of a template comes last.
-  return blockedBy.problem.includes("\n") ? blockedBy : blockedBy.extendedBy(`waited ${wait / 1000} s for it (--wait)`);
+  return blockedBy.extendedBy(`waited ${wait / 1000} s for it (--wait)`);
 }
 
 /** Goes on removing plugins as the containers that need them end, until `drain` has passed. */
 async function drain(first: ApplyResult, request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
-  const end = performance.now() + request.drain;
+  const end = new Deadline(request.drain);
   let result = first;
   request.onWait("containers that need a plugin (--drain)");
-  for (let isDraining = true; isDraining && performance.now() < end && !signal.aborted;) {
-    await sleep(Math.min(DRAIN_INTERVAL, end - performance.now()));
-    const next = await drainOnce(request, signal);
+  for (let isDraining = true; isDraining && !end.isOver;) {
+    await sleep(Math.min(DRAIN_INTERVAL, end.left), undefined, { signal }).catch(() => undefined);
+    const next = signal.aborted ? undefined : await drainOnce(request, signal);
     if (next instanceof Failure) {
       const ended = warning("drain-ended", "--drain", `no longer waits for containers: ${next.message}`);
-      return { ...result, warnings: [...result.warnings, ended] };
+      return { ...result, warnings: [...allOf(result.warnings, next.findings), ended] };
     }
     if (next === undefined) break;
     ({ isDraining } = next);
     result = {
       steps: merge(result.steps, next.steps),
       probes: [...result.probes, ...next.probes],
-      warnings: union(result.warnings, next.warnings),
+      warnings: allOf(result.warnings, next.warnings),
     };
   }
   return result;
@@ -165,10 +170,6 @@ function merge(first: readonly StepResult[], next: readonly StepResult[]): StepR
   return first.map((step) => (step.outcome === "kept" ? (later.get(keyOf(step)) ?? step) : step));
 }
 
-function union(first: readonly Finding[], next: readonly Finding[]): Finding[] {
-  return [...new Map([...first, ...next].map((one) => [JSON.stringify(one), one])).values()];
-}
-
 /**
  * Tries once. Other runs in the same directories are waited for (`lockTimeout`).
  *
@@ -176,17 +177,16 @@ function union(first: readonly Finding[], next: readonly Finding[]): Finding[] {
  */
 async function applyOnce(request: ApplyRequest, signal: AbortSignal): Promise<Attempt> {
   const session = new Session(request, signal);
-  let isDone = false;
+  let attempt: Attempt;
   try {
-    const attempt = await attemptIn(session, request, signal);
-    isDone = true;
-    return { ...attempt, warnings: [...session.notes, ...attempt.warnings, ...session.tidyUp()] };
+    attempt = await attemptIn(session, request, signal);
   } catch (error) {
+    const left = session.abandon();
+    withFindings(error, [...session.notes, ...left]);
     if (!(error instanceof Failure) || !error.passing) throw error;
-    return { steps: [], probes: [], warnings: session.notes, isDraining: false, blockedBy: error };
-  } finally {
-    if (!isDone) session.abandon();
+    return { steps: [], probes: [], warnings: [], isDraining: false, blockedBy: error };
   }
+  return { ...attempt, warnings: [...session.notes, ...attempt.warnings, ...session.tidyUp()] };
 }
 
 async function attemptIn(session: Session, request: ApplyRequest, signal: AbortSignal): Promise<Attempt> {
@@ -234,19 +234,24 @@ async function carryOut(
   const places = session.places();
   const pluginDirs = runtime?.pluginDirs ?? places.runtimePluginDirs;
   const view = new NodeView({ ...places, runtimePluginDirs: pluginDirs }, signal);
+  const known = session.warnings(prepared, runtime);
   if (!request.dryRun && !objections.any) {
-    const { probes, warnings } = await change({ prepared, manifests, request, view, runtime, session }, signal);
-    return { steps, probes, warnings: [...session.warnings(prepared, runtime), ...warnings], isDraining };
+    try {
+      const { probes, warnings } = await change({ prepared, manifests, request, view, runtime, session }, signal);
+      return { steps, probes, warnings: [...known, ...warnings], isDraining };
+    } catch (error) {
+      throw withFindings(error, known);
+    }
   }
   const found = await objections.catchLater(async () => prove(prepared.changes, view, { ...request, dryRun: true }));
   for (const objection of objectionsIn(found ?? [])) objections.add(objection);
-  if (!request.dryRun) objections.throwIfAny();
+  const warnings = [...known, ...warningsIn(found ?? [])];
   const refusal = objections.failure;
-  const told = (found ?? []).filter(({ severity }) => severity !== "error");
+  if (!request.dryRun && refusal !== undefined) throw withFindings(refusal, warnings);
   return {
     steps,
     probes: [],
-    warnings: [...session.warnings(prepared, runtime), ...told],
+    warnings,
     isDraining,
     ...(refusal === undefined ? {} : { refusal }),
     ...(refusal?.passing === true ? { blockedBy: refusal } : {}),
@@ -336,7 +341,9 @@ async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyRes
       copying[Symbol.dispose]();
       const staged = changesStaged(prepared.changes, stagedAs, view);
       const found = await during("proves what is to go live", request, async () => proveStaged(staged, about));
-      const tried = await during("tries the networks", request, async () => tryStaged(staged, about));
+      const tried = await during("tries the networks", request, async () => tryStaged(staged, about)).catch(
+        (error: unknown) => Promise.reject(withFindings(error as Error, found)),
+      );
       probes.push(...tried.probes);
       return [...found, ...tried.warnings];
     },
@@ -350,7 +357,9 @@ async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyRes
         return during("waits for the container runtime", request, async () => runtime.confirm(prepared, view.places));
       }),
   })
-    .catch((error: unknown) => withNetworkBack(error, runtime))
+    .catch(async (error: unknown) => {
+      throw await withNetworkBack(error, runtime);
+    })
     .finally(() => copying[Symbol.dispose]());
   await manifests?.remove(parts.length > 0 || manifests.hasApplied);
   const recorded =
@@ -371,12 +380,12 @@ function changesStaged(
   return { ...changes, plugins: new Map(plugins) };
 }
 
-/** @throws Failure the first objection, which knows the others. */
+/** Returns what is no reason to refuse the run. @throws Failure the first objection, which knows the others. */
 async function proveStaged(staged: Changes, { view, request }: Change): Promise<Finding[]> {
   const found = await prove(staged, view, request);
   const objections = new Objections();
   for (const objection of objectionsIn(found)) objections.add(objection);
-  objections.throwIfAny();
+  if (objections.failure !== undefined) throw withFindings(objections.failure, warningsIn(found));
   return found;
 }
 
@@ -390,9 +399,9 @@ async function tryStaged(
   return probeNetworks(staged, view, probe, { isStrict: validate === "strict", links: session.probeLinks() });
 }
 
-/** Everything was undone; the runtime may need its time to see it. @throws the error, which says so. */
-async function withNetworkBack(error: unknown, runtime: Runtime | undefined): Promise<never> {
-  if (!(error instanceof Failure) || error.code !== "network-lost") throw error;
+/** Everything was undone; the runtime may need its time to see it. Returns the error, which says so. */
+async function withNetworkBack(error: unknown, runtime: Runtime | undefined): Promise<unknown> {
+  if (!(error instanceof Failure) || error.code !== "network-lost") return error;
   const more = await runtime?.afterUndoing();
-  throw more === undefined ? error : error.extendedBy(more);
+  return more === undefined ? error : error.extendedBy(more);
 }

@@ -67,6 +67,11 @@ export function objectionsIn(found: readonly Finding[]): Failure[] {
   return found.filter(isError).map(refusal);
 }
 
+/** The rest of it. */
+export function warningsIn(found: readonly Finding[]): Finding[] {
+  return found.filter((one) => !isError(one));
+}
+
 /** So many plugins are asked at a time: each is a process with memory of its own. */
 const AT_ONCE = 4;
 

@@ -232,14 +232,15 @@ export class Session {
     return warnings;
   }
 
-  /** The same for a run that failed: its own failure is what is told. */
-  abandon(): void {
-    this.tidyUp();
+  /** The same for a run that failed. */
+  abandon(): Finding[] {
+    const warnings = this.tidyUp();
     try {
       for (const directory of this.#made.toReversed()) removeDirectoryIfEmpty(directory);
     } catch {
       // An empty directory more does no harm.
     }
+    return warnings;
   }
 
   #release(): void {

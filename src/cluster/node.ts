@@ -48,7 +48,7 @@ export async function readNode(api: Api, name: string): Promise<FoundNode> {
       subject,
       problem: "does not exist",
       hint: "the kubelet makes it when it starts; if the node has another name, give it with --node-name",
-      passing: true,
+      passing: "poll",
     });
   }
   const hint = response.status === 403 ? ruleFor(["get"], NODES) : undefined;

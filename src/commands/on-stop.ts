@@ -93,6 +93,6 @@ export async function uninstallAll(request: ApplyRequest): Promise<ApplyResult> 
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const left = warning("objects-left", "manifests", `the objects stay in the cluster: ${error.message}`, error.hint);
-    return { ...files, warnings: [...files.warnings, left] };
+    return { ...files, warnings: [...files.warnings, ...error.findings, left] };
   }
 }

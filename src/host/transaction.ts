@@ -6,7 +6,15 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 
-import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
+import {
+  Failure,
+  isSystemError,
+  reasonOf,
+  systemFailure,
+  throwIfInterrupted,
+  troubleOf,
+  withFindings,
+} from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "../system/disk.ts";
 import { digestOfLive, inspect, isOnlyOurs, isSameFile, isUntouched, seenAs, type Live } from "./inspect.ts";
@@ -111,9 +119,23 @@ export async function transact(
     throwIfInterrupted(signal);
     members.push(await stage(part));
   }
-  const proved = await prove?.((kind, name) => stagedAs(parts, members, kind, name));
-  for (const member of members) refuseReplaced(member);
-  throwIfInterrupted(signal);
+  const proved = (await prove?.((kind, name) => stagedAs(parts, members, kind, name))) ?? [];
+  try {
+    for (const member of members) refuseReplaced(member);
+    throwIfInterrupted(signal);
+    return [...proved, ...(await carryOut(parts, members, signal, { outside, confirm }))];
+  } catch (error) {
+    throw withFindings(error, proved);
+  }
+}
+
+/** Makes what is staged and proved live. */
+async function carryOut(
+  parts: readonly TargetSteps[],
+  members: readonly Member[],
+  signal: AbortSignal,
+  { outside, confirm }: Pick<Surrounding, "outside" | "confirm">,
+): Promise<Finding[]> {
   const run = newId();
   try {
     await outside?.act();
@@ -121,7 +143,7 @@ export async function transact(
     throwIfInterrupted(signal);
     commit(run, members);
     const confirmed = await actOrUndo(run, members, { confirm });
-    return [...(proved ?? []), ...confirmed, ...settle(run, members)];
+    return [...confirmed, ...settle(run, members)];
   } catch (error) {
     throw outside === undefined ? error : await undoOutside(outside, error);
   }
@@ -317,7 +339,7 @@ export function changedMeanwhile(path: string): Failure {
     subject: path,
     problem: "was changed by somebody else while this run looked at it; nothing was done",
     hint: "run again",
-    passing: true,
+    passing: "configs",
   });
 }
 
@@ -452,10 +474,11 @@ function notUndone(
   stuck: readonly string[],
   hint = "fix the cause and run any cni-node command that writes here: it finishes this run first",
 ): Failure {
+  const { subject, problem } = troubleOf(error);
   return new Failure({
     code: "not-undone",
-    subject: (error as Error).message,
-    problem: `undoing failed too, left as they are: ${stuck.join(", ")}`,
+    subject,
+    problem: `${problem}; undoing failed too, left as they are: ${stuck.join(", ")}`,
     hint,
     exitCode: 4,
     cause: error,

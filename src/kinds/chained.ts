@@ -162,7 +162,7 @@ function placeOf({ network, template }: ChainItem, { wanted, lists, held, listin
       subject: target.path,
       problem: `has no configuration of the network ${JSON.stringify(network)}, into which --chain is to put ${template}`,
       hint: "cni-node network list shows the networks; if it comes later, wait for it with --wait=60s",
-      passing: true,
+      passing: "configs",
     });
   }
   const owners = assetsOf(target.record, "config").find(({ name }) => name === file)?.owners ?? [];
@@ -310,7 +310,7 @@ export function notEditable(directory: string, file: string): Failure {
     subject: join(directory, file),
     problem: "is not a configuration list that --chain can edit",
     hint: "if somebody is writing it, wait with --wait=60s",
-    passing: true,
+    passing: "configs",
   });
 }
 

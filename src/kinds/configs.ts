@@ -110,7 +110,10 @@ async function readDesired(
     if (failure !== undefined && validate === "strict") {
       objections.add(failure);
       rendered.delete(name);
-    } else if (failure !== undefined) warnings.push(warning("config-invalid", failure.subject, failure.problem));
+    } else if (failure !== undefined) {
+      const { subject, problem, excerpt } = failure;
+      warnings.push(warning("config-invalid", subject, [problem, excerpt ?? []].flat().join("\n")));
+    }
   }
   return {
     contents: new Map(
@@ -240,7 +243,7 @@ const POD_CIDRS = "POD_CIDRS";
 function podCidrsIn(values: ReadonlyMap<string, Written | NoValue>): string[] {
   const value = values.get(POD_CIDRS);
   if (value !== undefined && !(value instanceof NoValue)) return JSON.parse(value.alone) as string[];
-  const { problem = "", hint = "", passing = false, cause } = value ?? {};
+  const { problem = "", hint = "", passing, cause } = value ?? {};
   throw new Failure({ code: "value-missing", subject: "--inject-pod-cidr", problem, hint, passing, cause });
 }
 
@@ -379,7 +382,7 @@ function readTarget({ name, line, column }: Pointer, template: string, directory
     subject: template,
     problem: `line ${line}, column ${column}: the pointer __${name}__ needs ${path}, which ${fs.existsSync(path) ? "is empty" : "is not there"}`,
     hint: placeholderHint(name) ?? "install the configuration that it names first, or wait for it with --wait=60s",
-    passing: true,
+    passing: "configs",
   });
 }
 
@@ -441,12 +444,13 @@ async function checkRendered(
   return new Failure({
     code: "config-invalid",
     subject: source.nameOf(name),
-    problem: `the rendered configuration ${message}${where}${came}${from === undefined ? "" : shownLine(template, from)}`,
+    problem: `the rendered configuration ${message}${where}${came}`,
+    excerpt: from && shownLine(template, from),
     hint:
       unreadable === undefined
         ? ["fix the template", ...(offset === undefined ? [ANYWAY] : [])]
         : `${unreadable}, which it points to, is not JSON by itself: if somebody is writing it, wait with --wait=60s; else fix the template`,
-    passing: unreadable !== undefined,
+    passing: unreadable === undefined ? undefined : "configs",
   });
 }
 
@@ -462,11 +466,11 @@ function pointerLike(text: string, origin: Rendered["origin"]): (Place & { word:
 }
 
 /** Of a template: what a file of the node has is shown to nobody, and neither is a secret. */
-function shownLine(template: string, place: Place & { pointer?: string }): string {
+function shownLine(template: string, place: Place & { pointer?: string }): string | undefined {
   const lineOf = (text: string): string | undefined => text.split("\n")[place.line - 1];
   const line = lineOf(template) ?? "";
   const isShown = place.pointer === undefined && line.trim() !== "" && lineOf(mask(template)) === line;
-  return isShown ? `\n${excerptOf(template, place)}` : "";
+  return isShown ? excerptOf(template, place) : undefined;
 }
 
 function whereOf({ line, column }: Place): string {

@@ -259,7 +259,7 @@ export function noPrimary({ broken }: NoPrimary, directory: string, who: string,
       subject: directory,
       problem: `has no network configuration${which} that ${who} could use as the primary`,
       hint: "install the cluster's primary CNI first, or wait for it with --wait=60s",
-      passing: true,
+      passing: "configs",
     });
   }
   return new Failure({
@@ -267,7 +267,7 @@ export function noPrimary({ broken }: NoPrimary, directory: string, who: string,
     subject: join(directory, broken.file),
     problem: `comes first, and ${who} cannot use it: it ${broken.objection.message}`,
     hint: "fix or remove it, or name another one with --delegate=auto:GLOB; if somebody is writing it, wait with --wait=60s",
-    passing: true,
+    passing: "configs",
   });
 }
 

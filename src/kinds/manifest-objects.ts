@@ -12,7 +12,7 @@ import {
 import { isEqualJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
 import { Api } from "../cluster/request.ts";
 import { describeIdentity, isDefinition, isNamespace, type Identity } from "../cluster/resource.ts";
-import { Failure, type Objections } from "../errors.ts";
+import { Failure, troubleOf, type Objections } from "../errors.ts";
 import type { OutsideChange } from "../host/transaction.ts";
 import type { StepResult } from "./kind.ts";
 import { isSameIdentity, type ManifestOptions, type PreparedManifest } from "./manifest-plan.ts";
@@ -222,9 +222,9 @@ export class CheckedManifests implements OutsideChange {
 
 /** What could not be undone, and why; that the API is unreachable says nothing of the object. */
 function stuckAt(checked: Checked | undefined, error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
-  const described = checked === undefined ? "" : describeIdentity(checked.desired);
-  return message.includes(described) ? message : `${described} (${message})`;
+  const { subject, problem } = troubleOf(error);
+  const described = checked === undefined ? subject : describeIdentity(checked.desired);
+  return subject === described ? `${subject}: ${problem}` : `${described} (${subject}: ${problem})`;
 }
 
 function uidOf(object: JsonObject | undefined): JsonValue | undefined {
@@ -302,10 +302,11 @@ function isOfNode(identity: Identity, object: JsonObject, nodeName: string | und
 }
 
 function notRemoved(error: unknown, left: readonly string[]): Failure {
+  const { subject, problem } = troubleOf(error);
   return new Failure({
     code: error instanceof Failure ? error.code : "not-removed",
-    subject: (error as Error).message,
-    problem: `not deleted: ${left.join(", ")}; everything else is done`,
+    subject,
+    problem: `${problem}; not deleted: ${left.join(", ")}; everything else is done`,
     hint: `${error instanceof Failure && error.hint !== undefined ? `${error.hint}; ` : ""}run the same command again: it goes on where it stopped`,
     exitCode: 4,
     cause: error,

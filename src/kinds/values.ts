@@ -1,6 +1,6 @@
 /** What stands for the variables of templates on this node. */
 import type { FoundNode } from "../cluster/node.ts";
-import { Failure } from "../errors.ts";
+import { Failure, type Waker } from "../errors.ts";
 import { sourceOf, VARIABLES, written, writtenText, type Variable, type Written } from "../template/values.ts";
 import { parseShellFormat } from "../template/variables.ts";
 import type { Wanted } from "./kind.ts";
@@ -10,12 +10,12 @@ import { isTokenFile } from "./lists.ts";
 export class NoValue {
   readonly problem: string;
   readonly hint: string | readonly string[];
-  /** It may have one soon. */
-  readonly passing: boolean;
+  /** It may have one soon, from there. */
+  readonly passing: Waker | undefined;
   /** What could not be asked. */
   readonly cause: Failure | undefined;
 
-  constructor(problem: string, hint: string | readonly string[], passing = false, cause?: Failure) {
+  constructor(problem: string, hint: string | readonly string[], passing?: Waker, cause?: Failure) {
     this.problem = problem;
     this.hint = hint;
     this.passing = passing;
@@ -64,7 +64,7 @@ const FINDERS: Record<Variable, Finder> = {
   NODE_NAME: async ({ facts: { nodeName } }) => Promise.resolve(nodeName === undefined ? UNNAMED : written(nodeName)),
   NODE_IP: ofNode(({ addresses: [first], name }) => {
     if (first !== undefined) return written(first);
-    return new NoValue(`Node ${name} has no InternalIP yet`, "the kubelet or the cloud controller sets it", true);
+    return new NoValue(`Node ${name} has no InternalIP yet`, "the kubelet or the cloud controller sets it", "poll");
   }),
   POD_CIDR: ofNode(({ podCidrs: [first], name }) => (first === undefined ? noPodCidr(name) : written(first))),
   POD_CIDRS: ofNode(({ podCidrs, name }) => (podCidrs.length === 0 ? noPodCidr(name) : written(podCidrs))),
@@ -86,7 +86,7 @@ const FINDERS: Record<Variable, Finder> = {
     if (typeof mtu === "number") return written(mtu);
     if (mtu === "unseen") return UNSEEN;
     const problem = ifName === undefined ? "the node has no default route" : `the node has no interface ${ifName}`;
-    return new NoValue(problem, "__MTU.eth1__ names another interface", true);
+    return new NoValue(problem, "__MTU.eth1__ names another interface", "poll");
   },
   KUBECONFIG: async ({ lists, credentials: { directory } }) => {
     const names = (lists.credentials?.desired ?? []).filter((name) => !isTokenFile(name));
@@ -118,7 +118,7 @@ function ofNode(value: (node: FoundNode) => Written | NoValue): Finder {
 function noPodCidr(node: string): NoValue {
   const hint =
     "wait for it with --wait=60s; it never comes if kube-controller-manager runs without --allocate-node-cidrs and --cluster-cidr";
-  return new NoValue(`Node ${node} has no podCIDR`, hint, true);
+  return new NoValue(`Node ${node} has no podCIDR`, hint, "poll");
 }
 
 function podCidrOf({ podCidrs, name }: FoundNode, family: "IPv4" | "IPv6"): Written | NoValue {
@@ -142,6 +142,6 @@ async function orNoValue(found: Promise<Written | NoValue>): Promise<Written | N
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const isPassing = error.passing || error.code === "api-unreachable";
-    return new NoValue(error.message, error.hints, isPassing, error);
+    return new NoValue(error.message, error.hints, isPassing ? "poll" : undefined, error);
   }
 }

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { isSystemError, reasonOf, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
+import { Deadline } from "./deadline.ts";
 import { firstEntriesIn } from "./entries.ts";
 
 /** Milliseconds. */
@@ -197,14 +198,15 @@ export class NextChange implements Disposable {
   }
 
   /**
-   * Waits until something has changed, or until the deadline (as `performance.now()` counts).
+   * Waits until something has changed, or so many milliseconds.
    *
-   * @returns false when the deadline has passed.
+   * @returns false when they have passed.
    */
-  async changed(deadline: number, signal: AbortSignal): Promise<boolean> {
+  async changed(milliseconds: number, signal: AbortSignal): Promise<boolean> {
+    const deadline = new Deadline(milliseconds);
     const ended = Promise.withResolvers<undefined>();
     const end = (): void => ended.resolve(undefined);
-    const timer = setTimeout(end, Math.max(0, Math.min(RESYNC, deadline - performance.now())));
+    const timer = setTimeout(end, Math.min(RESYNC, milliseconds));
     signal.addEventListener("abort", end);
     try {
       if (!signal.aborted) await Promise.race([this.#changed.promise, ended.promise]);
@@ -213,7 +215,7 @@ export class NextChange implements Disposable {
       signal.removeEventListener("abort", end);
     }
     throwIfInterrupted(signal);
-    if (performance.now() >= deadline) return false;
+    if (deadline.isOver) return false;
     await sleep(SETTLE);
     return true;
   }

@@ -323,7 +323,8 @@ export class Watcher {
     } catch (error) {
       if (error instanceof Interrupted) return { result: signal.reason === SUPERSEDED ? "superseded" : "failed" };
       if (!(error instanceof Failure)) throw error;
-      report({ steps: [], changed: [], repaired: [], findings: this.#findings(), failure: error });
+      const findings = [...error.findings, ...this.#findings()];
+      report({ steps: [], changed: [], repaired: [], findings, failure: error });
       return { result: "failed" };
     }
   }

@@ -1,11 +1,11 @@
 /**
  * Writes the generated parts of documents: docs/reference.md and docs/cni-node.8 from the tables of commands and options,
  * the variables of templates, in docs/how-cni-config-is-chosen.md what becomes of each example directory, in
- * docs/troubleshooting.md the codes of findings, docs/images/map.svg, and the terminals that documents show.
+ * docs/troubleshooting.md the codes of findings and errors, docs/images/map.svg, and the terminals that documents show.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 
-import { FINDING_CODES } from "../src/codes.ts";
+import { FAILURE_CODES, FINDING_CODES } from "../src/codes.ts";
 import { isConfigName } from "../src/cni/config.ts";
 import type { DirectoryListing, Entry } from "../src/cni/listing.ts";
 import { mapSvg } from "../src/network/map-svg.ts";
@@ -69,11 +69,15 @@ function textBlock(text: string): string {
   return `\`\`\`text\n${text.trimEnd()}\n\`\`\`\n`;
 }
 
-/** docs/troubleshooting.md with the table of codes as it should be. */
+/** docs/troubleshooting.md with the tables of codes as they should be. */
 export function documentedCodes(): string {
-  const rows = Object.entries(FINDING_CODES).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
-  const table = ["| code | what it means |", "| --- | --- |", ...rows].join("\n");
-  return replacePart(readFileSync(TROUBLESHOOTING, "utf8"), "codes", `${table}\n`);
+  const document = replacePart(readFileSync(TROUBLESHOOTING, "utf8"), "codes", codeTable(FINDING_CODES));
+  return replacePart(document, "error codes", codeTable(FAILURE_CODES));
+}
+
+function codeTable(codes: Readonly<Record<string, string>>): string {
+  const rows = Object.entries(codes).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
+  return ["| code | what it means |", "| --- | --- |", ...rows, ""].join("\n");
 }
 
 /** The document with the tables as they should be, one behind each directory. */

@@ -1,6 +1,7 @@
 import type { Stats } from "node:fs";
 import { getSystemErrorMessage } from "node:util";
 
+import type { FailureCode } from "./codes.ts";
 import { allOf, type Finding } from "./finding.ts";
 
 /** Exit codes (docs/reference.md, "Exit codes"): 1 nothing changed, 2 usage, 3 differences or findings, 4 not everything undone. */
@@ -10,8 +11,8 @@ export type FailureExitCode = 1 | 2 | 3 | 4;
 export type Waker = "configs" | "poll";
 
 interface FailureDetails {
-  /** Stable and meant for programs: `pointer-missing`, `mount-missing`, … */
-  code: string;
+  /** Stable and meant for programs; src/codes.ts says what each means. */
+  code: FailureCode;
   /** The file, directory, option or object that it is about. */
   subject: string;
   /** What was attempted and why it did not work: `cannot be read: permission denied`. */
@@ -41,7 +42,7 @@ export interface CniDetails {
 /** A failure that the user can understand and fix. Everything else that is thrown is a bug of ours. */
 export class Failure extends Error {
   override readonly name = "Failure";
-  readonly code: string;
+  readonly code: FailureCode;
   readonly subject: string;
   /** The message without the subject and the excerpt. */
   readonly problem: string;

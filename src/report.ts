@@ -3,6 +3,7 @@ import { constants } from "node:os";
 
 import type { StepResult } from "./kinds/kind.ts";
 import { CniError } from "./cni/error.ts";
+import type { FailureCode } from "./codes.ts";
 import { cancellationOf, Failure, Interrupted, type Cancellation } from "./errors.ts";
 import type { Finding } from "./finding.ts";
 import { maskTokens } from "./secrets/prose.ts";
@@ -219,7 +220,7 @@ function cancelledEnding(reason: Cancellation, exitCode: number): Ending {
   return reason === "superseded" ? { exitCode } : { exitCode: 128 + constants.signals[reason], signal: reason };
 }
 
-function describe(error: unknown): [code: string, message: string, hint?: string] {
+function describe(error: unknown): [code: FailureCode, message: string, hint?: string] {
   if (error instanceof Failure) {
     const message = error.undone ? `${error.message}; what had been done was undone` : error.message;
     return error.hint === undefined ? [error.code, message] : [error.code, message, error.hint];

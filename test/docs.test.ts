@@ -16,7 +16,7 @@ import {
 } from "../scripts/docs.ts";
 import { parseNetworkList } from "../src/cni/config.ts";
 import { objectionsToReference } from "../src/cni/reference-plugins.ts";
-import { FINDING_CODES } from "../src/codes.ts";
+import { FAILURE_CODES, FINDING_CODES } from "../src/codes.ts";
 import { COMMANDS, type CommandSpec } from "../src/commands.ts";
 import type { Option } from "../src/options.ts";
 import { blocksOf } from "./helpers/documents.ts";
@@ -49,11 +49,17 @@ test("what docs/how-cni-config-is-chosen.md says of its directories is what sele
   assert.equal([...document.matchAll(/^\| \*\*pods get\*\* \|/gmu)].length, directories);
 });
 
-test("docs/troubleshooting.md explains every code of a finding, sorted (else: node scripts/docs.ts)", () => {
+test("docs/troubleshooting.md explains every code of a finding or an error, sorted and once (else: node scripts/docs.ts)", () => {
   const document = fs.readFileSync(join(root, "docs/troubleshooting.md"), "utf8");
   assert.equal(document, documentedCodes());
   const codes = Object.keys(FINDING_CODES);
   assert.deepEqual(codes, codes.toSorted());
+  const ofErrors = Object.keys(FAILURE_CODES);
+  assert.deepEqual(ofErrors, ofErrors.toSorted());
+  assert.deepEqual(
+    ofErrors.filter((code) => codes.includes(code)),
+    [],
+  );
   const mentioned = Array.from(document.matchAll(/`\[([a-z-]+)\]`/gu), ([, code]) => code ?? "");
   assert.deepEqual(
     mentioned.filter((code) => !codes.includes(code)),
@@ -87,14 +93,16 @@ test("the README answers who it is for and how to begin within two screens", () 
   assert.ok(readme.split("\n").indexOf("## Documents") <= 110);
 });
 
-test("each code of a finding is one that the program can give", () => {
+test("each code of a finding or an error is one that the program can give", () => {
   const sources = fs
     .globSync("src/**/*.ts", { cwd: root })
     .filter((file) => file !== "src/codes.ts")
     .map((file) => fs.readFileSync(join(root, file), "utf8"))
     .join("\n");
   assert.deepEqual(
-    Object.keys(FINDING_CODES).filter((code) => !sources.includes(`"${code}"`)),
+    Object.keys({ ...FINDING_CODES, ...FAILURE_CODES }).filter((code) => {
+      return !sources.includes(code.endsWith("-*") ? `\`${code.slice(0, -1)}\${` : `"${code}"`);
+    }),
     [],
   );
 });

@@ -134,7 +134,7 @@ function told(error: unknown, json = true): { exitCode: number; stderr: string; 
 }
 
 describe("a failure", () => {
-  const details = { code: "some-code", subject: "/some/path", problem: "cannot be read: permission denied" };
+  const details = { code: "not-a-file", subject: "/some/path", problem: "cannot be read: permission denied" } as const;
 
   test("is told as subject, what failed and why, with the hint on a line of its own", () => {
     assert.deepEqual(told(new Failure({ ...details, hint: "run as root" }), false), {
@@ -148,7 +148,7 @@ describe("a failure", () => {
   test("says in JSON what it says as text", () => {
     const { stdout } = told(new Failure({ ...details, hint: "run as root", exitCode: 2 }));
     const message = "/some/path: cannot be read: permission denied";
-    const error = { code: "some-code", message, hint: "run as root" };
+    const error = { code: "not-a-file", message, hint: "run as root" };
     const report = { version: 1, command: "install", result: "failed", exitCode: 2, steps: [], error };
     assert.deepEqual(JSON.parse(stdout), report);
   });

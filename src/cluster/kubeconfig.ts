@@ -4,6 +4,7 @@ import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { isNode, LineCounter, parse, parseDocument, type Document } from "yaml";
 
+import type { FailureCode } from "../codes.ts";
 import { Failure, isSystemError, reasonOf } from "../errors.ts";
 import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
@@ -111,7 +112,7 @@ export class Kubeconfig {
   }
 
   /** What is wrong with the value at that place, in words without the value. */
-  objection(problem: string, path: Path, hint?: string, code?: string): Failure {
+  objection(problem: string, path: Path, hint?: string, code?: FailureCode): Failure {
     return this.#invalid(problem, this.#offsetOf(path), hint, code);
   }
 
@@ -138,7 +139,7 @@ export class Kubeconfig {
     return 0;
   }
 
-  #invalid(problem: string, offset: number, hint?: string, code?: string): Failure {
+  #invalid(problem: string, offset: number, hint?: string, code?: FailureCode): Failure {
     const { line, col } = this.#lines.linePos(offset);
     const place = `line ${Math.max(1, line)}, column ${Math.max(1, col)}`;
     return kubeconfigFailure(this.file, `${place}: ${problem}`, hint, code);
@@ -173,7 +174,7 @@ export function kubeconfigFailure(
   subject: string,
   problem: string,
   hint?: string,
-  code = "kubeconfig-invalid",
+  code: FailureCode = "kubeconfig-invalid",
 ): Failure {
   return new Failure({
     code,

@@ -5,6 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { pickAttachments } from "../cni/cache.ts";
 import { CniError } from "../cni/error.ts";
 import { runProgram, type End } from "../cni/process.ts";
+import type { FailureCode } from "../codes.ts";
 import { Failure, isAbsence, systemFailure, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { environmentOfPlugins } from "../network/directories.ts";
@@ -203,7 +204,7 @@ function namesIn(directory: string, pattern: RegExp): string[] {
 }
 
 /** Root runs it for each container, or what it names: nobody else may write to it, or to a directory above it. */
-function refuseOwner(file: string, root: string, refusal: { code: string; problem: string; hint: string }): void {
+function refuseOwner(file: string, root: string, refusal: { code: FailureCode; problem: string; hint: string }): void {
   for (let path = fs.realpathSync(file); ; path = dirname(path)) {
     const { uid, mode } = fs.statSync(path);
     // In a sticky directory, nobody can put another file into the place of root's.

@@ -2,12 +2,13 @@
 import { leftBehind, UNKNOWN_ARGS } from "../cni/cleanup.ts";
 import { CniError, ERROR_CODES } from "../cni/error.ts";
 import { PluginError } from "../cni/invoke.ts";
+import type { FailureCode } from "../codes.ts";
 import { Failure, hintFor, isExhaustion, type FailureExitCode } from "../errors.ts";
 import { mask } from "../secrets.ts";
 import { shellWord } from "../system/text.ts";
 
 /** By the code of the specification, what `error.code` of a report says. */
-const CODES: Record<number, string> = {
+const CODES: Record<number, FailureCode> = {
   [ERROR_CODES.incompatibleVersion]: "cni-incompatible-version",
   [ERROR_CODES.unsupportedField]: "cni-unsupported-field",
   [ERROR_CODES.unknownContainer]: "cni-unknown-container",
@@ -63,7 +64,7 @@ export function networkSubject(name: string): string {
 }
 
 /** What we refuse ourselves has a code of its own. */
-function itsCode({ cause }: CniError): string | undefined {
+function itsCode({ cause }: CniError): FailureCode | undefined {
   return cause instanceof Failure ? cause.code : undefined;
 }
 

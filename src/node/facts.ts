@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Access } from "../cluster/access.ts";
 import type { FoundNode } from "../cluster/node.ts";
 import type { Api } from "../cluster/request.ts";
+import type { FailureCode } from "../codes.ts";
 import { Failure } from "../errors.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { findPlace } from "./host.ts";
@@ -29,7 +30,7 @@ const PATIENCE_MS = 2000;
 /** An API that was away is not asked again for so long, milliseconds. */
 const AWAY_MS = 10_000;
 /** The codes of failures that say nothing of what was asked. */
-const AWAY: ReadonlySet<string> = new Set(["api-unreachable", "api-refused", "api-unauthorized"]);
+const AWAY: ReadonlySet<FailureCode> = new Set(["api-unreachable", "api-refused", "api-unauthorized"]);
 
 /** The facts of one node. What was known stays known while the API is away. */
 export class NodeFacts {

@@ -64,7 +64,12 @@ describe("names and messages of others forge no line", () => {
     }
     printMessage(world, "waiting for a\n  hint: FORGED", "do\n  hint: FORGED");
     reportFailure(
-      new Failure({ code: "a", subject: `a${FORGED}`, problem: "b\n  hint: FORGED", hint: "c\ncni-node: FORGED" }),
+      new Failure({
+        code: "internal",
+        subject: `a${FORGED}`,
+        problem: "b\n  hint: FORGED",
+        hint: "c\ncni-node: FORGED",
+      }),
       "install",
       false,
       world,
@@ -75,7 +80,7 @@ describe("names and messages of others forge no line", () => {
 
   test("of errors in JSON, which say the same as they are", () => {
     const world = listening();
-    const details = { code: "a", subject: `a${FORGED}`, problem: "b", hint: `c${FORGED}` };
+    const details = { code: "internal", subject: `a${FORGED}`, problem: "b", hint: `c${FORGED}` } as const;
     reportFailure(new Failure(details), "install", true, world);
     assert.doesNotMatch(world.stdoutText, UNSEEN);
     const { error } = JSON.parse(world.stdoutText) as { error: { message: string; hint: string } };

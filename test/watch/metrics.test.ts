@@ -42,7 +42,7 @@ test("codes are bounded", async () => {
     build,
   );
   for (let index = 0; index < 500; index++) {
-    const failure = new Failure({ code: `code-${index}`, subject: "a", problem: "b" });
+    const failure = new Failure({ code: `system-${index}`, subject: "a", problem: "b" });
     metrics.reconciled(reconcile({ steps: [], changed: [], failure }));
   }
   assert.equal(readExposition(await metrics.text()).get("cni_node_refusals_total")?.samples.length, 101);
@@ -54,7 +54,7 @@ test("docs/watch.md has every metric with its labels", async () => {
     () => true,
     build,
   );
-  const failure = new Failure({ code: "a", subject: "a", problem: "b" });
+  const failure = new Failure({ code: "internal", subject: "a", problem: "b" });
   metrics.reconciled(reconcile({ failure }));
   const shown = Array.from(readExposition(await metrics.text()).values(), ({ name, samples }) => {
     const labels = Object.keys(samples[0]?.labels ?? {}).filter((label) => label !== "le");

@@ -35,6 +35,9 @@ export const KINDS = {
   },
 } as const;
 
+/** Where the image has the plugins that it installs. */
+export const PLUGIN_SOURCE = "/opt/cni/bin";
+
 /** What cni-node installs. */
 export type Kind = keyof typeof KINDS;
 

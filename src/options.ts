@@ -1,4 +1,5 @@
 /** The options of all commands, as data, and how a command gets their values. */
+import { PLUGIN_SOURCE } from "./asset.ts";
 import { usage } from "./errors.ts";
 import {
   ADDRESS,
@@ -100,7 +101,7 @@ export const OPTIONS = {
     type: CONFIG_MAPS,
     help: "[NAMESPACE/]NAME,… of ConfigMaps with manifests; they win over files",
   },
-  "plugin-source": { type: DIRECTORY, default: "/opt/cni/bin", help: "directory of the plugin binaries to install" },
+  "plugin-source": { type: DIRECTORY, default: PLUGIN_SOURCE, help: "directory of the plugin binaries to install" },
   "config-source": { type: DIRECTORY, default: "/etc/cni/net.d", help: "directory of the templates" },
   "manifest-source": { type: DIRECTORY, default: "/etc/kubernetes/manifests", help: "directory of the manifests" },
   "host-root": { type: DIRECTORY, otherwise: HOST_ROOT, help: "where the node's root file system is mounted" },

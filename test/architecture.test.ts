@@ -51,7 +51,6 @@ const PURE = [
   "cluster/object.ts",
   "cluster/managed-fields.ts",
   "cluster/unsettled.ts",
-  "node/cure.ts",
   "node/merge-chain.ts",
   "node/chain-edit.ts",
   "cni/command.ts",

@@ -372,7 +372,7 @@ describe("before it adds, network add refuses", { skip }, () => {
     const said = await refused(host, 1, "add", "net", "a");
     assert.match(
       said,
-      /^cni-node: network net: \/.* has no none, nothing\n {2}hint: cni-node install --plugins=none,nothing /u,
+      /^cni-node: network net: \/.* has no none, nothing\n {2}hint: have their installer install them: \/opt\/cni\/bin here does not have them; /u,
     );
   });
 

@@ -255,6 +255,17 @@ describe("a configuration goes live only with what it names", () => {
     });
   }
 
+  test("and the hint names a command only if the image has the plugin that is missing", async () => {
+    using node = new TestNode();
+    node.template("10-a.conf", JSON.stringify({ cniVersion: "1.0.0", name: "a", type: "gone" }));
+    const hint = async (): Promise<string> => (await node.run(["install", "--configs=10-a.conf"])).stderr;
+    assert.ok(
+      (await hint()).includes(`have its installer install it: restart its pod on this node; ${node.plugins} here`),
+    );
+    node.plugin("gone");
+    assert.match(await hint(), /together with the configuration: cni-node install --plugins=gone; /u);
+  });
+
   test("one that the same run brings is there; the last good one stays when it does not come (story 3: multus-cni#1155)", async () => {
     using node = nodeWith();
     node.template("10-a.conflist", conflist("a", "good"));
@@ -637,7 +648,7 @@ describe("U2: a run that is refused names all objections", () => {
         `cni-node: .*/odd: is not a program: neither ELF nor a script`,
         `  hint: put the right file in its place`,
         `cni-node: ${netd}/10-a\\.conf: needs the plugin gone, which is not in .*`,
-        `  hint: install it .*--plugins=gone`,
+        `  hint: have its installer install it: .*`,
         `cni-node: ${netd}/10-a\\.conf: names the kubeconfig /etc/cni/net\\.d/no, which is not there.*`,
         `  hint: write the kubeconfig first`,
         `cni-node: ${netd}/20-b\\.conf: has cniVersion "0\\.5\\.0", which is not a version of the CNI specification`,

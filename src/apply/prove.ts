@@ -8,7 +8,7 @@ import { selectForContainerd } from "../cni/selection.ts";
 import { Failure } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { directoryFindings } from "../host/trust.ts";
-import type { Changes, Validation } from "../kinds/kind.ts";
+import type { Changes, Wanted } from "../kinds/kind.ts";
 import { withCommand } from "../node/cure.ts";
 import { examineConfigs, isSameReason, type About } from "../node/checks.ts";
 import type { CatalogueEntry } from "../node/catalogue.ts";
@@ -26,7 +26,7 @@ import { isStatic } from "../system/elf.ts";
 export async function prove(
   { configs, plugins, files, entries, restored, refused, pluginDirectory }: Changes,
   view: NodeView,
-  { validate, force, dryRun }: { validate: Validation; force: boolean; dryRun: boolean },
+  { validate, force, dryRun, sources }: Pick<Wanted, "validate" | "force" | "sources"> & { dryRun: boolean },
 ): Promise<Finding[]> {
   if (validate === "off") return [];
   const after = view.after(plugins, files);
@@ -58,7 +58,7 @@ export async function prove(
   return found
     .filter((one) => !isUnasked(one))
     .map(({ about: _about, ...one }: Finding & { about?: string }) =>
-      withCommand(one.severity === "error" && !isRefusing ? { ...one, severity: "warning" } : one),
+      withCommand(one.severity === "error" && !isRefusing ? { ...one, severity: "warning" } : one, sources),
     );
 }
 

@@ -1,4 +1,5 @@
 /** What the options of the `network` commands come to. */
+import { PLUGIN_SOURCE } from "../asset.ts";
 import type { NetworkList } from "../cni/config.ts";
 import type { Given } from "../commands.ts";
 import { Failure, usage } from "../errors.ts";
@@ -80,6 +81,7 @@ export async function operatorOf(
           }
         : {}),
     },
+    pluginSource: PLUGIN_SOURCE,
     lockTimeoutMs: options.lockTimeout ?? 0,
     signal: world.signal,
     onWait: (what) => {

@@ -1,4 +1,7 @@
 /** Adds, checks and deletes attachments for people: with a look at what is there before. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
 import type { CachedAttachment } from "../cni/cache.ts";
 import { leftBehind } from "../cni/cleanup.ts";
 import { parseNetworkList, type NetworkList } from "../cni/config.ts";
@@ -8,7 +11,7 @@ import { loadNetwork } from "../cni/load.ts";
 import { add, check, del } from "../cni/network.ts";
 import { referencesOf } from "../cni/references.ts";
 import type { AnyResult } from "../cni/result.ts";
-import type { Runtime, RuntimeConf } from "../cni/runtime.ts";
+import type { RuntimeConf } from "../cni/runtime.ts";
 import { cancellationOf, Failure, Interrupted, throwIfInterrupted } from "../errors.ts";
 import { hostPath, seenBelow } from "../system/below.ts";
 import { isIdOf, isVisible, shellWord } from "../system/text.ts";
@@ -54,7 +57,7 @@ export async function attach(
   const { target, args, capabilityArgs, allowDefaultRoute = false } = wanted;
   const identity = requireNamespace(target, place);
   refuseHost(identity, target, place);
-  requirePlugins(network, runtime);
+  requirePlugins(network, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
   const [inside, host] = await lookAround(seen(place, target.netns), netnsOfHost(place), signal);
   const ifName = wanted.ifName ?? nextInterface(inside);
@@ -315,7 +318,10 @@ function refuseHost(identity: string | undefined, { text }: Target, place: Place
 }
 
 /** Throws `Failure`, `plugin-missing`, when a plugin that the network names is not there. */
-export function requirePlugins({ name, plugins }: NetworkList, { pluginDirs, pluginRoot }: Runtime): void {
+export function requirePlugins(
+  { name, plugins }: NetworkList,
+  { runtime: { pluginDirs, pluginRoot }, pluginSource }: Pick<Operator, "runtime" | "pluginSource">,
+): void {
   const types = [...new Set(plugins.flatMap(referencesOf))];
   const missing = types.filter((type) => !type.includes("/") && findPlugin(type, pluginDirs, pluginRoot) === undefined);
   if (missing.length === 0) return;
@@ -323,8 +329,15 @@ export function requirePlugins({ name, plugins }: NetworkList, { pluginDirs, plu
     code: "plugin-missing",
     subject: networkSubject(name),
     problem: `${pluginDirs.join(", ") || "an empty --plugin-dir"} has no ${few(missing)}`,
-    hint: `${missing.every(isVisible) ? `cni-node install --plugins=${shellWord(missing.slice(0, FEW).join(","))} installs what the image has; ` : ""}--plugin-dir names other directories`,
+    hint: `${howToInstall(missing, pluginSource)}; --plugin-dir names other directories`,
   });
+}
+
+function howToInstall(missing: readonly string[], source: string): string {
+  const here = missing.filter((type) => isVisible(type) && !/[\s,:]/u.test(type) && existsSync(join(source, type)));
+  if (here.length === 0) return `have their installer install them: ${source} here does not have them`;
+  const rest = here.length < missing.length ? `; ${source} here does not have the others` : "";
+  return `install them: cni-node install --plugins=${shellWord(here.slice(0, FEW).join(","))}${rest}`;
 }
 
 const FEW = 10;

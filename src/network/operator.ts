@@ -7,6 +7,8 @@ import type { Place } from "../node/host.ts";
 export interface Operator {
   place: Place;
   runtime: Runtime & { cacheDir: string };
+  /** Where cni-node itself has plugins to install. */
+  pluginSource: string;
   /** So long others may work on the same container. */
   lockTimeoutMs: number;
   /** Aborted by the first signal that ends the process; the reason is its name. */

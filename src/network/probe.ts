@@ -60,8 +60,9 @@ export async function probe(network: NetworkList, addAnyway: boolean, operator: 
 }
 
 /** Asks the plugins. Returns: do all of them answer? */
-async function probePlugins(network: NetworkList, { runtime }: Operator, steps: ProbeStep[]): Promise<boolean> {
-  requirePlugins(network, runtime);
+async function probePlugins(network: NetworkList, operator: Operator, steps: ProbeStep[]): Promise<boolean> {
+  const { runtime } = operator;
+  requirePlugins(network, operator);
   for (const { plugin, supportsNetwork, supportedVersions, error } of await version(network, runtime)) {
     if (supportsNetwork) continue;
     const reason =

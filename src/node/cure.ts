@@ -1,5 +1,8 @@
-/** The commands that fix findings, as people run them. Pure. */
-import { KINDS } from "../asset.ts";
+/** The commands that fix findings, as people run them. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import { KINDS, type Kind } from "../asset.ts";
 import type { Cure, CureOfAsset, Finding } from "../finding.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 
@@ -23,11 +26,34 @@ function installationOf({ kind, name, account, form }: CureOfAsset): string[] {
   ];
 }
 
-/** The finding with the command of its cure at the end of its hint. */
+/** The directories from which assets of some kinds are copied. */
+export type Sources = Partial<Record<Kind, string>>;
+
+/**
+ * The finding with the command of its cure at the end of its hint. The command is one that works when it is followed to
+ * the letter: what is not in the image can only come from another installer.
+ */
 export function withCommand(
   { cure, ...finding }: Finding,
+  sources: Sources,
   command = cure === undefined ? undefined : commandOf(cure),
 ): Finding {
+  const lacking = cure && sourceWithout(cure, sources);
+  if (lacking !== undefined) {
+    const hint = `have its installer install it: restart its pod on this node; ${lacking} here does not have it`;
+    return { ...finding, hint };
+  }
   const words = [finding.hint ?? [], command ?? []].flat();
   return words.length === 0 ? finding : { ...finding, hint: words.join(": ") };
+}
+
+/** The source that lacks what a cure installs. What has an owner came from an image that has it. */
+function sourceWithout(cure: Cure, sources: Sources): string | undefined {
+  if (!isOfAsset(cure) || cure.owner !== undefined) return undefined;
+  const { [cure.kind]: source } = sources;
+  return source === undefined || existsSync(join(source, cure.name)) ? undefined : source;
+}
+
+function isOfAsset(cure: Cure): cure is CureOfAsset {
+  return Object.hasOwn(KINDS, cure.kind);
 }

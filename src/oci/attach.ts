@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { PLUGIN_SOURCE } from "../asset.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
 import { isListName, type NetworkList } from "../cni/config.ts";
 import { CniError } from "../cni/error.ts";
@@ -67,6 +68,7 @@ export function hookedBy(config: OciConfig, log: Log, world: World, warn: Hooked
     operator: {
       place: { root: "", wrapper: [] },
       runtime,
+      pluginSource: PLUGIN_SOURCE,
       lockTimeoutMs: LOCK_LIMIT_MS,
       signal,
       onWait: (what) => {
@@ -122,7 +124,7 @@ export async function addContainer(container: Container, names: string[], hooked
     return !present.some((one) => one.networkName === list.name && (ifName ?? one.ifName) === one.ifName);
   });
   const lists = wanted.map(({ list }) => list);
-  for (const list of lists) requirePlugins(list, runtime);
+  for (const list of lists) requirePlugins(list, operator);
   const own = settingsFor(lists, request, { container, present, isNamed: names.length > 0 }, hooked);
   const ifNames = interfacesFor(wanted, present, config.ifName);
   const inTheWay = ifNames.map((ifName) => stuck.get(ifName)).find((failure) => failure !== undefined);

@@ -451,27 +451,16 @@ function containersByPlugin(attachments: readonly Attachment[]): Map<string, Set
   return found;
 }
 
-/** The cure is one that works when it is followed to the letter: from this image, into the directory that was looked at. */
+/** The command of the cure is for the directory that was looked at. */
 function curedHere(finding: Finding, { targets }: FoundPlaces, request: StatusRequest): Finding {
   const { cure } = finding;
   if (cure === undefined) return finding;
-  const { directories } = request;
-  const source = sourceOf(cure, request);
-  if (source !== undefined && !fs.existsSync(join(source, cure.name))) {
-    const hint = `have its installer install it again: restart its pod on this node; ${source} here does not have it`;
-    return { ...withCommand(finding), hint };
-  }
+  const { directories, sources } = request;
   const target = targetOf(cure);
   const command = commandOf(cure, target === undefined ? [] : elsewhere(targets[target], directories[target]));
-  if (command === undefined || directories.plugin.hostRoot === "/") return withCommand(finding, command);
+  if (command === undefined || directories.plugin.hostRoot === "/") return withCommand(finding, sources, command);
   const words = cure.kind === "network" ? "--privileged --pid=host -v /var/lib/cni:/host/var/lib/cni" : "-v /:/host";
-  return withCommand(finding, `${command} (docker run --rm ${words} ${command})`);
-}
-
-/** Where the asset of a cure has to be for it to work. What has an owner came from an image that has it. */
-function sourceOf(cure: Cure, { sources }: StatusRequest): string | undefined {
-  const { kind, owner }: { kind: string; owner?: string } = cure;
-  return owner === undefined && kind in sources ? sources[kind as keyof typeof sources] : undefined;
+  return withCommand(finding, sources, `${command} (docker run --rm ${words} ${command})`);
 }
 
 /** The kind of the directory that a cure writes to, if it does. */

@@ -31,7 +31,13 @@ test("hints name no option that a hook does not have", () => {
   };
   assert.throws(
     () => {
-      requirePlugins({ ...network, plugins: [{ type: "nowhere" }] }, { pluginDirs: ["/nowhere"] });
+      requirePlugins(
+        { ...network, plugins: [{ type: "nowhere" }] },
+        {
+          runtime: { pluginDirs: ["/nowhere"], cacheDir: "/nowhere" },
+          pluginSource: "/nowhere",
+        },
+      );
     },
     (error) => error instanceof Failure && failures.push(error) > 0,
   );

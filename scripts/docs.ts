@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 
 import { FAILURE_CODES, FINDING_CODES } from "../src/codes.ts";
 import { isConfigName } from "../src/cni/config.ts";
-import type { DirectoryListing, Entry } from "../src/cni/listing.ts";
+import type { DirectoryListing, Entry, Unreadable } from "../src/cni/listing.ts";
 import { mapSvg } from "../src/network/map-svg.ts";
 import { VARIABLES } from "../src/template/values.ts";
 import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/selection.ts";
@@ -126,13 +126,13 @@ function listingOf(directory: string): DirectoryListing {
     content,
   }));
   const entries = new Map<string, Entry>();
-  const dropIns = new Map<string, ReadonlyMap<string, Entry> | string>();
+  const dropIns = new Map<string, ReadonlyMap<string, Entry> | Unreadable>();
   for (const { path, content } of lines) {
     const [name = "", inside] = path.split("/");
     const entry: Entry = inside === undefined ? entryOf(name, content) : { type: "directory" };
     entries.set(name, entry);
     if (inside) dropIns.set(name, new Map([[inside, entryOf(inside, content)]]));
-    if (entry.type === "other") dropIns.set(name, "cannot be read: not a directory");
+    if (entry.type === "other") dropIns.set(name, { type: "unreadable", reason: "cannot be read: not a directory" });
   }
   return { entries, dropIns };
 }

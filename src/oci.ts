@@ -72,7 +72,7 @@ export async function runOci(argv: readonly string[], world: World): Promise<End
     return ending;
   } catch (thrown) {
     const error = thrown instanceof Failure ? forHooks(thrown) : thrown;
-    sayToEngine(textOf(error), call);
+    sayToEngine(reasonText(error), call);
     return reportFailure(error, "oci", false, world);
   }
 }
@@ -89,7 +89,7 @@ async function cleanUp(file: string | undefined, call: RuntimeCall, world: World
 /** Engines show what is in the log of the runtime, and not what it prints. */
 function sayToEngine(reason: string, { log, logFormat }: Pick<RuntimeCall, "log" | "logFormat">): void {
   if (log === undefined || log === "") return;
-  const text = maskTokens(reason);
+  const text = maskTokens(`cni-node: ${reason}`);
   const entry = { level: "error", msg: text, time: timestamp() };
   try {
     appendFileSync(log, `${logFormat === "json" ? JSON.stringify(entry) : lineOf("error", text)}\n`, { mode: 0o600 });
@@ -98,10 +98,11 @@ function sayToEngine(reason: string, { log, logFormat }: Pick<RuntimeCall, "log"
   }
 }
 
-function textOf(error: unknown): string {
+/** In one text, for logs that have no room for a hint of its own. */
+function reasonText(error: unknown): string {
   if (!(error instanceof Failure)) return String(error);
   const { message, hint } = error;
-  return hint === undefined ? `cni-node: ${message}` : `cni-node: ${message} (hint: ${hint})`;
+  return hint === undefined ? message : `${message} (hint: ${hint})`;
 }
 
 /** Says what does not keep a container from running. */
@@ -139,7 +140,7 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
     if (command === "failed" && reason !== undefined) {
       const [format] = options.get("log-format") ?? [];
       sayToEngine(reason, { log: options.get("log")?.at(-1), logFormat: format });
-      printMessage(world, reason.replace(/^cni-node: /u, ""));
+      printMessage(world, reason);
     }
     log.say("debug", `${command} of container ${container.id}`);
     // Plugins run there if the program stands by, too; everything that may be named from here has been opened.
@@ -152,8 +153,8 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
     return { exitCode: 0 };
   } catch (thrown) {
     const error = thrown instanceof Failure ? forHooks(thrown) : thrown;
-    log?.say("error", textOf(error));
-    if (container !== undefined) keepReason(container, textOf(error));
+    log?.say("error", reasonText(error));
+    if (container !== undefined) keepReason(container, reasonText(error));
     if (log !== undefined) printFailure(error, { ...world, stderr: log.print });
     return reportFailure(error, "cni", false, world);
   }

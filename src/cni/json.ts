@@ -7,6 +7,8 @@ export interface Objection {
   message: string;
   /** Where in the text, for syntax errors. */
   offset?: number;
+  /** This user may not read the file. */
+  isDenied?: boolean;
 }
 
 /** libcni stops at 10,000; no configuration comes near, and our own stack ends before that. */

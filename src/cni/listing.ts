@@ -16,10 +16,18 @@ export type Entry =
   | { type: "file"; text: string }
   /** A directory itself, not a link to one. */
   | { type: "directory" }
-  /** Whoever reads it fails, or waits for ever; the reason is a sentence without its subject: `leads nowhere`. */
-  | { type: "unreadable"; reason: string }
+  | Unreadable
   /** It has no name of a configuration, so that nobody reads it. */
   | { type: "other" };
+
+/** Whoever reads it fails, or waits for ever. */
+export interface Unreadable {
+  type: "unreadable";
+  /** A sentence without its subject: `leads nowhere`. */
+  reason: string;
+  /** This user may not read it. */
+  isDenied?: boolean;
+}
 
 /** What is in a directory of configurations. */
 export interface DirectoryListing {
@@ -27,9 +35,9 @@ export interface DirectoryListing {
   entries: ReadonlyMap<string, Entry>;
   /**
    * By network name, what is in the directory of that name beside the configurations: the plugins that are dropped in
-   * there. Nothing where there is no such directory; a reason where it cannot be read.
+   * there. Nothing where there is no such directory.
    */
-  dropIns: ReadonlyMap<string, ReadonlyMap<string, Entry> | string>;
+  dropIns: ReadonlyMap<string, ReadonlyMap<string, Entry> | Unreadable>;
   /** There are more names than were looked at: those that come first are here. */
   isCut?: boolean;
 }
@@ -82,7 +90,12 @@ export function loadFile(file: string, listing: DirectoryListing): Loaded {
 
 function textOf(entry: Entry | undefined): { text: string } | { objection: Objection } {
   if (entry?.type === "file") return entry;
-  return { objection: { message: entry?.type === "unreadable" ? entry.reason : "is not there" } };
+  return { objection: entry?.type === "unreadable" ? objectionOf(entry, "") : { message: "is not there" } };
+}
+
+/** @param begin of the sentence. */
+function objectionOf({ reason, isDenied }: Unreadable, begin: string): Objection {
+  return { message: `${begin}${reason}`, ...(isDenied === true && { isDenied }) };
 }
 
 /** The plugins in the directory that is named like the network; one broken file there spoils the network. */
@@ -91,8 +104,8 @@ function loadDropIns(
   { dropIns }: DirectoryListing,
 ): { path: string; plugin: PluginConfig }[] | { objection: Objection } {
   const entries = dropIns.get(network) ?? new Map<string, Entry>();
-  if (typeof entries === "string") {
-    return { objection: { message: `has more plugins in the directory ${network}/, which ${entries}` } };
+  if ("reason" in entries) {
+    return { objection: objectionOf(entries, `has more plugins in the directory ${network}/, which `) };
   }
   const found: { path: string; plugin: PluginConfig }[] = [];
   for (const name of sortBytes(entries.keys())) {
@@ -102,7 +115,9 @@ function loadDropIns(
     const read = textOf(entry);
     const parsed = "text" in read ? parsePlugin(read.text) : read;
     if ("objection" in parsed) {
-      return { objection: { message: `has the plugin file ${path}, which ${parsed.objection.message}` } };
+      const { message, isDenied } = parsed.objection;
+      const begun = `has the plugin file ${path}, which ${message}`;
+      return { objection: { message: begun, ...(isDenied === true && { isDenied }) } };
     }
     found.push({ path, plugin: parsed.plugin });
   }

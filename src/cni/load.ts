@@ -7,7 +7,7 @@ import { isConfigName, isListName, parseNetworkList, type NetworkList } from "./
 import { firstEntriesIn, type Entry as Found } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
-import { configFiles, loadFile, type DirectoryListing, type Entry, type Loaded } from "./listing.ts";
+import { configFiles, loadFile, type DirectoryListing, type Entry, type Loaded, type Unreadable } from "./listing.ts";
 import { selectByName } from "./selection.ts";
 
 /** A configuration has a few KiB. What is larger is not read: it would fill the memory. */
@@ -50,7 +50,7 @@ export function readDirectoryListing(
     if (text === undefined) entries.delete(name);
     else entries.set(name, isConfigName(name) ? entryOf(text) : { type: "other" });
   }
-  const dropIns = new Map<string, Map<string, Entry> | string>();
+  const dropIns = new Map<string, Map<string, Entry> | Unreadable>();
   for (const name of networksWithDropIns(entries)) {
     try {
       const found = new Map<string, Entry>();
@@ -58,7 +58,7 @@ export function readDirectoryListing(
       dropIns.set(name, found);
     } catch (error) {
       if (isExhaustion(error)) throw systemFailure(directory, "the network configurations cannot be read", error);
-      if (!isSystemError(error, "ENOENT")) dropIns.set(name, `cannot be read: ${reasonOf(error)}`);
+      if (!isSystemError(error, "ENOENT")) dropIns.set(name, cannotBeRead(error));
     }
   }
   return { entries, dropIns, ...(isCut ? { isCut } : {}) };
@@ -159,11 +159,16 @@ function readEntry(path: Buffer, budget: Budget): Entry {
     if (isSystemError(error, "ENOENT") && fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
       return unreadable("is a link that leads nowhere");
     }
-    return unreadable(`cannot be read: ${reasonOf(error)}`);
+    return cannotBeRead(error);
   }
 }
 
-function unreadable(reason: string): Entry {
+function cannotBeRead(error: unknown): Unreadable {
+  const entry = unreadable(`cannot be read: ${reasonOf(error)}`);
+  return isSystemError(error, "EACCES", "EPERM") ? { ...entry, isDenied: true } : entry;
+}
+
+function unreadable(reason: string): Unreadable {
   return { type: "unreadable", reason };
 }
 

@@ -28,7 +28,7 @@ export function stateDir(cacheDir: string): string {
 /** What others may have written, and why. */
 export interface Untrusted {
   path: string;
-  /** The rest of a sentence: `it is a link`. */
+  /** The rest of a sentence that begins with the path: `is a link`. */
   objection: string;
 }
 
@@ -85,10 +85,9 @@ function untrusted(path: string, stat: fs.Stats | undefined, mayBeSticky = false
 }
 
 function objectionTo(stat: fs.Stats, mayBeSticky: boolean): string | undefined {
-  if (stat.isSymbolicLink()) return "it is a link";
+  if (stat.isSymbolicLink()) return "is a link";
   const isKept = mayBeSticky && (stat.mode & STICKY) !== 0;
-  const objection = objectionToOwner({ uid: stat.uid, mode: isKept ? stat.mode & ~OTHERS_WRITE : stat.mode });
-  return objection && `it ${objection}`;
+  return objectionToOwner({ uid: stat.uid, mode: isKept ? stat.mode & ~OTHERS_WRITE : stat.mode });
 }
 
 /** What to do about it. */
@@ -103,7 +102,7 @@ function refuse(found: Untrusted | undefined): void {
   const cause = new Failure({
     code: "cache-untrusted",
     subject: path,
-    problem: `what lies there is not trusted: ${objection}`,
+    problem: `what lies there is not trusted: it ${objection}`,
     hint: cureOfUntrusted(path),
   });
   throw new CniError({ code: ERROR_CODES.ioFailure, msg: cause.message }, { cause });

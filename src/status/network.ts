@@ -152,7 +152,7 @@ function withPlace<Found extends Omit<Finding, "path">>(
   file: string,
   listing: DirectoryListing,
 ): Found {
-  if (finding.code !== "config-invalid" || / at line \d/u.test(finding.message)) return finding;
+  if (finding.code !== "config-invalid") return finding;
   return { ...finding, message: `${finding.message}${placeIn(file, listing)}` };
 }
 

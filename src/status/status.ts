@@ -298,8 +298,8 @@ function deniedFiles(listing: DirectoryListing, shown: string): Map<string, stri
   const denied = new Map<string, string>();
   for (const file of configFiles(listing)) {
     const loaded = loadFile(file, listing);
-    const { message = "" } = "objection" in loaded ? loaded.objection : {};
-    if (!/(?:permission denied|operation not permitted)$/u.test(message)) continue;
+    const { message = "", isDenied = false } = "objection" in loaded ? loaded.objection : {};
+    if (!isDenied) continue;
     const path = join(shown, file);
     denied.set(path, `${path}: ${message}; run as root to see what it configures`);
   }
@@ -317,7 +317,7 @@ function unlessDenied(finding: Finding, denied: ReadonlyMap<string, string>, sho
 
 function dropInsOf({ dropIns }: DirectoryListing): string[] {
   return [...dropIns].flatMap(([network, entries]) =>
-    typeof entries === "string"
+    "reason" in entries
       ? []
       : [...entries.keys()].filter((name) => name.endsWith(".conf")).map((name) => join(network, name)),
   );
@@ -424,7 +424,7 @@ function noteAttachments(
       code: "cache-untrusted",
       severity: "warning",
       path,
-      message: `${objection.replace(/^it /u, "")}: others may have written what decides which plugins run as root, and cni-node network uses nothing of it`,
+      message: `${objection}: others may have written what decides which plugins run as root, and cni-node network uses nothing of it`,
       hint: cureOfUntrusted(path),
     });
   }

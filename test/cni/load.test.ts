@@ -67,8 +67,8 @@ describe("a directory is read", () => {
         ["2.json", { type: "other" }],
       ]),
     );
-    assert.equal(dropIns["kubeconfig"], "cannot be read: not a directory");
-    assert.match(JSON.stringify(dropIns["\u0000"]), /^"cannot be read: /u);
+    assert.deepEqual(dropIns["kubeconfig"], { type: "unreadable", reason: "cannot be read: not a directory" });
+    assert.match(JSON.stringify(dropIns["\u0000"]), /"reason":"cannot be read: /u);
     assert.deepEqual(Object.keys(dropIns).sort(), ["\u0000", "a", "kubeconfig"]);
   });
 

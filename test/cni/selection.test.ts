@@ -23,7 +23,11 @@ function entriesOf(files: Directory): Map<string, Entry> {
 
 function listing(files: Directory, dropIns: Record<string, Directory | string> = {}): DirectoryListing {
   const read = Object.entries(dropIns).map(
-    ([name, inside]) => [name, typeof inside === "string" ? inside : entriesOf(inside)] as const,
+    ([name, inside]) =>
+      [
+        name,
+        typeof inside === "string" ? ({ type: "unreadable", reason: inside } as const) : entriesOf(inside),
+      ] as const,
   );
   return { entries: entriesOf(files), dropIns: new Map(read) };
 }

@@ -15,7 +15,7 @@ import {
   type Option,
   type Values,
 } from "./options.ts";
-import { printMessage, reportFailure } from "./report.ts";
+import { printWarning, reportFailure } from "./report.ts";
 import { saveMemory } from "./system/memory.ts";
 import { coloured, isColoured, plain } from "./system/style.ts";
 import { nearestTo } from "./system/nearest.ts";
@@ -122,7 +122,7 @@ export async function runLine(line: Line, outer: World): Promise<Ending> {
     const words = line.words.slice(command.split(" ").length);
     if (words.length > operands.length) throw strayFailure(words[operands.length], operands.length);
     const given: Record<string, unknown> = { ...valuesOf(options, line.options, world.env), operands: words };
-    for (const objection of objectionsToEnvironment(world.env)) printMessage(world, `warning: ${objection}`);
+    for (const objection of objectionsToEnvironment(world.env)) printWarning(world, objection);
     const output = given["output"] === "yaml" ? "json" : given["output"];
     const isQuiet = globalsOf(line, world).quiet && output !== "json" && command !== "completion";
     const printed = isQuiet ? { ...world, stdout: () => undefined } : world;

@@ -15,7 +15,7 @@ import { forHooks } from "./oci/hints.ts";
 import { lineOf, openLog, timestamp, type Log } from "./oci/log.ts";
 import { standBy } from "./oci/standby.ts";
 import { findRuntime, frontPath, grammarOf, hooksOf, prepare, runRuntime } from "./oci/wrapper.ts";
-import { printFailure, printMessage, reportFailure } from "./report.ts";
+import { printFailure, printMessage, printWarning, reportFailure } from "./report.ts";
 import { maskTokens } from "./secrets/prose.ts";
 import type { Ending, World } from "./world.ts";
 
@@ -108,7 +108,7 @@ function reasonText(error: unknown): string {
 /** Says what does not keep a container from running. */
 function warner(world: World): (problem: string) => void {
   return (problem) => {
-    printMessage(world, `warning: ${problem}`);
+    printWarning(world, problem);
   };
 }
 

@@ -33,30 +33,32 @@ export function jsonText(value: unknown, indent?: number): string {
   );
 }
 
-/**
- * A message, which may have several lines and quote others: only its first line begins as ours do.
- *
- * @param begin its first word.
- */
-function formatMessage(begin: string, text: string, view?: View): string {
-  const columns = view?.isSeen === true ? view.terminal?.columns : undefined;
-  const lines = `${begin} ${visibleLines(maskTokens(text)).trimEnd()}`.split("\n");
-  return lines.flatMap((line) => wrapLines(line, (columns ?? Infinity) - 4)).join("\n    ");
-}
-
 /** Says something on stderr, as `cni-node: …`. */
 export function printMessage(world: World, text: string, hint?: string): void {
-  const paint = world.view?.paint.stderr ?? plain;
-  const said = formatMessage("cni-node:", text, world.view);
-  // A warning says so itself.
-  const [begin = "", word, rest] = /^cni-node:(?:( warning:)(.*))?/su.exec(said) ?? [];
-  world.stderr(
-    word === undefined
-      ? `${paint("strong", begin)}${said.slice(begin.length)}\n`
-      : `cni-node: ${paint("warn", word.trim())}${rest}\n`,
-  );
-  if (hint === undefined) return;
-  world.stderr(formatMessage("  hint:", hint, world.view).replace("hint:", (start) => paint("strong", start)) + "\n");
+  printLines(world, [["strong", "cni-node:"]], text);
+  printHint(world, hint);
+}
+
+/** Says what does not keep a run from being done, as `cni-node: warning: …`. */
+export function printWarning(world: World, text: string, hint?: string): void {
+  printLines(world, [["cni-node:"], ["warn", "warning:"]], text);
+  printHint(world, hint);
+}
+
+function printHint(world: World, hint: string | undefined): void {
+  if (hint !== undefined) printLines(world, [[" "], ["strong", "hint:"]], hint);
+}
+
+/** A message, which may have several lines and quote others: only its first line begins as ours do. */
+function printLines({ view, stderr }: World, begin: readonly ([string] | [Meaning, string])[], text: string): void {
+  const columns = view?.isSeen === true ? view.terminal?.columns : undefined;
+  const words = begin.map((word) => word.at(-1) ?? "").join(" ");
+  const lines = `${words} ${visibleLines(maskTokens(text)).trimEnd()}`.split("\n");
+  const said = lines.flatMap((line) => wrapLines(line, (columns ?? Infinity) - 4)).join("\n    ");
+  const paint = view?.paint.stderr ?? plain;
+  const painted = begin.map((word) => (word.length === 1 ? word[0] : paint(...word))).join(" ");
+  // On a terminal of a few columns the first words have lines of their own.
+  stderr(said.startsWith(words) ? `${painted}${said.slice(words.length)}\n` : `${said}\n`);
 }
 
 /** Lines of cells in columns of equal width; the last cell is as long as it is, or as a terminal is wide. */
@@ -142,7 +144,7 @@ function summarized(steps: readonly ShownStep[]): ShownStep[] {
 /** Warnings are for people; in JSON they are part of the object. */
 export function printWarnings(world: World, warnings: readonly Finding[]): void {
   for (const { path, message, hint } of warnings) {
-    printMessage(world, `warning: ${path}: ${message}${hint === undefined ? "" : `; ${hint}`}`);
+    printWarning(world, `${path}: ${message}${hint === undefined ? "" : `; ${hint}`}`);
   }
 }
 

@@ -16,7 +16,7 @@ import { readOciConfig } from "../oci/config.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { Target } from "../network/target.ts";
 import { HOST_ROOT } from "../options.ts";
-import { printMessage } from "../report.ts";
+import { printMessage, printWarning } from "../report.ts";
 import { formatCall } from "../trace.ts";
 import type { World } from "../world.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
@@ -95,7 +95,7 @@ export async function operatorOf(
 
 /** Says what is remembered and cannot be used. */
 export function warnOfProblem({ message, hint }: Failure, world: World): void {
-  printMessage(world, `warning: ${message}`, hint);
+  printWarning(world, message, hint);
 }
 
 /** The same for programs. */
@@ -144,7 +144,7 @@ export async function networkOf(
     return parseNetwork("standard input", await unlessInterrupted(world.stdin(), world.signal));
   }
   return networkNamed(network, configDir, remembered, ({ message }) => {
-    printMessage(world, `warning: ${message}: it is used as it was when the container was added`);
+    printWarning(world, `${message}: it is used as it was when the container was added`);
   });
 }
 

@@ -12,7 +12,7 @@ import type { CachedAttachment } from "../cni/cache.ts";
 import { deleteNamed, makeNamed } from "../network/namespace.ts";
 import { attachmentsOf, remembered, wholeId } from "../network/remembered.ts";
 import { resolveTarget, type Target } from "../network/target.ts";
-import { formatOutcomes, formatRows, jsonText, printJson, printMessage, endingOfDone } from "../report.ts";
+import { formatOutcomes, formatRows, jsonText, printJson, printWarning, endingOfDone } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 import { networkOf, operatorOf, wantedOf, wordsOf, type Words } from "./network-options.ts";
 
@@ -28,9 +28,9 @@ export async function runAdd(options: Given<"network add">, world: World): Promi
   const { undeclared, declared } = undeclaredOf(network, wanted.capabilityArgs);
   if (undeclared.length > 0) {
     const there = declared.length === 0 ? "it has none" : `it has ${declared.join(", ")}`;
-    printMessage(
+    printWarning(
       world,
-      `warning: --capability-args: no plugin of network ${network.name} declares the capability ${undeclared.join(", ")}: ${there}`,
+      `--capability-args: no plugin of network ${network.name} declares the capability ${undeclared.join(", ")}: ${there}`,
     );
   }
   if (options.new) await makeNamed(requireName(target, "--new"), operator.place);
@@ -67,7 +67,7 @@ export async function runDel(options: Given<"network del">, world: World): Promi
   const { network, wanted, operator } = await knownOf(options, world);
   const name = options.deleteNetns ? requireName(wanted.target, "--delete-netns") : undefined;
   const { wasThere, left, ...done } = await detach(network, wanted, operator);
-  for (const what of left) printMessage(world, `warning: the network namespace is gone: ${what}`);
+  for (const what of left) printWarning(world, `the network namespace is gone: ${what}`);
   if (name !== undefined) await deleteNamed(name, operator.place);
   const outcome = wasThere ? "deleted" : "absent";
   if (options.output === "json") printDone(world, "network del", done, { outcome });

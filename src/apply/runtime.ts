@@ -110,7 +110,7 @@ export class Runtime {
     const { confirmNetwork } = await import("../cri/confirm.ts");
     // The change is live: it is not left half judged because of a signal.
     const { signal } = new AbortController();
-    return confirmNetwork(this.#options.socket, before, expected, { deadline: performance.now() + CONFIRM_MS, signal });
+    return confirmNetwork(this.#options.socket, before, expected, { timeout: CONFIRM_MS, signal });
   }
 }
 

@@ -6,6 +6,7 @@ import { Failure, Interrupted, reasonOf, throwIfInterrupted } from "../errors.ts
 import type { Access, Credentials } from "./access.ts";
 import { connect } from "./connection.ts";
 import { isTooDeep, parseJson, stringifyJson, type JsonValue } from "./json.ts";
+import type { Deadline } from "../system/deadline.ts";
 
 export interface ApiRequest {
   method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -63,12 +64,12 @@ const SHORTEST_SECRET = 4;
 /** The API for the time of one run. */
 export class Api {
   readonly access: Access;
-  readonly #deadline: number;
+  readonly #deadline: Deadline;
   #signal: AbortSignal;
   readonly #redaction = new Redaction();
 
-  /** @param deadline by the clock of `performance.now()`; until then, what may pass is tried again. */
-  constructor(access: Access, deadline: number, signal: AbortSignal) {
+  /** @param deadline until then, what may pass is tried again. */
+  constructor(access: Access, deadline: Deadline, signal: AbortSignal) {
     this.access = access;
     this.#deadline = deadline;
     this.#signal = signal;
@@ -76,11 +77,7 @@ export class Api {
 
   /** Is there no time left? */
   get expired(): boolean {
-    return this.#left <= 0;
-  }
-
-  get #left(): number {
-    return Math.max(0, this.#deadline - performance.now());
+    return this.#deadline.isOver;
   }
 
   throwIfInterrupted(): void {
@@ -133,18 +130,18 @@ export class Api {
   async #pause(signal: AbortSignal, attempt: number, seconds = 0): Promise<void> {
     const backoff = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt) * (0.5 + Math.random());
     const wanted = Math.max(backoff, seconds * 1000 + Math.random() * FIRST_PAUSE_MS);
-    await sleep(Math.min(wanted, this.#left, LONGEST_TIMER_MS), undefined, { signal }).catch(() => undefined);
+    await sleep(Math.min(wanted, this.#deadline.left, LONGEST_TIMER_MS), undefined, { signal }).catch(() => undefined);
     throwIfInterrupted(signal);
   }
 
   async #attempt(request: ApiRequest, signal: AbortSignal): Promise<Answer | Error> {
     const longest = request.method === "GET" ? READ_MS : WRITE_MS;
-    const left = Math.min(LONGEST_TIMER_MS, Math.max(SHORTEST_ATTEMPT_MS, this.#left));
+    const left = Math.min(LONGEST_TIMER_MS, Math.max(SHORTEST_ATTEMPT_MS, this.#deadline.left));
     try {
       using patience = deadlineIn(left, this.#signal);
       const credentials = await this.access.credentials(patience.signal);
       this.#redaction.learn(credentials.secrets);
-      using attempt = deadlineIn(Math.min(longest, Math.max(SHORTEST_ATTEMPT_MS, this.#left)), signal);
+      using attempt = deadlineIn(Math.min(longest, Math.max(SHORTEST_ATTEMPT_MS, this.#deadline.left)), signal);
       const answer = await send(this.access.server, credentials, request, attempt.signal);
       const warnings = answer.warnings.map((warning) => this.redact(warning));
       return { ...answer, warnings, body: answer.status < 300 ? answer.body : this.#redaction.json(answer.body) };

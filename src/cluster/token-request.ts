@@ -6,6 +6,7 @@ import type { Access } from "./access.ts";
 import { Api } from "./request.ts";
 import { apiFailure, isAbsent, messageOf, NODES, pathOf, ruleFor, type Resource } from "./resource.ts";
 import { factsOf, SUBJECT, type TokenFacts } from "./token.ts";
+import { Deadline } from "../system/deadline.ts";
 
 /** Whose token is wanted. */
 export interface TokenRequest {
@@ -144,7 +145,7 @@ export async function reviewToken(access: Access, token: string, signal: AbortSi
   // Nothing is made by it, and a signal ends it: as for a dry run.
   const request = { method: "POST", path: REVIEWS, body, query: { dryRun: "All" } } as const;
   try {
-    const { status } = await new Api(theirs, performance.now() + REVIEW_MS, signal).request(request);
+    const { status } = await new Api(theirs, new Deadline(REVIEW_MS), signal).request(request);
     return status === 401 ? false : status < 300 ? true : undefined;
   } catch (error) {
     if (error instanceof Failure) return undefined;

@@ -10,6 +10,7 @@
 import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { Deadline } from "../system/deadline.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 
 /** The variable that marks a call. It is not a parameter of CNI, and no option of cni-node. */
@@ -31,9 +32,9 @@ export function marked(env: Readonly<Record<string, string | undefined>>, id: st
  */
 export async function endGently(pid: number, id: string, grace: number): Promise<void> {
   signal(-pid, "SIGTERM");
-  const end = performance.now() + grace;
+  const deadline = new Deadline(grace);
   while (
-    performance.now() < end &&
+    !deadline.isOver &&
     belongings(new Set([pid]), id)
       .concat(pid)
       .some(isRunning)
@@ -55,8 +56,8 @@ export async function endWhole(pid: number, id: string): Promise<void> {
     }
   }
   for (const one of [-pid, ...found]) signal(one, "SIGKILL");
-  const end = performance.now() + GONE_MS;
-  while ([...found].some(isRunning) && performance.now() < end) await sleep(5);
+  const deadline = new Deadline(GONE_MS);
+  while ([...found].some(isRunning) && !deadline.isOver) await sleep(5);
 }
 
 /** What has the mark, and what one of those has started. */

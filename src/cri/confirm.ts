@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from "node:util";
 
 import { Failure, throwIfInterrupted } from "../errors.ts";
 import { askRuntime, type RuntimeStatus } from "./status.ts";
+import { Deadline } from "../system/deadline.ts";
 
 /** The network that the runtime should load, as far as it can be recognised by: a `NetworkList` is one. */
 export interface ExpectedNetwork {
@@ -24,8 +25,8 @@ export type Confirmation =
   | { verdict: "lost"; why: string };
 
 export interface ConfirmLimits {
-  /** As `performance.now()` counts: the clock of a node may jump. A second is taken in any case. Only a runtime that does not say yes takes so long. */
-  deadline: number;
+  /** Milliseconds, a second at least. Only a runtime that does not say yes takes so long. */
+  timeout: number;
   signal: AbortSignal;
 }
 
@@ -58,17 +59,16 @@ export async function confirmNetwork(
   socket: string,
   before: RuntimeStatus,
   expected: ExpectedNetwork | undefined,
-  { deadline, signal }: ConfirmLimits,
+  { timeout, signal }: ConfirmLimits,
 ): Promise<Confirmation> {
-  const end = Math.max(deadline, performance.now() + SETTLE_MS);
+  const deadline = new Deadline(Math.max(timeout, SETTLE_MS));
   let last: { opinion: Opinion; since: number } | undefined;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(LONGEST_PAUSE_MS, pause * 2)) {
-    const answer = await ask(socket, end, signal);
+    const answer = await ask(socket, deadline, signal);
     const opinion = answer instanceof Failure ? unanswered(answer) : judge(before, answer, expected);
     if (last === undefined || !isDeepStrictEqual(opinion, last.opinion)) last = { opinion, since: performance.now() };
-    const now = performance.now();
-    if (now - last.since >= opinion.patience || now >= end) return opinion.confirmation;
-    await sleep(Math.min(pause, end - now), undefined, { signal }).catch(() => undefined);
+    if (performance.now() - last.since >= opinion.patience || deadline.isOver) return opinion.confirmation;
+    await sleep(Math.min(pause, deadline.left), undefined, { signal }).catch(() => undefined);
     throwIfInterrupted(signal);
   }
 }
@@ -79,9 +79,9 @@ interface Opinion {
   patience: number;
 }
 
-async function ask(socket: string, deadline: number, signal: AbortSignal): Promise<RuntimeStatus | Failure> {
+async function ask(socket: string, deadline: Deadline, signal: AbortSignal): Promise<RuntimeStatus | Failure> {
   // At the deadline it is asked once more, with time to answer.
-  const timeout = Math.min(ANSWER_MS, Math.max(1_000, deadline - performance.now()));
+  const timeout = Math.min(ANSWER_MS, Math.max(1_000, deadline.left));
   try {
     return await askRuntime(socket, { timeout, signal });
   } catch (error) {

@@ -10,6 +10,7 @@ import { Failure, throwIfInterrupted } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { statePaths } from "../host/target.ts";
 import { FRONT } from "../oci/wrapper.ts";
+import { Deadline } from "../system/deadline.ts";
 import { shellWord } from "../system/text.ts";
 import { parseDaemonConfig, withNoRuntimes, withoutRuntime, withRuntime, type DockerRuntime } from "./daemon-config.ts";
 import { dockerInfo, type DockerInfo, imageAtHand, tryContainer, type Docker } from "./docker-api.ts";
@@ -221,10 +222,10 @@ async function reload(
   const docker = { socket, signal };
   if (isRight((await dockerInfo(docker)).runtimes)) return;
   process.kill(pid, "SIGHUP");
-  const deadline = performance.now() + RELOAD_MS;
+  const deadline = new Deadline(RELOAD_MS);
   while (!isRight((await dockerInfo(docker)).runtimes)) {
     throwIfInterrupted(signal);
-    if (performance.now() > deadline) throw notLoaded(places);
+    if (deadline.isOver) throw notLoaded(places);
     await sleep(100);
   }
 }

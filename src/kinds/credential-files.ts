@@ -10,6 +10,7 @@ import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import type { Live } from "../host/inspect.ts";
 import type { HeldAsset } from "../host/record.ts";
+import { Deadline } from "../system/deadline.ts";
 import { createFile } from "../system/disk.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import type { ObjectName } from "../system/name.ts";
@@ -230,7 +231,7 @@ class TokenFile implements Content {
     const { wanted, access, signal, notes } = this.#about;
     const { nodeName: node, timeout } = wanted.manifests;
     const { lifetime } = wanted.credentials;
-    const api = new Api(access, performance.now() + timeout, signal);
+    const api = new Api(access, new Deadline(timeout), signal);
     const { token, unbound } = await requestToken(api, { ...this.#account, lifetime, node });
     if (unbound !== undefined) notes.push(unboundWarning(this.#name, unbound));
     return token;

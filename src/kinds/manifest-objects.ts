@@ -17,6 +17,7 @@ import type { OutsideChange } from "../host/transaction.ts";
 import type { StepResult } from "./kind.ts";
 import { isSameIdentity, type ManifestOptions, type PreparedManifest } from "./manifest-plan.ts";
 import { deletedTexts, repeated, resultOf, type ObjectResult } from "./manifest-results.ts";
+import { Deadline } from "../system/deadline.ts";
 
 /** The label that makes an object one of a node. */
 const NODE_LABEL = "cni-node.io/node";
@@ -55,7 +56,7 @@ export class CheckedManifests implements OutsideChange {
     objections: Objections,
   ): Promise<CheckedManifests> {
     const { timeout, forceConflicts } = options;
-    const api = new Api(findAccess(options), performance.now() + timeout, signal);
+    const api = new Api(findAccess(options), new Deadline(timeout), signal);
     const fieldManager = owner === "cni-node" ? owner : `cni-node.${owner}`;
     const isShared = (object: DesiredObject): boolean => !isOfNode(object, object.value, options.nodeName);
     const checked = new CheckedManifests(api, { fieldManager, forceConflicts, isShared });

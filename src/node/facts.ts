@@ -7,6 +7,7 @@ import type { FoundNode } from "../cluster/node.ts";
 import type { Api } from "../cluster/request.ts";
 import type { FailureCode } from "../codes.ts";
 import { Failure } from "../errors.ts";
+import { Deadline } from "../system/deadline.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { findPlace } from "./host.ts";
 
@@ -138,7 +139,7 @@ export class NodeFacts {
       const { Api: Connection } = await import("../cluster/request.ts");
       const { timeout } = this.#request;
       const patience = known === undefined && this.#away === undefined ? timeout : Math.min(timeout, PATIENCE_MS);
-      const api = new Connection(await this.#access(), performance.now() + patience, signal);
+      const api = new Connection(await this.#access(), new Deadline(patience), signal);
       const value = await question(api);
       this.#known.set(what, { at: performance.now(), value });
       this.#away = undefined;

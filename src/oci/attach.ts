@@ -20,6 +20,7 @@ import { identityOf, identityOfHost } from "../network/namespace.ts";
 import { HELD, type Operator } from "../network/operator.ts";
 import { attachmentsOfContainer } from "../network/remembered.ts";
 import type { Place } from "../node/host.ts";
+import { Deadline } from "../system/deadline.ts";
 import { shellWord } from "../system/text.ts";
 import type { World } from "../world.ts";
 import { DEFAULT_CONFIG_FILE, type OciConfig } from "./config.ts";
@@ -468,8 +469,8 @@ export async function deleteFailed(container: Container, _names: string[], hooke
   const { place, runtime, onProblem } = hooked.operator;
   const known = (): CachedAttachment[] => attachmentsOfContainer(container.id, runtime.cacheDir, onProblem);
   // The runtime has killed the container's process, and the kernel takes its time.
-  const end = performance.now() + DYING_LIMIT_MS;
-  while (performance.now() < end && known().some((one) => isReachable(one, place))) await sleep(DYING_POLL_MS);
+  const deadline = new Deadline(DYING_LIMIT_MS);
+  while (!deadline.isOver && known().some((one) => isReachable(one, place))) await sleep(DYING_POLL_MS);
   using _ = await lockContainer(container.id, "", hooked.operator);
   for (const one of known()) {
     // Docker has the namespace mounted for a while longer.

@@ -9,6 +9,7 @@ import { after, before, suite, test } from "node:test";
 
 import { findAccess, type Access } from "../../src/cluster/access.ts";
 import { Api } from "../../src/cluster/request.ts";
+import { Deadline } from "../../src/system/deadline.ts";
 import { cannotSign, CertificateAuthority } from "./pki.ts";
 import { HostileApi } from "./hostile.ts";
 
@@ -168,7 +169,7 @@ suite("access by a kubeconfig", { skip: cannotSign }, () => {
   });
 
   async function statusOf(path: string, env: NodeJS.ProcessEnv = {}): Promise<number> {
-    const api = new Api(findAccess({ kubeconfig: path, env }), performance.now() + 5000, never);
+    const api = new Api(findAccess({ kubeconfig: path, env }), new Deadline(5000), never);
     return (await api.request({ method: "GET", path: "/api/v1" })).status;
   }
 

@@ -33,7 +33,7 @@ async function confirm(
   expected?: ExpectedNetwork,
   patience = 60_000,
 ): Promise<Confirmation> {
-  return confirmNetwork(socket, before, expected, { deadline: performance.now() + patience, signal: NEVER });
+  return confirmNetwork(socket, before, expected, { timeout: patience, signal: NEVER });
 }
 
 /** A containerd that has a network already, and what it says then. */

@@ -9,6 +9,7 @@ import { after, before, suite, test } from "node:test";
 
 import { findAccess } from "../../src/cluster/access.ts";
 import { Api } from "../../src/cluster/request.ts";
+import { Deadline } from "../../src/system/deadline.ts";
 import { cannotStart, startCluster, type Cluster } from "../cluster/cluster.ts";
 import { startProxy, type FaultProxy, type RequestFault } from "../cluster/proxy.ts";
 import { withFaults, type FaultPolicy } from "../helpers/faults.ts";
@@ -443,7 +444,7 @@ suite("manifests when something goes wrong", { skip: cannotStart }, () => {
 
   suite("access", () => {
     async function statusOf(access: ReturnType<typeof findAccess>): Promise<number> {
-      const api = new Api(access, performance.now() + 5000, new AbortController().signal);
+      const api = new Api(access, new Deadline(5000), new AbortController().signal);
       return (await api.request({ method: "GET", path: "/apis/rbac.authorization.k8s.io/v1" })).status;
     }
 

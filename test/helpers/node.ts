@@ -100,10 +100,16 @@ export class TestNode implements Disposable {
     fs.writeFileSync(join(this.manifests, name), text);
   }
 
-  /** Runs cni-node in this process. `world.signal` may be given. */
+  /** Runs cni-node in this process. `world.signal` may be given, and what hears of stderr while it runs. */
   async run(
     argv: readonly string[],
-    options: { env?: NodeJS.ProcessEnv; signal?: AbortSignal; stdin?: string; versionLimit?: number | undefined } = {},
+    options: {
+      env?: NodeJS.ProcessEnv;
+      signal?: AbortSignal;
+      stdin?: string;
+      versionLimit?: number | undefined;
+      onStderr?: (text: string) => void;
+    } = {},
   ): Promise<Ran> {
     let stdout = "";
     let stderr = "";
@@ -112,7 +118,10 @@ export class TestNode implements Disposable {
       env: options.env ?? {},
       stdin: async () => Promise.resolve(options.stdin ?? ""),
       stdout: (text) => (stdout += text),
-      stderr: (text) => (stderr += text),
+      stderr: (text) => {
+        stderr += text;
+        options.onStderr?.(text);
+      },
       signal: options.signal ?? new AbortController().signal,
       versionLimit: options.versionLimit,
     });

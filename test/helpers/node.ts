@@ -166,9 +166,9 @@ export async function endOf(child: ChildProcess): Promise<Ran> {
 const now = performance.now.bind(performance);
 
 /** Waits until it is so. @throws when that takes longer than any machine needs. */
-export async function until(condition: () => boolean): Promise<void> {
-  for (const end = now() + PATIENCE; !condition(); await sleep(5)) {
-    if (now() > end) throw new Error(`after ${PATIENCE / 1000} seconds it is not so: ${String(condition)}`);
+export async function until(condition: () => boolean | Promise<boolean>, patience = PATIENCE): Promise<void> {
+  for (const end = now() + patience; !(await condition()); await sleep(5)) {
+    if (now() > end) throw new Error(`after ${patience / 1000} seconds it is not so: ${String(condition)}`);
   }
 }
 

@@ -172,16 +172,16 @@ describe("what others chain into our list", () => {
     await until(() => w.lines.length === 1);
     const chained = listOf(BRIDGE, PORTMAP, ISTIO);
     replace(pathOf(w.node), chained);
-    const repairs = ["created plugin bridge", "created plugin vlan"];
+    const back = ["created plugin bridge", "created plugin vlan"];
     await w.repairs("bridge", "vlan");
     await until(() => w.lines.length >= 3);
-    assert.deepEqual([textOf(w.node), w.done.slice(1)], [chained, repairs]);
+    assert.deepEqual([textOf(w.node), w.done.slice(1)], [chained, back]);
     w.node.template(NAME, listOf({ ...BRIDGE, mtu: 9000 }, PORTMAP));
     await until(() => w.config(NAME)?.includes("9000") === true);
     assert.deepEqual(pluginsOf(w.node), [{ ...BRIDGE, mtu: 9000 }, PORTMAP, ISTIO]);
     await w.repairs("bridge", "vlan");
     await until(() => w.lines.length >= 6);
-    assert.deepEqual(w.done.slice(1), [...repairs, `configured config ${NAME}`, ...repairs]);
+    assert.deepEqual(w.done.slice(1), [...back, `configured config ${NAME}`, ...back]);
   });
 
   test("goes with our list if it is uninstalled by name", async () => {

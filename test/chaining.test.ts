@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import { contentsOf, TestNode, until } from "./helpers/node.ts";
 import { prepared, replace } from "./helpers/watched.ts";
@@ -169,17 +168,20 @@ describe("what others chain into our list", () => {
   test("stays while watch runs, and if the template changes", async () => {
     await using w = prepared();
     w.node.template(NAME, listOf(BRIDGE, PORTMAP));
-    w.start(`--configs=${NAME}`);
+    w.start(`--configs=${NAME}`, "--plugins=bridge,vlan");
     await until(() => w.lines.length === 1);
     const chained = listOf(BRIDGE, PORTMAP, ISTIO);
     replace(pathOf(w.node), chained);
-    await sleep(500);
-    assert.deepEqual([textOf(w.node), w.lines.length], [chained, 1], w.stdout);
+    const back = ["created plugin bridge", "created plugin vlan"];
+    await w.repairs("bridge", "vlan");
+    await until(() => w.lines.length >= 3);
+    assert.deepEqual([textOf(w.node), w.done.slice(1)], [chained, back]);
     w.node.template(NAME, listOf({ ...BRIDGE, mtu: 9000 }, PORTMAP));
     await until(() => w.config(NAME)?.includes("9000") === true);
     assert.deepEqual(pluginsOf(w.node), [{ ...BRIDGE, mtu: 9000 }, PORTMAP, ISTIO]);
-    await sleep(500);
-    assert.equal(w.lines.length, 2, w.stdout);
+    await w.repairs("bridge", "vlan");
+    await until(() => w.lines.length >= 6);
+    assert.deepEqual(w.done.slice(1), [...back, `configured config ${NAME}`, ...back]);
   });
 
   test("goes with our list if it is uninstalled by name", async () => {

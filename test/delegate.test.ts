@@ -1,8 +1,10 @@
 /** `--delegate` and `__PRIMARY__`: a configuration around the node's primary, found as the container runtime finds it. */
 import assert from "node:assert/strict";
-import * as fs from "node:fs";
+import fs from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { describe, suite, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { cannotSign } from "./cluster/pki.ts";
 import { WatchServer } from "./cluster/watch-server.ts";
@@ -22,6 +24,31 @@ function nodeWith(files: Record<string, string>, keys = '{"kubeconfig": "/etc/ku
     fs.utimesSync(join(node.netd, name), 1, 1);
   }
   return node;
+}
+
+/** Resolves as soon as this process asks how old a file is; it is new then. */
+async function isAgeAsked(path: string): Promise<void> {
+  const { statSync } = fs;
+  const asked = Promise.withResolvers<undefined>();
+  const patch = (replacement: unknown): void => {
+    Object.assign(fs, { statSync: replacement });
+    syncBuiltinESMExports();
+  };
+  patch((...values: Parameters<typeof statSync>) => {
+    if (values[0] === path) {
+      patch(statSync);
+      fs.utimesSync(path, new Date(), new Date());
+      asked.resolve(undefined);
+    }
+    return statSync(...values);
+  });
+  const patience = setTimeout(() => asked.reject(new Error(`nobody asks how old ${path} is`)), 60_000);
+  try {
+    await asked.promise;
+  } finally {
+    clearTimeout(patience);
+    patch(statSync);
+  }
 }
 
 function installed(node: TestNode, name: string): unknown {
@@ -203,17 +230,26 @@ describe("--delegate=auto", () => {
 
   test("takes the file that comes first even if it is written a moment after another one, at boot (story 13)", async () => {
     using node = nodeWith({});
-    fs.writeFileSync(join(node.netd, "10-kube-ovn.conflist"), conflist("ovn", "bridge"));
-    const running = node.run(INSTALL);
-    setTimeout(() => replace(join(node.netd, "05-cilium.conflist"), conflist("cilium", "bridge")), 300);
+    const first = join(node.netd, "10-kube-ovn.conflist");
+    fs.writeFileSync(first, conflist("ovn", "bridge"));
+    const asked = isAgeAsked(first);
+    let isOver = false;
+    const running = node.run(INSTALL).finally(() => (isOver = true));
+    await asked;
+    // It has looked. A run that does not wait would be over by then; one that does waits twice as long.
+    await sleep(500);
+    assert.equal(isOver, false);
+    replace(join(node.netd, "05-cilium.conflist"), conflist("cilium", "bridge"));
     assert.equal((await running).exitCode, 0);
     assert.equal(primaryOf(node), "cilium");
   });
 
   test("waits for the primary at boot with --wait", async () => {
     using node = nodeWith({});
-    const running = node.run([...INSTALL, "--wait=60s"]);
-    setTimeout(() => replace(join(node.netd, "10-late.conflist"), conflist("late", "bridge")), 100);
+    let said = "";
+    const running = node.run([...INSTALL, "--wait=60s"], { onStderr: (text) => (said += text) });
+    await until(() => /waiting for the node to change \(--wait\): .*no network configuration/u.test(said));
+    replace(join(node.netd, "10-late.conflist"), conflist("late", "bridge"));
     assert.equal((await running).exitCode, 0);
     assert.equal(primaryOf(node), "late");
   });

@@ -37,11 +37,14 @@ class InstallHost implements AsyncDisposable {
   }
 
   static async make(): Promise<InstallHost> {
-    const host = await NetworkHost.make();
+    await using begun = new AsyncDisposableStack();
+    const host = begun.use(await NetworkHost.make());
     host.sh(
       "mount -t tmpfs none /var/lib; mkdir /var/lib/cni; mount -t tmpfs none /opt; mkdir -p /opt/cni/bin /opt/cni/net.d",
     );
-    return new InstallHost(host);
+    const made = new InstallHost(host);
+    begun.move();
+    return made;
   }
 
   template(...plugins: object[]): void {

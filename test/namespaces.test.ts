@@ -6,12 +6,11 @@ import { on } from "node:events";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { readRecord } from "../src/host/record.ts";
 import { cannotMount, childrenOf, Namespace } from "./helpers/namespace.ts";
-import { BUNDLE, conflist, contentsOf, endOf, TestNode, withoutWaits, type Ran } from "./helpers/node.ts";
+import { BUNDLE, conflist, contentsOf, endOf, TestNode, until, withoutWaits, type Ran } from "./helpers/node.ts";
 import { differencesOf, problemsOf, snapshotOf } from "./helpers/state.ts";
 
 const PLUGINS = "--plugins=bridge,tuning";
@@ -77,12 +76,11 @@ class Container implements AsyncDisposable {
   async startFrozen(argv: readonly string[]): Promise<Frozen> {
     const child = this.start(argv, signalAt("SIGSTOP", 2, "/(?:bridge|tuning|.*conflist)$"));
     const ended = endOf(child);
-    for (;;) {
-      const [pid] = childrenOf(child.pid ?? 0);
-      if (pid !== undefined && isStopped(pid)) return { end: async (by) => endFrozen(child, pid, by, ended) };
-      assert.equal(child.exitCode, null, "it ended before it froze");
-      await sleep(5);
-    }
+    const frozen = (): number | undefined => childrenOf(child.pid ?? 0).find(isStopped);
+    await until(() => child.exitCode !== null || frozen() !== undefined);
+    assert.equal(child.exitCode, null, "it ended before it froze");
+    const pid = frozen() ?? assert.fail("it goes on");
+    return { end: async (by) => endFrozen(child, pid, by, ended) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

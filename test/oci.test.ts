@@ -79,15 +79,13 @@ class Host implements AsyncDisposable {
 
   /** @param isContainerds its log is in the bundle. */
   static async make(runtime: string, isContainerds = false): Promise<Host> {
+    await using begun = new AsyncDisposableStack();
     // crun does not take control groups of both versions.
-    return new Host(
-      runtime,
-      isContainerds,
-      await Namespace.make("umount /sys/fs/cgroup/unified 2>/dev/null || :\nmount -t tmpfs tmpfs /run", {
-        net: true,
-        pid: true,
-      }),
-    );
+    const script = "umount /sys/fs/cgroup/unified 2>/dev/null || :\nmount -t tmpfs tmpfs /run";
+    const namespace = begun.use(await Namespace.make(script, { net: true, pid: true }));
+    const made = new Host(runtime, isContainerds, namespace);
+    begun.move();
+    return made;
   }
 
   network(file: string, name: string, subnet: string, dns?: object): void {
@@ -663,7 +661,10 @@ describe("the program that stands by for hooks", { skip: cannotMount, concurrenc
 
     static async make(): Promise<Stage> {
       const root = fs.mkdtempSync(join(tmpdir(), "cni-node-run-"));
-      return new Stage(root, await Namespace.make(`mount --bind ${root} /run`));
+      await using begun = new AsyncDisposableStack();
+      const made = new Stage(root, begun.use(await Namespace.make(`mount --bind ${root} /run`)));
+      begun.move();
+      return made;
     }
 
     /** Starts a command there. */

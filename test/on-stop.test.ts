@@ -35,12 +35,13 @@ function auto(server: WatchServer): string[] {
   return [...WANTED, ...own, `--kubeconfig=${server.kubeconfig()}`];
 }
 
-/** Answers for the DaemonSet `default/ds`. */
-function daemonSet(answer: () => [status: number, body: object] | undefined): Trick {
+/** Answers for the DaemonSet `default/ds`, and counts the answers that have been sent. */
+function daemonSet(answer: () => [status: number, body: object] | undefined, answers = { ended: 0 }): Trick {
   return ({ resource, name }, response) => {
     if (resource !== "daemonsets") return false;
     assert.equal(name, "ds");
     const given = answer();
+    response.once("close", () => answers.ended++);
     if (given === undefined) return (response.destroy(), true);
     response.writeHead(given[0], { "content-type": "application/json" }).end(JSON.stringify(given[1]));
     return true;
@@ -85,15 +86,14 @@ suite("--on-stop", { skip: cannotSign }, () => {
     test(`auto ${what}`, async () => {
       await using server = await WatchServer.start("h2");
       let current: [number, object] | undefined = [200, DAEMON_SET];
-      server.trick = daemonSet(() => current);
+      const answers = { ended: 0 };
+      server.trick = daemonSet(() => current, answers);
       using node = nodeToWatch();
       await using w = new Watched(node);
       w.start(...auto(server), "--events=false");
-      await until(() => w.config("20-ours.conflist") !== undefined && server.requests.length > 0);
+      await until(() => w.config("20-ours.conflist") !== undefined && answers.ended > 0);
       const before = contentsOf(node.host);
-      // The answer has been read by then: the connection is used again.
-      await until(() => server.requests.some(({ resource }) => resource === "daemonsets"));
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await server.isRead();
       current = answer;
       const { signal } = await w.stop();
       assert.equal(signal, "SIGTERM");
@@ -121,12 +121,13 @@ suite("--on-stop", { skip: cannotSign }, () => {
   test("auto of --pause is the same, and a second signal does not interrupt it", async () => {
     await using server = await WatchServer.start("h2");
     let current: [number, object] = [200, DAEMON_SET];
-    server.trick = daemonSet(() => current);
+    const answers = { ended: 0 };
+    server.trick = daemonSet(() => current, answers);
     using node = nodeToWatch();
     const child = node.start(["install", "--pause", ...auto(server)]);
     const ended = endOf(child);
-    await until(() => fs.existsSync(join(node.netd, "20-ours.conflist")) && server.requests.length > 0);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await until(() => fs.existsSync(join(node.netd, "20-ours.conflist")) && answers.ended > 0);
+    await server.isRead();
     current = [404, statusOf(404, "not found")];
     child.kill("SIGTERM");
     child.kill("SIGTERM");

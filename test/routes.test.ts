@@ -52,8 +52,10 @@ class Lab implements AsyncDisposable {
       ip addr add 198.51.100.1/32 dev lo
       ip -6 addr add 2001:db8::fe/64 dev br0 nodad
       ip -6 addr add 2001:db8:ffff::1/128 dev lo nodad`;
-    const lab = new Lab(await Namespace.make(bridge, { net: true }));
+    await using begun = new AsyncDisposableStack();
+    const lab = begun.use(new Lab(await Namespace.make(bridge, { net: true })));
     await lab.serve([]);
+    begun.move();
     return lab;
   }
 

@@ -26,6 +26,18 @@ async function statusOf(w: Watched): Promise<Status> {
   return JSON.parse(stdout) as Status;
 }
 
+/** It says that it stands down and that nothing is due, and does so after a while. Nothing else could tell what it does not do. */
+async function assertRests(w: Watched, why: string): Promise<void> {
+  for (const pause of [0, 500]) {
+    await sleep(pause);
+    const { watches } = await statusOf(w);
+    assert.deepEqual(
+      watches.map(({ standsDown = "", next }) => [standsDown.split(":", 1)[0], next]),
+      [[why, undefined]],
+    );
+  }
+}
+
 function socketsOf(w: Watched): string[] {
   return [w.node.bin, w.node.netd].flatMap((directory) => {
     const state = join(directory, ".cni-node");
@@ -69,7 +81,8 @@ suite("a process that watches", () => {
       assert.equal(exitCode, 0, stderr);
     }
     fs.writeFileSync(join(w.node.netd, "x.conf"), "");
-    await sleep(1000);
+    await assertRests(w, "an uninstall by the same owner");
+    assert.deepEqual([w.done.length, w.stderr], [1, ""], w.stdout);
     assert.deepEqual([w.plugin("vlan"), w.config("05-multus.conflist")], [undefined, undefined]);
     assert.equal((await w.stop()).signal, "SIGTERM");
     assert.deepEqual([fs.readdirSync(w.node.bin), fs.existsSync(join(w.node.netd, ".cni-node"))], [[], false]);
@@ -93,11 +106,11 @@ suite("a process that watches", () => {
     socket.write(`${JSON.stringify({ request: "stand-down", reason: "uninstall" })}\n`);
     await new Promise((resolve) => socket.once("data", resolve));
     fs.unlinkSync(join(w.node.bin, "vlan"));
-    await sleep(500);
+    await assertRests(w, "an uninstall by the same owner");
     assert.equal(w.plugin("vlan"), undefined);
-    assert.match((await statusOf(w)).watches[0]?.standsDown ?? "", /uninstall/u);
     socket.destroy();
-    await until(() => w.plugin("vlan") !== undefined);
+    await until(() => w.lines.length >= 2);
+    assert.match(w.lines[1] ?? "", /Z created plugin vlan \(\d+ ms, for .*\bresume\b.*\)$/u);
   });
 
   test("gives way to a newer one of the same owner, and takes over again when that ends", async () => {
@@ -107,11 +120,14 @@ suite("a process that watches", () => {
     await using newer = new Watched(w.node);
     newer.start("--plugins=bridge");
     await until(() => w.plugin("vlan") === undefined);
-    await sleep(500);
+    fs.unlinkSync(join(w.node.bin, "bridge"));
+    await until(() => newer.lines.length >= 2);
+    assert.equal(newer.done[1], "created plugin bridge");
     assert.deepEqual([w.plugin("vlan"), w.lines.length], [undefined, 1]);
     assert.equal((await statusOf(w)).watches.length, 1);
     await newer.stop("SIGKILL");
-    await until(() => w.plugin("vlan") !== undefined);
+    await until(() => w.lines.length >= 2);
+    assert.match(w.lines[1] ?? "", /Z created plugin vlan \(\d+ ms, for .*\bresume\b.*\)$/u);
     await until(() => socketsOf(w).length === 1);
     assert.equal((await statusOf(w)).watches[0]?.owner, "w");
   });

@@ -52,14 +52,15 @@ suite("watch with the desired state in options", () => {
 
   test("its own writes are no reason to write again, and nothing happens at rest", async () => {
     await using w = prepared();
-    w.start("--plugins=bridge", "--configs=05-multus.conflist");
+    w.start("--plugins=bridge,vlan", "--configs=05-multus.conflist");
     await until(() => w.lines.length === 1);
-    await sleep(500);
-    assert.equal(w.lines.length, 1, w.stdout);
+    await w.repairs("bridge", "vlan");
+    await until(() => w.lines.length >= 3);
     assert.match(
       w.lines[0] ?? "",
-      /^\S+Z created plugin bridge, created config 05-multus\.conflist \(\d+ ms, for start\)$/u,
+      /^\S+Z created plugin bridge, created plugin vlan, created config 05-multus\.conflist \(\d+ ms, for start\)$/u,
     );
+    assert.deepEqual(w.done.slice(1), ["created plugin bridge", "created plugin vlan"]);
   });
 
   test("a signal ends it at once, without undoing anything; started again it removes what is no longer desired", async () => {
@@ -240,10 +241,10 @@ suite("watch with the desired state in a ConfigMap", { skip: cannotSign }, () =>
     // Of an hour, this node waits 3 seconds.
     const node = "node-369";
     w.start("--configmap=default/cni", `--kubeconfig=${server.kubeconfig()}`, "--spread=1h", `--node-name=${node}`);
-    await until(() => w.plugin("vlan") !== undefined);
+    await until(() => w.plugin("vlan") !== undefined && server.watches.size === 1);
     server.put("cni", { plugins: "vlan,tuning" });
     server.put("cni", { plugins: "tuning" });
-    await sleep(300);
+    await server.isRead();
     fs.unlinkSync(join(w.node.bin, "vlan"));
     await until(() => w.plugin("vlan") !== undefined);
     assert.equal(w.plugin("tuning"), undefined);
@@ -301,10 +302,11 @@ test("values of the Node come when the API is found, even if there was no kubeco
   const { hasCidr } = prepareForPodCidr(w);
   api.put({ name: "n1", podCidrs: ["10.244.1.0/24"], addresses: [] });
   const late = join(w.node.root, "late.kubeconfig");
-  w.start(...POD_CIDR_WORDS, `--kubeconfig=${late}`);
+  w.start(...POD_CIDR_WORDS, `--kubeconfig=${late}`, "--plugins=bridge");
   await until(() => w.stderr.includes("POD_CIDR"));
-  // The Node is looked for after the reconcile that needs it.
-  await sleep(500);
+  // The Node is looked for after what that reconcile says, and before the next one.
+  fs.unlinkSync(join(w.node.bin, "bridge"));
+  await until(() => w.plugin("bridge") !== undefined);
   fs.copyFileSync(api.kubeconfig, late);
   await until(() => hasCidr("10.244.1.0/24"));
 });
@@ -315,7 +317,7 @@ test("a watch of the Node that breaks does not bring back an older value than on
   const { hasCidr, edit } = prepareForPodCidr(w);
   const put = (cidr: string): void => api.put({ name: "n1", podCidrs: [cidr], addresses: [] });
   put("10.244.1.0/24");
-  w.start(...POD_CIDR_WORDS, `--kubeconfig=${api.kubeconfig}`);
+  w.start(...POD_CIDR_WORDS, `--kubeconfig=${api.kubeconfig}`, "--plugins=bridge,vlan");
   await until(() => hasCidr("10.244.1.0/24") && api.requests.some((url) => url.includes("watch=1")));
   // What is known counts for a second.
   await sleep(1100);
@@ -326,7 +328,7 @@ test("a watch of the Node that breaks does not bring back an older value than on
   api.server.close();
   api.server.closeAllConnections();
   await until(() => w.stderr.includes("cannot be reached"));
-  await sleep(500);
+  await w.repairs("bridge", "vlan", "bridge");
   assert.ok(hasCidr("10.244.2.0/24"), w.stdout);
 });
 

@@ -5,7 +5,6 @@ import * as fs from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Finding } from "../../src/finding.ts";
 import { BUNDLE, endOf, TestNode, until, type Ran } from "../helpers/node.ts";
@@ -418,7 +417,7 @@ describe("12.10 nothing keeps it waiting, and a signal ends it", () => {
     for (let one = 0; one < 50_000; one++) fs.writeFileSync(join(store, `10.22.${one >> 8}.${one & 255}`), "c1\n");
     const child = node.begin();
     const running = endOf(child);
-    while (!opens(child, store) && child.exitCode === null) await sleep(1);
+    await until(() => opens(child, store) || child.exitCode !== null);
     child.kill("SIGTERM");
     const { signal, stdout } = await running;
     assert.deepEqual([signal, stdout], ["SIGTERM", ""]);

@@ -1,10 +1,11 @@
 /** Pods that come and go, to see whether each of them starts and ends. */
-import { setTimeout as sleep } from "node:timers/promises";
-
+import { until } from "../helpers/node.ts";
 import type { KubernetesNode } from "./node.ts";
 
 /** So many pods are started, and have ended, at a time. */
 const PODS = 5;
+/** No such round takes longer, milliseconds: it waits twice, for 90 seconds at most. */
+const LONGEST_ROUND = 300_000;
 
 /** Starts some pods, and deletes them as soon as they are ready, again and again until it is told to end. */
 export class Churn implements AsyncDisposable {
@@ -33,7 +34,10 @@ export class Churn implements AsyncDisposable {
   /** Waits for so many more pods. */
   async until(more: number): Promise<void> {
     const goal = this.#pods + more;
-    while (this.#pods < goal && this.#failures.length === 0) await sleep(100);
+    while (this.#pods < goal && this.#failures.length === 0) {
+      const before = this.#pods;
+      await until(() => this.#pods > before || this.#failures.length > 0, LONGEST_ROUND);
+    }
   }
 
   /** Ends it. What the kubelet could not start or stop at the first try counts as a failure, too. */

@@ -6,6 +6,7 @@ import * as https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 import { statusOf } from "./hostile.ts";
 import { CertificateAuthority } from "./pki.ts";
@@ -119,6 +120,15 @@ export class WatchServer implements AsyncDisposable {
     this.objects.delete(name);
     if (object !== undefined) {
       this.#tell("DELETED", { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.version) } });
+    }
+  }
+
+  /** Waits until the clients of HTTP/2 have read all that they were sent. */
+  async isRead(): Promise<void> {
+    // A ping overtakes what still waits to be sent, but not the ping before it.
+    for (const _ of ["first", "second"]) {
+      const sessions = [...this.#sessions].filter(({ destroyed }) => !destroyed);
+      await Promise.all(sessions.map(async (session) => promisify(session.ping.bind(session))()));
     }
   }
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, suite, test } from "node:test";
 
 import { cannotStart, startCluster, type Cluster } from "../cluster/cluster.ts";
-import { TestNode, type Ran } from "../helpers/node.ts";
+import { TestNode, until, type Ran } from "../helpers/node.ts";
 
 let cluster: Cluster;
 
@@ -326,10 +326,7 @@ suite("manifests as people have them", { skip: cannotStart }, () => {
     });
     assert.equal(made.status, 201, made.text);
     node.manifest("a.yaml", "apiVersion: away.cni-node.io/v1\nkind: Thing\nmetadata: {name: a, namespace: default}\n");
-    for (;;) {
-      const { status } = await cluster.request("GET", "/apis/away.cni-node.io/v1");
-      if (status === 503) break;
-    }
+    await until(async () => (await cluster.request("GET", "/apis/away.cni-node.io/v1")).status === 503);
     const ran = await fails(node, [...INSTALL, "--timeout=2s"], /away\.cni-node\.io\/v1: cannot be looked up: /u);
     assert.match(ran.stderr, /\n {2}hint: .*kubectl get apiservices/u);
     await cluster.request("DELETE", "/apis/apiregistration.k8s.io/v1/apiservices/v1.away.cni-node.io");

@@ -1,11 +1,10 @@
 /** M9: an undo takes nothing away that others have come to rely on. On a real API server. */
 import assert from "node:assert/strict";
 import { after, before, suite, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import { cannotStart, startCluster, type Cluster } from "../cluster/cluster.ts";
 import { startProxy, type FaultProxy } from "../cluster/proxy.ts";
-import { TestNode, type Ran } from "../helpers/node.ts";
+import { TestNode, until, type Ran } from "../helpers/node.ts";
 
 let cluster: Cluster;
 
@@ -67,7 +66,7 @@ suite(
         "--timeout=8s",
         `--kubeconfig=${proxy.kubeconfig(cluster.adminKubeconfig)}`,
       ]);
-      while (wait.hits === 0) await sleep(5);
+      await until(() => wait.hits > 0);
       await meanwhile(proxy);
       return await running;
     }

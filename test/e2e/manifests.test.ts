@@ -3,12 +3,11 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import { cannotStart, startCluster, type Cluster, type Rule } from "../cluster/cluster.ts";
 import { startProxy, type FaultProxy } from "../cluster/proxy.ts";
 import type { Seen } from "../cluster/seen.ts";
-import { conflist, contentsOf, TestNode, type Ran } from "../helpers/node.ts";
+import { conflist, contentsOf, TestNode, until, type Ran } from "../helpers/node.ts";
 
 let cluster: Cluster;
 
@@ -971,7 +970,7 @@ data:
       await cluster.request("PATCH", path, { metadata: { finalizers: ["example.com/hold"] } });
       at.proxy.requests.length = 0;
       const running = at.run(["uninstall", "--manifests=a.yaml"]);
-      while (!at.proxy.requests.some((request) => isWrite(request) && request.status !== undefined)) await sleep(10);
+      await until(() => at.proxy.requests.some((request) => isWrite(request) && request.status !== undefined));
       await cluster.request("PATCH", path, { metadata: { finalizers: null } });
       const ran = await running;
       assert.equal(ran.exitCode, 0, ran.stderr);
@@ -987,7 +986,7 @@ data:
       at.proxy.onRequest({ method: "DELETE", skip: 1 }, { kind: "answer", status: 503 });
       at.proxy.requests.length = 0;
       const running = at.run(["uninstall", "--manifests=a.yaml"]);
-      while (!at.proxy.requests.some(isWrite)) await sleep(1);
+      await until(() => at.proxy.requests.some(isWrite));
       await cluster.request("DELETE", path);
       await create("/api/v1/namespaces/anew/configmaps", { metadata: { name: "a" }, data: { a: "theirs" } });
       const ran = await running;

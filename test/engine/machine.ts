@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Namespace } from "../helpers/namespace.ts";
-import { endOf, type Ran } from "../helpers/node.ts";
+import { endOf, until, type Ran } from "../helpers/node.ts";
 
 /** What engines want on machines that are containers themselves. */
 const LIMITS = { nofile: 1024, nproc: 1024 };
@@ -156,10 +156,11 @@ export class Docker {
     const script = `exec ${this.#program} --config-file /etc/docker/daemon.json >>${this.#log} 2>&1`;
     const daemon = this.machine.spawn(["sh", "-c", script]);
     this.#daemon = daemon;
-    while ((await this.machine.sh("docker version")).exitCode !== 0) {
+    await until(async () => {
+      if ((await this.machine.sh("docker version")).exitCode === 0) return true;
       if (daemon.exitCode !== null || daemon.signalCode !== null) throw new Error(this.log().slice(-4000));
-      await sleep(50);
-    }
+      return false;
+    });
   }
 
   /** Changes daemon.json, and has the daemon read it. */
@@ -170,7 +171,7 @@ export class Docker {
     const times = (): number => this.log().split("Reloaded configuration").length;
     const before = times();
     await this.machine.output(`kill -HUP $(cat ${this.pidFile})`);
-    while (times() === before) await sleep(50);
+    await until(() => times() > before);
   }
 
   /** Ends the daemon by a signal. */

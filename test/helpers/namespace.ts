@@ -2,6 +2,7 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { once } from "node:events";
+import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 
 import { BUNDLE, endOf, type Ran } from "./node.ts";
@@ -24,7 +25,7 @@ interface NamespaceOptions {
   net?: boolean;
 }
 
-/** A mount namespace that is kept by a process that ends with this one. */
+/** A mount namespace that is kept by a process that ends with this one, and does not keep this one. */
 export class Namespace implements AsyncDisposable {
   readonly #keeper: ChildProcess;
   /** The words of nsenter that lead into it. */
@@ -54,6 +55,8 @@ export class Namespace implements AsyncDisposable {
     const keeper = spawn("unshare", words, { stdio: ["pipe", "pipe", "inherit"] });
     const [made] = (await Promise.race([once(keeper.stdout, "data"), once(keeper, "exit")])) as [unknown];
     if (String(made) !== "made\n") throw new Error(`the namespace was not made: ${script}`);
+    // A test that fails before it can dispose of this must end its file all the same.
+    for (const one of [keeper, keeper.stdin as Socket, keeper.stdout as Socket]) one.unref();
     const outer = keeper.pid ?? 0;
     return new Namespace(keeper, options.pid === true ? (childrenOf(outer)[0] ?? 0) : outer, options);
   }
@@ -81,6 +84,7 @@ export class Namespace implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const ended = once(this.#keeper, "exit");
+    this.#keeper.ref();
     this.#keeper.kill("SIGKILL");
     await ended;
   }

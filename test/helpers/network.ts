@@ -30,9 +30,12 @@ export class NetworkHost implements AsyncDisposable {
 
   /** @param plugins the names of the recording plugin. */
   static async make(...plugins: string[]): Promise<NetworkHost> {
-    const recorder = new Recorder(plugins);
+    await using begun = new AsyncDisposableStack();
+    const recorder = begun.use(new Recorder(plugins));
     const script = "mount -t tmpfs none /run\nmkdir /run/netns\nip link set lo up";
-    return new NetworkHost(await Namespace.make(script, { pid: true, net: true }), recorder);
+    const made = new NetworkHost(begun.use(await Namespace.make(script, { pid: true, net: true })), recorder);
+    begun.move();
+    return made;
   }
 
   /** Writes a network configuration list. */

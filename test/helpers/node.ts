@@ -100,10 +100,16 @@ export class TestNode implements Disposable {
     fs.writeFileSync(join(this.manifests, name), text);
   }
 
-  /** Runs cni-node in this process. `world.signal` may be given. */
+  /** Runs cni-node in this process. `world.signal` may be given, and what hears of stderr while it runs. */
   async run(
     argv: readonly string[],
-    options: { env?: NodeJS.ProcessEnv; signal?: AbortSignal; stdin?: string; versionLimit?: number | undefined } = {},
+    options: {
+      env?: NodeJS.ProcessEnv;
+      signal?: AbortSignal;
+      stdin?: string;
+      versionLimit?: number | undefined;
+      onStderr?: (text: string) => void;
+    } = {},
   ): Promise<Ran> {
     let stdout = "";
     let stderr = "";
@@ -112,7 +118,10 @@ export class TestNode implements Disposable {
       env: options.env ?? {},
       stdin: async () => Promise.resolve(options.stdin ?? ""),
       stdout: (text) => (stdout += text),
-      stderr: (text) => (stderr += text),
+      stderr: (text) => {
+        stderr += text;
+        options.onStderr?.(text);
+      },
       signal: options.signal ?? new AbortController().signal,
       versionLimit: options.versionLimit,
     });
@@ -157,9 +166,9 @@ export async function endOf(child: ChildProcess): Promise<Ran> {
 const now = performance.now.bind(performance);
 
 /** Waits until it is so. @throws when that takes longer than any machine needs. */
-export async function until(condition: () => boolean): Promise<void> {
-  for (const end = now() + PATIENCE; !condition(); await sleep(5)) {
-    if (now() > end) throw new Error(`after ${PATIENCE / 1000} seconds it is not so: ${String(condition)}`);
+export async function until(condition: () => boolean | Promise<boolean>, patience = PATIENCE): Promise<void> {
+  for (const end = now() + patience; !(await condition()); await sleep(5)) {
+    if (now() > end) throw new Error(`after ${patience / 1000} seconds it is not so: ${String(condition)}`);
   }
 }
 

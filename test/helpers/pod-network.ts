@@ -89,14 +89,16 @@ export class PodNetwork implements AsyncDisposable {
   }
 
   static async start(): Promise<PodNetwork> {
-    const cluster = await startCluster();
+    await using begun = new AsyncDisposableStack();
+    const cluster = begun.use(await startCluster());
     const hub = `ip link add br0 type bridge
       ip addr add 192.0.2.254/24 dev br0
       ip link set br0 up
       ip -6 addr add 2001:db8::fe/64 dev br0 nodad
       ip addr add 198.51.100.1/32 dev lo
       ip -6 addr add 2001:db8:ffff::1/128 dev lo nodad`;
-    const network = new PodNetwork(cluster, await Namespace.make(hub, { net: true }));
+    const network = new PodNetwork(cluster, begun.use(await Namespace.make(hub, { net: true })));
+    begun.defer(() => void network.#forward.close());
     network.#forward.listen(network.socket);
     await once(network.#forward, "listening");
     // The account and the rights are those of the manifest.
@@ -105,6 +107,7 @@ export class PodNetwork implements AsyncDisposable {
     const { server, ca } = cluster;
     const token = await cluster.tokenFor(ACCOUNT, "kube-system");
     writeKubeconfig(network.kubeconfig, { server, ca, credentials: { token } });
+    begun.move();
     return network;
   }
 

@@ -4,7 +4,7 @@ import type { ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
 
-import { conflist, endOf, TestNode, type Ran } from "./node.ts";
+import { conflist, endOf, TestNode, until, type Ran } from "./node.ts";
 
 /** A node that is watched. */
 export class Watched implements AsyncDisposable {
@@ -55,6 +55,22 @@ export class Watched implements AsyncDisposable {
   /** The lines of the log. */
   get lines(): string[] {
     return this.stdout.split("\n").slice(0, -1);
+  }
+
+  /** What the log says was done, without when, for how long and why. */
+  get done(): string[] {
+    return this.lines.map((line) => line.replace(/^\S+ (.*) \(.*\)$/u, "$1"));
+  }
+
+  /**
+   * Removes plugins that are kept, each when the one before is back, and waits until the last one is. A run may be going on at the
+   * beginning, and bring the first one back; the one that brings the second one back has seen all that was done before.
+   */
+  async repairs(...plugins: readonly [string, string, ...string[]]): Promise<void> {
+    for (const name of plugins) {
+      fs.unlinkSync(join(this.node.bin, name));
+      await until(() => this.plugin(name) !== undefined);
+    }
   }
 
   /** The lines of the log in JSON. */

@@ -7,7 +7,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 
 import { Docker, Machine, usePodman } from "../engine/machine.ts";
-import { endOf, type Ran } from "../helpers/node.ts";
+import { endOf, until, type Ran } from "../helpers/node.ts";
 import { findImage } from "./build.ts";
 
 /** Why engines cannot be started here; false: they can. Never a reason in CI, where starting one fails instead. */
@@ -105,12 +105,13 @@ function engineOf(machine: Machine): Engine {
     sh: async (script) => machine.sh(script),
     run: async (options, ...args) => endOf(machine.spawn(["docker", "run", "--rm", ...options, "cni-node", ...args])),
     async logged(container, expected) {
-      for (;;) {
+      await until(async () => {
         const state = await machine.sh(`docker inspect --format '{{.State.Running}}' ${container}`);
         const { stdout, stderr } = await machine.sh(`docker logs ${container}`);
-        if (expected.test(stdout + stderr)) return;
+        if (expected.test(stdout + stderr)) return true;
         if (state.stdout !== "true\n") throw new Error(`${container} has ended: ${state.stderr}${stdout}${stderr}`);
-      }
+        return false;
+      });
     },
     async reach(port) {
       const path = join(machine.directory, `${port}.sock`);

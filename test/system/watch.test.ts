@@ -39,7 +39,11 @@ class Scene implements Disposable {
 
   /** All that has been done has been noticed. */
   async quiet(): Promise<void> {
-    for (let before = -1; before !== this.changes; await sleep(30)) before = this.changes;
+    await until(async () => {
+      const before = this.changes;
+      await sleep(30);
+      return this.changes === before;
+    });
   }
 
   [Symbol.dispose](): void {
@@ -173,10 +177,14 @@ function script(path: string, body: string): string {
     const path = ${JSON.stringify(path)};
     let changes = 0;
     const notices = async (what, action) => {
-      for (let before = -1; before !== changes; await sleep(200)) before = changes;
-      const before = changes;
+      const end = performance.now() + 60_000;
+      let before = -1;
+      for (; changes !== before; await sleep(200)) {
+        if (performance.now() > end) assert.fail("before " + what + ", it is never quiet");
+        before = changes;
+      }
       action();
-      for (const end = performance.now() + 30_000; changes === before; await sleep(5)) {
+      for (; changes === before; await sleep(5)) {
         if (performance.now() > end) assert.fail(what + " is not noticed");
       }
     };

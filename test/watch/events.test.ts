@@ -56,6 +56,16 @@ class Scene implements AsyncDisposable {
     );
   }
 
+  /** The namespace and the note of each that was written. */
+  get notes(): string[] {
+    return this.written.map(({ path, body }) => `${path.split("/")[5]} ${String(body["note"])}`);
+  }
+
+  /** The nodes that they are about. */
+  get nodes(): unknown[] {
+    return this.written.map(({ body }) => (body["regarding"] as { name: unknown }).name);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.events[Symbol.asyncDispose]();
     this.channel[Symbol.dispose]();
@@ -115,14 +125,16 @@ test("a note is at most 1024 bytes", async () => {
   assert.ok(Buffer.byteLength(note) <= 1024 && note.endsWith("ä…"));
 });
 
-test("a missing right is said once, with the rule, and no more is tried", async () => {
-  await using s = new Scene(await WatchServer.start("h2"));
+test("a missing right is said once, with the rule, and no more is tried where it is missing", async () => {
+  await using s = new Scene(await WatchServer.start("h2"), POD);
   s.answers = [403];
   s.events.reconciled(failed("a"));
   await until(() => s.said.length === 1);
   s.events.reconciled(failed("b"));
-  await sleep(50);
-  assert.equal(s.written.length, 1);
+  // That of the pod goes to another namespace, after the one of the node.
+  await until(() => s.notes.some((note) => note === "team pointer-missing: b"));
+  assert.deepEqual(s.notes, ["default pointer-missing: a", "team pointer-missing: a", "team pointer-missing: b"]);
+  assert.equal(s.said.length, 1);
   assert.match(
     s.said.join(),
     /\{apiGroups: \["events.k8s.io"\], resources: \["events"\], verbs: \["create", "patch"\]\}/u,
@@ -133,8 +145,7 @@ test("a server that is busy is asked again, and given up; an Event that has expi
   await using s = new Scene(await WatchServer.start("h2"));
   s.answers = [503, 429, 201, 404, 201, ...Array.from({ length: 20 }, () => 500)];
   s.events.reconciled(failed("a"));
-  await until(() => s.written.length === 3);
-  await sleep(20);
+  await until(() => s.written.length === 3 && s.events.isIdle);
   s.events.reconciled(failed("a"));
   await until(() => s.written.length === 5);
   assert.deepEqual(
@@ -142,17 +153,25 @@ test("a server that is busy is asked again, and given up; an Event that has expi
     ["POST", "POST", "POST", "PATCH", "POST"],
   );
   s.events.reconciled(failed("b"));
-  await until(() => s.written.length === 10);
-  await sleep(400);
-  assert.equal(s.written.length, 10);
+  await until(() => s.written.length === 10 && s.events.isIdle);
+  s.answers = [];
+  s.events.reconciled(failed("c"));
+  await until(() => s.written.length > 10 && s.events.isIdle);
+  assert.deepEqual(
+    s.notes.slice(5),
+    ["b", "b", "b", "b", "b", "c"].map((subject) => `default pointer-missing: ${subject}`),
+  );
 });
 
 test("the number of Events is limited, for each object and of those that wait", async () => {
   await using s = new Scene(await WatchServer.start("h2"));
   for (let index = 0; index < 500; index++) s.events.reconciled(failed(`a${index}`));
-  await until(() => s.written.length === 25);
-  await sleep(50);
-  assert.equal(s.written.length, 25);
+  // What is sent one after the other has an end only if that is all.
+  await until(() => s.written.length >= 25 && s.events.isIdle);
+  assert.deepEqual(
+    s.notes,
+    Array.from({ length: 25 }, (_, index) => `default pointer-missing: a${index}`),
+  );
 });
 
 test("a server that does not answer keeps nobody from the end", async () => {
@@ -169,8 +188,11 @@ test("Events are sent a little later by chance, and at once when the process end
   await using s = new Scene(await WatchServer.start("h2"), undefined, { jitter: 3_600_000, flush: 60_000 });
   s.events.reconciled(reconcile());
   s.events.reconciled(failed());
-  await sleep(50);
-  assert.equal(s.written.length, 0);
+  const say = (problem: string): void => assert.fail(problem);
+  await using prompt = new Events({ channel: s.channel, node: "node-2", pod: undefined, say }, { jitter: 0 });
+  prompt.reconciled(reconcile());
+  await until(() => s.nodes.length > 0);
+  assert.deepEqual(s.nodes, ["node-2"]);
   await s.events[Symbol.asyncDispose]();
-  assert.equal(s.written.length, 2);
+  assert.deepEqual(s.nodes, ["node-2", "node-1", "node-1"]);
 });

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 
 import { byFileKind, FILE_KINDS, type FileKind } from "../asset.ts";
+import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { mountOf } from "../host/mounts.ts";
 import { followBelow, hostPath, isBelow, pathOnNode, seenBelow, shownAs } from "../system/below.ts";
@@ -81,17 +82,32 @@ export async function resolveDirectories(
   socket: string | undefined,
   signal: AbortSignal,
 ): Promise<NodeDirectories> {
-  const hostRoot = realHostRoot(directories);
   const isAsked = FILE_KINDS.some((kind) => directories[kind].auto) && socket !== undefined;
   const said = isAsked
     ? await (await import("../cri/status.ts")).askRuntime(socket, { timeout: ANSWER_MS, signal })
     : undefined;
+  return followRuntime(directories, said, "auto");
+}
+
+/**
+ * The same for a runtime that was asked before, or is not to be asked.
+ *
+ * @param said what it says; undefined: it was not asked, and its distribution or its configuration may say where it looks.
+ * @param which directories are those of the runtime, if they are not named.
+ * @throws Failure `runtime-directory-unknown`, `usage`.
+ */
+export async function followRuntime(
+  directories: NodeDirectories["directories"],
+  said: RuntimeStatus | undefined,
+  which: "auto" | "all",
+): Promise<NodeDirectories> {
+  const hostRoot = realHostRoot(directories);
   const looks = withNamed(directories.plugin, await runtimeDirectories(hostRoot, said));
-  const resolved = byFileKind((kind) => {
+  const followed = byFileKind((kind) => {
     const request = directories[kind];
-    return request.auto ? ofRuntime(request, hostRoot, looks[kind]) : request;
+    return request.auto || which === "all" ? ofRuntime(request, hostRoot, looks[kind]) : request;
   });
-  return { directories: resolved, looks };
+  return { directories: followed, looks };
 }
 
 /** The host root of target directories. They are real paths; below a root that is a link they would not be recognised. */
@@ -100,7 +116,7 @@ export function realHostRoot({ config: { hostRoot } }: NodeDirectories["director
 }
 
 /** Who names several directories of plugins says where the runtime looks. @throws Failure `usage` */
-export function withNamed(plugin: DirectoryRequest, looks: RuntimeDirectories): RuntimeDirectories {
+function withNamed(plugin: DirectoryRequest, looks: RuntimeDirectories): RuntimeDirectories {
   const { path, more, option, hostRoot } = plugin;
   if (more.length === 0) return looks;
   const paths = more.map((one) => {
@@ -123,11 +139,7 @@ export function withNamed(plugin: DirectoryRequest, looks: RuntimeDirectories): 
  * @param hostRoot its real path. @param looked undefined: it is not known.
  * @throws Failure `runtime-directory-unknown` where it has to be the runtime's.
  */
-export function ofRuntime(
-  request: DirectoryRequest,
-  hostRoot: string,
-  looked: LookedInto | undefined,
-): DirectoryRequest {
+function ofRuntime(request: DirectoryRequest, hostRoot: string, looked: LookedInto | undefined): DirectoryRequest {
   if (request.named) return request;
   if (looked === undefined && request.auto) {
     throw runtimeUnknown(request.option, request.holds, request.hostRoot, "ask the runtime: --cri-socket");

@@ -1,8 +1,9 @@
 import * as fs from "node:fs";
 
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
-import { isSameFile, SQLITE_CANTOPEN, sqliteCodeOf, tryLock, untilLocked } from "../system/lock.ts";
+import { SQLITE_CANTOPEN, sqliteCodeOf, tryLock, untilLocked } from "../system/lock.ts";
 import { removeDirectoryIfEmpty } from "../system/disk.ts";
+import { isSameInode } from "../system/inode.ts";
 import { statePaths, Target } from "./target.ts";
 
 /** A lock that is held; the kernel frees it with its process. */
@@ -59,7 +60,7 @@ function tryDirectory(directory: string): Lock | undefined {
     // Kept open so that its inode is not used again: it tells whether the file that was locked is still the lock.
     descriptor = fs.openSync(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
     held = tryLock(path, "exclusive", descriptor);
-    if (held === undefined || !target.hasState() || !isSameFile(fs.fstatSync(descriptor), fs.statSync(lock))) {
+    if (held === undefined || !target.hasState() || !isSameInode(fs.fstatSync(descriptor), fs.statSync(lock))) {
       return free(target, held, descriptor);
     }
     const locked = { target, held, descriptor };

@@ -1,11 +1,11 @@
 /** Where networks, plugins and attachments are for the commands that act on networks. */
-import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { Failure } from "../errors.ts";
 import { pathOnHost, seen, type Place } from "../node/host.ts";
 import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } from "../node/runtime.ts";
 import { hostPath, seenBelow, shownAs, type HostPath } from "../system/below.ts";
+import { isSamePlace } from "../system/inode.ts";
 import { searchPath } from "../system/path.ts";
 import { shellWord } from "../system/text.ts";
 
@@ -83,10 +83,7 @@ function pathsOf(looks: RuntimeDirectories, kind: keyof typeof USUAL, hostRoot: 
 function mountedCache(cacheDir: HostPath, hostRoot: string, place: Place | undefined): string | undefined {
   if (place === undefined || place.root === "") return undefined;
   const mounted = seenBelow(hostRoot, cacheDir) ?? "";
-  const [here, there] = [mounted, seen(place, cacheDir)].map((path) => {
-    return fs.statSync(path, { throwIfNoEntry: false, bigint: true });
-  });
-  return here !== undefined && here.dev === there?.dev && here.ino === there.ino ? mounted : undefined;
+  return isSamePlace(mounted, seen(place, cacheDir)) ? mounted : undefined;
 }
 
 /**

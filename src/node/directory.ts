@@ -277,9 +277,3 @@ function isOnRootMount(hostRoot: string, path: string): boolean {
   while (!fs.existsSync(existing)) existing = dirname(existing);
   return mountOf(fs.realpathSync(existing)).point === "/";
 }
-
-/** Are both there and one, also when it is mounted in two places? */
-export function isSameDirectory(first: string, second: string): boolean {
-  const [one, other] = [first, second].map((path) => fs.statSync(path, { bigint: true, throwIfNoEntry: false }));
-  return one !== undefined && one.ino === other?.ino && one.dev === other.dev;
-}

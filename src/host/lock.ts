@@ -18,7 +18,7 @@ export interface Lock {
  *
  * @param deadline as `performance.now()` counts: the clock of a node may jump.
  * @param onWait is called once, when another run is waited for.
- * @throws Failure `lock-timeout`, `lock-unusable`, `state-untrusted`; Interrupted.
+ * @throws Failure `lock-timeout`, `lock-unusable`, `state-untrusted`, `mount-missing`; Interrupted.
  */
 export async function lockDirectory(
   directory: string,
@@ -26,6 +26,7 @@ export async function lockDirectory(
   signal: AbortSignal,
   onWait?: () => void,
 ): Promise<Lock> {
+  refuseElsewhere(directory);
   let tries = 0;
   return untilLocked(() => {
     throwIfInterrupted(signal);
@@ -42,6 +43,17 @@ export async function lockDirectory(
     // What is about to be freed anyway is not worth a word.
     if (++tries === TRIES_UNSAID) onWait?.();
     return undefined;
+  });
+}
+
+/** SQLite, which locks, follows links by their texts: it would come out in the file system of this process. */
+function refuseElsewhere(directory: string): void {
+  if (!/^\/proc\/\d+\/root\//u.test(directory)) return;
+  throw new Failure({
+    code: "mount-missing",
+    subject: directory,
+    problem: "is in the file system of another process, and is not mounted here: it can be looked at only",
+    hint: "mount it, for example with docker run -v /:/host, and name that with --host-root",
   });
 }
 

@@ -6,7 +6,7 @@ import { byFileKind, FILE_KINDS, type FileKind } from "../asset.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { mountOf } from "../host/mounts.ts";
-import { followBelow, hostPath, isBelow, pathOnNode, seenBelow, shownAs } from "../system/below.ts";
+import { followBelow, hostPath, isBelow, pathOnNode, realPathOf, seenBelow, shownAs } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { shellWord } from "../system/text.ts";
 import { runtimeDirectories, runtimeUnknown, type LookedInto, type RuntimeDirectories } from "./runtime.ts";
@@ -112,7 +112,7 @@ export async function followRuntime(
 
 /** The host root of target directories. They are real paths; below a root that is a link they would not be recognised. */
 export function realHostRoot({ config: { hostRoot } }: NodeDirectories["directories"]): string {
-  return fs.existsSync(hostRoot) ? fs.realpathSync(hostRoot) : hostRoot;
+  return fs.existsSync(hostRoot) ? realPathOf(hostRoot) : hostRoot;
 }
 
 /** Who names several directories of plugins says where the runtime looks. @throws Failure `usage` */
@@ -250,8 +250,7 @@ function mountMissing({ holds, path, option, hostRoot }: DirectoryRequest): Fail
 /** Undefined: there is nothing. */
 function realDirectory(path: string): string | undefined {
   try {
-    const real = fs.realpathSync(path);
-    if (fs.statSync(real).isDirectory()) return real;
+    if (fs.statSync(path).isDirectory()) return realPathOf(path);
   } catch (error) {
     if (isSystemError(error, "ENOENT")) return undefined;
     throw systemFailure(path, "cannot be examined", error);

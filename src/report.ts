@@ -7,7 +7,7 @@ import type { FailureCode } from "./codes.ts";
 import { cancellationOf, Failure, Interrupted, type Cancellation } from "./errors.ts";
 import type { Finding } from "./finding.ts";
 import { maskTokens } from "./secrets/prose.ts";
-import { alignRows, escapeUnit, shortId, visibleLines, wrapLines } from "./system/text.ts";
+import { alignRows, shortId, visibleJson, visibleLines, wrapLines } from "./system/text.ts";
 import { plain } from "./system/style.ts";
 import type { Ending, Meaning, View, World } from "./world.ts";
 
@@ -28,9 +28,7 @@ export function printJson(world: World, report: Omit<JsonReport, "version">): vo
 
 /** The same value, with what cannot be seen as `\u202e`: what steers a terminal would do it from JSON, too. */
 export function jsonText(value: unknown, indent?: number): string {
-  return JSON.stringify(value, undefined, indent).replaceAll(/[\p{Cf}\p{Zl}\p{Zp}\u007F-\u009F]/gu, (character) =>
-    Array.from({ length: character.length }, (_, index) => escapeUnit(character.charCodeAt(index))).join(""),
-  );
+  return visibleJson(JSON.stringify(value, undefined, indent));
 }
 
 /** Says something on stderr, as `cni-node: …`. */

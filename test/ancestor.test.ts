@@ -12,6 +12,7 @@ import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { lockDirectory } from "../src/host/lock.ts";
+import { Deadline } from "../src/system/deadline.ts";
 import { childrenOf } from "./helpers/namespace.ts";
 import { BUNDLE, conflist, contentsOf, endOf, TestNode, until, withoutWaits, type Ran } from "./helpers/node.ts";
 
@@ -602,7 +603,7 @@ describe("cured: half-done work", () => {
     async () => {
       using node = calicoNode();
       node.template("a.conflist", conflist("a", "vlan"));
-      const lock = await lockDirectory(node.netd, 0, new AbortController().signal);
+      const lock = await lockDirectory(node.netd, new Deadline(0), new AbortController().signal);
       try {
         const { end, outer, kill } = await asProcessOne(
           node,

@@ -11,6 +11,7 @@ import { lockDirectory } from "../src/host/lock.ts";
 import { DURATION } from "../src/option-types.ts";
 import { environmentName, OPTIONS } from "../src/options.ts";
 import { visible } from "../src/system/text.ts";
+import { Deadline } from "../src/system/deadline.ts";
 import { BUNDLE, conflist, contentsOf, endOf, TestNode, until, type Ran } from "./helpers/node.ts";
 
 /** A node with plugins and a configuration in the image. */
@@ -869,7 +870,7 @@ test("a signal while files are being replaced: the run completes, then ends by t
 
 test("a run that waits for another one is ended by the signal itself, and nothing has happened", async () => {
   using node = preparedNode();
-  const lock = await lockDirectory(node.netd, 0, new AbortController().signal);
+  const lock = await lockDirectory(node.netd, new Deadline(0), new AbortController().signal);
   try {
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
       const child = node.start(["install", "--plugins=bridge", "--configs=a.conflist", "--pause"]);
@@ -890,7 +891,7 @@ test("a run that waits for another one is ended by the signal itself, and nothin
 
 test("a run that waits for another one does not mind that the clock of the node is set", async (t) => {
   using node = preparedNode();
-  const lock = await lockDirectory(node.netd, 0, new AbortController().signal);
+  const lock = await lockDirectory(node.netd, new Deadline(0), new AbortController().signal);
   t.mock.timers.enable({ apis: ["Date"], now: Date.now() });
   const clock = t.mock.method(performance, "now").mock;
   const waiting = node.run(["install", "--configs=a.conflist", "--lock-timeout=1h"]);
@@ -906,7 +907,7 @@ test("a run that waits for another one does not mind that the clock of the node 
 
 test("a run that waits says what for", async () => {
   using node = preparedNode();
-  const lock = await lockDirectory(node.netd, 0, new AbortController().signal);
+  const lock = await lockDirectory(node.netd, new Deadline(0), new AbortController().signal);
   const child = node.start(["install", "--configs=a.conflist"]);
   const ended = endOf(child);
   let said = "";

@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 
 import { lockDirectory } from "../src/host/lock.ts";
+import { Deadline } from "../src/system/deadline.ts";
 import { conflist, TestNode, until } from "./helpers/node.ts";
 
 const INSTALL = ["install", "--plugins=bridge", "--configs=10-a.conflist"];
@@ -135,7 +136,7 @@ test("a run that changes nothing does not wait for the lock to note what it has 
   const path = join(node.bin, "bridge");
   fs.writeFileSync(path, fs.readFileSync(path));
   await until(() => Date.now() - fs.statSync(path).ctimeMs > 200);
-  const lock = await lockDirectory(node.bin, 0, new AbortController().signal);
+  const lock = await lockDirectory(node.bin, new Deadline(0), new AbortController().signal);
   const record = join(node.bin, ".cni-node/record.json");
   const before = fs.readFileSync(record, "utf8");
   const ran = await node.run([...INSTALL, "--lock-timeout=60s"]);

@@ -341,7 +341,7 @@ test("A5: the network commands find networks and plugins behind absolute links",
   const show = await node.run(["network", "show", "net", `--host-root=${node.host}`]);
   assert.equal(show.exitCode, 0, show.stderr);
   const { pluginDirs } = await directoriesOf({ hostRoot: node.host }, undefined);
-  assert.deepEqual(pluginDirs, [join(node.host, SNAP.replace("current", "1234"), "bin")]);
+  assert.deepEqual(pluginDirs, [join("/", SNAP.replace("current", "1234"), "bin")]);
 });
 
 test("a target directory that is a link out of the host root is refused", async () => {

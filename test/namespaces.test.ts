@@ -345,3 +345,25 @@ test(
     await namespace[Symbol.asyncDispose]();
   },
 );
+
+test(
+  "a host root in the file system of another process is looked at there, and not taken for this process's own",
+  {
+    skip: cannotMount,
+  },
+  async () => {
+    using node = new TestNode();
+    node.template("a.conflist", conflist("a", "loopback"));
+    const network = `printf '%s' '${conflist("inner", "loopback")}' > ${node.netd}/inner.conflist`;
+    await using namespace = await Namespace.make(`mount -t tmpfs none ${node.netd}\n${network}`);
+    const root = `--host-root=${namespace.root}${node.host}`;
+    const status = await node.run(["status", root, "--output=json"]);
+    assert.match(status.stdout, /"inner"/u);
+    const words = ["install", root, `--config-source=${node.templates}`, "--configs=a.conflist", "--validate=off"];
+    const { exitCode, stdout, stderr } = await endOf(spawn(process.execPath, [BUNDLE, ...words]));
+    assert.deepEqual([exitCode, stdout], [1, ""], stderr);
+    assert.match(stderr, /^cni-node: \S+net\.d: .* is not mounted here.*\n {2}hint: mount it/u);
+    assert.deepEqual(fs.readdirSync(node.netd), []);
+    assert.deepEqual(fs.readdirSync(join(namespace.root, node.netd)), ["inner.conflist"]);
+  },
+);

@@ -11,6 +11,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 
 import type { Finding } from "../src/finding.ts";
 import { lockDirectory } from "../src/host/lock.ts";
+import { Deadline } from "../src/system/deadline.ts";
 import { CertificateAuthority } from "./cluster/pki.ts";
 import { Killed, withFaults } from "./helpers/faults.ts";
 import { BUNDLE, contentsOf, endOf, TestNode, type Ran } from "./helpers/node.ts";
@@ -148,7 +149,7 @@ describe("a healthy node", () => {
   test("is looked at while another run holds the locks", async () => {
     using node = healthy();
     const locks = await Promise.all(
-      [node.bin, node.netd].map((directory) => lockDirectory(directory, 0, new AbortController().signal)),
+      [node.bin, node.netd].map((directory) => lockDirectory(directory, new Deadline(0), new AbortController().signal)),
     );
     try {
       assert.equal((await node.status()).networks?.length, 2);

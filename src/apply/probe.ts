@@ -5,7 +5,7 @@ import { isConfigName, type NetworkList } from "../cni/config.ts";
 import { loadFile, sortBytes } from "../cni/listing.ts";
 import { Failure, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { isSameDirectory } from "../node/directory.ts";
+import { isSamePlace } from "../system/inode.ts";
 import { isBelow } from "../system/below.ts";
 import { makeLinks } from "../system/disk.ts";
 import type { Operator } from "../network/operator.ts";
@@ -150,7 +150,7 @@ function operatorWith(operator: Operator, paths: readonly string[], hostRoot: st
   if (paths.length === 0) return operator;
   const pluginDirs = paths.map((path) => {
     const onHost = pathOnHost(place, hostRoot, path);
-    if (place.root === "" || isSameDirectory(seen(place, onHost), path)) return onHost;
+    if (place.root === "" || isSamePlace(seen(place, onHost), path)) return onHost;
     throw new Failure({
       code: "host-unreachable",
       subject: path,

@@ -1,28 +1,28 @@
 /** The directories of a run: found, looked at, locked, recovered, tidied up. */
 import * as fs from "node:fs";
-import { dirname } from "node:path";
 
-import { isAbsence, reasonOf, systemFailure, usage } from "../errors.ts";
+import { usage } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { ALL_KINDS, FILE_KINDS, isFileKind, KINDS, type FileKind, type Kind } from "../asset.ts";
 import {
   findDirectory,
   findDirectoryIfUsable,
-  isSameDirectory,
   isWritable,
   realHostRoot,
   type DirectoryRequest,
 } from "../node/directory.ts";
-import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
 import { lockDirectory, type Lock } from "../host/lock.ts";
-import { isLeftUntidy, readRecord, recordOf, sweep } from "../host/record.ts";
+import { LockedDirectories } from "../host/locked.ts";
+import { isLeftUntidy, readRecord, recordOf } from "../host/record.ts";
 import { noteSeen } from "../host/remember.ts";
-import { statePaths, Target } from "../host/target.ts";
-import { recover, type DirectorySteps, type TargetSteps } from "../host/transaction.ts";
+import { statePaths } from "../host/target.ts";
+import type { DirectorySteps, TargetSteps } from "../host/transaction.ts";
 import type { ApplyRequest } from "./apply.ts";
 import { warnOfElsewhere } from "../node/elsewhere.ts";
 import { pathsInView } from "../node/runtime.ts";
 import { shownAs } from "../system/below.ts";
+import { Deadline } from "../system/deadline.ts";
+import { isSamePlace } from "../system/inode.ts";
 import type { Places } from "../node/view.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Directories, Directory, Surroundings } from "../kinds/kind.ts";
@@ -32,24 +32,23 @@ import type { ProbeLinks } from "./probe.ts";
 
 /** The directories of a run and the locks that it holds on them. */
 export class Session {
-  /** What was found and finished of earlier runs. */
-  readonly notes: Finding[] = [];
   readonly #request: ApplyRequest;
   readonly #signal: AbortSignal;
   /** The directories of the node; without those that are not asked for and cannot be used. */
   readonly #found: Partial<Record<FileKind, string>>;
   /** The directories that are asked for. */
   readonly #targets: Partial<Record<FileKind, string>>;
-  readonly #locks = new Map<string, Lock>();
-  /** Directories that were looked at without a lock, held open as long as what was seen counts. */
-  readonly #looked: Target[] = [];
-  readonly #made: string[] = [];
+  readonly #directories: LockedDirectories;
 
   constructor(request: ApplyRequest, signal: AbortSignal) {
     this.#request = request;
     this.#signal = signal;
     const found = FILE_KINDS.map((kind) => [kind, findIfPossible(request, kind)] as const);
     this.#found = Object.fromEntries(found.filter(([, path]) => path !== undefined));
+    const { lockTimeout, onWait } = request;
+    const modeOf = (directory: string): number => this.#modeOf(directory);
+    const known = found.flatMap(([, path]) => path ?? []);
+    this.#directories = new LockedDirectories(known, { signal, lockTimeout, onWait, modeOf });
     const asked = ALL_KINDS.filter((kind) => isAsked(request, kind));
     // What has no files on the node is recorded beside those of another kind, where that directory is mounted.
     const recording = asked.map((kind) => KINDS[kind].recordedIn).filter((kind) => this.#visibleOf(kind).length > 0);
@@ -64,41 +63,26 @@ export class Session {
     }
   }
 
+  /** What was found and finished of earlier runs. */
+  get notes(): Finding[] {
+    return this.#directories.notes;
+  }
+
   /** The directories that are asked for, as they are now. @throws Failure `state-untrusted`. */
   look(): Directories {
-    this.#closeLooked();
+    this.#directories.lookAnew();
     return Object.fromEntries(Object.entries(this.#targets).map(([kind, path]) => [kind, this.#lookAt(path)]));
   }
 
   /** @throws Failure `state-untrusted`. */
   #lookAt(path: string): Directory {
-    const target = this.#locks.get(path)?.target ?? this.#open(path);
+    const target = this.#directories.look(path);
     return { path, record: target && recordOf(target), objects: target?.state?.objects ?? statePaths(path).objects };
-  }
-
-  /** Undefined: it is not there yet. */
-  #open(path: string): Target | undefined {
-    try {
-      const target = Target.open(path);
-      this.#looked.push(target);
-      return target;
-    } catch (error) {
-      if (isAbsence(error)) return undefined;
-      throw systemFailure(path, "cannot be opened", error);
-    }
-  }
-
-  #closeLooked(): void {
-    for (const target of this.#looked.splice(0)) target[Symbol.dispose]();
   }
 
   /** What is to be written, with its directories, which are locked. */
   opened(parts: readonly DirectorySteps[]): TargetSteps[] {
-    return parts.map(({ directory, steps }) => {
-      const lock = this.#locks.get(directory);
-      if (lock === undefined) throw new Error(`${directory} is to be written and not locked`);
-      return { target: lock.target, steps };
-    });
+    return parts.map(({ directory, steps }) => ({ target: this.#directories.targetOf(directory), steps }));
   }
 
   /** What of the node can be seen, asked for or not. */
@@ -125,40 +109,19 @@ export class Session {
     const asked = Object.values(this.#targets);
     const written = [...prepared.parts, ...prepared.afterwards].map(({ directory }) => directory);
     const untidy = asked.filter((path) => isLeftUntidy(path) && (written.includes(path) || isStateWritable(path)));
-    const ids = new Set(untidy.flatMap((path) => readRecord(path)?.pending?.directories.map(({ id }) => id) ?? []));
-    const members = this.#visible().filter((path) => ids.has(readRecord(path)?.directory ?? ""));
+    const members = this.#directories.ofSameRuns(untidy);
     if (written.length === 0 && !members.every(isStateWritable)) return [];
-    return this.#inKindOrder(new Set([...written, ...untidy, ...members]));
+    return this.#directories.inOrder(new Set([...written, ...untidy, ...members]));
   }
 
   /** Are these locked? */
   holds(directories: readonly string[]): boolean {
-    return directories.every((directory) => this.#locks.has(directory));
+    return this.#directories.holds(directories);
   }
 
   /** Locks these directories and those that were locked before, and finishes what earlier runs left in them. */
   async lock(directories: readonly string[]): Promise<void> {
-    const wanted = this.#inKindOrder(new Set([...this.#locks.keys(), ...directories]));
-    this.#release();
-    const deadline = performance.now() + this.#request.lockTimeout;
-    for (const directory of wanted) {
-      try {
-        this.#made.push(
-          ...makeDirectory(dirname(directory), 0o755),
-          ...makeDirectory(directory, this.#modeOf(directory)),
-        );
-      } catch (error) {
-        throw systemFailure(directory, "cannot be made", error);
-      }
-      this.#locks.set(
-        directory,
-        await lockDirectory(directory, deadline, this.#signal, () => {
-          this.#request.onWait(`another run in ${directory} (--lock-timeout)`);
-        }),
-      );
-    }
-    const targets = Array.from(this.#locks.values(), ({ target }) => target);
-    this.notes.push(...(await recover(targets, this.#visible())));
+    await this.#directories.lock(directories);
   }
 
   /** The mode of a directory that is made. */
@@ -172,7 +135,7 @@ export class Session {
     for (const [directory, files] of seen) {
       let lock: Lock | undefined;
       try {
-        lock = await lockDirectory(directory, performance.now(), this.#signal);
+        lock = await lockDirectory(directory, new Deadline(0), this.#signal);
         noteSeen(lock.target, files);
       } catch {
         // Another run works there, or nothing can be written: the next run reads the files again.
@@ -184,7 +147,7 @@ export class Session {
 
   /** Undefined: no plugin is written. */
   probeLinks(): ProbeLinks | undefined {
-    const target = this.#locks.get(this.#targets.plugin ?? "")?.target;
+    const target = this.#directories.locked(this.#targets.plugin ?? "");
     return target && { here: target.lockedState.probe, path: statePaths(target.path).probe };
   }
 
@@ -209,7 +172,7 @@ export class Session {
   /** What an earlier run left to be finished, for a run that finishes nothing. */
   #unfinished(): Finding[] {
     return Object.values(this.#targets)
-      .filter((path) => !this.#locks.has(path) && readRecord(path)?.pending !== undefined)
+      .filter((path) => !this.#directories.holds([path]) && readRecord(path)?.pending !== undefined)
       .map((path) => {
         const hint = "the next run that changes something finishes it first";
         return warning("run-unfinished", path, "an earlier run was ended half way", hint);
@@ -218,45 +181,12 @@ export class Session {
 
   /** Removes what is no longer needed, and frees the locks. Returns warnings. */
   tidyUp(): Finding[] {
-    const warnings: Finding[] = [];
-    for (const [directory, { target }] of this.#locks) {
-      try {
-        sweep(target, this.#visible());
-      } catch (error) {
-        const message = `left-over files of this run could not be removed: ${reasonOf(error)}`;
-        warnings.push(warning("files-left", directory, message, "the next run does it"));
-      }
-    }
-    this.#release();
-    this.#closeLooked();
-    return warnings;
+    return this.#directories.tidyUp();
   }
 
   /** The same for a run that failed. */
   abandon(): Finding[] {
-    const warnings = this.tidyUp();
-    try {
-      for (const directory of this.#made.toReversed()) removeDirectoryIfEmpty(directory);
-    } catch {
-      // An empty directory more does no harm.
-    }
-    return warnings;
-  }
-
-  #release(): void {
-    for (const lock of this.#locks.values()) lock.release();
-    this.#locks.clear();
-  }
-
-  /** All runs lock in one order, so that no two wait for each other. */
-  #inKindOrder(directories: ReadonlySet<string>): string[] {
-    const known = FILE_KINDS.flatMap((kind) => this.#targets[kind] ?? this.#visibleOf(kind));
-    return known.filter((path) => directories.has(path));
-  }
-
-  /** The directories of the node that can be seen from here, asked for or not, in kind order. */
-  #visible(): string[] {
-    return FILE_KINDS.flatMap((kind) => this.#visibleOf(kind));
+    return this.#directories.abandon();
   }
 
   #visibleOf(kind: FileKind): string[] {
@@ -295,7 +225,7 @@ function refuseSameDirectory(
     return path === undefined ? [] : [{ ...requests[kind], path, isTarget: targets[kind] !== undefined }];
   });
   for (const [index, first] of named.entries()) {
-    const second = named.slice(index + 1).find(({ path }) => path === first.path || isSameDirectory(path, first.path));
+    const second = named.slice(index + 1).find(({ path }) => path === first.path || isSamePlace(path, first.path));
     if (second === undefined || !(first.isTarget || second.isTarget)) continue;
     const problem = `is named for ${first.holds} and for ${second.holds}`;
     throw usage(first.path, problem, `give each its own with ${first.option} and ${second.option}`);

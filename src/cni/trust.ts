@@ -75,9 +75,6 @@ function statOf(path: string, follow: boolean): fs.Stats | undefined {
   }
 }
 
-const OTHERS_WRITE = 0o022;
-const STICKY = 0o1000;
-
 /** @param mayBeSticky a directory that others may write to, and not replace in it what is not theirs: a tmpfs. */
 function untrusted(path: string, stat: fs.Stats | undefined, mayBeSticky = false): Untrusted | undefined {
   const objection = stat && objectionTo(stat, mayBeSticky);
@@ -85,9 +82,7 @@ function untrusted(path: string, stat: fs.Stats | undefined, mayBeSticky = false
 }
 
 function objectionTo(stat: fs.Stats, mayBeSticky: boolean): string | undefined {
-  if (stat.isSymbolicLink()) return "is a link";
-  const isKept = mayBeSticky && (stat.mode & STICKY) !== 0;
-  return objectionToOwner({ uid: stat.uid, mode: isKept ? stat.mode & ~OTHERS_WRITE : stat.mode });
+  return stat.isSymbolicLink() ? "is a link" : objectionToOwner(stat, { mayBeSticky });
 }
 
 /** What to do about it. */

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import { Failure, systemFailure } from "../errors.ts";
+import { isSamePlace } from "../system/inode.ts";
 import { readTextIfPossible, readTextIfThere, SIZE_LIMITS } from "../system/read.ts";
 import { parseDaemonConfig, type DaemonConfig } from "./daemon-config.ts";
 import type { Places } from "./places.ts";
@@ -62,11 +63,7 @@ export function isOfConfig({ words }: Daemon, places: Places): boolean {
   const { directory, name } = places.daemonConfig;
   // The file need not be there: a host may have had none.
   const real = fs.existsSync(path) ? fs.realpathSync(path) : path;
-  return basename(real) === name && isSameDirectory(dirname(real), directory);
-}
-
-function isSameDirectory(one: string, other: string): boolean {
-  return fs.existsSync(one) && fs.existsSync(other) && fs.realpathSync(one) === fs.realpathSync(other);
+  return basename(real) === name && isSamePlace(dirname(real), directory);
 }
 
 /**

@@ -4,14 +4,14 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 
-import { Failure, isAbsence, reasonOf, systemFailure } from "../errors.ts";
-import { warning, type Finding } from "../finding.ts";
+import { Failure, systemFailure, withFindings } from "../errors.ts";
+import type { Finding } from "../finding.ts";
 import { digestOfLive, inspect, modeOf, type Live } from "../host/inspect.ts";
-import { lockDirectory, type Lock } from "../host/lock.ts";
-import { isLeftUntidy, readRecord, recordOf, sweep, type HeldAsset, type SeenFile } from "../host/record.ts";
-import { statePaths, Target } from "../host/target.ts";
-import { recover, transact, type FileStep, type Surrounding } from "../host/transaction.ts";
-import { createCopy, createFile, digestOf, makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
+import { LockedDirectories } from "../host/locked.ts";
+import { isLeftUntidy, recordOf, type HeldAsset, type SeenFile } from "../host/record.ts";
+import { statePaths, type Target } from "../host/target.ts";
+import { transact, type FileStep, type Surrounding } from "../host/transaction.ts";
+import { createCopy, createFile, digestOf } from "../system/disk.ts";
 import { hasBytes } from "../kinds/content.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 
@@ -105,18 +105,35 @@ export async function changeFiles(
   options: RunOptions,
   surrounding: Surrounding = {},
 ): Promise<{ results: FileResult[]; findings: Finding[] }> {
-  using locks = new Locks(known, options);
-  const needed = new Set(locks.untidy());
+  const { signal, lockTimeoutMs: lockTimeout, onWait } = options;
+  using locks = new LockedDirectories(known, { signal, lockTimeout, onWait, modeOf: () => 0o755 });
+  try {
+    return await changeLocked(files, known, locks, options, surrounding);
+  } catch (error) {
+    const left = locks.abandon();
+    throw withFindings(error, [...locks.notes, ...left]);
+  }
+}
+
+async function changeLocked(
+  files: readonly WantedFile[],
+  known: readonly string[],
+  locks: LockedDirectories,
+  { dryRun, signal }: RunOptions,
+  surrounding: Surrounding,
+): ReturnType<typeof changeFiles> {
+  const needed = new Set(dryRun ? [] : leftUntidy(locks));
   for (;;) {
-    const decided = await locks.looking(async (target) => decideAll(files, target));
+    locks.lookAnew();
+    const decided = await decideAll(files, (directory) => locks.look(directory));
     const results = decided.map(({ result }) => result);
     const changed = decided.flatMap(({ directory, step }) => (step === undefined ? [] : [directory]));
     for (const directory of changed) needed.add(directory);
-    if (options.dryRun || needed.size === 0) return { results, findings: [] };
+    if (dryRun || needed.size === 0) return { results, findings: [] };
     const unknown = [...needed].find((directory) => !known.includes(directory));
     if (unknown !== undefined) throw new Error(`${unknown} is to be written and is not known`);
-    if (!locks.hold(needed)) {
-      await locks.take(needed);
+    if (!locks.holds(needed)) {
+      await locks.lock(needed);
       continue;
     }
     const parts = known
@@ -125,126 +142,15 @@ export async function changeFiles(
         const steps = decided.flatMap(({ directory: of, step }) => (of === directory && step ? [step] : []));
         return { target: locks.targetOf(directory), steps };
       });
-    try {
-      const findings = await transact(parts, options.signal, surrounding);
-      return { results, findings: [...locks.notes, ...findings, ...locks.tidyUp()] };
-    } catch (error) {
-      locks.tidyUp();
-      locks.removeMade();
-      throw error;
-    }
+    const findings = await transact(parts, signal, surrounding);
+    return { results, findings: [...locks.notes, ...findings, ...locks.tidyUp()] };
   }
 }
 
-/** The locks of a run. */
-class Locks implements Disposable {
-  readonly notes: Finding[] = [];
-  readonly #known: readonly string[];
-  readonly #options: RunOptions;
-  readonly #locks = new Map<string, Lock>();
-  readonly #made: string[] = [];
-
-  constructor(known: readonly string[], options: RunOptions) {
-    this.#known = known;
-    this.#options = options;
-  }
-
-  /** The directories in which an earlier run left something, and those of that run. */
-  untidy(): string[] {
-    if (this.#options.dryRun) return [];
-    const here = this.#known.filter((path) => fs.existsSync(path));
-    const untidy = here.filter((path) => isLeftUntidy(path));
-    const ids = new Set(untidy.flatMap((path) => readRecord(path)?.pending?.directories.map(({ id }) => id) ?? []));
-    return here.filter((path) => untidy.includes(path) || ids.has(readRecord(path)?.directory ?? ""));
-  }
-
-  hold(directories: ReadonlySet<string>): boolean {
-    return [...directories].every((directory) => this.#locks.has(directory));
-  }
-
-  targetOf(directory: string): Target {
-    const lock = this.#locks.get(directory);
-    if (lock === undefined) throw new Error(`${directory} is to be written and not locked`);
-    return lock.target;
-  }
-
-  async take(directories: ReadonlySet<string>): Promise<void> {
-    const wanted = this.#known.filter((path) => directories.has(path) || this.#locks.has(path));
-    this.#release();
-    const { lockTimeoutMs, signal, onWait } = this.#options;
-    const deadline = performance.now() + lockTimeoutMs;
-    for (const directory of wanted) {
-      try {
-        this.#made.push(...makeDirectory(directory, 0o755));
-      } catch (error) {
-        throw systemFailure(directory, "cannot be made", error);
-      }
-      const lock = await lockDirectory(directory, deadline, signal, () => {
-        onWait(`another run in ${directory} (--lock-timeout)`);
-      });
-      this.#locks.set(directory, lock);
-    }
-    const targets = Array.from(this.#locks.values(), ({ target }) => target);
-    this.notes.push(...(await recover(targets, this.#visible())));
-  }
-
-  /** Calls with a way to the directories: those that are locked, others opened for the time being. */
-  async looking<T>(look: (targetOf: (directory: string) => Target | undefined) => Promise<T>): Promise<T> {
-    using opened = new DisposableStack();
-    const targets = new Map<string, Target | undefined>();
-    return await look((directory) => {
-      const lock = this.#locks.get(directory);
-      if (lock !== undefined) return lock.target;
-      if (!targets.has(directory)) targets.set(directory, openIfThere(directory, opened));
-      return targets.get(directory);
-    });
-  }
-
-  tidyUp(): Finding[] {
-    const found: Finding[] = [];
-    for (const [directory, { target }] of this.#locks) {
-      try {
-        sweep(target, this.#visible());
-      } catch (error) {
-        const message = `left-over files of this run could not be removed: ${reasonOf(error)}`;
-        found.push(warning("files-left", directory, message, "the next run does it"));
-      }
-    }
-    this.#release();
-    return found;
-  }
-
-  /** Of a run that failed: what it has made goes, as far as it is empty. */
-  removeMade(): void {
-    this.#release();
-    try {
-      for (const directory of this.#made.toReversed()) removeDirectoryIfEmpty(directory);
-    } catch {
-      // An empty directory more does no harm.
-    }
-  }
-
-  #visible(): string[] {
-    return this.#known.filter((path) => fs.existsSync(path));
-  }
-
-  #release(): void {
-    for (const lock of this.#locks.values()) lock.release();
-    this.#locks.clear();
-  }
-
-  [Symbol.dispose](): void {
-    this.#release();
-  }
-}
-
-function openIfThere(directory: string, opened: DisposableStack): Target | undefined {
-  try {
-    return opened.use(Target.open(directory));
-  } catch (error) {
-    if (isAbsence(error)) return undefined;
-    throw systemFailure(directory, "cannot be opened", error);
-  }
+/** The directories in which an earlier run left something, and those of that run. */
+function leftUntidy(locks: LockedDirectories): string[] {
+  const untidy = locks.visible.filter((path) => isLeftUntidy(path));
+  return [...untidy, ...locks.ofSameRuns(untidy)];
 }
 
 async function decideAll(

@@ -206,9 +206,8 @@ function namesIn(directory: string, pattern: RegExp): string[] {
 /** Root runs it for each container, or what it names: nobody else may write to it, or to a directory above it. */
 function refuseOwner(file: string, root: string, refusal: { code: FailureCode; problem: string; hint: string }): void {
   for (let path = fs.realpathSync(file); ; path = dirname(path)) {
-    const { uid, mode } = fs.statSync(path);
     // In a sticky directory, nobody can put another file into the place of root's.
-    const objection = objectionToOwner({ uid, mode: (mode & 0o1000) === 0 ? mode : mode & ~0o022 });
+    const objection = objectionToOwner(fs.statSync(path), { mayBeSticky: true });
     if (objection !== undefined) {
       const { code, problem, hint } = refusal;
       throw new Failure({ code, subject: path, problem: `${objection}, and ${problem}`, hint });

@@ -6,6 +6,8 @@ import { isDeepStrictEqual } from "node:util";
 import { isAbsence, systemFailure } from "../errors.ts";
 import { SIZE_LIMITS } from "../system/read.ts";
 import { digestOf } from "../system/disk.ts";
+import { isSameInode } from "../system/inode.ts";
+import { objectionToOwner } from "../system/owner.ts";
 import type { SeenFile } from "./record.ts";
 
 /** What a name in a target directory stands for. Links are not followed. */
@@ -64,19 +66,15 @@ export async function digestOfLive(path: string, live: Live, seen: SeenFile | un
  * as before wherever the time of its last change, which nobody can set, has to be left out.
  */
 export function isOnlyOurs({ stat }: Live): boolean {
-  if (stat === undefined || (stat.mode & 0o022n) !== 0n) return false;
-  return stat.uid === 0n || stat.uid === BigInt(process.geteuid?.() ?? 0);
+  return stat !== undefined && objectionToOwner({ uid: Number(stat.uid), mode: Number(stat.mode) }) === undefined;
 }
 
 /** Is it the same file, not written to in between? A new link to it changes neither of these. */
-export function isSameFile(a: Live, b: Live): boolean {
-  if (a.stat === undefined || b.stat === undefined) return a.type === b.type;
-  return (
-    a.stat.ino === b.stat.ino &&
-    a.stat.dev === b.stat.dev &&
-    a.stat.size === b.stat.size &&
-    a.stat.mtimeNs === b.stat.mtimeNs
-  );
+export function isUnwritten(a: Live, b: Live): boolean {
+  const { stat: now } = a;
+  const { stat: then } = b;
+  if (now === undefined || then === undefined) return a.type === b.type;
+  return isSameInode(now, then) && now.size === then.size && now.mtimeNs === then.mtimeNs;
 }
 
 /**

@@ -1,8 +1,10 @@
 import * as fs from "node:fs";
 
 import { Failure, isSystemError, reasonOf, systemFailure, throwIfInterrupted } from "../errors.ts";
-import { isSameFile, SQLITE_CANTOPEN, sqliteCodeOf, tryLock, untilLocked } from "../system/lock.ts";
+import type { Deadline } from "../system/deadline.ts";
+import { SQLITE_CANTOPEN, sqliteCodeOf, tryLock, untilLocked } from "../system/lock.ts";
 import { removeDirectoryIfEmpty } from "../system/disk.ts";
+import { isSameInode } from "../system/inode.ts";
 import { statePaths, Target } from "./target.ts";
 
 /** A lock that is held; the kernel frees it with its process. */
@@ -15,22 +17,22 @@ export interface Lock {
 /**
  * Waits for the lock of a target directory, which must exist.
  *
- * @param deadline as `performance.now()` counts: the clock of a node may jump.
  * @param onWait is called once, when another run is waited for.
- * @throws Failure `lock-timeout`, `lock-unusable`, `state-untrusted`; Interrupted.
+ * @throws Failure `lock-timeout`, `lock-unusable`, `state-untrusted`, `mount-missing`; Interrupted.
  */
 export async function lockDirectory(
   directory: string,
-  deadline: number,
+  deadline: Deadline,
   signal: AbortSignal,
   onWait?: () => void,
 ): Promise<Lock> {
+  refuseElsewhere(directory);
   let tries = 0;
   return untilLocked(() => {
     throwIfInterrupted(signal);
     const lock = tryDirectory(directory);
     if (lock !== undefined) return lock;
-    if (performance.now() >= deadline) {
+    if (deadline.isOver) {
       throw new Failure({
         code: "lock-timeout",
         subject: directory,
@@ -41,6 +43,17 @@ export async function lockDirectory(
     // What is about to be freed anyway is not worth a word.
     if (++tries === TRIES_UNSAID) onWait?.();
     return undefined;
+  });
+}
+
+/** SQLite, which locks, follows links by their texts: it would come out in the file system of this process. */
+function refuseElsewhere(directory: string): void {
+  if (!/^\/proc\/\d+\/root\//u.test(directory)) return;
+  throw new Failure({
+    code: "mount-missing",
+    subject: directory,
+    problem: "is in the file system of another process, and is not mounted here: it can be looked at only",
+    hint: "mount it, for example with docker run -v /:/host, and name that with --host-root",
   });
 }
 
@@ -59,7 +72,7 @@ function tryDirectory(directory: string): Lock | undefined {
     // Kept open so that its inode is not used again: it tells whether the file that was locked is still the lock.
     descriptor = fs.openSync(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
     held = tryLock(path, "exclusive", descriptor);
-    if (held === undefined || !target.hasState() || !isSameFile(fs.fstatSync(descriptor), fs.statSync(lock))) {
+    if (held === undefined || !target.hasState() || !isSameInode(fs.fstatSync(descriptor), fs.statSync(lock))) {
       return free(target, held, descriptor);
     }
     const locked = { target, held, descriptor };

@@ -7,6 +7,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
+import { isSameInode } from "../system/inode.ts";
 import { objectionToOwner } from "../system/owner.ts";
 import { syncDirectory, TICK_MS } from "../system/disk.ts";
 
@@ -100,7 +101,7 @@ export class Target implements Disposable {
   isInPlace(): boolean {
     const present = fs.statSync(this.path, { bigint: true, throwIfNoEntry: false });
     const held = fs.fstatSync(this.#descriptor, { bigint: true });
-    return present?.ino === held.ino && present.dev === held.dev;
+    return isSameInode(present, held);
   }
 
   /** Is the state that is held open still the one of the directory? A run that ends removes one that is not needed. */
@@ -108,7 +109,7 @@ export class Target implements Disposable {
     if (this.#state === undefined) return false;
     const present = fs.lstatSync(join(this.here, STATE), { bigint: true, throwIfNoEntry: false });
     const held = fs.fstatSync(this.#state.descriptor, { bigint: true });
-    return present?.ino === held.ino && present.dev === held.dev;
+    return isSameInode(present, held);
   }
 
   #openState(): void {
@@ -156,7 +157,7 @@ function byDescriptor(descriptor: number): string {
   try {
     const path = `/proc/${fs.readlinkSync("/proc/self")}/fd/${descriptor}`;
     const [seen, opened] = [fs.statSync(path, { bigint: true }), fs.fstatSync(descriptor, { bigint: true })];
-    if (seen.ino === opened.ino && seen.dev === opened.dev) return path;
+    if (isSameInode(seen, opened)) return path;
   } catch {
     // There is no /proc, or it does not know this process.
   }

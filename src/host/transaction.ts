@@ -17,7 +17,8 @@ import {
 } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { link, makeDirectory, remove, replace, reserve, syncDirectory, TEMPORARY } from "../system/disk.ts";
-import { digestOfLive, inspect, isOnlyOurs, isSameFile, isUntouched, seenAs, type Live } from "./inspect.ts";
+import { isSameInode } from "../system/inode.ts";
+import { digestOfLive, inspect, isOnlyOurs, isUntouched, isUnwritten, seenAs, type Live } from "./inspect.ts";
 import {
   isReleased,
   readRecord,
@@ -297,7 +298,7 @@ async function stageFile(target: Target, step: FileStep, object: string): Promis
 function keepLiveFile(target: Target, name: string, live: Live): string | null {
   const path = join(target.path, name);
   const { objects } = target.lockedState;
-  if (!isSameFile(inspect(target.here, name), live)) throw changedMeanwhile(path);
+  if (!isUnwritten(inspect(target.here, name), live)) throw changedMeanwhile(path);
   if (live.type === "absent") return null;
   const id = newId();
   try {
@@ -305,7 +306,7 @@ function keepLiveFile(target: Target, name: string, live: Live): string | null {
   } catch (error) {
     throw cannotKeep(path, error);
   }
-  if (!isSameFile(inspect(objects, id), live)) throw changedMeanwhile(path);
+  if (!isUnwritten(inspect(objects, id), live)) throw changedMeanwhile(path);
   return id;
 }
 
@@ -432,7 +433,7 @@ function isLive({ here, lockedState }: Target, name: string, object: string | nu
   const live = inspect(here, name);
   if (object === null) return live.type === "absent";
   const kept = inspect(lockedState.objects, object);
-  return live.stat !== undefined && live.stat.ino === kept.stat?.ino && live.stat.dev === kept.stat.dev;
+  return isSameInode(live.stat, kept.stat);
 }
 
 /**
@@ -544,7 +545,7 @@ function lookedAt(asset: HeldAsset, { target, changes, staged }: Member): HeldAs
   const known = staged.get(change?.after ?? "");
   if (known === undefined || asset.digest === undefined || asset.owners.length === 0) return asset;
   const live = inspect(target.here, asset.name);
-  const seen = isSameFile(live, known) && isOnlyOurs(live) ? seenAs(live, asset.digest) : undefined;
+  const seen = isUnwritten(live, known) && isOnlyOurs(live) ? seenAs(live, asset.digest) : undefined;
   const { seen: _former, ...unseen } = asset;
   return seen === undefined ? unseen : { ...asset, seen };
 }

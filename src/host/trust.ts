@@ -2,6 +2,7 @@
 import * as fs from "node:fs";
 
 import type { Finding } from "../finding.ts";
+import { isWritableByOthers, shownMode } from "../system/owner.ts";
 
 /**
  * Who else than root may put files into a directory from which root runs programs: they can become root. Told by a run
@@ -12,12 +13,11 @@ import type { Finding } from "../finding.ts";
 export function directoryFindings(here: string, path: string): Finding[] {
   const stat = fs.statSync(here, { throwIfNoEntry: false });
   if (stat === undefined) return [];
-  const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
   const found: Finding[] = [];
   const why = "and the container runtime runs as root what lies there";
-  if ((stat.mode & 0o022) !== 0) {
+  if (isWritableByOthers(stat)) {
     const who = (stat.mode & 0o002) !== 0 ? "everybody" : `group ${stat.gid}`;
-    const message = `has mode ${mode}: ${who} may write there, ${why}`;
+    const message = `has mode ${shownMode(stat)}: ${who} may write there, ${why}`;
     found.push({ code: "writable-by-others", severity: "warning", path, message, hint: "chmod go-w" });
   }
   if (stat.uid !== 0 && stat.uid !== process.geteuid?.()) {

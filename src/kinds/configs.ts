@@ -8,7 +8,7 @@ import { readDirectoryListing } from "../cni/load.ts";
 import { Failure, isSystemError, Objections, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { createFile } from "../system/disk.ts";
-import { inspect, isSameFile, modeOf, type Live } from "../host/inspect.ts";
+import { inspect, isUnwritten, modeOf, type Live } from "../host/inspect.ts";
 import type { HeldAsset } from "../host/record.ts";
 import { changedMeanwhile } from "../host/transaction.ts";
 import { chainOf } from "../node/chain.ts";
@@ -523,7 +523,7 @@ function configContent(
     mode,
     digest,
     isCurrent: async (path, live, seen) => {
-      if (read !== undefined && !isSameFile(read, live)) throw changedMeanwhile(path);
+      if (read !== undefined && !isUnwritten(read, live)) throw changedMeanwhile(path);
       return hasBytes(digest, bytes.length, path, live, seen);
     },
     isHeld: (held) => {

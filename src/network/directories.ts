@@ -1,11 +1,11 @@
 /** Where networks, plugins and attachments are for the commands that act on networks. */
-import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { Failure } from "../errors.ts";
 import { pathOnHost, seen, type Place } from "../node/host.ts";
 import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } from "../node/runtime.ts";
 import { hostPath, seenBelow, shownAs, type HostPath } from "../system/below.ts";
+import { isSamePlace } from "../system/inode.ts";
 import { searchPath } from "../system/path.ts";
 import { shellWord } from "../system/text.ts";
 
@@ -19,21 +19,31 @@ export interface Named {
   /** A directory, or `auto`. */
   configDir: string | undefined;
   cacheDir: string | undefined;
-  /** The host's paths of what is not named, if it is not in the usual place. */
-  usual: NetworkDirectories | undefined;
+  /** Where the host has what is not named, if it is not in the usual place. */
+  usual: UsualDirectories | undefined;
 }
 
-/** The directories as this process sees them; those of plugins as the host does, where it can be reached. */
+/** Where the host has them. */
+interface UsualDirectories {
+  configDir: HostPath;
+  cacheDir: HostPath;
+  pluginDirs: readonly HostPath[];
+}
+
+/** Where the commands find them. */
 export interface NetworkDirectories {
+  /** Read by this process. */
   configDir: string;
+  /** Read and written by this process. */
   cacheDir: string;
-  pluginDirs: string[];
+  /** Run by the host. */
+  pluginDirs: HostPath[];
 }
 
 /** Where they are on every node. */
-const ON_EVERY_NODE: NetworkDirectories = {
+const ON_EVERY_NODE: UsualDirectories = {
   configDir: USUAL.config,
-  cacheDir: "/var/lib/cni",
+  cacheDir: hostPath("/var/lib/cni"),
   pluginDirs: [USUAL.plugin],
 };
 
@@ -45,7 +55,6 @@ const ON_EVERY_NODE: NetworkDirectories = {
  */
 export async function networkDirectories(named: Named, place: Place | undefined): Promise<NetworkDirectories> {
   const { hostRoot, isRootNamed, pluginDir, configDir, cacheDir, usual = ON_EVERY_NODE } = named;
-  const usualCache = hostPath(usual.cacheDir);
   // Links are followed as on the host; plugins are looked up there, where links lead as they do for the host.
   const mounted = (path: HostPath): string => seenBelow(hostRoot, path) ?? join(hostRoot, path);
   const isBelowRoot = isRootNamed || place === undefined;
@@ -54,14 +63,12 @@ export async function networkDirectories(named: Named, place: Place | undefined)
   const isAuto = pluginDir === "auto" || configDir === "auto";
   const looks = isAuto ? await runtimeDirectories(isBelowRoot ? hostRoot : place.root || "/") : {};
   const plugins =
-    pluginDir === "auto"
-      ? pathsOf(looks, "plugin", hostRoot).map(called)
-      : (pluginDir ?? usual.pluginDirs.map((one) => called(hostPath(one))));
-  const [config = hostPath(usual.configDir)] = configDir === "auto" ? pathsOf(looks, "config", hostRoot) : [];
+    pluginDir === "auto" ? pathsOf(looks, "plugin", hostRoot).map(called) : (pluginDir ?? usual.pluginDirs.map(called));
+  const [config = usual.configDir] = configDir === "auto" ? pathsOf(looks, "config", hostRoot) : [];
   return {
     configDir: configDir === "auto" || configDir === undefined ? here(config) : configDir,
-    cacheDir: cacheDir ?? mountedCache(usualCache, hostRoot, place) ?? here(usualCache),
-    pluginDirs: plugins.map((directory) => (place === undefined ? directory : pathOnHost(place, hostRoot, directory))),
+    cacheDir: cacheDir ?? mountedCache(usual.cacheDir, hostRoot, place) ?? here(usual.cacheDir),
+    pluginDirs: plugins.map((directory) => pathOnHost(place, hostRoot, directory)),
   };
 }
 
@@ -76,10 +83,7 @@ function pathsOf(looks: RuntimeDirectories, kind: keyof typeof USUAL, hostRoot: 
 function mountedCache(cacheDir: HostPath, hostRoot: string, place: Place | undefined): string | undefined {
   if (place === undefined || place.root === "") return undefined;
   const mounted = seenBelow(hostRoot, cacheDir) ?? "";
-  const [here, there] = [mounted, seen(place, cacheDir)].map((path) => {
-    return fs.statSync(path, { throwIfNoEntry: false, bigint: true });
-  });
-  return here !== undefined && here.dev === there?.dev && here.ino === there.ino ? mounted : undefined;
+  return isSamePlace(mounted, seen(place, cacheDir)) ? mounted : undefined;
 }
 
 /**

@@ -3,9 +3,10 @@ import * as fs from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 
 import { byFileKind, FILE_KINDS, type FileKind } from "../asset.ts";
+import type { RuntimeStatus } from "../cri/status.ts";
 import { Failure, isSystemError, systemFailure } from "../errors.ts";
 import { mountOf } from "../host/mounts.ts";
-import { followBelow, hostPath, isBelow, pathOnNode, seenBelow, shownAs } from "../system/below.ts";
+import { followBelow, hostPath, isBelow, pathOnNode, realPathOf, seenBelow, shownAs } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { shellWord } from "../system/text.ts";
 import { runtimeDirectories, runtimeUnknown, type LookedInto, type RuntimeDirectories } from "./runtime.ts";
@@ -81,26 +82,41 @@ export async function resolveDirectories(
   socket: string | undefined,
   signal: AbortSignal,
 ): Promise<NodeDirectories> {
-  const hostRoot = realHostRoot(directories);
   const isAsked = FILE_KINDS.some((kind) => directories[kind].auto) && socket !== undefined;
   const said = isAsked
     ? await (await import("../cri/status.ts")).askRuntime(socket, { timeout: ANSWER_MS, signal })
     : undefined;
+  return followRuntime(directories, said, "auto");
+}
+
+/**
+ * The same for a runtime that was asked before, or is not to be asked.
+ *
+ * @param said what it says; undefined: it was not asked, and its distribution or its configuration may say where it looks.
+ * @param which directories are those of the runtime, if they are not named.
+ * @throws Failure `runtime-directory-unknown`, `usage`.
+ */
+export async function followRuntime(
+  directories: NodeDirectories["directories"],
+  said: RuntimeStatus | undefined,
+  which: "auto" | "all",
+): Promise<NodeDirectories> {
+  const hostRoot = realHostRoot(directories);
   const looks = withNamed(directories.plugin, await runtimeDirectories(hostRoot, said));
-  const resolved = byFileKind((kind) => {
+  const followed = byFileKind((kind) => {
     const request = directories[kind];
-    return request.auto ? ofRuntime(request, hostRoot, looks[kind]) : request;
+    return request.auto || which === "all" ? ofRuntime(request, hostRoot, looks[kind]) : request;
   });
-  return { directories: resolved, looks };
+  return { directories: followed, looks };
 }
 
 /** The host root of target directories. They are real paths; below a root that is a link they would not be recognised. */
 export function realHostRoot({ config: { hostRoot } }: NodeDirectories["directories"]): string {
-  return fs.existsSync(hostRoot) ? fs.realpathSync(hostRoot) : hostRoot;
+  return fs.existsSync(hostRoot) ? realPathOf(hostRoot) : hostRoot;
 }
 
 /** Who names several directories of plugins says where the runtime looks. @throws Failure `usage` */
-export function withNamed(plugin: DirectoryRequest, looks: RuntimeDirectories): RuntimeDirectories {
+function withNamed(plugin: DirectoryRequest, looks: RuntimeDirectories): RuntimeDirectories {
   const { path, more, option, hostRoot } = plugin;
   if (more.length === 0) return looks;
   const paths = more.map((one) => {
@@ -123,11 +139,7 @@ export function withNamed(plugin: DirectoryRequest, looks: RuntimeDirectories): 
  * @param hostRoot its real path. @param looked undefined: it is not known.
  * @throws Failure `runtime-directory-unknown` where it has to be the runtime's.
  */
-export function ofRuntime(
-  request: DirectoryRequest,
-  hostRoot: string,
-  looked: LookedInto | undefined,
-): DirectoryRequest {
+function ofRuntime(request: DirectoryRequest, hostRoot: string, looked: LookedInto | undefined): DirectoryRequest {
   if (request.named) return request;
   if (looked === undefined && request.auto) {
     throw runtimeUnknown(request.option, request.holds, request.hostRoot, "ask the runtime: --cri-socket");
@@ -238,8 +250,7 @@ function mountMissing({ holds, path, option, hostRoot }: DirectoryRequest): Fail
 /** Undefined: there is nothing. */
 function realDirectory(path: string): string | undefined {
   try {
-    const real = fs.realpathSync(path);
-    if (fs.statSync(real).isDirectory()) return real;
+    if (fs.statSync(path).isDirectory()) return realPathOf(path);
   } catch (error) {
     if (isSystemError(error, "ENOENT")) return undefined;
     throw systemFailure(path, "cannot be examined", error);
@@ -264,10 +275,4 @@ function isOnRootMount(hostRoot: string, path: string): boolean {
   let existing = resolve(path);
   while (!fs.existsSync(existing)) existing = dirname(existing);
   return mountOf(fs.realpathSync(existing)).point === "/";
-}
-
-/** Are both there and one, also when it is mounted in two places? */
-export function isSameDirectory(first: string, second: string): boolean {
-  const [one, other] = [first, second].map((path) => fs.statSync(path, { bigint: true, throwIfNoEntry: false }));
-  return one !== undefined && one.ino === other?.ino && one.dev === other.dev;
 }

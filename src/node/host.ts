@@ -5,7 +5,7 @@
 import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 
-import { hostPath, seenBelow, shownAs } from "../system/below.ts";
+import { hostPath, seenBelow, shownAs, type HostPath } from "../system/below.ts";
 import { Failure, reasonOf } from "../errors.ts";
 import { readLinkIfPossible, readText, SIZE_LIMITS } from "../system/read.ts";
 
@@ -70,9 +70,13 @@ export function seen({ root }: Place, path: string): string {
   return found.startsWith(`${root}/proc/`) ? found.slice(root.length) : found;
 }
 
-/** The host's path of a file, from how it is called in a container with the host's files at `hostRoot`. */
-export function pathOnHost({ root }: Place, hostRoot: string, path: string): string {
-  return root === "" ? path : shownAs(resolve(hostRoot), path);
+/**
+ * The host's path of a file, from how it is called in a container with the host's files at `hostRoot`.
+ *
+ * @param place undefined: the host cannot be reached from the container.
+ */
+export function pathOnHost(place: Place | undefined, hostRoot: string, path: string): HostPath {
+  return hostPath(place?.root === "" ? path : shownAs(resolve(hostRoot), path));
 }
 
 function isContainer(hostRoot: string): boolean {

@@ -6,6 +6,7 @@ import { parseDocument } from "yaml";
 import { isObject } from "../cni/json.ts";
 import { IF_NAME_RULE, isIfName } from "../cni/names.ts";
 import { Failure, isAbsence, systemFailure } from "../errors.ts";
+import { hostPath, type HostPath } from "../system/below.ts";
 import { nearestTo } from "../system/nearest.ts";
 import { placeOf } from "../system/place.ts";
 import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
@@ -25,13 +26,13 @@ export interface OciConfig {
   /** `oci_bin`: a path, or a name that is looked up; undefined: the first of `RUNTIMES` that is there. */
   ociBin: string | undefined;
   /** `cni_conf_dir` */
-  confDir: string;
+  confDir: HostPath;
   /** `cni_bin_dir` */
-  pluginDirs: string[];
+  pluginDirs: HostPath[];
   /** `cni_ifname` */
   ifName: string;
   /** `cni_cache_dir`, which docker-cni does not have: where attachments are remembered. */
-  cacheDir: string;
+  cacheDir: HostPath;
   /** `cni_env`: may the environment of a container, which its image has made, ask for more than a free address? */
   isEnvTrusted: boolean;
   /** `cni_annotations`: may annotations ask for anything? Undefined: those of an engine that takes none from images. */
@@ -172,10 +173,10 @@ function configOf(values: ReadonlyMap<string, string>, file: string | undefined)
   return {
     file,
     ociBin: ociBin?.includes("/") === true ? pathOf("oci_bin") : ociBin,
-    confDir: pathOf("cni_conf_dir") ?? "/etc/cni/net.d",
-    pluginDirs: directories.map((one) => pathOf("cni_bin_dir", one) ?? one),
+    confDir: hostPath(pathOf("cni_conf_dir") ?? "/etc/cni/net.d"),
+    pluginDirs: directories.map((one) => hostPath(pathOf("cni_bin_dir", one) ?? one)),
     ifName,
-    cacheDir: pathOf("cni_cache_dir") ?? "/var/lib/cni",
+    cacheDir: hostPath(pathOf("cni_cache_dir") ?? "/var/lib/cni"),
     isEnvTrusted: truthOf("cni_env", valueOf("cni_env"), name) ?? false,
     isAnnotationTrusted: truthOf("cni_annotations", valueOf("cni_annotations"), name),
     hookLog: pathOf("cni_log"),

@@ -15,7 +15,7 @@ import { text } from "node:stream/consumers";
 import { preparePipes } from "../cni/pipes.ts";
 import { usage } from "../errors.ts";
 import { remove, removeDirectoryIfEmpty } from "../system/disk.ts";
-import { isSameFile } from "../system/lock.ts";
+import { isSameInode } from "../system/inode.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { visibleLines } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
@@ -83,7 +83,9 @@ export async function standBy([directory = ""]: readonly string[], world: World,
 /** Has an upgrade replaced or changed the program? */
 function isOther(program: string, started: fs.Stats): boolean {
   const now = fs.statSync(program, { throwIfNoEntry: false });
-  return now === undefined || !isSameFile(now, started) || now.mtimeMs !== started.mtimeMs || now.size !== started.size;
+  return (
+    now === undefined || !isSameInode(now, started) || now.mtimeMs !== started.mtimeMs || now.size !== started.size
+  );
 }
 
 /** Loads what hooks load when they first need it. */
@@ -270,7 +272,7 @@ function isHere(hook: string): boolean {
   const isShared = (name: string): boolean =>
     fs.readlinkSync(`${hook}/${name}`) === fs.readlinkSync(`/proc/self/${name}`);
   return (
-    NAMESPACES.every((name) => isShared(`ns/${name}`)) && isSameFile(fs.statSync(`${hook}/root`), fs.statSync("/"))
+    NAMESPACES.every((name) => isShared(`ns/${name}`)) && isSameInode(fs.statSync(`${hook}/root`), fs.statSync("/"))
   );
 }
 
@@ -280,7 +282,7 @@ function isOurs(hook: string, fifo: number): boolean {
     return [
       [0, CALLS],
       [fifo, ANSWER],
-    ].every(([own = 0, descriptor = 0]) => isSameFile(fs.statSync(`${hook}/fd/${descriptor}`), fs.fstatSync(own)));
+    ].every(([own = 0, descriptor = 0]) => isSameInode(fs.statSync(`${hook}/fd/${descriptor}`), fs.fstatSync(own)));
   } catch {
     return false;
   }

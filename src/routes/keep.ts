@@ -22,8 +22,8 @@ export interface Sayings {
 
 /** How it is right now. */
 export interface Keeping {
-  /** Since when a pass has been going on; undefined: none does. */
-  runningSince: Date | undefined;
+  /** Since when a pass has been going on, as `performance.now()` counts; undefined: none does. */
+  runningSince: number | undefined;
   /** Undefined: the Nodes are not known yet. */
   nodes: number | undefined;
   /** Of the last pass; undefined: none has ended, or the last one could not be carried out. */
@@ -47,7 +47,7 @@ export class Keeper {
   readonly #watch: ListWatch<FoundNode>;
   /** Ends the rest between two passes. */
   #wake = new AbortController();
-  #runningSince: Date | undefined;
+  #runningSince: number | undefined;
   #last: Result | undefined;
   #lastSuccess: Date | undefined;
   readonly #passes = { done: 0, partial: 0, failed: 0 };
@@ -99,7 +99,7 @@ export class Keeper {
   }
 
   async #pass(nodes: Iterable<FoundNode>, signal: AbortSignal): Promise<Result> {
-    this.#runningSince = new Date();
+    this.#runningSince = performance.now();
     try {
       const result = await sync(nodes, this.#self, signal);
       this.#last = result;

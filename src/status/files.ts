@@ -9,6 +9,7 @@ import { configFiles, loadFile, type DirectoryListing, type Network } from "../c
 import type { Finding } from "../finding.ts";
 import { mask } from "../secrets.ts";
 import { countValues } from "../system/json.ts";
+import { isWritableByOthers, shownMode } from "../system/owner.ts";
 import { readTextIfPossible } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import type { Steps } from "../system/turns.ts";
@@ -186,11 +187,10 @@ export function* lookAtModes(files: readonly string[], directory: TargetDirector
 
 /** By others than the owner. */
 const READABLE = 0o044;
-const CHANGEABLE = 0o022;
 
 /** @param holds what must not be read: nothing, what looks like a secret, or a kubeconfig's credentials. */
 export function modeFindings(stat: fs.Stats, path: string, holds: "nothing" | "secret" | "kubeconfig"): Finding[] {
-  const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
+  const mode = shownMode(stat);
   const found: Finding[] = [];
   if ((stat.mode & 0o177) !== 0) {
     const told = {
@@ -198,7 +198,7 @@ export function modeFindings(stat: fs.Stats, path: string, holds: "nothing" | "s
       secret: `has mode ${mode}, and holds what looks like a secret: anybody who reads it has it (CIS Kubernetes Benchmark 1.1.9)`,
       nothing: `has mode ${mode}, and not 0600 or stricter (CIS Kubernetes Benchmark 1.1.9): configurations may hold credentials`,
     };
-    const isHarmless = holds === "nothing" && (stat.mode & CHANGEABLE) === 0;
+    const isHarmless = holds === "nothing" && !isWritableByOthers(stat);
     found.push({
       code: holds === "kubeconfig" ? "kubeconfig-mode" : "file-mode",
       severity: isHarmless ? "note" : "warning",
@@ -222,8 +222,8 @@ export function modeFindings(stat: fs.Stats, path: string, holds: "nothing" | "s
 /** A directory, or a plugin, that others than root may write to. */
 export function writableFindings(here: string, path: string): Finding[] {
   const stat = statOf(here);
-  if (stat === undefined || (stat.mode & 0o022) === 0) return [];
-  const mode = (stat.mode & 0o7777).toString(8).padStart(4, "0");
+  if (stat === undefined || !isWritableByOthers(stat)) return [];
+  const mode = shownMode(stat);
   const message = `has mode ${mode}: others than root may write there, and the container runtime runs it as root`;
   return [{ code: "writable-by-others", severity: "warning", path, message, hint: "chmod go-w" }];
 }

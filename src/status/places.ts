@@ -1,6 +1,5 @@
 /** Where a node's directories are seen from here. */
 import * as fs from "node:fs";
-import { join } from "node:path";
 
 import type { FileKind } from "../asset.ts";
 import type { RuntimeStatus } from "../cri/status.ts";
@@ -9,11 +8,10 @@ import type { Finding } from "../finding.ts";
 import {
   findDirectory,
   findDirectoryIfUsable,
-  ofRuntime,
-  withNamed,
+  followRuntime,
+  realHostRoot,
   type DirectoryRequest,
 } from "../node/directory.ts";
-import { runtimeDirectories } from "../node/runtime.ts";
 import { followBelow, isBelow, pathOnNode, seenBelow, shownAs, type HostPath } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { note, type Notes } from "./notes.ts";
@@ -49,14 +47,14 @@ export async function findPlaces(
   notes: Notes,
 ): Promise<FoundPlaces> {
   const { unseen } = notes;
-  const hostRoot = followBelow("/", directories.config.hostRoot) ?? directories.config.hostRoot;
+  const hostRoot = realHostRoot(directories);
   const failures: string[] = [];
   const broken: string[] = [];
   const find = (request: DirectoryRequest): TargetDirectory | undefined => {
     try {
-      const found = linkedDirectory(request, hostRoot) ?? inView(findDirectory(request), hostRoot);
-      refuseUnreadable(found.path);
-      return found;
+      const path = findDirectory(request);
+      refuseUnreadable(path);
+      return { path, shown: shownFor(request, path, hostRoot) };
     } catch (error) {
       if (error instanceof Failure && error.code === "mount-missing") {
         failures.push(`${request.path}: the ${request.holds}, for nothing of the node is mounted there`);
@@ -68,9 +66,9 @@ export async function findPlaces(
       return undefined;
     }
   };
-  const looks = withNamed(directories.plugin, await runtimeDirectories(hostRoot, word));
-  const plugins = find(ofRuntime(directories.plugin, hostRoot, looks.plugin));
-  const configs = find(ofRuntime(directories.config, hostRoot, looks.config));
+  const { directories: followed, looks } = await followRuntime(directories, word, "all");
+  const plugins = find(followed.plugin);
+  const configs = find(followed.config);
   if (plugins === undefined && configs === undefined && broken.length === 0) {
     throw new Failure({
       code: "mount-missing",
@@ -119,27 +117,9 @@ function unusable(path: string, holds: string, problem: string): Finding {
   };
 }
 
-/** A directory that a link leads to: the link is followed as the node does. */
-function linkedDirectory(
-  { named, path, hostRoot: asked }: DirectoryRequest,
-  hostRoot: string,
-): TargetDirectory | undefined {
-  const shown = pathOnNode(asked, path);
-  const target = named || hostRoot === "/" || shown === undefined ? undefined : seenBelow(hostRoot, shown);
-  const isLinked = target !== undefined && target !== join(hostRoot, shown ?? "");
-  return isLinked && isDirectory(target) ? { path: target, shown: shown ?? path } : undefined;
-}
-
-function isDirectory(path: string): boolean {
-  try {
-    return fs.statSync(path).isDirectory();
-  } catch {
-    return false;
-  }
-}
-
-function inView(path: string, hostRoot: string): TargetDirectory {
-  return { path, shown: shownAs(hostRoot, path) };
+/** The node calls a directory as it is asked for, also if a link leads to it. */
+function shownFor({ named, path, hostRoot: asked }: DirectoryRequest, found: string, hostRoot: string): string {
+  return (named ? undefined : pathOnNode(asked, path)) ?? shownAs(hostRoot, found);
 }
 
 /** Is this another directory than those that the runtime says it uses? Not where that cannot be told from here. */

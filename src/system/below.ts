@@ -1,5 +1,6 @@
 /** Paths of a file system that this process sees below a directory, as processes see them whose root that is. */
-import { dirname, isAbsolute, join, relative } from "node:path";
+import * as fs from "node:fs";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 
 import { readLinkIfPossible } from "./read.ts";
 
@@ -39,6 +40,16 @@ export function shownAs(root: string, path: string): string {
 export function followBelow(root: string, path: string): string | undefined {
   const onNode = pathOnNode(root, path);
   return onNode === undefined ? seenBelow("/", hostPath(path)) : seenBelow(root, onNode);
+}
+
+/**
+ * The real path of what is there. A link of a process stays: the root of another one, `/proc/7/root`, reads as `/`, which
+ * is this process's own.
+ *
+ * @throws errors of the system.
+ */
+export function realPathOf(path: string): string {
+  return seenBelow("/", hostPath(resolve(path))) ?? fs.realpathSync(path);
 }
 
 /** What the links of a process lead to has no path: `/proc/7/ns/net` is `net:[4026531840]`. */

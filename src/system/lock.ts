@@ -7,6 +7,8 @@ import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 
+import { isSameInode } from "./inode.ts";
+
 export type LockMode = "shared" | "exclusive";
 
 const STATEMENTS: Record<LockMode, string> = {
@@ -55,11 +57,6 @@ const SQLITE_BUSY = 5;
 /** SQLite does not say why it cannot open a file. */
 export const SQLITE_CANTOPEN = 14;
 
-/** Is it one file, and is it there? */
-export function isSameFile(a: fs.Stats | undefined, b: fs.Stats): boolean {
-  return a?.ino === b.ino && a.dev === b.dev;
-}
-
 /** Undefined: the file that was opened is not that of the descriptor. */
 function openSame(path: string, descriptor: number): DatabaseSync | undefined {
   const before = countDescriptors(descriptor);
@@ -74,7 +71,7 @@ function openSame(path: string, descriptor: number): DatabaseSync | undefined {
 /** How many descriptors of this process are of the same file. */
 function countDescriptors(descriptor: number): number {
   const file = fs.fstatSync(descriptor);
-  return fs.readdirSync("/proc/self/fd").filter((name) => isSameFile(statDescriptor(Number(name)), file)).length;
+  return fs.readdirSync("/proc/self/fd").filter((name) => isSameInode(statDescriptor(Number(name)), file)).length;
 }
 
 /** Undefined: it was that of the directory that has just been read. */

@@ -23,6 +23,14 @@ export function visibleLines(text: string): string {
   );
 }
 
+/** The same of JSON, which stays the same value; what it has between strings is ASCII. */
+export function visibleJson(json: string): string {
+  return json.replace(INVISIBLE, (character) => {
+    if (character === "\n") return character;
+    return Array.from({ length: character.length }, (_, index) => escapeUnit(character.charCodeAt(index))).join("");
+  });
+}
+
 /** The same of a text with colours of ours: only these are kept. */
 export function paintedLines(text: string): string {
   return (

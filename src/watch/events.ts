@@ -55,7 +55,10 @@ export interface Happening {
   note: string;
 }
 
-/** The object that an Event is about; its namespace has the Events. */
+/**
+ * The object that an Event is about; its namespace has the Events. Times as `performance.now()` counts: the clock of a
+ * node may jump.
+ */
 interface Regarding {
   namespace: string;
   object: JsonObject & { name: string };
@@ -69,6 +72,8 @@ interface Series extends Happening {
   regarding: Regarding;
   begin: Date;
   last: Date;
+  /** `last`, as `performance.now()` counts. */
+  lastAt: number;
   count: number;
   /** How often it had happened when the API was told last; 0: it was not told. */
   told: number;
@@ -96,7 +101,7 @@ export class Events implements Observer, AsyncDisposable {
     this.#options = options;
     this.#timing = { ...EVENT_TIMING, ...timing };
     const { node, pod } = options;
-    const full = { tokens: this.#timing.burst, tokensAt: Date.now(), forbiddenUntil: 0 };
+    const full = { tokens: this.#timing.burst, tokensAt: performance.now(), forbiddenUntil: 0 };
     // The kubelet's Events have the name of the node as its UID, and kubectl describe looks for that.
     const ofNode = { apiVersion: "v1", kind: "Node", name: node, uid: node };
     this.#regarding = [{ namespace: "default", object: ofNode, ...full }];
@@ -141,37 +146,40 @@ export class Events implements Observer, AsyncDisposable {
   }
 
   #note(happening: Happening, regarding: Regarding): void {
-    const now = new Date();
+    const now = performance.now();
+    const date = new Date();
     const { type, reason, note } = happening;
     const key = JSON.stringify([regarding.object.name, regarding.namespace, type, reason, note]);
-    this.#forget(now.getTime());
+    this.#forget(now);
     const known = this.#series.get(key);
     const series = known ?? {
       ...happening,
       regarding,
-      begin: now,
-      last: now,
+      begin: date,
+      last: date,
+      lastAt: now,
       count: 0,
       told: 0,
       tries: 0,
       name: undefined,
     };
     series.count++;
-    series.last = now;
+    series.last = date;
+    series.lastAt = now;
     this.#series.delete(key);
     this.#series.set(key, series);
     // The more there are, the more rarely they are told.
     if (this.#pending.has(series) || series.count < series.told * 2) return;
-    if (regarding.forbiddenUntil > now.getTime() || this.#pending.size >= this.#timing.queue) return;
-    if (!this.#takeToken(regarding, now.getTime())) return;
+    if (regarding.forbiddenUntil > now || this.#pending.size >= this.#timing.queue) return;
+    if (!this.#takeToken(regarding, now)) return;
     series.tries = 0;
     this.#pending.add(series);
   }
 
   /** Series that are over, and the oldest ones of too many. */
   #forget(now: number): void {
-    for (const [key, { last }] of this.#series) {
-      if (this.#series.size < this.#timing.queue * 2 && now - last.getTime() < this.#timing.series) break;
+    for (const [key, { lastAt }] of this.#series) {
+      if (this.#series.size < this.#timing.queue * 2 && now - lastAt < this.#timing.series) break;
       this.#series.delete(key);
     }
   }
@@ -251,7 +259,7 @@ export class Events implements Observer, AsyncDisposable {
     const subject = `Events of namespace ${regarding.namespace}`;
     const failure = apiFailure(subject, "cannot be written", answer, ruleFor(["create", "patch"], RESOURCE));
     if (failure.code !== "api-forbidden") return;
-    regarding.forbiddenUntil = Date.now() + this.#timing.forbidden;
+    regarding.forbiddenUntil = performance.now() + this.#timing.forbidden;
     if (this.#said.has(`${verb} ${subject}`)) return;
     this.#said.add(`${verb} ${subject}`);
     this.#options.say(failure.message, `${failure.hint ?? ""}, or give --events=false`);

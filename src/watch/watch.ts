@@ -87,7 +87,7 @@ export class Watcher {
   readonly #broken = Promise.withResolvers<never>();
   readonly #sockets: ControlSockets;
   #claimTroubles: Finding[] = [];
-  #runningSince: Date | undefined;
+  #runningSince: number | undefined;
   #desired: Partial<Record<Kind, Lists>> | undefined;
   #last: Reconcile | undefined;
   #lastSuccess: Date | undefined;
@@ -143,7 +143,7 @@ export class Watcher {
   }
 
   /** Since when a reconcile has been going on; undefined: none does. */
-  get runningSince(): Date | undefined {
+  get runningSince(): number | undefined {
     return this.#runningSince;
   }
 
@@ -286,7 +286,7 @@ export class Watcher {
   }
 
   async #reconcile(signal: AbortSignal, causes: readonly string[], isReached: boolean): Promise<Outcome> {
-    this.#runningSince = new Date();
+    this.#runningSince = performance.now();
     try {
       const outcome = await this.#reconcileSince(this.#runningSince, signal, causes, isReached);
       await this.#followNode();
@@ -297,12 +297,12 @@ export class Watcher {
   }
 
   async #reconcileSince(
-    begin: Date,
+    from: number,
     signal: AbortSignal,
     causes: readonly string[],
     isReached: boolean,
   ): Promise<Outcome> {
-    const from = performance.now();
+    const begin = new Date();
     const report = (result: Omit<Reconcile, "begin" | "duration" | "causes">): void => {
       this.#report({ begin, duration: performance.now() - from, causes, ...result });
     };

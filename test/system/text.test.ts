@@ -4,7 +4,16 @@ import { test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { alignRows, isIdOf, shellWord, shortId, visible, visibleLines, wrapLines } from "../../src/system/text.ts";
+import {
+  alignRows,
+  isIdOf,
+  shellWord,
+  shortId,
+  visible,
+  visibleJson,
+  visibleLines,
+  wrapLines,
+} from "../../src/system/text.ts";
 
 test("a text of others stays on its line, and nothing in it is hidden or reversed", () => {
   assert.equal(visible("a\nb\u202ec\u200b\u001b[2J\ttabs"), String.raw`a\u000ab\u202ec\u200b\u001b[2J\u0009tabs`);
@@ -14,6 +23,17 @@ test("a text of others stays on its line, and nothing in it is hidden or reverse
 
 test("a text of several lines keeps its lines and tabs", () => {
   assert.equal(visibleLines("a\n\tb\r\u202e"), `a\n\tb${String.raw`\u000d\u202e`}`);
+});
+
+test("JSON of others stays the same value, and nothing in it is hidden or reversed", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary" }), (text) => {
+      const json = visibleJson(JSON.stringify({ text }, undefined, 2));
+      assert.deepEqual(JSON.parse(json), { text });
+      assert.equal(visibleLines(json), json);
+    }),
+  );
+  assert.equal(visibleJson('["\u{e0041}\u202e"]'), String.raw`["\udb40\udc41\u202e"]`);
 });
 
 test("a word of a command means itself to a shell, whatever is in it", () => {

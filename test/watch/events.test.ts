@@ -174,6 +174,20 @@ test("the number of Events is limited, for each object and of those that wait", 
   );
 });
 
+test("Events go on if the clock of the node is set back", async (t) => {
+  await using s = new Scene(await WatchServer.start("h2"), undefined, { burst: 2, interval: 20, forbidden: 20 });
+  t.mock.timers.enable({ apis: ["Date"], now: Date.now() });
+  s.answers = [201, 403];
+  s.events.reconciled(failed("a"));
+  s.events.reconciled(failed("b"));
+  await until(() => s.said.length === 1);
+  t.mock.timers.setTime(Date.now() - 3_600_000);
+  await sleep(50);
+  s.events.reconciled(failed("c"));
+  await until(() => s.written.length === 3);
+  assert.equal(s.written[2]?.body["eventTime"], new Date().toISOString().replace("Z", "000Z"));
+});
+
 test("a server that does not answer keeps nobody from the end", async () => {
   await using s = new Scene(await WatchServer.start("h2"));
   s.isSilent = true;

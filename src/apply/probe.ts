@@ -56,7 +56,7 @@ export async function probeNetworks(
   if (networks.length === 0) return { probes, warnings };
   const { hostRoot } = view.places;
   const before = operatorWith(operator, view.pluginPaths(), hostRoot);
-  const onHost = (path: string): string => pathOnHost(operator.place, hostRoot, path);
+  const onHost = (path: string): string => pathOnHost(operator.host, hostRoot, path);
   const after = operatorWith(operator, [...linkStaged(changes, links, onHost), ...view.pluginPaths()], hostRoot);
   for (const { network, file, isWritten } of networks) {
     const steps = await tryNetwork(network, addAnyway, after);
@@ -146,11 +146,11 @@ function linkStaged({ plugins }: Changes, links: ProbeLinks | undefined, onHost:
 
 /** @param paths the directories of plugins, as this process sees them; none: those of the operator. */
 function operatorWith(operator: Operator, paths: readonly string[], hostRoot: string): Operator {
-  const { place, runtime } = operator;
+  const { host, runtime } = operator;
   if (paths.length === 0) return operator;
   const pluginDirs = paths.map((path) => {
-    const onHost = pathOnHost(place, hostRoot, path);
-    if (place.root === "" || isSamePlace(seen(place, onHost), path)) return onHost;
+    const onHost = pathOnHost(host, hostRoot, path);
+    if (host.root === "" || isSamePlace(seen(host, onHost), path)) return onHost;
     throw new Failure({
       code: "host-unreachable",
       subject: path,

@@ -8,7 +8,7 @@ import { mapText } from "../network/map-text.ts";
 import type { IdFormat, NodeMap } from "../network/map.ts";
 import { idFormat, printJson } from "../report.ts";
 import type { Ending, World } from "../world.ts";
-import { describeProblem, directoriesOf, findHost, warnOfProblem } from "./network-options.ts";
+import { describeProblem, directoriesOf, findHostFor, warnOfProblem } from "./network-options.ts";
 
 const DRAWINGS: Readonly<
   Record<"text" | "dot" | "svg", (map: NodeMap, columns?: number, formatId?: IdFormat) => string>
@@ -20,10 +20,10 @@ const DRAWINGS: Readonly<
 
 /** Draws the network of the node. */
 export async function runMap(options: Given<"network map">, world: World): Promise<Ending> {
-  const place = findHost(options);
-  const { cacheDir } = await directoriesOf(options, place);
+  const host = findHostFor(options);
+  const { cacheDir } = await directoriesOf(options, host);
   const problems: Failure[] = [];
-  const map = await readMap(place, cacheDir, world.signal, (problem) => {
+  const map = await readMap(host, cacheDir, world.signal, (problem) => {
     problems.push(problem);
     warnOfProblem(problem, world);
   });

@@ -11,7 +11,7 @@ import {
   type NetworkDirectories,
 } from "../network/directories.ts";
 import type { Operator } from "../network/operator.ts";
-import { findPlace, seen, type Place } from "../node/host.ts";
+import { findHost, seen, type Host } from "../node/host.ts";
 import { readOciConfig } from "../oci/config.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { Target } from "../network/target.ts";
@@ -22,31 +22,31 @@ import type { World } from "../world.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
 
 /** What says where everything is. */
-type PlaceOptions = Partial<
+type DirectoryOptions = Partial<
   Pick<Given<"network gc">, "hostRoot" | "configDir" | "pluginDir" | "cacheDir" | "ociConfig">
 >;
 
 /** The directories that the options say. @throws Failure `runtime-directory-unknown`; those of `readOciConfig`. */
 export async function directoriesOf(
-  { hostRoot, pluginDir, configDir, cacheDir, ociConfig }: PlaceOptions,
-  place: Place | undefined,
+  { hostRoot, pluginDir, configDir, cacheDir, ociConfig }: DirectoryOptions,
+  host: Host | undefined,
 ): Promise<NetworkDirectories> {
   const isRootNamed = hostRoot !== undefined;
-  const config = ociConfig === undefined || place === undefined ? undefined : readOciConfig(seen(place, ociConfig));
+  const config = ociConfig === undefined || host === undefined ? undefined : readOciConfig(seen(host, ociConfig));
   const usual = config && { ...config, configDir: config.confDir };
   const named = { hostRoot: hostRoot ?? HOST_ROOT, isRootNamed, pluginDir, configDir, cacheDir, usual };
-  return networkDirectories(named, place);
+  return networkDirectories(named, host);
 }
 
 /** @throws Failure `host-unreachable`. */
-export function findHost({ hostRoot }: PlaceOptions): Place {
-  return findPlace(hostRoot ?? HOST_ROOT, hostRoot !== undefined);
+export function findHostFor({ hostRoot }: DirectoryOptions): Host {
+  return findHost(hostRoot ?? HOST_ROOT, hostRoot !== undefined);
 }
 
 /** Undefined: this process is in a container and sees nothing of the host but what is mounted. */
-export function findHostIfSeen(options: PlaceOptions): Place | undefined {
+export function findHostIfSeen(options: DirectoryOptions): Host | undefined {
   try {
-    return findHost(options);
+    return findHostFor(options);
   } catch (error) {
     if (error instanceof Failure) return undefined;
     throw error;
@@ -55,21 +55,21 @@ export function findHostIfSeen(options: PlaceOptions): Place | undefined {
 
 /** @throws Failure `host-unreachable`, `mount-missing`, `runtime-directory-unknown`. */
 export async function operatorOf(
-  options: PlaceOptions & { lockTimeout?: number; pluginTimeout: number; trace: boolean },
+  options: DirectoryOptions & { lockTimeout?: number; pluginTimeout: number; trace: boolean },
   world: World,
 ): Promise<Operator & NetworkDirectories> {
-  const place = findHost(options);
-  const directories = await directoriesOf(options, place);
+  const host = findHostFor(options);
+  const directories = await directoriesOf(options, host);
   const { pluginDirs, cacheDir } = directories;
-  requireLockable(cacheDir, place, options.hostRoot ?? HOST_ROOT);
+  requireLockable(cacheDir, host, options.hostRoot ?? HOST_ROOT);
   return {
     ...directories,
-    place,
+    host,
     runtime: {
       pluginDirs,
-      pluginRoot: place.root,
+      pluginRoot: host.root,
       cacheDir,
-      wrapper: place.wrapper,
+      wrapper: host.wrapper,
       env: environmentOfPlugins(world.env),
       timeoutMs: options.pluginTimeout,
       signal: world.signal,

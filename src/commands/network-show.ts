@@ -126,8 +126,8 @@ async function listConfigured(options: Given<"network list">, world: World): Pro
 
 async function listAttached(options: Given<"network list">, world: World): Promise<Ending> {
   // No plugin is called: what is mounted of the host will do.
-  const place = findHostIfSeen(options);
-  const { cacheDir } = await directoriesOf(options, place);
+  const host = findHostIfSeen(options);
+  const { cacheDir } = await directoriesOf(options, host);
   const problems: Failure[] = [];
   const there = lookForNamespaces();
   const found = pickRemembered(
@@ -143,7 +143,7 @@ async function listAttached(options: Given<"network list">, world: World): Promi
     // Signals are heard of in between only.
     await setImmediate();
     throwIfInterrupted(world.signal);
-    attachments.push({ ...row, presence: place === undefined ? "unknown" : await presenceOf(one, place, () => there) });
+    attachments.push({ ...row, presence: host === undefined ? "unknown" : await presenceOf(one, host, () => there) });
   }
   if (options.output === "json") {
     printJson(world, {

@@ -20,7 +20,7 @@ import { networkOf, operatorOf, wantedOf, wordsOf, type Words } from "./network-
 export async function runAdd(options: Given<"network add">, world: World): Promise<Ending> {
   const words = wordsOf(options, true);
   const operator = await operatorOf(options, world);
-  const target = resolveTarget(words.target ?? "", operator.place, operator.cacheDir);
+  const target = resolveTarget(words.target ?? "", operator.host, operator.cacheDir);
   const given = options.containerId;
   const containerId = given === undefined ? undefined : wholeId(given, operator.cacheDir);
   const wanted = wantedOf({ ...options, containerId }, target);
@@ -33,13 +33,13 @@ export async function runAdd(options: Given<"network add">, world: World): Promi
       `--capability-args: no plugin of network ${network.name} declares the capability ${undeclared.join(", ")}: ${there}`,
     );
   }
-  if (options.new) await makeNamed(requireName(target, "--new"), operator.place);
+  if (options.new) await makeNamed(requireName(target, "--new"), operator.host);
   let done: Awaited<ReturnType<typeof attach>>;
   try {
     done = await attach(network, wanted, operator);
   } catch (error) {
     if (options.new && !(error instanceof Failure && error.exitCode === 4)) {
-      await deleteNamed(target.name ?? "", operator.place).catch((left: unknown) => {
+      await deleteNamed(target.name ?? "", operator.host).catch((left: unknown) => {
         throw error instanceof Failure ? error.extendedBy(`and its namespace is left: ${reasonOf(left)}`) : error;
       });
     }
@@ -68,7 +68,7 @@ export async function runDel(options: Given<"network del">, world: World): Promi
   const name = options.deleteNetns ? requireName(wanted.target, "--delete-netns") : undefined;
   const { wasThere, left, ...done } = await detach(network, wanted, operator);
   for (const what of left) printWarning(world, `the network namespace is gone: ${what}`);
-  if (name !== undefined) await deleteNamed(name, operator.place);
+  if (name !== undefined) await deleteNamed(name, operator.host);
   const outcome = wasThere ? "deleted" : "absent";
   if (options.output === "json") printDone(world, "network del", done, { outcome });
   else
@@ -117,9 +117,9 @@ function rememberedAs(
 }
 
 /** The failure itself where its runtime does not know the container: it may be remembered. */
-function findTarget({ target = "" }: Words, { place, cacheDir }: Operator & NetworkDirectories): Target | Failure {
+function findTarget({ target = "" }: Words, { host, cacheDir }: Operator & NetworkDirectories): Target | Failure {
   try {
-    return resolveTarget(target, place, cacheDir);
+    return resolveTarget(target, host, cacheDir);
   } catch (error) {
     if (error instanceof Failure && error.code === "target-missing") return error;
     throw error;

@@ -6,7 +6,7 @@ import { DEFAULT_CONFIG_FILE, parseOciConfig, type OciConfig } from "../oci/conf
 import { FRONT } from "../oci/wrapper.ts";
 import { Failure, isAbsence, systemFailure } from "../errors.ts";
 import { findDirectory, findDirectoryIfUsable, type DirectoryRequest } from "../node/directory.ts";
-import { findPlace } from "../node/host.ts";
+import { findHost } from "../node/host.ts";
 import { removeDirectoryIfEmpty } from "../system/disk.ts";
 import { followBelow, hostPath, seenBelow, shownAs } from "../system/below.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
@@ -24,7 +24,7 @@ export interface Named {
 }
 
 /** The host as this process sees it. */
-export interface Host {
+export interface EngineHost {
   root: string;
   /** The words before a program that is to run on the host; undefined: its processes cannot be reached. */
   wrapper: readonly string[] | undefined;
@@ -54,7 +54,7 @@ const DAEMON_CONFIG = "/etc/docker/daemon.json";
 
 /** Where everything is. */
 export class Places {
-  readonly host: Host;
+  readonly host: EngineHost;
   /** The path of the front on the host. */
   readonly front: string;
   /** Is the program put on the host? Else the host runs it from where it is. */
@@ -68,7 +68,7 @@ export class Places {
    */
   constructor(named: Named, ownDir: string, mount: string) {
     this.#named = named;
-    this.host = hostOf(named.hostRoot, mount);
+    this.host = findEngineHost(named.hostRoot, mount);
     this.#programDir = named.programDir ?? PROGRAM_DIR;
     this.isInstalled = named.programDir !== undefined || this.host.root !== "/";
     this.front = this.isInstalled ? join(this.#programDir, FRONT) : join(ownDir, FRONT);
@@ -170,9 +170,9 @@ export class Places {
 }
 
 /** @param mount where the host's root is mounted, if it is not said. */
-function hostOf(named: string | undefined, mount: string): Host {
+function findEngineHost(named: string | undefined, mount: string): EngineHost {
   if (named === undefined && !fs.existsSync(mount)) {
-    const { root } = findPlace(mount, false);
+    const { root } = findHost(mount, false);
     if (root === "") return { root: "/", wrapper: [] };
     throw new Failure({
       code: "mount-missing",
@@ -185,9 +185,9 @@ function hostOf(named: string | undefined, mount: string): Host {
   const root = fs.existsSync(given) ? fs.realpathSync(given) : given;
   if (root === "/") return { root, wrapper: [] };
   try {
-    const place = findPlace(given, named !== undefined);
+    const host = findHost(given, named !== undefined);
     // A directory that stands for a host has no processes of its own.
-    return { root, wrapper: place.root === "" ? undefined : place.wrapper };
+    return { root, wrapper: host.root === "" ? undefined : host.wrapper };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return { root, wrapper: undefined };

@@ -19,7 +19,7 @@ import { networkSubject, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, presenceOf, PRESENCES, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
 import { HELD, lockOf, type Operator } from "./operator.ts";
-import { seen, type Place } from "../node/host.ts";
+import { seen, type Host } from "../node/host.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
 import { attachmentsOf, remembered } from "./remembered.ts";
 import { requireNamespace, type Target } from "./target.ts";
@@ -53,21 +53,21 @@ export async function attach(
   wanted: Wanted,
   operator: Operator,
 ): Promise<Done & { result: AnyResult }> {
-  const { place, runtime, signal } = operator;
+  const { host, runtime, signal } = operator;
   const { target, args, capabilityArgs, allowDefaultRoute = false } = wanted;
-  const identity = requireNamespace(target, place);
-  refuseHost(identity, target, place);
+  const identity = requireNamespace(target, host);
+  refuseHost(identity, target, host);
   requirePlugins(network, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
-  const [inside, host] = await lookAround(seen(place, target.netns), netnsOfHost(place), signal);
+  const [inside, outside] = await lookAround(seen(host, target.netns), netnsOfHost(host), signal);
   const ifName = wanted.ifName ?? nextInterface(inside);
   const others = remembered(runtime.cacheDir, (one) => {
-    return one.networkName === network.name && isReachable(one, place);
+    return one.networkName === network.name && isReachable(one, host);
   });
-  refuseConflicts({ network, ifName, args, capabilityArgs, allowDefaultRoute, target: inside, host, others });
+  refuseConflicts({ network, ifName, args, capabilityArgs, allowDefaultRoute, inside, outside, others });
   throwIfInterrupted(signal);
 
-  const note = { ...markOf(target, identity, place) };
+  const note = { ...markOf(target, identity, host) };
   const { containerId, netns } = target;
   const conf = { ...runtime, containerId, netns, ifName, args, capabilityArgs, note, lock: HELD, signal };
   try {
@@ -91,11 +91,11 @@ export async function checkAttached(
   wanted: Wanted,
   operator: Operator,
 ): Promise<Done & { isChecked: boolean }> {
-  const { place, signal } = operator;
+  const { host, signal } = operator;
   const target = attachedTarget(network.name, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
   const { ifName, conf, attachment } = await confOf(network, { ...wanted, target }, operator);
-  if (conf.netns === "") await refuseWithoutNamespace(attachment, target, place);
+  if (conf.netns === "") await refuseWithoutNamespace(attachment, target, host);
   try {
     return { network: network.name, target, ifName, isChecked: (await check(network, conf)) === "checked" };
   } catch (error) {
@@ -209,9 +209,9 @@ export async function lockContainer(containerId: string, network: string, operat
 }
 
 /** Ctrl-C may end what looks before it has a process group of its own. */
-async function lookAround(inside: string, host: string, signal: AbortSignal): Promise<[Interior, Interior]> {
+async function lookAround(inside: string, outside: string, signal: AbortSignal): Promise<[Interior, Interior]> {
   try {
-    return await Promise.all([lookInto(inside), lookInto(host)]);
+    return await Promise.all([lookInto(inside), lookInto(outside)]);
   } catch (error) {
     throwIfInterrupted(signal);
     throw error;
@@ -224,15 +224,15 @@ async function lookAround(inside: string, host: string, signal: AbortSignal): Pr
  *
  * @throws Failure `attachment-ambiguous`.
  */
-function attachedTarget(network: string, { target, isIdGiven = false }: Wanted, { place, runtime }: Operator): Target {
+function attachedTarget(network: string, { target, isIdGiven = false }: Wanted, { host, runtime }: Operator): Target {
   if (isIdGiven || attachmentsOf(network, target.containerId, runtime.cacheDir).length > 0) return target;
-  const identity = identityOf(seen(place, target.netns));
-  const leadsTo = (path: string): string | undefined => seenBelow(place.root, hostPath(path));
+  const identity = identityOf(seen(host, target.netns));
+  const leadsTo = (path: string): string | undefined => seenBelow(host.root, hostPath(path));
   const found = remembered(runtime.cacheDir, (one) => {
     if (one.networkName !== network) return false;
     const netns = netnsOf(one);
     if (identity === undefined) return netns !== "" && leadsTo(netns) === leadsTo(target.netns);
-    return isReachable(one, place) && identityOf(seen(place, netns)) === identity;
+    return isReachable(one, host) && identityOf(seen(host, netns)) === identity;
   });
   const [containerId = target.containerId, another] = new Set(found.map((one) => one.containerId));
   if (another === undefined) return { ...target, containerId };
@@ -248,7 +248,7 @@ function attachedTarget(network: string, { target, isIdGiven = false }: Wanted, 
 async function confOf(
   network: NetworkList,
   { target, args, capabilityArgs, ifName }: Wanted,
-  { place, runtime, signal, onProblem }: Operator,
+  { host, runtime, signal, onProblem }: Operator,
 ): Promise<{ ifName: string; conf: RuntimeConf; attachment: CachedAttachment | undefined }> {
   const { containerId } = target;
   const known = attachmentsOf(network.name, containerId, runtime.cacheDir, onProblem);
@@ -263,8 +263,8 @@ async function confOf(
   }
   const name = ifName ?? only?.ifName ?? "eth0";
   const attachment = known.find((one) => one.ifName === name);
-  const netns = await presentNetns(attachment, target, place);
-  if (netns !== "") refuseHost(identityOf(seen(place, netns)), target, place);
+  const netns = await presentNetns(attachment, target, host);
+  if (netns !== "") refuseHost(identityOf(seen(host, netns)), target, host);
   return {
     ifName: name,
     conf: { ...runtime, containerId, netns, ifName: name, args, capabilityArgs, lock: HELD, signal },
@@ -276,19 +276,19 @@ async function confOf(
 async function presentNetns(
   attachment: CachedAttachment | undefined,
   { netns }: Pick<Target, "netns">,
-  place: Place,
+  host: Host,
 ): Promise<string> {
-  if (attachment !== undefined && netnsOf(attachment) !== "") return (await presentPath(attachment, place)) ?? "";
-  return identityOf(seen(place, netns)) === undefined ? "" : netns;
+  if (attachment !== undefined && netnsOf(attachment) !== "") return (await presentPath(attachment, host)) ?? "";
+  return identityOf(seen(host, netns)) === undefined ? "" : netns;
 }
 
 /** Says of it what garbage collection says. */
 async function refuseWithoutNamespace(
   attachment: CachedAttachment | undefined,
   target: Target,
-  place: Place,
+  host: Host,
 ): Promise<void> {
-  const presence = attachment === undefined ? "gone" : await presenceOf(attachment, place);
+  const presence = attachment === undefined ? "gone" : await presenceOf(attachment, host);
   if (presence !== "gone") {
     throw new Failure({
       code: "netns-unknown",
@@ -297,7 +297,7 @@ async function refuseWithoutNamespace(
       hint: "cni-node network gc keeps the attachment; cni-node network del deletes it",
     });
   }
-  requireNamespace(target, place);
+  requireNamespace(target, host);
   throw new Failure({
     code: "netns-missing",
     subject: target.text,
@@ -307,8 +307,8 @@ async function refuseWithoutNamespace(
 }
 
 /** The host's own network is not a container's: plugins would change and delete its interfaces. */
-function refuseHost(identity: string | undefined, { text }: Target, place: Place): void {
-  if (identity === undefined || identity !== identityOfHost(place)) return;
+function refuseHost(identity: string | undefined, { text }: Target, host: Host): void {
+  if (identity === undefined || identity !== identityOfHost(host)) return;
   throw new Failure({
     code: "netns-of-host",
     subject: text,

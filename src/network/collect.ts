@@ -14,7 +14,7 @@ import { explain, operationFailure } from "./failure.ts";
 import { isReachable, lookForNamespaces, netnsOf, presenceOf, PRESENCES, readMark, type Namespaces } from "./mark.ts";
 import { HELD, lockOf, type Operator } from "./operator.ts";
 import { identityOf } from "./namespace.ts";
-import { seen, type Place } from "../node/host.ts";
+import { seen, type Host } from "../node/host.ts";
 import { remembered, rememberedAgain } from "./remembered.ts";
 
 /** What became of an attachment. */
@@ -53,15 +53,15 @@ const NOT_EVERYTHING = " before everything had been released";
 
 /** Nothing: others have deleted it meanwhile. */
 async function collect(found: CachedAttachment, there: Namespaces, operator: Operator): Promise<Collected[]> {
-  const { place, runtime, signal } = operator;
+  const { host, runtime, signal } = operator;
   const { networkName, containerId, ifName } = found;
-  const kept = await keptIfThere(found, place, () => there);
+  const kept = await keptIfThere(found, host, () => there);
   if (kept !== undefined) return [kept];
   try {
     using _ = await lockOf(operator).container(containerId);
     const attachment = rememberedAgain({ networkName, containerId, ifName }, runtime.cacheDir);
     if (attachment === undefined) return [];
-    return [(await keptIfThere(attachment, place)) ?? (await release(attachment, operator))];
+    return [(await keptIfThere(attachment, host)) ?? (await release(attachment, operator))];
   } catch (error) {
     if (signal.aborted) throw new Interrupted(cancellationOf(signal), NOT_EVERYTHING);
     if (!(error instanceof CniError)) throw error;
@@ -72,10 +72,10 @@ async function collect(found: CachedAttachment, there: Namespaces, operator: Ope
 
 async function keptIfThere(
   attachment: CachedAttachment,
-  place: Place,
+  host: Host,
   there?: () => Namespaces,
 ): Promise<Collected | undefined> {
-  const presence = await presenceOf(attachment, place, there);
+  const presence = await presenceOf(attachment, host, there);
   return presence === "gone" ? undefined : { attachment, outcome: "kept", reason: PRESENCES[presence] };
 }
 
@@ -115,7 +115,7 @@ async function collectLocked(
   network: NetworkList,
   valid: readonly ValidAttachment[],
   all: boolean,
-  { place, runtime, onProblem }: Operator,
+  { host, runtime, onProblem }: Operator,
 ): Promise<Collected[]> {
   const isValid = ({ containerId, ifName }: CachedAttachment): boolean => {
     return valid.some(({ containerID, ifname }) => containerID === containerId && ifname === ifName);
@@ -131,7 +131,7 @@ async function collectLocked(
       hint: "name those that are to stay with --valid; --all deletes them anyway, and their containers lose the network",
     });
   }
-  const lost = network.disableGC ? [] : invalid.filter((one) => isLost(one, place));
+  const lost = network.disableGC ? [] : invalid.filter((one) => isLost(one, host));
   const held = { ...runtime, lock: HELD };
   const released = await releaseLost(network, lost, held);
   // What could not be released, GC would delete where it was.
@@ -145,9 +145,9 @@ async function collectLocked(
 }
 
 /** Its path leads to another namespace than its own; of others' attachments: to the host's. */
-function isLost(attachment: CachedAttachment, place: Place): boolean {
-  if (isReachable(attachment, place)) return false;
-  return readMark(attachment) !== undefined || identityOf(seen(place, netnsOf(attachment))) !== undefined;
+function isLost(attachment: CachedAttachment, host: Host): boolean {
+  if (isReachable(attachment, host)) return false;
+  return readMark(attachment) !== undefined || identityOf(seen(host, netnsOf(attachment))) !== undefined;
 }
 
 const NOTHING: GcReport = { deleted: [], errors: [] };

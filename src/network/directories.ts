@@ -2,7 +2,7 @@
 import { join } from "node:path";
 
 import { Failure } from "../errors.ts";
-import { pathOnHost, seen, type Place } from "../node/host.ts";
+import { pathOnHost, seen, type Host } from "../node/host.ts";
 import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } from "../node/runtime.ts";
 import { hostPath, seenBelow, shownAs, type HostPath } from "../system/below.ts";
 import { isSamePlace } from "../system/inode.ts";
@@ -50,25 +50,25 @@ const ON_EVERY_NODE: UsualDirectories = {
 /**
  * Finds the directories.
  *
- * @param place undefined: the host cannot be reached, and what is mounted of it has to do.
+ * @param host undefined: the host cannot be reached, and what is mounted of it has to do.
  * @throws Failure `runtime-directory-unknown`.
  */
-export async function networkDirectories(named: Named, place: Place | undefined): Promise<NetworkDirectories> {
+export async function networkDirectories(named: Named, host: Host | undefined): Promise<NetworkDirectories> {
   const { hostRoot, isRootNamed, pluginDir, configDir, cacheDir, usual = ON_EVERY_NODE } = named;
   // Links are followed as on the host; plugins are looked up there, where links lead as they do for the host.
   const mounted = (path: HostPath): string => seenBelow(hostRoot, path) ?? join(hostRoot, path);
-  const isBelowRoot = isRootNamed || place === undefined;
-  const here = (path: HostPath): string => (isBelowRoot ? mounted(path) : seen(place, path));
+  const isBelowRoot = isRootNamed || host === undefined;
+  const here = (path: HostPath): string => (isBelowRoot ? mounted(path) : seen(host, path));
   const called = (path: HostPath): string => (isBelowRoot ? mounted(path) : path);
   const isAuto = pluginDir === "auto" || configDir === "auto";
-  const looks = isAuto ? await runtimeDirectories(isBelowRoot ? hostRoot : place.root || "/") : {};
+  const looks = isAuto ? await runtimeDirectories(isBelowRoot ? hostRoot : host.root || "/") : {};
   const plugins =
     pluginDir === "auto" ? pathsOf(looks, "plugin", hostRoot).map(called) : (pluginDir ?? usual.pluginDirs.map(called));
   const [config = usual.configDir] = configDir === "auto" ? pathsOf(looks, "config", hostRoot) : [];
   return {
     configDir: configDir === "auto" || configDir === undefined ? here(config) : configDir,
-    cacheDir: cacheDir ?? mountedCache(usual.cacheDir, hostRoot, place) ?? here(usual.cacheDir),
-    pluginDirs: plugins.map((directory) => pathOnHost(place, hostRoot, directory)),
+    cacheDir: cacheDir ?? mountedCache(usual.cacheDir, hostRoot, host) ?? here(usual.cacheDir),
+    pluginDirs: plugins.map((directory) => pathOnHost(host, hostRoot, directory)),
   };
 }
 
@@ -80,10 +80,10 @@ function pathsOf(looks: RuntimeDirectories, kind: keyof typeof USUAL, hostRoot: 
 }
 
 /** The host's cache where it is mounted in this container; undefined on the host itself. */
-function mountedCache(cacheDir: HostPath, hostRoot: string, place: Place | undefined): string | undefined {
-  if (place === undefined || place.root === "") return undefined;
+function mountedCache(cacheDir: HostPath, hostRoot: string, host: Host | undefined): string | undefined {
+  if (host === undefined || host.root === "") return undefined;
   const mounted = seenBelow(hostRoot, cacheDir) ?? "";
-  return isSamePlace(mounted, seen(place, cacheDir)) ? mounted : undefined;
+  return isSamePlace(mounted, seen(host, cacheDir)) ? mounted : undefined;
 }
 
 /**
@@ -91,7 +91,7 @@ function mountedCache(cacheDir: HostPath, hostRoot: string, place: Place | undef
  *
  * @throws Failure `mount-missing`.
  */
-export function requireLockable(cacheDir: string, { root }: Place, hostRoot: string): void {
+export function requireLockable(cacheDir: string, { root }: Host, hostRoot: string): void {
   if (root === "" || !cacheDir.startsWith("/proc/")) return;
   const onHost = shownAs(root, cacheDir);
   throw new Failure({

@@ -5,7 +5,7 @@ import type { CachedAttachment } from "../cni/cache.ts";
 import { parseIfJson } from "../cni/json.ts";
 import { Failure, reasonOf, throwIfInterrupted } from "../errors.ts";
 import { isNamespaceGone } from "../node/attachments.ts";
-import { seen, type Place } from "../node/host.ts";
+import { seen, type Host } from "../node/host.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { mapOf, MOST, type NodeMap, type ReadAttachment, type ReadNamespace } from "./map.ts";
@@ -24,7 +24,7 @@ const AT_ONCE = 4;
  * @throws Failure `netns-unreadable` where the node's own interfaces cannot be read; as `remembered`.
  */
 export async function readMap(
-  place: Place,
+  host: Host,
   cacheDir: string,
   signal: AbortSignal,
   onProblem: (problem: Failure) => void,
@@ -45,14 +45,14 @@ export async function readMap(
     // Signals are heard of in between only.
     await setImmediate();
     throwIfInterrupted(signal);
-    attachments.push(await attachmentOf(one, place, there));
+    attachments.push(await attachmentOf(one, host, there));
   }
-  const { found, hidden } = namespacesOf(place, there, attachments);
+  const { found, hidden } = namespacesOf(host, there, attachments);
   const namespaces: ReadNamespace[] = [];
   for (let start = 0; start < Math.min(found.length, MOST.namespaces); start += AT_ONCE) {
     throwIfInterrupted(signal);
     const some = found.slice(start, Math.min(start + AT_ONCE, MOST.namespaces));
-    namespaces.push(...(await Promise.all(some.map(async (one) => lookAt(one, place)))));
+    namespaces.push(...(await Promise.all(some.map(async (one) => lookAt(one, host)))));
   }
   namespaces.sort((one, other) => ((one.names[0] ?? "") < (other.names[0] ?? "") ? -1 : 1));
   return mapOf(namespaces, attachments, {
@@ -70,15 +70,15 @@ function containerOf(one: CachedAttachment): string | undefined {
 
 async function attachmentOf(
   { brief, addresses, container }: { brief: CachedAttachment; addresses: string[]; container: string | undefined },
-  place: Place,
+  host: Host,
   there: Namespaces,
 ): Promise<ReadAttachment> {
   const { networkName: network, containerId, ifName } = brief;
   const mark = readMark(brief);
   const netns = netnsOf(brief);
-  const known = await presenceOf(brief, place, () => there);
-  const isGone = mark === undefined && known === "unknown" && netns !== "" && isNamespaceGone(netns, place.root || "/");
-  const identity = isReachable(brief, place) ? identityOf(seen(place, netns)) : mark?.identity;
+  const known = await presenceOf(brief, host, () => there);
+  const isGone = mark === undefined && known === "unknown" && netns !== "" && isNamespaceGone(netns, host.root || "/");
+  const identity = isReachable(brief, host) ? identityOf(seen(host, netns)) : mark?.identity;
   return {
     network,
     containerId,
@@ -100,14 +100,14 @@ interface Found {
 
 /** The node's own first, then those with attachments, named ones, and those that processes are in. */
 function namespacesOf(
-  place: Place,
+  host: Host,
   there: Namespaces,
   attachments: readonly ReadAttachment[],
 ): { found: Found[]; hidden: number } {
   // What is mounted where something else is mounted by now cannot be entered.
   const paths = new Map(Array.from(there.paths).filter(([identity, path]) => identityOf(path) === identity));
-  const own = identityOfHost(place) ?? "";
-  const all = new Map<string, Found>([[own, { identity: own, path: netnsOfHost(place), names: [], isHost: true }]]);
+  const own = identityOfHost(host) ?? "";
+  const all = new Map<string, Found>([[own, { identity: own, path: netnsOfHost(host), names: [], isHost: true }]]);
   const add = (identity: string, path: string | undefined, name?: string): void => {
     const known = all.get(identity);
     if (known === undefined && path !== undefined) {
@@ -115,7 +115,7 @@ function namespacesOf(
     } else if (name !== undefined && known?.isHost === false) known.names.push(name);
   };
   for (const { identity } of attachments) if (identity !== undefined) add(identity, paths.get(identity));
-  const directory = seen(place, NAMED);
+  const directory = seen(host, NAMED);
   for (const name of firstNamesIn(directory, MOST.namespaces * 4)) {
     const identity = identityOf(`${directory}/${name}`);
     if (identity !== undefined) add(identity, paths.get(identity) ?? `${directory}/${name}`, name);
@@ -136,9 +136,9 @@ function processOf(path: string): string[] {
   }
 }
 
-async function lookAt({ identity, path, names, isHost }: Found, place: Place): Promise<ReadNamespace> {
+async function lookAt({ identity, path, names, isHost }: Found, host: Host): Promise<ReadNamespace> {
   try {
-    const print = async (...words: string[]): Promise<unknown> => parseIfJson(await ipJson(path, place, words));
+    const print = async (...words: string[]): Promise<unknown> => parseIfJson(await ipJson(path, host, words));
     const links = await print("-details", "address");
     const [four, six] = [await print("-4", "route"), await print("-6", "route")];
     if (!Array.isArray(links)) throw new Error("ip printed no JSON");

@@ -279,13 +279,13 @@ export function connectionsOf(
   own: MapNamespace,
   formatId?: IdFormat,
 ): string[] {
-  const place = ({ namespace, interface: name }: End): string => {
+  const nameOfEnd = ({ namespace, interface: name }: End): string => {
     const there = namespaces.find(({ id }) => id === namespace);
     return there === undefined || there === own ? name : `${name} in ${titleOf(there, formatId)}`;
   };
   return [
-    ...(one.peer === undefined ? [] : [`to ${place(one.peer)}`]),
-    ...(one.parent === undefined ? [] : [`on ${place(one.parent)}`]),
+    ...(one.peer === undefined ? [] : [`to ${nameOfEnd(one.peer)}`]),
+    ...(one.parent === undefined ? [] : [`on ${nameOfEnd(one.parent)}`]),
     ...(one.vlan === undefined ? [] : [`VLAN ${one.vlan}`]),
   ];
 }

@@ -6,7 +6,7 @@ import type { Result } from "../cni/result.ts";
 import { isSystemError } from "../errors.ts";
 import { readLinkIfPossible, readText, SIZE_LIMITS } from "../system/read.ts";
 import { hardwareIn, identityOf, identityOfHost, sinceWhen } from "./namespace.ts";
-import { seen, type Place } from "../node/host.ts";
+import { seen, type Host } from "../node/host.ts";
 import type { Target } from "./target.ts";
 
 /** What is remembered with an attachment that we have added. */
@@ -30,8 +30,8 @@ export const PRESENCES: Readonly<Record<Exclude<Presence, "gone">, string>> = {
   unknown: "it cannot be known whether its network namespace is gone",
 };
 
-export function markOf({ text, netns }: Target, identity: string, place: Place): Mark {
-  return { target: text, identity, since: sinceWhen(seen(place, netns)) ?? "", boot: bootId() };
+export function markOf({ text, netns }: Target, identity: string, host: Host): Mark {
+  return { target: text, identity, since: sinceWhen(seen(host, netns)) ?? "", boot: bootId() };
 }
 
 /** Undefined: others have added it. */
@@ -56,10 +56,10 @@ export function netnsOf({ netns, result }: CachedAttachment): string {
  */
 export async function presenceOf(
   attachment: CachedAttachment,
-  place: Place,
+  host: Host,
   there: () => Namespaces = lookForNamespaces,
 ): Promise<Presence> {
-  if (isReachable(attachment, place)) return "alive";
+  if (isReachable(attachment, host)) return "alive";
   const mark = readMark(attachment);
   if (mark === undefined) return "unknown";
   if (mark.boot !== bootId()) return "gone";
@@ -86,10 +86,10 @@ export function abridge(attachment: CachedAttachment): CachedAttachment {
  */
 export async function presentPath(
   attachment: CachedAttachment,
-  place: Place,
+  host: Host,
   pathTo = (identity: string): string | undefined => lookForNamespaces().paths.get(identity),
 ): Promise<string | undefined> {
-  if (isReachable(attachment, place)) return netnsOf(attachment);
+  if (isReachable(attachment, host)) return netnsOf(attachment);
   const mark = readMark(attachment);
   if (mark === undefined || mark.boot !== bootId()) return undefined;
   const path = pathTo(mark.identity);
@@ -97,8 +97,8 @@ export async function presentPath(
 }
 
 /** The same, if a process is in it: where no more is asked, not all that processes hold open has to be looked at. */
-export async function inhabitedPath(attachment: CachedAttachment, place: Place): Promise<string | undefined> {
-  return presentPath(attachment, place, (identity) => {
+export async function inhabitedPath(attachment: CachedAttachment, host: Host): Promise<string | undefined> {
+  return presentPath(attachment, host, (identity) => {
     const pids = fs.readdirSync("/proc").filter((name) => /^\d+$/u.test(name));
     return pids.map((pid) => `/proc/${pid}/ns/net`).find((one) => numberIn(readLinkIfPossible(one) ?? "") === identity);
   });
@@ -108,12 +108,12 @@ export async function inhabitedPath(attachment: CachedAttachment, place: Place):
  * Does the path of an attachment lead to the namespace that it was added to? Of others' attachments: to any but the
  * host's, which is not a container's.
  */
-export function isReachable(attachment: CachedAttachment, place: Place): boolean {
+export function isReachable(attachment: CachedAttachment, host: Host): boolean {
   const mark = readMark(attachment);
   const netns = netnsOf(attachment);
-  const path = seen(place, netns);
+  const path = seen(host, netns);
   const present = netns === "" ? undefined : identityOf(path);
-  if (present === undefined || present === identityOfHost(place)) return false;
+  if (present === undefined || present === identityOfHost(host)) return false;
   if (mark === undefined) return true;
   return mark.boot === bootId() && mark.identity === present && mark.since === sinceWhen(path);
 }

@@ -12,7 +12,7 @@ import { hostPath, seenBelow } from "../system/below.ts";
 import { searchPath, SYSTEM_PATH } from "../system/path.ts";
 import { isExecutable, readText, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
-import { seen, type Place } from "../node/host.ts";
+import { seen, type Host } from "../node/host.ts";
 
 /** Where named network namespaces are, as ip-netns(8) has it. */
 export const NAMED = "/run/netns";
@@ -57,13 +57,13 @@ function startOf(task: string): string | undefined {
 }
 
 /** The network namespace in which plugins act: that of this process where it is on the host. */
-export function netnsOfHost({ wrapper }: Place): string {
+export function netnsOfHost({ wrapper }: Host): string {
   return wrapper.length === 0 ? "/proc/self/ns/net" : "/proc/1/ns/net";
 }
 
 /** Its number. */
-export function identityOfHost(place: Place): string | undefined {
-  return identityOf(netnsOfHost(place));
+export function identityOfHost(host: Host): string | undefined {
+  return identityOf(netnsOfHost(host));
 }
 
 /** What is in a network namespace. */
@@ -147,8 +147,8 @@ export async function hardwareIn(path: string): Promise<Map<string, string> | un
  *
  * @param path as this process sees it.
  */
-export async function ipJson(path: string, place: Place, words: readonly string[]): Promise<string> {
-  return outputOf([...place.wrapper, "nsenter", `--net=${path}`, "--", ipOf(place), "-json", ...words]);
+export async function ipJson(path: string, host: Host, words: readonly string[]): Promise<string> {
+  return outputOf([...host.wrapper, "nsenter", `--net=${path}`, "--", ipOf(host), "-json", ...words]);
 }
 
 /**
@@ -189,37 +189,37 @@ function addressOf(hex: string): string | undefined {
  *
  * @throws Failure `netns-exists`, `netns-failed`.
  */
-export async function makeNamed(name: string, place: Place): Promise<void> {
-  await ipNetns("add", name, place);
+export async function makeNamed(name: string, host: Host): Promise<void> {
+  await ipNetns("add", name, host);
 }
 
 /** Deletes a named network namespace of the host, if it is there. Throws `Failure`, `netns-failed`. */
-export async function deleteNamed(name: string, place: Place): Promise<void> {
-  if (!fs.existsSync(seen(place, join(NAMED, name)))) return;
-  await ipNetns("delete", name, place);
+export async function deleteNamed(name: string, host: Host): Promise<void> {
+  if (!fs.existsSync(seen(host, join(NAMED, name)))) return;
+  await ipNetns("delete", name, host);
 }
 
 /** A plain file of that name is in the way, too. */
-function isStray(name: string, place: Place): boolean {
-  return identityOf(seen(place, join(NAMED, name))) === undefined;
+function isStray(name: string, host: Host): boolean {
+  return identityOf(seen(host, join(NAMED, name))) === undefined;
 }
 
 /** The host's ip by its path: BusyBox, which is nsenter in the image, would take a name for its own ip. */
-function ipOf(place: Place): string {
+function ipOf(host: Host): string {
   // PATH of a process in a container says nothing about the host.
-  const directories = place.wrapper.length === 0 ? searchPath(process.env["PATH"]) : SYSTEM_PATH;
+  const directories = host.wrapper.length === 0 ? searchPath(process.env["PATH"]) : SYSTEM_PATH;
   const paths = directories.map((directory) => join(directory, "ip"));
-  return paths.find((path) => isExecutable(seen(place, path))) ?? "ip";
+  return paths.find((path) => isExecutable(seen(host, path))) ?? "ip";
 }
 
-async function ipNetns(verb: "add" | "delete", name: string, place: Place): Promise<void> {
-  const { wrapper } = place;
+async function ipNetns(verb: "add" | "delete", name: string, host: Host): Promise<void> {
+  const { wrapper } = host;
   try {
-    await outputOf([...wrapper, ipOf(place), "netns", verb, name]);
+    await outputOf([...wrapper, ipOf(host), "netns", verb, name]);
   } catch (error) {
     const saying = reasonOf(error);
     const exists = saying.includes("File exists");
-    const [inTheWay, cure] = isStray(name, place)
+    const [inTheWay, cure] = isStray(name, host)
       ? ["there is a file of that name, which is not a namespace", `remove it: ip netns delete ${shellWord(name)}`]
       : ["there is such a network namespace already", "leave out --new to use it, or choose another name"];
     throw new Failure({

@@ -2,10 +2,10 @@
 import { kernelLock, type Lock } from "../cni/lock.ts";
 import type { Runtime } from "../cni/runtime.ts";
 import { cancellationOf, Interrupted, type Failure } from "../errors.ts";
-import type { Place } from "../node/host.ts";
+import type { Host } from "../node/host.ts";
 
 export interface Operator {
-  place: Place;
+  host: Host;
   runtime: Runtime & { cacheDir: string };
   /** Where cni-node itself has plugins to install. */
   pluginSource: string;

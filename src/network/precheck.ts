@@ -17,9 +17,9 @@ export interface Intent {
   capabilityArgs: Readonly<Record<string, unknown>>;
   allowDefaultRoute: boolean;
   /** In the network namespace that it is added to. */
-  target: Interior;
+  inside: Interior;
   /** On the host. */
-  host: Interior;
+  outside: Interior;
   /** The attachments to the same network that are alive. */
   others: readonly CachedAttachment[];
 }
@@ -37,35 +37,35 @@ export function nextInterface({ interfaces }: Interior): string {
  * @throws Failure `interface-taken`, `default-route-taken`, `address-taken`.
  */
 export function refuseConflicts(intent: Intent): void {
-  const { ifName, target } = intent;
+  const { ifName, inside } = intent;
   // No plugin makes that one: it is there, and one brings it up.
-  if (ifName !== "lo" && target.interfaces.includes(ifName)) {
+  if (ifName !== "lo" && inside.interfaces.includes(ifName)) {
     throw new Failure({
       code: "interface-taken",
       subject: ifName,
       problem: "the network namespace has an interface of that name already",
-      hint: `choose another one with --ifname; ${nextInterface(target)} is free`,
+      hint: `choose another one with --ifname; ${nextInterface(inside)} is free`,
     });
   }
   if (!intent.allowDefaultRoute) refuseSecondDefaultRoute(intent);
   for (const address of requestedAddresses(intent)) refuseUsedAddress(address, intent);
 }
 
-function refuseSecondDefaultRoute({ network, target }: Intent): void {
-  const taken = defaultRoutesOf(network, target).find((version) => target.defaultRoutes[version] !== undefined);
+function refuseSecondDefaultRoute({ network, inside }: Intent): void {
+  const taken = defaultRoutesOf(network, inside).find((version) => inside.defaultRoutes[version] !== undefined);
   if (taken === undefined) return;
   throw new Failure({
     code: "default-route-taken",
     subject: networkSubject(network.name),
-    problem: `it brings a default route, and the network namespace has one on ${target.defaultRoutes[taken] ?? ""} already`,
+    problem: `it brings a default route, and the network namespace has one on ${inside.defaultRoutes[taken] ?? ""} already`,
     hint: "use a configuration without one (no isDefaultGateway, no route to 0.0.0.0/0), or add it anyway with --allow-default-route",
   });
 }
 
 /** The versions of IP that a network's configuration brings a default route for, in the place of the present one. */
-function defaultRoutesOf({ plugins }: NetworkList, target: Interior): ("4" | "6")[] {
+function defaultRoutesOf({ plugins }: NetworkList, inside: Interior): ("4" | "6")[] {
   const parts = plugins.flatMap((plugin) => [plugin, plugin["delegate"]]);
-  return [...new Set(parts.flatMap((part) => defaultRoutesOfPlugin(part, target)))];
+  return [...new Set(parts.flatMap((part) => defaultRoutesOfPlugin(part, inside)))];
 }
 
 /** Of the main table (ip-route(8)). */
@@ -95,10 +95,10 @@ function versionsOfIpam(ipam: unknown): ("4" | "6")[] {
   return versions.length === 0 ? ["4"] : versions;
 }
 
-function refuseUsedAddress(address: string, { network, target, host, others }: Intent): void {
+function refuseUsedAddress(address: string, { network, inside, outside, others }: Intent): void {
   const user =
-    (target.addresses.includes(address) ? "the network namespace itself" : undefined) ??
-    (host.addresses.includes(address) ? "the host" : undefined) ??
+    (inside.addresses.includes(address) ? "the network namespace itself" : undefined) ??
+    (outside.addresses.includes(address) ? "the host" : undefined) ??
     others
       .filter(({ result }) => addressesOf(result).includes(address))
       .map(({ containerId, ifName }) => `container ${containerId} on ${ifName}`)[0];

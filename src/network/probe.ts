@@ -119,8 +119,8 @@ async function probeAdd(network: NetworkList, operator: Operator, steps: ProbeSt
  * Whoever is added first makes the bridges of a network. What a probe has made goes with it: a bridge that has lost its
  * last link has no hardware address, and the plugin cannot make a gateway of such a one.
  */
-async function noteBridges({ plugins }: NetworkList, { place }: Operator): Promise<AsyncDisposable> {
-  const path = netnsOfHost(place);
+async function noteBridges({ plugins }: NetworkList, { host }: Operator): Promise<AsyncDisposable> {
+  const path = netnsOfHost(host);
   const { interfaces } = await lookInto(path);
   const named = plugins.filter(({ type }) => type === "bridge").map(({ bridge }) => bridge || "cni0");
   const missing = named.filter((name) => typeof name === "string").filter((name) => !interfaces.includes(name));

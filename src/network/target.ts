@@ -10,7 +10,7 @@ import { readText as read, SIZE_LIMITS } from "../system/read.ts";
 import { isIdOf, shellWord } from "../system/text.ts";
 import { netnsOf } from "./mark.ts";
 import { identityOf, NAMED, sinceWhen } from "./namespace.ts";
-import { seen, type Place } from "../node/host.ts";
+import { seen, type Host } from "../node/host.ts";
 import { remembered } from "./remembered.ts";
 
 /** A network namespace that is there, or was. */
@@ -34,7 +34,7 @@ const FORMS =
  *
  * @throws Failure `usage`; `target-missing` when there is no such container, or it is not running.
  */
-export function resolveTarget(text: string, place: Place, cacheDir: string): Target {
+export function resolveTarget(text: string, host: Host, cacheDir: string): Target {
   if (text.includes("\0")) throw usage(text, "has a NUL in it");
   if (/^\.{0,2}\//u.test(text)) return ofPath(text, resolve(text));
   const [, kind = "", id = ""] = /^([a-z]+):(.*)$/u.exec(text) ?? [];
@@ -45,13 +45,13 @@ export function resolveTarget(text: string, place: Place, cacheDir: string): Tar
       if (!/^[1-9]\d*$/u.test(id)) throw usage(text, "is not a process number");
       return ofPath(text, `/proc/${id}/ns/net`);
     case "runc":
-      return ofOci(text, id, place);
+      return ofOci(text, id, host);
     case "docker":
-      return ofDocker(text, id, place);
+      return ofDocker(text, id, host);
     case "podman":
-      return ofPodman(text, id, place);
+      return ofPodman(text, id, host);
     case "pod":
-      return ofPod(text, id, place, cacheDir);
+      return ofPod(text, id, host, cacheDir);
     default:
       throw usage(text, `is not a known target: ${kind}`);
   }
@@ -60,14 +60,14 @@ export function resolveTarget(text: string, place: Place, cacheDir: string): Tar
 }
 
 /** The namespace of that target, which must be there. Throws `Failure`, `netns-missing`. */
-export function requireNamespace({ text, netns, name }: Target, place: Place): string {
-  const identity = identityOf(seen(place, netns));
+export function requireNamespace({ text, netns, name }: Target, host: Host): string {
+  const identity = identityOf(seen(host, netns));
   if (identity !== undefined) return identity;
   throw new Failure({
     code: "netns-missing",
     subject: text,
     problem: `${netns} is not a network namespace`,
-    hint: hintFor(name, seen(place, netns)),
+    hint: hintFor(name, seen(host, netns)),
   });
 }
 
@@ -93,17 +93,17 @@ function ofProcess(text: string, containerId: string, pid: number | undefined): 
 }
 
 /** The state of runc is a directory a container, that of crun as well; both may be asked for by the same ID. */
-function ofOci(text: string, given: string, place: Place): Target {
-  const ids = new Set(["/run/runc", "/run/crun"].flatMap((directory) => filesIn(place, directory)));
+function ofOci(text: string, given: string, host: Host): Target {
+  const ids = new Set(["/run/runc", "/run/crun"].flatMap((directory) => filesIn(host, directory)));
   const known = [...ids].filter((id) => isIdOf(given, id)).map((id) => ({ id, names: [] }));
   const id = known.length === 0 ? given : choose(text, given, known).id;
-  return ofProcess(text, id, pidOfOci(id, place));
+  return ofProcess(text, id, pidOfOci(id, host));
 }
 
-function pidOfOci(id: string, place: Place): number | undefined {
+function pidOfOci(id: string, host: Host): number | undefined {
   if (!isName(id)) return undefined;
-  const runc = readObject(place, `/run/runc/${id}/state.json`);
-  const crun = readObject(place, `/run/crun/${id}/status`);
+  const runc = readObject(host, `/run/runc/${id}/state.json`);
+  const crun = readObject(host, `/run/crun/${id}/status`);
   return (
     pidSince(runc?.["init_process_pid"], runc?.["init_process_start"]) ??
     pidSince(crun?.["pid"], crun?.["process-start-time"])
@@ -117,11 +117,11 @@ function pidSince(value: unknown, since: unknown): number | undefined {
   return since === undefined || present === undefined || Number(present) === since ? pid : undefined;
 }
 
-function ofDocker(text: string, id: string, place: Place): Target {
-  const { "data-root": root } = readObject(place, "/etc/docker/daemon.json") ?? {};
+function ofDocker(text: string, id: string, host: Host): Target {
+  const { "data-root": root } = readObject(host, "/etc/docker/daemon.json") ?? {};
   const directory = join(isPath(root) ? root : "/var/lib/docker", "containers");
-  const known = filesIn(place, directory).map((name) => {
-    const state = readObject(place, join(directory, name, "config.v2.json")) ?? {};
+  const known = filesIn(host, directory).map((name) => {
+    const state = readObject(host, join(directory, name, "config.v2.json")) ?? {};
     const { Name, State } = state as { Name?: unknown; State?: unknown };
     const { Running, Pid } = (isObject(State) ? State : {}) as { Running?: unknown; Pid?: unknown };
     const names = typeof Name === "string" ? [Name.replace(/^\//u, "")] : [];
@@ -132,12 +132,12 @@ function ofDocker(text: string, id: string, place: Place): Target {
 }
 
 /** An entry of another form is passed over: the others are found all the same. */
-function ofPodman(text: string, id: string, place: Place): Target {
+function ofPodman(text: string, id: string, host: Host): Target {
   const stores = "/var/lib/containers/storage";
-  const known = filesIn(place, stores)
+  const known = filesIn(host, stores)
     .filter((name) => name.endsWith("-containers"))
     .flatMap((store) => {
-      const listed = readJson(place, join(stores, store, "containers.json"));
+      const listed = readJson(host, join(stores, store, "containers.json"));
       return (Array.isArray(listed) ? listed.filter(isObject) : []).flatMap((one) => {
         const { id: its, names } = one as { id?: unknown; names?: unknown };
         if (typeof its !== "string" || !isName(its)) return [];
@@ -148,7 +148,7 @@ function ofPodman(text: string, id: string, place: Place): Target {
     });
   const { id: containerId, store } = choose(text, id, known);
   const pidFile = `/run/containers/storage/${store}/${containerId}/userdata/pidfile`;
-  return ofProcess(text, containerId, pidIn(pidOf(Number(readText(place, pidFile) ?? "")), containerId));
+  return ofProcess(text, containerId, pidIn(pidOf(Number(readText(host, pidFile) ?? "")), containerId));
 }
 
 /** What the kernel says; empty where it does not. */
@@ -169,7 +169,7 @@ function pidIn(pid: number | undefined, id: string): number | undefined {
 }
 
 /** Every runtime that uses libcni notes the pod's name among the arguments of its attachments. */
-function ofPod(text: string, id: string, place: Place, cacheDir: string): Target {
+function ofPod(text: string, id: string, host: Host, cacheDir: string): Target {
   const [, namespace, name] = /^([^/]+)\/([^/]+)$/u.exec(id) ?? [];
   if (namespace === undefined) throw usage(text, "is not pod:NAMESPACE/NAME");
   const sandboxes = remembered(cacheDir, ({ args }) => {
@@ -177,7 +177,7 @@ function ofPod(text: string, id: string, place: Place, cacheDir: string): Target
     return given.get("K8S_POD_NAMESPACE") === namespace && given.get("K8S_POD_NAME") === name;
   })
     .map((attachment) => ({ containerId: attachment.containerId, netns: netnsOf(attachment) }))
-    .filter(({ netns }) => netns !== "" && identityOf(seen(place, netns)) !== undefined);
+    .filter(({ netns }) => netns !== "" && identityOf(seen(host, netns)) !== undefined);
   const [sandbox, another] = [...new Map(sandboxes.map((one) => [one.netns, one])).values()];
   if (sandbox === undefined) {
     throw missing(
@@ -216,8 +216,8 @@ function pidOf(value: unknown): number | undefined {
 }
 
 /** What cannot be read, and what might never end, is as good as absent. */
-function readText(place: Place, path: string): string | undefined {
-  return unlessExhausted(path, () => read(seen(place, path), SIZE_LIMITS.state));
+function readText(host: Host, path: string): string | undefined {
+  return unlessExhausted(path, () => read(seen(host, path), SIZE_LIMITS.state));
 }
 
 /** Undefined: it does not work. Throws `Failure` where nothing would, for want of descriptors. */
@@ -230,8 +230,8 @@ function unlessExhausted<T>(path: string, attempt: () => T): T | undefined {
   }
 }
 
-function readJson(place: Place, path: string): unknown {
-  const text = readText(place, path) ?? "";
+function readJson(host: Host, path: string): unknown {
+  const text = readText(host, path) ?? "";
   if (hasTooManyValues(text)) return undefined;
   try {
     return JSON.parse(text);
@@ -240,8 +240,8 @@ function readJson(place: Place, path: string): unknown {
   }
 }
 
-function readObject(place: Place, path: string): Record<string, unknown> | undefined {
-  const value = readJson(place, path);
+function readObject(host: Host, path: string): Record<string, unknown> | undefined {
+  const value = readJson(host, path);
   return isObject(value) ? value : undefined;
 }
 
@@ -249,8 +249,8 @@ function readObject(place: Place, path: string): Record<string, unknown> | undef
 const MAX_CONTAINERS = 10_000;
 
 /** None where there is no such directory, and where there are too many to be of containers. */
-function filesIn(place: Place, directory: string): string[] {
-  const found = unlessExhausted(directory, () => firstEntriesIn(seen(place, directory), MAX_CONTAINERS));
+function filesIn(host: Host, directory: string): string[] {
+  const found = unlessExhausted(directory, () => firstEntriesIn(seen(host, directory), MAX_CONTAINERS));
   return found === undefined || found.isCut ? [] : found.entries.map(({ name }) => name.toString());
 }
 

@@ -9,7 +9,7 @@ import type { FailureCode } from "../codes.ts";
 import { Failure } from "../errors.ts";
 import { Deadline } from "../system/deadline.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
-import { findPlace } from "./host.ts";
+import { findHost } from "./host.ts";
 
 /** How the node is found. */
 export interface FactsRequest {
@@ -104,7 +104,7 @@ export class NodeFacts {
   /** A process with the network of the host: this one on the host, the host's first one if it can be seen. */
   #hostProcess(): string | undefined {
     try {
-      const { root } = findPlace(this.#request.hostRoot, this.#request.hostRootNamed);
+      const { root } = findHost(this.#request.hostRoot, this.#request.hostRootNamed);
       return root === "" ? "/proc/self" : "/proc/1";
     } catch (error) {
       if (error instanceof Failure) return undefined;

@@ -10,7 +10,7 @@ import { Failure, reasonOf } from "../errors.ts";
 import { readLinkIfPossible, readText, SIZE_LIMITS } from "../system/read.ts";
 
 /** The host as this process reaches it. */
-export interface Place {
+export interface Host {
   /** Where this process sees the host's files: empty on the host itself, else `/proc/1/root`. */
   root: string;
   /** The words before a program that is to run on the host. */
@@ -18,10 +18,10 @@ export interface Place {
 }
 
 /** A process that is on the host. */
-const ON_HOST: Place = { root: "", wrapper: [] };
+const ON_HOST: Host = { root: "", wrapper: [] };
 
 /** A process in a container that sees the host's processes. */
-const BESIDE_HOST: Place = {
+const BESIDE_HOST: Host = {
   root: "/proc/1/root",
   // The network, too: a bridge in the container's own would be of no use.
   wrapper: ["nsenter", "--mount=/proc/1/ns/mnt", "--net=/proc/1/ns/net", "--"],
@@ -41,7 +41,7 @@ const CAPABILITIES = { CAP_SYS_CHROOT: 18, CAP_SYS_PTRACE: 19, CAP_SYS_ADMIN: 21
  * @param named was it given?
  * @throws Failure `host-unreachable` when this process is in a container that cannot act on the host.
  */
-export function findPlace(hostRoot: string, named: boolean): Place {
+export function findHost(hostRoot: string, named: boolean): Host {
   if (named && resolve(hostRoot) === "/") return ON_HOST;
   const isFirst = readLinkIfPossible("/proc/self/ns/pid") === FIRST_PID_NAMESPACE;
   const first = readLinkIfPossible("/proc/1/ns/mnt");
@@ -63,7 +63,7 @@ export function findPlace(hostRoot: string, named: boolean): Place {
 }
 
 /** Where this process sees a file of the host; links are followed as on the host. */
-export function seen({ root }: Place, path: string): string {
+export function seen({ root }: Host, path: string): string {
   if (root === "") return path;
   const found = seenBelow(root, hostPath(path)) ?? join(root, path);
   // The links of processes lead to no path, and whoever sees the host's processes sees them here.
@@ -73,10 +73,10 @@ export function seen({ root }: Place, path: string): string {
 /**
  * The host's path of a file, from how it is called in a container with the host's files at `hostRoot`.
  *
- * @param place undefined: the host cannot be reached from the container.
+ * @param host undefined: the host cannot be reached from the container.
  */
-export function pathOnHost(place: Place | undefined, hostRoot: string, path: string): HostPath {
-  return hostPath(place?.root === "" ? path : shownAs(resolve(hostRoot), path));
+export function pathOnHost(host: Host | undefined, hostRoot: string, path: string): HostPath {
+  return hostPath(host?.root === "" ? path : shownAs(resolve(hostRoot), path));
 }
 
 function isContainer(hostRoot: string): boolean {

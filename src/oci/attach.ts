@@ -19,7 +19,7 @@ import { inhabitedPath, isReachable, markOf, readMark } from "../network/mark.ts
 import { identityOf, identityOfHost } from "../network/namespace.ts";
 import { HELD, type Operator } from "../network/operator.ts";
 import { attachmentsOfContainer } from "../network/remembered.ts";
-import type { Place } from "../node/host.ts";
+import type { Host } from "../node/host.ts";
 import { Deadline } from "../system/deadline.ts";
 import { shellWord } from "../system/text.ts";
 import type { World } from "../world.ts";
@@ -67,7 +67,7 @@ export function hookedBy(config: OciConfig, log: Log, world: World, warn: Hooked
       warn(problem);
     },
     operator: {
-      place: { root: "", wrapper: [] },
+      host: { root: "", wrapper: [] },
       runtime,
       pluginSource: PLUGIN_SOURCE,
       lockTimeoutMs: LOCK_LIMIT_MS,
@@ -99,7 +99,7 @@ interface Added {
  */
 export async function addContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
   const { operator, log, config } = hooked;
-  const { place, runtime, onProblem } = operator;
+  const { host, runtime, onProblem } = operator;
   const reason = otherNetworkOf(container);
   if (reason !== undefined) {
     if (namedNetworks(container.spec, names, config.isEnvTrusted).length > 0) throw hasOtherNetwork(container, reason);
@@ -108,10 +108,10 @@ export async function addContainer(container: Container, names: string[], hooked
   }
   refuseAnnotations(container, config);
   const request = readRequest(container.spec, names, config.isEnvTrusted);
-  const netns = namespaceOf(container, place);
+  const netns = namespaceOf(container, host);
   using _ = await lockContainer(container.id, "", operator);
   const known = attachmentsOfContainer(container.id, runtime.cacheDir, onProblem);
-  const isAlive = (one: CachedAttachment): boolean => readMark(one) !== undefined && isReachable(one, place);
+  const isAlive = (one: CachedAttachment): boolean => readMark(one) !== undefined && isReachable(one, host);
   const isIts = (one: CachedAttachment): boolean => isAlive(one) && identityOf(one.netns) === identityOf(netns);
   // One without a result was begun by a hook that was killed.
   const present = known.filter((one) => isIts(one) && one.result !== undefined);
@@ -189,10 +189,10 @@ function refuseAnnotations(container: Container, config: OciConfig): void {
 }
 
 /** @throws Failure `netns-missing` */
-function namespaceOf({ id, pid }: Container, place: Place): string {
+function namespaceOf({ id, pid }: Container, host: Host): string {
   const netns = `/proc/${pid ?? 0}/ns/net`;
   const identity = identityOf(netns);
-  if (identity !== undefined && identity !== identityOfHost(place)) return netns;
+  if (identity !== undefined && identity !== identityOfHost(host)) return netns;
   throw new Failure({
     code: "netns-missing",
     subject: `container ${id}`,
@@ -375,10 +375,10 @@ interface Inside {
 }
 
 async function addOne({ network, args, capabilityArgs }: Told, inside: Inside, hooked: Hooked): Promise<Result> {
-  const { place, runtime, signal } = hooked.operator;
+  const { host, runtime, signal } = hooked.operator;
   const { container, netns, ifName } = inside;
   const { id: containerId } = container;
-  const note = { ...markOf({ text: `oci:${containerId}`, netns, containerId }, identityOf(netns) ?? "", place) };
+  const note = { ...markOf({ text: `oci:${containerId}`, netns, containerId }, identityOf(netns) ?? "", host) };
   const own = { containerId, netns, ifName, args, capabilityArgs, note, keepFailed: true };
   const conf = { ...runtime, ...own, lock: HELD, signal };
   try {
@@ -446,7 +446,7 @@ export async function deleteContainer(container: Container, names: string[], hoo
   const failures: Failure[] = [];
   for (const one of meant.toReversed()) {
     try {
-      await release(one, (await inhabitedPath(one, operator.place)) ?? "", hooked);
+      await release(one, (await inhabitedPath(one, operator.host)) ?? "", hooked);
       log.say("info", `container ${container.id}: ${one.ifName} of network ${one.networkName} was deleted`);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
@@ -466,15 +466,15 @@ export async function deleteContainer(container: Container, names: string[], hoo
  * @throws Failure, Interrupted.
  */
 export async function deleteFailed(container: Container, _names: string[], hooked: Hooked): Promise<void> {
-  const { place, runtime, onProblem } = hooked.operator;
+  const { host, runtime, onProblem } = hooked.operator;
   const known = (): CachedAttachment[] => attachmentsOfContainer(container.id, runtime.cacheDir, onProblem);
   // The runtime has killed the container's process, and the kernel takes its time.
   const deadline = new Deadline(DYING_LIMIT_MS);
-  while (!deadline.isOver && known().some((one) => isReachable(one, place))) await sleep(DYING_POLL_MS);
+  while (!deadline.isOver && known().some((one) => isReachable(one, host))) await sleep(DYING_POLL_MS);
   using _ = await lockContainer(container.id, "", hooked.operator);
   for (const one of known()) {
     // Docker has the namespace mounted for a while longer.
-    if ((await inhabitedPath(one, place)) === undefined) await release(one, "", hooked);
+    if ((await inhabitedPath(one, host)) === undefined) await release(one, "", hooked);
   }
 }
 

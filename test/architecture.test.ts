@@ -86,7 +86,7 @@ const PURE = [
   "options.ts",
   "system/json.ts",
   "system/path.ts",
-  "system/place.ts",
+  "system/text-position.ts",
   "system/style.ts",
   "system/text.ts",
   "system/owner.ts",

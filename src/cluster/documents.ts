@@ -1,5 +1,5 @@
 import { findJsonError } from "../system/json.ts";
-import { placeOf, type Place } from "../system/place.ts";
+import { positionOf, type TextPosition } from "../system/text-position.ts";
 import { parseJson, type JsonValue } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 import { numberOf } from "./yaml-scalar.ts";
@@ -16,11 +16,11 @@ export interface Document {
 /** A document is not read: why, and where in the text. */
 export class DocumentProblem extends Error {
   override readonly name = "DocumentProblem";
-  readonly place: Place;
+  readonly position: TextPosition;
 
-  constructor(place: Place, message: string) {
+  constructor(position: TextPosition, message: string) {
     super(message);
-    this.place = place;
+    this.position = position;
   }
 }
 
@@ -42,12 +42,12 @@ export function readDocuments(text: string): Document[] {
   try {
     return [...documents, ...readYamlDocuments(text, end + start + (rest[start] === "\n" ? 1 : 0))];
   } catch (error) {
-    throw error instanceof DocumentProblem && isBehind(problem.place, error.place) ? problem : error;
+    throw error instanceof DocumentProblem && isBehind(problem.position, error.position) ? problem : error;
   }
 }
 
 /** The reader that came further knows better what is wrong. */
-function isBehind(a: Place, b: Place): boolean {
+function isBehind(a: TextPosition, b: TextPosition): boolean {
   return a.line === b.line ? a.column >= b.column : a.line > b.line;
 }
 
@@ -62,12 +62,16 @@ function readJsonDocuments(text: string): { documents: Document[]; end: number; 
     const source = text.slice(start, scanned.end);
     const problem = problemOfJson(source);
     if (problem !== undefined) {
-      return { documents, end, problem: new DocumentProblem(placeOf(text, start + problem.offset), problem.message) };
+      return {
+        documents,
+        end,
+        problem: new DocumentProblem(positionOf(text, start + problem.offset), problem.message),
+      };
     }
     if (scanned.duplicate !== undefined) {
-      throw new DocumentProblem(placeOf(text, scanned.duplicate), "this key is there already");
+      throw new DocumentProblem(positionOf(text, scanned.duplicate), "this key is there already");
     }
-    const { line, column } = placeOf(text, start);
+    const { line, column } = positionOf(text, start);
     try {
       documents.push({ value: asKubernetesHolds(parseJson(source)), line });
     } catch (error) {
@@ -134,7 +138,7 @@ function wellFormed(text: string): string {
 }
 
 function readYamlDocuments(text: string, start: number): Document[] {
-  const base = placeOf(text, start).line;
+  const base = positionOf(text, start).line;
   return splitDocuments(text.slice(start)).map(({ lines, index }) => {
     const source = `${lines.join("\n")}\n`.replaceAll(/\r\n?/gu, "\n");
     const content = lines.findIndex((line) => !/^(?:---|\s*(?:#|$))/u.test(line));
@@ -143,7 +147,7 @@ function readYamlDocuments(text: string, start: number): Document[] {
       return { value: readYaml(source), line: base + index + Math.max(0, content) };
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      const { line, column } = placeOf(source, error.offset);
+      const { line, column } = positionOf(source, error.offset);
       throw new DocumentProblem({ line: base + index + line - 1, column }, error.message);
     }
   });

@@ -1,5 +1,5 @@
 import { Failure } from "../errors.ts";
-import type { Place } from "../system/place.ts";
+import type { TextPosition } from "../system/text-position.ts";
 import { DocumentProblem, readDocuments, type Document } from "./documents.ts";
 import type { JsonObject, JsonValue } from "./json.ts";
 
@@ -32,12 +32,12 @@ export function decodeManifest(file: string, bytes: Uint8Array): string {
  * The objects of a manifest, YAML or JSON, read as kubectl reads them, in order and out of their lists. What kubectl
  * would read only in part or change is refused, and so are keys that are given twice.
  *
- * @param originOf where a place of the text is in the file, for messages.
+ * @param originOf where a position of the text is in the file, for messages.
  */
 export function parseManifest(
   file: string,
   text: string,
-  originOf: (place: Place) => Place = (place) => place,
+  originOf: (position: TextPosition) => TextPosition = (position) => position,
 ): ManifestObject[] {
   try {
     return readDocuments(text.replace(/^\uFEFF/u, "")).flatMap(({ value, line: at }) => {
@@ -46,7 +46,7 @@ export function parseManifest(
     });
   } catch (error) {
     if (!(error instanceof DocumentProblem)) throw error;
-    const { line, column } = originOf(error.place);
+    const { line, column } = originOf(error.position);
     throw invalid(
       file,
       `line ${line}, column ${column}: ${error.message}`,

@@ -18,7 +18,7 @@ import { findPrimary } from "../node/primary.ts";
 import type { NodeView } from "../node/view.ts";
 import { mask } from "../secrets.ts";
 import { isJson } from "../system/json.ts";
-import { placeOf, type Place } from "../system/place.ts";
+import { positionOf, type TextPosition } from "../system/text-position.ts";
 import { readFile, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { excerptOf } from "../template/excerpt.ts";
 import {
@@ -188,7 +188,7 @@ function renderAll(
 
   function renderTemplate(name: string, path: string): Rendered | undefined {
     const template = readTemplate(source, name);
-    if (source.isFinal(name)) return { text: template, template, origin: (offset) => placeOf(template, offset) };
+    if (source.isFinal(name)) return { text: template, template, origin: (offset) => positionOf(template, offset) };
     const pointers = findPointers(template);
     const quoted = pointers.filter((pointer) => {
       return isConfigName(name) && pointer.inString && !values.has(pointer.name);
@@ -251,7 +251,7 @@ function podCidrsIn(values: ReadonlyMap<string, Written | NoValue>): string[] {
 function injected(name: string, made: Rendered, podCidrs: readonly string[] | undefined): Rendered {
   const text = podCidrs === undefined ? undefined : withPodCidrs(name, made.text, podCidrs);
   if (text === undefined || text === made.text) return made;
-  return { text, template: made.template, origin: () => placeOf(made.template, 0) };
+  return { text, template: made.template, origin: () => positionOf(made.template, 0) };
 }
 
 /** The podCIDRs belong to one network: two that give the same addresses would give them twice. */
@@ -439,7 +439,7 @@ async function checkRendered(
   }
   const { message, offset } = result.objection;
   const from = offset === undefined ? undefined : origin(offset);
-  const where = offset === undefined ? "" : whereOf(placeOf(text, offset));
+  const where = offset === undefined ? "" : whereOf(positionOf(text, offset));
   const came = from === undefined ? "" : `, which is${whereOf(from)} of ${from.pointer ?? "the template"}`;
   return new Failure({
     code: "config-invalid",
@@ -457,7 +457,7 @@ async function checkRendered(
 const ANYWAY = "--validate=warn installs it anyway";
 
 /** A word of the template that was meant as a pointer; what a file of the node has is that one's affair. */
-function pointerLike(text: string, origin: Rendered["origin"]): (Place & { word: string }) | undefined {
+function pointerLike(text: string, origin: Rendered["origin"]): (TextPosition & { word: string }) | undefined {
   const stray = findStray(text);
   const from = stray && origin(stray.offset);
   return stray === undefined || from === undefined || from.pointer !== undefined
@@ -466,14 +466,14 @@ function pointerLike(text: string, origin: Rendered["origin"]): (Place & { word:
 }
 
 /** Of a template: what a file of the node has is shown to nobody, and neither is a secret. */
-function shownLine(template: string, place: Place & { pointer?: string }): string | undefined {
-  const lineOf = (text: string): string | undefined => text.split("\n")[place.line - 1];
+function shownLine(template: string, position: TextPosition & { pointer?: string }): string | undefined {
+  const lineOf = (text: string): string | undefined => text.split("\n")[position.line - 1];
   const line = lineOf(template) ?? "";
-  const isShown = place.pointer === undefined && line.trim() !== "" && lineOf(mask(template)) === line;
-  return isShown ? excerptOf(template, place) : undefined;
+  const isShown = position.pointer === undefined && line.trim() !== "" && lineOf(mask(template)) === line;
+  return isShown ? excerptOf(template, position) : undefined;
 }
 
-function whereOf({ line, column }: Place): string {
+function whereOf({ line, column }: TextPosition): string {
   return ` at line ${line}, column ${column}`;
 }
 

@@ -11,7 +11,7 @@ import { readYaml } from "../cluster/yaml.ts";
 import { Failure, isSystemError, notRegular, Objections, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import type { HeldAsset } from "../host/record.ts";
-import { Lines } from "../system/place.ts";
+import { Lines } from "../system/text-position.ts";
 import { SIZE_LIMITS } from "../system/read.ts";
 import { parseShellFormat, substituteVariables } from "../template/variables.ts";
 import type { Step } from "./kind.ts";
@@ -182,7 +182,7 @@ function readManifest(
   const { text, missing } = substituted;
   const lines = new Lines(template);
   const isComment = commentsIn(template);
-  const unset = options.allowUnset ? [] : missing.filter((place) => !isComment(lines.offsetOf(place)));
+  const unset = options.allowUnset ? [] : missing.filter((position) => !isComment(lines.offsetOf(position)));
   const objections = new Objections();
   for (const { name: variable, line, column } of unset) {
     if (unset.find((other) => other.name === variable)?.line !== line) continue;
@@ -197,8 +197,8 @@ function readManifest(
   }
   objections.throwIfAny();
   const newLines = new Lines(text);
-  const objects = parseManifest(path, text, (place) =>
-    lines.placeOf(substituted.originalOffset(newLines.offsetOf(place))),
+  const objects = parseManifest(path, text, (position) =>
+    lines.positionOf(substituted.originalOffset(newLines.offsetOf(position))),
   );
   const unquoted = unquotedVariables(template, options);
   return {
@@ -213,15 +213,15 @@ function untouchedIn(template: string, path: string, options: ManifestOptions): 
   const only = variablesOf(options);
   const lines = new Lines(template);
   const isComment = commentsIn(template);
-  const places = new Map<string, string>();
+  const untouched = new Map<string, string>();
   for (const { 1: name = "", index } of template.matchAll(/\$\{([A-Za-z_]\w*)[^\w}\n][^}\n]*\}/gu)) {
-    if (isComment(index) || only?.has(name) === false || places.has(name)) continue;
-    const { line, column } = lines.placeOf(index);
-    places.set(name, `line ${line}, column ${column}: \${${name}…} stays as it is`);
+    if (isComment(index) || only?.has(name) === false || untouched.has(name)) continue;
+    const { line, column } = lines.positionOf(index);
+    untouched.set(name, `line ${line}, column ${column}: \${${name}…} stays as it is`);
   }
   const why = "only $NAME and ${NAME} are variables, without defaults and other operators of a shell";
   const hint = "--variables='$A $B' names those that are meant";
-  return Array.from(places.values(), (place) => warning("variable-unsupported", path, `${place}: ${why}`, hint));
+  return Array.from(untouched.values(), (which) => warning("variable-unsupported", path, `${which}: ${why}`, hint));
 }
 
 /** Variables that are a whole value without quotes, and that YAML reads as a number, a boolean or nothing. */

@@ -8,7 +8,7 @@ import { IF_NAME_RULE, isIfName } from "../cni/names.ts";
 import { Failure, isAbsence, systemFailure } from "../errors.ts";
 import { hostPath, type HostPath } from "../system/below.ts";
 import { nearestTo } from "../system/nearest.ts";
-import { placeOf } from "../system/place.ts";
+import { positionOf } from "../system/text-position.ts";
 import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { AS_WRITTEN } from "../system/yaml.ts";
 
@@ -131,7 +131,7 @@ function yamlValues(text: string, file: string): Map<string, string> {
   const document = parseDocument(text, { ...AS_WRITTEN, uniqueKeys: true, stringKeys: true });
   const [error] = document.errors;
   if (error !== undefined) {
-    const { line, column } = placeOf(text, error.pos[0]);
+    const { line, column } = positionOf(text, error.pos[0]);
     throw invalid(
       file,
       `is not YAML: ${error.code.toLowerCase().replaceAll("_", " ")} at line ${line}, column ${column}`,

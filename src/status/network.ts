@@ -18,7 +18,7 @@ import type { RuntimeStatus } from "../cri/status.ts";
 import type { Finding } from "../finding.ts";
 import type { Rule } from "../node/runtime.ts";
 import { shownAs } from "../system/below.ts";
-import { placeOf } from "../system/place.ts";
+import { positionOf } from "../system/text-position.ts";
 import { isVisible, shellWord } from "../system/text.ts";
 import { MOST_NOTES } from "./notes.ts";
 
@@ -135,7 +135,7 @@ export async function lookAtNetwork(
       .filter(({ code }) => code !== "kubeconfig-invalid") // It is told of the kubeconfig itself.
       .filter(({ code, path }) => code !== "pointer-left" || isLeftByMistake(path, listing))
       .map(({ about: _about, path, ...finding }) => ({
-        ...withPlace(finding, path, listing),
+        ...withPosition(finding, path, listing),
         path: join(shown, path),
       })),
     ...used.flatMap((file) => pointersOf(file, listing, shown)),
@@ -147,7 +147,7 @@ export async function lookAtNetwork(
 }
 
 /** Where in the file that is. */
-function withPlace<Found extends Omit<Finding, "path">>(
+function withPosition<Found extends Omit<Finding, "path">>(
   finding: Found,
   file: string,
   listing: DirectoryListing,
@@ -160,7 +160,7 @@ function placeIn(file: string, listing: DirectoryListing): string {
   const [loaded, entry] = [loadFile(file, listing), listing.entries.get(file)];
   const offset = "objection" in loaded ? loaded.objection.offset : undefined;
   if (offset === undefined || entry?.type !== "file") return "";
-  const { line, column } = placeOf(entry.text, offset);
+  const { line, column } = positionOf(entry.text, offset);
   return ` at line ${line}, column ${column}`;
 }
 

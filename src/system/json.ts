@@ -1,7 +1,7 @@
 /** JSON without loss, and why a text is not JSON. */
 import { parse, printParseErrorCode, type ParseError } from "jsonc-parser";
 
-import { placeOf } from "./place.ts";
+import { positionOf } from "./text-position.ts";
 
 declare global {
   interface JSON {
@@ -57,7 +57,7 @@ export function describeJsonError(text: string): string {
   if (text.trim() === "") return "is empty";
   const error = findJsonError(text);
   if (error === undefined) return "is not JSON";
-  const { line, column } = placeOf(text, error.offset);
+  const { line, column } = positionOf(text, error.offset);
   return `is not JSON: ${error.problem} at line ${line}, column ${column}`;
 }
 

@@ -1,8 +1,8 @@
-import { placeOf, placesOf, type Place } from "../system/place.ts";
+import { positionOf, positionsIn, type TextPosition } from "../system/text-position.ts";
 import type { Written } from "./values.ts";
 
 /** A `__NAME__` in a template; the half-open range `[start, end)` of the text is what its content takes the place of. */
-export interface Pointer extends Place {
+export interface Pointer extends TextPosition {
   name: string;
   start: number;
   end: number;
@@ -16,7 +16,7 @@ export interface Rendered {
   text: string;
   template: string;
   /** Where the character at this offset of `text` comes from: the template, or the file that `pointer` names. */
-  origin: (offset: number) => Place & { pointer?: string };
+  origin: (offset: number) => TextPosition & { pointer?: string };
 }
 
 /** One underscore may separate words, two end the name; a pointer touches no other word character. */
@@ -65,7 +65,7 @@ export function firstPointer(text: string): string | undefined {
 
 /** Finds the pointers of a template, leftmost first. One that is alone on its line stands for the whole line. */
 export function findPointers(template: string): Pointer[] {
-  const place = placesOf(template);
+  const positionAt = positionsIn(template);
   return Array.from(template.matchAll(POINTER), (match) => {
     const start = match.index;
     const end = start + match[0].length;
@@ -75,7 +75,7 @@ export function findPointers(template: string): Pointer[] {
     const alone = before.trim() === "" && template.slice(end, lineEnd).trim() === "";
     return {
       name: match[1] as string,
-      ...place(start),
+      ...positionAt(start),
       start: alone ? lineStart : start,
       end: alone ? lineEnd : end,
       inString: endsInString(before),
@@ -104,18 +104,18 @@ export function substitute(template: string, contents: ReadonlyMap<string, strin
     .join("")
     .replace(/[\r\n]+$/u, "")}\n`;
 
-  function origin(offset: number): Place & { pointer?: string } {
+  function origin(offset: number): TextPosition & { pointer?: string } {
     let remaining = offset;
     for (const piece of pieces) {
       if (remaining < piece.text.length) {
-        if (piece.isValue === true) return placeOf(template, piece.from);
+        if (piece.isValue === true) return positionOf(template, piece.from);
         return piece.pointer === undefined
-          ? placeOf(template, piece.from + remaining)
-          : { ...placeOf(contents.get(piece.pointer) as string, remaining), pointer: piece.pointer };
+          ? positionOf(template, piece.from + remaining)
+          : { ...positionOf(contents.get(piece.pointer) as string, remaining), pointer: piece.pointer };
       }
       remaining -= piece.text.length;
     }
-    return placeOf(template, template.length);
+    return positionOf(template, template.length);
   }
   return { text, template, origin };
 }

@@ -1,11 +1,11 @@
 import { lastAtMost } from "../system/search.ts";
-import { placesOf, type Place } from "../system/place.ts";
+import { positionsIn, type TextPosition } from "../system/text-position.ts";
 
 /** A text whose variables have been replaced by their values. */
 export interface Substituted {
   text: string;
   /** The variables without a value, which became nothing, in order of appearance. */
-  missing: (Place & { name: string })[];
+  missing: (TextPosition & { name: string })[];
   /** Where an offset in `text` comes from; of a value: where the variable stands. */
   originalOffset: (offset: number) => number;
 }
@@ -28,12 +28,12 @@ export function substituteVariables(
   /** The same, and its reference and what follows it in the old one. */
   const values: { start: number; length: number; reference: number; after: number }[] = [];
   let growth = 0;
-  const placeOf = placesOf(text);
+  const positionAt = positionsIn(text);
   const substituted = text.replaceAll(VARIABLE, (reference, plain?: string, braced?: string, offset = 0) => {
     const name = plain ?? braced ?? "";
     if (only?.has(name) === false) return reference;
     const value = valueOf(name);
-    if (value === undefined) missing.push({ name, ...placeOf(offset) });
+    if (value === undefined) missing.push({ name, ...positionAt(offset) });
     const { length } = value ?? "";
     starts.push(offset + growth);
     values.push({ start: offset + growth, length, reference: offset, after: offset + reference.length });

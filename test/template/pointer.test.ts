@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { placeOf } from "../../src/system/place.ts";
+import { positionOf } from "../../src/system/text-position.ts";
 import { findPointers, substitute } from "../../src/template/pointer.ts";
 
 describe("a pointer is __NAME__ that touches no other word character", () => {
@@ -69,8 +69,8 @@ test("a pointer knows its line and column, and whether it stands in a JSON strin
 
 test("line and column are counted from 1", () => {
   const text = "ab\n\ncd";
-  const places = [0, 1, 2, 3, 4, 6].map((offset) => Object.values(placeOf(text, offset)).join(":"));
-  assert.deepEqual(places, ["1:1", "1:2", "1:3", "2:1", "3:1", "3:3"]);
+  const positions = [0, 1, 2, 3, 4, 6].map((offset) => Object.values(positionOf(text, offset)).join(":"));
+  assert.deepEqual(positions, ["1:1", "1:2", "1:3", "2:1", "3:1", "3:3"]);
 });
 
 describe("substituting", () => {

@@ -1,20 +1,20 @@
 /** Lines and columns of texts. Pure. */
 import { lastAtMost } from "./search.ts";
 
-/** A place in a text, both counted from 1; the column in UTF-16 units as editors do. */
-export interface Place {
+/** A position in a text, both counted from 1; the column in UTF-16 units as editors do. */
+export interface TextPosition {
   line: number;
   column: number;
 }
 
 /** Line and column of an offset. */
-export function placeOf(text: string, offset: number): Place {
+export function positionOf(text: string, offset: number): TextPosition {
   const before = text.slice(0, offset);
   return { line: before.split("\n").length, column: offset - before.lastIndexOf("\n") };
 }
 
-/** Tells the places of offsets that only grow, each line end being looked for once. */
-export function placesOf(text: string): (offset: number) => Place {
+/** Tells the positions of offsets that only grow, each line end being looked for once. */
+export function positionsIn(text: string): (offset: number) => TextPosition {
   let line = 1;
   let lineStart = 0;
   return (offset) => {
@@ -26,7 +26,7 @@ export function placesOf(text: string): (offset: number) => Place {
   };
 }
 
-/** The lines of a text, for many places in it. */
+/** The lines of a text, for many positions in it. */
 export class Lines {
   readonly #length: number;
   /** Where each begins. */
@@ -38,11 +38,11 @@ export class Lines {
   }
 
   /** In UTF-16 units. */
-  offsetOf({ line, column }: Place): number {
+  offsetOf({ line, column }: TextPosition): number {
     return Math.min(this.#length, (this.#starts[line - 1] ?? this.#length) + column - 1);
   }
 
-  placeOf(offset: number): Place {
+  positionOf(offset: number): TextPosition {
     const index = lastAtMost(this.#starts, offset);
     return { line: index + 1, column: offset - (this.#starts[index] ?? 0) + 1 };
   }

@@ -194,7 +194,7 @@ async function attemptIn(session: Session, request: ApplyRequest, signal: AbortS
     throwIfInterrupted(signal);
     try {
       const objections = new Objections();
-      const view = new NodeView(session.places(), signal);
+      const view = new NodeView(session.nodePaths(), signal);
       const looked = await during("reads what is desired and what is there", request, async () => {
         return prepare(request, session.look(), session.surroundings(), view, objections);
       });
@@ -231,9 +231,9 @@ async function carryOut(
   const runtime = await objections.catchLater(async () => {
     return during("asks the container runtime", request, async () => askRuntime(prepared, request, signal));
   });
-  const places = session.places();
-  const pluginDirs = runtime?.pluginDirs ?? places.runtimePluginDirs;
-  const view = new NodeView({ ...places, runtimePluginDirs: pluginDirs }, signal);
+  const paths = session.nodePaths();
+  const pluginDirs = runtime?.pluginDirs ?? paths.runtimePluginDirs;
+  const view = new NodeView({ ...paths, runtimePluginDirs: pluginDirs }, signal);
   const known = session.warnings(prepared, runtime);
   if (!request.dryRun && !objections.any) {
     try {
@@ -354,7 +354,7 @@ async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyRes
     confirm:
       runtime &&
       (async () => {
-        return during("waits for the container runtime", request, async () => runtime.confirm(prepared, view.places));
+        return during("waits for the container runtime", request, async () => runtime.confirm(prepared, view.paths));
       }),
   })
     .catch(async (error: unknown) => {
@@ -371,7 +371,7 @@ async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyRes
 function changesStaged(
   changes: Changes,
   stagedAs: (kind: string, name: string) => string | undefined,
-  { places: { hostRoot } }: NodeView,
+  { paths: { hostRoot } }: NodeView,
 ): Changes {
   const plugins = Array.from(changes.plugins.keys(), (name) => {
     const path = stagedAs("plugin", name);

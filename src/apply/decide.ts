@@ -73,7 +73,7 @@ function newlySeen(live: Live, digest: string | undefined, held: HeldAsset | und
 /** Warns of an asset that the caller says is there, and that is missing: no other step looks at it. */
 function leave(step: StepOfFile, directory: Directory, view: NodeView): Decided {
   const { action, kind, name } = step;
-  const instead = lackOf(directory.path, name, view.places.hostRoot);
+  const instead = lackOf(directory.path, name, view.paths.hostRoot);
   if (instead === undefined) {
     return { step, result: { action, kind, name, outcome: "unchanged", reason: "in both lists, not compared" } };
   }
@@ -197,7 +197,7 @@ async function decideRemoval(
   view: NodeView,
 ): Promise<Decision> {
   const path = join(directory.path, name);
-  const { hostRoot } = view.places;
+  const { hostRoot } = view.paths;
   const backup = held?.before === undefined ? undefined : asItWillStand(directory, held.before, name, hostRoot);
   const expected = held?.digest ?? (await digestOfBackup(directory, held?.before));
   const ours =
@@ -234,7 +234,7 @@ function textsOf(
   name: string,
   live: Live,
   content: Content | undefined,
-  { places: { hostRoot } }: NodeView,
+  { paths: { hostRoot } }: NodeView,
 ): Pick<StepResult, "texts"> {
   if (effect === "none") return {};
   const before = live.type === "file" ? (readShown(join(directory.path, name)) ?? "") : "";

@@ -54,7 +54,7 @@ export async function probeNetworks(
   const probes: Probed[] = [];
   const warnings: Finding[] = [];
   if (networks.length === 0) return { probes, warnings };
-  const { hostRoot } = view.places;
+  const { hostRoot } = view.paths;
   const before = operatorWith(operator, view.pluginPaths(), hostRoot);
   const onHost = (path: string): string => pathOnHost(operator.host, hostRoot, path);
   const after = operatorWith(operator, [...linkStaged(changes, links, onHost), ...view.pluginPaths()], hostRoot);

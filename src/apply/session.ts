@@ -23,7 +23,7 @@ import { pathsInView } from "../node/runtime.ts";
 import { shownAs } from "../system/below.ts";
 import { Deadline } from "../system/deadline.ts";
 import { isSamePlace } from "../system/inode.ts";
-import type { Places } from "../node/view.ts";
+import type { NodePaths } from "../node/view.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Directories, Directory, Surroundings } from "../kinds/kind.ts";
 import { FILES } from "../kinds/table.ts";
@@ -86,7 +86,7 @@ export class Session {
   }
 
   /** What of the node can be seen, asked for or not. */
-  places(): Places {
+  nodePaths(): NodePaths {
     const [pluginDirectory] = this.#visibleOf("plugin");
     const [configDirectory] = this.#visibleOf("config");
     const hostRoot = realHostRoot(this.#request.directories);

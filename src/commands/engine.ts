@@ -8,7 +8,7 @@ import type { Finding } from "../finding.ts";
 import { removeCdi, removeHooks, writeCdi, writeHooks } from "../engine/devices.ts";
 import { disableDocker, enableDocker, type Done } from "../engine/docker.ts";
 import type { RunOptions } from "../engine/files.ts";
-import { Places } from "../engine/places.ts";
+import { EnginePaths } from "../engine/paths.ts";
 import { disablePodman, enablePodman } from "../engine/podman.ts";
 import type { Own } from "../engine/program.ts";
 import { lookAtEngines } from "../engine/status.ts";
@@ -26,8 +26,8 @@ export async function runEnable(options: Given<"engine enable">, world: World): 
   const own = ownProgram();
   const enabled = { ...runOptionsOf(options, world), name: checkedName(name), takeOver, prove, image };
   const enable = engineIn(options.operands) === "docker" ? enableDocker : enablePodman;
-  const places = placesOf(options);
-  return report("engine enable", places, await enable(places, own, enabled), options, world);
+  const paths = pathsOf(options);
+  return report("engine enable", paths, await enable(paths, own, enabled), options, world);
 }
 
 /** Takes it back. */
@@ -35,29 +35,29 @@ export async function runDisable(options: Given<"engine disable">, world: World)
   const { runtimeName: name, force } = options;
   const disabled = { ...runOptionsOf(options, world), name: checkedName(name), force };
   const disable = engineIn(options.operands) === "docker" ? disableDocker : disablePodman;
-  const places = placesOf(options);
-  return report("engine disable", places, await disable(places, disabled), options, world);
+  const paths = pathsOf(options);
+  return report("engine disable", paths, await disable(paths, disabled), options, world);
 }
 
 /** Writes or removes the CDI specification. */
 export async function runCdi(options: Given<"engine cdi">, world: World): Promise<Ending> {
-  const [places, run] = [placesOf(options), runOptionsOf(options, world)];
-  const done = options.remove ? await removeCdi(places, run) : await writeCdi(places, ownProgram(), run);
-  return report("engine cdi", places, done, options, world);
+  const [paths, run] = [pathsOf(options), runOptionsOf(options, world)];
+  const done = options.remove ? await removeCdi(paths, run) : await writeCdi(paths, ownProgram(), run);
+  return report("engine cdi", paths, done, options, world);
 }
 
 /** Writes or removes the files of hooks.d. */
 export async function runHooks(options: Given<"engine hooks">, world: World): Promise<Ending> {
-  const [places, run] = [placesOf(options), runOptionsOf(options, world)];
-  const done = options.remove ? await removeHooks(places, run) : await writeHooks(places, ownProgram(), run);
-  return report("engine hooks", places, done, options, world);
+  const [paths, run] = [pathsOf(options), runOptionsOf(options, world)];
+  const done = options.remove ? await removeHooks(paths, run) : await writeHooks(paths, ownProgram(), run);
+  return report("engine hooks", paths, done, options, world);
 }
 
 /** Says what engines know of the program, and ends with 3 if something is wrong. */
 export async function runEngineStatus(options: Given<"engine status">, world: World): Promise<Ending> {
   const engines = options.operands.length === 0 ? ENGINES : [engineIn(options.operands)];
   const name = checkedName(options.runtimeName);
-  const { ways, findings } = await lookAtEngines(placesOf(options), engines, name, world.signal);
+  const { ways, findings } = await lookAtEngines(pathsOf(options), engines, name, world.signal);
   const exitCode = findings.length === 0 ? 0 : 3;
   if (options.output === "json") {
     printJson(world, { command: "engine status", result: "done", exitCode, ways, warnings: findings });
@@ -92,16 +92,16 @@ function checkedName(name: string): string {
   );
 }
 
-type PlaceOptions = Pick<
+type PathOptions = Pick<
   Given<"engine status">,
   "hostRoot" | "programDir" | "ociConfig" | "daemonConfig" | "podmanConfigDir" | "cdiDir" | "hooksDir"
 >;
 
-function placesOf({ daemonConfig, ...options }: Partial<PlaceOptions>): Places {
+function pathsOf({ daemonConfig, ...options }: Partial<PathOptions>): EnginePaths {
   const { hostRoot, programDir, ociConfig, podmanConfigDir, cdiDir, hooksDir } = options;
   const config = daemonConfig === undefined ? undefined : resolve(daemonConfig);
   const named = { hostRoot, programDir, ociConfig, daemonConfig: config, podmanConfigDir, cdiDir, hooksDir };
-  return new Places(named, ownProgram().directory, HOST_ROOT);
+  return new EnginePaths(named, ownProgram().directory, HOST_ROOT);
 }
 
 function ownProgram(): Own {
@@ -126,13 +126,13 @@ function isProgram(path: string): boolean {
 /** Paths are printed as they are on the host. */
 function report(
   command: string,
-  places: Places,
+  paths: EnginePaths,
   { results, findings }: Done,
   { output, dryRun }: { output: string; dryRun: boolean },
   world: World,
 ): Ending {
   const ending = endingOfDone(world.signal, 0);
-  const files = results.map((one) => ({ ...one, path: places.onHost(one.path) }));
+  const files = results.map((one) => ({ ...one, path: paths.onHost(one.path) }));
   if (output === "json") {
     const warnings: readonly Finding[] = findings;
     printJson(world, { command, result: "done", exitCode: ending.exitCode, files, warnings });

@@ -5,37 +5,37 @@ import type { Surrounding } from "../host/transaction.ts";
 import type { Done } from "./docker.ts";
 import { changeFiles, removed, written, type RunOptions, type WantedFile } from "./files.ts";
 import { CDI_FILE, cdiSpecification, HOOK_FILES, hookFiles, isDeviceName } from "./hooks.ts";
-import type { Places } from "./places.ts";
+import type { EnginePaths } from "./paths.ts";
 import { podmanConfigs } from "./podman.ts";
 import { programFiles, proveProgram, unneededProgram, type Own } from "./program.ts";
 
 /** Writes a CDI specification with a device for each network of the host. @throws Failure */
-export async function writeCdi(places: Places, own: Own, options: RunOptions): Promise<Done> {
+export async function writeCdi(paths: EnginePaths, own: Own, options: RunOptions): Promise<Done> {
   const owner = "cdi";
-  const { names, findings } = deviceNames(places);
-  const file = { directory: places.directory("cdi"), name: CDI_FILE, kind: "config", owner } as const;
-  const text = cdiSpecification(places.call, names);
-  const files = [...programFiles(places, own, owner), written(file, { text, mode: 0o644 })];
-  const done = await changeFiles(files, places.all, options, provingProgram(places, options));
-  return { ...done, findings: [...findings, ...done.findings, ...afterRestart(places, done)] };
+  const { names, findings } = deviceNames(paths);
+  const file = { directory: paths.directory("cdi"), name: CDI_FILE, kind: "config", owner } as const;
+  const text = cdiSpecification(paths.call, names);
+  const files = [...programFiles(paths, own, owner), written(file, { text, mode: 0o644 })];
+  const done = await changeFiles(files, paths.all, options, provingProgram(paths, options));
+  return { ...done, findings: [...findings, ...done.findings, ...afterRestart(paths, done)] };
 }
 
 /** Removes it. @throws Failure */
-export async function removeCdi(places: Places, options: RunOptions): Promise<Done> {
+export async function removeCdi(paths: EnginePaths, options: RunOptions): Promise<Done> {
   const owner = "cdi";
-  const file = removed({ directory: places.directory("cdi"), name: CDI_FILE, kind: "config", owner });
-  const done = await changeFiles([file, ...unneededProgram(places, owner)], places.all, options);
-  if (!options.dryRun) places.removeEmpty();
-  return { ...done, findings: [...done.findings, ...afterRestart(places, done)] };
+  const file = removed({ directory: paths.directory("cdi"), name: CDI_FILE, kind: "config", owner });
+  const done = await changeFiles([file, ...unneededProgram(paths, owner)], paths.all, options);
+  if (!options.dryRun) paths.removeEmpty();
+  return { ...done, findings: [...done.findings, ...afterRestart(paths, done)] };
 }
 
 /** Podman reads specifications at each start of a container, dockerd when it starts. */
-function afterRestart(places: Places, { results }: Done): Finding[] {
+function afterRestart(paths: EnginePaths, { results }: Done): Finding[] {
   const changed = results.find(({ path, outcome }) => path.endsWith(CDI_FILE) && isChange(outcome));
   if (changed === undefined) return [];
   const message = "counts at once for Podman, and for Docker (25 or newer) at the next restart of dockerd";
   const hint = 'before Docker 28.3, daemon.json also needs "features": {"cdi": true}';
-  return [warning("engine-restart", places.onHost(changed.path), message, hint)];
+  return [warning("engine-restart", paths.onHost(changed.path), message, hint)];
 }
 
 function isChange(outcome: string): boolean {
@@ -43,11 +43,11 @@ function isChange(outcome: string): boolean {
 }
 
 /** The networks of the host that can be devices. */
-export function deviceNames(places: Places): { names: string[]; findings: Finding[] } {
-  const directory = places.ociConfig.confDir;
+export function deviceNames(paths: EnginePaths): { names: string[]; findings: Finding[] } {
+  const directory = paths.ociConfig.confDir;
   const findings: Finding[] = [];
   const names = new Set<string>();
-  for (const loaded of listNetworks(places.seen(directory))) {
+  for (const loaded of listNetworks(paths.seen(directory))) {
     if ("objection" in loaded) {
       findings.push(
         warning("engine-device-name", `${directory}/${loaded.file}`, `has no device: ${loaded.objection.message}`),
@@ -71,34 +71,33 @@ export function deviceNames(places: Places): { names: string[]; findings: Findin
 }
 
 /** Writes the files of hooks.d. @throws Failure */
-export async function writeHooks(places: Places, own: Own, options: RunOptions): Promise<Done> {
+export async function writeHooks(paths: EnginePaths, own: Own, options: RunOptions): Promise<Done> {
   const owner = "hooks";
-  const files = Array.from(hookFiles(places.call), ([name, text]) =>
-    written({ directory: places.directory("hooks"), name, kind: "config", owner }, { text, mode: 0o644 }),
+  const files = Array.from(hookFiles(paths.call), ([name, text]) =>
+    written({ directory: paths.directory("hooks"), name, kind: "config", owner }, { text, mode: 0o644 }),
   );
-  const all = [...programFiles(places, own, owner), ...files];
-  const done = await changeFiles(all, places.all, options, provingProgram(places, options));
-  return { ...done, findings: [...done.findings, ...unreadHooks(places), ...untrustedAnnotations(places)] };
+  const all = [...programFiles(paths, own, owner), ...files];
+  const done = await changeFiles(all, paths.all, options, provingProgram(paths, options));
+  return { ...done, findings: [...done.findings, ...unreadHooks(paths), ...untrustedAnnotations(paths)] };
 }
 
-function provingProgram(places: Places, { signal }: RunOptions): Surrounding {
-  return { prove: async (stagedAs) => proveProgram(places, stagedAs, signal) };
+function provingProgram(paths: EnginePaths, { signal }: RunOptions): Surrounding {
+  return { prove: async (stagedAs) => proveProgram(paths, stagedAs, signal) };
 }
 
 /** Podman 4 reads the hooks of a distribution only, unless its configuration says more. */
-function unreadHooks(places: Places): Finding[] {
-  const directory = places.onHost(places.directory("hooks"));
-  if (podmanConfigs(places).some(({ text }) => /^[ \t]*hooks_dir\b/mu.test(text) && text.includes(directory)))
-    return [];
+function unreadHooks(paths: EnginePaths): Finding[] {
+  const directory = paths.onHost(paths.directory("hooks"));
+  if (podmanConfigs(paths).some(({ text }) => /^[ \t]*hooks_dir\b/mu.test(text) && text.includes(directory))) return [];
   const message = "no configuration of Podman names this directory, and most versions of Podman read it only then";
   const hint = "name it in hooks_dir of /etc/containers/containers.conf (docs/docker.md), or with podman --hooks-dir";
   return [warning("engine-hooks-unread", directory, message, hint)];
 }
 
 /** An annotation calls the hooks. */
-function untrustedAnnotations(places: Places): Finding[] {
-  if (places.ociConfig.isAnnotationTrusted === true) return [];
-  const path = places.onHost(places.ociConfigFile);
+function untrustedAnnotations(paths: EnginePaths): Finding[] {
+  if (paths.ociConfig.isAnnotationTrusted === true) return [];
+  const path = paths.onHost(paths.ociConfigFile);
   const message =
     "annotations of Podman's containers do not count, so a container with io.cni-node.network does not start";
   const hint = `if all images are trusted, write cni_annotations: true into ${path}; otherwise use CDI devices (docs/docker.md)`;
@@ -106,12 +105,12 @@ function untrustedAnnotations(places: Places): Finding[] {
 }
 
 /** Removes them. @throws Failure */
-export async function removeHooks(places: Places, options: RunOptions): Promise<Done> {
+export async function removeHooks(paths: EnginePaths, options: RunOptions): Promise<Done> {
   const owner = "hooks";
   const files: WantedFile[] = Object.values(HOOK_FILES).map((name) =>
-    removed({ directory: places.directory("hooks"), name, kind: "config", owner }),
+    removed({ directory: paths.directory("hooks"), name, kind: "config", owner }),
   );
-  const done = await changeFiles([...files, ...unneededProgram(places, owner)], places.all, options);
-  if (!options.dryRun) places.removeEmpty();
+  const done = await changeFiles([...files, ...unneededProgram(paths, owner)], paths.all, options);
+  if (!options.dryRun) paths.removeEmpty();
   return done;
 }

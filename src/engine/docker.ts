@@ -34,7 +34,7 @@ import {
   type WantedFile,
   type Wish,
 } from "./files.ts";
-import type { Places } from "./places.ts";
+import type { EnginePaths } from "./paths.ts";
 import { programFiles, proveProgram, runOnHost, unneededProgram, type Own } from "./program.ts";
 import { counted, dockerUsers, doubtOf, namesOf, needOf, refuseUsers, type Users } from "./users.ts";
 
@@ -71,7 +71,7 @@ function runtimeReserved(name: string): Failure {
 }
 
 /** The runtime that is written. */
-export function dockerRuntime({ call: { front, config } }: Places): DockerRuntime {
+export function dockerRuntime({ call: { front, config } }: EnginePaths): DockerRuntime {
   if (config === undefined) return { path: front };
   const words = ["oci", "--config", config, "--"];
   // dockerd makes a shell script of such a runtime, and quotes nothing.
@@ -89,19 +89,19 @@ function unquotable(path: string): Failure {
 }
 
 /** Adds the runtime to dockerd's configuration, has dockerd read it again, and tries it. @throws Failure */
-export async function enableDocker(places: Places, own: Own, options: EnableOptions): Promise<Done> {
+export async function enableDocker(paths: EnginePaths, own: Own, options: EnableOptions): Promise<Done> {
   const { name, takeOver } = options;
   if (RESERVED.test(name)) throw runtimeReserved(name);
   const owner = `docker.${name}`;
-  const runtime = dockerRuntime(places);
-  const { daemonConfig } = places;
-  const flags = flagsOf(places, configOf(places));
+  const runtime = dockerRuntime(paths);
+  const { daemonConfig } = paths;
+  const flags = flagsOf(paths, configOf(paths));
   const wish = ({ path, text, held, before }: Look): Wish => {
     const now = text();
     const { runtimes, ...config } = parseDaemonConfig(now, path);
     refuseFlags(flags, config);
     const { [name]: found } = runtimes;
-    const isForeign = found !== undefined && !isOurs(found, places, held?.owners.includes(owner) === true);
+    const isForeign = found !== undefined && !isOurs(found, paths, held?.owners.includes(owner) === true);
     const edited = withRuntime(now, name, runtime, path);
     if (edited === now) return { action: "leave" };
     if (isForeign && !takeOver) throw runtimeExists(path, name);
@@ -115,34 +115,34 @@ export async function enableDocker(places: Places, own: Own, options: EnableOpti
   const state = { isConfirmed: false };
   const confirm = async (): Promise<Finding[]> => {
     state.isConfirmed = true;
-    const daemon = runningDaemon(places);
+    const daemon = runningDaemon(paths);
     if ("code" in daemon) return [daemon];
-    await reload(places, daemon, options.signal, (loaded) => isLoaded(loaded, name, runtime));
-    return proved(places, { socket: daemon.socket, signal: options.signal }, options);
+    await reload(paths, daemon, options.signal, (loaded) => isLoaded(loaded, name, runtime));
+    return proved(paths, { socket: daemon.socket, signal: options.signal }, options);
   };
   try {
-    const done = await changeConfig(places, [...programFiles(places, own, owner), file], options, confirm);
+    const done = await changeConfig(paths, [...programFiles(paths, own, owner), file], options, confirm);
     if (state.isConfirmed || options.dryRun) return done;
     return { results: done.results, findings: [...done.findings, ...(await confirm())] };
   } catch (error) {
     // The files are as they were.
-    if (state.isConfirmed) await reloadFormer(places, name, { ...options, signal: new AbortController().signal });
+    if (state.isConfirmed) await reloadFormer(paths, name, { ...options, signal: new AbortController().signal });
     throw error;
   }
 }
 
 /** Takes it back. Containers that have it must not run, unless they are left without it (`force`). @throws Failure */
 export async function disableDocker(
-  places: Places,
+  paths: EnginePaths,
   options: RunOptions & { name: string; force: boolean },
 ): Promise<Done> {
   const { name, force } = options;
   const owner = `docker.${name}`;
-  const { daemonConfig } = places;
-  const users = await dockerUsers(places, name, options.signal);
+  const { daemonConfig } = paths;
+  const users = await dockerUsers(paths, name, options.signal);
   const running = users.containers.filter(({ isRunning }) => isRunning);
   if (!force) refuseUsers(name, running, "stop", "stop them first");
-  const isDefault = defaultRuntimesIn(flagsOf(places, configOf(places))).includes(name);
+  const isDefault = defaultRuntimesIn(flagsOf(paths, configOf(paths))).includes(name);
   if (isDefault) throw runtimeIsDefault("dockerd", `the flag --default-runtime=${name}`);
   const wish = ({ path, text, held, before }: Look): Wish => {
     const now = text();
@@ -154,7 +154,7 @@ export async function disableDocker(
     if (config["default-runtime"] === name) throw runtimeIsDefault(path, `${name} as its default-runtime`);
     const isHeld = held?.owners.includes(owner) === true;
     // Somebody has put another one into its place: that one stays, and nothing of ours is needed any more.
-    if (!isOurs(found, places, isHeld)) {
+    if (!isOurs(found, paths, isHeld)) {
       if (!isHeld) throw runtimeForeign(path, name);
       return { action: "write", content: { text: now }, reason: "the runtime of that name is somebody else's by now" };
     }
@@ -164,15 +164,15 @@ export async function disableDocker(
     return { action: "write", content: { text: edited ?? "{}\n" } };
   };
   const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: false, wish };
-  const done = await changeConfig(places, [file, ...unneededProgram(places, owner, needOf(users, running))], options);
-  if (!options.dryRun) places.removeEmpty();
-  const after = options.dryRun ? [] : await reloadFormer(places, name, options);
+  const done = await changeConfig(paths, [file, ...unneededProgram(paths, owner, needOf(users, running))], options);
+  if (!options.dryRun) paths.removeEmpty();
+  const after = options.dryRun ? [] : await reloadFormer(paths, name, options);
   const findings = [...stoppedUsers(users, name), ...doubtOf(users, name), ...done.findings, ...after];
   return { results: done.results, findings };
 }
 
 /** @param isHeld we have added a runtime of that name; the program may have been elsewhere then. */
-function isOurs(runtime: unknown, { front }: Places, isHeld: boolean): boolean {
+function isOurs(runtime: unknown, { front }: EnginePaths, isHeld: boolean): boolean {
   const path = isObject(runtime) && typeof runtime["path"] === "string" ? runtime["path"] : "";
   return path === front || (isHeld && basename(path) === FRONT);
 }
@@ -186,35 +186,35 @@ function stoppedUsers({ containers }: Users, name: string): Finding[] {
 
 /** What runs before and after the change: dockerd looks at the new file, and reads it. */
 async function changeConfig(
-  places: Places,
+  paths: EnginePaths,
   files: readonly WantedFile[],
   options: RunOptions,
   confirm?: () => Promise<Finding[]>,
 ): Promise<Done> {
-  const { directory, name } = places.daemonConfig;
+  const { directory, name } = paths.daemonConfig;
   const prove = async (stagedAs: (kind: string, file: string) => string | undefined): Promise<Finding[]> => {
-    await proveProgram(places, stagedAs, options.signal);
+    await proveProgram(paths, stagedAs, options.signal);
     const staged = stagedAs("config", name);
-    return staged === undefined ? [] : validate(places, join(statePaths(directory).objects, basename(staged)), options);
+    return staged === undefined ? [] : validate(paths, join(statePaths(directory).objects, basename(staged)), options);
   };
-  return changeFiles(files, places.all, options, { prove, confirm });
+  return changeFiles(files, paths.all, options, { prove, confirm });
 }
 
 /** The dockerd that reads the configuration, or why there is none. */
-function runningDaemon(places: Places): Daemon | Finding {
-  const daemon = daemonOf(places, configOf(places));
+function runningDaemon(paths: EnginePaths): Daemon | Finding {
+  const daemon = daemonOf(paths, configOf(paths));
   if (daemon === undefined) {
-    const words = flagsOf(places, configOf(places));
+    const words = flagsOf(paths, configOf(paths));
     const isKnown = words?.every((word) => !word.includes("$")) === true;
     const flags = isKnown ? "" : ", and its flags are not known (systemctl cat docker)";
-    return notReloaded(places, `dockerd does not run, or cannot be reached from here${flags}`);
+    return notReloaded(paths, `dockerd does not run, or cannot be reached from here${flags}`);
   }
-  return isOfConfig(daemon, places) ? daemon : notReloaded(places, "the dockerd that runs reads another file");
+  return isOfConfig(daemon, paths) ? daemon : notReloaded(paths, "the dockerd that runs reads another file");
 }
 
 /** Has dockerd read its configuration, and waits until it has the runtimes that it should. @throws Failure */
 async function reload(
-  places: Places,
+  paths: EnginePaths,
   { pid, socket }: Daemon,
   signal: AbortSignal,
   isRight: (loaded: Loaded) => boolean,
@@ -225,7 +225,7 @@ async function reload(
   const deadline = new Deadline(RELOAD_MS);
   while (!isRight((await dockerInfo(docker)).runtimes)) {
     throwIfInterrupted(signal);
-    if (deadline.isOver) throw notLoaded(places);
+    if (deadline.isOver) throw notLoaded(paths);
     await sleep(100);
   }
 }
@@ -240,17 +240,17 @@ export function isLoaded(loaded: Loaded, name: string, { path, runtimeArgs = [] 
 }
 
 /** Has dockerd run the runtime that its configuration has by now under that name, or forget it. */
-async function reloadFormer(places: Places, name: string, options: RunOptions): Promise<Finding[]> {
-  const { [name]: former } = configOf(places).runtimes;
-  if (typeof former !== "object" || former === null) return forget(places, name, options);
-  const daemon = runningDaemon(places);
+async function reloadFormer(paths: EnginePaths, name: string, options: RunOptions): Promise<Finding[]> {
+  const { [name]: former } = configOf(paths).runtimes;
+  if (typeof former !== "object" || former === null) return forget(paths, name, options);
+  const daemon = runningDaemon(paths);
   if ("code" in daemon) return [daemon];
   try {
-    await reload(places, daemon, options.signal, (loaded) => isLoaded(loaded, name, former));
+    await reload(paths, daemon, options.signal, (loaded) => isLoaded(loaded, name, former));
     return [];
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return [notReloaded(places, `dockerd has another runtime ${name} until it is restarted (${error.message})`)];
+    return [notReloaded(paths, `dockerd has another runtime ${name} until it is restarted (${error.message})`)];
   }
 }
 
@@ -258,36 +258,36 @@ async function reloadFormer(places: Places, name: string, options: RunOptions): 
  * Has dockerd forget a runtime that its configuration does not have any more. One that has no runtimes at all says
  * nothing of them, and dockerd keeps what it has: for a moment, it says that there are none.
  */
-async function forget(places: Places, name: string, options: RunOptions): Promise<Finding[]> {
-  const daemon = runningDaemon(places);
+async function forget(paths: EnginePaths, name: string, options: RunOptions): Promise<Finding[]> {
+  const daemon = runningDaemon(paths);
   if ("code" in daemon) return [daemon];
   const isRight = (loaded: Loaded): boolean => !loaded.has(name);
   try {
-    const file = { ...places.daemonConfig, kind: "config", owner: "docker.reload" } as const;
+    const file = { ...paths.daemonConfig, kind: "config", owner: "docker.reload" } as const;
     const path = join(file.directory, file.name);
     const text = withNoRuntimes(textIfThere(path), path);
     const has = (await dockerInfo({ socket: daemon.socket, signal: options.signal })).runtimes.has(name);
     if (!has || text === undefined) {
-      await reload(places, daemon, options.signal, isRight);
+      await reload(paths, daemon, options.signal, isRight);
       return [];
     }
     const confirm = async (): Promise<Finding[]> => {
-      await reload(places, daemon, options.signal, isRight);
+      await reload(paths, daemon, options.signal, isRight);
       return [];
     };
-    await changeConfig(places, [written(file, { text })], options, confirm);
-    await changeFiles([removed(file)], places.all, options);
+    await changeConfig(paths, [written(file, { text })], options, confirm);
+    await changeFiles([removed(file)], paths.all, options);
     return [];
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return [notReloaded(places, `dockerd has the runtime ${name} until it is restarted (${error.message})`)];
+    return [notReloaded(paths, `dockerd has the runtime ${name} until it is restarted (${error.message})`)];
   }
 }
 
 /** Has dockerd itself look at the new file, if it is one that can. @throws Failure `daemon-config-refused`. */
-async function validate(places: Places, staged: string, { signal }: RunOptions): Promise<Finding[]> {
-  const words = ["dockerd", "--validate", `--config-file=${places.onHost(staged)}`];
-  const end = await runOnHost(places, words, signal);
+async function validate(paths: EnginePaths, staged: string, { signal }: RunOptions): Promise<Finding[]> {
+  const words = ["dockerd", "--validate", `--config-file=${paths.onHost(staged)}`];
+  const end = await runOnHost(paths, words, signal);
   if (end === undefined) return [];
   const said = `${end.stdout}\n${end.stderr}`;
   // 20.10 has no such option; where there is no dockerd, it is still to come.
@@ -295,20 +295,20 @@ async function validate(places: Places, staged: string, { signal }: RunOptions):
   if (end.exitCode === 126 || end.exitCode === 127) return [];
   throw new Failure({
     code: "daemon-config-refused",
-    subject: places.daemonConfigOnHost,
+    subject: paths.daemonConfigOnHost,
     problem: `dockerd --validate refuses the new file: ${said.trim().slice(-1000).replaceAll("\n", "; ")}`,
     hint: "dockerd would not start with it; nothing was changed",
   });
 }
 
 /** Tries a container, if there is anything to try it with. @throws Failure `engine-proof-failed`. */
-async function proved(places: Places, docker: Docker, { name, prove, image }: EnableOptions): Promise<Finding[]> {
+async function proved(paths: EnginePaths, docker: Docker, { name, prove, image }: EnableOptions): Promise<Finding[]> {
   if (!prove) return [];
   const unproved = (why: string): Finding[] => {
     const hint = `try one: docker run --rm --runtime ${name} --network none IMAGE ip addr`;
     return [warning("engine-unproved", name, `no container was tried: ${why}`, hint)];
   };
-  const why = whyNotReady(places);
+  const why = whyNotReady(paths);
   if (why !== undefined) return unproved(why);
   const chosen = image ?? (await imageAtHand(docker));
   if (chosen === undefined) return unproved("dockerd has no image; --probe-image names one");
@@ -318,11 +318,11 @@ async function proved(places: Places, docker: Docker, { name, prove, image }: En
 }
 
 /** Why no container can get a network yet; undefined: it can. */
-export function whyNotReady(places: Places): string | undefined {
-  if (!fs.existsSync(places.seen(places.front))) return `${places.front} is missing`;
+export function whyNotReady(paths: EnginePaths): string | undefined {
+  if (!fs.existsSync(paths.seen(paths.front))) return `${paths.front} is missing`;
   try {
-    const { confDir } = places.ociConfig;
-    const isAny = listNetworks(places.seen(confDir)).some((loaded) => "network" in loaded);
+    const { confDir } = paths.ociConfig;
+    const isAny = listNetworks(paths.seen(confDir)).some((loaded) => "network" in loaded);
     return isAny ? undefined : `${confDir} has no network`;
   } catch (error) {
     // An engine can be told of the runtime before there is a configuration.
@@ -331,19 +331,19 @@ export function whyNotReady(places: Places): string | undefined {
   }
 }
 
-function notReloaded(places: Places, why: string): Finding {
+function notReloaded(paths: EnginePaths, why: string): Finding {
   return warning(
     "engine-not-reloaded",
-    places.daemonConfigOnHost,
+    paths.daemonConfigOnHost,
     `${why}: the change takes effect when dockerd reads it`,
     "kill -HUP its process (systemctl reload docker), or start it",
   );
 }
 
-function notLoaded(places: Places): Failure {
+function notLoaded(paths: EnginePaths): Failure {
   return new Failure({
     code: "daemon-not-reloaded",
-    subject: places.daemonConfigOnHost,
+    subject: paths.daemonConfigOnHost,
     problem: "dockerd did not load the runtime after SIGHUP",
     hint: "its log says why (journalctl -u docker)",
   });

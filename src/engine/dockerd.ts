@@ -6,7 +6,7 @@ import { Failure, systemFailure } from "../errors.ts";
 import { isSamePlace } from "../system/inode.ts";
 import { readTextIfPossible, readTextIfThere, SIZE_LIMITS } from "../system/read.ts";
 import { parseDaemonConfig, type DaemonConfig } from "./daemon-config.ts";
-import type { Places } from "./places.ts";
+import type { EnginePaths } from "./paths.ts";
 import { startWords } from "./unit.ts";
 
 /** A dockerd that runs. */
@@ -23,8 +23,8 @@ const DEFAULT_SOCKET = "/var/run/docker.sock";
 const DEFAULT_DATA_ROOT = "/var/lib/docker";
 
 /** dockerd's configuration as its file has it. @throws Failure `daemon-config-invalid`, and where it cannot be read. */
-export function configOf(places: Places): DaemonConfig {
-  const { directory, name } = places.daemonConfig;
+export function configOf(paths: EnginePaths): DaemonConfig {
+  const { directory, name } = paths.daemonConfig;
   const path = join(directory, name);
   return parseDaemonConfig(textIfThere(path), path);
 }
@@ -42,10 +42,10 @@ export function textIfThere(path: string): string | undefined {
  * The dockerd that runs. Undefined: there is none, or its process cannot be seen. A process that is not dockerd may have
  * the number of one that is gone.
  */
-export function daemonOf(places: Places, { pidfile, hosts }: Record<string, unknown>): Daemon | undefined {
-  if (places.host.wrapper === undefined) return undefined;
-  const named = typeof pidfile === "string" ? pidfile : valuesOf(startWords(places) ?? [], "--pidfile", "-p").at(-1);
-  const file = places.seen(named ?? DEFAULT_PID_FILE);
+export function daemonOf(paths: EnginePaths, { pidfile, hosts }: Record<string, unknown>): Daemon | undefined {
+  if (paths.host.wrapper === undefined) return undefined;
+  const named = typeof pidfile === "string" ? pidfile : valuesOf(startWords(paths) ?? [], "--pidfile", "-p").at(-1);
+  const file = paths.seen(named ?? DEFAULT_PID_FILE);
   const pid = Number(/^\d{1,10}\s*$/u.exec(readTextIfPossible(file, SIZE_LIMITS.lease) ?? "")?.[0]);
   if (!Number.isSafeInteger(pid) || pid <= 1) return undefined;
   const command = readTextIfPossible(`/proc/${pid}/cmdline`, SIZE_LIMITS.proc) ?? "";
@@ -54,13 +54,13 @@ export function daemonOf(places: Places, { pidfile, hosts }: Record<string, unkn
   const listed = Array.isArray(hosts) ? hosts.filter((one) => typeof one === "string") : [];
   const flags = valuesOf(words, "--host", "-H");
   const unix = [...listed, ...flags].find((one) => one.startsWith("unix://"))?.slice("unix://".length);
-  return { pid, words, socket: places.seen(unix ?? DEFAULT_SOCKET) };
+  return { pid, words, socket: paths.seen(unix ?? DEFAULT_SOCKET) };
 }
 
 /** Does it read this file? */
-export function isOfConfig({ words }: Daemon, places: Places): boolean {
-  const path = places.seen(valuesOf(words, "--config-file").at(-1) ?? "/etc/docker/daemon.json");
-  const { directory, name } = places.daemonConfig;
+export function isOfConfig({ words }: Daemon, paths: EnginePaths): boolean {
+  const path = paths.seen(valuesOf(words, "--config-file").at(-1) ?? "/etc/docker/daemon.json");
+  const { directory, name } = paths.daemonConfig;
   // The file need not be there: a host may have had none.
   const real = fs.existsSync(path) ? fs.realpathSync(path) : path;
   return basename(real) === name && isSamePlace(dirname(real), directory);
@@ -70,9 +70,9 @@ export function isOfConfig({ words }: Daemon, places: Places): boolean {
  * The flags that dockerd runs with, or will be started with. Undefined: nothing says. Of a dockerd that does not run, a
  * word with a dollar sign is not known.
  */
-export function flagsOf(places: Places, config: DaemonConfig): readonly string[] | undefined {
-  const daemon = daemonOf(places, config);
-  return daemon !== undefined && isOfConfig(daemon, places) ? daemon.words : startWords(places);
+export function flagsOf(paths: EnginePaths, config: DaemonConfig): readonly string[] | undefined {
+  const daemon = daemonOf(paths, config);
+  return daemon !== undefined && isOfConfig(daemon, paths) ? daemon.words : startWords(paths);
 }
 
 /** What a flag is given, each time. */
@@ -108,13 +108,13 @@ export function refuseFlags(flags: readonly string[] | undefined, config: Record
 }
 
 /** Where dockerd keeps its containers, as this process sees it. */
-export function containersDirectory(places: Places, config: DaemonConfig): string {
+export function containersDirectory(paths: EnginePaths, config: DaemonConfig): string {
   const { "data-root": dataRoot } = config;
-  const flag = valuesOf(flagsOf(places, config) ?? [], "--data-root", "-g", "--graph").at(-1);
-  return places.seen(join(typeof dataRoot === "string" ? dataRoot : (flag ?? DEFAULT_DATA_ROOT), "containers"));
+  const flag = valuesOf(flagsOf(paths, config) ?? [], "--data-root", "-g", "--graph").at(-1);
+  return paths.seen(join(typeof dataRoot === "string" ? dataRoot : (flag ?? DEFAULT_DATA_ROOT), "containers"));
 }
 
 /** Is there anything by which a dockerd would be reached, even if it cannot be reached from here? */
-export function hasTraces(places: Places): boolean {
-  return [DEFAULT_PID_FILE, DEFAULT_SOCKET].some((path) => fs.existsSync(places.seen(path)));
+export function hasTraces(paths: EnginePaths): boolean {
+  return [DEFAULT_PID_FILE, DEFAULT_SOCKET].some((path) => fs.existsSync(paths.seen(path)));
 }

@@ -14,7 +14,7 @@ import { shellWord } from "../system/text.ts";
 import { notRemoved, proofName, proofOptions, throwIfProofInterrupted } from "./docker-api.ts";
 import { whyNotReady, type Done, type EnableOptions } from "./docker.ts";
 import { changeFiles, removed, written, type RunOptions, type WantedFile } from "./files.ts";
-import type { Places } from "./places.ts";
+import type { EnginePaths } from "./paths.ts";
 import {
   needOfAttachments,
   programFiles,
@@ -33,61 +33,61 @@ function dropInName(name: string): string {
 }
 
 /** Podman has the paths of runtimes, without arguments: one with a configuration needs a launcher. */
-function runtimePath(places: Places, name: string): string {
-  return places.call.config === undefined ? places.front : places.launcher(name);
+function runtimePath(paths: EnginePaths, name: string): string {
+  return paths.call.config === undefined ? paths.front : paths.launcher(name);
 }
 
-function dropIn(places: Places, name: string): string {
+function dropIn(paths: EnginePaths, name: string): string {
   // The escapes of JSON are those of TOML's basic strings.
-  const [key, path] = [name, runtimePath(places, name)].map((text) => JSON.stringify(text));
+  const [key, path] = [name, runtimePath(paths, name)].map((text) => JSON.stringify(text));
   return `# Written by cni-node engine enable podman; disable removes it.\n[engine.runtimes]\n${key} = [${path}]\n`;
 }
 
-function launcherText({ call: { front, config = "" } }: Places): string {
+function launcherText({ call: { front, config = "" } }: EnginePaths): string {
   return `#!/bin/sh\nexec ${shellWord(front)} oci --config ${shellWord(config)} -- "$@"\n`;
 }
 
 /** Adds the runtime to Podman's configuration and tries it. @throws Failure */
-export async function enablePodman(places: Places, own: Own, options: EnableOptions): Promise<Done> {
+export async function enablePodman(paths: EnginePaths, own: Own, options: EnableOptions): Promise<Done> {
   const { name } = options;
   const owner = `podman.${name}`;
-  const launcher = { directory: places.directory("launchers"), name, kind: "plugin", owner } as const;
-  const hasLauncher = places.call.config !== undefined;
+  const launcher = { directory: paths.directory("launchers"), name, kind: "plugin", owner } as const;
+  const hasLauncher = paths.call.config !== undefined;
   const files: WantedFile[] = [
-    ...programFiles(places, own, owner),
-    ...(hasLauncher ? [written(launcher, { text: launcherText(places), mode: 0o755 })] : []),
-    written(dropInFile(places, name, owner), { text: dropIn(places, name), mode: 0o644 }),
+    ...programFiles(paths, own, owner),
+    ...(hasLauncher ? [written(launcher, { text: launcherText(paths), mode: 0o755 })] : []),
+    written(dropInFile(paths, name, owner), { text: dropIn(paths, name), mode: 0o644 }),
   ];
   const state = { isConfirmed: false };
   const confirm = async (): Promise<Finding[]> => {
     state.isConfirmed = true;
-    return proved(places, options);
+    return proved(paths, options);
   };
-  const prove: Surrounding["prove"] = async (stagedAs) => proveProgram(places, stagedAs, options.signal);
-  const done = await changeFiles(files, places.all, options, { prove, confirm });
+  const prove: Surrounding["prove"] = async (stagedAs) => proveProgram(paths, stagedAs, options.signal);
+  const done = await changeFiles(files, paths.all, options, { prove, confirm });
   if (state.isConfirmed || options.dryRun) return done;
   return { results: done.results, findings: [...done.findings, ...(await confirm())] };
 }
 
 /** Takes it back. No container must have it, unless it is left without it (`force`). @throws Failure */
 export async function disablePodman(
-  places: Places,
+  paths: EnginePaths,
   { name, force, ...options }: RunOptions & { name: string; force: boolean },
 ): Promise<Done> {
   const owner = `podman.${name}`;
-  refuseDefault(places, name);
-  const users = await podmanUsers(places, [name, runtimePath(places, name)], options.signal);
+  refuseDefault(paths, name);
+  const users = await podmanUsers(paths, [name, runtimePath(paths, name)], options.signal);
   const { containers } = users;
   if (!force) refuseUsers(name, containers, "start, stop or remove", "remove them first (podman rm --force)");
-  const need = needOf(users, containers) ?? needOfAttachments(places);
-  const launcher = { directory: places.directory("launchers"), name, kind: "plugin", owner } as const;
+  const need = needOf(users, containers) ?? needOfAttachments(paths);
+  const launcher = { directory: paths.directory("launchers"), name, kind: "plugin", owner } as const;
   const files = [
-    removed(dropInFile(places, name, owner)),
+    removed(dropInFile(paths, name, owner)),
     unlessNeeded(removed(launcher), need),
-    ...unneededProgram(places, owner, need),
+    ...unneededProgram(paths, owner, need),
   ];
-  const done = await changeFiles(files, places.all, options);
-  if (!options.dryRun) places.removeEmpty();
+  const done = await changeFiles(files, paths.all, options);
+  if (!options.dryRun) paths.removeEmpty();
   return { results: done.results, findings: [...doubtOf(users, name), ...done.findings] };
 }
 
@@ -95,23 +95,23 @@ export async function disablePodman(
 const CONFIG_DIRECTORIES = ["/usr/share/containers", "/etc/containers", "/root/.config/containers"];
 
 /** The files of Podman's configuration that can be read, as the host calls them. */
-export function podmanConfigs(places: Places): { path: string; text: string }[] {
-  const paths = CONFIG_DIRECTORIES.flatMap((directory) => {
+export function podmanConfigs(paths: EnginePaths): { path: string; text: string }[] {
+  const files = CONFIG_DIRECTORIES.flatMap((directory) => {
     const dropIns = `${directory}/containers.conf.d`;
-    const names = firstNamesIn(places.seen(dropIns), 1000, (one) => one.endsWith(".conf"));
+    const names = firstNamesIn(paths.seen(dropIns), 1000, (one) => one.endsWith(".conf"));
     return [`${directory}/containers.conf`, ...names.map((one) => join(dropIns, one))];
   });
-  return paths.flatMap((path) => {
-    const text = readTextIfPossible(places.seen(path), SIZE_LIMITS.config);
+  return files.flatMap((path) => {
+    const text = readTextIfPossible(paths.seen(path), SIZE_LIMITS.config);
     return text === undefined ? [] : [{ path, text }];
   });
 }
 
 /** @throws Failure `runtime-is-default` where Podman's configuration has our runtime as the one for all containers. */
-function refuseDefault(places: Places, name: string): void {
-  const { isThere, runtime } = podmanState(places, name);
+function refuseDefault(paths: EnginePaths, name: string): void {
+  const { isThere, runtime } = podmanState(paths, name);
   if (!isThere) return;
-  for (const { path, text } of podmanConfigs(places)) {
+  for (const { path, text } of podmanConfigs(paths)) {
     const config = parseIfToml(text);
     const engine = isObject(config) && isObject(config["engine"]) ? config["engine"] : {};
     if (engine["runtime"] !== name && engine["runtime"] !== runtime) continue;
@@ -124,20 +124,20 @@ function refuseDefault(places: Places, name: string): void {
   }
 }
 
-function dropInFile(places: Places, name: string, owner: string): Omit<WantedFile, "wish" | "isWanted"> {
-  return { directory: places.directory("podman"), name: dropInName(name), kind: "config", owner };
+function dropInFile(paths: EnginePaths, name: string, owner: string): Omit<WantedFile, "wish" | "isWanted"> {
+  return { directory: paths.directory("podman"), name: dropInName(name), kind: "config", owner };
 }
 
 /** Tries a container, if there is anything to try it with. @throws Failure `engine-proof-failed`. */
-async function proved(places: Places, { name, prove, image, signal }: EnableOptions): Promise<Finding[]> {
+async function proved(paths: EnginePaths, { name, prove, image, signal }: EnableOptions): Promise<Finding[]> {
   if (!prove) return [];
   const unproved = (why: string): Finding[] => {
     const hint = `try one: podman --runtime ${name} run --rm --network none IMAGE ip addr`;
     return [warning("engine-unproved", name, `no container was tried: ${why}`, hint)];
   };
-  const why = whyNotReady(places);
+  const why = whyNotReady(paths);
   if (why !== undefined) return unproved(why);
-  const call = async (...words: string[]): Promise<End | undefined> => runOnHost(places, ["podman", ...words], signal);
+  const call = async (...words: string[]): Promise<End | undefined> => runOnHost(paths, ["podman", ...words], signal);
   const listed = await call("images", "--quiet", "--sort", "size");
   if (listed === undefined) return unproved("Podman cannot be called from here");
   if (listed.exitCode !== 0) return unproved(`Podman does not answer: ${saidBy(listed)}`);
@@ -147,8 +147,8 @@ async function proved(places: Places, { name, prove, image, signal }: EnableOpti
   // Not ended by a signal: its hooks would be killed with it, and what they have added would stay.
   const patient = new AbortController().signal;
   const words = ["podman", "--runtime", name, "run", ...proofOptions(container), chosen];
-  const end = await runOnHost(places, words, patient);
-  const gone = await runOnHost(places, ["podman", "rm", "--force", "--volumes", "--ignore", container], patient);
+  const end = await runOnHost(paths, words, patient);
+  const gone = await runOnHost(paths, ["podman", "rm", "--force", "--volumes", "--ignore", container], patient);
   if (gone !== undefined && gone.exitCode !== 0) throw notRemoved(container, saidBy(gone), "podman");
   throwIfProofInterrupted(signal);
   if (end === undefined || end.exitCode === 0) return [];
@@ -160,7 +160,7 @@ async function proved(places: Places, { name, prove, image, signal }: EnableOpti
 }
 
 /** For status: the drop-in, if there is one. */
-export function podmanState(places: Places, name: string): { path: string; isThere: boolean; runtime: string } {
-  const path = `${places.directory("podman")}/${dropInName(name)}`;
-  return { path, isThere: fs.existsSync(path), runtime: runtimePath(places, name) };
+export function podmanState(paths: EnginePaths, name: string): { path: string; isThere: boolean; runtime: string } {
+  const path = `${paths.directory("podman")}/${dropInName(name)}`;
+  return { path, isThere: fs.existsSync(path), runtime: runtimePath(paths, name) };
 }

@@ -18,7 +18,7 @@ import { objectionToOwner } from "../system/owner.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import { removed, written, type WantedFile } from "./files.ts";
-import type { Places } from "./places.ts";
+import type { EnginePaths } from "./paths.ts";
 
 /** What is copied from the directory of the program. */
 const PARTS = /^(?:cni-node\.cjs|oci\.sh)$/u;
@@ -38,15 +38,15 @@ export interface Own {
  *
  * @throws Failure `program-missing` where this program has no front; `program-untrusted`, `oci-config-untrusted`.
  */
-export function programFiles(places: Places, { directory, node }: Own, owner: string): WantedFile[] {
+export function programFiles(paths: EnginePaths, { directory, node }: Own, owner: string): WantedFile[] {
   if (!fs.existsSync(join(directory, FRONT))) throw programMissing(directory);
-  refuseConfigOwner(places);
-  if (!places.isInstalled) {
+  refuseConfigOwner(paths);
+  if (!paths.isInstalled) {
     for (const path of partsOf(directory, node)) refuseProgramOwner(path);
     return [];
   }
-  refuseTargetOwner(places);
-  const [lib, target] = [places.directory("lib"), places.directory("program")];
+  refuseTargetOwner(paths);
+  const [lib, target] = [paths.directory("lib"), paths.directory("program")];
   const copy = (to: string, name: string, copyOf: string): WantedFile => {
     const mode = name.endsWith(".cjs") && to === lib ? 0o644 : 0o755;
     return written({ directory: to, name, kind: "plugin", owner }, { copyOf, mode });
@@ -94,28 +94,28 @@ function isNew(there: string, own: string): boolean {
  * @param stagedAs as `transact` has it. @throws Failure `program-unusable`.
  */
 export async function proveProgram(
-  places: Places,
+  paths: EnginePaths,
   stagedAs: (kind: string, name: string) => string | undefined,
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const staged = stagedAs("plugin", "node");
-  const { wrapper } = places.host;
+  const { wrapper } = paths.host;
   if (staged === undefined || wrapper?.length === 0) return [];
-  const path = join(statePaths(places.directory("program")).objects, basename(staged));
-  const end = await runOnHost(places, [places.onHost(path), "--version"], signal);
-  if (end === undefined) return [untried(places)];
+  const path = join(statePaths(paths.directory("program")).objects, basename(staged));
+  const end = await runOnHost(paths, [paths.onHost(path), "--version"], signal);
+  if (end === undefined) return [untried(paths)];
   if (end.exitCode === 0) return [];
   const said = end.stderr.trim().split("\n").slice(-3).join("; ");
   throw new Failure({
     code: "program-unusable",
-    subject: places.front,
+    subject: paths.front,
     problem: `the host cannot run the Node.js of this image: ${said || (end.systemCode ?? `exit code ${end.exitCode}`)}`,
     hint: "it needs glibc and libstdc++ of the host; nothing was changed",
   });
 }
 
-function untried(places: Places): Finding {
-  const node = join(places.onHost(places.directory("program")), "node");
+function untried(paths: EnginePaths): Finding {
+  const node = join(paths.onHost(paths.directory("program")), "node");
   return warning(
     "engine-unproved",
     node,
@@ -131,7 +131,7 @@ export function saidBy({ stderr, exitCode, systemCode }: End): string {
 
 /** Runs a program on the host. Undefined: the host's processes cannot be reached. Interrupted. */
 export async function runOnHost(
-  { host: { wrapper } }: Places,
+  { host: { wrapper } }: EnginePaths,
   words: readonly string[],
   signal: AbortSignal,
 ): Promise<End | undefined> {
@@ -150,10 +150,10 @@ const LIMIT_MS = 60_000;
  *
  * @param need what else is known to need it.
  */
-export function unneededProgram(places: Places, owner: string, need?: string): WantedFile[] {
-  const reason = need ?? needOfAttachments(places);
+export function unneededProgram(paths: EnginePaths, owner: string, need?: string): WantedFile[] {
+  const reason = need ?? needOfAttachments(paths);
   return (["lib", "program"] as const).flatMap((holder) => {
-    const directory = places.directory(holder);
+    const directory = paths.directory(holder);
     return heldNames(directory).map((name) =>
       unlessNeeded(removed({ directory, name, kind: "plugin", owner }), reason),
     );
@@ -169,15 +169,15 @@ export function unlessNeeded(file: WantedFile, reason: string | undefined): Want
  * Why containers that are attached need the program: the hook at their end is it. Undefined: there are none. Attachments
  * that container runtimes have added are not ours.
  */
-export function needOfAttachments(places: Places): string | undefined {
+export function needOfAttachments(paths: EnginePaths): string | undefined {
   // The program must be removable even if the configuration is wrong or gone.
-  const { cacheDir } = readOciConfigAnyway(places.ociConfigFile, () => undefined);
+  const { cacheDir } = readOciConfigAnyway(paths.ociConfigFile, () => undefined);
   const problems: Failure[] = [];
   const onProblem = (problem: Failure): void => {
     problems.push(problem);
   };
   try {
-    const ours = pickAttachments(places.seen(cacheDir), (one) => readMark(one) && one.containerId, { onProblem });
+    const ours = pickAttachments(paths.seen(cacheDir), (one) => readMark(one) && one.containerId, { onProblem });
     if (ours.length > 0) return "containers that are attached may still need it";
     const [problem] = problems;
     return problem && `containers may still need it: ${problem.message}`;
@@ -226,11 +226,11 @@ function refuseProgramOwner(path: string): void {
 }
 
 /** The directories that the program is copied to need not be there yet. @throws Failure `program-untrusted` */
-function refuseTargetOwner(places: Places): void {
+function refuseTargetOwner(paths: EnginePaths): void {
   for (const holder of ["program", "lib", "launchers"] as const) {
-    let path = places.directory(holder);
+    let path = paths.directory(holder);
     while (!fs.existsSync(path)) path = dirname(path);
-    refuseOwner(path, places.host.root, {
+    refuseOwner(path, paths.host.root, {
       code: "program-untrusted",
       problem: "root would run the program from there",
       hint: "chown root:root and chmod go-w, or choose another directory with --program-dir",
@@ -239,7 +239,7 @@ function refuseTargetOwner(places: Places): void {
 }
 
 /** @throws Failure `oci-config-untrusted` */
-function refuseConfigOwner({ host, ociConfigFile }: Places): void {
+function refuseConfigOwner({ host, ociConfigFile }: EnginePaths): void {
   if (!fs.existsSync(ociConfigFile)) return;
   refuseOwner(ociConfigFile, host.root, {
     code: "oci-config-untrusted",

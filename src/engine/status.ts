@@ -10,7 +10,7 @@ import { dockerInfo } from "./docker-api.ts";
 import { dockerRuntime, isLoaded, whyNotReady } from "./docker.ts";
 import { configOf, daemonOf, textIfThere } from "./dockerd.ts";
 import { CDI_FILE, cdiSpecification, HOOK_FILES, hookFiles } from "./hooks.ts";
-import type { Places } from "./places.ts";
+import type { EnginePaths } from "./paths.ts";
 import { podmanState } from "./podman.ts";
 import { deviceNames } from "./devices.ts";
 
@@ -31,7 +31,7 @@ export interface EngineStatus {
 
 /** @param engines of which. @throws Failure */
 export async function lookAtEngines(
-  places: Places,
+  paths: EnginePaths,
   engines: readonly ("docker" | "podman")[],
   name: string,
   signal: AbortSignal,
@@ -46,22 +46,22 @@ export async function lookAtEngines(
       return undefined;
     }
   };
-  const docker = engines.includes("docker") ? await lookAtDocker(places, name, signal, findings) : undefined;
-  const podman = engines.includes("podman") ? attempt(() => lookAtPodman(places, name)) : undefined;
-  const ways = [docker, podman, attempt(() => lookAtCdi(places)), attempt(() => lookAtHooks(places))].filter(
+  const docker = engines.includes("docker") ? await lookAtDocker(paths, name, signal, findings) : undefined;
+  const podman = engines.includes("podman") ? attempt(() => lookAtPodman(paths, name)) : undefined;
+  const ways = [docker, podman, attempt(() => lookAtCdi(paths)), attempt(() => lookAtHooks(paths))].filter(
     (way) => way !== undefined,
   );
   if (ways.some(({ state }) => state === "enabled" || state === "outdated")) {
     attempt(() => {
-      const front = places.seen(places.front);
+      const front = paths.seen(paths.front);
       if (!isExecutable(front)) {
         findings.push(
-          warning("engine-program-missing", places.front, "is called by engines and is not an executable file"),
+          warning("engine-program-missing", paths.front, "is called by engines and is not an executable file"),
         );
       } else {
-        const why = whyNotReady(places);
+        const why = whyNotReady(paths);
         if (why !== undefined)
-          findings.push(warning("engine-unconfigured", places.front, `containers get no network: ${why}`));
+          findings.push(warning("engine-unconfigured", paths.front, `containers get no network: ${why}`));
       }
     });
   }
@@ -69,17 +69,17 @@ export async function lookAtEngines(
 }
 
 async function lookAtDocker(
-  places: Places,
+  paths: EnginePaths,
   name: string,
   signal: AbortSignal,
   findings: Finding[],
 ): Promise<WayStatus | undefined> {
   try {
-    const config = configOf(places);
-    const daemon = daemonOf(places, config);
+    const config = configOf(paths);
+    const daemon = daemonOf(paths, config);
     const { [name]: found } = config.runtimes;
-    const wanted = dockerRuntime(places);
-    const path = places.daemonConfigOnHost;
+    const wanted = dockerRuntime(paths);
+    const path = paths.daemonConfigOnHost;
     const isOurs = (found as { path?: unknown } | undefined)?.path === wanted.path;
     const state =
       found === undefined
@@ -111,33 +111,33 @@ async function lookAtDocker(
   }
 }
 
-function lookAtPodman(places: Places, name: string): WayStatus {
-  const { path, isThere, runtime } = podmanState(places, name);
+function lookAtPodman(paths: EnginePaths, name: string): WayStatus {
+  const { path, isThere, runtime } = podmanState(paths, name);
   return {
     way: "podman",
     state: isThere ? "enabled" : "disabled",
-    path: places.onHost(path),
+    path: paths.onHost(path),
     ...(isThere ? { detail: `runtime ${name}: ${runtime}` } : {}),
   };
 }
 
-function lookAtCdi(places: Places): WayStatus {
-  const path = join(places.directory("cdi"), CDI_FILE);
-  const common = { way: "cdi", path: places.onHost(path) } as const;
+function lookAtCdi(paths: EnginePaths): WayStatus {
+  const path = join(paths.directory("cdi"), CDI_FILE);
+  const common = { way: "cdi", path: paths.onHost(path) } as const;
   const text = textIfThere(path);
   if (text === undefined) return { ...common, state: "disabled" };
-  const { names } = deviceNames(places);
-  if (text === cdiSpecification(places.call, names)) return { ...common, state: "enabled", detail: names.join(", ") };
+  const { names } = deviceNames(paths);
+  if (text === cdiSpecification(paths.call, names)) return { ...common, state: "enabled", detail: names.join(", ") };
   return { ...common, state: "outdated", detail: "networks or the program have changed: run engine cdi again" };
 }
 
-function lookAtHooks(places: Places): WayStatus {
-  const directory = places.directory("hooks");
-  const wanted = hookFiles(places.call);
+function lookAtHooks(paths: EnginePaths): WayStatus {
+  const directory = paths.directory("hooks");
+  const wanted = hookFiles(paths.call);
   const texts = Object.values(HOOK_FILES).map(
     (name) => [textIfThere(join(directory, name)), wanted.get(name)] as const,
   );
-  const common = { way: "hooks", path: places.onHost(directory) } as const;
+  const common = { way: "hooks", path: paths.onHost(directory) } as const;
   if (texts.every(([text]) => text === undefined)) return { ...common, state: "disabled" };
   return { ...common, state: texts.every(([text, right]) => text === right) ? "enabled" : "outdated" };
 }

@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { firstNamesIn } from "../system/entries.ts";
 import { objectionToOwner } from "../system/owner.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
-import type { Places } from "./places.ts";
+import type { EnginePaths } from "./paths.ts";
 
 /** Where systemd finds units; of several files of one name, the first counts. */
 const UNITS = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
@@ -13,12 +13,12 @@ const UNITS = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/s
  * The words after dockerd in its unit, and those that Debian's start scripts add. A word with a dollar sign stays where it
  * is not known what it stands for. Undefined: there is neither.
  */
-export function startWords(places: Places): string[] | undefined {
-  const read = (path: string): string | undefined => readTextIfPossible(places.seen(path), SIZE_LIMITS.config);
+export function startWords(paths: EnginePaths): string[] | undefined {
+  const read = (path: string): string | undefined => readTextIfPossible(paths.seen(path), SIZE_LIMITS.config);
   const unit = UNITS.map((directory) => read(`${directory}/docker.service`)).find((text) => text !== undefined);
   const dropIns = new Map<string, string>();
   for (const directory of UNITS.map((one) => `${one}/docker.service.d`).toReversed()) {
-    const names = firstNamesIn(places.seen(directory), 100, (name) => name.endsWith(".conf"));
+    const names = firstNamesIn(paths.seen(directory), 100, (name) => name.endsWith(".conf"));
     for (const name of names) dropIns.set(name, `${directory}/${name}`);
   }
   const defaults = read("/etc/default/docker");
@@ -28,16 +28,16 @@ export function startWords(places: Places): string[] | undefined {
   const text = [unit ?? "", ...added].join("\n").replaceAll("\\\n", " ");
   const start = text.match(/^ExecStart=.*\bdockerd\b.*$/gmu)?.at(-1) ?? "";
   const options = defaults?.match(/^\s*DOCKER_OPTS=.*$/gmu)?.at(-1) ?? "";
-  return `${expanded(start, text, places)} ${options.replace("DOCKER_OPTS=", "")}`
+  return `${expanded(start, text, paths)} ${options.replace("DOCKER_OPTS=", "")}`
     .replaceAll(/["']/gu, " ")
     .split(/\s+/u)
     .slice(1);
 }
 
 /** The line with the values of its variables: those of the files that the unit names, else its own. */
-function expanded(line: string, unit: string, places: Places): string {
+function expanded(line: string, unit: string, paths: EnginePaths): string {
   const files = valuesOf("EnvironmentFile", unit);
-  const texts = files.map((file) => environmentFile(file, places));
+  const texts = files.map((file) => environmentFile(file, paths));
   const own = valuesOf("Environment", unit).flatMap((value) =>
     Array.from(value.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/gu), ([, ...words]) => words.find(Boolean) ?? ""),
   );
@@ -56,11 +56,11 @@ function valuesOf(key: string, unit: string): string[] {
 }
 
 /** The text of a file that a unit names; undefined: it cannot be read, or others can have written it. */
-function environmentFile(named: string, places: Places): string | undefined {
+function environmentFile(named: string, paths: EnginePaths): string | undefined {
   const [, optional, file = ""] = /^(-?)(.*)$/su.exec(named) ?? [];
   // A pattern, or a specifier of systemd.
   if (!file.startsWith("/") || /[*?[%]/u.test(file)) return undefined;
-  const path = places.seen(file);
+  const path = paths.seen(file);
   const stat = fs.statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return optional === "" ? undefined : "";
   return objectionToOwner(stat) === undefined ? readTextIfPossible(path, SIZE_LIMITS.config) : undefined;

@@ -10,7 +10,7 @@ import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { isVisible } from "../system/text.ts";
 import { containersWith } from "./docker-api.ts";
 import { configOf, containersDirectory, daemonOf, hasTraces, isOfConfig } from "./dockerd.ts";
-import type { Places } from "./places.ts";
+import type { EnginePaths } from "./paths.ts";
 import { runOnHost, saidBy } from "./program.ts";
 
 /** A container that has the runtime. */
@@ -30,17 +30,17 @@ export interface Users {
 const MAX_CONTAINERS = 10_000;
 
 /** Asks dockerd, or looks at what it has stored. @throws Failure where its configuration cannot be read. */
-export async function dockerUsers(places: Places, name: string, signal: AbortSignal): Promise<Users> {
-  const config = configOf(places);
-  const daemon = daemonOf(places, config);
-  if (daemon !== undefined && isOfConfig(daemon, places)) {
+export async function dockerUsers(paths: EnginePaths, name: string, signal: AbortSignal): Promise<Users> {
+  const config = configOf(paths);
+  const daemon = daemonOf(paths, config);
+  if (daemon !== undefined && isOfConfig(daemon, paths)) {
     try {
       return { containers: await containersWith({ socket: daemon.socket, signal }, name) };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
     }
   }
-  return storedUsers(containersDirectory(places, config), name, hasTraces(places));
+  return storedUsers(containersDirectory(paths, config), name, hasTraces(paths));
 }
 
 function storedUsers(directory: string, name: string, mayBeElsewhere: boolean): Users {
@@ -67,10 +67,14 @@ function storedUsers(directory: string, name: string, mayBeElsewhere: boolean): 
 const PODMAN_TRACES = ["/var/lib/containers/storage", "/etc/containers/storage.conf"];
 
 /** Asks Podman. @param runtimes the runtime by its name, and by its path. Interrupted. */
-export async function podmanUsers(places: Places, runtimes: readonly string[], signal: AbortSignal): Promise<Users> {
-  const listed = await runOnHost(places, ["podman", "ps", "--all", "--quiet", "--no-trunc"], signal);
+export async function podmanUsers(
+  paths: EnginePaths,
+  runtimes: readonly string[],
+  signal: AbortSignal,
+): Promise<Users> {
+  const listed = await runOnHost(paths, ["podman", "ps", "--all", "--quiet", "--no-trunc"], signal);
   if (listed === undefined) {
-    const isPossible = PODMAN_TRACES.some((path) => fs.existsSync(places.seen(path)));
+    const isPossible = PODMAN_TRACES.some((path) => fs.existsSync(paths.seen(path)));
     return { containers: [], ...(isPossible ? { doubt: "Podman cannot be called from here" } : {}) };
   }
   // A host without Podman.
@@ -79,7 +83,7 @@ export async function podmanUsers(places: Places, runtimes: readonly string[], s
   const ids = listed.stdout.split("\n").filter(Boolean);
   if (ids.length === 0) return { containers: [] };
   const format = "{{.OCIRuntime}} {{.State.Running}} {{.Name}}";
-  const end = await runOnHost(places, ["podman", "inspect", "--type", "container", "--format", format, ...ids], signal);
+  const end = await runOnHost(paths, ["podman", "inspect", "--type", "container", "--format", format, ...ids], signal);
   if (end?.exitCode !== 0) return { containers: [], doubt: `Podman does not answer: ${end ? saidBy(end) : ""}` };
   const lines = end.stdout.split("\n").filter(Boolean);
   const users = lines.flatMap((line) => {

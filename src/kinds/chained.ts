@@ -46,11 +46,11 @@ export async function withChain(
   const lists = listsBesideChain(wanted, target);
   const listing = readDirectoryListing(target.path, await changesBeside(lists, wanted, target, rendering.textsOf));
   const about: About = { wanted, lists, held, listing, target, isGone: goneBy(wanted) };
-  const places = await placesOf(chain, about, rendering, objections);
+  const byFile = await readChain(chain, about, rendering, objections);
   // While it is not known what is to be there, nothing goes.
-  const others = objections.any ? [] : held.filter(({ name, chained }) => !places.has(chained?.copyOf ?? name));
+  const others = objections.any ? [] : held.filter(({ name, chained }) => !byFile.has(chained?.copyOf ?? name));
   const edits = [
-    ...Array.from(places, ([file, plugins]) => objections.catch(() => edit(file, plugins, about))),
+    ...Array.from(byFile, ([file, plugins]) => objections.catch(() => edit(file, plugins, about))),
     ...others.map((asset) => objections.catch(() => withoutGone(asset, about))),
   ].filter((one) => one !== undefined);
   return {
@@ -73,22 +73,22 @@ interface About {
 }
 
 /** The plugins by the files of their networks. */
-async function placesOf(
+async function readChain(
   chain: readonly ChainItem[],
   about: About,
   { pluginOf }: Rendering,
   objections: Objections,
 ): Promise<Map<string, ChainPlugin[]>> {
   const { wanted } = about;
-  const places = new Map<string, ChainPlugin[]>();
+  const byFile = new Map<string, ChainPlugin[]>();
   for (const item of chain) {
     const text = await pluginOf(item.template);
-    const place = objections.catch(() => placeOf(item, about));
+    const file = objections.catch(() => fileOfItem(item, about));
     const value = text === undefined ? undefined : objections.catch(() => pluginIn(text, item, wanted));
-    if (place === undefined || value === undefined) continue;
-    places.set(place, [...(places.get(place) ?? []), { from: nameOfChain(item), owner: wanted.owner, value }]);
+    if (file === undefined || value === undefined) continue;
+    byFile.set(file, [...(byFile.get(file) ?? []), { from: nameOfChain(item), owner: wanted.owner, value }]);
   }
-  return places;
+  return byFile;
 }
 
 function withEdits(wanted: Wanted, lists: Lists, edits: readonly Edit[]): Wanted {
@@ -153,7 +153,7 @@ function listsBesideChain(wanted: Wanted, target: Directory): Lists {
 }
 
 /** The file of the network of an item. */
-function placeOf({ network, template }: ChainItem, { wanted, lists, held, listing, target }: About): string {
+function fileOfItem({ network, template }: ChainItem, { wanted, lists, held, listing, target }: About): string {
   const copies = new Set(held.flatMap(({ name, chained }) => (chained?.copyOf === undefined ? [] : [name])));
   const file = network === PRIMARY_NETWORK ? primaryIn(listing, copies, target) : fileOf(network, listing, copies);
   if (file === undefined) {

@@ -35,8 +35,8 @@ export type PluginView =
   /** It is in none of those that can be seen. */
   | { unseen: string };
 
-/** The places of a node as they are seen from here. */
-export interface Places {
+/** The paths of a node as they are seen from here. */
+export interface NodePaths {
   /** Where the node's file system is. */
   hostRoot: string;
   /** Where plugins are installed, if it is there. */
@@ -60,7 +60,7 @@ interface Looks {
 
 /** Looks at a node, or at what it will be. */
 export class NodeView {
-  readonly places: Places;
+  readonly paths: NodePaths;
   readonly signal: AbortSignal;
   readonly #turns: Turns;
   readonly #looks: Looks;
@@ -71,14 +71,14 @@ export class NodeView {
   readonly #asked: Map<string, Promise<PluginView>>;
 
   constructor(
-    places: Places,
+    paths: NodePaths,
     signal: AbortSignal,
     changes: ReadonlyMap<string, string | undefined> = new Map(),
     files: ReadonlyMap<string, boolean> = new Map(),
     asked = new Map<string, Promise<PluginView>>(),
     looks: Looks = { plugins: new Set(), files: new Map() },
   ) {
-    this.places = places;
+    this.paths = paths;
     this.signal = signal;
     this.#turns = new Turns(signal);
     this.#looks = looks;
@@ -89,7 +89,7 @@ export class NodeView {
 
   /** The same node as it will be. @param files by their paths on the node: will they be there? */
   after(changes: ReadonlyMap<string, string | undefined>, files: ReadonlyMap<string, boolean>): NodeView {
-    return new NodeView(this.places, this.signal, changes, files, this.#asked, this.#looks);
+    return new NodeView(this.paths, this.signal, changes, files, this.#asked, this.#looks);
   }
 
   /** Will a new file be there? What is in it is not known yet. */
@@ -112,7 +112,7 @@ export class NodeView {
     const { plugins: known } = this.#looks;
     if (known.size >= MOST_NAMES && !known.has(type)) return { unseen: `more than ${MOST_NAMES} plugins are named` };
     known.add(type);
-    const { pluginDirectory } = this.places;
+    const { pluginDirectory } = this.paths;
     const without = this.#changes.has(type) ? pluginDirectory : undefined;
     // Runtimes look on in the other directories.
     let first: PluginView | undefined;
@@ -166,7 +166,7 @@ export class NodeView {
   }
 
   #lookForFile(path: string): boolean | undefined {
-    const { hostRoot } = this.places;
+    const { hostRoot } = this.paths;
     if (this.fileAt(path) !== undefined) return true;
     const here = this.#seen(path);
     if (here !== undefined && isDenied(here)) return undefined;
@@ -184,18 +184,18 @@ export class NodeView {
 
   #seen(path: string): string | undefined {
     if (path.length > LONGEST_PATH) return undefined;
-    const { hostRoot, configDirectory = "" } = this.places;
+    const { hostRoot, configDirectory = "" } = this.paths;
     if (!this.#isConfig(path)) return seenBelow(hostRoot, hostPath(path));
     return followBelow(hostRoot, join(configDirectory, relative(USUAL.config, path)));
   }
 
   #isConfig(path: string): boolean {
-    return isBelow(path, USUAL.config) && this.places.configDirectory !== undefined;
+    return isBelow(path, USUAL.config) && this.paths.configDirectory !== undefined;
   }
 
   /** Those that are there, as paths below a root. */
   #pluginDirectories(): { directory: HostPath; root: string }[] {
-    const { hostRoot, pluginDirectory, runtimePluginDirs = PLUGIN_PATHS } = this.places;
+    const { hostRoot, pluginDirectory, runtimePluginDirs = PLUGIN_PATHS } = this.paths;
     const others = runtimePluginDirs
       .map((directory) => ({ directory, root: hostRoot }))
       .filter(({ directory }) => seenBelow(hostRoot, directory) !== pluginDirectory)
@@ -208,12 +208,12 @@ export class NodeView {
   }
 
   #nowhere(type: string): PluginView {
-    const { hostRoot, runtimePluginDirs = [] } = this.places;
+    const { hostRoot, runtimePluginDirs = [] } = this.paths;
     const seen = this.#pluginDirectories().map(({ directory }) => directory);
     const hidden = runtimePluginDirs.filter((path) => !isDirectory(seenBelow(hostRoot, path)));
     if (hostRoot !== "/" && hidden.length > 0) return { unseen: `${hidden.join(", ")} is not mounted` };
     if (seen.length === 0 && hostRoot !== "/") return { unseen: "no directory of plugins is mounted" };
-    const others = this.places.runtimePluginDirs === undefined ? [] : PLUGIN_PATHS;
+    const others = this.paths.runtimePluginDirs === undefined ? [] : PLUGIN_PATHS;
     const elsewhere = others.filter(
       (path) => !seen.includes(path) && isIn(seenBelow(hostRoot, hostPath(join(path, type)))),
     );
@@ -223,7 +223,7 @@ export class NodeView {
 
   async #ask(type: string, path: string): Promise<PluginView> {
     const known = this.#asked.get(path);
-    const asked = known ?? examinePlugin(type, path, this.places, this.signal);
+    const asked = known ?? examinePlugin(type, path, this.paths, this.signal);
     this.#asked.set(path, asked);
     return asked;
   }
@@ -237,7 +237,7 @@ export class NodeView {
 async function examinePlugin(
   type: string,
   path: string,
-  { hostRoot, versionLimit = VERSION_LIMIT_MS }: Places,
+  { hostRoot, versionLimit = VERSION_LIMIT_MS }: NodePaths,
   signal: AbortSignal,
 ): Promise<PluginView & { path: string }> {
   throwIfInterrupted(signal);

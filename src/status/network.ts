@@ -91,7 +91,7 @@ export async function askPlugins(networks: readonly Network[], view: NodeView): 
     names.filter((one) => !one.includes("/")),
     AT_ONCE,
   );
-  const { hostRoot } = view.places;
+  const { hostRoot } = view.paths;
   return asked.map(([name, plugin]) => ({
     ...statusOf(name, plugin),
     ...("path" in plugin ? { directory: shownAs(hostRoot, dirname(plugin.path)) } : {}),

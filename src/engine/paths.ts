@@ -53,7 +53,7 @@ const PROGRAM_DIR = "/opt/cni-node";
 const DAEMON_CONFIG = "/etc/docker/daemon.json";
 
 /** Where everything is. */
-export class Places {
+export class EnginePaths {
   readonly host: EngineHost;
   /** The path of the front on the host. */
   readonly front: string;

@@ -5,7 +5,7 @@ import { isConfigName, type NetworkList } from "../cni/config.ts";
 import { loadFile, sortBytes } from "../cni/listing.ts";
 import { Failure, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { isSamePlace } from "../system/inode.ts";
+import { isSameFile } from "../system/inode.ts";
 import { isBelow } from "../system/below.ts";
 import { makeLinks } from "../system/disk.ts";
 import type { Operator } from "../network/operator.ts";
@@ -150,7 +150,7 @@ function operatorWith(operator: Operator, paths: readonly string[], hostRoot: st
   if (paths.length === 0) return operator;
   const pluginDirs = paths.map((path) => {
     const onHost = pathOnHost(host, hostRoot, path);
-    if (host.root === "" || isSamePlace(seen(host, onHost), path)) return onHost;
+    if (host.root === "" || isSameFile(seen(host, onHost), path)) return onHost;
     throw new Failure({
       code: "host-unreachable",
       subject: path,

@@ -22,7 +22,7 @@ import { warnOfElsewhere } from "../node/elsewhere.ts";
 import { pathsInView } from "../node/runtime.ts";
 import { shownAs } from "../system/below.ts";
 import { Deadline } from "../system/deadline.ts";
-import { isSamePlace } from "../system/inode.ts";
+import { isSameFile } from "../system/inode.ts";
 import type { NodePaths } from "../node/view.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Directories, Directory, Surroundings } from "../kinds/kind.ts";
@@ -225,7 +225,7 @@ function refuseSameDirectory(
     return path === undefined ? [] : [{ ...requests[kind], path, isTarget: targets[kind] !== undefined }];
   });
   for (const [index, first] of named.entries()) {
-    const second = named.slice(index + 1).find(({ path }) => path === first.path || isSamePlace(path, first.path));
+    const second = named.slice(index + 1).find(({ path }) => path === first.path || isSameFile(path, first.path));
     if (second === undefined || !(first.isTarget || second.isTarget)) continue;
     const problem = `is named for ${first.holds} and for ${second.holds}`;
     throw usage(first.path, problem, `give each its own with ${first.option} and ${second.option}`);

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import { Failure, systemFailure } from "../errors.ts";
-import { isSamePlace } from "../system/inode.ts";
+import { isSameFile } from "../system/inode.ts";
 import { readTextIfPossible, readTextIfThere, SIZE_LIMITS } from "../system/read.ts";
 import { parseDaemonConfig, type DaemonConfig } from "./daemon-config.ts";
 import type { EnginePaths } from "./paths.ts";
@@ -63,7 +63,7 @@ export function isOfConfig({ words }: Daemon, paths: EnginePaths): boolean {
   const { directory, name } = paths.daemonConfig;
   // The file need not be there: a host may have had none.
   const real = fs.existsSync(path) ? fs.realpathSync(path) : path;
-  return basename(real) === name && isSamePlace(dirname(real), directory);
+  return basename(real) === name && isSameFile(dirname(real), directory);
 }
 
 /**

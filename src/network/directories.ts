@@ -5,7 +5,7 @@ import { Failure } from "../errors.ts";
 import { pathOnHost, seen, type Host } from "../node/host.ts";
 import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } from "../node/runtime.ts";
 import { hostPath, seenBelow, shownAs, type HostPath } from "../system/below.ts";
-import { isSamePlace } from "../system/inode.ts";
+import { isSameFile } from "../system/inode.ts";
 import { searchPath } from "../system/path.ts";
 import { shellWord } from "../system/text.ts";
 
@@ -83,7 +83,7 @@ function pathsOf(looks: RuntimeDirectories, kind: keyof typeof USUAL, hostRoot: 
 function mountedCache(cacheDir: HostPath, hostRoot: string, host: Host | undefined): string | undefined {
   if (host === undefined || host.root === "") return undefined;
   const mounted = seenBelow(hostRoot, cacheDir) ?? "";
-  return isSamePlace(mounted, seen(host, cacheDir)) ? mounted : undefined;
+  return isSameFile(mounted, seen(host, cacheDir)) ? mounted : undefined;
 }
 
 /**

@@ -42,14 +42,14 @@ export function findDirectory(request: DirectoryRequest): string {
   if (root === undefined) return findNamed(request);
   if (!named) refuseMisplacedMount(request, root);
   const onNode = pathOnNode(hostRoot, path);
-  const place = onNode && seenBelow(root, onNode);
-  const found = place === undefined ? undefined : realDirectory(place);
+  const here = onNode && seenBelow(root, onNode);
+  const found = here === undefined ? undefined : realDirectory(here);
   if (found !== undefined) return found;
   if (named) return findNamed(request);
   refuseLostLink(request, root);
-  if (place === undefined) throw mountMissing(request);
-  if (!request.hostRootNamed && isOnRootMount(hostRoot, place)) throw mountMissing(request);
-  return place;
+  if (here === undefined) throw mountMissing(request);
+  if (!request.hostRootNamed && isOnRootMount(hostRoot, here)) throw mountMissing(request);
+  return here;
 }
 
 /** The same; undefined: it cannot be used now, and why does not matter. */

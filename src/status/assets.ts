@@ -18,7 +18,7 @@ import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import { crowded, note, problemOf, type Notes } from "./notes.ts";
-import type { TargetDirectory } from "./places.ts";
+import type { TargetDirectory } from "./directories.ts";
 
 /** How an asset compares with the record. */
 export type AssetState =

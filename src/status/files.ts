@@ -13,7 +13,7 @@ import { isWritableByOthers, shownMode } from "../system/owner.ts";
 import { readTextIfPossible } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import type { Steps } from "../system/turns.ts";
-import type { TargetDirectory } from "./places.ts";
+import type { TargetDirectory } from "./directories.ts";
 import { followBelow } from "../system/below.ts";
 
 /** What may be read to see whether it is a configuration; those have a few KiB. */

@@ -10,7 +10,7 @@ import type { Finding } from "../finding.ts";
 import { firstEntriesIn } from "../system/entries.ts";
 import { followBelow } from "../system/below.ts";
 import { readLinkIfPossible, readText } from "../system/read.ts";
-import type { TargetDirectory } from "./places.ts";
+import type { TargetDirectory } from "./directories.ts";
 
 /** What the links in a directory lead to. Followed from here, they would lead elsewhere in this container. */
 export interface Links {

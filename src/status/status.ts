@@ -39,7 +39,7 @@ import {
   type PluginStatus,
 } from "./network.ts";
 import { crowded, MOST_NOTES, note, type Notes } from "./notes.ts";
-import { existing, findPlaces, isForeign, type FoundPlaces, type TargetDirectory } from "./places.ts";
+import { existing, findDirectories, isForeign, type FoundDirectories, type TargetDirectory } from "./directories.ts";
 import { shellWord } from "../system/text.ts";
 import { lookAtWatches, type WatchStatus } from "./watches.ts";
 
@@ -98,27 +98,27 @@ const WORD_LIMIT = 5000;
 export async function lookAtNode(request: StatusRequest, signal: AbortSignal): Promise<NodeStatus> {
   const notes: Notes = { findings: [], unseen: [] };
   const word = request.criSocket === undefined ? undefined : await ask(request.criSocket, notes.findings, signal);
-  const places = await findPlaces(request.directories, word, notes);
-  const { hostRoot } = places;
-  const { plugin: pluginDirectory, config: configDirectory } = places.targets;
+  const directories = await findDirectories(request.directories, word, notes);
+  const { hostRoot } = directories;
+  const { plugin: pluginDirectory, config: configDirectory } = directories.targets;
   const view = new NodeView(
     {
       hostRoot,
       pluginDirectory: existing(pluginDirectory),
       configDirectory: existing(configDirectory),
-      runtimePluginDirs: places.runtimePluginDirs,
+      runtimePluginDirs: directories.runtimePluginDirs,
       versionLimit: request.versionLimit,
     },
     signal,
   );
   const turns = new Turns(signal);
-  const targets = FILE_KINDS.flatMap((kind) => places.targets[kind] ?? []);
+  const targets = FILE_KINDS.flatMap((kind) => directories.targets[kind] ?? []);
   const options = { versions: versionsOf(request.sources.plugin), checksum: request.checksum };
   const assets = await lookAtAssets(targets, options, signal);
   const { networks, texts, ...network } =
     configDirectory === undefined
       ? NOTHING
-      : await lookAtPodNetwork(configDirectory, view, { word, places, turns }, request, assets);
+      : await lookAtPodNetwork(configDirectory, view, { word, directories, turns }, request, assets);
   const attached = await attachmentsOf(networks, texts, hostRoot, view, turns);
   await lookAtKubeconfigs(kubeconfigsIn(networks, assets), view, notes, turns);
   const { watches, findings: watchFindings } = await lookAtWatches(targets);
@@ -150,7 +150,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
           path === undefined ? [] : writableFindings(path, shownAs(hostRoot, path)),
         ),
         ...targets.flatMap((target) => linksOf(target, hostRoot).dangling),
-      ].map((finding) => curedHere(finding, places, request)),
+      ].map((finding) => curedHere(finding, directories, request)),
     ),
   };
 }
@@ -247,24 +247,28 @@ async function ask(socket: string, findings: Finding[], signal: AbortSignal): Pr
 async function lookAtPodNetwork(
   directory: TargetDirectory,
   view: NodeView,
-  { word, places, turns }: { word: RuntimeStatus | undefined; places: FoundPlaces; turns: Turns },
+  { word, directories, turns }: { word: RuntimeStatus | undefined; directories: FoundDirectories; turns: Turns },
   { criSocket = "" }: StatusRequest,
   { assets }: Assets,
 ): Promise<PodNetwork> {
   const { shown } = directory;
   const notes: Notes = { findings: [], unseen: [] };
-  const links = linksOf(directory, places.hostRoot);
+  const links = linksOf(directory, directories.hostRoot);
   const listing = listingOf(directory, links, notes);
   if (listing === undefined) return { ...NOTHING, ...notes };
   const denied = deniedFiles(listing, shown);
   notes.unseen.push(...denied.values());
   const choices = await choose(listing, view, word);
-  const rules = rulesOf(word, places.hostRoot);
+  const rules = rulesOf(word, directories.hostRoot);
   const [rule = "containerd"] = rules;
   const chosen = chosenNetworks(choices, rules);
   const networks = [...chosen, ...networksBehind(chosen, listing)];
   const plugins = await askPlugins(networks, view);
-  const isOther = isForeign(directory, places.hostRoot, word?.configDir === undefined ? undefined : [word.configDir]);
+  const isOther = isForeign(
+    directory,
+    directories.hostRoot,
+    word?.configDir === undefined ? undefined : [word.configDir],
+  );
   const configured = [...configFiles(listing), ...dropInsOf(listing)].slice(0, MOST_ENTRIES);
   const missing = new Set(assets.filter(({ state }) => state === "missing").map(({ name }) => name));
   const isMissed = (name: string): boolean => missing.has(name) || comesFirst(name, choices, rules);
@@ -273,7 +277,7 @@ async function lookAtPodNetwork(
     ...(word === undefined ? [] : lookAtWord(word, choices, { rule, isOther, shown, socket: criSocket })),
     ...found.flatMap((one) => unlessDenied(one, denied, shown)).map((one) => doubted(one, links, shown)),
     ...(await turns.all(lookAtNames(listing, directory, isMissed))),
-    ...(await turns.all(lookAtModes(configured, directory, places.hostRoot))),
+    ...(await turns.all(lookAtModes(configured, directory, directories.hostRoot))),
   );
   const texts = Array.from(listing.entries.values(), (entry) => (entry.type === "file" ? entry.text : ""));
   return { ...notes, choices, files: filesOf(choices), plugins, networks, texts: texts.filter((text) => text !== "") };
@@ -452,7 +456,7 @@ function containersByPlugin(attachments: readonly Attachment[]): Map<string, Set
 }
 
 /** The command of the cure is for the directory that was looked at. */
-function curedHere(finding: Finding, { targets }: FoundPlaces, request: StatusRequest): Finding {
+function curedHere(finding: Finding, { targets }: FoundDirectories, request: StatusRequest): Finding {
   const { cure } = finding;
   if (cure === undefined) return finding;
   const { directories, sources } = request;

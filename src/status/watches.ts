@@ -6,7 +6,7 @@ import { Failure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { describeKeepers } from "../host/control.ts";
 import { nameOfStep } from "../kinds/kind.ts";
-import type { TargetDirectory } from "./places.ts";
+import type { TargetDirectory } from "./directories.ts";
 
 /** What others say is bounded before it is shown. */
 const Text = v.pipe(v.string(), v.maxLength(4096));

@@ -16,7 +16,7 @@ export function isSameInode<N extends number | bigint>(
 }
 
 /** The same of paths, links followed: also of a directory that is mounted in two places. */
-export function isSamePlace(one: string, other: string): boolean {
+export function isSameFile(one: string, other: string): boolean {
   const [first, second] = [one, other].map((path) => fs.statSync(path, { bigint: true, throwIfNoEntry: false }));
   return isSameInode(first, second);
 }

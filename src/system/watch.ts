@@ -42,7 +42,7 @@ export class DirectoryWatch implements Disposable {
   readonly #timer: NodeJS.Timeout;
   #watcher: fs.FSWatcher | undefined;
   /** What was there when the watch was made: the directory, or the nearest one above it. */
-  #place: Place;
+  #watched: Nearest;
   /** Of a directory that cannot be watched: what it looked like. */
   #seen = "";
   #exhausted: string | undefined;
@@ -53,7 +53,7 @@ export class DirectoryWatch implements Disposable {
     this.path = path;
     this.#onChange = onChange;
     this.#timing = { ...TIMING, ...timing };
-    this.#place = this.#watch();
+    this.#watched = this.#watch();
     this.#timer = setInterval(() => {
       this.#check();
     }, this.#timing.check);
@@ -75,19 +75,19 @@ export class DirectoryWatch implements Disposable {
   }
 
   /** Watches what is there. Between a look at the path and the watch, what is there may change. */
-  #watch(): Place {
+  #watch(): Nearest {
     for (let tries = 1; ; tries++) {
-      const place = placeOf(this.path);
-      const error = this.#tryWatch(place.path);
-      if (error === undefined && placeOf(this.path).id === place.id) {
+      const nearest = nearestTo(this.path);
+      const error = this.#tryWatch(nearest.path);
+      if (error === undefined && nearestTo(this.path).id === nearest.id) {
         this.#exhausted = undefined;
-        return place;
+        return nearest;
       }
       if (tries < TRIES && (error === undefined || isSystemError(error, "ENOENT", "ENOTDIR"))) continue;
       this.#exhausted = EXHAUSTED[String((error as NodeJS.ErrnoException | undefined)?.code)] ?? reasonOf(error);
       this.#retryAt = performance.now() + this.#timing.retry;
       this.#seen = fingerprint(this.path);
-      return place;
+      return nearest;
     }
   }
 
@@ -109,38 +109,38 @@ export class DirectoryWatch implements Disposable {
   }
 
   #onEvent(name: string | null): void {
-    const { path, isThere } = this.#place;
+    const { path, isThere } = this.#watched;
     // A directory that goes says so by its own name. The next one may have the same inode.
-    if (name === basename(path) || placeOf(this.path).id !== this.#place.id) return this.#change(this.#watch());
+    if (name === basename(path) || nearestTo(this.path).id !== this.#watched.id) return this.#change(this.#watch());
     if (isThere && name?.startsWith(OWN) !== true) this.#onChange();
   }
 
   #check(): void {
-    if (placeOf(this.path).id !== this.#place.id) return this.#change(this.#watch());
+    if (nearestTo(this.path).id !== this.#watched.id) return this.#change(this.#watch());
     if (this.#exhausted === undefined) return;
     const before = this.#seen;
-    if (performance.now() >= this.#retryAt) this.#place = this.#watch();
+    if (performance.now() >= this.#retryAt) this.#watched = this.#watch();
     this.#seen = fingerprint(this.path);
     if (this.#seen !== before) this.#onChange();
   }
 
   /** The directory is another one; nobody knows what has changed meanwhile. */
-  #change(place: Place): void {
-    const before = this.#place;
-    this.#place = place;
-    if (before.isThere || place.isThere) this.#onChange();
+  #change(nearest: Nearest): void {
+    const before = this.#watched;
+    this.#watched = nearest;
+    if (before.isThere || nearest.isThere) this.#onChange();
   }
 }
 
 /** The directory that a path leads to or, as long as it does not, the nearest one above. */
-interface Place {
+interface Nearest {
   path: string;
   isThere: boolean;
   /** Of no other directory, at no other time. */
   id: string;
 }
 
-function placeOf(path: string): Place {
+function nearestTo(path: string): Nearest {
   for (let above = path; ; above = dirname(above)) {
     const stat = statIfPossible(above);
     if (stat?.isDirectory() === true || above === dirname(above)) {

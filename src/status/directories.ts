@@ -24,8 +24,8 @@ export interface TargetDirectory {
   shown: string;
 }
 
-/** Where a node is seen from here. */
-export interface FoundPlaces {
+/** The directories of a node as they are seen from here. */
+export interface FoundDirectories {
   hostRoot: string;
   /** Where the runtime looks for plugins, as the node sees it; undefined: that is not known. */
   runtimePluginDirs: readonly HostPath[] | undefined;
@@ -41,11 +41,11 @@ export interface FoundPlaces {
  * @param notes gets what is not mounted, and what is not a directory.
  * @throws Failure `mount-missing` where there is nothing at all; `runtime-directory-unknown`.
  */
-export async function findPlaces(
+export async function findDirectories(
   directories: Record<FileKind, DirectoryRequest>,
   word: RuntimeStatus | undefined,
   notes: Notes,
-): Promise<FoundPlaces> {
+): Promise<FoundDirectories> {
   const { unseen } = notes;
   const hostRoot = realHostRoot(directories);
   const failures: string[] = [];

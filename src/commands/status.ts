@@ -40,7 +40,7 @@ function shortened(value: unknown): unknown {
 }
 
 /** Without the contents of configurations: there may be secrets in them. */
-function jsonOf({ choices, word, rules, configDirectory, plugins, ...status }: NodeStatus): Record<string, unknown> {
+function jsonOf({ choices, runtime, rules, configDirectory, plugins, ...status }: NodeStatus): Record<string, unknown> {
   const networks = rules.map((rule) => {
     const { chosen, error } = choices?.[rule] ?? {};
     if (chosen === undefined) return { rule, reason: error?.message };
@@ -52,12 +52,12 @@ function jsonOf({ choices, word, rules, configDirectory, plugins, ...status }: N
     ...status,
     plugins: plugins.map(({ path: _path, ...plugin }) => plugin),
     ...(choices === undefined ? {} : { configDirectory, networks }),
-    ...(word === undefined ? {} : { runtime: wordOf(word) }),
+    ...(runtime === undefined ? {} : { runtime: jsonOfRuntime(runtime) }),
   };
 }
 
-function wordOf(word: NonNullable<NodeStatus["word"]>): Record<string, unknown> {
-  const { name, version, networkReady, reason, message, configDir, pluginDirs, loadError, networks } = word;
+function jsonOfRuntime(runtime: NonNullable<NodeStatus["runtime"]>): Record<string, unknown> {
+  const { name, version, networkReady, reason, message, configDir, pluginDirs, loadError, networks } = runtime;
   const loaded = networks?.map((one) => ({ name: one.name, cniVersion: one.cniVersion }));
   const because = networkReady ? {} : { reason: message === "" ? reason : message };
   return { name, version, networkReady, ...because, configDir, pluginDirs, loadError, networks: loaded };

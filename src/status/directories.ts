@@ -36,14 +36,14 @@ export interface FoundDirectories {
 /**
  * Finds the directories of a node.
  *
- * @param word what the runtime says: where it reads its configurations, unless another directory is asked for. Where it
+ * @param runtime what the runtime says: where it reads its configurations, unless another directory is asked for. Where it
  *   does not, its distribution or its configuration may.
  * @param notes gets what is not mounted, and what is not a directory.
  * @throws Failure `mount-missing` where there is nothing at all; `runtime-directory-unknown`.
  */
 export async function findDirectories(
   directories: Record<FileKind, DirectoryRequest>,
-  word: RuntimeStatus | undefined,
+  runtime: RuntimeStatus | undefined,
   notes: Notes,
 ): Promise<FoundDirectories> {
   const { unseen } = notes;
@@ -66,7 +66,7 @@ export async function findDirectories(
       return undefined;
     }
   };
-  const { directories: followed, looks } = await followRuntime(directories, word, "all");
+  const { directories: followed, looks } = await followRuntime(directories, runtime, "all");
   const plugins = find(followed.plugin);
   const configs = find(followed.config);
   if (plugins === undefined && configs === undefined && broken.length === 0) {

@@ -42,12 +42,12 @@ export interface PluginStatus {
 /**
  * What the runtimes take.
  *
- * @param word what the runtime that is on this node says of itself.
+ * @param runtime what the runtime that is on this node says of itself.
  */
 export async function choose(
   listing: DirectoryListing,
   view: NodeView,
-  word: RuntimeStatus | undefined,
+  runtime: RuntimeStatus | undefined,
 ): Promise<Choices> {
   const networks = configFiles(listing).flatMap((file) => {
     const loaded = loadFile(file, listing);
@@ -56,8 +56,11 @@ export async function choose(
   const types = new Set(networks.map(({ type }) => type).filter((type) => !type.includes("/")));
   const answers = new Map((await view.plugins([...types], AT_ONCE)).map(([type, plugin]) => [type, answerOf(plugin)]));
   return {
-    containerd: selectForContainerd(listing, word?.maxConfigs === undefined ? {} : { maxConfNum: word.maxConfigs }),
-    "CRI-O": selectForCrio(listing, (type) => answers.get(type), { defaultNetwork: word?.defaultNetwork ?? "" }),
+    containerd: selectForContainerd(
+      listing,
+      runtime?.maxConfigs === undefined ? {} : { maxConfNum: runtime.maxConfigs },
+    ),
+    "CRI-O": selectForCrio(listing, (type) => answers.get(type), { defaultNetwork: runtime?.defaultNetwork ?? "" }),
   };
 }
 
@@ -335,41 +338,41 @@ function withoutLoopback(plugins: readonly PluginStatus[], rules: readonly Rule[
  *
  * @param options.rule by which it chooses. @param options.isOther it reads another directory than was looked at.
  */
-export function lookAtWord(
-  word: RuntimeStatus,
+export function lookAtRuntime(
+  runtime: RuntimeStatus,
   choices: Choices,
   { rule, isOther, shown, socket }: { rule: Rule; isOther: boolean; shown: string; socket: string },
 ): Finding[] {
   const found: Finding[] = [];
   const { chosen } = choices[rule];
-  const log = `journalctl -u ${word.name === "cri-o" ? "crio" : "containerd"}`;
+  const log = `journalctl -u ${runtime.name === "cri-o" ? "crio" : "containerd"}`;
   const file = join(shown, chosen?.file ?? "");
   const [quoted, copy] = [shellWord(file), shellWord(`${file}.new`)];
   const command = isVisible(file) ? ` (cp -p ${quoted} ${copy} && mv ${copy} ${quoted})` : "";
   const again = `by its files it has one: restart it, or write the file again${command}; if it still says so, see its log: ${log}`;
-  if (!word.networkReady) {
-    const why = word.message === "" ? word.reason : word.message;
+  if (!runtime.networkReady) {
+    const why = runtime.message === "" ? runtime.reason : runtime.message;
     found.push({
       code: "runtime-not-ready",
       severity: "error",
       path: socket,
-      message: `${word.name} ${word.version} says that its network is not ready: ${why}`,
+      message: `${runtime.name} ${runtime.version} says that its network is not ready: ${why}`,
       hint:
         chosen === undefined
           ? "it has no configuration that it can use, see there"
-          : word.networks?.length === 0 && !isOther
+          : runtime.networks?.length === 0 && !isOther
             ? again
             : `see its log: ${log}`,
     });
   }
   if (isOther) {
-    const message = `${word.name} reads its configurations from ${word.configDir ?? ""}, and not from ${shown}, which was examined`;
+    const message = `${runtime.name} reads its configurations from ${runtime.configDir ?? ""}, and not from ${shown}, which was examined`;
     const hint = `mount that directory and look there: --config-dir=auto`;
     found.push({ code: "runtime-directory", severity: "error", path: socket, message, hint });
     return found;
   }
-  if (word.loadError !== undefined) {
-    const message = `${word.name} could not load its configurations: ${word.loadError}`;
+  if (runtime.loadError !== undefined) {
+    const message = `${runtime.name} could not load its configurations: ${runtime.loadError}`;
     found.push({
       code: "runtime-load-failed",
       severity: "error",
@@ -378,13 +381,13 @@ export function lookAtWord(
       hint: chosen === undefined ? "fix the file that it names" : again,
     });
   }
-  const loaded = word.networks?.[0];
+  const loaded = runtime.networks?.[0];
   if (loaded !== undefined && chosen !== undefined && loaded.name !== chosen.list.name) {
-    const message = `${word.name} uses the network ${loaded.name}, and would use ${chosen.list.name} of ${chosen.file} if it read its files again`;
+    const message = `${runtime.name} uses the network ${loaded.name}, and would use ${chosen.list.name} of ${chosen.file} if it read its files again`;
     const hint = "restart it, or write that file again; a file that was moved in from another directory is not noticed";
     found.push({ code: "runtime-stale", severity: "warning", path: socket, message, hint });
   }
-  return [...found, ...brokenHandlers(word, socket)];
+  return [...found, ...brokenHandlers(runtime, socket)];
 }
 
 function brokenHandlers({ name: runtime, handlers }: RuntimeStatus, socket: string): Finding[] {

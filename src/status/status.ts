@@ -32,7 +32,7 @@ import {
   comesFirst,
   filesOf,
   lookAtNetwork,
-  lookAtWord,
+  lookAtRuntime,
   networksBehind,
   type Choices,
   type FileStatus,
@@ -82,13 +82,13 @@ export interface NodeStatus extends Pick<Assets, "assets" | "backups" | "unfinis
   /** The processes that keep this node. */
   watches: WatchStatus[];
   /** What the runtime says of itself, if it was asked and answered. */
-  word: RuntimeStatus | undefined;
+  runtime: RuntimeStatus | undefined;
   /** What could not be looked at, a sentence each. */
   unseen: string[];
 }
 
 /** How long the runtime may take to answer, milliseconds. */
-const WORD_LIMIT = 5000;
+const RUNTIME_LIMIT_MS = 5000;
 
 /**
  * Looks at a node.
@@ -97,8 +97,8 @@ const WORD_LIMIT = 5000;
  */
 export async function lookAtNode(request: StatusRequest, signal: AbortSignal): Promise<NodeStatus> {
   const notes: Notes = { findings: [], unseen: [] };
-  const word = request.criSocket === undefined ? undefined : await ask(request.criSocket, notes.findings, signal);
-  const directories = await findDirectories(request.directories, word, notes);
+  const runtime = request.criSocket === undefined ? undefined : await ask(request.criSocket, notes.findings, signal);
+  const directories = await findDirectories(request.directories, runtime, notes);
   const { hostRoot } = directories;
   const { plugin: pluginDirectory, config: configDirectory } = directories.targets;
   const view = new NodeView(
@@ -118,7 +118,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
   const { networks, texts, ...network } =
     configDirectory === undefined
       ? NOTHING
-      : await lookAtPodNetwork(configDirectory, view, { word, directories, turns }, request, assets);
+      : await lookAtPodNetwork(configDirectory, view, { runtime, directories, turns }, request, assets);
   const attached = await attachmentsOf(networks, texts, hostRoot, view, turns);
   await lookAtKubeconfigs(kubeconfigsIn(networks, assets), view, notes, turns);
   const { watches, findings: watchFindings } = await lookAtWatches(targets);
@@ -130,8 +130,8 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
     backups,
     unfinished,
     ...network,
-    rules: rulesOf(word, hostRoot),
-    word,
+    rules: rulesOf(runtime, hostRoot),
+    runtime,
     watches,
     attachments: attached.attachments,
     configDirectory: configDirectory?.shown,
@@ -144,7 +144,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
         ...attached.findings,
         ...watchFindings,
         ...withoutPlugins(pluginDirectory, hostRoot, network.plugins),
-        ...otherPlugins(pluginDirectory, hostRoot, word, request.criSocket),
+        ...otherPlugins(pluginDirectory, hostRoot, runtime, request.criSocket),
         ...targets.flatMap(({ path, shown }) => writableFindings(path, shown)),
         ...network.plugins.flatMap(({ path }) =>
           path === undefined ? [] : writableFindings(path, shownAs(hostRoot, path)),
@@ -209,17 +209,18 @@ function withoutPlugins(
 function otherPlugins(
   directory: TargetDirectory | undefined,
   hostRoot: string,
-  word: RuntimeStatus | undefined,
+  runtime: RuntimeStatus | undefined,
   socket = "",
 ): Finding[] {
-  if (directory === undefined || word === undefined || !isForeign(directory, hostRoot, word.pluginDirs)) return [];
-  const where = word.pluginDirs?.join(" and ") ?? "";
+  if (directory === undefined || runtime === undefined || !isForeign(directory, hostRoot, runtime.pluginDirs))
+    return [];
+  const where = runtime.pluginDirs?.join(" and ") ?? "";
   return [
     {
       code: "runtime-plugin-directory",
       severity: "warning",
       path: socket,
-      message: `${word.name} looks for plugins in ${where}, and not in ${directory.shown}: what is installed there is not found`,
+      message: `${runtime.name} looks for plugins in ${where}, and not in ${directory.shown}: what is installed there is not found`,
       hint: "install to the directory that it uses: --plugin-dir=auto takes it",
     },
   ];
@@ -229,7 +230,7 @@ function otherPlugins(
 async function ask(socket: string, findings: Finding[], signal: AbortSignal): Promise<RuntimeStatus | undefined> {
   const { askRuntime } = await import("../cri/status.ts");
   try {
-    return await askRuntime(socket, { timeout: WORD_LIMIT, signal });
+    return await askRuntime(socket, { timeout: RUNTIME_LIMIT_MS, signal });
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     findings.push({
@@ -247,7 +248,7 @@ async function ask(socket: string, findings: Finding[], signal: AbortSignal): Pr
 async function lookAtPodNetwork(
   directory: TargetDirectory,
   view: NodeView,
-  { word, directories, turns }: { word: RuntimeStatus | undefined; directories: FoundDirectories; turns: Turns },
+  { runtime, directories, turns }: { runtime: RuntimeStatus | undefined; directories: FoundDirectories; turns: Turns },
   { criSocket = "" }: StatusRequest,
   { assets }: Assets,
 ): Promise<PodNetwork> {
@@ -258,8 +259,8 @@ async function lookAtPodNetwork(
   if (listing === undefined) return { ...NOTHING, ...notes };
   const denied = deniedFiles(listing, shown);
   notes.unseen.push(...denied.values());
-  const choices = await choose(listing, view, word);
-  const rules = rulesOf(word, directories.hostRoot);
+  const choices = await choose(listing, view, runtime);
+  const rules = rulesOf(runtime, directories.hostRoot);
   const [rule = "containerd"] = rules;
   const chosen = chosenNetworks(choices, rules);
   const networks = [...chosen, ...networksBehind(chosen, listing)];
@@ -267,14 +268,14 @@ async function lookAtPodNetwork(
   const isOther = isForeign(
     directory,
     directories.hostRoot,
-    word?.configDir === undefined ? undefined : [word.configDir],
+    runtime?.configDir === undefined ? undefined : [runtime.configDir],
   );
   const configured = [...configFiles(listing), ...dropInsOf(listing)].slice(0, MOST_ENTRIES);
   const missing = new Set(assets.filter(({ state }) => state === "missing").map(({ name }) => name));
   const isMissed = (name: string): boolean => missing.has(name) || comesFirst(name, choices, rules);
   const found = await lookAtNetwork(listing, { choices, rules, plugins, shown }, view);
   notes.findings.push(
-    ...(word === undefined ? [] : lookAtWord(word, choices, { rule, isOther, shown, socket: criSocket })),
+    ...(runtime === undefined ? [] : lookAtRuntime(runtime, choices, { rule, isOther, shown, socket: criSocket })),
     ...found.flatMap((one) => unlessDenied(one, denied, shown)).map((one) => doubted(one, links, shown)),
     ...(await turns.all(lookAtNames(listing, directory, isMissed))),
     ...(await turns.all(lookAtModes(configured, directory, directories.hostRoot))),

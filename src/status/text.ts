@@ -16,7 +16,7 @@ export function formatStatus(status: NodeStatus, view?: View): string {
   const section = (title: string, ...tables: readonly Table[]): string => formatSection(title, tables, view);
   const sections = [
     formatFindings(status.findings, view),
-    section("network", ...sentences([...formatChoices(status), ...formatWord(status)])),
+    section("network", ...sentences([...formatChoices(status), ...formatRuntime(status)])),
     section("plugins of the network", status.plugins.map(pluginRow)),
     section(`files in ${status.configDirectory ?? ""}`, ...formatFiles(status)),
     section("installed by cni-node", assetRows(status.assets, view?.isVerbose === true)),
@@ -124,12 +124,12 @@ function describe({ file, list }: Network): string {
   return `${file}: network ${JSON.stringify(list.name)}, cniVersion ${list.cniVersion}, ${chain}`;
 }
 
-function formatWord({ word }: NodeStatus): string[] {
-  if (word === undefined) return [];
-  const state = word.networkReady ? "its network is ready" : "its network is not ready";
-  const loaded = word.networks?.map(({ name }) => JSON.stringify(name)).join(", ");
+function formatRuntime({ runtime }: NodeStatus): string[] {
+  if (runtime === undefined) return [];
+  const state = runtime.networkReady ? "its network is ready" : "its network is not ready";
+  const loaded = runtime.networks?.map(({ name }) => JSON.stringify(name)).join(", ");
   const told = loaded === undefined ? "" : loaded === "" ? ", it has loaded none" : `, it has loaded ${loaded}`;
-  return [`${word.name} ${word.version} itself says: ${state}${told}`];
+  return [`${runtime.name} ${runtime.version} itself says: ${state}${told}`];
 }
 
 function pluginRow({ name, state, directory = "", cniVersions, reason }: PluginStatus): string[] {

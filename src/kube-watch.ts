@@ -49,7 +49,7 @@ const RESYNC_MS = 10_000;
 /** Of a file that is gone nothing is handed on: it may be on its way. */
 async function followFile(path: string, handling: Handling, world: World): Promise<void> {
   let said = "";
-  let seen = "";
+  let latest = "";
   let since = 0;
   let timer: NodeJS.Timeout | undefined;
   const read = (): { state: string; text: string } | undefined => {
@@ -70,8 +70,8 @@ async function followFile(path: string, handling: Handling, world: World): Promi
     clearTimeout(timer);
     const begin = performance.now();
     const { state = "", text = "" } = read() ?? {};
-    if (state !== seen) {
-      seen = state;
+    if (state !== latest) {
+      latest = state;
       since = performance.now();
     }
     if (state === "") return;

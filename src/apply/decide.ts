@@ -40,11 +40,11 @@ export async function decide(
   const held = heldAs(directory.record?.assets ?? [], step);
   const live = inspect(directory.path, name);
   const { made = content, ...decision } = await decideStep(step, wanted, directory, live, content, view);
-  const { outcome, reason, effect, keepLive, restores, seen, asset, isRepair = false } = decision;
+  const { outcome, reason, effect, keepLive, restores, liveDigest, asset, isRepair = false } = decision;
   const common = { action, kind, name, outcome };
   const result: StepResult = { ...common, ...(reason !== undefined && { reason }), ...(isRepair && { isRepair }) };
   if (FILES[kind].isShown) Object.assign(result, textsOf(decision, directory, name, live, made, view));
-  if (effect === "none" && !keepLive && asset === held) return { step, result, ...newlySeen(live, seen, held) };
+  if (effect === "none" && !keepLive && asset === held) return { step, result, ...newlySeen(live, liveDigest, held) };
   const file: FileStep = {
     kind,
     name,
@@ -54,7 +54,7 @@ export async function decide(
     keepLive,
     asset: asset === undefined || asset === held ? asset : { ...asset, ...made?.recorded?.() },
     ...(restores === undefined ? {} : { restores }),
-    ...(seen === undefined ? {} : { seen }),
+    ...(liveDigest === undefined ? {} : { liveDigest }),
     ...(made === undefined ? {} : stagingOf(made, live)),
   };
   return { step, result, file };
@@ -100,7 +100,7 @@ function lackOf(directory: string, name: string, hostRoot: string): string | und
 
 /** What was noticed on the way: the digest of a file that is right, or that it is not what was written to it. */
 interface Noticed {
-  seen?: string;
+  liveDigest?: string;
   isRepair?: boolean;
   /** What a removal leaves of the file. */
   made?: Content;
@@ -162,7 +162,7 @@ async function decideAddition(
   });
   const isSeen = decision.effect === "none" && sameContent && (decision.asset?.digest ?? digest) === digest;
   const isRepair = isHeld && decision.effect !== "none" && renewal === undefined;
-  return { ...decision, ...(isSeen && digest !== undefined && { seen: digest }), ...(isRepair && { isRepair }) };
+  return { ...decision, ...(isSeen && digest !== undefined && { liveDigest: digest }), ...(isRepair && { isRepair }) };
 }
 
 /** Of a file of somebody else's only what was chained into it by this owner goes. */

@@ -9,7 +9,7 @@ import { isSameFile } from "../system/inode.ts";
 import { isBelow } from "../system/below.ts";
 import { makeLinks } from "../system/disk.ts";
 import type { Operator } from "../network/operator.ts";
-import { pathOnHost, seen } from "../node/host.ts";
+import { pathOnHost, pathHere } from "../node/host.ts";
 import { probe, type ProbeStep } from "../network/probe.ts";
 import type { Changes } from "../kinds/kind.ts";
 import { changedPluginsOf } from "./prove.ts";
@@ -150,7 +150,7 @@ function operatorWith(operator: Operator, paths: readonly string[], hostRoot: st
   if (paths.length === 0) return operator;
   const pluginDirs = paths.map((path) => {
     const onHost = pathOnHost(host, hostRoot, path);
-    if (host.root === "" || isSameFile(seen(host, onHost), path)) return onHost;
+    if (host.root === "" || isSameFile(pathHere(host, onHost), path)) return onHost;
     throw new Failure({
       code: "host-unreachable",
       subject: path,

@@ -11,7 +11,7 @@ import {
   type NetworkDirectories,
 } from "../network/directories.ts";
 import type { Operator } from "../network/operator.ts";
-import { findHost, seen, type Host } from "../node/host.ts";
+import { findHost, pathHere, type Host } from "../node/host.ts";
 import { readOciConfig } from "../oci/config.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { Target } from "../network/target.ts";
@@ -32,7 +32,7 @@ export async function directoriesOf(
   host: Host | undefined,
 ): Promise<NetworkDirectories> {
   const isRootNamed = hostRoot !== undefined;
-  const config = ociConfig === undefined || host === undefined ? undefined : readOciConfig(seen(host, ociConfig));
+  const config = ociConfig === undefined || host === undefined ? undefined : readOciConfig(pathHere(host, ociConfig));
   const usual = config && { ...config, configDir: config.confDir };
   const named = { hostRoot: hostRoot ?? HOST_ROOT, isRootNamed, pluginDir, configDir, cacheDir, usual };
   return networkDirectories(named, host);

@@ -47,7 +47,7 @@ export function deviceNames(paths: EnginePaths): { names: string[]; findings: Fi
   const directory = paths.ociConfig.confDir;
   const findings: Finding[] = [];
   const names = new Set<string>();
-  for (const loaded of listNetworks(paths.seen(directory))) {
+  for (const loaded of listNetworks(paths.pathHere(directory))) {
     if ("objection" in loaded) {
       findings.push(
         warning("engine-device-name", `${directory}/${loaded.file}`, `has no device: ${loaded.objection.message}`),

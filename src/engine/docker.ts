@@ -319,10 +319,10 @@ async function proved(paths: EnginePaths, docker: Docker, { name, prove, image }
 
 /** Why no container can get a network yet; undefined: it can. */
 export function whyNotReady(paths: EnginePaths): string | undefined {
-  if (!fs.existsSync(paths.seen(paths.front))) return `${paths.front} is missing`;
+  if (!fs.existsSync(paths.pathHere(paths.front))) return `${paths.front} is missing`;
   try {
     const { confDir } = paths.ociConfig;
-    const isAny = listNetworks(paths.seen(confDir)).some((loaded) => "network" in loaded);
+    const isAny = listNetworks(paths.pathHere(confDir)).some((loaded) => "network" in loaded);
     return isAny ? undefined : `${confDir} has no network`;
   } catch (error) {
     // An engine can be told of the runtime before there is a configuration.

@@ -45,7 +45,7 @@ export function textIfThere(path: string): string | undefined {
 export function daemonOf(paths: EnginePaths, { pidfile, hosts }: Record<string, unknown>): Daemon | undefined {
   if (paths.host.wrapper === undefined) return undefined;
   const named = typeof pidfile === "string" ? pidfile : valuesOf(startWords(paths) ?? [], "--pidfile", "-p").at(-1);
-  const file = paths.seen(named ?? DEFAULT_PID_FILE);
+  const file = paths.pathHere(named ?? DEFAULT_PID_FILE);
   const pid = Number(/^\d{1,10}\s*$/u.exec(readTextIfPossible(file, SIZE_LIMITS.lease) ?? "")?.[0]);
   if (!Number.isSafeInteger(pid) || pid <= 1) return undefined;
   const command = readTextIfPossible(`/proc/${pid}/cmdline`, SIZE_LIMITS.proc) ?? "";
@@ -54,12 +54,12 @@ export function daemonOf(paths: EnginePaths, { pidfile, hosts }: Record<string, 
   const listed = Array.isArray(hosts) ? hosts.filter((one) => typeof one === "string") : [];
   const flags = valuesOf(words, "--host", "-H");
   const unix = [...listed, ...flags].find((one) => one.startsWith("unix://"))?.slice("unix://".length);
-  return { pid, words, socket: paths.seen(unix ?? DEFAULT_SOCKET) };
+  return { pid, words, socket: paths.pathHere(unix ?? DEFAULT_SOCKET) };
 }
 
 /** Does it read this file? */
 export function isOfConfig({ words }: Daemon, paths: EnginePaths): boolean {
-  const path = paths.seen(valuesOf(words, "--config-file").at(-1) ?? "/etc/docker/daemon.json");
+  const path = paths.pathHere(valuesOf(words, "--config-file").at(-1) ?? "/etc/docker/daemon.json");
   const { directory, name } = paths.daemonConfig;
   // The file need not be there: a host may have had none.
   const real = fs.existsSync(path) ? fs.realpathSync(path) : path;
@@ -111,10 +111,10 @@ export function refuseFlags(flags: readonly string[] | undefined, config: Record
 export function containersDirectory(paths: EnginePaths, config: DaemonConfig): string {
   const { "data-root": dataRoot } = config;
   const flag = valuesOf(flagsOf(paths, config) ?? [], "--data-root", "-g", "--graph").at(-1);
-  return paths.seen(join(typeof dataRoot === "string" ? dataRoot : (flag ?? DEFAULT_DATA_ROOT), "containers"));
+  return paths.pathHere(join(typeof dataRoot === "string" ? dataRoot : (flag ?? DEFAULT_DATA_ROOT), "containers"));
 }
 
 /** Is there anything by which a dockerd would be reached, even if it cannot be reached from here? */
 export function hasTraces(paths: EnginePaths): boolean {
-  return [DEFAULT_PID_FILE, DEFAULT_SOCKET].some((path) => fs.existsSync(paths.seen(path)));
+  return [DEFAULT_PID_FILE, DEFAULT_SOCKET].some((path) => fs.existsSync(paths.pathHere(path)));
 }

@@ -121,7 +121,7 @@ export class EnginePaths {
   }
 
   /** Where this process sees a path of the host. */
-  seen(path: string): string {
+  pathHere(path: string): string {
     return seenBelow(this.host.root, hostPath(path)) ?? join(this.host.root, path);
   }
 
@@ -132,7 +132,7 @@ export class EnginePaths {
 
   /** The file of it, as this process sees it. It need not be there. */
   get ociConfigFile(): string {
-    return this.seen(this.#named.ociConfig ?? DEFAULT_CONFIG_FILE);
+    return this.pathHere(this.#named.ociConfig ?? DEFAULT_CONFIG_FILE);
   }
 
   /** The configuration of the wrapper and the hooks. @throws Failure `oci-config-invalid`, and if it is named and missing. */

@@ -98,11 +98,11 @@ const CONFIG_DIRECTORIES = ["/usr/share/containers", "/etc/containers", "/root/.
 export function podmanConfigs(paths: EnginePaths): { path: string; text: string }[] {
   const files = CONFIG_DIRECTORIES.flatMap((directory) => {
     const dropIns = `${directory}/containers.conf.d`;
-    const names = firstNamesIn(paths.seen(dropIns), 1000, (one) => one.endsWith(".conf"));
+    const names = firstNamesIn(paths.pathHere(dropIns), 1000, (one) => one.endsWith(".conf"));
     return [`${directory}/containers.conf`, ...names.map((one) => join(dropIns, one))];
   });
   return files.flatMap((path) => {
-    const text = readTextIfPossible(paths.seen(path), SIZE_LIMITS.config);
+    const text = readTextIfPossible(paths.pathHere(path), SIZE_LIMITS.config);
     return text === undefined ? [] : [{ path, text }];
   });
 }

@@ -177,7 +177,7 @@ export function needOfAttachments(paths: EnginePaths): string | undefined {
     problems.push(problem);
   };
   try {
-    const ours = pickAttachments(paths.seen(cacheDir), (one) => readMark(one) && one.containerId, { onProblem });
+    const ours = pickAttachments(paths.pathHere(cacheDir), (one) => readMark(one) && one.containerId, { onProblem });
     if (ours.length > 0) return "containers that are attached may still need it";
     const [problem] = problems;
     return problem && `containers may still need it: ${problem.message}`;

@@ -53,7 +53,7 @@ export async function lookAtEngines(
   );
   if (ways.some(({ state }) => state === "enabled" || state === "outdated")) {
     attempt(() => {
-      const front = paths.seen(paths.front);
+      const front = paths.pathHere(paths.front);
       if (!isExecutable(front)) {
         findings.push(
           warning("engine-program-missing", paths.front, "is called by engines and is not an executable file"),

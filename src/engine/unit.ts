@@ -14,11 +14,11 @@ const UNITS = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/s
  * is not known what it stands for. Undefined: there is neither.
  */
 export function startWords(paths: EnginePaths): string[] | undefined {
-  const read = (path: string): string | undefined => readTextIfPossible(paths.seen(path), SIZE_LIMITS.config);
+  const read = (path: string): string | undefined => readTextIfPossible(paths.pathHere(path), SIZE_LIMITS.config);
   const unit = UNITS.map((directory) => read(`${directory}/docker.service`)).find((text) => text !== undefined);
   const dropIns = new Map<string, string>();
   for (const directory of UNITS.map((one) => `${one}/docker.service.d`).toReversed()) {
-    const names = firstNamesIn(paths.seen(directory), 100, (name) => name.endsWith(".conf"));
+    const names = firstNamesIn(paths.pathHere(directory), 100, (name) => name.endsWith(".conf"));
     for (const name of names) dropIns.set(name, `${directory}/${name}`);
   }
   const defaults = read("/etc/default/docker");
@@ -60,7 +60,7 @@ function environmentFile(named: string, paths: EnginePaths): string | undefined 
   const [, optional, file = ""] = /^(-?)(.*)$/su.exec(named) ?? [];
   // A pattern, or a specifier of systemd.
   if (!file.startsWith("/") || /[*?[%]/u.test(file)) return undefined;
-  const path = paths.seen(file);
+  const path = paths.pathHere(file);
   const stat = fs.statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return optional === "" ? undefined : "";
   return objectionToOwner(stat) === undefined ? readTextIfPossible(path, SIZE_LIMITS.config) : undefined;

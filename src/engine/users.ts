@@ -74,7 +74,7 @@ export async function podmanUsers(
 ): Promise<Users> {
   const listed = await runOnHost(paths, ["podman", "ps", "--all", "--quiet", "--no-trunc"], signal);
   if (listed === undefined) {
-    const isPossible = PODMAN_TRACES.some((path) => fs.existsSync(paths.seen(path)));
+    const isPossible = PODMAN_TRACES.some((path) => fs.existsSync(paths.pathHere(path)));
     return { containers: [], ...(isPossible ? { doubt: "Podman cannot be called from here" } : {}) };
   }
   // A host without Podman.

@@ -156,8 +156,8 @@ export function isInPlaceOf(path: string, { device, inode, time }: ReturnType<ty
 function byDescriptor(descriptor: number): string {
   try {
     const path = `/proc/${fs.readlinkSync("/proc/self")}/fd/${descriptor}`;
-    const [seen, opened] = [fs.statSync(path, { bigint: true }), fs.fstatSync(descriptor, { bigint: true })];
-    if (isSameInode(seen, opened)) return path;
+    const [named, opened] = [fs.statSync(path, { bigint: true }), fs.fstatSync(descriptor, { bigint: true })];
+    if (isSameInode(named, opened)) return path;
   } catch {
     // There is no /proc, or it does not know this process.
   }

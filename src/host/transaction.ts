@@ -54,7 +54,7 @@ export interface FileStep {
   /** For `restore`: the object that comes back. */
   restores?: string;
   /** The digest of the live file, where it stays and its content is known. */
-  seen?: string;
+  liveDigest?: string;
   /** What the record says of the name afterwards; `digest`, `before` and `seen` are filled in. Undefined: nothing. */
   asset: HeldAsset | undefined;
 }
@@ -251,7 +251,7 @@ async function stageStep(target: Target, step: FileStep): Promise<{ change?: Cha
   const kept = step.keepLive ? before : await stageKept(target, step);
   // Looked at again, for a new link changes the time of its last change.
   const now = inspect(target.here, name);
-  const seen = step.seen === undefined || !isOnlyOurs(now) ? undefined : seenAs(now, step.seen);
+  const seen = step.liveDigest === undefined || !isOnlyOurs(now) ? undefined : seenAs(now, step.liveDigest);
   const asset = step.asset && {
     ...step.asset,
     ...(digest === undefined ? {} : { digest }),

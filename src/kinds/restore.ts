@@ -49,13 +49,13 @@ export function asItWillStand(
  * Where the content of a file is that is kept elsewhere and will stand at this path: a link is followed from there, as
  * the node does. Undefined: it leads to what cannot be seen from here, or to itself.
  */
-export function asItStands(file: string, place: string, hostRoot: string): string | undefined {
+export function asItStands(file: string, standsAt: string, hostRoot: string): string | undefined {
   if (fs.lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return file;
-  const root = isBelow(place, hostRoot) ? hostRoot : "/";
+  const root = isBelow(standsAt, hostRoot) ? hostRoot : "/";
   const target = fs.readlinkSync(file);
-  const path = target.startsWith("/") ? target : `/${relative(root, dirname(place))}/${target}`;
-  const seen = seenBelow(root, hostPath(path));
-  return seen !== undefined && seen !== place && fs.existsSync(seen) ? seen : undefined;
+  const path = target.startsWith("/") ? target : `/${relative(root, dirname(standsAt))}/${target}`;
+  const here = seenBelow(root, hostPath(path));
+  return here !== undefined && here !== standsAt && fs.existsSync(here) ? here : undefined;
 }
 
 /** Warns of a link that comes back and leads to what cannot be seen: nobody judges it. */

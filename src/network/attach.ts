@@ -19,7 +19,7 @@ import { networkSubject, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, presenceOf, PRESENCES, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
 import { HELD, lockOf, type Operator } from "./operator.ts";
-import { seen, type Host } from "../node/host.ts";
+import { pathHere, type Host } from "../node/host.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
 import { attachmentsOf, remembered } from "./remembered.ts";
 import { requireNamespace, type Target } from "./target.ts";
@@ -59,7 +59,7 @@ export async function attach(
   refuseHost(identity, target, host);
   requirePlugins(network, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
-  const [inside, outside] = await lookAround(seen(host, target.netns), netnsOfHost(host), signal);
+  const [inside, outside] = await lookAround(pathHere(host, target.netns), netnsOfHost(host), signal);
   const ifName = wanted.ifName ?? nextInterface(inside);
   const others = remembered(runtime.cacheDir, (one) => {
     return one.networkName === network.name && isReachable(one, host);
@@ -226,13 +226,13 @@ async function lookAround(inside: string, outside: string, signal: AbortSignal):
  */
 function attachedTarget(network: string, { target, isIdGiven = false }: Wanted, { host, runtime }: Operator): Target {
   if (isIdGiven || attachmentsOf(network, target.containerId, runtime.cacheDir).length > 0) return target;
-  const identity = identityOf(seen(host, target.netns));
+  const identity = identityOf(pathHere(host, target.netns));
   const leadsTo = (path: string): string | undefined => seenBelow(host.root, hostPath(path));
   const found = remembered(runtime.cacheDir, (one) => {
     if (one.networkName !== network) return false;
     const netns = netnsOf(one);
     if (identity === undefined) return netns !== "" && leadsTo(netns) === leadsTo(target.netns);
-    return isReachable(one, host) && identityOf(seen(host, netns)) === identity;
+    return isReachable(one, host) && identityOf(pathHere(host, netns)) === identity;
   });
   const [containerId = target.containerId, another] = new Set(found.map((one) => one.containerId));
   if (another === undefined) return { ...target, containerId };
@@ -264,7 +264,7 @@ async function confOf(
   const name = ifName ?? only?.ifName ?? "eth0";
   const attachment = known.find((one) => one.ifName === name);
   const netns = await presentNetns(attachment, target, host);
-  if (netns !== "") refuseHost(identityOf(seen(host, netns)), target, host);
+  if (netns !== "") refuseHost(identityOf(pathHere(host, netns)), target, host);
   return {
     ifName: name,
     conf: { ...runtime, containerId, netns, ifName: name, args, capabilityArgs, lock: HELD, signal },
@@ -279,7 +279,7 @@ async function presentNetns(
   host: Host,
 ): Promise<string> {
   if (attachment !== undefined && netnsOf(attachment) !== "") return (await presentPath(attachment, host)) ?? "";
-  return identityOf(seen(host, netns)) === undefined ? "" : netns;
+  return identityOf(pathHere(host, netns)) === undefined ? "" : netns;
 }
 
 /** Says of it what garbage collection says. */

@@ -14,7 +14,7 @@ import { explain, operationFailure } from "./failure.ts";
 import { isReachable, lookForNamespaces, netnsOf, presenceOf, PRESENCES, readMark, type Namespaces } from "./mark.ts";
 import { HELD, lockOf, type Operator } from "./operator.ts";
 import { identityOf } from "./namespace.ts";
-import { seen, type Host } from "../node/host.ts";
+import { pathHere, type Host } from "../node/host.ts";
 import { remembered, rememberedAgain } from "./remembered.ts";
 
 /** What became of an attachment. */
@@ -147,7 +147,7 @@ async function collectLocked(
 /** Its path leads to another namespace than its own; of others' attachments: to the host's. */
 function isLost(attachment: CachedAttachment, host: Host): boolean {
   if (isReachable(attachment, host)) return false;
-  return readMark(attachment) !== undefined || identityOf(seen(host, netnsOf(attachment))) !== undefined;
+  return readMark(attachment) !== undefined || identityOf(pathHere(host, netnsOf(attachment))) !== undefined;
 }
 
 const NOTHING: GcReport = { deleted: [], errors: [] };

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 
 import { Failure } from "../errors.ts";
-import { pathOnHost, seen, type Host } from "../node/host.ts";
+import { pathOnHost, pathHere, type Host } from "../node/host.ts";
 import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } from "../node/runtime.ts";
 import { hostPath, seenBelow, shownAs, type HostPath } from "../system/below.ts";
 import { isSameFile } from "../system/inode.ts";
@@ -58,7 +58,7 @@ export async function networkDirectories(named: Named, host: Host | undefined): 
   // Links are followed as on the host; plugins are looked up there, where links lead as they do for the host.
   const mounted = (path: HostPath): string => seenBelow(hostRoot, path) ?? join(hostRoot, path);
   const isBelowRoot = isRootNamed || host === undefined;
-  const here = (path: HostPath): string => (isBelowRoot ? mounted(path) : seen(host, path));
+  const here = (path: HostPath): string => (isBelowRoot ? mounted(path) : pathHere(host, path));
   const called = (path: HostPath): string => (isBelowRoot ? mounted(path) : path);
   const isAuto = pluginDir === "auto" || configDir === "auto";
   const looks = isAuto ? await runtimeDirectories(isBelowRoot ? hostRoot : host.root || "/") : {};
@@ -83,7 +83,7 @@ function pathsOf(looks: RuntimeDirectories, kind: keyof typeof USUAL, hostRoot: 
 function mountedCache(cacheDir: HostPath, hostRoot: string, host: Host | undefined): string | undefined {
   if (host === undefined || host.root === "") return undefined;
   const mounted = seenBelow(hostRoot, cacheDir) ?? "";
-  return isSameFile(mounted, seen(host, cacheDir)) ? mounted : undefined;
+  return isSameFile(mounted, pathHere(host, cacheDir)) ? mounted : undefined;
 }
 
 /**

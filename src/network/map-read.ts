@@ -5,7 +5,7 @@ import type { CachedAttachment } from "../cni/cache.ts";
 import { parseIfJson } from "../cni/json.ts";
 import { Failure, reasonOf, throwIfInterrupted } from "../errors.ts";
 import { isNamespaceGone } from "../node/attachments.ts";
-import { seen, type Host } from "../node/host.ts";
+import { pathHere, type Host } from "../node/host.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { mapOf, MOST, type NodeMap, type ReadAttachment, type ReadNamespace } from "./map.ts";
@@ -78,7 +78,7 @@ async function attachmentOf(
   const netns = netnsOf(brief);
   const known = await presenceOf(brief, host, () => there);
   const isGone = mark === undefined && known === "unknown" && netns !== "" && isNamespaceGone(netns, host.root || "/");
-  const identity = isReachable(brief, host) ? identityOf(seen(host, netns)) : mark?.identity;
+  const identity = isReachable(brief, host) ? identityOf(pathHere(host, netns)) : mark?.identity;
   return {
     network,
     containerId,
@@ -115,7 +115,7 @@ function namespacesOf(
     } else if (name !== undefined && known?.isHost === false) known.names.push(name);
   };
   for (const { identity } of attachments) if (identity !== undefined) add(identity, paths.get(identity));
-  const directory = seen(host, NAMED);
+  const directory = pathHere(host, NAMED);
   for (const name of firstNamesIn(directory, MOST.namespaces * 4)) {
     const identity = identityOf(`${directory}/${name}`);
     if (identity !== undefined) add(identity, paths.get(identity) ?? `${directory}/${name}`, name);

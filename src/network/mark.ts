@@ -6,7 +6,7 @@ import type { Result } from "../cni/result.ts";
 import { isSystemError } from "../errors.ts";
 import { readLinkIfPossible, readText, SIZE_LIMITS } from "../system/read.ts";
 import { hardwareIn, identityOf, identityOfHost, sinceWhen } from "./namespace.ts";
-import { seen, type Host } from "../node/host.ts";
+import { pathHere, type Host } from "../node/host.ts";
 import type { Target } from "./target.ts";
 
 /** What is remembered with an attachment that we have added. */
@@ -31,7 +31,7 @@ export const PRESENCES: Readonly<Record<Exclude<Presence, "gone">, string>> = {
 };
 
 export function markOf({ text, netns }: Target, identity: string, host: Host): Mark {
-  return { target: text, identity, since: sinceWhen(seen(host, netns)) ?? "", boot: bootId() };
+  return { target: text, identity, since: sinceWhen(pathHere(host, netns)) ?? "", boot: bootId() };
 }
 
 /** Undefined: others have added it. */
@@ -111,7 +111,7 @@ export async function inhabitedPath(attachment: CachedAttachment, host: Host): P
 export function isReachable(attachment: CachedAttachment, host: Host): boolean {
   const mark = readMark(attachment);
   const netns = netnsOf(attachment);
-  const path = seen(host, netns);
+  const path = pathHere(host, netns);
   const present = netns === "" ? undefined : identityOf(path);
   if (present === undefined || present === identityOfHost(host)) return false;
   if (mark === undefined) return true;

@@ -12,7 +12,7 @@ import { hostPath, seenBelow } from "../system/below.ts";
 import { searchPath, SYSTEM_PATH } from "../system/path.ts";
 import { isExecutable, readText, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
-import { seen, type Host } from "../node/host.ts";
+import { pathHere, type Host } from "../node/host.ts";
 
 /** Where named network namespaces are, as ip-netns(8) has it. */
 export const NAMED = "/run/netns";
@@ -195,13 +195,13 @@ export async function makeNamed(name: string, host: Host): Promise<void> {
 
 /** Deletes a named network namespace of the host, if it is there. Throws `Failure`, `netns-failed`. */
 export async function deleteNamed(name: string, host: Host): Promise<void> {
-  if (!fs.existsSync(seen(host, join(NAMED, name)))) return;
+  if (!fs.existsSync(pathHere(host, join(NAMED, name)))) return;
   await ipNetns("delete", name, host);
 }
 
 /** A plain file of that name is in the way, too. */
 function isStray(name: string, host: Host): boolean {
-  return identityOf(seen(host, join(NAMED, name))) === undefined;
+  return identityOf(pathHere(host, join(NAMED, name))) === undefined;
 }
 
 /** The host's ip by its path: BusyBox, which is nsenter in the image, would take a name for its own ip. */
@@ -209,7 +209,7 @@ function ipOf(host: Host): string {
   // PATH of a process in a container says nothing about the host.
   const directories = host.wrapper.length === 0 ? searchPath(process.env["PATH"]) : SYSTEM_PATH;
   const paths = directories.map((directory) => join(directory, "ip"));
-  return paths.find((path) => isExecutable(seen(host, path))) ?? "ip";
+  return paths.find((path) => isExecutable(pathHere(host, path))) ?? "ip";
 }
 
 async function ipNetns(verb: "add" | "delete", name: string, host: Host): Promise<void> {

@@ -10,7 +10,7 @@ import { readText as read, SIZE_LIMITS } from "../system/read.ts";
 import { isIdOf, shellWord } from "../system/text.ts";
 import { netnsOf } from "./mark.ts";
 import { identityOf, NAMED, sinceWhen } from "./namespace.ts";
-import { seen, type Host } from "../node/host.ts";
+import { pathHere, type Host } from "../node/host.ts";
 import { remembered } from "./remembered.ts";
 
 /** A network namespace that is there, or was. */
@@ -61,13 +61,13 @@ export function resolveTarget(text: string, host: Host, cacheDir: string): Targe
 
 /** The namespace of that target, which must be there. Throws `Failure`, `netns-missing`. */
 export function requireNamespace({ text, netns, name }: Target, host: Host): string {
-  const identity = identityOf(seen(host, netns));
+  const identity = identityOf(pathHere(host, netns));
   if (identity !== undefined) return identity;
   throw new Failure({
     code: "netns-missing",
     subject: text,
     problem: `${netns} is not a network namespace`,
-    hint: hintFor(name, seen(host, netns)),
+    hint: hintFor(name, pathHere(host, netns)),
   });
 }
 
@@ -177,7 +177,7 @@ function ofPod(text: string, id: string, host: Host, cacheDir: string): Target {
     return given.get("K8S_POD_NAMESPACE") === namespace && given.get("K8S_POD_NAME") === name;
   })
     .map((attachment) => ({ containerId: attachment.containerId, netns: netnsOf(attachment) }))
-    .filter(({ netns }) => netns !== "" && identityOf(seen(host, netns)) !== undefined);
+    .filter(({ netns }) => netns !== "" && identityOf(pathHere(host, netns)) !== undefined);
   const [sandbox, another] = [...new Map(sandboxes.map((one) => [one.netns, one])).values()];
   if (sandbox === undefined) {
     throw missing(
@@ -217,7 +217,7 @@ function pidOf(value: unknown): number | undefined {
 
 /** What cannot be read, and what might never end, is as good as absent. */
 function readText(host: Host, path: string): string | undefined {
-  return unlessExhausted(path, () => read(seen(host, path), SIZE_LIMITS.state));
+  return unlessExhausted(path, () => read(pathHere(host, path), SIZE_LIMITS.state));
 }
 
 /** Undefined: it does not work. Throws `Failure` where nothing would, for want of descriptors. */
@@ -250,7 +250,7 @@ const MAX_CONTAINERS = 10_000;
 
 /** None where there is no such directory, and where there are too many to be of containers. */
 function filesIn(host: Host, directory: string): string[] {
-  const found = unlessExhausted(directory, () => firstEntriesIn(seen(host, directory), MAX_CONTAINERS));
+  const found = unlessExhausted(directory, () => firstEntriesIn(pathHere(host, directory), MAX_CONTAINERS));
   return found === undefined || found.isCut ? [] : found.entries.map(({ name }) => name.toString());
 }
 

@@ -30,9 +30,9 @@ export function warnOfElsewhere(
 ): Finding[] {
   const { [kind]: code } = OTHER_DIRECTORY;
   if (request.named || request.auto || found === undefined || code === undefined) return [];
-  const seen = found.paths.map((path) => ({ path, here: seenBelow(hostRoot, path) ?? "" }));
-  const [first] = [...seen.filter(({ here }) => fs.existsSync(here)), ...seen];
-  if (first === undefined || seen.some(({ here }) => here === target)) return [];
+  const candidates = found.paths.map((path) => ({ path, here: seenBelow(hostRoot, path) ?? "" }));
+  const [first] = [...candidates.filter(({ here }) => fs.existsSync(here)), ...candidates];
+  if (first === undefined || candidates.some(({ here }) => here === target)) return [];
   const named = shellWord(`${request.option}=${join(request.hostRoot, first.path)}`);
   const mount = fs.existsSync(first.here) ? "" : `mount ${first.path}, then `;
   const message = `${found.by} looks for ${request.holds} in ${first.path}`;

@@ -63,7 +63,7 @@ export function findHost(hostRoot: string, named: boolean): Host {
 }
 
 /** Where this process sees a file of the host; links are followed as on the host. */
-export function seen({ root }: Host, path: string): string {
+export function pathHere({ root }: Host, path: string): string {
   if (root === "") return path;
   const found = seenBelow(root, hostPath(path)) ?? join(root, path);
   // The links of processes lead to no path, and whoever sees the host's processes sees them here.

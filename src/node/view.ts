@@ -168,7 +168,7 @@ export class NodeView {
   #lookForFile(path: string): boolean | undefined {
     const { hostRoot } = this.paths;
     if (this.fileAt(path) !== undefined) return true;
-    const here = this.#seen(path);
+    const here = this.#pathHere(path);
     if (here !== undefined && isDenied(here)) return undefined;
     if (this.#isConfig(path)) return false;
     const directory = seenBelow(hostRoot, hostPath(dirname(path)));
@@ -178,11 +178,11 @@ export class NodeView {
   /** Where a file of the node is seen from here; undefined: it is not there, or cannot be seen. */
   fileAt(path: string): string | undefined {
     if (this.#files.get(path) === false) return undefined;
-    const here = this.#seen(path);
+    const here = this.#pathHere(path);
     return here !== undefined && isFile(here) ? here : undefined;
   }
 
-  #seen(path: string): string | undefined {
+  #pathHere(path: string): string | undefined {
     if (path.length > LONGEST_PATH) return undefined;
     const { hostRoot, configDirectory = "" } = this.paths;
     if (!this.#isConfig(path)) return seenBelow(hostRoot, hostPath(path));
@@ -209,16 +209,16 @@ export class NodeView {
 
   #nowhere(type: string): PluginView {
     const { hostRoot, runtimePluginDirs = [] } = this.paths;
-    const seen = this.#pluginDirectories().map(({ directory }) => directory);
+    const visible = this.#pluginDirectories().map(({ directory }) => directory);
     const hidden = runtimePluginDirs.filter((path) => !isDirectory(seenBelow(hostRoot, path)));
     if (hostRoot !== "/" && hidden.length > 0) return { unseen: `${hidden.join(", ")} is not mounted` };
-    if (seen.length === 0 && hostRoot !== "/") return { unseen: "no directory of plugins is mounted" };
+    if (visible.length === 0 && hostRoot !== "/") return { unseen: "no directory of plugins is mounted" };
     const others = this.paths.runtimePluginDirs === undefined ? [] : PLUGIN_PATHS;
     const elsewhere = others.filter(
-      (path) => !seen.includes(path) && isIn(seenBelow(hostRoot, hostPath(join(path, type)))),
+      (path) => !visible.includes(path) && isIn(seenBelow(hostRoot, hostPath(join(path, type)))),
     );
     const but = elsewhere.length === 0 ? "" : `, but in ${elsewhere.join(" and ")}, where the runtime does not look`;
-    return { missing: `${seen.join(" or ") || USUAL.plugin}${but}` };
+    return { missing: `${visible.join(" or ") || USUAL.plugin}${but}` };
   }
 
   async #ask(type: string, path: string): Promise<PluginView> {

@@ -80,9 +80,9 @@ export async function lookAtAssets(
   signal: AbortSignal,
 ): Promise<Assets> {
   const all: Assets = { assets: [], backups: [], unfinished: [], renewals: new Map(), findings: [], unseen: [] };
-  const seen = directories.map((directory) => ({ directory, record: recordOf(directory, all) }));
-  for (const { directory, record } of seen) {
-    lookAtRun(directory, record, seen, all);
+  const records = directories.map((directory) => ({ directory, record: recordOf(directory, all) }));
+  for (const { directory, record } of records) {
+    lookAtRun(directory, record, records, all);
     for (const asset of record?.assets ?? []) {
       const { state, reason } = await untilInterrupted(comparison(directory.path, asset, record, checksum), signal);
       const version = versions.get(asset.digest ?? "");

@@ -52,13 +52,13 @@ const MAX_VALUES = 10_000;
  * Looks at a kubeconfig.
  *
  * @param here where it is seen from here. @param path as the node sees it.
- * @param seen where a path of the node is seen from here; undefined: it is not.
+ * @param fileAt where a path of the node is seen from here; undefined: it is not.
  * @param now milliseconds since the epoch. @param isThere whether the node has a file; undefined: that cannot be seen.
  */
 export function lookAtKubeconfig(
   here: string,
   path: string,
-  seen: (path: string) => string | undefined,
+  fileAt: (path: string) => string | undefined,
   now: number,
   isThere: (path: string) => boolean | undefined = () => undefined,
 ): Notes {
@@ -80,7 +80,7 @@ export function lookAtKubeconfig(
       notes.findings.push(invalid(objection));
       return notes;
     }
-    const validities = validitiesOf(text, seen);
+    const validities = validitiesOf(text, fileAt);
     notes.findings.push(...validities.flatMap((one) => objectionTo(one, path, now)));
   } catch (error) {
     const isKnown = error instanceof Failure || (error as NodeJS.ErrnoException).errno !== undefined;
@@ -98,20 +98,21 @@ function read(here: string): string {
   throw new Failure({ code: "kubeconfig-invalid", subject: here, problem: `has more than ${MAX_VALUES} values` });
 }
 
-function validitiesOf(text: string, seen: (path: string) => string | undefined): Validity[] {
+function validitiesOf(text: string, fileAt: (path: string) => string | undefined): Validity[] {
   // What the parser warns of would quote the text.
   const { contexts, users, "current-context": current } = v.parse(Kubeconfig, parse(text, { logLevel: "error" }));
   const context = contexts.find((one) => one.name === current)?.context ?? undefined;
   if (context === undefined) throw new Error("it has no current context: client-go takes it for an empty one");
   const user = users.find((one) => one.name === context.user)?.user;
-  const token = user?.token ?? readNamed(user?.tokenFile, seen);
+  const token = user?.token ?? readNamed(user?.tokenFile, fileAt);
   const data = user?.["client-certificate-data"];
-  const certificate = data === undefined ? readNamed(user?.["client-certificate"], seen) : Buffer.from(data, "base64");
+  const certificate =
+    data === undefined ? readNamed(user?.["client-certificate"], fileAt) : Buffer.from(data, "base64");
   return [tokenValidity(token), certificateValidity(certificate)].filter((one) => one !== undefined);
 }
 
-function readNamed(path: string | undefined, seen: (path: string) => string | undefined): string | undefined {
-  const here = path === undefined ? undefined : seen(path);
+function readNamed(path: string | undefined, fileAt: (path: string) => string | undefined): string | undefined {
+  const here = path === undefined ? undefined : fileAt(path);
   return here === undefined ? undefined : read(here);
 }
 

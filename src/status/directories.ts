@@ -124,8 +124,8 @@ function shownFor({ named, path, hostRoot: asked }: DirectoryRequest, found: str
 
 /** Is this another directory than those that the runtime says it uses? Not where that cannot be told from here. */
 export function isForeign({ path }: TargetDirectory, hostRoot: string, told: readonly HostPath[] | undefined): boolean {
-  const seen = told?.map((one) => seenBelow(hostRoot, one) ?? "") ?? [path];
-  return !seen.includes(path) && (isBelow(path, hostRoot) || seen.some((one) => fs.existsSync(one)));
+  const used = told?.map((one) => seenBelow(hostRoot, one) ?? "") ?? [path];
+  return !used.includes(path) && (isBelow(path, hostRoot) || used.some((one) => fs.existsSync(one)));
 }
 
 /** Undefined: it would have to be made first. */

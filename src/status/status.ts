@@ -343,13 +343,13 @@ async function lookAtKubeconfigs(
   { findings, unseen }: Notes,
   turns: Turns,
 ): Promise<void> {
-  const seen = (path: string): string | undefined => (path.startsWith("/") ? view.fileAt(path) : undefined);
+  const fileAt = (path: string): string | undefined => (path.startsWith("/") ? view.fileAt(path) : undefined);
   if (paths.size > MOST_KUBECONFIGS) unseen.push(`kubeconfigs: all but the first ${MOST_KUBECONFIGS} of ${paths.size}`);
   for (const [path, cure] of [...paths].slice(0, MOST_KUBECONFIGS)) {
     await turns.pause();
-    const here = seen(path);
+    const here = fileAt(path);
     const isThere = (named: string): boolean | undefined => view.hasFile(named);
-    const found = here === undefined ? undefined : lookAtKubeconfig(here, path, seen, Date.now(), isThere);
+    const found = here === undefined ? undefined : lookAtKubeconfig(here, path, fileAt, Date.now(), isThere);
     findings.push(...(found?.findings ?? []).map((one) => (cure === undefined ? one : renewed(one, cure))));
     unseen.push(
       ...(found?.unseen ?? []),

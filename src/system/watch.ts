@@ -44,7 +44,7 @@ export class DirectoryWatch implements Disposable {
   /** What was there when the watch was made: the directory, or the nearest one above it. */
   #watched: Nearest;
   /** Of a directory that cannot be watched: what it looked like. */
-  #seen = "";
+  #fingerprint = "";
   #exhausted: string | undefined;
   #retryAt = 0;
 
@@ -86,7 +86,7 @@ export class DirectoryWatch implements Disposable {
       if (tries < TRIES && (error === undefined || isSystemError(error, "ENOENT", "ENOTDIR"))) continue;
       this.#exhausted = EXHAUSTED[String((error as NodeJS.ErrnoException | undefined)?.code)] ?? reasonOf(error);
       this.#retryAt = performance.now() + this.#timing.retry;
-      this.#seen = fingerprint(this.path);
+      this.#fingerprint = fingerprint(this.path);
       return nearest;
     }
   }
@@ -118,10 +118,10 @@ export class DirectoryWatch implements Disposable {
   #check(): void {
     if (nearestTo(this.path).id !== this.#watched.id) return this.#change(this.#watch());
     if (this.#exhausted === undefined) return;
-    const before = this.#seen;
+    const before = this.#fingerprint;
     if (performance.now() >= this.#retryAt) this.#watched = this.#watch();
-    this.#seen = fingerprint(this.path);
-    if (this.#seen !== before) this.#onChange();
+    this.#fingerprint = fingerprint(this.path);
+    if (this.#fingerprint !== before) this.#onChange();
   }
 
   /** The directory is another one; nobody knows what has changed meanwhile. */

@@ -11,7 +11,7 @@ export interface Decision {
 }
 
 /** What was seen of the DaemonSet: the status of the answer, or why there is none. */
-export interface Seen {
+export interface DaemonSetLook {
   status: number | undefined;
   /** Why there is no answer. */
   reason?: string;
@@ -38,10 +38,10 @@ export interface OwnDaemonSet {
  *
  * @param wasSeen this process could read its DaemonSet before.
  */
-export function decide(seen: Seen, own: OwnDaemonSet, wasSeen: boolean): Decision {
-  const { status, reason = `HTTP status ${status}`, object, node } = seen;
+export function decide(look: DaemonSetLook, own: OwnDaemonSet, wasSeen: boolean): Decision {
+  const { status, reason = `HTTP status ${status}`, object, node } = look;
   const which = `DaemonSet ${own.namespace}/${own.name}`;
-  if (status === 404 && seen.isAbsent === true) {
+  if (status === 404 && look.isAbsent === true) {
     return wasSeen
       ? { uninstall: true, because: `${which} is deleted` }
       : keep(`${which} has never been there`, "look at the name and the namespace in --daemonset");

@@ -5,7 +5,7 @@ import type { Channel } from "../cluster/channel.ts";
 import { isAbsent, NODES, pathOf } from "../cluster/resource.ts";
 import { Failure } from "../errors.ts";
 import { selects } from "./node-selection.ts";
-import { DAEMON_SETS, decide, type Decision, type OwnDaemonSet, type Seen } from "./on-stop.ts";
+import { DAEMON_SETS, decide, type Decision, type OwnDaemonSet, type DaemonSetLook } from "./on-stop.ts";
 
 /** Milliseconds. All of it fits well into the 30 seconds that Kubernetes gives a pod. */
 const TIMING = { request: 2500, pause: 2500, tries: 3, firstRetry: 1000, longestRetry: 300_000 };
@@ -27,11 +27,11 @@ export class StopGuard {
   /** Reads the DaemonSet until that has worked once: who could and no longer can has been deleted. */
   async begin(signal: AbortSignal): Promise<void> {
     for (let pause = TIMING.firstRetry; ; pause = Math.min(TIMING.longestRetry, pause * 2)) {
-      const seen = await this.#look(signal);
-      if (seen.status === 200) this.#wasSeen = true;
+      const look = await this.#look(signal);
+      if (look.status === 200) this.#wasSeen = true;
       if (this.#wasSeen || signal.aborted) return;
-      if ((seen.status === 403 || seen.isAbsent === true) && pause === TIMING.firstRetry) {
-        const { because, hint = "" } = decide(seen, this.#own, false);
+      if ((look.status === 403 || look.isAbsent === true) && pause === TIMING.firstRetry) {
+        const { because, hint = "" } = decide(look, this.#own, false);
         this.#say(`--on-stop=auto: ${because}`, hint);
       }
       try {
@@ -45,16 +45,16 @@ export class StopGuard {
   /** Looks again, a few times if the answer may be of a moment. */
   async decide(): Promise<Decision> {
     for (let tries = 1; ; tries++) {
-      const seen = await this.#look(AbortSignal.timeout(TIMING.request));
-      const isFinal = seen.status === 200 || (seen.status === 404 && seen.isAbsent === true);
-      if (isFinal || tries === TIMING.tries) return decide(seen, this.#own, this.#wasSeen);
+      const look = await this.#look(AbortSignal.timeout(TIMING.request));
+      const isFinal = look.status === 200 || (look.status === 404 && look.isAbsent === true);
+      if (isFinal || tries === TIMING.tries) return decide(look, this.#own, this.#wasSeen);
       // The account may have a new token by now.
-      if (seen.status === 401) this.#channel.reset();
+      if (look.status === 401) this.#channel.reset();
       await sleep(TIMING.pause);
     }
   }
 
-  async #look(signal: AbortSignal): Promise<Seen> {
+  async #look(signal: AbortSignal): Promise<DaemonSetLook> {
     const { namespace, name, node } = this.#own;
     try {
       const answer = await this.#channel.get(

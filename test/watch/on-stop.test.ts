@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { selects } from "../../src/watch/node-selection.ts";
-import { decide, type Seen } from "../../src/watch/on-stop.ts";
+import { decide, type DaemonSetLook } from "../../src/watch/on-stop.ts";
 
 const OWN = { namespace: "kube-system", name: "multus", node: "n1" };
 const THERE = { metadata: { name: "multus" }, spec: { template: { spec: {} } } };
@@ -17,7 +17,7 @@ function affinity(...nodeSelectorTerms: object[]): object {
 }
 
 describe("--on-stop=auto", () => {
-  const cases: [what: string, seen: Seen, wasSeen: boolean, uninstall: boolean, because: RegExp][] = [
+  const cases: [what: string, seen: DaemonSetLook, wasSeen: boolean, uninstall: boolean, because: RegExp][] = [
     ["deleted", { status: 404, isAbsent: true }, true, true, /is deleted/u],
     ["never there: its name is wrong", { status: 404, isAbsent: true }, false, false, /has never been there/u],
     ["a 404 of something else than the API", { status: 404, isAbsent: false }, true, false, /not known/u],

@@ -23,8 +23,8 @@ export async function runStatus(options: Given<"status">, world: World): Promise
   );
   const exitCode = status.findings.some(isWrong) ? 3 : 0;
   if (output === "json") {
-    const told = shortened(jsonOf(status)) as Record<string, unknown>;
-    printJson(world, { command: "status", result: "done", exitCode, ...told });
+    const shown = shortened(jsonOf(status)) as Record<string, unknown>;
+    printJson(world, { command: "status", result: "done", exitCode, ...shown });
   } else {
     world.stdout(formatStatus(status, world.view));
   }

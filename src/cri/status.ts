@@ -151,22 +151,22 @@ export async function askRuntime(socket: string, limits: CallLimits): Promise<Ru
   };
 }
 
-type Told = Pick<
+type ContainerdInfo = Pick<
   RuntimeStatus,
   "configDir" | "pluginDirs" | "maxConfigs" | "defaultNetwork" | "loadError" | "networks" | "handlers"
 >;
 
 /** Reads containerd's verbose information (internal/cri/server/status.go); nothing of it is sure to be there. */
-function readContainerdInfo(info: Record<string, string>): Told {
-  const config = v.safeParse(json(CniConfig), info["cniconfig"]);
-  const told = config.success ? config.output : undefined;
+function readContainerdInfo(info: Record<string, string>): ContainerdInfo {
+  const parsed = v.safeParse(json(CniConfig), info["cniconfig"]);
+  const config = parsed.success ? parsed.output : undefined;
   return {
-    configDir: told?.PluginConfDir,
-    pluginDirs: told?.PluginDirs ?? undefined,
-    maxConfigs: told?.PluginMaxConfNum,
+    configDir: config?.PluginConfDir,
+    pluginDirs: config?.PluginDirs ?? undefined,
+    maxConfigs: config?.PluginMaxConfNum,
     defaultNetwork: undefined,
     loadError: loadErrorOf(info["lastCNILoadStatus"]),
-    networks: told === undefined ? undefined : (told.Networks ?? []).filter(isNoLoopback).map(toNetwork),
+    networks: config === undefined ? undefined : (config.Networks ?? []).filter(isNoLoopback).map(toNetwork),
     handlers: readHandlers(info),
   };
 }

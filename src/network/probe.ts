@@ -191,13 +191,13 @@ async function attempt(
   } catch (error) {
     if (error instanceof Interrupted) return false;
     if (!(error instanceof CniError || error instanceof Failure)) throw error;
-    const its = error instanceof Failure ? error.cause : error;
-    const told =
-      its instanceof PluginError
-        ? { plugin: its.plugin, reason: explain(its, [its.msg, its.details ?? []].flat().join("; ")) }
+    const cause = error instanceof Failure ? error.cause : error;
+    const explanation =
+      cause instanceof PluginError
+        ? { plugin: cause.plugin, reason: explain(cause, [cause.msg, cause.details ?? []].flat().join("; ")) }
         : { reason: error instanceof CniError ? explain(error, error.message) : error.message };
     const isLeft = name === "del" || (error instanceof Failure && error.exitCode === 4);
-    steps.push({ step: name, outcome: "failed", ...told, ...(isLeft ? { isLeft } : {}) });
+    steps.push({ step: name, outcome: "failed", ...explanation, ...(isLeft ? { isLeft } : {}) });
     return false;
   }
 }

@@ -152,7 +152,7 @@ function ofPodman(text: string, id: string, host: Host): Target {
 }
 
 /** What the kernel says; empty where it does not. */
-function told(path: string): string {
+function readKernelText(path: string): string {
   return unlessExhausted(path, () => read(path, SIZE_LIMITS.proc)) ?? "";
 }
 
@@ -163,8 +163,9 @@ function told(path: string): string {
 function pidIn(pid: number | undefined, id: string): number | undefined {
   if (pid === undefined) return undefined;
   // The 4th field; the second one is a name in brackets, which may have anything in it.
-  const [, parent = ""] = told(`/proc/${pid}/stat`).split(") ").at(-1)?.split(" ") ?? [];
-  const names = told(`/proc/${pid}/cgroup`).includes(id) || told(`/proc/${parent}/cmdline`).includes(id);
+  const [, parent = ""] = readKernelText(`/proc/${pid}/stat`).split(") ").at(-1)?.split(" ") ?? [];
+  const names =
+    readKernelText(`/proc/${pid}/cgroup`).includes(id) || readKernelText(`/proc/${parent}/cmdline`).includes(id);
   return names ? pid : undefined;
 }
 

@@ -34,10 +34,10 @@ import {
   declares,
   namedNetworks,
   readRequest,
-  tellNetworks,
+  divideRequest,
   type PortMapping,
   type Request,
-  type Told,
+  type NetworkRequest,
 } from "./request.ts";
 import { hasDns, writeResolvConf } from "./resolv.ts";
 
@@ -132,10 +132,10 @@ export async function addContainer(container: Container, names: string[], hooked
   if (inTheWay !== undefined) throw inTheWay;
   const added: Added[] = [];
   try {
-    for (const [index, told] of tellNetworks(lists, own).entries()) {
+    for (const [index, part] of divideRequest(lists, own).entries()) {
       const ifName = ifNames[index] ?? "";
-      const result = await addOne(told, { container, netns, ifName }, hooked);
-      added.push({ network: told.network, ifName, result });
+      const result = await addOne(part, { container, netns, ifName }, hooked);
+      added.push({ network: part.network, ifName, result });
       if (index === 0) requireGiven(own, added[0] as Added);
     }
   } catch (error) {
@@ -374,7 +374,11 @@ interface Inside {
   ifName: string;
 }
 
-async function addOne({ network, args, capabilityArgs }: Told, inside: Inside, hooked: Hooked): Promise<Result> {
+async function addOne(
+  { network, args, capabilityArgs }: NetworkRequest,
+  inside: Inside,
+  hooked: Hooked,
+): Promise<Result> {
   const { host, runtime, signal } = hooked.operator;
   const { container, netns, ifName } = inside;
   const { id: containerId } = container;

@@ -172,7 +172,7 @@ function invalid(setting: Setting, text: string, problem: string): Failure {
 }
 
 /** How one network is added: the configuration, and what its plugins are told. */
-export interface Told {
+export interface NetworkRequest {
   network: NetworkList;
   args: Args;
   capabilityArgs: Readonly<Record<string, unknown>>;
@@ -184,7 +184,7 @@ export interface Told {
  *
  * @throws Failure `oci-request-unsupported` when no plugin could do what is asked for.
  */
-export function tellNetworks(networks: readonly NetworkList[], request: Request): Told[] {
+export function divideRequest(networks: readonly NetworkList[], request: Request): NetworkRequest[] {
   const { ips, pools, mac, ports, aliases } = request;
   const mapping = networks.findIndex((one) => declares(one, "portMappings"));
   if (ports.length > 0 && mapping < 0) throw unsupported("ports", networks, "the capability portMappings");

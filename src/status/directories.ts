@@ -123,8 +123,12 @@ function shownFor({ named, path, hostRoot: asked }: DirectoryRequest, found: str
 }
 
 /** Is this another directory than those that the runtime says it uses? Not where that cannot be told from here. */
-export function isForeign({ path }: TargetDirectory, hostRoot: string, told: readonly HostPath[] | undefined): boolean {
-  const used = told?.map((one) => seenBelow(hostRoot, one) ?? "") ?? [path];
+export function isForeign(
+  { path }: TargetDirectory,
+  hostRoot: string,
+  runtimeDirs: readonly HostPath[] | undefined,
+): boolean {
+  const used = runtimeDirs?.map((one) => seenBelow(hostRoot, one) ?? "") ?? [path];
   return !used.includes(path) && (isBelow(path, hostRoot) || used.some((one) => fs.existsSync(one)));
 }
 

@@ -193,7 +193,7 @@ export function modeFindings(stat: fs.Stats, path: string, holds: "nothing" | "s
   const mode = shownMode(stat);
   const found: Finding[] = [];
   if ((stat.mode & 0o177) !== 0) {
-    const told = {
+    const messages = {
       kubeconfig: `has mode ${mode}: anybody who reads it has the rights of the plugin in the cluster`,
       secret: `has mode ${mode}, and holds what looks like a secret: anybody who reads it has it (CIS Kubernetes Benchmark 1.1.9)`,
       nothing: `has mode ${mode}, and not 0600 or stricter (CIS Kubernetes Benchmark 1.1.9): configurations may hold credentials`,
@@ -203,7 +203,7 @@ export function modeFindings(stat: fs.Stats, path: string, holds: "nothing" | "s
       code: holds === "kubeconfig" ? "kubeconfig-mode" : "file-mode",
       severity: isHarmless ? "note" : "warning",
       path,
-      message: told[holds],
+      message: messages[holds],
       hint: "chmod 600, and tell its installer: it may write it again",
     });
   }

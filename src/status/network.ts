@@ -167,12 +167,12 @@ function placeIn(file: string, listing: DirectoryListing): string {
   return ` at line ${line}, column ${column}`;
 }
 
-/** @param isBrokenTold what the runtime passes over is told where it is surely this runtime, or ends the search. */
-function isInUse(file: string, { files, chosen }: Selection, isBrokenTold: boolean): boolean {
+/** @param countsBroken what the runtime passes over is told where it is surely this runtime, or ends the search. */
+function isInUse(file: string, { files, chosen }: Selection, countsBroken: boolean): boolean {
   const order = files.map((one) => one.file);
   const isBefore = chosen === undefined || order.indexOf(file) <= order.indexOf(chosen.file);
   const verdict = files.find((one) => one.file === file)?.verdict;
-  const isTried = verdict === "refused" || verdict === "loaded" || (verdict === "broken" && isBrokenTold);
+  const isTried = verdict === "refused" || verdict === "loaded" || (verdict === "broken" && countsBroken);
   return verdict === "chosen" || (isBefore && isTried);
 }
 

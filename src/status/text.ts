@@ -128,8 +128,8 @@ function formatRuntime({ runtime }: NodeStatus): string[] {
   if (runtime === undefined) return [];
   const state = runtime.networkReady ? "its network is ready" : "its network is not ready";
   const loaded = runtime.networks?.map(({ name }) => JSON.stringify(name)).join(", ");
-  const told = loaded === undefined ? "" : loaded === "" ? ", it has loaded none" : `, it has loaded ${loaded}`;
-  return [`${runtime.name} ${runtime.version} itself says: ${state}${told}`];
+  const networks = loaded === undefined ? "" : loaded === "" ? ", it has loaded none" : `, it has loaded ${loaded}`;
+  return [`${runtime.name} ${runtime.version} itself says: ${state}${networks}`];
 }
 
 function pluginRow({ name, state, directory = "", cniVersions, reason }: PluginStatus): string[] {

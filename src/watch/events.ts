@@ -76,7 +76,7 @@ interface Series extends Happening {
   lastAt: number;
   count: number;
   /** How often it had happened when the API was told last; 0: it was not told. */
-  told: number;
+  sentCount: number;
   tries: number;
   /** The name of the Event; undefined: there is none. */
   name: string | undefined;
@@ -159,7 +159,7 @@ export class Events implements Observer, AsyncDisposable {
       last: date,
       lastAt: now,
       count: 0,
-      told: 0,
+      sentCount: 0,
       tries: 0,
       name: undefined,
     };
@@ -169,7 +169,7 @@ export class Events implements Observer, AsyncDisposable {
     this.#series.delete(key);
     this.#series.set(key, series);
     // The more there are, the more rarely they are told.
-    if (this.#pending.has(series) || series.count < series.told * 2) return;
+    if (this.#pending.has(series) || series.count < series.sentCount * 2) return;
     if (regarding.forbiddenUntil > now || this.#pending.size >= this.#timing.queue) return;
     if (!this.#takeToken(regarding, now)) return;
     series.tries = 0;
@@ -233,13 +233,13 @@ export class Events implements Observer, AsyncDisposable {
       if (error.code === "manifest-invalid") this.#pending.delete(series);
     }
     if (answer !== undefined && answer.status < 300) {
-      series.told = count;
+      series.sentCount = count;
       this.#pauses = 0;
     } else if (answer === undefined || isPassing(answer.status)) return this.#retry(series, answer);
     else if (answer.status === 404 && series.name !== undefined) {
       // It has expired. The series begins again.
       series.name = undefined;
-      series.told = 0;
+      series.sentCount = 0;
       return undefined;
     } else if (answer.status === 403) this.#noteForbidden(series, answer);
     this.#pending.delete(series);

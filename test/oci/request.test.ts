@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { parseNetworkList, type NetworkList } from "../../src/cni/config.ts";
-import { decidesOnAddresses, namedNetworks, readRequest, tellNetworks, type Request } from "../../src/oci/request.ts";
+import { decidesOnAddresses, namedNetworks, readRequest, divideRequest, type Request } from "../../src/oci/request.ts";
 
 const NOTHING: Request = {
   networks: undefined,
@@ -124,7 +124,7 @@ describe("tells", () => {
   );
 
   test("nothing to plugins where nothing is asked for", () => {
-    assert.deepEqual(tellNetworks([plain, able], NOTHING), [
+    assert.deepEqual(divideRequest([plain, able], NOTHING), [
       { network: plain, args: [], capabilityArgs: {} },
       { network: able, args: [], capabilityArgs: {} },
     ]);
@@ -137,24 +137,24 @@ describe("tells", () => {
       ["IP", "10.1.0.7"],
       ["MAC", "02:42:0a:d5:07:02"],
     ];
-    assert.deepEqual(tellNetworks([plain], request), [{ network: plain, args, capabilityArgs: {} }]);
-    const [first, second] = tellNetworks([able, plain], request);
+    assert.deepEqual(divideRequest([plain], request), [{ network: plain, args, capabilityArgs: {} }]);
+    const [first, second] = divideRequest([able, plain], request);
     assert.deepEqual(first, { network: able, args, capabilityArgs: { ips: ["10.1.0.7"], mac: "02:42:0a:d5:07:02" } });
     assert.deepEqual(second?.args, []);
   });
 
   test("ports and aliases to the network that declares them", () => {
     const ports = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
-    const told = tellNetworks([plain, able], { ...NOTHING, ports, aliases: ["web"] });
+    const parts = divideRequest([plain, able], { ...NOTHING, ports, aliases: ["web"] });
     assert.deepEqual(
-      told.map(({ capabilityArgs }) => capabilityArgs),
+      parts.map(({ capabilityArgs }) => capabilityArgs),
       [{}, { portMappings: ports, aliases: ["web"] }],
     );
     assert.throws(
-      () => tellNetworks([plain], { ...NOTHING, ports }),
+      () => divideRequest([plain], { ...NOTHING, ports }),
       /no plugin of network plain has the capability portMappings/u,
     );
-    assert.throws(() => tellNetworks([plain], { ...NOTHING, aliases: ["web"] }), /the capability aliases/u);
+    assert.throws(() => divideRequest([plain], { ...NOTHING, aliases: ["web"] }), /the capability aliases/u);
   });
 
   test("pools in the configuration of calico-ipam, which has them also in what is remembered", () => {
@@ -163,14 +163,14 @@ describe("tells", () => {
       mtu: 1440,
       ipam: { type: "calico-ipam", ipv4_pools: ["other"], assign_ipv6: "false" },
     });
-    const [told] = tellNetworks([calico], { ...NOTHING, pools: ["calico-pool-2"] });
+    const [part] = divideRequest([calico], { ...NOTHING, pools: ["calico-pool-2"] });
     const ipam = { type: "calico-ipam", ipv4_pools: ["calico-pool-2"], assign_ipv6: "false" };
-    assert.deepEqual(told?.network.plugins, [{ type: "calico", mtu: 1440, ipam }]);
-    const again = parseNetworkList("cached.conflist", told.network.text);
+    assert.deepEqual(part?.network.plugins, [{ type: "calico", mtu: 1440, ipam }]);
+    const again = parseNetworkList("cached.conflist", part.network.text);
     assert.ok("list" in again);
-    assert.deepEqual([again.list.name, again.list.plugins], ["calico", told.network.plugins]);
+    assert.deepEqual([again.list.name, again.list.plugins], ["calico", part.network.plugins]);
     assert.throws(
-      () => tellNetworks([plain], { ...NOTHING, pools: ["x"] }),
+      () => divideRequest([plain], { ...NOTHING, pools: ["x"] }),
       /no plugin of network plain has the IPAM plugin calico-ipam/u,
     );
   });

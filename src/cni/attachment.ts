@@ -65,9 +65,9 @@ export function recall(network: NetworkList, conf: RuntimeConf, key: AttachmentK
 export function recallForDelete(network: NetworkList, conf: RuntimeConf, key: AttachmentKey): Recalled {
   try {
     const recalled = recall(network, conf, key);
-    const { network: its, result } = recalled;
-    const isGiven = result !== undefined && isGivenResult(its);
-    return { ...recalled, result: isGiven ? convertResult(result, its.cniVersion) : undefined };
+    const { network: recalledNetwork, result } = recalled;
+    const isGiven = result !== undefined && isGivenResult(recalledNetwork);
+    return { ...recalled, result: isGiven ? convertResult(result, recalledNetwork.cniVersion) : undefined };
   } catch (error) {
     if (!(error instanceof CniError) || isUntrusted(error)) throw error;
     if (isGivenResult(network)) forget(conf, key);

@@ -182,10 +182,10 @@ function toForm({ interfaces = [], ips = [], routes = [], dns = {} }: Result, cn
 function toLegacy({ ips = [], routes = [], dns = {} }: Result, cniVersion: string): LegacyResult {
   const [ip4, ip6] = (["4", "6"] as const).map((version) => {
     const first = ips.find((ip) => versionOf(ip) === version);
-    const its = routes
+    const ofFamily = routes
       .filter(({ dst }) => parseCidr(dst)?.version === version)
       .map(({ dst, gw }) => compact({ dst, gw }));
-    return first && compact({ ip: first.address, gateway: first.gateway, routes: its });
+    return first && compact({ ip: first.address, gateway: first.gateway, routes: ofFamily });
   });
   if (ip4 === undefined && ip6 === undefined) {
     const msg = `a result without addresses cannot be one of version ${cniVersion}`;

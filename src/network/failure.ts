@@ -43,7 +43,7 @@ export function operationFailure(
   const isPlugin = error instanceof PluginError;
   const left = leftBehind(error).length > 0;
   return new Failure({
-    code: itsCode(error) ?? CODES[code] ?? (isPlugin ? "cni-plugin-failed" : "cni-failed"),
+    code: codeOfRefusal(error) ?? CODES[code] ?? (isPlugin ? "cni-plugin-failed" : "cni-failed"),
     subject: networkSubject(network),
     problem: `${attempt}: ${explain(error, error.message)}`,
     hint: left ? "fix it, then delete the attachment with cni-node network del" : hintOf(error),
@@ -64,7 +64,7 @@ export function networkSubject(name: string): string {
 }
 
 /** What we refuse ourselves has a code of its own. */
-function itsCode({ cause }: CniError): FailureCode | undefined {
+function codeOfRefusal({ cause }: CniError): FailureCode | undefined {
   return cause instanceof Failure ? cause.code : undefined;
 }
 

@@ -73,9 +73,9 @@ export async function presenceOf(
 export function abridge(attachment: CachedAttachment): CachedAttachment {
   const { ifName, result } = attachment;
   const { interfaces = [] } = (result ?? {}) as Partial<Result>;
-  const its = interfaces.filter(({ name, sandbox }) => name === ifName && sandbox !== undefined).slice(0, 1);
+  const own = interfaces.filter(({ name, sandbox }) => name === ifName && sandbox !== undefined).slice(0, 1);
   const brief = { netns: netnsOf(attachment), config: "", args: [], capabilityArgs: {} };
-  return { ...attachment, ...brief, result: result && { cniVersion: result.cniVersion, interfaces: its } };
+  return { ...attachment, ...brief, result: result && { cniVersion: result.cniVersion, interfaces: own } };
 }
 
 /**

@@ -51,8 +51,8 @@ export function wholeId(given: string, cacheDir: string, network?: string): stri
   const isMeant = ({ containerId: id }: CachedAttachment): boolean => isIdOf(given, id);
   const found = asFailure(cacheDir, () => listAttachments(cacheDir, { isMeant, part: `-${given}` }));
   if (found.some(({ containerId }) => containerId === given)) return given;
-  const its = found.filter(({ networkName }) => network === undefined || networkName === network);
-  const ids = new Set(its.map(({ containerId }) => containerId));
+  const ofNetwork = found.filter(({ networkName }) => network === undefined || networkName === network);
+  const ids = new Set(ofNetwork.map(({ containerId }) => containerId));
   const [id = given, another] = ids;
   if (another === undefined) return id;
   throw new Failure({

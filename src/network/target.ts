@@ -139,10 +139,10 @@ function ofPodman(text: string, id: string, host: Host): Target {
     .flatMap((store) => {
       const listed = readJson(host, join(stores, store, "containers.json"));
       return (Array.isArray(listed) ? listed.filter(isObject) : []).flatMap((one) => {
-        const { id: its, names } = one as { id?: unknown; names?: unknown };
-        if (typeof its !== "string" || !isName(its)) return [];
+        const { id: listedId, names } = one as { id?: unknown; names?: unknown };
+        if (typeof listedId !== "string" || !isName(listedId)) return [];
         return [
-          { id: its, names: Array.isArray(names) ? names.filter((name) => typeof name === "string") : [], store },
+          { id: listedId, names: Array.isArray(names) ? names.filter((name) => typeof name === "string") : [], store },
         ];
       });
     });

@@ -112,12 +112,12 @@ export async function addContainer(container: Container, names: string[], hooked
   using _ = await lockContainer(container.id, "", operator);
   const known = attachmentsOfContainer(container.id, runtime.cacheDir, onProblem);
   const isAlive = (one: CachedAttachment): boolean => readMark(one) !== undefined && isReachable(one, host);
-  const isIts = (one: CachedAttachment): boolean => isAlive(one) && identityOf(one.netns) === identityOf(netns);
+  const isInside = (one: CachedAttachment): boolean => isAlive(one) && identityOf(one.netns) === identityOf(netns);
   // One without a result was begun by a hook that was killed.
-  const present = known.filter((one) => isIts(one) && one.result !== undefined);
+  const present = known.filter((one) => isInside(one) && one.result !== undefined);
   const stuck = new Map<string, Failure>();
-  for (const one of known.filter((other) => !present.includes(other) && (!isAlive(other) || isIts(other)))) {
-    const failure = await deleteStale(one, isIts(one) ? netns : "", hooked);
+  for (const one of known.filter((other) => !present.includes(other) && (!isAlive(other) || isInside(other)))) {
+    const failure = await deleteStale(one, isInside(one) ? netns : "", hooked);
     if (failure !== undefined) stuck.set(one.ifName, failure);
   }
 

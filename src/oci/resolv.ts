@@ -73,8 +73,8 @@ export function writeResolvConf(container: Container, dns: DNS): string | undefi
 function fileOf({ id, bundle, spec }: Container): string | undefined {
   const mounted = spec.mounts.get(RESOLV_CONF);
   if (mounted !== undefined) {
-    const isIts = basename(mounted) === "resolv.conf" && resolve(mounted).split("/").includes(id);
-    return isIts ? resolve(mounted) : undefined;
+    const isOfContainer = basename(mounted) === "resolv.conf" && resolve(mounted).split("/").includes(id);
+    return isOfContainer ? resolve(mounted) : undefined;
   }
   if (spec.root === undefined || spec.mounts.has("/etc")) return undefined;
   const root = fs.realpathSync(resolve(bundle, spec.root));

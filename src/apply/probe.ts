@@ -146,7 +146,7 @@ function linkStaged({ plugins }: Changes, links: ProbeLinks | undefined, onHost:
 
 /** @param paths the directories of plugins, as this process sees them; none: those of the operator. */
 function operatorWith(operator: Operator, paths: readonly string[], hostRoot: string): Operator {
-  const { host, runtime } = operator;
+  const { host, caller } = operator;
   if (paths.length === 0) return operator;
   const pluginDirs = paths.map((path) => {
     const onHost = pathOnHost(host, hostRoot, path);
@@ -158,5 +158,5 @@ function operatorWith(operator: Operator, paths: readonly string[], hostRoot: st
       hint: `mount the host's directory at its own path below ${hostRoot}`,
     });
   });
-  return { ...operator, runtime: { ...runtime, pluginDirs } };
+  return { ...operator, caller: { ...caller, pluginDirs } };
 }

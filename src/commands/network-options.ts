@@ -65,7 +65,7 @@ export async function operatorOf(
   return {
     ...directories,
     host,
-    runtime: {
+    caller: {
       pluginDirs,
       pluginRoot: host.root,
       cacheDir,

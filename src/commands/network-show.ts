@@ -31,10 +31,10 @@ import {
 /** Asks the plugins of a network whether they are ready. */
 export async function runStatus(options: Given<"network status">, world: World): Promise<Ending> {
   const words = wordsOf(options, false);
-  const { configDir, runtime, signal } = await operatorOf(options, world);
+  const { configDir, caller, signal } = await operatorOf(options, world);
   const network = await networkOf(words, options, configDir, world);
   try {
-    const asked = (await status(network, runtime)) === "ready";
+    const asked = (await status(network, caller)) === "ready";
     const plugins = network.plugins.map(({ type }) => type);
     if (options.output === "json") {
       printJson(world, {
@@ -63,9 +63,9 @@ export async function runStatus(options: Given<"network status">, world: World):
 /** Asks the plugins of a network for the versions that they support. */
 export async function runNetworkVersion(options: Given<"network version">, world: World): Promise<Ending> {
   const words = wordsOf(options, false);
-  const { configDir, runtime, signal } = await operatorOf(options, world);
+  const { configDir, caller, signal } = await operatorOf(options, world);
   const network = await networkOf(words, options, configDir, world);
-  const answers = await version(network, runtime);
+  const answers = await version(network, caller);
   if (signal.aborted) throw new Interrupted(cancellationOf(signal), " before all plugins had been asked");
   const exitCode = answers.every(({ supportsNetwork }) => supportsNetwork) ? 0 : 3;
   if (options.output === "json") {

@@ -53,7 +53,7 @@ export async function attach(
   wanted: Wanted,
   operator: Operator,
 ): Promise<Done & { result: AnyResult }> {
-  const { host, runtime, signal } = operator;
+  const { host, caller, signal } = operator;
   const { target, args, capabilityArgs, allowDefaultRoute = false } = wanted;
   const identity = requireNamespace(target, host);
   refuseHost(identity, target, host);
@@ -61,7 +61,7 @@ export async function attach(
   using _ = await lockContainer(target.containerId, network.name, operator);
   const [inside, outside] = await lookAround(pathHere(host, target.netns), netnsOfHost(host), signal);
   const ifName = wanted.ifName ?? nextInterface(inside);
-  const others = remembered(runtime.cacheDir, (one) => {
+  const others = remembered(caller.cacheDir, (one) => {
     return one.networkName === network.name && isReachable(one, host);
   });
   refuseConflicts({ network, ifName, args, capabilityArgs, allowDefaultRoute, inside, outside, others });
@@ -69,7 +69,7 @@ export async function attach(
 
   const note = { ...markOf(target, identity, host) };
   const { containerId, netns } = target;
-  const conf = { ...runtime, containerId, netns, ifName, args, capabilityArgs, note, lock: HELD, signal };
+  const conf = { ...caller, containerId, netns, ifName, args, capabilityArgs, note, lock: HELD, signal };
   try {
     return { network: network.name, target, ifName, result: await add(network, conf) };
   } catch (error) {
@@ -224,11 +224,11 @@ async function lookAround(inside: string, outside: string, signal: AbortSignal):
  *
  * @throws Failure `attachment-ambiguous`.
  */
-function attachedTarget(network: string, { target, isIdGiven = false }: Wanted, { host, runtime }: Operator): Target {
-  if (isIdGiven || attachmentsOf(network, target.containerId, runtime.cacheDir).length > 0) return target;
+function attachedTarget(network: string, { target, isIdGiven = false }: Wanted, { host, caller }: Operator): Target {
+  if (isIdGiven || attachmentsOf(network, target.containerId, caller.cacheDir).length > 0) return target;
   const identity = identityOf(pathHere(host, target.netns));
   const leadsTo = (path: string): string | undefined => seenBelow(host.root, hostPath(path));
-  const found = remembered(runtime.cacheDir, (one) => {
+  const found = remembered(caller.cacheDir, (one) => {
     if (one.networkName !== network) return false;
     const netns = netnsOf(one);
     if (identity === undefined) return netns !== "" && leadsTo(netns) === leadsTo(target.netns);
@@ -248,10 +248,10 @@ function attachedTarget(network: string, { target, isIdGiven = false }: Wanted, 
 async function confOf(
   network: NetworkList,
   { target, args, capabilityArgs, ifName }: Wanted,
-  { host, runtime, signal, onProblem }: Operator,
+  { host, caller, signal, onProblem }: Operator,
 ): Promise<{ ifName: string; conf: RuntimeConf; attachment: CachedAttachment | undefined }> {
   const { containerId } = target;
-  const known = attachmentsOf(network.name, containerId, runtime.cacheDir, onProblem);
+  const known = attachmentsOf(network.name, containerId, caller.cacheDir, onProblem);
   const [only, another] = known;
   if (ifName === undefined && another !== undefined) {
     throw new Failure({
@@ -267,7 +267,7 @@ async function confOf(
   if (netns !== "") refuseHost(identityOf(pathHere(host, netns)), target, host);
   return {
     ifName: name,
-    conf: { ...runtime, containerId, netns, ifName: name, args, capabilityArgs, lock: HELD, signal },
+    conf: { ...caller, containerId, netns, ifName: name, args, capabilityArgs, lock: HELD, signal },
     attachment,
   };
 }
@@ -320,7 +320,7 @@ function refuseHost(identity: string | undefined, { text }: Target, host: Host):
 /** Throws `Failure`, `plugin-missing`, when a plugin that the network names is not there. */
 export function requirePlugins(
   { name, plugins }: NetworkList,
-  { runtime: { pluginDirs, pluginRoot }, pluginSource }: Pick<Operator, "runtime" | "pluginSource">,
+  { caller: { pluginDirs, pluginRoot }, pluginSource }: Pick<Operator, "caller" | "pluginSource">,
 ): void {
   const types = [...new Set(plugins.flatMap(referencesOf))];
   const missing = types.filter((type) => !type.includes("/") && findPlugin(type, pluginDirs, pluginRoot) === undefined);

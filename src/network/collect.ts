@@ -7,7 +7,6 @@ import { CniError } from "../cni/error.ts";
 import { gc, type GcReport } from "../cni/gc.ts";
 import { del } from "../cni/network.ts";
 import type { ValidAttachment } from "../cni/request.ts";
-import type { Runtime } from "../cni/runtime.ts";
 import { cancellationOf, Failure, Interrupted } from "../errors.ts";
 import { recallNetwork } from "./attach.ts";
 import { explain, operationFailure } from "./failure.ts";
@@ -36,8 +35,8 @@ export async function collectGone(
   isMeant: (attachment: CachedAttachment) => boolean,
   operator: Operator,
 ): Promise<Collected[]> {
-  const { runtime, signal, onProblem } = operator;
-  const ours = remembered(runtime.cacheDir, (one) => readMark(one) !== undefined && isMeant(one), onProblem);
+  const { caller, signal, onProblem } = operator;
+  const ours = remembered(caller.cacheDir, (one) => readMark(one) !== undefined && isMeant(one), onProblem);
   const collected: Collected[] = [];
   const there = lookForNamespaces();
   for (const attachment of ours) {
@@ -53,13 +52,13 @@ const NOT_EVERYTHING = " before everything had been released";
 
 /** Nothing: others have deleted it meanwhile. */
 async function collect(found: CachedAttachment, there: Namespaces, operator: Operator): Promise<Collected[]> {
-  const { host, runtime, signal } = operator;
+  const { host, caller, signal } = operator;
   const { networkName, containerId, ifName } = found;
   const kept = await keptIfThere(found, host, () => there);
   if (kept !== undefined) return [kept];
   try {
     using _ = await lockOf(operator).container(containerId);
-    const attachment = rememberedAgain({ networkName, containerId, ifName }, runtime.cacheDir);
+    const attachment = rememberedAgain({ networkName, containerId, ifName }, caller.cacheDir);
     if (attachment === undefined) return [];
     return [(await keptIfThere(attachment, host)) ?? (await release(attachment, operator))];
   } catch (error) {
@@ -80,11 +79,11 @@ async function keptIfThere(
 }
 
 /** The plugins are not told where it was: another may be there. */
-async function release(attachment: CachedAttachment, { runtime }: Operator): Promise<Collected> {
+async function release(attachment: CachedAttachment, { caller }: Operator): Promise<Collected> {
   const { containerId, ifName } = attachment;
   const network = recallNetwork(attachment);
   if (network === undefined) return { attachment, outcome: "kept", reason: "its configuration cannot be read" };
-  await del(network, { ...runtime, lock: HELD, containerId, ifName, netns: "" });
+  await del(network, { ...caller, lock: HELD, containerId, ifName, netns: "" });
   return { attachment, outcome: "deleted" };
 }
 
@@ -115,12 +114,12 @@ async function collectLocked(
   network: NetworkList,
   valid: readonly ValidAttachment[],
   all: boolean,
-  { host, runtime, onProblem }: Operator,
+  { host, caller, onProblem }: Operator,
 ): Promise<Collected[]> {
   const isValid = ({ containerId, ifName }: CachedAttachment): boolean => {
     return valid.some(({ containerID, ifname }) => containerID === containerId && ifname === ifName);
   };
-  const invalid = remembered(runtime.cacheDir, (one) => one.networkName === network.name && !isValid(one), onProblem);
+  const invalid = remembered(caller.cacheDir, (one) => one.networkName === network.name && !isValid(one), onProblem);
   const foreign = invalid.filter((one) => readMark(one) === undefined);
   if (foreign.length > 0 && !all) {
     const names = foreign.map(({ containerId, ifName }) => `${containerId}/${ifName}`).join(", ");
@@ -132,7 +131,7 @@ async function collectLocked(
     });
   }
   const lost = network.disableGC ? [] : invalid.filter((one) => isLost(one, host));
-  const held = { ...runtime, lock: HELD };
+  const held = { ...caller, lock: HELD };
   const released = await releaseLost(network, lost, held);
   // What could not be released, GC would delete where it was.
   const collected = released.errors.length > 0 ? NOTHING : await gc(network, valid, held);
@@ -156,13 +155,13 @@ const NOTHING: GcReport = { deleted: [], errors: [] };
 async function releaseLost(
   network: NetworkList,
   lost: readonly CachedAttachment[],
-  runtime: Runtime,
+  caller: Operator["caller"],
 ): Promise<GcReport> {
   const report: GcReport = { deleted: [], errors: [] };
   for (const attachment of lost) {
     const { containerId, ifName } = attachment;
     try {
-      await del(network, { ...runtime, containerId, ifName, netns: "" });
+      await del(network, { ...caller, containerId, ifName, netns: "" });
       report.deleted.push(attachment);
     } catch (error) {
       if (!(error instanceof CniError)) throw error;

@@ -6,7 +6,8 @@ import type { Host } from "../node/host.ts";
 
 export interface Operator {
   host: Host;
-  runtime: Runtime & { cacheDir: string };
+  /** How plugins are called. */
+  caller: Runtime & { cacheDir: string };
   /** Where cni-node itself has plugins to install. */
   pluginSource: string;
   /** So long others may work on the same container. */
@@ -22,8 +23,8 @@ export interface Operator {
 const UNSAID_MS = 3000;
 
 /** The lock of the cache, which is waited for so long and no longer. It throws `Interrupted` when a signal comes. */
-export function lockOf({ runtime, lockTimeoutMs, signal, onWait }: Operator): Lock {
-  const lock = kernelLock(runtime.cacheDir);
+export function lockOf({ caller, lockTimeoutMs, signal, onWait }: Operator): Lock {
+  const lock = kernelLock(caller.cacheDir);
   const within = async (acquire: (limit: AbortSignal) => Promise<Disposable>): Promise<Disposable> => {
     const limit = new AbortController();
     const timer = setTimeout(() => {

@@ -61,9 +61,9 @@ export async function probe(network: NetworkList, addAnyway: boolean, operator: 
 
 /** Asks the plugins. Returns: do all of them answer? */
 async function probePlugins(network: NetworkList, operator: Operator, steps: ProbeStep[]): Promise<boolean> {
-  const { runtime } = operator;
+  const { caller } = operator;
   requirePlugins(network, operator);
-  for (const { plugin, supportsNetwork, supportedVersions, error } of await version(network, runtime)) {
+  for (const { plugin, supportsNetwork, supportedVersions, error } of await version(network, caller)) {
     if (supportsNetwork) continue;
     const reason =
       (error === undefined ? undefined : explain(error, error.message)) ??
@@ -76,7 +76,7 @@ async function probePlugins(network: NetworkList, operator: Operator, steps: Pro
     "status",
     steps,
     async () => {
-      return (await status(network, runtime)) === "ready" ? "all plugins are ready" : undefined;
+      return (await status(network, caller)) === "ready" ? "all plugins are ready" : undefined;
     },
     `STATUS needs CNI 1.1.0; this network is ${network.cniVersion}`,
   );

@@ -58,7 +58,7 @@ const LOCK_LIMIT_MS = 300_000;
 export function hookedBy(config: OciConfig, log: Log, world: World, warn: Hooked["warn"]): Hooked {
   const { pluginDirs, cacheDir } = config;
   const { signal } = world;
-  const runtime = { pluginDirs, cacheDir, env: environmentOfPlugins(world.env), timeoutMs: PLUGIN_LIMIT_MS, signal };
+  const caller = { pluginDirs, cacheDir, env: environmentOfPlugins(world.env), timeoutMs: PLUGIN_LIMIT_MS, signal };
   return {
     config,
     log,
@@ -68,7 +68,7 @@ export function hookedBy(config: OciConfig, log: Log, world: World, warn: Hooked
     },
     operator: {
       host: { root: "", wrapper: [] },
-      runtime,
+      caller,
       pluginSource: PLUGIN_SOURCE,
       lockTimeoutMs: LOCK_LIMIT_MS,
       signal,
@@ -99,7 +99,7 @@ interface Added {
  */
 export async function addContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
   const { operator, log, config } = hooked;
-  const { host, runtime, onProblem } = operator;
+  const { host, caller, onProblem } = operator;
   const reason = otherNetworkOf(container);
   if (reason !== undefined) {
     if (namedNetworks(container.spec, names, config.isEnvTrusted).length > 0) throw hasOtherNetwork(container, reason);
@@ -110,7 +110,7 @@ export async function addContainer(container: Container, names: string[], hooked
   const request = readRequest(container.spec, names, config.isEnvTrusted);
   const netns = namespaceOf(container, host);
   using _ = await lockContainer(container.id, "", operator);
-  const known = attachmentsOfContainer(container.id, runtime.cacheDir, onProblem);
+  const known = attachmentsOfContainer(container.id, caller.cacheDir, onProblem);
   const isAlive = (one: CachedAttachment): boolean => readMark(one) !== undefined && isReachable(one, host);
   const isInside = (one: CachedAttachment): boolean => isAlive(one) && identityOf(one.netns) === identityOf(netns);
   // One without a result was begun by a hook that was killed.
@@ -379,12 +379,12 @@ async function addOne(
   inside: Inside,
   hooked: Hooked,
 ): Promise<Result> {
-  const { host, runtime, signal } = hooked.operator;
+  const { host, caller, signal } = hooked.operator;
   const { container, netns, ifName } = inside;
   const { id: containerId } = container;
   const note = { ...markOf({ text: `oci:${containerId}`, netns, containerId }, identityOf(netns) ?? "", host) };
   const own = { containerId, netns, ifName, args, capabilityArgs, note, keepFailed: true };
-  const conf = { ...runtime, ...own, lock: HELD, signal };
+  const conf = { ...caller, ...own, lock: HELD, signal };
   try {
     return upgradeResult(await add(network, conf));
   } catch (error) {
@@ -413,9 +413,9 @@ async function takeBack(
   { container, netns, ifName }: Inside,
   { operator }: Hooked,
 ): Promise<string | undefined> {
-  const { signal: _givenUp, ...runtime } = operator.runtime;
+  const { signal: _givenUp, ...caller } = operator.caller;
   try {
-    await del(network, { ...runtime, containerId: container.id, netns, ifName, lock: HELD });
+    await del(network, { ...caller, containerId: container.id, netns, ifName, lock: HELD });
     return undefined;
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
@@ -444,7 +444,7 @@ function applyDns(container: Container, added: readonly Added[], log: Log): void
 export async function deleteContainer(container: Container, names: string[], hooked: Hooked): Promise<void> {
   const { operator, log } = hooked;
   using _ = await lockContainer(container.id, "", operator);
-  const known = attachmentsOfContainer(container.id, operator.runtime.cacheDir, operator.onProblem);
+  const known = attachmentsOfContainer(container.id, operator.caller.cacheDir, operator.onProblem);
   const meant = known.filter(({ networkName }) => isMeant(networkName, names));
   if (meant.length === 0 && otherNetworkOf(container) === undefined) await deleteForgotten(container, names, hooked);
   const failures: Failure[] = [];
@@ -470,8 +470,8 @@ export async function deleteContainer(container: Container, names: string[], hoo
  * @throws Failure, Interrupted.
  */
 export async function deleteFailed(container: Container, _names: string[], hooked: Hooked): Promise<void> {
-  const { host, runtime, onProblem } = hooked.operator;
-  const known = (): CachedAttachment[] => attachmentsOfContainer(container.id, runtime.cacheDir, onProblem);
+  const { host, caller, onProblem } = hooked.operator;
+  const known = (): CachedAttachment[] => attachmentsOfContainer(container.id, caller.cacheDir, onProblem);
   // The runtime has killed the container's process, and the kernel takes its time.
   const deadline = new Deadline(DYING_LIMIT_MS);
   while (!deadline.isOver && known().some((one) => isReachable(one, host))) await sleep(DYING_POLL_MS);
@@ -496,7 +496,7 @@ async function deleteForgotten(container: Container, names: string[], hooked: Ho
     const wanted = networksOf(readRequest(container.spec, names, config.isEnvTrusted), config);
     for (const [index, ifName] of interfacesFor(wanted, [], config.ifName).entries()) {
       const { list } = wanted[index] as Wanted;
-      await del(list, { ...operator.runtime, containerId, ifName, netns: "", lock: HELD });
+      await del(list, { ...operator.caller, containerId, ifName, netns: "", lock: HELD });
     }
   } catch (error) {
     if (!(error instanceof CniError) && !(error instanceof Failure)) throw error;
@@ -510,7 +510,7 @@ async function release(attachment: CachedAttachment, netns: string, hooked: Hook
   const { networkName, containerId, ifName } = attachment;
   const network = recallNetwork(attachment) ?? loadNetwork(config.confDir, networkName);
   try {
-    await del(network, { ...operator.runtime, containerId, ifName, netns, lock: HELD });
+    await del(network, { ...operator.caller, containerId, ifName, netns, lock: HELD });
   } catch (error) {
     throw asFailure(error, networkName, `${ifName} of container ${containerId} cannot be deleted`, hooked);
   }
@@ -531,12 +531,12 @@ export async function checkContainer(container: Container, names: string[], hook
   const { operator } = hooked;
   const { id: containerId } = container;
   using _ = await lockContainer(container.id, "", operator);
-  const known = attachmentsOfContainer(containerId, operator.runtime.cacheDir, operator.onProblem);
+  const known = attachmentsOfContainer(containerId, operator.caller.cacheDir, operator.onProblem);
   for (const one of known.filter(({ networkName }) => isMeant(networkName, names))) {
     const { networkName, ifName } = one;
     const network = recallNetwork(one) ?? loadNetwork(hooked.config.confDir, networkName);
     try {
-      await check(network, { ...operator.runtime, containerId, ifName, lock: HELD });
+      await check(network, { ...operator.caller, containerId, ifName, lock: HELD });
     } catch (error) {
       const attempt = `container ${containerId} does not have ${ifName} as it should`;
       throw asFailure(error, networkName, attempt, hooked);

@@ -34,7 +34,7 @@ test("hints name no option that a hook does not have", () => {
       requirePlugins(
         { ...network, plugins: [{ type: "nowhere" }] },
         {
-          runtime: { pluginDirs: ["/nowhere"], cacheDir: "/nowhere" },
+          caller: { pluginDirs: ["/nowhere"], cacheDir: "/nowhere" },
           pluginSource: "/nowhere",
         },
       );

@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 
 import { FAILURE_CODES, FINDING_CODES } from "../src/codes.ts";
 import { isConfigName } from "../src/cni/config.ts";
-import type { DirectoryListing, Entry, Unreadable } from "../src/cni/listing.ts";
+import type { DirectoryListing, ListingEntry, Unreadable } from "../src/cni/listing.ts";
 import { mapSvg } from "../src/network/map-svg.ts";
 import { VARIABLES } from "../src/template/values.ts";
 import { selectForContainerd, selectForCrio, type Selection } from "../src/cni/selection.ts";
@@ -125,11 +125,11 @@ function listingOf(directory: string): DirectoryListing {
     path,
     content,
   }));
-  const entries = new Map<string, Entry>();
-  const dropIns = new Map<string, ReadonlyMap<string, Entry> | Unreadable>();
+  const entries = new Map<string, ListingEntry>();
+  const dropIns = new Map<string, ReadonlyMap<string, ListingEntry> | Unreadable>();
   for (const { path, content } of lines) {
     const [name = "", inside] = path.split("/");
-    const entry: Entry = inside === undefined ? entryOf(name, content) : { type: "directory" };
+    const entry: ListingEntry = inside === undefined ? entryOf(name, content) : { type: "directory" };
     entries.set(name, entry);
     if (inside) dropIns.set(name, new Map([[inside, entryOf(inside, content)]]));
     if (entry.type === "other") dropIns.set(name, { type: "unreadable", reason: "cannot be read: not a directory" });
@@ -137,7 +137,7 @@ function listingOf(directory: string): DirectoryListing {
   return { entries, dropIns };
 }
 
-function entryOf(name: string, content: string): Entry {
+function entryOf(name: string, content: string): ListingEntry {
   if (!isConfigName(name)) return { type: "other" };
   if (content.startsWith("->")) return { type: "unreadable", reason: "is a link that leads nowhere" };
   return { type: "file", text: content === "(empty)" ? "" : content };

@@ -90,7 +90,7 @@ async function followFile(path: string, handling: Handling, world: World): Promi
 
 async function followObject(source: ObjectSource, handling: Handling, world: World): Promise<void> {
   const { signal, env } = world;
-  const [{ findAccess }, { Channel }, { ObjectWatch }, { findType, identityOf }, { readTemplate, render }] =
+  const [{ findAccess }, { Channel }, { ObjectWatch }, { findType, objectIdentity }, { parseTemplate, render }] =
     await Promise.all([
       import("./cluster/access.ts"),
       import("./cluster/channel.ts"),
@@ -98,7 +98,7 @@ async function followObject(source: ObjectSource, handling: Handling, world: Wor
       import("./kube-watch/resource-type.ts"),
       import("./kube-watch/jsonpath.ts"),
     ]);
-  const template = readTemplate(source.jsonpath);
+  const template = parseTemplate(source.jsonpath);
   const find = (): ReturnType<typeof findAccess> => findAccess({ kubeconfig: env["KUBECONFIG"] || undefined, env });
   using channel = new Channel(find);
   const say = saying(world);
@@ -109,7 +109,7 @@ async function followObject(source: ObjectSource, handling: Handling, world: Wor
   );
   if (found === undefined) return;
   const { type, common } = found;
-  const identity = identityOf(type, source.name, source.namespace ?? common);
+  const identity = objectIdentity(type, source.name, source.namespace ?? common);
   const watch = new ObjectWatch(channel, identity, type.resource, () => {
     say(watch.trouble);
     const object = watch.known?.object;

@@ -12,9 +12,9 @@ import { MAKERS, readRuntimeCall, type RuntimeCall } from "./oci/call.ts";
 import { readOciConfig, readOciConfigAnyway } from "./oci/config.ts";
 import { keepReason, readContainer, takeReason, type Container } from "./oci/container.ts";
 import { forHooks } from "./oci/hints.ts";
-import { lineOf, openLog, timestamp, type Log } from "./oci/log.ts";
+import { lineOf, openOciLog, timestamp, type OciLog } from "./oci/log.ts";
 import { standBy } from "./oci/standby.ts";
-import { findRuntime, frontPath, grammarOf, hooksOf, prepare, runRuntime } from "./oci/wrapper.ts";
+import { findRuntime, frontPath, grammarOf, hooksOf, prepareBundle, runRuntime } from "./oci/wrapper.ts";
 import { printFailure, printMessage, printWarning, reportFailure } from "./report.ts";
 import { maskTokens } from "./secrets/prose.ts";
 import type { Ending, World } from "./world.ts";
@@ -59,10 +59,10 @@ export async function runOci(argv: readonly string[], world: World): Promise<End
   try {
     // A container that is there must be stopped and deleted even if the file is wrong; none is made then.
     const config = MAKERS.includes(call.command ?? "") ? readOciConfig(file) : readOciConfigAnyway(file, warn);
-    const log = openLog(config, "oci", warn);
+    const log = openOciLog(config, "oci", warn);
     const runtime = findRuntime(config, world.env);
     call = readRuntimeCall(rest, grammarOf(runtime));
-    const done = await prepare(call, () =>
+    const done = await prepareBundle(call, () =>
       hooksOf(frontPath(), file === undefined ? undefined : resolve(file), world.env),
     );
     log.say("debug", `${runtime} ${call.command ?? ""}: config.json is ${done}`);
@@ -123,7 +123,7 @@ const COMMANDS = { add: addContainer, del: deleteContainer, check: checkContaine
 /** `cni-node cni` */
 export async function runHook(argv: readonly string[], world: World): Promise<Ending> {
   const warn = warner(world);
-  let log: Log | undefined;
+  let log: OciLog | undefined;
   let container: Container | undefined;
   try {
     const known = ["config", "command", "network", "log", "log-format"];
@@ -134,7 +134,7 @@ export async function runHook(argv: readonly string[], world: World): Promise<En
     if (command !== "check") preparePipes();
     const file = options.get("config")?.at(-1);
     const config = command === "add" ? readOciConfig(file) : readOciConfigAnyway(file, warn);
-    log = openLog(config, "hook", warn);
+    log = openOciLog(config, "hook", warn);
     container = readContainer(await world.stdin());
     const reason = takeReason(container);
     if (command === "failed" && reason !== undefined) {

@@ -1,5 +1,5 @@
 /** How the text of an option becomes its value. */
-import type { Address } from "./serve/listen.ts";
+import type { ListenAddress } from "./serve/listen.ts";
 import { isIP } from "node:net";
 import { resolve } from "node:path";
 
@@ -98,7 +98,7 @@ export const MODE: Type<number> = madeOf(
 );
 
 /** `127.0.0.1:9153`, `[::1]:9153`; `:9153` is 127.0.0.1: who wants to be reached by others says so. */
-export const ADDRESS: Type<Address> = {
+export const ADDRESS: Type<ListenAddress> = {
   shown: "<[ADDRESS]:PORT>",
   read: (given, source) => {
     const [, bracketed, plain = "", port] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/u.exec(given) ?? [];

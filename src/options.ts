@@ -386,7 +386,7 @@ type ValueOf<One> = One extends { type: Type<infer Value> }
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The options of a command line, in its order. */
-export type Texts = readonly { name: string; text: string | undefined }[];
+export type OptionTexts = readonly { name: string; text: string | undefined }[];
 
 /**
  * The values of options: as given, else from the environment, else the default.
@@ -395,7 +395,7 @@ export type Texts = readonly { name: string; text: string | undefined }[];
  */
 export function valuesOf<Options extends Readonly<Record<string, Option>>>(
   options: Options,
-  given: Texts,
+  given: OptionTexts,
   env: Environment,
 ): Values<Options> {
   const set = new Set<string>();
@@ -417,7 +417,7 @@ export function valuesOf<Options extends Readonly<Record<string, Option>>>(
 function textOf(
   name: string,
   { type, env: others = [] }: Option,
-  given: Texts,
+  given: OptionTexts,
   env: Environment,
 ): { text: string; from: string } | undefined {
   const from = `--${name}`;

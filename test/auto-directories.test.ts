@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 
-import { directoriesOf } from "../src/commands/network-options.ts";
+import { findDirectoriesFor } from "../src/commands/network-options.ts";
 import { conflist, contentsOf, TestNode } from "./helpers/node.ts";
 import { SimulatedRuntime, type Answers } from "./helpers/simulated-runtime.ts";
 
@@ -85,7 +85,7 @@ for (const [what, files, configDir, pluginDir] of [
     const listed = await node.run(["network", "list", root, ...AUTO, "--output=json"]);
     assert.equal((JSON.parse(listed.stdout) as { directory: string }).directory, join(node.host, configDir));
     assert.equal((await node.run(["network", "show", "a", root, "--config-dir=auto"])).exitCode, 0);
-    const { pluginDirs } = await directoriesOf({ hostRoot: node.host, pluginDir: "auto" }, undefined);
+    const { pluginDirs } = await findDirectoriesFor({ hostRoot: node.host, pluginDir: "auto" }, undefined);
     assert.deepEqual(pluginDirs, [`/${pluginDir}`]);
     const env = { CNI_NODE_PLUGIN_DIR: "auto", CNI_NODE_CONFIG_DIR: "auto" };
     const removed = await node.run(["uninstall", ...ASSETS], { env });
@@ -116,7 +116,7 @@ describe("several directories of plugins (containerd 2's bin_dirs)", () => {
         ["loopback", undefined],
       ],
     );
-    const { pluginDirs } = await directoriesOf({ hostRoot: node.host, pluginDir: "auto" }, undefined);
+    const { pluginDirs } = await findDirectoriesFor({ hostRoot: node.host, pluginDir: "auto" }, undefined);
     assert.deepEqual(pluginDirs, ["/opt/first", "/opt/second", "/opt/third"]);
   });
 

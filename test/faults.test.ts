@@ -6,7 +6,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
 
-import { directoriesOf } from "../src/commands/network-options.ts";
+import { findDirectoriesFor } from "../src/commands/network-options.ts";
 import { cannotMount, containerRoot, Namespace } from "./helpers/namespace.ts";
 import { BUNDLE, conflist, endOf, TestNode, type Ran } from "./helpers/node.ts";
 import { reportOf } from "./helpers/report.ts";
@@ -340,7 +340,7 @@ test("A5: the network commands find networks and plugins behind absolute links",
   assert.match(ran.stdout, /foreign/u);
   const show = await node.run(["network", "show", "net", `--host-root=${node.host}`]);
   assert.equal(show.exitCode, 0, show.stderr);
-  const { pluginDirs } = await directoriesOf({ hostRoot: node.host }, undefined);
+  const { pluginDirs } = await findDirectoriesFor({ hostRoot: node.host }, undefined);
   assert.deepEqual(pluginDirs, [join("/", SNAP.replace("current", "1234"), "bin")]);
 });
 

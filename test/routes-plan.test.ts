@@ -7,18 +7,18 @@ import { Channel } from "../src/cluster/channel.ts";
 import { ListWatch } from "../src/cluster/list-watch.ts";
 import { ALL_NODES, type FoundNode } from "../src/cluster/node.ts";
 import {
-  commandOf,
+  ipCommandOf,
   nameServersIn,
   neededRoutes,
   stepsFor,
   type PresentRoute,
-  type Surroundings,
+  type NodeNetwork,
 } from "../src/routes/plan.ts";
 import { merged, overlaps, readAddress, readNetwork, readNetworkOf } from "../src/routes/prefix.ts";
 import { until } from "./helpers/node.ts";
 import { NodesApi } from "./helpers/nodes-api.ts";
 
-const HERE: Surroundings = {
+const HERE: NodeNetwork = {
   nodeName: undefined,
   addresses: [
     { ifName: "eth0", cidr: "192.0.2.1/24" },
@@ -37,7 +37,7 @@ function found(name: string, podCidrs: string[], addresses: string[], created = 
 }
 
 /** The routes as text, and the codes of findings. */
-function planned(nodes: readonly FoundNode[], here: Surroundings = HERE): { routes: string[]; codes: string[] } {
+function planned(nodes: readonly FoundNode[], here: NodeNetwork = HERE): { routes: string[]; codes: string[] } {
   const { routes, findings } = neededRoutes([OWN, ...nodes], here);
   return {
     routes: routes.map(({ destination, gateway, ifName }) => `${destination} ${gateway} ${ifName}`),
@@ -265,7 +265,7 @@ suite("the steps to these routes", () => {
   for (const [what, routes, commands] of cases) {
     test(what, () => {
       assert.deepEqual(
-        stepsFor(needed, routes).steps.flatMap((step) => commandOf(step) ?? []),
+        stepsFor(needed, routes).steps.flatMap((step) => ipCommandOf(step) ?? []),
         commands,
       );
     });

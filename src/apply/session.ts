@@ -11,7 +11,7 @@ import {
   realHostRoot,
   type DirectoryRequest,
 } from "../node/directory.ts";
-import { lockDirectory, type Lock } from "../host/lock.ts";
+import { lockDirectory, type DirectoryLock } from "../host/lock.ts";
 import { LockedDirectories } from "../host/locked.ts";
 import { isLeftUntidy, readRecord, recordOf } from "../host/record.ts";
 import { noteSeen } from "../host/remember.ts";
@@ -133,7 +133,7 @@ export class Session {
   /** Notes what was read, for the next run not to read it again, where that is possible without waiting. */
   async remember(seen: Prepared["seen"]): Promise<void> {
     for (const [directory, files] of seen) {
-      let lock: Lock | undefined;
+      let lock: DirectoryLock | undefined;
       try {
         lock = await lockDirectory(directory, new Deadline(0), this.#signal);
         noteSeen(lock.target, files);

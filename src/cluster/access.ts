@@ -8,7 +8,7 @@ import * as tls from "node:tls";
 import { Failure, Interrupted, isAbsence, reasonOf } from "../errors.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { visible } from "../system/text.ts";
-import type { Route } from "./connection.ts";
+import type { ServerRoute } from "./connection.ts";
 import { CredentialProgram, type ExecCredentials } from "./exec.ts";
 import {
   Kubeconfig,
@@ -16,7 +16,7 @@ import {
   Kubeconfigs,
   lacksBrackets,
   type ClusterEntry,
-  type Entry,
+  type KubeconfigEntry,
   type UserEntry,
 } from "./kubeconfig.ts";
 import { parseProxy, proxyFromEnvironment } from "./proxy.ts";
@@ -57,7 +57,7 @@ export interface Trust {
 
 /** How and as whom one request is sent. */
 export interface Credentials {
-  route: Route;
+  route: ServerRoute;
   headers: OutgoingHttpHeaders;
   /** What must not be shown, even if the API says it. */
   secrets: string[];
@@ -127,15 +127,15 @@ function chooseContext(
 class FileAccess implements Access {
   readonly server: URL;
   readonly namespace: string;
-  readonly #cluster: Entry<ClusterEntry>;
-  readonly #user: Entry<UserEntry> | undefined;
+  readonly #cluster: KubeconfigEntry<ClusterEntry>;
+  readonly #user: KubeconfigEntry<UserEntry> | undefined;
   readonly #env: AccessRequest["env"];
   readonly #proxy: URL | undefined;
   readonly #program: CredentialProgram | undefined;
 
   constructor(
-    cluster: Entry<ClusterEntry>,
-    user: Entry<UserEntry> | undefined,
+    cluster: KubeconfigEntry<ClusterEntry>,
+    user: KubeconfigEntry<UserEntry> | undefined,
     namespace: string,
     env: AccessRequest["env"],
   ) {
@@ -244,7 +244,7 @@ class FileAccess implements Access {
   }
 
   /** @param isAnonymous without a client certificate of ours. */
-  #tls({ certificate, key }: ExecCredentials, isAnonymous = false): Route["tls"] {
+  #tls({ certificate, key }: ExecCredentials, isAnonymous = false): ServerRoute["tls"] {
     if (this.server.protocol === "http:") return undefined;
     const { authority, insecure, name } = this.trust();
     const own = isAnonymous
@@ -262,7 +262,11 @@ class FileAccess implements Access {
     }
   }
 
-  #unusable(entry: Entry<ClusterEntry> | Entry<UserEntry> = this.#cluster, key: string, problem: string): Failure {
+  #unusable(
+    entry: KubeconfigEntry<ClusterEntry> | KubeconfigEntry<UserEntry> = this.#cluster,
+    key: string,
+    problem: string,
+  ): Failure {
     const hasData = ((entry.value as Record<string, unknown>)[`${key}-data`] ?? "") !== "";
     return entry.from.objection(problem, [...entry.path, hasData ? `${key}-data` : key], HINT);
   }
@@ -295,7 +299,10 @@ class FileAccess implements Access {
   }
 
   /** The data in the kubeconfig, which counts more, or the file. */
-  #read(entry: Entry<ClusterEntry> | Entry<UserEntry> | undefined, key: string): string | undefined {
+  #read(
+    entry: KubeconfigEntry<ClusterEntry> | KubeconfigEntry<UserEntry> | undefined,
+    key: string,
+  ): string | undefined {
     const value = (entry?.value ?? {}) as Record<string, string | undefined>;
     const data = value[`${key}-data`] ?? "";
     const file = value[key] ?? "";
@@ -331,7 +338,7 @@ class FileAccess implements Access {
   }
 
   #userObjection(problem: string, below: readonly string[], hint: string): Failure {
-    const { from, path } = this.#user as Entry<UserEntry>;
+    const { from, path } = this.#user as KubeconfigEntry<UserEntry>;
     return from.objection(problem, [...path, ...below], hint);
   }
 }

@@ -56,7 +56,7 @@ export interface Checked {
 }
 
 /** An object that the server refuses, perhaps only until something of the same run is there. */
-export interface Refused {
+export interface RefusedObject {
   desired: DesiredObject;
   isUnknownKind: boolean;
   /** In the server's words. */
@@ -125,7 +125,7 @@ export class Cluster {
    *
    * @throws Failure `api-forbidden`, `apply-conflict`, `not-gone`.
    */
-  async check(wanted: DesiredObject): Promise<Checked | Refused> {
+  async check(wanted: DesiredObject): Promise<Checked | RefusedObject> {
     const { object, resource } = await this.locate(wanted);
     if (resource === undefined) return unknownKind(wanted, await this.#discovery.findVersion(wanted));
     const desired = { ...object, value: asSent(object.value) };
@@ -230,7 +230,7 @@ export class Cluster {
     path: string,
     live: JsonObject | undefined,
     denied: ApiResponse,
-  ): Promise<Checked | Refused> {
+  ): Promise<Checked | RefusedObject> {
     const common = { desired, resource, path, live, warnings: [], createOnly: true };
     if (live !== undefined) {
       if (contains(live, desired.value)) {
@@ -550,7 +550,7 @@ function accepted(desired: DesiredObject, resource: Resource, response: ApiRespo
 }
 
 /** @throws Failure where it does not depend on what else is there. */
-function refused(desired: DesiredObject, resource: Resource, response: ApiResponse): Refused {
+function refused(desired: DesiredObject, resource: Resource, response: ApiResponse): RefusedObject {
   const conflicts = response.status === 409 ? conflictsOf(response.body) : [];
   if (conflicts.length > 0) {
     throw new Failure({
@@ -616,7 +616,7 @@ function withoutSecrets({ kind }: Identity, said: string): string {
 }
 
 /** @param served a version of the kind that the server knows. */
-function unknownKind(desired: DesiredObject, served: string | undefined): Refused {
+function unknownKind(desired: DesiredObject, served: string | undefined): RefusedObject {
   const reason = `the server does not know ${desired.kind} of ${desired.apiVersion}`;
   const failure = new Failure({
     code: "api-refused",

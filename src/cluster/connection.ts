@@ -10,7 +10,7 @@ import { SocksClient } from "socks";
 import { hostOf, portOf } from "./proxy.ts";
 
 /** How a server is reached and known. */
-export interface Route {
+export interface ServerRoute {
   proxy: URL | undefined;
   /** Undefined: a server without TLS. */
   tls: { context: tls.SecureContext; insecure: boolean; name: string | undefined } | undefined;
@@ -23,7 +23,7 @@ export interface Route {
  */
 export async function connect(
   server: URL,
-  { proxy, tls: security }: Route,
+  { proxy, tls: security }: ServerRoute,
   signal: AbortSignal,
   protocols: readonly string[] = ["http/1.1"],
 ): Promise<net.Socket> {

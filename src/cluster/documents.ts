@@ -1,6 +1,6 @@
 import { findJsonError } from "../system/json.ts";
 import { positionOf, type TextPosition } from "../system/text-position.ts";
-import { parseJson, type JsonValue } from "./json.ts";
+import { parseJsonExactly, type JsonValue } from "./json.ts";
 import { Refusal } from "./refusal.ts";
 import { numberOf } from "./yaml-scalar.ts";
 import { endOfQuotes } from "./yaml-syntax.ts";
@@ -73,7 +73,7 @@ function readJsonDocuments(text: string): { documents: Document[]; end: number; 
     }
     const { line, column } = positionOf(text, start);
     try {
-      documents.push({ value: asKubernetesHolds(parseJson(source)), line });
+      documents.push({ value: asKubernetesHolds(parseJsonExactly(source)), line });
     } catch (error) {
       const message = error instanceof RangeError ? "this is nested too deeply" : (error as Error).message;
       throw new DocumentProblem({ line, column }, message);

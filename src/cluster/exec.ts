@@ -7,7 +7,7 @@ import * as v from "valibot";
 import { type Failure, isSystemError, reasonOf, throwIfInterrupted } from "../errors.ts";
 import { SIZE_LIMITS } from "../system/read.ts";
 import { visible } from "../system/text.ts";
-import type { Entry, ExecEntry } from "./kubeconfig.ts";
+import type { KubeconfigEntry, ExecEntry } from "./kubeconfig.ts";
 
 /** What a program gave. */
 export interface ExecCredentials {
@@ -38,14 +38,14 @@ const ExecCredential = v.object({
 
 /** The program of a user in a kubeconfig. What it gave is kept until it expires or is refused. */
 export class CredentialProgram {
-  readonly #exec: Entry<ExecEntry>;
+  readonly #exec: KubeconfigEntry<ExecEntry>;
   /** The cluster as the program is told of it, if it is. */
   readonly #cluster: () => object;
   readonly #env: Env;
   #given: { credentials: ExecCredentials; until: number } | undefined;
 
   /** @throws Failure `kubeconfig-invalid`. */
-  constructor(exec: Entry<ExecEntry>, cluster: () => object, env: Env) {
+  constructor(exec: KubeconfigEntry<ExecEntry>, cluster: () => object, env: Env) {
     this.#exec = exec;
     this.#cluster = cluster;
     this.#env = env;

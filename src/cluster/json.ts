@@ -8,7 +8,7 @@ export interface JsonObject {
 }
 
 /** Reads JSON and loses nothing: an integer that a number cannot hold becomes a bigint. Throws `SyntaxError`. */
-export function parseJson(text: string): JsonValue {
+export function parseJsonExactly(text: string): JsonValue {
   return parseExactly(text, (value, source) => {
     if (!Number.isFinite(value)) throw new SyntaxError(`the number ${source} is out of range`);
     return BigInt(source);

@@ -1,7 +1,7 @@
 /** Whether a plugin can reach the API with its kubeconfig, as client-go reads it. What it holds is shown to nobody. */
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { Failure, isSystemError } from "../errors.ts";
-import { Kubeconfig, Kubeconfigs, lacksBrackets, type Entry } from "./kubeconfig.ts";
+import { Kubeconfig, Kubeconfigs, lacksBrackets, type KubeconfigEntry } from "./kubeconfig.ts";
 import { hasCertificate } from "./trust.ts";
 
 /** Has the node such a file? Undefined: that cannot be seen from here. */
@@ -46,7 +46,7 @@ function wrong(subject: string, problem: string): Failure {
 type Values = Readonly<Record<string, unknown>>;
 
 /** A user that is not there is nobody to client-go, and no error. */
-function chosenIn(config: Kubeconfig): { cluster: Entry<Values>; user: Entry<Values> | undefined } {
+function chosenIn(config: Kubeconfig): { cluster: KubeconfigEntry<Values>; user: KubeconfigEntry<Values> | undefined } {
   const configs = new Kubeconfigs([config]);
   const { currentContext: current } = configs;
   if (current === undefined) throw config.objection("the current-context is missing", []);
@@ -60,7 +60,7 @@ function chosenIn(config: Kubeconfig): { cluster: Entry<Values>; user: Entry<Val
 }
 
 /** client-go takes a host without a scheme, too. */
-function refuseServer({ value, from, path }: Entry<Values>): void {
+function refuseServer({ value, from, path }: KubeconfigEntry<Values>): void {
   const refuse = (problem: string): never => {
     throw from.objection(problem, [...path, "server"]);
   };
@@ -73,7 +73,7 @@ function refuseServer({ value, from, path }: Entry<Values>): void {
   if (!URL.canParse(`https://${host}`)) refuse("the server is not an address");
 }
 
-function refuseAuthority({ value, from, path }: Entry<Values>): void {
+function refuseAuthority({ value, from, path }: KubeconfigEntry<Values>): void {
   const { "certificate-authority-data": data, "certificate-authority": file } = value;
   const isInsecure = value["insecure-skip-tls-verify"] === true;
   if (isInsecure && (data || file)) {
@@ -90,7 +90,11 @@ function refuseAuthority({ value, from, path }: Entry<Values>): void {
 }
 
 /** Of those that are named by where the node has them: a path from the kubeconfig's directory may be another one here. */
-function refuseMissing({ value, from, path }: Entry<Values>, keys: readonly string[], isThere: IsThere): void {
+function refuseMissing(
+  { value, from, path }: KubeconfigEntry<Values>,
+  keys: readonly string[],
+  isThere: IsThere,
+): void {
   const key = keys.find((name) => {
     const { [name]: named, [`${name}-data`]: data = "" } = value;
     return typeof named === "string" && named.startsWith("/") && data === "" && isThere(named) === false;

@@ -190,7 +190,7 @@ export function lacksBrackets(host: string): boolean {
 }
 
 /** An entry, and where it stands. */
-export interface Entry<Value> {
+export interface KubeconfigEntry<Value> {
   value: Value;
   from: Kubeconfig;
   path: Path;
@@ -204,7 +204,7 @@ export class Kubeconfigs {
     this.files = files;
   }
 
-  get currentContext(): Entry<string> | undefined {
+  get currentContext(): KubeconfigEntry<string> | undefined {
     return this.#first((from) => {
       const value = from.content["current-context"];
       return value === "" ? undefined : { value, from, path: ["current-context"] };
@@ -215,19 +215,19 @@ export class Kubeconfigs {
     return [...new Set(this.files.flatMap(({ content }) => content.contexts.map(({ name }) => name)))];
   }
 
-  context(name: string): Entry<ContextEntry> | undefined {
-    return this.#find("contexts", "context", name) as Entry<ContextEntry> | undefined;
+  context(name: string): KubeconfigEntry<ContextEntry> | undefined {
+    return this.#find("contexts", "context", name) as KubeconfigEntry<ContextEntry> | undefined;
   }
 
-  cluster(name: string): Entry<ClusterEntry> | undefined {
-    return this.#find("clusters", "cluster", name) as Entry<ClusterEntry> | undefined;
+  cluster(name: string): KubeconfigEntry<ClusterEntry> | undefined {
+    return this.#find("clusters", "cluster", name) as KubeconfigEntry<ClusterEntry> | undefined;
   }
 
-  user(name: string): Entry<UserEntry> | undefined {
-    return this.#find("users", "user", name) as Entry<UserEntry> | undefined;
+  user(name: string): KubeconfigEntry<UserEntry> | undefined {
+    return this.#find("users", "user", name) as KubeconfigEntry<UserEntry> | undefined;
   }
 
-  #find(list: "contexts" | "clusters" | "users", key: string, name: string): Entry<unknown> | undefined {
+  #find(list: "contexts" | "clusters" | "users", key: string, name: string): KubeconfigEntry<unknown> | undefined {
     return this.#first((from) => {
       const entries = from.content[list] as { name: string; [key: string]: unknown }[];
       const index = entries.findIndex((entry) => entry.name === name);

@@ -8,7 +8,7 @@ import {
   Refused,
   versionOf,
   Watching,
-  type End,
+  type WatchEnd,
   type Timing,
   type WatchEvent,
 } from "./watching.ts";
@@ -86,7 +86,7 @@ export class ListWatch<Item> extends Watching {
    * @param onWhole is given the list; afterwards what changes counts.
    * @returns how the watch ended; undefined: the list did not come so, but perhaps in pages.
    */
-  async #stream(onWhole: (items: Map<string, Item>) => void, signal: AbortSignal): Promise<End | undefined> {
+  async #stream(onWhole: (items: Map<string, Item>) => void, signal: AbortSignal): Promise<WatchEnd | undefined> {
     this.version = undefined;
     const { opened: stream, longest } = await this.openWatch(this.#path(), STREAMED, signal);
     using opened = stream;
@@ -148,7 +148,7 @@ export class ListWatch<Item> extends Watching {
     return ruleFor(["list", "watch"], this.#collection.resource);
   }
 
-  protected override async watch(signal: AbortSignal): Promise<End> {
+  protected override async watch(signal: AbortSignal): Promise<WatchEnd> {
     if (this.#items === undefined || this.version === undefined) {
       const streamed = this.#isPaged ? undefined : await this.#stream((items) => this.#begin(items), signal);
       if (streamed !== undefined) return streamed;

@@ -1,5 +1,5 @@
 /** Whose the fields of an object are, as metadata.managedFields has it; and what kubectl's client-side apply left. Pure. */
-import { isEqualJson, parseJson, type JsonObject, type JsonValue } from "./json.ts";
+import { isEqualJson, parseJsonExactly, type JsonObject, type JsonValue } from "./json.ts";
 import { contains, metadataOf } from "./object.ts";
 
 /** kubectl's client-side apply, whose fields are taken over as kubectl itself does. */
@@ -43,7 +43,7 @@ export function withoutDropped(result: JsonObject, live: JsonObject | undefined,
 function lastApplied(live: JsonObject): JsonObject | undefined {
   const { annotations = {} } = metadataOf(live) as { annotations?: JsonObject };
   try {
-    const applied = parseJson(annotations[LAST_APPLIED] as string) as JsonObject;
+    const applied = parseJsonExactly(annotations[LAST_APPLIED] as string) as JsonObject;
     // In another version, the same field may have another place.
     return applied["apiVersion"] === live["apiVersion"] ? applied : undefined;
   } catch {
@@ -102,7 +102,7 @@ function indexOf(
   const [, type, text = ""] = /^([fkv]):(.*)$/su.exec(field) ?? [];
   if (type === "f") return !Array.isArray(value) && Object.hasOwn(value, text) ? text : undefined;
   if (type === undefined || !Array.isArray(value)) return undefined;
-  const wanted = parseJson(text);
+  const wanted = parseJsonExactly(text);
   const found = value.findIndex((item) =>
     type === "k" ? hasKeys(item, wanted as JsonObject) : isEqualJson(item, wanted),
   );

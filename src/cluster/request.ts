@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Failure, Interrupted, reasonOf, throwIfInterrupted } from "../errors.ts";
 import type { Access, Credentials } from "./access.ts";
 import { connect } from "./connection.ts";
-import { isTooDeep, parseJson, stringifyJson, type JsonValue } from "./json.ts";
+import { isTooDeep, parseJsonExactly, stringifyJson, type JsonValue } from "./json.ts";
 import type { Deadline } from "../system/deadline.ts";
 
 export interface ApiRequest {
@@ -350,7 +350,7 @@ export function secondsOf(retryAfter: string | undefined): number | undefined {
 /** Text that is not JSON, or nested deeper than anything of Kubernetes, as it is. */
 export function parsed(text: string): JsonValue {
   try {
-    return isTooDeep(text) ? text : parseJson(text);
+    return isTooDeep(text) ? text : parseJsonExactly(text);
   } catch {
     return text;
   }

@@ -2,7 +2,7 @@
 import type { Channel, Opened } from "./channel.ts";
 import type { JsonObject, JsonValue } from "./json.ts";
 import { describeIdentity, isAbsent, objectIn, pathOf, ruleFor, type Identity, type Resource } from "./resource.ts";
-import { metadataOf, versionOf, Watching, type End, type Timing, type WatchEvent } from "./watching.ts";
+import { metadataOf, versionOf, Watching, type WatchEnd, type Timing, type WatchEvent } from "./watching.ts";
 
 export type { Timing } from "./watching.ts";
 
@@ -46,7 +46,7 @@ export class ObjectWatch extends Watching {
     return ruleFor(["get", "watch"], this.#resource, this.#identity.name);
   }
 
-  protected override async watch(signal: AbortSignal): Promise<End> {
+  protected override async watch(signal: AbortSignal): Promise<WatchEnd> {
     const { name } = this.#identity;
     const since = this.version;
     const path = pathOf(this.#identity, this.#resource, true);
@@ -79,7 +79,7 @@ export class ObjectWatch extends Watching {
   }
 
   /** The watch was refused. The object is still read, though less often. */
-  async #refused(opened: Opened, signal: AbortSignal): Promise<End> {
+  async #refused(opened: Opened, signal: AbortSignal): Promise<WatchEnd> {
     const answer = await this.channel.finish(opened, "the watch", signal);
     const { status } = answer;
     // What the server does not understand, or is too young for, is begun anew. Else it is only not the time for it.

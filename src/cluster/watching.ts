@@ -39,7 +39,7 @@ const LASTING = 10;
 const GRACE_MS = 30_000;
 
 /** How a watch ended: the server closed it, or it no longer knows what happened since. */
-export type End = "closed" | "expired";
+export type WatchEnd = "closed" | "expired";
 
 /** A watch that is begun again until the signal is aborted. */
 export abstract class Watching {
@@ -73,7 +73,7 @@ export abstract class Watching {
   }
 
   /** One attempt: begins a watch, and receives what comes. */
-  protected abstract watch(signal: AbortSignal): Promise<End>;
+  protected abstract watch(signal: AbortSignal): Promise<WatchEnd>;
 
   /** What may be lacking if the API forbids it. */
   protected abstract rule(): string;
@@ -139,7 +139,7 @@ export abstract class Watching {
     longest: number,
     take: (event: WatchEvent) => void,
     signal: AbortSignal,
-  ): Promise<End> {
+  ): Promise<WatchEnd> {
     let isOver = false;
     const close = (): void => {
       isOver = true;
@@ -171,7 +171,7 @@ export abstract class Watching {
   }
 
   /** The server ends the watch with a Status. */
-  #failed(status: JsonObject): End {
+  #failed(status: JsonObject): WatchEnd {
     const code = typeof status["code"] === "number" ? status["code"] : 500;
     this.version = undefined;
     if (code === 410) return "expired";

@@ -1,5 +1,5 @@
 /** What a YAML scalar means; a bigint is an integer, a number is a float. */
-export type Meaning = string | boolean | null | bigint | number;
+export type ScalarMeaning = string | boolean | null | bigint | number;
 
 const STANDARD_TAG = "tag:yaml.org,2002:";
 const INT64_MAX = 2n ** 63n - 1n;
@@ -19,7 +19,7 @@ const WORDS = new Map<string, boolean | null | number>([
  * What a scalar means by its tag, or by its looks if it is plain and has none (go-yaml v2, which keeps to YAML 1.1 with
  * exceptions: no sexagesimals, and timestamps are texts). Undefined: it does not mean what its tag says.
  */
-export function resolveScalar(text: string, isPlain: boolean, tag: string | undefined): Meaning | undefined {
+export function resolveScalar(text: string, isPlain: boolean, tag: string | undefined): ScalarMeaning | undefined {
   if (tag === undefined) return isPlain ? resolvePlain(text) : text;
   const kind = tag.startsWith(STANDARD_TAG) ? tag.slice(STANDARD_TAG.length) : "";
   const meant = resolvePlain(text);
@@ -41,7 +41,7 @@ export function resolveScalar(text: string, isPlain: boolean, tag: string | unde
   }
 }
 
-function resolvePlain(text: string): Meaning {
+function resolvePlain(text: string): ScalarMeaning {
   const word = WORDS.get(text);
   if (word !== undefined) return word;
   if (text.startsWith(".")) return readFloat(text.replaceAll(/(?<=[0-9])_(?=[0-9])/gu, "")) ?? text;
@@ -79,7 +79,7 @@ function decodeBinary(text: string): string | undefined {
 }
 
 /** The name of a key; undefined: this can be none. */
-export function keyOf(meaning: Meaning): string | undefined {
+export function mapKeyOf(meaning: ScalarMeaning): string | undefined {
   if (meaning === null || (typeof meaning === "bigint" && meaning > INT64_MAX)) return undefined;
   return typeof meaning === "number" ? nameFloat(meaning) : String(meaning);
 }

@@ -12,7 +12,7 @@ import {
 
 import type { JsonObject, JsonValue } from "./json.ts";
 import { Refusal } from "./refusal.ts";
-import { keyOf, numberOf, resolveScalar } from "./yaml-scalar.ts";
+import { mapKeyOf, numberOf, resolveScalar } from "./yaml-scalar.ts";
 import { indentQuotes, NO_ALIAS, parseDocument, type Indented, type YamlNode } from "./yaml-syntax.ts";
 
 /** Reads one YAML document as Kubernetes does (sigs.k8s.io/yaml). Throws `Refusal`. */
@@ -158,7 +158,7 @@ class Reader {
     this.#visit(node);
     if (isAlias(node)) return this.#follow(node, (target) => this.#readKey(target));
     const meaning = isScalar(node) ? meaningOf(node) : null;
-    const name = keyOf(meaning);
+    const name = mapKeyOf(meaning);
     if (name === undefined)
       throw new Refusal(offsetOf(node), "this cannot be a key: only texts, numbers and booleans can");
     return { name, kind: typeof meaning };

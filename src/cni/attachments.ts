@@ -13,7 +13,7 @@ import { kubeconfigsOf, referencesOf } from "./references.ts";
 import { untrustedDirectory, type Untrusted } from "./trust.ts";
 
 /** One network on one container, as it was remembered when it was added. */
-export interface Attachment {
+export interface RememberedAttachment {
   containerId: string;
   /** The network namespace as the host's processes see it; undefined where it is not told. */
   netns: string | undefined;
@@ -27,7 +27,7 @@ export interface Attachment {
 
 /** What is remembered in one directory. */
 export interface Remembered {
-  attachments: Attachment[];
+  attachments: RememberedAttachment[];
   /** Files of libcni's cache that nobody can delete by, and why not. */
   damaged: { path: string; problem: string }[];
   /** The directory of libcni's cache and files in it that others may have written, and why. */
@@ -127,7 +127,7 @@ function readList(path: string): unknown {
 function attachmentOf(
   { containerId, netns, config, note }: CachedAttachment,
   same: (text: string) => string,
-): Attachment {
+): RememberedAttachment {
   const value = countValues(config) <= MAX_VALUES ? parseIfJson(config) : undefined;
   return {
     containerId: same(containerId),
@@ -139,7 +139,7 @@ function attachmentOf(
 }
 
 /** Multus keeps its delegates in a file that is named like the container. */
-function multusAttachment(containerId: string, value: unknown, same: (text: string) => string): Attachment[] {
+function multusAttachment(containerId: string, value: unknown, same: (text: string) => string): RememberedAttachment[] {
   if (!Array.isArray(value)) return [];
   const plugins = value.flatMap((delegate: unknown) => {
     if (!isObject(delegate)) return [];

@@ -133,7 +133,7 @@ function objectionOfLibcni(fileName: string, value: Record<string, unknown>): st
 function objectionToList(value: Record<string, unknown>): string | undefined {
   const { name, cniVersion, cniVersions, plugins } = value as Partial<Record<string, unknown>>;
   return (
-    (typeof name === "string" ? undefined : objectionToName(name)) ??
+    (typeof name === "string" ? undefined : objectionToNetworkName(name)) ??
     (typeof cniVersion === "string" ? undefined : objectionToVersion(cniVersion, "cniVersion")) ??
     (cniVersions === undefined ? undefined : objectionToChoice(cniVersions, cniVersion ?? "")) ??
     objectionToBoolean(value, "disableCheck") ??
@@ -178,7 +178,7 @@ function objectionToPlugins(plugins: unknown): string | undefined {
 function objectionToSingle(value: Record<string, unknown>): string | undefined {
   const { name, cniVersion, plugins } = value as Partial<Record<string, unknown>>;
   return (
-    (isStringOrNone(name) ? undefined : objectionToName(name)) ??
+    (isStringOrNone(name) ? undefined : objectionToNetworkName(name)) ??
     (isStringOrNone(cniVersion) ? undefined : objectionToVersion(cniVersion, "cniVersion")) ??
     (stringOf(value, "type") === "" && plugins !== undefined
       ? "has plugins, which runtimes read in a .conflist file only"
@@ -208,7 +208,7 @@ function objectionToPlugin(plugin: unknown, where: string, keys?: readonly strin
 
 function objectionOfSpecification(fileName: string, value: Record<string, unknown>): string | undefined {
   return (
-    objectionToName(value["name"]) ??
+    objectionToNetworkName(value["name"]) ??
     objectionToVersion(value["cniVersion"], "cniVersion") ??
     objectionToVersions(value["cniVersions"]) ??
     (isListName(fileName) ? objectionToTypes(value["plugins"]) : objectionToType(value, THE_SINGLE))
@@ -216,7 +216,7 @@ function objectionOfSpecification(fileName: string, value: Record<string, unknow
 }
 
 /** What the specification has against a network's name; libcni objects when it attaches, not when it loads. */
-export function objectionToName(name: unknown): string | undefined {
+export function objectionToNetworkName(name: unknown): string | undefined {
   if (name === undefined) return "has no network name (key name)";
   return typeof name === "string" && /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u.test(name)
     ? undefined

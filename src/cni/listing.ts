@@ -12,7 +12,7 @@ import {
 } from "./config.ts";
 
 /** What a name in a directory stands for. */
-export type Entry =
+export type ListingEntry =
   | { type: "file"; text: string }
   /** A directory itself, not a link to one. */
   | { type: "directory" }
@@ -32,12 +32,12 @@ export interface Unreadable {
 /** What is in a directory of configurations. */
 export interface DirectoryListing {
   /** By file name. */
-  entries: ReadonlyMap<string, Entry>;
+  entries: ReadonlyMap<string, ListingEntry>;
   /**
    * By network name, what is in the directory of that name beside the configurations: the plugins that are dropped in
    * there. Nothing where there is no such directory.
    */
-  dropIns: ReadonlyMap<string, ReadonlyMap<string, Entry> | Unreadable>;
+  dropIns: ReadonlyMap<string, ReadonlyMap<string, ListingEntry> | Unreadable>;
   /** There are more names than were looked at: those that come first are here. */
   isCut?: boolean;
 }
@@ -88,7 +88,7 @@ export function loadFile(file: string, listing: DirectoryListing): Loaded {
     : { network: { file, list: { ...list, plugins }, dropIns: found.map(({ path }) => path) } };
 }
 
-function textOf(entry: Entry | undefined): { text: string } | { objection: Objection } {
+function textOf(entry: ListingEntry | undefined): { text: string } | { objection: Objection } {
   if (entry?.type === "file") return entry;
   return { objection: entry?.type === "unreadable" ? objectionOf(entry, "") : { message: "is not there" } };
 }
@@ -103,7 +103,7 @@ function loadDropIns(
   network: string,
   { dropIns }: DirectoryListing,
 ): { path: string; plugin: PluginConfig }[] | { objection: Objection } {
-  const entries = dropIns.get(network) ?? new Map<string, Entry>();
+  const entries = dropIns.get(network) ?? new Map<string, ListingEntry>();
   if ("reason" in entries) {
     return { objection: objectionOf(entries, `has more plugins in the directory ${network}/, which `) };
   }

@@ -4,10 +4,17 @@ import { join } from "node:path";
 
 import { Failure, isSystemError, reasonOf, systemFailure, isExhaustion } from "../errors.ts";
 import { isConfigName, isListName, parseNetworkList, type NetworkList } from "./config.ts";
-import { firstEntriesIn, type Entry as Found } from "../system/entries.ts";
+import { firstEntriesIn, type DirectoryEntry as Found } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
-import { configFiles, loadFile, type DirectoryListing, type Entry, type Loaded, type Unreadable } from "./listing.ts";
+import {
+  configFiles,
+  loadFile,
+  type DirectoryListing,
+  type ListingEntry,
+  type Loaded,
+  type Unreadable,
+} from "./listing.ts";
 import { selectByName } from "./selection.ts";
 
 /** A configuration has a few KiB. What is larger is not read: it would fill the memory. */
@@ -36,7 +43,7 @@ export function readDirectoryListing(
   directory: string,
   changes: ReadonlyMap<string, string | undefined> = new Map(),
 ): DirectoryListing {
-  const entries = new Map<string, Entry>();
+  const entries = new Map<string, ListingEntry>();
   const budget: Budget = { bytes: 4 * MAX_SIZE, files: MAX_NAMES, values: 4 * MAX_VALUES };
   let isCut = false;
   try {
@@ -50,10 +57,10 @@ export function readDirectoryListing(
     if (text === undefined) entries.delete(name);
     else entries.set(name, isConfigName(name) ? entryOf(text) : { type: "other" });
   }
-  const dropIns = new Map<string, Map<string, Entry> | Unreadable>();
+  const dropIns = new Map<string, Map<string, ListingEntry> | Unreadable>();
   for (const name of networksWithDropIns(entries)) {
     try {
-      const found = new Map<string, Entry>();
+      const found = new Map<string, ListingEntry>();
       isCut = readEntries(join(directory, name), (file) => file.endsWith(".conf"), found, budget) || isCut;
       dropIns.set(name, found);
     } catch (error) {
@@ -101,7 +108,7 @@ export function listNetworks(directory: string): ({ file: string } & Loaded)[] {
   return configFiles(listing).map((file) => ({ file, ...loadFile(file, listing) }));
 }
 
-function networksWithDropIns(entries: ReadonlyMap<string, Entry>): Set<string> {
+function networksWithDropIns(entries: ReadonlyMap<string, ListingEntry>): Set<string> {
   const names = Array.from(entries, ([file, entry]) => {
     if (!isListName(file) || entry.type !== "file") return undefined;
     const parsed = parseNetworkList(file, entry.text);
@@ -114,7 +121,7 @@ function networksWithDropIns(entries: ReadonlyMap<string, Entry>): Set<string> {
 function readEntries(
   directory: string,
   isRead: (name: string) => boolean,
-  into: Map<string, Entry>,
+  into: Map<string, ListingEntry>,
   budget: Budget,
 ): boolean {
   const isConfig = ({ name }: Found): boolean => isRead(name.toString());
@@ -130,18 +137,18 @@ function readEntries(
   return configs.isCut || others.isCut;
 }
 
-function readWithin(budget: Budget, path: Buffer): Entry {
+function readWithin(budget: Budget, path: Buffer): ListingEntry {
   if (Math.min(budget.bytes, budget.files, budget.values) <= 0) return LEFT;
   budget.files--;
   return readEntry(path, budget);
 }
 
-function entryOf(text: string): Entry {
+function entryOf(text: string): ListingEntry {
   if (Buffer.byteLength(text) > MAX_SIZE) return TOO_LARGE;
   return countValues(text) > MAX_VALUES ? TOO_MANY : { type: "file", text };
 }
 
-function readEntry(path: Buffer, budget: Budget): Entry {
+function readEntry(path: Buffer, budget: Budget): ListingEntry {
   try {
     const stat = fs.statSync(path);
     if (stat.isDirectory()) return unreadable("is a link to a directory");

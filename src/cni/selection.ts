@@ -2,8 +2,8 @@
  * Which network configuration a container runtime takes from its directory, and why not the others: containerd's rule
  * (go-cni 1.1.14), CRI-O's (ocicni 0.4.3) and that of libcni's look-up by name. A listing → values; nothing is run.
  */
-import { isConfigName, isListName, objectionToName, parsePlugin, type Objection } from "./config.ts";
-import { configFiles, loadFile, sortBytes, type DirectoryListing, type Entry, type Network } from "./listing.ts";
+import { isConfigName, isListName, objectionToNetworkName, parsePlugin, type Objection } from "./config.ts";
+import { configFiles, loadFile, sortBytes, type DirectoryListing, type ListingEntry, type Network } from "./listing.ts";
 import { stringOf } from "./plugin-keys.ts";
 import { compareVersions, isVersion, NEWEST_VERSION, VERSIONS } from "./version.ts";
 
@@ -240,7 +240,7 @@ function ignored(file: string, { entries, dropIns }: DirectoryListing): FileVerd
   return { file, verdict: "ignored", reason: whyIgnored(file, entries.get(file), dropIns.has(file)) };
 }
 
-function whyIgnored(file: string, entry: Entry | undefined, hasDropIns: boolean): Reason {
+function whyIgnored(file: string, entry: ListingEntry | undefined, hasDropIns: boolean): Reason {
   if (entry?.type === "directory") {
     return hasDropIns
       ? { code: "drop-ins", message: `has plugins that are dropped into the network ${JSON.stringify(file)}` }
@@ -256,7 +256,7 @@ function whyIgnored(file: string, entry: Entry | undefined, hasDropIns: boolean)
 
 function warningsOf({ list, dropIns }: Network): Reason[] {
   const { cniVersion, plugins } = list;
-  const name = objectionToName(list.name);
+  const name = objectionToNetworkName(list.name);
   const path = plugins.find(({ type }) => type.includes("/"));
   const isNewer = isVersion(cniVersion) && compareVersions(cniVersion, NEWEST_VERSION) > 0;
   return [

@@ -6,7 +6,7 @@ import type { Given } from "../commands.ts";
 import { usage } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { removeCdi, removeHooks, writeCdi, writeHooks } from "../engine/devices.ts";
-import { disableDocker, enableDocker, type Done } from "../engine/docker.ts";
+import { disableDocker, enableDocker, type EngineResult } from "../engine/docker.ts";
 import type { RunOptions } from "../engine/files.ts";
 import { EnginePaths } from "../engine/paths.ts";
 import { disablePodman, enablePodman } from "../engine/podman.ts";
@@ -127,7 +127,7 @@ function isProgram(path: string): boolean {
 function report(
   command: string,
   paths: EnginePaths,
-  { results, findings }: Done,
+  { results, findings }: EngineResult,
   { output, dryRun }: { output: string; dryRun: boolean },
   world: World,
 ): Ending {

@@ -8,7 +8,7 @@ import { mapText } from "../network/map-text.ts";
 import type { IdFormat, NodeMap } from "../network/map.ts";
 import { idFormat, printJson } from "../report.ts";
 import type { Ending, World } from "../world.ts";
-import { describeProblem, directoriesOf, findHostFor, warnOfProblem } from "./network-options.ts";
+import { describeProblem, findDirectoriesFor, findHostFor, warnOfProblem } from "./network-options.ts";
 
 const DRAWINGS: Readonly<
   Record<"text" | "dot" | "svg", (map: NodeMap, columns?: number, formatId?: IdFormat) => string>
@@ -21,7 +21,7 @@ const DRAWINGS: Readonly<
 /** Draws the network of the node. */
 export async function runMap(options: Given<"network map">, world: World): Promise<Ending> {
   const host = findHostFor(options);
-  const { cacheDir } = await directoriesOf(options, host);
+  const { cacheDir } = await findDirectoriesFor(options, host);
   const problems: Failure[] = [];
   const map = await readMap(host, cacheDir, world.signal, (problem) => {
     problems.push(problem);

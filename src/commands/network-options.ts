@@ -3,7 +3,7 @@ import { PLUGIN_SOURCE } from "../asset.ts";
 import type { NetworkList } from "../cni/config.ts";
 import type { Given } from "../commands.ts";
 import { Failure, usage } from "../errors.ts";
-import { networkNamed, type Wanted } from "../network/attach.ts";
+import { networkNamed, type WantedAttachment } from "../network/attach.ts";
 import {
   environmentOfPlugins,
   networkDirectories,
@@ -14,7 +14,7 @@ import type { Operator } from "../network/operator.ts";
 import { findHost, pathHere, type Host } from "../node/host.ts";
 import { readOciConfig } from "../oci/config.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
-import type { Target } from "../network/target.ts";
+import type { NetworkTarget } from "../network/target.ts";
 import { HOST_ROOT } from "../options.ts";
 import { printMessage, printWarning } from "../report.ts";
 import { formatCall } from "../trace.ts";
@@ -27,7 +27,7 @@ type DirectoryOptions = Partial<
 >;
 
 /** The directories that the options say. @throws Failure `runtime-directory-unknown`; those of `readOciConfig`. */
-export async function directoriesOf(
+export async function findDirectoriesFor(
   { hostRoot, pluginDir, configDir, cacheDir, ociConfig }: DirectoryOptions,
   host: Host | undefined,
 ): Promise<NetworkDirectories> {
@@ -59,7 +59,7 @@ export async function operatorOf(
   world: World,
 ): Promise<Operator & NetworkDirectories> {
   const host = findHostFor(options);
-  const directories = await directoriesOf(options, host);
+  const directories = await findDirectoriesFor(options, host);
   const { pluginDirs, cacheDir } = directories;
   requireLockable(cacheDir, host, options.hostRoot ?? HOST_ROOT);
   return {
@@ -153,8 +153,8 @@ export function wantedOf(
   options: Pick<Given<"network check">, "ifname" | "containerId" | "args" | "capabilityArgs"> & {
     allowDefaultRoute?: boolean;
   },
-  target: Target,
-): Wanted {
+  target: NetworkTarget,
+): WantedAttachment {
   const { ifname: ifName, containerId = target.containerId, args = [], capabilityArgs = {} } = options;
   return {
     target: { ...target, containerId },

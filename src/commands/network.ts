@@ -4,14 +4,21 @@ import { setImmediate } from "node:timers/promises";
 import { upgradeResult, type AnyResult, type Route } from "../cni/result.ts";
 import type { Given } from "../commands.ts";
 import { Failure, reasonOf, usage } from "../errors.ts";
-import { attach, checkAttached, detach, recallTarget, type Done, type Wanted } from "../network/attach.ts";
+import {
+  attach,
+  checkAttached,
+  detach,
+  recallTarget,
+  type AttachmentResult,
+  type WantedAttachment,
+} from "../network/attach.ts";
 import type { Operator } from "../network/operator.ts";
 import type { NetworkDirectories } from "../network/directories.ts";
 import { undeclaredOf } from "../network/precheck.ts";
 import type { CachedAttachment } from "../cni/cache.ts";
 import { deleteNamed, makeNamed } from "../network/namespace.ts";
 import { attachmentsOf, remembered, wholeId } from "../network/remembered.ts";
-import { resolveTarget, type Target } from "../network/target.ts";
+import { resolveTarget, type NetworkTarget } from "../network/target.ts";
 import { formatOutcomes, formatRows, jsonText, printJson, printWarning, endingOfDone } from "../report.ts";
 import type { Ending, World } from "../world.ts";
 import { networkOf, operatorOf, wantedOf, wordsOf, type Words } from "./network-options.ts";
@@ -82,7 +89,7 @@ async function knownOf(
   world: World,
 ): Promise<{
   network: Awaited<ReturnType<typeof networkOf>>;
-  wanted: Wanted;
+  wanted: WantedAttachment;
   operator: Operator & NetworkDirectories;
 }> {
   const words = wordsOf(options, true);
@@ -117,7 +124,10 @@ function rememberedAs(
 }
 
 /** The failure itself where its runtime does not know the container: it may be remembered. */
-function findTarget({ target = "" }: Words, { host, cacheDir }: Operator & NetworkDirectories): Target | Failure {
+function findTarget(
+  { target = "" }: Words,
+  { host, cacheDir }: Operator & NetworkDirectories,
+): NetworkTarget | Failure {
   try {
     return resolveTarget(target, host, cacheDir);
   } catch (error) {
@@ -126,7 +136,7 @@ function findTarget({ target = "" }: Words, { host, cacheDir }: Operator & Netwo
   }
 }
 
-function requireName({ text, name }: Target, option: string): string {
+function requireName({ text, name }: NetworkTarget, option: string): string {
   if (name !== undefined) return name;
   throw usage(
     option,
@@ -135,15 +145,15 @@ function requireName({ text, name }: Target, option: string): string {
   );
 }
 
-function printDone(world: World, command: string, done: Done, more: Record<string, unknown> = {}): void {
+function printDone(world: World, command: string, done: AttachmentResult, more: Record<string, unknown> = {}): void {
   printJson(world, { command, result: "done", exitCode: 0, attachment: describe(done), ...more });
 }
 
-function lineOf(outcome: string, { network, target, ifName }: Done, { view }: World, note = ""): string {
+function lineOf(outcome: string, { network, target, ifName }: AttachmentResult, { view }: World, note = ""): string {
   return formatOutcomes([[outcome, network, target.text, ifName, note]], view);
 }
 
-function describe({ network, target, ifName }: Done): Record<string, string> {
+function describe({ network, target, ifName }: AttachmentResult): Record<string, string> {
   return { network, target: target.text, containerId: target.containerId, netns: target.netns, ifName };
 }
 

@@ -5,7 +5,7 @@ import type { Channel } from "../cluster/channel.ts";
 import { Failure, usage } from "../errors.ts";
 import { warning } from "../finding.ts";
 import type { ObjectName } from "../system/name.ts";
-import type { Decision } from "../watch/on-stop.ts";
+import type { StopDecision } from "../watch/on-stop.ts";
 import type { StopGuard } from "../watch/stop-guard.ts";
 import type { World } from "../world.ts";
 import { canBeHeld } from "./directories.ts";
@@ -62,7 +62,7 @@ export async function guardOf(
 }
 
 /** What stopping means. */
-export async function decisionOf({ onStop }: OnStopOptions, guard: StopGuard | undefined): Promise<Decision> {
+export async function decisionOf({ onStop }: OnStopOptions, guard: StopGuard | undefined): Promise<StopDecision> {
   if (onStop === "uninstall") return { uninstall: true, because: "--on-stop=uninstall" };
   return guard === undefined ? { uninstall: false, because: "--on-stop=keep" } : guard.decide();
 }

@@ -15,11 +15,11 @@ import {
 } from "../report.ts";
 import { Kernel } from "../routes/kernel.ts";
 import { Masquerade } from "../routes/masquerade.ts";
-import { commandOf, PROTOCOL, type Step } from "../routes/plan.ts";
+import { ipCommandOf, PROTOCOL, type RouteStep } from "../routes/plan.ts";
 import { readNetworkOf } from "../routes/prefix.ts";
-import { Keeper, readiness } from "../routes/keep.ts";
-import { isCarriedOut, look, removeAll, sync, type Result, type Self } from "../routes/sync.ts";
-import type { Address } from "../serve/listen.ts";
+import { RouteKeeper, readiness } from "../routes/keep.ts";
+import { isCarriedOut, look, removeAll, sync, type SyncResult, type Self } from "../routes/sync.ts";
+import type { ListenAddress } from "../serve/listen.ts";
 import type { Ending, World } from "../world.ts";
 
 type Options = Pick<Given<"routes">, "nodeName" | "podCidrs" | "kubeconfig" | "context" | "timeout">;
@@ -47,7 +47,7 @@ export async function runRoutes(options: Given<"routes">, world: World): Promise
   if (options.output === "commands") {
     // All that are needed, but those of other programs: what is printed sets them on a node that has none.
     const needed = steps.flatMap((step) =>
-      step.action === "remove" || step.action === "leave" ? [] : (commandOf({ ...step, action: "replace" }) ?? []),
+      step.action === "remove" || step.action === "leave" ? [] : (ipCommandOf({ ...step, action: "replace" }) ?? []),
     );
     world.stdout(needed.map((command) => `ip ${command}\n`).join(""));
   } else report("routes", result, STATES, options.output, world);
@@ -84,7 +84,7 @@ async function follow(channel: Channel, self: Self, options: Given<"routes sync"
   let said = new Set<string>();
   let trouble = "";
   const say = {
-    result: (result: Result): void => {
+    result: (result: SyncResult): void => {
       const changed = result.steps.filter(({ action }) => action !== "keep" && action !== "leave");
       const masqueraded = result.masqueraded.filter(({ state }) => state !== "unchanged");
       if (changed.length > 0 || masqueraded.length > 0 || isFirst) {
@@ -102,20 +102,20 @@ async function follow(channel: Channel, self: Self, options: Given<"routes sync"
       trouble = failure?.message ?? "";
     },
   };
-  const keeper = new Keeper(channel, self);
+  const keeper = new RouteKeeper(channel, self);
   await using _ = address === undefined ? undefined : await listenFor(keeper, address, world);
   await keeper.keep(say, world.signal);
   return endingOfDone(world.signal, 0);
 }
 
 /** Serves health and metrics. @throws Failure `listen-failed`. */
-async function listenFor(keeper: Keeper, address: Address, world: World): Promise<AsyncDisposable> {
+async function listenFor(keeper: RouteKeeper, address: ListenAddress, world: World): Promise<AsyncDisposable> {
   const [{ isReady, listen, liveness }, { Metrics }, { BUILD }] = await Promise.all([
     import("../serve/listen.ts"),
     import("../routes/metrics.ts"),
     import("./version.ts"),
   ]);
-  const keeping = (): Keeper["keeping"] => keeper.keeping;
+  const keeping = (): RouteKeeper["keeping"] => keeper.keeping;
   const readyz = readiness(keeping);
   const metrics = new Metrics(keeping, () => isReady({ readyz }), BUILD);
   const listener = await listen(address, { livez: liveness("sync", () => keeping().runningSince), readyz, metrics });
@@ -163,14 +163,14 @@ async function nodesOf(channel: Channel, { timeout }: Options, { signal }: World
   }
 }
 
-function exitCodeOf(result: Result): number {
+function exitCodeOf(result: SyncResult): number {
   return isCarriedOut(result) ? 0 : 4;
 }
 
 function report(
   command: "routes" | "routes sync" | "routes remove",
-  result: Result,
-  words: Readonly<Record<Step["action"], string>>,
+  result: SyncResult,
+  words: Readonly<Record<RouteStep["action"], string>>,
   output: string,
   world: World,
 ): void {
@@ -207,7 +207,7 @@ function report(
   }
 }
 
-function noRoutes({ isAlone, findings }: Result): string {
+function noRoutes({ isAlone, findings }: SyncResult): string {
   if (isAlone) return "this node needs no routes: there is no other Node";
   const count = findings.length;
   return `no route can be set: see the ${count === 1 ? "warning" : `${count} warnings`}`;

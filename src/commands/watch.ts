@@ -12,10 +12,10 @@ import { valuesOf } from "../options.ts";
 import { endingOfDone } from "../report.ts";
 import type { Events } from "../watch/events.ts";
 import { openLog, type Log } from "../watch/log.ts";
-import type { Decision } from "../watch/on-stop.ts";
+import type { StopDecision } from "../watch/on-stop.ts";
 import type { Observer, Reconcile } from "../watch/reconcile.ts";
 import { Rest } from "../watch/rest.ts";
-import { Watcher, type Cluster } from "../watch/watch.ts";
+import { Watcher, type ClusterAccess } from "../watch/watch.ts";
 import type { Ending, World } from "../world.ts";
 import { requestOf } from "./apply.ts";
 import { directoriesOf } from "./directories.ts";
@@ -69,7 +69,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
 
 /** Does what stopping means, and says it. */
 async function stop(
-  { uninstall, because, hint }: Decision,
+  { uninstall, because, hint }: StopDecision,
   base: ApplyRequest,
   { observers, log, events }: { observers: readonly Observer[]; log: Log; events: Events | undefined },
   world: World,
@@ -122,7 +122,7 @@ async function clusterOf(
   options: Options,
   world: World,
   resources: AsyncDisposableStack,
-): Promise<Cluster | undefined> {
+): Promise<ClusterAccess | undefined> {
   const { configmap, configTemplates, manifestTemplates, events, nodeName, onStop } = options;
   const isFollowed = (configmap ?? configTemplates ?? manifestTemplates) !== undefined || onStop === "auto";
   const isOfNode = world.env["KUBERNETES_SERVICE_HOST"] !== undefined;
@@ -130,7 +130,7 @@ async function clusterOf(
   return connect(options, world, resources);
 }
 
-async function connect(options: Options, world: World, resources: AsyncDisposableStack): Promise<Cluster> {
+async function connect(options: Options, world: World, resources: AsyncDisposableStack): Promise<ClusterAccess> {
   const { channel, namespace } = await openCluster(options, world);
   return { channel: resources.use(channel), namespace };
 }
@@ -168,7 +168,7 @@ async function listenIfAsked(
 async function reportEvents(
   { events, nodeName: node }: Options,
   { env }: World,
-  cluster: Cluster | undefined,
+  cluster: ClusterAccess | undefined,
   observers: Observer[],
   log: Log,
   resources: AsyncDisposableStack,

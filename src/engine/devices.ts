@@ -2,35 +2,35 @@
 import { listNetworks } from "../cni/load.ts";
 import { warning, type Finding } from "../finding.ts";
 import type { Surrounding } from "../host/transaction.ts";
-import type { Done } from "./docker.ts";
-import { changeFiles, removed, written, type RunOptions, type WantedFile } from "./files.ts";
+import type { EngineResult } from "./docker.ts";
+import { changeFiles, fileToRemove, fileToWrite, type RunOptions, type WantedFile } from "./files.ts";
 import { CDI_FILE, cdiSpecification, HOOK_FILES, hookFiles, isDeviceName } from "./hooks.ts";
 import type { EnginePaths } from "./paths.ts";
 import { podmanConfigs } from "./podman.ts";
 import { programFiles, proveProgram, unneededProgram, type Own } from "./program.ts";
 
 /** Writes a CDI specification with a device for each network of the host. @throws Failure */
-export async function writeCdi(paths: EnginePaths, own: Own, options: RunOptions): Promise<Done> {
+export async function writeCdi(paths: EnginePaths, own: Own, options: RunOptions): Promise<EngineResult> {
   const owner = "cdi";
   const { names, findings } = deviceNames(paths);
   const file = { directory: paths.directory("cdi"), name: CDI_FILE, kind: "config", owner } as const;
   const text = cdiSpecification(paths.call, names);
-  const files = [...programFiles(paths, own, owner), written(file, { text, mode: 0o644 })];
+  const files = [...programFiles(paths, own, owner), fileToWrite(file, { text, mode: 0o644 })];
   const done = await changeFiles(files, paths.all, options, provingProgram(paths, options));
   return { ...done, findings: [...findings, ...done.findings, ...afterRestart(paths, done)] };
 }
 
 /** Removes it. @throws Failure */
-export async function removeCdi(paths: EnginePaths, options: RunOptions): Promise<Done> {
+export async function removeCdi(paths: EnginePaths, options: RunOptions): Promise<EngineResult> {
   const owner = "cdi";
-  const file = removed({ directory: paths.directory("cdi"), name: CDI_FILE, kind: "config", owner });
+  const file = fileToRemove({ directory: paths.directory("cdi"), name: CDI_FILE, kind: "config", owner });
   const done = await changeFiles([file, ...unneededProgram(paths, owner)], paths.all, options);
   if (!options.dryRun) paths.removeEmpty();
   return { ...done, findings: [...done.findings, ...afterRestart(paths, done)] };
 }
 
 /** Podman reads specifications at each start of a container, dockerd when it starts. */
-function afterRestart(paths: EnginePaths, { results }: Done): Finding[] {
+function afterRestart(paths: EnginePaths, { results }: EngineResult): Finding[] {
   const changed = results.find(({ path, outcome }) => path.endsWith(CDI_FILE) && isChange(outcome));
   if (changed === undefined) return [];
   const message = "counts at once for Podman, and for Docker (25 or newer) at the next restart of dockerd";
@@ -71,10 +71,10 @@ export function deviceNames(paths: EnginePaths): { names: string[]; findings: Fi
 }
 
 /** Writes the files of hooks.d. @throws Failure */
-export async function writeHooks(paths: EnginePaths, own: Own, options: RunOptions): Promise<Done> {
+export async function writeHooks(paths: EnginePaths, own: Own, options: RunOptions): Promise<EngineResult> {
   const owner = "hooks";
   const files = Array.from(hookFiles(paths.call), ([name, text]) =>
-    written({ directory: paths.directory("hooks"), name, kind: "config", owner }, { text, mode: 0o644 }),
+    fileToWrite({ directory: paths.directory("hooks"), name, kind: "config", owner }, { text, mode: 0o644 }),
   );
   const all = [...programFiles(paths, own, owner), ...files];
   const done = await changeFiles(all, paths.all, options, provingProgram(paths, options));
@@ -105,10 +105,10 @@ function untrustedAnnotations(paths: EnginePaths): Finding[] {
 }
 
 /** Removes them. @throws Failure */
-export async function removeHooks(paths: EnginePaths, options: RunOptions): Promise<Done> {
+export async function removeHooks(paths: EnginePaths, options: RunOptions): Promise<EngineResult> {
   const owner = "hooks";
   const files: WantedFile[] = Object.values(HOOK_FILES).map((name) =>
-    removed({ directory: paths.directory("hooks"), name, kind: "config", owner }),
+    fileToRemove({ directory: paths.directory("hooks"), name, kind: "config", owner }),
   );
   const done = await changeFiles([...files, ...unneededProgram(paths, owner)], paths.all, options);
   if (!options.dryRun) paths.removeEmpty();

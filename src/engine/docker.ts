@@ -26,8 +26,8 @@ import {
 } from "./dockerd.ts";
 import {
   changeFiles,
-  removed,
-  written,
+  fileToRemove,
+  fileToWrite,
   type FileResult,
   type Look,
   type RunOptions,
@@ -39,7 +39,7 @@ import { programFiles, proveProgram, runOnHost, unneededProgram, type Own } from
 import { counted, dockerUsers, doubtOf, namesOf, needOf, refuseUsers, type Users } from "./users.ts";
 
 /** What an engine command did. */
-export interface Done {
+export interface EngineResult {
   results: FileResult[];
   findings: Finding[];
 }
@@ -89,7 +89,7 @@ function unquotable(path: string): Failure {
 }
 
 /** Adds the runtime to dockerd's configuration, has dockerd read it again, and tries it. @throws Failure */
-export async function enableDocker(paths: EnginePaths, own: Own, options: EnableOptions): Promise<Done> {
+export async function enableDocker(paths: EnginePaths, own: Own, options: EnableOptions): Promise<EngineResult> {
   const { name, takeOver } = options;
   if (RESERVED.test(name)) throw runtimeReserved(name);
   const owner = `docker.${name}`;
@@ -135,7 +135,7 @@ export async function enableDocker(paths: EnginePaths, own: Own, options: Enable
 export async function disableDocker(
   paths: EnginePaths,
   options: RunOptions & { name: string; force: boolean },
-): Promise<Done> {
+): Promise<EngineResult> {
   const { name, force } = options;
   const owner = `docker.${name}`;
   const { daemonConfig } = paths;
@@ -190,7 +190,7 @@ async function changeConfig(
   files: readonly WantedFile[],
   options: RunOptions,
   confirm?: () => Promise<Finding[]>,
-): Promise<Done> {
+): Promise<EngineResult> {
   const { directory, name } = paths.daemonConfig;
   const prove = async (stagedAs: (kind: string, file: string) => string | undefined): Promise<Finding[]> => {
     await proveProgram(paths, stagedAs, options.signal);
@@ -275,8 +275,8 @@ async function forget(paths: EnginePaths, name: string, options: RunOptions): Pr
       await reload(paths, daemon, options.signal, isRight);
       return [];
     };
-    await changeConfig(paths, [written(file, { text })], options, confirm);
-    await changeFiles([removed(file)], paths.all, options);
+    await changeConfig(paths, [fileToWrite(file, { text })], options, confirm);
+    await changeFiles([fileToRemove(file)], paths.all, options);
     return [];
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

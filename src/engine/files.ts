@@ -11,12 +11,10 @@ import { LockedDirectories } from "../host/locked.ts";
 import { isLeftUntidy, recordOf, type HeldAsset, type SeenFile } from "../host/record.ts";
 import { statePaths, type Target } from "../host/target.ts";
 import { transact, type FileStep, type Surrounding } from "../host/transaction.ts";
-import { createCopy, createFile, digestOf } from "../system/disk.ts";
+import { createCopy, createFile, digestOfFile } from "../system/disk.ts";
 import { hasBytes } from "../kinds/content.ts";
+import type { Outcome } from "../kinds/kind.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
-
-/** What became of a file, in the words of other runs. */
-export type Outcome = "created" | "configured" | "unchanged" | "deleted" | "absent" | "kept";
 
 /** For the report. */
 export interface FileResult {
@@ -38,14 +36,14 @@ export interface Look {
 }
 
 /** New content of a file. */
-export type Content = { text: string; mode?: number } | { copyOf: string; mode: number };
+export type NewContent = { text: string; mode?: number } | { copyOf: string; mode: number };
 
 /**
  * What is to become of a file; `restore` brings back what was there before. `keep`: from now on, this counts as what was
  * there before.
  */
 export type Wish =
-  | { action: "write"; content: Content; reason?: string; keep?: string }
+  | { action: "write"; content: NewContent; reason?: string; keep?: string }
   | { action: "remove"; reason?: string; evenIfChanged?: boolean }
   | { action: "leave" | "restore"; reason?: string };
 
@@ -74,12 +72,12 @@ export interface RunOptions {
 }
 
 /** A file to write whole. */
-export function written(file: Omit<WantedFile, "wish" | "isWanted">, content: Content): WantedFile {
+export function fileToWrite(file: Omit<WantedFile, "wish" | "isWanted">, content: NewContent): WantedFile {
   return { ...file, isWanted: true, wish: () => ({ action: "write", content }) };
 }
 
 /** A file of ours to remove. What was there before comes back. */
-export function removed(file: Omit<WantedFile, "wish" | "isWanted">): WantedFile {
+export function fileToRemove(file: Omit<WantedFile, "wish" | "isWanted">): WantedFile {
   return {
     ...file,
     isWanted: false,
@@ -201,7 +199,7 @@ async function decide(file: WantedFile, target: Target | undefined): Promise<Dec
 
 async function decideWrite(
   { file, here, live, held, others, result }: Facts,
-  given: Content,
+  given: NewContent,
   keep: string | undefined,
 ): Promise<Decided> {
   const { name, kind, owner, isWanted } = file;
@@ -264,15 +262,15 @@ interface ReadyContent {
   stage(this: void, path: string): Promise<string>;
 }
 
-const digests = new WeakMap<Content, Promise<string>>();
+const digests = new WeakMap<NewContent, Promise<string>>();
 
-async function noted(content: Content, digest: Promise<string>): Promise<string> {
+async function noted(content: NewContent, digest: Promise<string>): Promise<string> {
   digests.set(content, digest);
   return digest;
 }
 
 /** A file keeps its mode and owner if no mode is given. Otherwise root acts on it, and it belongs to nobody else. */
-function contentOf(content: Content, live: Live): ReadyContent {
+function contentOf(content: NewContent, live: Live): ReadyContent {
   const mode = content.mode ?? (live.type === "file" ? modeOf(live) : 0o644);
   const isKept = content.mode === undefined && live.type === "file";
   const owner = isKept ? { uid: Number(live.stat?.uid), gid: Number(live.stat?.gid) } : {};
@@ -284,7 +282,7 @@ function contentOf(content: Content, live: Live): ReadyContent {
   if ("copyOf" in content) {
     const { copyOf } = content;
     // A run decides twice, and what it copies may be large.
-    const digest = async (): Promise<string> => digests.get(content) ?? noted(content, digestOf(copyOf));
+    const digest = async (): Promise<string> => digests.get(content) ?? noted(content, digestOfFile(copyOf));
     return {
       hasAttributes,
       digest,

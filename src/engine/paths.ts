@@ -13,7 +13,7 @@ import { readText, SIZE_LIMITS } from "../system/read.ts";
 import type { Call } from "./hooks.ts";
 
 /** What is named by who calls. Paths are those of this process but for `programDir` and `ociConfig`, which are the host's. */
-export interface Named {
+export interface NamedPaths {
   hostRoot: string | undefined;
   programDir: string | undefined;
   ociConfig: string | undefined;
@@ -59,14 +59,14 @@ export class EnginePaths {
   readonly front: string;
   /** Is the program put on the host? Else the host runs it from where it is. */
   readonly isInstalled: boolean;
-  readonly #named: Named;
+  readonly #named: NamedPaths;
   readonly #programDir: string;
 
   /**
    * @param ownDir the directory of this program, as this process sees it.
    * @throws Failure `mount-missing`, `host-unreachable`.
    */
-  constructor(named: Named, ownDir: string, mount: string) {
+  constructor(named: NamedPaths, ownDir: string, mount: string) {
     this.#named = named;
     this.host = findEngineHost(named.hostRoot, mount);
     this.#programDir = named.programDir ?? PROGRAM_DIR;

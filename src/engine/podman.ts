@@ -12,8 +12,8 @@ import { firstNamesIn } from "../system/entries.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import { notRemoved, proofName, proofOptions, throwIfProofInterrupted } from "./docker-api.ts";
-import { whyNotReady, type Done, type EnableOptions } from "./docker.ts";
-import { changeFiles, removed, written, type RunOptions, type WantedFile } from "./files.ts";
+import { whyNotReady, type EngineResult, type EnableOptions } from "./docker.ts";
+import { changeFiles, fileToRemove, fileToWrite, type RunOptions, type WantedFile } from "./files.ts";
 import type { EnginePaths } from "./paths.ts";
 import {
   needOfAttachments,
@@ -48,15 +48,15 @@ function launcherText({ call: { front, config = "" } }: EnginePaths): string {
 }
 
 /** Adds the runtime to Podman's configuration and tries it. @throws Failure */
-export async function enablePodman(paths: EnginePaths, own: Own, options: EnableOptions): Promise<Done> {
+export async function enablePodman(paths: EnginePaths, own: Own, options: EnableOptions): Promise<EngineResult> {
   const { name } = options;
   const owner = `podman.${name}`;
   const launcher = { directory: paths.directory("launchers"), name, kind: "plugin", owner } as const;
   const hasLauncher = paths.call.config !== undefined;
   const files: WantedFile[] = [
     ...programFiles(paths, own, owner),
-    ...(hasLauncher ? [written(launcher, { text: launcherText(paths), mode: 0o755 })] : []),
-    written(dropInFile(paths, name, owner), { text: dropIn(paths, name), mode: 0o644 }),
+    ...(hasLauncher ? [fileToWrite(launcher, { text: launcherText(paths), mode: 0o755 })] : []),
+    fileToWrite(dropInFile(paths, name, owner), { text: dropIn(paths, name), mode: 0o644 }),
   ];
   const state = { isConfirmed: false };
   const confirm = async (): Promise<Finding[]> => {
@@ -73,7 +73,7 @@ export async function enablePodman(paths: EnginePaths, own: Own, options: Enable
 export async function disablePodman(
   paths: EnginePaths,
   { name, force, ...options }: RunOptions & { name: string; force: boolean },
-): Promise<Done> {
+): Promise<EngineResult> {
   const owner = `podman.${name}`;
   refuseDefault(paths, name);
   const users = await podmanUsers(paths, [name, runtimePath(paths, name)], options.signal);
@@ -82,8 +82,8 @@ export async function disablePodman(
   const need = needOf(users, containers) ?? needOfAttachments(paths);
   const launcher = { directory: paths.directory("launchers"), name, kind: "plugin", owner } as const;
   const files = [
-    removed(dropInFile(paths, name, owner)),
-    unlessNeeded(removed(launcher), need),
+    fileToRemove(dropInFile(paths, name, owner)),
+    unlessNeeded(fileToRemove(launcher), need),
     ...unneededProgram(paths, owner, need),
   ];
   const done = await changeFiles(files, paths.all, options);

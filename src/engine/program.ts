@@ -17,7 +17,7 @@ import { assetsOf, readRecord } from "../host/record.ts";
 import { objectionToOwner } from "../system/owner.ts";
 import { readFile, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
-import { removed, written, type WantedFile } from "./files.ts";
+import { fileToRemove, fileToWrite, type WantedFile } from "./files.ts";
 import type { EnginePaths } from "./paths.ts";
 
 /** What is copied from the directory of the program. */
@@ -49,7 +49,7 @@ export function programFiles(paths: EnginePaths, { directory, node }: Own, owner
   const [lib, target] = [paths.directory("lib"), paths.directory("program")];
   const copy = (to: string, name: string, copyOf: string): WantedFile => {
     const mode = name.endsWith(".cjs") && to === lib ? 0o644 : 0o755;
-    return written({ directory: to, name, kind: "plugin", owner }, { copyOf, mode });
+    return fileToWrite({ directory: to, name, kind: "plugin", owner }, { copyOf, mode });
   };
   const libNames = namesIn(join(directory, "lib"), LIB_PARTS);
   // Parts have a hash of their content in their names.
@@ -61,7 +61,7 @@ export function programFiles(paths: EnginePaths, { directory, node }: Own, owner
     copy(target, "node", node),
     ...namesIn(directory, PARTS).map((name) => copy(target, name, join(directory, name))),
     ...stale.map((name) => {
-      const file = removed({ directory: lib, name, kind: "plugin", owner });
+      const file = fileToRemove({ directory: lib, name, kind: "plugin", owner });
       return { ...unlessNeeded(file, reason), isStale: true };
     }),
   ];
@@ -155,7 +155,7 @@ export function unneededProgram(paths: EnginePaths, owner: string, need?: string
   return (["lib", "program"] as const).flatMap((holder) => {
     const directory = paths.directory(holder);
     return heldNames(directory).map((name) =>
-      unlessNeeded(removed({ directory, name, kind: "plugin", owner }), reason),
+      unlessNeeded(fileToRemove({ directory, name, kind: "plugin", owner }), reason),
     );
   });
 }

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 
 import { isAbsence, systemFailure } from "../errors.ts";
 import { SIZE_LIMITS } from "../system/read.ts";
-import { digestOf } from "../system/disk.ts";
+import { digestOfFile } from "../system/disk.ts";
 import { isSameInode } from "../system/inode.ts";
 import { objectionToOwner } from "../system/owner.ts";
 import type { SeenFile } from "./record.ts";
@@ -58,7 +58,7 @@ function texts<K extends string>(numbers: Record<K, bigint>): Record<K, string> 
 export async function digestOfLive(path: string, live: Live, seen: SeenFile | undefined): Promise<string | undefined> {
   if (live.type !== "file" || (live.stat?.size ?? 0n) > BigInt(SIZE_LIMITS.plugin)) return undefined;
   if (seen !== undefined && isDeepStrictEqual(seenAs(live, seen.digest), { ...seen })) return seen.digest;
-  return digestOf(path);
+  return digestOfFile(path);
 }
 
 /**

@@ -8,7 +8,7 @@ import { isSameInode } from "../system/inode.ts";
 import { statePaths, Target } from "./target.ts";
 
 /** A lock that is held; the kernel frees it with its process. */
-export interface Lock {
+export interface DirectoryLock {
   /** The directory, held open as long as it is locked. */
   readonly target: Target;
   release(): void;
@@ -25,7 +25,7 @@ export async function lockDirectory(
   deadline: Deadline,
   signal: AbortSignal,
   onWait?: () => void,
-): Promise<Lock> {
+): Promise<DirectoryLock> {
   refuseElsewhere(directory);
   let tries = 0;
   return untilLocked(() => {
@@ -61,7 +61,7 @@ function refuseElsewhere(directory: string): void {
 const TRIES_UNSAID = 200;
 
 /** Undefined: somebody else holds it, or it was removed under our hands. */
-function tryDirectory(directory: string): Lock | undefined {
+function tryDirectory(directory: string): DirectoryLock | undefined {
   const path = statePaths(directory).lock;
   let target: Target | undefined;
   let descriptor: number | undefined;

@@ -6,7 +6,7 @@ import { isAbsence, reasonOf, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { Deadline } from "../system/deadline.ts";
 import { makeDirectory, removeDirectoryIfEmpty } from "../system/disk.ts";
-import { lockDirectory, type Lock } from "./lock.ts";
+import { lockDirectory, type DirectoryLock } from "./lock.ts";
 import { readRecord, sweep } from "./record.ts";
 import { Target } from "./target.ts";
 import { recover } from "./transaction.ts";
@@ -28,7 +28,7 @@ export class LockedDirectories implements Disposable {
   readonly notes: Finding[] = [];
   readonly #known: readonly string[];
   readonly #options: LockOptions;
-  readonly #locks = new Map<string, Lock>();
+  readonly #locks = new Map<string, DirectoryLock>();
   /** Directories that were looked at without a lock; undefined: there was none. */
   readonly #looked = new Map<string, Target | undefined>();
   readonly #made: string[] = [];

@@ -7,7 +7,7 @@ import {
   type ClusterOptions,
   type DesiredObject,
   type Found,
-  type Refused,
+  type RefusedObject,
 } from "../cluster/apply.ts";
 import { isEqualJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
 import { Api } from "../cluster/request.ts";
@@ -28,7 +28,7 @@ type Obsolete = PreparedManifest["obsolete"][number];
 export class CheckedManifests implements OutsideChange {
   readonly #api: Api;
   readonly #cluster: Cluster;
-  readonly #checked: (Checked | Refused)[] = [];
+  readonly #checked: (Checked | RefusedObject)[] = [];
   /** What could not be checked: there are objections to it. */
   readonly #objected: DesiredObject[] = [];
   readonly #applied: Applied[] = [];
@@ -101,7 +101,7 @@ export class CheckedManifests implements OutsideChange {
   }
 
   /** What is an objection of its own may come, too. */
-  #refuseUnlessComing(object: Checked | Refused): void {
+  #refuseUnlessComing(object: Checked | RefusedObject): void {
     refuseUnlessComing(object, this.#checked, this.#objected);
   }
 
@@ -150,13 +150,13 @@ export class CheckedManifests implements OutsideChange {
     const first = this.#checked.filter((object) => isFoundation(object.desired));
     const rest = this.#checked.filter((object) => !isFoundation(object.desired));
     for (const object of first) await this.#apply(object);
-    const ready: (Checked | Refused)[] = [];
+    const ready: (Checked | RefusedObject)[] = [];
     for (const object of rest) ready.push("outcome" in object ? object : await this.#cluster.check(object.desired));
     for (const object of ready) refuseUnlessComing(object, ready);
     for (const object of ready) await this.#apply(object);
   }
 
-  async #apply(object: Checked | Refused): Promise<void> {
+  async #apply(object: Checked | RefusedObject): Promise<void> {
     const checked = "outcome" in object ? object : await this.#cluster.check(object.desired);
     if (!("outcome" in checked)) throw checked.failure;
     if (checked.outcome !== "unchanged") {
@@ -241,14 +241,14 @@ function isOfApi({ code }: Failure): boolean {
   return code === "api-unreachable" || code.startsWith("answer-");
 }
 
-function isAsItShouldBe(one: Checked | Refused): boolean {
+function isAsItShouldBe(one: Checked | RefusedObject): boolean {
   return "outcome" in one && one.outcome === "unchanged";
 }
 
 /** What is refused now must be accepted once other objects of this run are there. @param more of these. */
 function refuseUnlessComing(
-  object: Checked | Refused,
-  all: readonly (Checked | Refused)[],
+  object: Checked | RefusedObject,
+  all: readonly (Checked | RefusedObject)[],
   more: readonly DesiredObject[] = [],
 ): void {
   if ("outcome" in object) return;

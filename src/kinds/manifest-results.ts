@@ -1,5 +1,5 @@
 /** What becomes of the objects of manifests, for people. Values of Secrets are hidden. Pure. */
-import type { Checked, Refused } from "../cluster/apply.ts";
+import type { Checked, RefusedObject } from "../cluster/apply.ts";
 import { isEqualJson, stringifyJson, type JsonObject } from "../cluster/json.ts";
 import { LAST_APPLIED } from "../cluster/managed-fields.ts";
 import { withoutServerFields } from "../cluster/object.ts";
@@ -10,14 +10,14 @@ import type { StepResult } from "./kind.ts";
 export type ObjectResult = Omit<StepResult, "action" | "kind" | "name">;
 
 /** Of an object that an earlier one of the same run is equal to. */
-export function repeated({ desired }: Checked | Refused): ObjectResult {
+export function repeated({ desired }: Checked | RefusedObject): ObjectResult {
   return { object: describeIdentity(desired), outcome: "unchanged", reason: `the same as in ${desired.file}` };
 }
 
 const UNTRIED = "not tried: the fields of kubectl apply that are in the way become cni-node's first";
 
 /** Of an object that was checked, or that the API refuses until others of the run are there. */
-export function resultOf(object: Checked | Refused): ObjectResult {
+export function resultOf(object: Checked | RefusedObject): ObjectResult {
   const described = describeIdentity(object.desired);
   if (!("outcome" in object)) {
     return { object: described, outcome: "created", reason: `not checked: ${object.reason}` };

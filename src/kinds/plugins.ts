@@ -2,7 +2,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 
 import { Failure, isSystemError, systemFailure, type Objections } from "../errors.ts";
-import { createCopy, digestOf } from "../system/disk.ts";
+import { createCopy, digestOfFile } from "../system/disk.ts";
 import { entryOf, readCatalogue, type CatalogueEntry } from "../node/catalogue.ts";
 import { pluginNames } from "../node/source.ts";
 import { shellWord } from "../system/text.ts";
@@ -103,7 +103,7 @@ function pluginContent(path: string, size: number, entry: CatalogueEntry | undef
   };
   // The catalogue is believed of a file of the size that it says, until the file is copied.
   let known = expected !== undefined && entry?.size === size && !checksum ? Promise.resolve(expected) : undefined;
-  const digest = async (): Promise<string> => (known ??= digestOf(path).then(checked));
+  const digest = async (): Promise<string> => (known ??= digestOfFile(path).then(checked));
   return {
     mode: () => PLUGIN_MODE,
     digest,

@@ -1,6 +1,6 @@
 /** The podCIDRs of the node in a configuration that has no variables for them, as kube-router puts them there. Pure. */
 import { isListName } from "../cni/config.ts";
-import { isEqualJson, parseJson, stringifyJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
+import { isEqualJson, parseJsonExactly, stringifyJson, type JsonObject, type JsonValue } from "../cluster/json.ts";
 
 /** The keys of host-local that are about one subnet: `ranges` says all of it (host-local, "Network configuration reference"). */
 const OF_SUBNET = ["subnet", "rangeStart", "rangeEnd", "gateway"];
@@ -35,7 +35,7 @@ export function withPodCidrs(fileName: string, text: string, podCidrs: readonly 
 
 function parsed(text: string): JsonObject | undefined {
   try {
-    const value = parseJson(text);
+    const value = parseJsonExactly(text);
     return isJsonObject(value) ? value : undefined;
   } catch {
     return undefined;

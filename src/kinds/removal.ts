@@ -5,10 +5,10 @@ import { isConfigName } from "../cni/config.ts";
 import { parseIfJson } from "../cni/json.ts";
 import { referencesOf } from "../cni/references.ts";
 import { Failure, isAbsence, isSystemError, reasonOf, systemFailure } from "../errors.ts";
-import type { Attachment } from "../cni/attachments.ts";
+import type { RememberedAttachment } from "../cni/attachments.ts";
 import { kubeconfigsOf } from "../cni/references.ts";
 import { lookAtAttachments } from "../node/attachments.ts";
-import { firstEntriesIn, type Entry } from "../system/entries.ts";
+import { firstEntriesIn, type DirectoryEntry } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { finish } from "../system/turns.ts";
@@ -43,7 +43,7 @@ export function lookAtNeeds(configs: ReadonlyMap<string, string> | undefined, ho
   const needFor = (
     what: string,
     namesOf: (value: unknown) => readonly string[],
-    usedBy: (attachment: Attachment) => readonly string[],
+    usedBy: (attachment: RememberedAttachment) => readonly string[],
   ): Need | undefined => {
     const naming = values.find((config) => mayName(config, what, namesOf));
     if (naming !== undefined) {
@@ -143,7 +143,7 @@ function configNames(directory: string): string[] {
   return [...configs, ...dropIns];
 }
 
-function namesIn(directory: string, isMeant: (entry: Entry) => boolean): string[] {
+function namesIn(directory: string, isMeant: (entry: DirectoryEntry) => boolean): string[] {
   try {
     return firstEntriesIn(directory, MOST_CONFIGS + 1, isMeant).entries.map(({ name }) => name.toString());
   } catch (error) {

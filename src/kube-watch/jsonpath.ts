@@ -13,7 +13,7 @@ export interface Template {
 }
 
 /** @throws Failure `usage`. */
-export function readTemplate(text: string): Template {
+export function parseTemplate(text: string): Template {
   const tokens = tokensOf(text);
   const parts = readParts(tokens, false);
   return { parts };

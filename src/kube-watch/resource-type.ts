@@ -77,6 +77,10 @@ async function kindIn(
 }
 
 /** The object of a kind. @param namespace of objects that are named without one. */
-export function identityOf({ apiVersion, kind, resource }: ResourceType, name: string, namespace: string): Identity {
+export function objectIdentity(
+  { apiVersion, kind, resource }: ResourceType,
+  name: string,
+  namespace: string,
+): Identity {
   return { apiVersion, kind, name, ...(resource.namespaced && { namespace }) };
 }

@@ -18,15 +18,15 @@ import { isIdOf, isVisible, shellWord } from "../system/text.ts";
 import { networkSubject, operationFailure } from "./failure.ts";
 import { isReachable, markOf, netnsOf, presenceOf, PRESENCES, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
-import { HELD, lockOf, type Operator } from "./operator.ts";
+import { HELD, cacheLock, type Operator } from "./operator.ts";
 import { pathHere, type Host } from "../node/host.ts";
 import { nextInterface, refuseConflicts } from "./precheck.ts";
 import { attachmentsOf, remembered } from "./remembered.ts";
-import { requireNamespace, type Target } from "./target.ts";
+import { requireNamespace, type NetworkTarget } from "./target.ts";
 
 /** What is to be attached. */
-export interface Wanted {
-  target: Target;
+export interface WantedAttachment {
+  target: NetworkTarget;
   /** If not given: for add the next free `ethN`; else the one that is attached, or `eth0`. */
   ifName?: string | undefined;
   args: Args;
@@ -37,9 +37,9 @@ export interface Wanted {
 }
 
 /** What an operation was about. */
-export interface Done {
+export interface AttachmentResult {
   network: string;
-  target: Target;
+  target: NetworkTarget;
   ifName: string;
 }
 
@@ -50,9 +50,9 @@ export interface Done {
  */
 export async function attach(
   network: NetworkList,
-  wanted: Wanted,
+  wanted: WantedAttachment,
   operator: Operator,
-): Promise<Done & { result: AnyResult }> {
+): Promise<AttachmentResult & { result: AnyResult }> {
   const { host, caller, signal } = operator;
   const { target, args, capabilityArgs, allowDefaultRoute = false } = wanted;
   const identity = requireNamespace(target, host);
@@ -88,9 +88,9 @@ export async function attach(
  */
 export async function checkAttached(
   network: NetworkList,
-  wanted: Wanted,
+  wanted: WantedAttachment,
   operator: Operator,
-): Promise<Done & { isChecked: boolean }> {
+): Promise<AttachmentResult & { isChecked: boolean }> {
   const { host, signal } = operator;
   const target = attachedTarget(network.name, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
@@ -114,9 +114,9 @@ export async function checkAttached(
  */
 export async function detach(
   network: NetworkList,
-  wanted: Wanted,
+  wanted: WantedAttachment,
   operator: Operator,
-): Promise<Done & { wasThere: boolean; left: string[] }> {
+): Promise<AttachmentResult & { wasThere: boolean; left: string[] }> {
   const { signal } = operator;
   const target = attachedTarget(network.name, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
@@ -150,7 +150,7 @@ function leftOf({ plugins }: NetworkList): string[] {
  *
  * @throws Failure `target-ambiguous`.
  */
-export function recallTarget(network: string, text: string, cacheDir: string): Target | undefined {
+export function recallTarget(network: string, text: string, cacheDir: string): NetworkTarget | undefined {
   const alike = remembered(cacheDir, (one) => {
     const mark = readMark(one);
     return one.networkName === network && mark !== undefined && isIdOf(text, mark.target);
@@ -202,7 +202,7 @@ export function recallNetwork(attachment: CachedAttachment | undefined): Network
 /** Waits for others that work on the same container. @throws Failure, Interrupted. */
 export async function lockContainer(containerId: string, network: string, operator: Operator): Promise<Disposable> {
   try {
-    return await lockOf(operator).container(containerId);
+    return await cacheLock(operator).container(containerId);
   } catch (error) {
     throw asFailure(error, network, `container ${containerId} cannot be worked on`);
   }
@@ -224,7 +224,11 @@ async function lookAround(inside: string, outside: string, signal: AbortSignal):
  *
  * @throws Failure `attachment-ambiguous`.
  */
-function attachedTarget(network: string, { target, isIdGiven = false }: Wanted, { host, caller }: Operator): Target {
+function attachedTarget(
+  network: string,
+  { target, isIdGiven = false }: WantedAttachment,
+  { host, caller }: Operator,
+): NetworkTarget {
   if (isIdGiven || attachmentsOf(network, target.containerId, caller.cacheDir).length > 0) return target;
   const identity = identityOf(pathHere(host, target.netns));
   const leadsTo = (path: string): string | undefined => seenBelow(host.root, hostPath(path));
@@ -247,7 +251,7 @@ function attachedTarget(network: string, { target, isIdGiven = false }: Wanted, 
 /** For check and del: which attachment it is, and how it is told to the plugins. */
 async function confOf(
   network: NetworkList,
-  { target, args, capabilityArgs, ifName }: Wanted,
+  { target, args, capabilityArgs, ifName }: WantedAttachment,
   { host, caller, signal, onProblem }: Operator,
 ): Promise<{ ifName: string; conf: RuntimeConf; attachment: CachedAttachment | undefined }> {
   const { containerId } = target;
@@ -275,7 +279,7 @@ async function confOf(
 /** Empty when it is gone, or another has its place. Others need not have noted where it was. */
 async function presentNetns(
   attachment: CachedAttachment | undefined,
-  { netns }: Pick<Target, "netns">,
+  { netns }: Pick<NetworkTarget, "netns">,
   host: Host,
 ): Promise<string> {
   if (attachment !== undefined && netnsOf(attachment) !== "") return (await presentPath(attachment, host)) ?? "";
@@ -285,7 +289,7 @@ async function presentNetns(
 /** Says of it what garbage collection says. */
 async function refuseWithoutNamespace(
   attachment: CachedAttachment | undefined,
-  target: Target,
+  target: NetworkTarget,
   host: Host,
 ): Promise<void> {
   const presence = attachment === undefined ? "gone" : await presenceOf(attachment, host);
@@ -307,7 +311,7 @@ async function refuseWithoutNamespace(
 }
 
 /** The host's own network is not a container's: plugins would change and delete its interfaces. */
-function refuseHost(identity: string | undefined, { text }: Target, host: Host): void {
+function refuseHost(identity: string | undefined, { text }: NetworkTarget, host: Host): void {
   if (identity === undefined || identity !== identityOfHost(host)) return;
   throw new Failure({
     code: "netns-of-host",

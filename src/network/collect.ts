@@ -11,7 +11,7 @@ import { cancellationOf, Failure, Interrupted } from "../errors.ts";
 import { recallNetwork } from "./attach.ts";
 import { explain, operationFailure } from "./failure.ts";
 import { isReachable, lookForNamespaces, netnsOf, presenceOf, PRESENCES, readMark, type Namespaces } from "./mark.ts";
-import { HELD, lockOf, type Operator } from "./operator.ts";
+import { HELD, cacheLock, type Operator } from "./operator.ts";
 import { identityOf } from "./namespace.ts";
 import { pathHere, type Host } from "../node/host.ts";
 import { remembered, rememberedAgain } from "./remembered.ts";
@@ -57,7 +57,7 @@ async function collect(found: CachedAttachment, there: Namespaces, operator: Ope
   const kept = await keptIfThere(found, host, () => there);
   if (kept !== undefined) return [kept];
   try {
-    using _ = await lockOf(operator).container(containerId);
+    using _ = await cacheLock(operator).container(containerId);
     const attachment = rememberedAgain({ networkName, containerId, ifName }, caller.cacheDir);
     if (attachment === undefined) return [];
     return [(await keptIfThere(attachment, host)) ?? (await release(attachment, operator))];
@@ -102,7 +102,7 @@ export async function collectInvalid(
 ): Promise<Collected[]> {
   const { signal } = operator;
   try {
-    using _ = await lockOf(operator).all();
+    using _ = await cacheLock(operator).all();
     return await collectLocked(network, valid, all, operator);
   } catch (error) {
     if (signal.aborted) throw new Interrupted(cancellationOf(signal), " before everything had been collected");

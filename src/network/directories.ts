@@ -10,7 +10,7 @@ import { searchPath } from "../system/path.ts";
 import { shellWord } from "../system/text.ts";
 
 /** What is named by who calls, in absolute paths. */
-export interface Named {
+export interface NamedDirectories {
   hostRoot: string;
   /** The host root was given, and what is not named is below it. */
   isRootNamed: boolean;
@@ -53,7 +53,7 @@ const ON_EVERY_NODE: UsualDirectories = {
  * @param host undefined: the host cannot be reached, and what is mounted of it has to do.
  * @throws Failure `runtime-directory-unknown`.
  */
-export async function networkDirectories(named: Named, host: Host | undefined): Promise<NetworkDirectories> {
+export async function networkDirectories(named: NamedDirectories, host: Host | undefined): Promise<NetworkDirectories> {
   const { hostRoot, isRootNamed, pluginDir, configDir, cacheDir, usual = ON_EVERY_NODE } = named;
   // Links are followed as on the host; plugins are looked up there, where links lead as they do for the host.
   const mounted = (path: HostPath): string => seenBelow(hostRoot, path) ?? join(hostRoot, path);

@@ -6,7 +6,7 @@ import {
   lostText,
   routeText,
   titleOf,
-  type End,
+  type LinkEnd,
   type MapInterface,
   type MapNamespace,
   type NodeMap,
@@ -123,7 +123,7 @@ function ofInterface(one: MapInterface, own: MapNamespace, map: NodeMap): Box {
   };
 }
 
-function keyOf({ namespace, interface: name }: End): string {
+function keyOf({ namespace, interface: name }: LinkEnd): string {
   return `${namespace}/${name}`;
 }
 

@@ -30,7 +30,7 @@ export interface ReadAttachment {
 }
 
 /** The other end of a veth, or what an interface is made on. */
-export interface End {
+export interface LinkEnd {
   /** The namespace's id in the map. */
   namespace: string;
   interface: string;
@@ -43,8 +43,8 @@ export interface MapInterface {
   addresses: string[];
   /** The bridge that it is a port of. */
   master?: string;
-  peer?: End;
-  parent?: End;
+  peer?: LinkEnd;
+  parent?: LinkEnd;
   vlan?: number;
   attachments: { network: string; containerId: string; addedBy: "cni-node" | "others" }[];
   /** What is wrong. */
@@ -279,7 +279,7 @@ export function connectionsOf(
   own: MapNamespace,
   formatId?: IdFormat,
 ): string[] {
-  const nameOfEnd = ({ namespace, interface: name }: End): string => {
+  const nameOfEnd = ({ namespace, interface: name }: LinkEnd): string => {
     const there = namespaces.find(({ id }) => id === namespace);
     return there === undefined || there === own ? name : `${name} in ${titleOf(there, formatId)}`;
   };

@@ -7,7 +7,7 @@ import { isSystemError } from "../errors.ts";
 import { readLinkIfPossible, readText, SIZE_LIMITS } from "../system/read.ts";
 import { hardwareIn, identityOf, identityOfHost, sinceWhen } from "./namespace.ts";
 import { pathHere, type Host } from "../node/host.ts";
-import type { Target } from "./target.ts";
+import type { NetworkTarget } from "./target.ts";
 
 /** What is remembered with an attachment that we have added. */
 export interface Mark {
@@ -30,7 +30,7 @@ export const PRESENCES: Readonly<Record<Exclude<Presence, "gone">, string>> = {
   unknown: "it cannot be known whether its network namespace is gone",
 };
 
-export function markOf({ text, netns }: Target, identity: string, host: Host): Mark {
+export function markOf({ text, netns }: NetworkTarget, identity: string, host: Host): Mark {
   return { target: text, identity, since: sinceWhen(pathHere(host, netns)) ?? "", boot: bootId() };
 }
 

@@ -23,7 +23,7 @@ export interface Operator {
 const UNSAID_MS = 3000;
 
 /** The lock of the cache, which is waited for so long and no longer. It throws `Interrupted` when a signal comes. */
-export function lockOf({ caller, lockTimeoutMs, signal, onWait }: Operator): Lock {
+export function cacheLock({ caller, lockTimeoutMs, signal, onWait }: Operator): Lock {
   const lock = kernelLock(caller.cacheDir);
   const within = async (acquire: (limit: AbortSignal) => Promise<Disposable>): Promise<Disposable> => {
     const limit = new AbortController();

@@ -10,7 +10,7 @@ import { isObject } from "../cni/json.ts";
 import { status, version } from "../cni/network.ts";
 import type { AnyResult } from "../cni/result.ts";
 import { cancellationOf, Failure, Interrupted } from "../errors.ts";
-import { attach, checkAttached, detach, requirePlugins, type Wanted } from "./attach.ts";
+import { attach, checkAttached, detach, requirePlugins, type WantedAttachment } from "./attach.ts";
 import { collectGone } from "./collect.ts";
 import { explain } from "./failure.ts";
 import { explainEnd, lookInto, netnsOfHost, removeIdleBridge, runQuietly, HeldNamespace } from "./namespace.ts";
@@ -87,7 +87,7 @@ async function probeAdd(network: NetworkList, operator: Operator, steps: ProbeSt
   await using scratch = await HeldNamespace.make();
   const containerId = `${PROBE}${randomUUID()}`;
   const target = { text: "probe", netns: scratch.path, containerId };
-  const wanted: Wanted = { target, args: [["IgnoreUnknown", "1"]], capabilityArgs: {} };
+  const wanted: WantedAttachment = { target, args: [["IgnoreUnknown", "1"]], capabilityArgs: {} };
   let result: AnyResult | undefined;
   const isAdded = await attempt("add", steps, async () => {
     const added = await attach(network, wanted, operator);
@@ -131,7 +131,7 @@ async function noteBridges({ plugins }: NetworkList, { host }: Operator): Promis
   };
 }
 
-async function check(network: NetworkList, wanted: Wanted, operator: Operator): Promise<string | undefined> {
+async function check(network: NetworkList, wanted: WantedAttachment, operator: Operator): Promise<string | undefined> {
   if (!hasCommand("CHECK", network.cniVersion)) return undefined;
   const { isChecked } = await checkAttached(network, wanted, operator);
   return isChecked ? "all plugins find it as it should be" : undefined;

@@ -14,7 +14,7 @@ import { pathHere, type Host } from "../node/host.ts";
 import { remembered } from "./remembered.ts";
 
 /** A network namespace that is there, or was. */
-export interface Target {
+export interface NetworkTarget {
   /** As it was given: `docker:web`. */
   text: string;
   /** Its path as the host's processes see it. */
@@ -34,7 +34,7 @@ const FORMS =
  *
  * @throws Failure `usage`; `target-missing` when there is no such container, or it is not running.
  */
-export function resolveTarget(text: string, host: Host, cacheDir: string): Target {
+export function resolveTarget(text: string, host: Host, cacheDir: string): NetworkTarget {
   if (text.includes("\0")) throw usage(text, "has a NUL in it");
   if (/^\.{0,2}\//u.test(text)) return ofPath(text, resolve(text));
   const [, kind = "", id = ""] = /^([a-z]+):(.*)$/u.exec(text) ?? [];
@@ -60,7 +60,7 @@ export function resolveTarget(text: string, host: Host, cacheDir: string): Targe
 }
 
 /** The namespace of that target, which must be there. Throws `Failure`, `netns-missing`. */
-export function requireNamespace({ text, netns, name }: Target, host: Host): string {
+export function requireNamespace({ text, netns, name }: NetworkTarget, host: Host): string {
   const identity = identityOf(pathHere(host, netns));
   if (identity !== undefined) return identity;
   throw new Failure({
@@ -80,12 +80,12 @@ function hintFor(name: string | undefined, path: string): string {
 }
 
 /** libcni's cnitool makes the same of it, so that each of the two finds what the other has added. */
-function ofPath(text: string, netns: string): Target {
+function ofPath(text: string, netns: string): NetworkTarget {
   const digest = hash("sha512", netns).slice(0, 20);
   return { text, netns, containerId: `cnitool-${digest}` };
 }
 
-function ofProcess(text: string, containerId: string, pid: number | undefined): Target {
+function ofProcess(text: string, containerId: string, pid: number | undefined): NetworkTarget {
   if (pid === undefined) {
     throw missing(text, "there is no such container, or it is not running", "give its ID, and run as root");
   }
@@ -93,7 +93,7 @@ function ofProcess(text: string, containerId: string, pid: number | undefined): 
 }
 
 /** The state of runc is a directory a container, that of crun as well; both may be asked for by the same ID. */
-function ofOci(text: string, given: string, host: Host): Target {
+function ofOci(text: string, given: string, host: Host): NetworkTarget {
   const ids = new Set(["/run/runc", "/run/crun"].flatMap((directory) => filesIn(host, directory)));
   const known = [...ids].filter((id) => isIdOf(given, id)).map((id) => ({ id, names: [] }));
   const id = known.length === 0 ? given : choose(text, given, known).id;
@@ -117,7 +117,7 @@ function pidSince(value: unknown, since: unknown): number | undefined {
   return since === undefined || present === undefined || Number(present) === since ? pid : undefined;
 }
 
-function ofDocker(text: string, id: string, host: Host): Target {
+function ofDocker(text: string, id: string, host: Host): NetworkTarget {
   const { "data-root": root } = readObject(host, "/etc/docker/daemon.json") ?? {};
   const directory = join(isPath(root) ? root : "/var/lib/docker", "containers");
   const known = filesIn(host, directory).map((name) => {
@@ -132,7 +132,7 @@ function ofDocker(text: string, id: string, host: Host): Target {
 }
 
 /** An entry of another form is passed over: the others are found all the same. */
-function ofPodman(text: string, id: string, host: Host): Target {
+function ofPodman(text: string, id: string, host: Host): NetworkTarget {
   const stores = "/var/lib/containers/storage";
   const known = filesIn(host, stores)
     .filter((name) => name.endsWith("-containers"))
@@ -170,7 +170,7 @@ function pidIn(pid: number | undefined, id: string): number | undefined {
 }
 
 /** Every runtime that uses libcni notes the pod's name among the arguments of its attachments. */
-function ofPod(text: string, id: string, host: Host, cacheDir: string): Target {
+function ofPod(text: string, id: string, host: Host, cacheDir: string): NetworkTarget {
   const [, namespace, name] = /^([^/]+)\/([^/]+)$/u.exec(id) ?? [];
   if (namespace === undefined) throw usage(text, "is not pod:NAMESPACE/NAME");
   const sandboxes = remembered(cacheDir, ({ args }) => {

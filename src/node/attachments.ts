@@ -2,7 +2,7 @@
 import * as fs from "node:fs";
 import { dirname, join, relative } from "node:path";
 
-import { readAttachments, type Attachment, type Remembered } from "../cni/attachments.ts";
+import { readAttachments, type RememberedAttachment, type Remembered } from "../cni/attachments.ts";
 import { isObject, parseIfJson } from "../cni/json.ts";
 import { isAbsence, isSystemError } from "../errors.ts";
 import { hostPath, seenBelow } from "../system/below.ts";
@@ -14,9 +14,9 @@ const CACHES = ["/var/lib/cni", "/var/lib/cni/multus"].map(hostPath);
 /** The containers that were attached, as far as they are remembered; paths are the node's. */
 export interface Attachments extends Omit<Remembered, "attachments"> {
   /** Those that may still be there. */
-  living: Attachment[];
+  living: RememberedAttachment[];
   /** Those that are surely gone, and that nobody has deleted. */
-  gone: Attachment[];
+  gone: RememberedAttachment[];
   /** Where they are remembered, of what can be seen. */
   directories: string[];
 }
@@ -55,7 +55,7 @@ export function* lookAtAttachments(configs: Iterable<string>, hostRoot: string):
   }
   const { attachments, ...rest } = found;
   const namespaces = new Namespaces(attachments, hostRoot);
-  const [living, gone]: [Attachment[], Attachment[]] = [[], []];
+  const [living, gone]: [RememberedAttachment[], RememberedAttachment[]] = [[], []];
   for (const attachment of attachments) {
     (namespaces.isGone(attachment) ? gone : living).push(attachment);
     yield;
@@ -86,7 +86,7 @@ class Namespaces {
   readonly #byContainer: ReadonlyMap<string, string[]>;
   readonly #known = new Map<string, boolean>();
 
-  constructor(attachments: readonly Attachment[], hostRoot: string) {
+  constructor(attachments: readonly RememberedAttachment[], hostRoot: string) {
     this.#hostRoot = hostRoot;
     const byContainer = new Map<string, string[]>();
     for (const { containerId, netns } of attachments) {
@@ -98,7 +98,7 @@ class Namespaces {
     this.#byContainer = byContainer;
   }
 
-  isGone({ containerId, netns }: Attachment): boolean {
+  isGone({ containerId, netns }: RememberedAttachment): boolean {
     if (netns !== undefined) return this.#lacks(netns);
     const known = this.#byContainer.get(containerId) ?? [];
     return known.length > 0 && known.every((path) => this.#lacks(path));

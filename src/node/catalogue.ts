@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { askVersion, PluginError } from "../cni/invoke.ts";
 import { Failure, isAbsence, systemFailure } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
-import { digestOf, replaceDurably } from "../system/disk.ts";
+import { digestOfFile, replaceDurably } from "../system/disk.ts";
 import { describeJsonError } from "../system/json.ts";
 import { readText, readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
@@ -142,7 +142,7 @@ async function describe(
 
 async function measure(path: string): Promise<{ size: number; sha256: string }> {
   try {
-    return { size: fs.statSync(path).size, sha256: (await digestOf(path)).replace("sha256:", "") };
+    return { size: fs.statSync(path).size, sha256: (await digestOfFile(path)).replace("sha256:", "") };
   } catch (error) {
     throw systemFailure(path, "cannot be examined", error);
   }

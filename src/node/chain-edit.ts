@@ -1,6 +1,6 @@
 /** Appends plugins to somebody else's configuration list, and takes exactly these out again (`--chain`). Pure. */
 import { isObject, parseIfJson } from "../cni/json.ts";
-import { digestOf, typeOf } from "./chain.ts";
+import { digestOfValue, typeOf } from "./chain.ts";
 
 /** A plugin of ours in the list. */
 export interface ChainEntry {
@@ -51,12 +51,12 @@ export function editChain(
   };
   const isWanted = (entry: ChainEntry): boolean => wanted.some((one) => isSame(entry, one));
   const staying = held.filter((entry) => !isWanted(entry) && isLeft(entry));
-  const chain = plugins.map((value: unknown) => ({ value, digest: digestOf(value) }));
+  const chain = plugins.map((value: unknown) => ({ value, digest: digestOfValue(value) }));
   const find = (digest: string): number => chain.findLastIndex((one) => one.digest === digest);
   const entries = [...staying];
   const leaving = held.filter((entry) => !staying.includes(entry));
   for (const { from, owner, value } of wanted) {
-    const digest = digestOf(value);
+    const digest = digestOfValue(value);
     const before = leaving.find((entry) => isSame(entry, { from, owner }));
     const former = before === undefined || before.wasThere === true ? -1 : find(before.digest);
     const isShared = entries.some((entry) => entry.digest === before?.digest && entry.wasThere !== true);
@@ -84,7 +84,7 @@ export function editChain(
 export function hasEntries(text: string, entries: readonly ChainEntry[]): boolean {
   const list = parseIfJson(text);
   const plugins: unknown = isObject(list) ? list["plugins"] : undefined;
-  const digests = Array.isArray(plugins) ? plugins.map(digestOf) : [];
+  const digests = Array.isArray(plugins) ? plugins.map(digestOfValue) : [];
   return entries.every(({ digest }) => digests.includes(digest));
 }
 

@@ -20,7 +20,7 @@ export function chainOf(fileName: string, text: string): Chain | undefined {
   if (!("value" in parsed) || !isObject(parsed.value)) return undefined;
   const { plugins, ...rest } = parsed.value;
   if (!Array.isArray(plugins)) return undefined;
-  return { rest: digestOf(rest), plugins: plugins.map(digestOf), types: plugins.map(typeOf) };
+  return { rest: digestOfValue(rest), plugins: plugins.map(digestOfValue), types: plugins.map(typeOf) };
 }
 
 /** The type of a plugin; empty: it has none. */
@@ -47,6 +47,6 @@ function isAmongRest(wanted: string, rest: Iterator<string>): boolean {
 }
 
 /** Of a value, whatever the order of its keys: `sha256:…`. */
-export function digestOf(value: unknown): string {
+export function digestOfValue(value: unknown): string {
   return `sha256:${createHash("sha256").update(writeJson(value)).digest("hex")}`;
 }

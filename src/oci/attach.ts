@@ -26,7 +26,7 @@ import type { World } from "../world.ts";
 import { DEFAULT_CONFIG_FILE, type OciConfig } from "./config.ts";
 import type { Container } from "./container.ts";
 import { inWordsOfHooks } from "./hints.ts";
-import type { Log } from "./log.ts";
+import type { OciLog } from "./log.ts";
 import { hasDockersNetwork, isDockers, publishedPorts } from "./published.ts";
 import {
   askingAnnotations,
@@ -45,7 +45,7 @@ import { hasDns, writeResolvConf } from "./resolv.ts";
 export interface Hooked {
   config: OciConfig;
   operator: Operator;
-  log: Log;
+  log: OciLog;
   /** Says what is not as it was asked for, and works all the same. */
   warn: (problem: string) => void;
 }
@@ -55,7 +55,7 @@ const PLUGIN_LIMIT_MS = 120_000;
 const LOCK_LIMIT_MS = 300_000;
 
 /** The hooks run where the engine does: that is the host to them. */
-export function hookedBy(config: OciConfig, log: Log, world: World, warn: Hooked["warn"]): Hooked {
+export function hookedBy(config: OciConfig, log: OciLog, world: World, warn: Hooked["warn"]): Hooked {
   const { pluginDirs, cacheDir } = config;
   const { signal } = world;
   const caller = { pluginDirs, cacheDir, env: environmentOfPlugins(world.env), timeoutMs: PLUGIN_LIMIT_MS, signal };
@@ -424,7 +424,7 @@ async function takeBack(
 }
 
 /** That of the first network that has any. A container without it has a network all the same. */
-function applyDns(container: Container, added: readonly Added[], log: Log): void {
+function applyDns(container: Container, added: readonly Added[], log: OciLog): void {
   const dns = added.map(({ result }) => result.dns ?? {}).find(hasDns);
   if (dns === undefined) return;
   try {

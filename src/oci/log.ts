@@ -5,7 +5,7 @@ import { reasonOf } from "../errors.ts";
 import { mask } from "../secrets.ts";
 import { isLogged, type Level, type OciConfig } from "./config.ts";
 
-export interface Log {
+export interface OciLog {
   /** A line of the log of `log_driver`. */
   say: (level: Level, text: string) => void;
   /** What `cni_log` is for: all that a hook prints. */
@@ -13,11 +13,11 @@ export interface Log {
 }
 
 /** @param part `oci` or `hook`. @param onProblem is told why a log cannot be written, once each. */
-export function openLog(
+export function openOciLog(
   { log, level: limit, hookLog }: Pick<OciConfig, "log" | "level" | "hookLog">,
   part: "oci" | "hook",
   onProblem: (problem: string) => void,
-): Log {
+): OciLog {
   const broken = new Set<string>();
   const append = (path: string | undefined, line: string): void => {
     if (path === undefined || broken.has(path)) return;

@@ -84,7 +84,7 @@ export function hooksOf(front: string, config: string | undefined, env: World["e
  *
  * @returns `right`: the hooks were there.
  */
-export async function prepare(call: RuntimeCall, hooks: () => Hooks): Promise<"spliced" | "right" | "untouched"> {
+export async function prepareBundle(call: RuntimeCall, hooks: () => Hooks): Promise<"spliced" | "right" | "untouched"> {
   if (!MAKERS.includes(call.command ?? "")) return "untouched";
   const path = resolve(call.bundle ?? ".", call.configFile === undefined ? "config.json" : resolve(call.configFile));
   try {

@@ -6,7 +6,7 @@ import { ListWatch } from "../cluster/list-watch.ts";
 import { ALL_NODES, type FoundNode } from "../cluster/node.ts";
 import { Failure, Interrupted } from "../errors.ts";
 import type { Check } from "../serve/listen.ts";
-import { isCarriedOut, sync, type Result, type Self } from "./sync.ts";
+import { isCarriedOut, sync, type SyncResult, type Self } from "./sync.ts";
 
 /** Routes that somebody has removed come back after this, milliseconds. */
 const RESYNC_MS = 10_000;
@@ -15,7 +15,7 @@ const BURST_MS = 250;
 
 /** Hears of each pass. */
 export interface Sayings {
-  result: (result: Result) => void;
+  result: (result: SyncResult) => void;
   /** Undefined: what was wrong is over. */
   trouble: (failure: Failure | undefined) => void;
 }
@@ -27,7 +27,7 @@ export interface Keeping {
   /** Undefined: the Nodes are not known yet. */
   nodes: number | undefined;
   /** Of the last pass; undefined: none has ended, or the last one could not be carried out. */
-  last: Result | undefined;
+  last: SyncResult | undefined;
   /** How many passes have ended: all was carried out, not all was, nothing could be. */
   passes: Readonly<Record<"done" | "partial" | "failed", number>>;
   /** How many routes were changed. */
@@ -41,14 +41,14 @@ export interface Keeping {
 }
 
 /** Keeps the routes until it is stopped. */
-export class Keeper {
+export class RouteKeeper {
   readonly #channel: Channel;
   readonly #self: Self;
   readonly #watch: ListWatch<FoundNode>;
   /** Ends the rest between two passes. */
   #wake = new AbortController();
   #runningSince: number | undefined;
-  #last: Result | undefined;
+  #last: SyncResult | undefined;
   #lastSuccess: Date | undefined;
   readonly #passes = { done: 0, partial: 0, failed: 0 };
   readonly #changes = { add: 0, replace: 0, remove: 0 };
@@ -98,7 +98,7 @@ export class Keeper {
     await following;
   }
 
-  async #pass(nodes: Iterable<FoundNode>, signal: AbortSignal): Promise<Result> {
+  async #pass(nodes: Iterable<FoundNode>, signal: AbortSignal): Promise<SyncResult> {
     this.#runningSince = performance.now();
     try {
       const result = await sync(nodes, this.#self, signal);

@@ -38,7 +38,7 @@ const Routes = v.array(
 const WORD = /^[^\s'"#\\]+$/u;
 
 /** A command that the kernel has refused. */
-export interface Refusal {
+export interface RefusedCommand {
   /** Its place among the commands. */
   index: number;
   /** In the kernel's words. */
@@ -85,7 +85,7 @@ export class Kernel {
    *
    * @throws Failure `iproute-failed`: not all were tried.
    */
-  async change(commands: readonly string[]): Promise<Refusal[]> {
+  async change(commands: readonly string[]): Promise<RefusedCommand[]> {
     if (commands.length === 0) return [];
     const stdin = commands.map((command) => `${command}\n`).join("");
     throwIfInterrupted(this.#signal);
@@ -93,7 +93,7 @@ export class Kernel {
     if (end.exitCode === 0) return [];
     // Ended early: which commands were done is not known, the next look at the routes says it.
     if (end.exitCode === undefined || end.stopped !== undefined) throw failed(end);
-    const refusals: Refusal[] = [];
+    const refusals: RefusedCommand[] = [];
     let reason = "";
     for (const line of end.stderr.split("\n")) {
       const [, number] = /^Command failed .*:(\d+)$/u.exec(line) ?? [];

@@ -36,7 +36,7 @@ export interface Masqueraded {
 }
 
 /** What was done, and what could not be: a family does not keep the other one back. */
-export interface Outcome {
+export interface MasqueradeResult {
   done: readonly Masqueraded[];
   /** `masquerade-failed`. */
   failures: readonly Failure[];
@@ -55,7 +55,7 @@ export class Masquerade {
   }
 
   /** Sets the rules for these ranges. A family without sources gets none. */
-  async set({ sources, kept }: Ranges): Promise<Outcome> {
+  async set({ sources, kept }: Ranges): Promise<MasqueradeResult> {
     const done: Masqueraded[] = [];
     const failures: Failure[] = [];
     for (const family of NAMES) {
@@ -73,7 +73,7 @@ export class Masquerade {
   }
 
   /** Removes all of them. */
-  async remove(): Promise<Outcome> {
+  async remove(): Promise<MasqueradeResult> {
     return this.set({ sources: [], kept: [] });
   }
 

@@ -1,7 +1,7 @@
 /** The numbers of a process that keeps routes: all are read when they are asked for. */
 import { ProcessMetrics, type Build } from "../serve/metrics.ts";
 import type { Keeping } from "./keep.ts";
-import type { Result } from "./sync.ts";
+import type { SyncResult } from "./sync.ts";
 
 export class Metrics extends ProcessMetrics {
   /** @param isReady what `/readyz` says. */
@@ -34,11 +34,11 @@ export class Metrics extends ProcessMetrics {
   }
 }
 
-function countSet(result: Result | undefined): number {
+function countSet(result: SyncResult | undefined): number {
   return (result?.steps ?? []).filter(({ action }) => action !== "remove" && action !== "leave").length;
 }
 
-function countCodes(result: Result | undefined): Map<string, number> {
+function countCodes(result: SyncResult | undefined): Map<string, number> {
   const counts = new Map<string, number>();
   for (const { code } of result?.findings ?? []) counts.set(code, (counts.get(code) ?? 0) + 1);
   return counts;

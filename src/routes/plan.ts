@@ -3,7 +3,7 @@ import type { FoundNode } from "../cluster/node.ts";
 import { warning, type Finding } from "../finding.ts";
 import {
   byFirst,
-  contains,
+  containsPrefix,
   outermost,
   overlaps,
   readAddress,
@@ -73,7 +73,7 @@ export function nameServersIn(resolvConf: string): OtherAddress[] {
 }
 
 /** Where the node is in its network. */
-export interface Surroundings {
+export interface NodeNetwork {
   /** The name of the node, if it is known; else it is the one with an address of this host. */
   nodeName: string | undefined;
   addresses: readonly InterfaceAddress[];
@@ -114,7 +114,7 @@ interface Claim {
 /** The routes to the pods of all other nodes. */
 export function neededRoutes(
   nodes: Iterable<FoundNode>,
-  { nodeName, addresses, podNetworks, others, present }: Surroundings,
+  { nodeName, addresses, podNetworks, others, present }: NodeNetwork,
 ): Needed {
   const links = addresses.flatMap(linkOf);
   const all = [...nodes].toSorted((a, b) => (a.name < b.name ? -1 : 1));
@@ -199,7 +199,7 @@ function foreignNetworkOf({ destination, isOurs }: PresentRoute, podNetworks: re
   const network = isOurs ? undefined : readNetwork(destination);
   if (network === undefined || network.length < WIDEST[network.family]) return [];
   // A network of pods may be a part of a wider one that routers know.
-  return podNetworks.some((one) => contains(network, one)) ? [] : [network];
+  return podNetworks.some((one) => containsPrefix(network, one)) ? [] : [network];
 }
 
 /** Networks and addresses to which no route may lead away. */
@@ -216,7 +216,7 @@ class Guard {
       podNetworks,
       others,
       foreign,
-    }: Pick<Surroundings, "podNetworks" | "others"> & { links: readonly Link[]; foreign: readonly Prefix[] },
+    }: Pick<NodeNetwork, "podNetworks" | "others"> & { links: readonly Link[]; foreign: readonly Prefix[] },
   ) {
     this.#podNetworks = podNetworks;
     this.#foreign = outermost(foreign);
@@ -238,14 +238,14 @@ class Guard {
   refusalOf(network: Prefix): string | undefined {
     const { family, length } = network;
     if (length < WIDEST[family]) return `it is wider than /${WIDEST[family]}`;
-    if (this.#podNetworks.length > 0 && !this.#podNetworks.some((one) => contains(one, network))) {
+    if (this.#podNetworks.length > 0 && !this.#podNetworks.some((one) => containsPrefix(one, network))) {
       return "it is outside of --pod-cidrs";
     }
     const kept = this.#kept.find((one) => overlaps(one.network, network));
     if (kept !== undefined) return kept.problem;
     // A route to the same network is reported as such, and a narrower one goes before ours.
     const around = this.#foreign[indexFrom(this.#foreign, network) - 1];
-    return around !== undefined && contains(around, network)
+    return around !== undefined && containsPrefix(around, network)
       ? `it is in ${around.text}, to which another program has set a route`
       : undefined;
   }
@@ -349,7 +349,7 @@ function subjectOf({ name }: FoundNode): string {
 }
 
 /** What is to be done about a route. `keep`: it is right already; `leave`: it is somebody else's. */
-export interface Step {
+export interface RouteStep {
   action: "add" | "replace" | "remove" | "keep" | "leave";
   route: PresentRoute | NeededRoute;
   /** The node that it leads to; undefined: that is gone. */
@@ -360,10 +360,10 @@ export interface Step {
 export function stepsFor(
   needed: readonly NeededRoute[],
   present: readonly PresentRoute[],
-): { steps: Step[]; findings: Finding[] } {
+): { steps: RouteStep[]; findings: Finding[] } {
   const byDestination = Map.groupBy(present, ({ destination }) => destination);
   const findings: Finding[] = [];
-  const wanted = needed.flatMap((route): Step[] => {
+  const wanted = needed.flatMap((route): RouteStep[] => {
     const there = byDestination.get(route.destination) ?? [];
     const { node } = route;
     if (there.some(({ isOurs }) => !isOurs)) {
@@ -383,12 +383,12 @@ export function stepsFor(
   return { steps: [...wanted, ...gone], findings };
 }
 
-function removal(route: PresentRoute): Step {
+function removal(route: PresentRoute): RouteStep {
   return { action: "remove", route, node: undefined };
 }
 
 /** The words of `ip` that do a step; undefined: nothing is to be done. */
-export function commandOf({ action, route }: Step): string | undefined {
+export function ipCommandOf({ action, route }: RouteStep): string | undefined {
   if (action === "keep" || action === "leave") return undefined;
   const verb = action === "remove" ? "del" : action;
   const via = route.gateway === undefined ? [] : ["via", route.gateway];

@@ -45,7 +45,7 @@ export function overlaps(a: Prefix, b: Prefix): boolean {
 }
 
 /** Has the first all addresses of the second? */
-export function contains(a: Prefix, b: Prefix): boolean {
+export function containsPrefix(a: Prefix, b: Prefix): boolean {
   return a.family === b.family && a.first <= b.first && b.last <= a.last;
 }
 

@@ -5,15 +5,23 @@ import { warning, type Finding } from "../finding.ts";
 import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { forwardingFindings } from "./checks.ts";
 import type { Kernel } from "./kernel.ts";
-import type { Masquerade, Masqueraded, Outcome } from "./masquerade.ts";
-import { commandOf, nameServersIn, neededRoutes, stepsFor, type Needed, type Step, type Surroundings } from "./plan.ts";
+import type { Masquerade, Masqueraded, MasqueradeResult } from "./masquerade.ts";
+import {
+  ipCommandOf,
+  nameServersIn,
+  neededRoutes,
+  stepsFor,
+  type Needed,
+  type RouteStep,
+  type NodeNetwork,
+} from "./plan.ts";
 import { readNetworkOf } from "./prefix.ts";
 
 /** More Nodes are not named, only counted. */
 const MOST_NAMED = 5;
 
 /** What is known of this node besides its addresses, and how its system is asked. */
-export interface Self extends Omit<Surroundings, "addresses" | "present"> {
+export interface Self extends Omit<NodeNetwork, "addresses" | "present"> {
   kernel: Kernel;
   /** Undefined: nothing is masqueraded, nor is what was set earlier removed. */
   masquerade: { rules: Masquerade; kept: readonly string[] } | undefined;
@@ -21,8 +29,8 @@ export interface Self extends Omit<Surroundings, "addresses" | "present"> {
 }
 
 /** What is to be done, or was done. */
-export interface Result {
-  steps: readonly Step[];
+export interface SyncResult {
+  steps: readonly RouteStep[];
   masqueraded: readonly Masqueraded[];
   findings: readonly Finding[];
   /** There is no other Node. */
@@ -30,7 +38,7 @@ export interface Result {
 }
 
 /** Was all done that was to be done? */
-export function isCarriedOut({ findings }: Pick<Result, "findings">): boolean {
+export function isCarriedOut({ findings }: Pick<SyncResult, "findings">): boolean {
   return findings.every(({ severity }) => severity !== "error");
 }
 
@@ -43,7 +51,7 @@ export async function look(
   nodes: Iterable<FoundNode>,
   self: Self,
   signal: AbortSignal,
-): Promise<Result & { needed: Needed }> {
+): Promise<SyncResult & { needed: Needed }> {
   const addresses = await self.kernel.addresses();
   const present = await self.kernel.routes();
   const others = [...self.others, ...nameServersIn(readTextIfPossible("/etc/resolv.conf", SIZE_LIMITS.config) ?? "")];
@@ -56,7 +64,7 @@ export async function look(
 }
 
 /** Does what is to be done. What is refused does not keep the rest from being done. @throws as `look`. */
-export async function sync(nodes: Iterable<FoundNode>, self: Self, signal: AbortSignal): Promise<Result> {
+export async function sync(nodes: Iterable<FoundNode>, self: Self, signal: AbortSignal): Promise<SyncResult> {
   const { needed, steps, findings } = await look(nodes, self, signal);
   const { done, failures } = await carryOut(steps, self.kernel);
   const rules = await masquerade(needed, self);
@@ -65,7 +73,7 @@ export async function sync(nodes: Iterable<FoundNode>, self: Self, signal: Abort
 }
 
 /** Pods reach the pods of all nodes, and the addresses that the routes lead by, with their own addresses. */
-async function masquerade({ routes, pods }: Needed, self: Self): Promise<Outcome> {
+async function masquerade({ routes, pods }: Needed, self: Self): Promise<MasqueradeResult> {
   // A Node that has no podCIDR yet, such as one that was created anew, does not take the rules away.
   if (self.masquerade === undefined || pods.own.length === 0) return { done: [], failures: [] };
   const { rules, kept } = self.masquerade;
@@ -74,7 +82,7 @@ async function masquerade({ routes, pods }: Needed, self: Self): Promise<Outcome
 }
 
 /** Removes the routes and the rules of cni-node. @throws Failure `iproute-missing`, `iproute-failed`. */
-export async function removeAll(kernel: Kernel, rules: Masquerade): Promise<Result> {
+export async function removeAll(kernel: Kernel, rules: Masquerade): Promise<SyncResult> {
   const { steps } = stepsFor([], await kernel.routes());
   const { done, failures } = await carryOut(steps, kernel);
   const removed = await rules.remove();
@@ -88,11 +96,11 @@ function findingOf({ subject, problem, hint }: Failure): Finding {
 
 /** Changes routes. @returns the steps that are done, and what the kernel has refused. */
 async function carryOut(
-  steps: readonly Step[],
+  steps: readonly RouteStep[],
   kernel: Kernel,
-): Promise<{ done: readonly Step[]; failures: Finding[] }> {
+): Promise<{ done: readonly RouteStep[]; failures: Finding[] }> {
   const changes = steps.flatMap((step) => {
-    const command = commandOf(step);
+    const command = ipCommandOf(step);
     return command === undefined ? [] : [{ step, command }];
   });
   // Routes are removed first: one that is needed may be where another was.

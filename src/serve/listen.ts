@@ -11,7 +11,7 @@ const MOST_CONNECTIONS = 64;
 const CLOSE_MS = 500;
 
 /** Where a server listens. */
-export interface Address {
+export interface ListenAddress {
   host: string;
   port: number;
 }
@@ -61,7 +61,7 @@ export function isReady({ readyz }: Pick<Pages, "readyz">): boolean {
  *
  * @throws Failure `listen-failed`.
  */
-export async function listen({ host, port }: Address, pages: Pages): Promise<Listener> {
+export async function listen({ host, port }: ListenAddress, pages: Pages): Promise<Listener> {
   const server = http.createServer({ ...LIMITS, connectionsCheckingInterval: CHECK_EVERY_MS }, (asked, answer) => {
     respond(asked, answer, pages).catch(() => answer.destroy());
   });
@@ -107,11 +107,11 @@ export class Listener implements AsyncDisposable {
   }
 }
 
-function shownAddress({ host, port }: Address): string {
+function shownAddress({ host, port }: ListenAddress): string {
   return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
-function listenFailure(address: Address, { code = "" }: NodeJS.ErrnoException): Failure {
+function listenFailure(address: ListenAddress, { code = "" }: NodeJS.ErrnoException): Failure {
   const reasons: Record<string, [problem: string, hint: string]> = {
     EADDRINUSE: ["is in use", "choose another port; with hostNetwork, another pod of the node may have it"],
     EADDRNOTAVAIL: ["is not an address of this node", "listen on 127.0.0.1, or on the pod's address"],

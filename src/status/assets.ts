@@ -9,7 +9,7 @@ import { hasEntries, type ChainEntry } from "../node/chain-edit.ts";
 import { chainOf, isExtended, type Chain } from "../node/chain.ts";
 import { Failure, isAbsence, throwIfInterrupted } from "../errors.ts";
 import type { Cure, Finding } from "../finding.ts";
-import { digestOf } from "../system/disk.ts";
+import { digestOfFile } from "../system/disk.ts";
 import { digestOfLive, inspect, type Live } from "../host/inspect.ts";
 import { assetsOf, isLeftUntidy, readRecord, type HeldAsset, type HostRecord } from "../host/record.ts";
 import { statePaths } from "../host/target.ts";
@@ -282,7 +282,7 @@ async function compareContent(directory: string, asset: HeldAsset, live: Live, c
   const size = asset.digest === undefined ? before?.stat?.size : sizeOf(asset);
   if (size !== undefined && size !== live.stat?.size) return extended(path, asset) ?? { state: "changed" };
   if ((live.stat?.size ?? 0n) > MOST_HASHED) return { state: "unproved", reason: "is too large to be read" };
-  const wanted = asset.digest ?? (before === undefined ? undefined : await digestOf(before.path));
+  const wanted = asset.digest ?? (before === undefined ? undefined : await digestOfFile(before.path));
   const digest = await digestOfLive(path, live, checksum ? undefined : asset.seen);
   const isWanted = wanted === undefined || digest === wanted;
   return extended(path, asset) ?? { state: isWanted ? "unchanged" : "changed" };

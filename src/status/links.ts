@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import { isConfigName } from "../cni/config.ts";
-import type { DirectoryListing, Entry } from "../cni/listing.ts";
+import type { DirectoryListing, ListingEntry } from "../cni/listing.ts";
 import { MAX_SIZE } from "../cni/load.ts";
 import { isAbsence } from "../errors.ts";
 import type { Finding } from "../finding.ts";
@@ -87,7 +87,7 @@ function read(path: string | undefined): string | undefined {
 
 /** The same directory with links that lead nowhere on the node, whatever they lead to in this container. */
 export function withoutNowhere(listing: DirectoryListing, { nowhere }: Links): DirectoryListing {
-  const entry: Entry = { type: "unreadable", reason: "is a link that leads nowhere" };
+  const entry: ListingEntry = { type: "unreadable", reason: "is a link that leads nowhere" };
   return {
     ...listing,
     entries: new Map([...listing.entries, ...Array.from(nowhere, (name) => [name, entry] as const)]),

@@ -7,7 +7,7 @@ import { readCatalogue } from "../node/catalogue.ts";
 import { commandOf, withCommand } from "../node/cure.ts";
 import { lookAtAttachments, type Attachments } from "../node/attachments.ts";
 import { NodeView } from "../node/view.ts";
-import type { Attachment } from "../cni/attachments.ts";
+import type { RememberedAttachment } from "../cni/attachments.ts";
 import { configFiles, loadFile, type DirectoryListing, type Network } from "../cni/listing.ts";
 import { readDirectoryListing } from "../cni/load.ts";
 import { kubeconfigsOf } from "../cni/references.ts";
@@ -444,7 +444,7 @@ function noteAttachments(
   }
 }
 
-function containersByPlugin(attachments: readonly Attachment[]): Map<string, Set<string>> {
+function containersByPlugin(attachments: readonly RememberedAttachment[]): Map<string, Set<string>> {
   const found = new Map<string, Set<string>>();
   for (const { containerId, plugins } of attachments) {
     for (const plugin of plugins) {

@@ -167,7 +167,7 @@ export function syncDirectory(path: string): void {
 }
 
 /** The sha256 of a file's content, `sha256:` and 64 hexadecimal digits. */
-export async function digestOf(path: string): Promise<string> {
+export async function digestOfFile(path: string): Promise<string> {
   using _ = await inTurn.enter();
   return readDigest(path);
 }

@@ -2,19 +2,20 @@
 import * as fs from "node:fs";
 
 /** An entry whose name is bytes, for it need not be text. */
-export type Entry = fs.Dirent<Buffer>;
+export type DirectoryEntry = fs.Dirent<Buffer>;
 
 /**
  * The entries of a directory, in no order.
  *
  * @throws errors of the system as they are (`ENOENT`, `ENOTDIR`, `EACCES`).
  */
-export function* entriesIn(directory: string): Generator<Entry> {
+export function* entriesIn(directory: string): Generator<DirectoryEntry> {
   // What Node's types do not know: with this encoding the names are buffers.
   const encoding = "buffer" as BufferEncoding;
   const opened = fs.opendirSync(directory, { encoding, bufferSize: 256 });
   try {
-    for (let entry = opened.readSync(); entry !== null; entry = opened.readSync()) yield entry as unknown as Entry;
+    for (let entry = opened.readSync(); entry !== null; entry = opened.readSync())
+      yield entry as unknown as DirectoryEntry;
   } finally {
     opened.closeSync();
   }
@@ -23,7 +24,7 @@ export function* entriesIn(directory: string): Generator<Entry> {
 /** Of a directory with more entries than can be looked at, those that come first by the bytes of their names. */
 export interface First {
   /** Sorted. */
-  entries: Entry[];
+  entries: DirectoryEntry[];
   /** There are others behind these. */
   isCut: boolean;
 }
@@ -37,9 +38,9 @@ export interface First {
 export function firstEntriesIn(
   directory: string,
   most: number,
-  isMeant: (entry: Entry) => boolean = () => true,
+  isMeant: (entry: DirectoryEntry) => boolean = () => true,
 ): First {
-  let entries: Entry[] = [];
+  let entries: DirectoryEntry[] = [];
   let isCut = false;
   const cut = (): void => {
     entries.sort((a, b) => Buffer.compare(a.name, b.name));

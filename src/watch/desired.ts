@@ -12,7 +12,7 @@ const KEYS: ReadonlyMap<string, Kind> = new Map(ALL_KINDS.map((kind) => [KINDS[k
 const MOST_KEYS = 10;
 
 /** What is desired, and what to say about it. */
-export interface Desired {
+export interface DesiredLists {
   /** A kind that is not in it stays as it is; an empty list removes all of a kind. */
   lists: Partial<Record<Kind, Lists>>;
   findings: Finding[];
@@ -25,7 +25,7 @@ export interface Desired {
  * @param subject its name, for people.
  * @throws Failure `desired-missing`, `desired-invalid`: what was desired before stays.
  */
-export function desiredIn(object: unknown, subject: string): Desired {
+export function desiredIn(object: unknown, subject: string): DesiredLists {
   if (object === undefined) {
     throw new Failure({
       code: "desired-missing",

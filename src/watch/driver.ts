@@ -14,7 +14,7 @@ export interface Clock {
 }
 
 /** What came of a run. */
-export type Outcome =
+export type RunOutcome =
   /**
    * @param changed the assets that it changed, each by the same name every time.
    * @param repaired those of them that somebody else had changed.
@@ -32,7 +32,7 @@ export type Outcome =
  *   has not come to its commit point ends then.
  * @param isReached the desired state had been reached before: what is changed now is a repair.
  */
-export type Run = (signal: AbortSignal, causes: readonly string[], isReached: boolean) => Promise<Outcome>;
+export type Run = (signal: AbortSignal, causes: readonly string[], isReached: boolean) => Promise<RunOutcome>;
 
 /** The reason that a run is ended for which there is a newer desired state. */
 export const SUPERSEDED = "superseded";
@@ -231,14 +231,14 @@ export class Driver {
     this.#running = { end, promise };
   }
 
-  async #finish(run: Promise<Outcome>, wasReached: boolean): Promise<void> {
+  async #finish(run: Promise<RunOutcome>, wasReached: boolean): Promise<void> {
     const outcome = await run;
     this.#running = undefined;
     this.#note(outcome, wasReached);
     this.#schedule();
   }
 
-  #note(outcome: Outcome, wasReached: boolean): void {
+  #note(outcome: RunOutcome, wasReached: boolean): void {
     const now = this.#clock.now();
     const { resync, firstRetry, longestRetry } = this.#timing;
     if (outcome.result === "superseded") {

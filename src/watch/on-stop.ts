@@ -3,7 +3,7 @@ import { ruleFor, type Resource } from "../cluster/resource.ts";
 import { selects } from "./node-selection.ts";
 
 /** What is to be done, and why, for people. */
-export interface Decision {
+export interface StopDecision {
   uninstall: boolean;
   because: string;
   /** What is to be looked at, if it is not known whether this is right. */
@@ -38,7 +38,7 @@ export interface OwnDaemonSet {
  *
  * @param wasSeen this process could read its DaemonSet before.
  */
-export function decide(look: DaemonSetLook, own: OwnDaemonSet, wasSeen: boolean): Decision {
+export function decideStop(look: DaemonSetLook, own: OwnDaemonSet, wasSeen: boolean): StopDecision {
   const { status, reason = `HTTP status ${status}`, object, node } = look;
   const which = `DaemonSet ${own.namespace}/${own.name}`;
   if (status === 404 && look.isAbsent === true) {
@@ -67,7 +67,7 @@ export function decide(look: DaemonSetLook, own: OwnDaemonSet, wasSeen: boolean)
   return keep(`${which} is there: another pod follows`);
 }
 
-function keep(because: string, hint?: string): Decision {
+function keep(because: string, hint?: string): StopDecision {
   return { uninstall: false, because, ...(hint !== undefined && { hint }) };
 }
 

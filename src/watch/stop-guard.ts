@@ -5,7 +5,7 @@ import type { Channel } from "../cluster/channel.ts";
 import { isAbsent, NODES, pathOf } from "../cluster/resource.ts";
 import { Failure } from "../errors.ts";
 import { selects } from "./node-selection.ts";
-import { DAEMON_SETS, decide, type Decision, type OwnDaemonSet, type DaemonSetLook } from "./on-stop.ts";
+import { DAEMON_SETS, decideStop, type StopDecision, type OwnDaemonSet, type DaemonSetLook } from "./on-stop.ts";
 
 /** Milliseconds. All of it fits well into the 30 seconds that Kubernetes gives a pod. */
 const TIMING = { request: 2500, pause: 2500, tries: 3, firstRetry: 1000, longestRetry: 300_000 };
@@ -31,7 +31,7 @@ export class StopGuard {
       if (look.status === 200) this.#wasSeen = true;
       if (this.#wasSeen || signal.aborted) return;
       if ((look.status === 403 || look.isAbsent === true) && pause === TIMING.firstRetry) {
-        const { because, hint = "" } = decide(look, this.#own, false);
+        const { because, hint = "" } = decideStop(look, this.#own, false);
         this.#say(`--on-stop=auto: ${because}`, hint);
       }
       try {
@@ -43,11 +43,11 @@ export class StopGuard {
   }
 
   /** Looks again, a few times if the answer may be of a moment. */
-  async decide(): Promise<Decision> {
+  async decide(): Promise<StopDecision> {
     for (let tries = 1; ; tries++) {
       const look = await this.#look(AbortSignal.timeout(TIMING.request));
       const isFinal = look.status === 200 || (look.status === 404 && look.isAbsent === true);
-      if (isFinal || tries === TIMING.tries) return decide(look, this.#own, this.#wasSeen);
+      if (isFinal || tries === TIMING.tries) return decideStop(look, this.#own, this.#wasSeen);
       // The account may have a new token by now.
       if (look.status === 401) this.#channel.reset();
       await sleep(TIMING.pause);

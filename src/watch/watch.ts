@@ -18,8 +18,8 @@ import { findDirectoryIfUsable } from "../node/directory.ts";
 import type { ObjectName } from "../system/name.ts";
 import { DirectoryWatch } from "../system/watch.ts";
 import { describeWatching } from "./describe.ts";
-import { desiredIn, type Desired } from "./desired.ts";
-import { Driver, SUPERSEDED, type Cause, type Outcome } from "./driver.ts";
+import { desiredIn, type DesiredLists } from "./desired.ts";
+import { Driver, SUPERSEDED, type Cause, type RunOutcome } from "./driver.ts";
 import { fightFinding } from "./fight.ts";
 import type { Followed, Observer, Reconcile, Watching } from "./reconcile.ts";
 import { delayOf } from "./spread.ts";
@@ -27,7 +27,7 @@ import { templatesIn } from "./templates.ts";
 import { liveTokens, type LiveToken } from "./tokens.ts";
 
 /** The API, and the namespace of objects that are named without one. */
-export interface Cluster {
+export interface ClusterAccess {
   channel: Channel;
   namespace: string;
 }
@@ -44,9 +44,9 @@ export interface WatchRequest {
   /** Directories with what the API is reached by: new credentials follow a new certificate authority. */
   access: readonly string[];
   /** Undefined: nothing of the API is followed, but perhaps the Node. */
-  cluster: Cluster | undefined;
+  cluster: ClusterAccess | undefined;
   /** The API, for the Node if values of templates come from there. @throws Failure `kubeconfig-invalid`, `no-cluster`. */
-  connect: () => Promise<Cluster>;
+  connect: () => Promise<ClusterAccess>;
   /** A change of an object of the API is answered after a part of this, milliseconds, which depends on the node. */
   spread: number;
   /** What tells this node from others. */
@@ -191,7 +191,7 @@ export class Watcher {
   /** Begins to follow objects of the API. Ends when the signal comes. */
   async #followObjects(
     names: readonly (ObjectName & Pick<FollowedObject, "holds">)[],
-    { channel, namespace: common }: Cluster,
+    { channel, namespace: common }: ClusterAccess,
     signal: AbortSignal,
   ): Promise<void> {
     const [{ ObjectWatch }, { CONFIG_MAPS }] = await Promise.all([
@@ -285,7 +285,7 @@ export class Watcher {
     );
   }
 
-  async #reconcile(signal: AbortSignal, causes: readonly string[], isReached: boolean): Promise<Outcome> {
+  async #reconcile(signal: AbortSignal, causes: readonly string[], isReached: boolean): Promise<RunOutcome> {
     this.#runningSince = performance.now();
     try {
       const outcome = await this.#reconcileSince(this.#runningSince, signal, causes, isReached);
@@ -301,7 +301,7 @@ export class Watcher {
     signal: AbortSignal,
     causes: readonly string[],
     isReached: boolean,
-  ): Promise<Outcome> {
+  ): Promise<RunOutcome> {
     const begin = new Date();
     const report = (result: Omit<Reconcile, "begin" | "duration" | "causes">): void => {
       this.#report({ begin, duration: performance.now() - from, causes, ...result });
@@ -427,7 +427,7 @@ export class Watcher {
    * Multus stays as it is while what it is made of is not known: the template of its keys, or, before it is there for
    * the first time, the lists.
    */
-  #delegateFor(lists: Desired["lists"], unknown: ReadonlySet<FollowedObject["holds"]>): ApplyRequest["delegate"] {
+  #delegateFor(lists: DesiredLists["lists"], unknown: ReadonlySet<FollowedObject["holds"]>): ApplyRequest["delegate"] {
     const { delegate } = this.#request.base;
     if (delegate === undefined) return undefined;
     const isThere = this.#held("config").some(isDelegateName);
@@ -436,7 +436,7 @@ export class Watcher {
     return isUnknown ? undefined : delegate;
   }
 
-  #findLists(): Desired {
+  #findLists(): DesiredLists {
     const lists = this.#objects.find(({ holds }) => holds === "lists");
     if (lists === undefined) return { lists: { ...this.#request.base.lists }, findings: [] };
     if (lists.accepted === undefined) return { lists: this.#heldLists(), findings: [] };
@@ -444,7 +444,7 @@ export class Watcher {
   }
 
   /** Undefined: there is no ConfigMap of this kind, or nothing of it is asked for. */
-  #textsOf(kind: "config" | "manifest", lists: Desired["lists"]): ReturnType<typeof templatesIn> | undefined {
+  #textsOf(kind: "config" | "manifest", lists: DesiredLists["lists"]): ReturnType<typeof templatesIn> | undefined {
     const { base } = this.#request;
     const objects = this.#objects.filter(({ holds }) => holds === kind);
     const isAsked = lists[kind] !== undefined || (isFileKind(kind) && FILES[kind].isAsked?.(base) === true);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import type { DirectoryListing, Entry } from "../../src/cni/listing.ts";
+import type { DirectoryListing, ListingEntry } from "../../src/cni/listing.ts";
 import {
   selectByName,
   selectForContainerd,
@@ -10,9 +10,9 @@ import {
   type Selection,
 } from "../../src/cni/selection.ts";
 
-type Directory = Record<string, string | Entry>;
+type Directory = Record<string, string | ListingEntry>;
 
-function entriesOf(files: Directory): Map<string, Entry> {
+function entriesOf(files: Directory): Map<string, ListingEntry> {
   return new Map(
     Object.entries(files).map(([name, entry]) => [
       name,
@@ -133,7 +133,7 @@ describe("containerd", () => {
   });
 
   test("cannot read a link that leads nowhere, and so loads nothing", () => {
-    const link: Entry = { type: "unreadable", reason: "is a link that leads nowhere" };
+    const link: ListingEntry = { type: "unreadable", reason: "is a link that leads nowhere" };
     const selection = selectForContainerd(listing({ "05-a.conf": link, "10-b.conf": single("b", "b") }));
     assert.deepEqual(selection.error, { code: "broken", message: "05-a.conf is a link that leads nowhere" });
   });

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { changeFiles, written } from "../../src/engine/files.ts";
+import { changeFiles, fileToWrite } from "../../src/engine/files.ts";
 import { lockDirectory } from "../../src/host/lock.ts";
 import { LockedDirectories } from "../../src/host/locked.ts";
 import { Deadline } from "../../src/system/deadline.ts";
@@ -54,7 +54,7 @@ test("files of several directories: what was made goes also if another run keeps
   const lock = await lockDirectory(s.second, new Deadline(0), signal);
   try {
     const files = [s.first, s.second].map((directory) => {
-      return written({ directory, name: "a", kind: "config", owner: "o" }, { text: "a" });
+      return fileToWrite({ directory, name: "a", kind: "config", owner: "o" }, { text: "a" });
     });
     const options = { signal, lockTimeoutMs: 0, dryRun: false, onWait: () => undefined };
     await assert.rejects(changeFiles(files, [s.first, s.second], options), { code: "lock-timeout" });

@@ -7,10 +7,10 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 
 import { DirectoryWatch } from "../../src/system/watch.ts";
-import { Driver, SUPERSEDED, TIMING, type Cause, type Clock, type Outcome } from "../../src/watch/driver.ts";
+import { Driver, SUPERSEDED, TIMING, type Cause, type Clock, type RunOutcome } from "../../src/watch/driver.ts";
 import { until } from "../helpers/node.ts";
 
-const DONE: Outcome = { result: "done", changed: [], repaired: [] };
+const DONE: RunOutcome = { result: "done", changed: [], repaired: [] };
 
 /** Time that passes when a test wants it to. */
 class FakeClock implements Clock {
@@ -56,7 +56,7 @@ interface Begun {
   at: number;
   causes: readonly string[];
   signal: AbortSignal;
-  end(outcome: Outcome): Promise<void>;
+  end(outcome: RunOutcome): Promise<void>;
 }
 
 /** A driver whose runs are ended by the test, or at once with `outcome`. */
@@ -64,13 +64,13 @@ class Scene {
   readonly clock = new FakeClock();
   readonly runs: Begun[] = [];
   readonly driver: Driver;
-  atOnce: (() => Outcome) | undefined;
+  atOnce: (() => RunOutcome) | undefined;
 
-  constructor(outcome?: Outcome) {
+  constructor(outcome?: RunOutcome) {
     if (outcome !== undefined) this.atOnce = () => outcome;
     this.driver = new Driver(async (signal, causes) => {
-      const { promise, resolve } = Promise.withResolvers<Outcome>();
-      const end = async (result: Outcome): Promise<void> => {
+      const { promise, resolve } = Promise.withResolvers<RunOutcome>();
+      const end = async (result: RunOutcome): Promise<void> => {
         resolve(result);
         await new Promise(setImmediate);
       };

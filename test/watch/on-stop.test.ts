@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { selects } from "../../src/watch/node-selection.ts";
-import { decide, type DaemonSetLook } from "../../src/watch/on-stop.ts";
+import { decideStop, type DaemonSetLook } from "../../src/watch/on-stop.ts";
 
 const OWN = { namespace: "kube-system", name: "multus", node: "n1" };
 const THERE = { metadata: { name: "multus" }, spec: { template: { spec: {} } } };
@@ -53,7 +53,7 @@ describe("--on-stop=auto", () => {
   ];
   for (const [what, seen, wasSeen, uninstall, because] of cases) {
     test(`${uninstall ? "uninstalls" : "keeps"}: ${what}`, () => {
-      const decision = decide(seen, OWN, wasSeen);
+      const decision = decideStop(seen, OWN, wasSeen);
       assert.equal(decision.uninstall, uninstall);
       assert.match(decision.because, because);
       const isDoubt = /not known|never been/u.test(decision.because);

@@ -40,7 +40,7 @@ const Node = v.object({ metadata: v.object({ uid: v.string() }) });
  * @throws Failure `account-missing`, `api-forbidden`, `api-refused`, `answer-invalid` and those of `Api.request`.
  */
 export async function requestToken(api: Api, request: TokenRequest): Promise<GivenToken> {
-  const node = await nodeOf(api, request.node);
+  const node = await readNode(api, request.node);
   if ("unbound" in node) return { ...(await ask(api, request)), unbound: node.unbound };
   try {
     return await ask(api, request, node);
@@ -59,7 +59,7 @@ interface FoundNode {
   uid: string;
 }
 
-async function nodeOf(api: Api, name: string | undefined): Promise<FoundNode | { unbound: string }> {
+async function readNode(api: Api, name: string | undefined): Promise<FoundNode | { unbound: string }> {
   if (name === undefined) return { unbound: "the name of the node is not known: --node-name or NODE_NAME" };
   const path = pathOf({ apiVersion: "v1", kind: "Node", name }, NODES);
   const response = await api.request({ method: "GET", path });

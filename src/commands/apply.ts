@@ -35,9 +35,9 @@ type Options = Given<"apply">;
 /** Runs one of the four: request → call → result. What a verb has no option for is as if it were not given. */
 export async function runApply(verb: Verb, given: Partial<Options> & { all?: boolean }, world: World): Promise<Ending> {
   const options = { ...valuesOf(COMMANDS.apply.options, [], {}), operands: [], ...given };
-  if (options.onStop !== "keep") (await import("./on-stop.ts")).ownOf(options);
+  if (options.onStop !== "keep") (await import("./on-stop.ts")).requireOwnDaemonSet(options);
   const node = await resolveDirectories(directoriesOf(options), options.criSocket, world.signal);
-  const request = { ...requestOf(verb, options, world, node), ...(await probeOf(options, world, node)) };
+  const request = { ...requestOf(verb, options, world, node), ...(await prepareProbe(options, world, node)) };
   const result = await apply(request, world.signal);
   // A signal that came while files were changed is delivered with the next turn of the event loop.
   await setImmediate();
@@ -56,13 +56,13 @@ async function pause(request: ApplyRequest, options: Options, world: World): Pro
     return undefined;
   }
   const say = (text: string, hint?: string): void => printMessage(world, text, hint);
-  const { decisionOf, guardOf, openCluster, uninstallAll } = await import("./on-stop.ts");
+  const { decideOnStop, openGuard, openCluster, uninstallAll } = await import("./on-stop.ts");
   const cluster = options.onStop === "auto" ? await openCluster(options, world) : undefined;
   using resources = new DisposableStack();
   if (cluster !== undefined) resources.use(cluster.channel);
-  const guard = await guardOf(options, cluster, world.signal, say);
+  const guard = await openGuard(options, cluster, world.signal, say);
   await aborted(world.signal);
-  const { uninstall, because, hint } = await decisionOf(options, guard);
+  const { uninstall, because, hint } = await decideOnStop(options, guard);
   say(`${uninstall ? "uninstalls" : "keeps what is installed"}: ${because}`, hint);
   if (!uninstall) return undefined;
   try {
@@ -146,17 +146,17 @@ export function requestOf(
 }
 
 /** What finds the host is loaded where plugins are to act on it. */
-async function probeOf(
+async function prepareProbe(
   options: Options,
   world: World,
   { directories: { plugin, config } }: NodeDirectories,
 ): Promise<Pick<ApplyRequest, "probe">> {
   if (!options.probe && !options.probeAdd) return {};
-  const { operatorOf } = await import("./network-options.ts");
+  const { prepareOperator } = await import("./network-options.ts");
   const calls = valuesOf(pick(NETWORK_OPTIONS, "plugin-timeout"), [], {});
   const named = { pluginDir: [plugin.path], configDir: config.path };
   return {
-    probe: { operator: await operatorOf({ ...options, ...calls, ...named }, world), addAnyway: options.probeAdd },
+    probe: { operator: await prepareOperator({ ...options, ...calls, ...named }, world), addAnyway: options.probeAdd },
   };
 }
 

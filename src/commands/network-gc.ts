@@ -5,7 +5,7 @@ import { collectGone, collectInvalid, type Collected } from "../network/collect.
 import { wholeId } from "../network/remembered.ts";
 import { formatOutcomes, idFormat, printJson, printMessage } from "../report.ts";
 import type { Ending, World } from "../world.ts";
-import { describeProblem, networkOf, operatorOf, warnOfProblem } from "./network-options.ts";
+import { describeProblem, readNetwork, prepareOperator, warnOfProblem } from "./network-options.ts";
 
 /** Releases attachments that nobody needs any more. */
 export async function runGc(options: Given<"network gc">, world: World): Promise<Ending> {
@@ -14,7 +14,7 @@ export async function runGc(options: Given<"network gc">, world: World): Promise
   if (valid !== undefined && name === undefined) throw usage("NETWORK", "is missing", "--valid is for one network");
   const problems: Failure[] = [];
   const operator = {
-    ...(await operatorOf(options, world)),
+    ...(await prepareOperator(options, world)),
     onProblem: (problem: Failure) => {
       problems.push(problem);
     },
@@ -23,7 +23,7 @@ export async function runGc(options: Given<"network gc">, world: World): Promise
   if (valid === undefined || name === undefined) {
     collected = await collectGone(({ networkName }) => name === undefined || networkName === name, operator);
   } else {
-    const network = await networkOf({ network: name }, {}, operator.configDir, world);
+    const network = await readNetwork({ network: name }, {}, operator.configDir, world);
     const listed = valid.map(({ containerID, ifname }) => {
       return { containerID: wholeId(containerID, operator.cacheDir, network.name), ifname };
     });

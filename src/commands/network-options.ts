@@ -54,7 +54,7 @@ export function findHostIfSeen(options: DirectoryOptions): Host | undefined {
 }
 
 /** @throws Failure `host-unreachable`, `mount-missing`, `runtime-directory-unknown`. */
-export async function operatorOf(
+export async function prepareOperator(
   options: DirectoryOptions & { lockTimeout?: number; pluginTimeout: number; trace: boolean },
   world: World,
 ): Promise<Operator & NetworkDirectories> {
@@ -132,7 +132,7 @@ export function wordsOf(
  * @param remembered what a network of that name was, if the directory does not have it any more.
  * @throws Failure.
  */
-export async function networkOf(
+export async function readNetwork(
   { network }: Words,
   { file = "-" }: { file?: string | undefined },
   configDir: string,

@@ -8,14 +8,14 @@ import { probe, type ProbeStep } from "../network/probe.ts";
 import { formatRows, printJson } from "../report.ts";
 import { visible } from "../system/text.ts";
 import type { Ending, World } from "../world.ts";
-import { networkOf, operatorOf, wordsOf } from "./network-options.ts";
+import { readNetwork, prepareOperator, wordsOf } from "./network-options.ts";
 
 /** Says whether a network works; the one of pods, if none is named. */
 export async function runProbe(options: Given<"network probe">, world: World): Promise<Ending> {
-  const operator = await operatorOf(options, world);
+  const operator = await prepareOperator(options, world);
   const isNamed = options.operands.length > 0 || options.file !== undefined;
   const network = isNamed
-    ? await networkOf(wordsOf(options, false), options, operator.configDir, world)
+    ? await readNetwork(wordsOf(options, false), options, operator.configDir, world)
     : primaryOf(operator.configDir);
   const steps = await probe(network, options.add, operator);
   const failed = steps.filter(({ outcome }) => outcome === "failed");

@@ -12,7 +12,7 @@ import type { Given } from "../commands.ts";
 import { mask } from "../secrets.ts";
 import { cancellationOf, Interrupted, throwIfInterrupted, type Failure } from "../errors.ts";
 import { explain, operationFailure } from "../network/failure.ts";
-import { abridge, lookForNamespaces, netnsOf, presenceOf, readMark } from "../network/mark.ts";
+import { abridge, lookForNamespaces, netnsOf, findPresence, readMark } from "../network/mark.ts";
 import { addressesOf } from "../network/precheck.ts";
 import { pickRemembered } from "../network/remembered.ts";
 import { formatRows, idFormat, jsonText, printJson } from "../report.ts";
@@ -22,8 +22,8 @@ import {
   describeProblem,
   findDirectoriesFor,
   findHostIfSeen,
-  networkOf,
-  operatorOf,
+  readNetwork,
+  prepareOperator,
   warnOfProblem,
   wordsOf,
 } from "./network-options.ts";
@@ -31,8 +31,8 @@ import {
 /** Asks the plugins of a network whether they are ready. */
 export async function runStatus(options: Given<"network status">, world: World): Promise<Ending> {
   const words = wordsOf(options, false);
-  const { configDir, caller, signal } = await operatorOf(options, world);
-  const network = await networkOf(words, options, configDir, world);
+  const { configDir, caller, signal } = await prepareOperator(options, world);
+  const network = await readNetwork(words, options, configDir, world);
   try {
     const asked = (await status(network, caller)) === "ready";
     const plugins = network.plugins.map(({ type }) => type);
@@ -63,8 +63,8 @@ export async function runStatus(options: Given<"network status">, world: World):
 /** Asks the plugins of a network for the versions that they support. */
 export async function runNetworkVersion(options: Given<"network version">, world: World): Promise<Ending> {
   const words = wordsOf(options, false);
-  const { configDir, caller, signal } = await operatorOf(options, world);
-  const network = await networkOf(words, options, configDir, world);
+  const { configDir, caller, signal } = await prepareOperator(options, world);
+  const network = await readNetwork(words, options, configDir, world);
   const answers = await version(network, caller);
   if (signal.aborted) throw new Interrupted(cancellationOf(signal), " before all plugins had been asked");
   const exitCode = answers.every(({ supportsNetwork }) => supportsNetwork) ? 0 : 3;
@@ -143,7 +143,7 @@ async function listAttached(options: Given<"network list">, world: World): Promi
     // Signals are heard of in between only.
     await setImmediate();
     throwIfInterrupted(world.signal);
-    attachments.push({ ...row, presence: host === undefined ? "unknown" : await presenceOf(one, host, () => there) });
+    attachments.push({ ...row, presence: host === undefined ? "unknown" : await findPresence(one, host, () => there) });
   }
   if (options.output === "json") {
     printJson(world, {
@@ -196,7 +196,7 @@ function rowOf(one: CachedAttachment): Row {
 export async function runShow(options: Given<"network show">, world: World): Promise<Ending> {
   const words = wordsOf(options, false);
   const { configDir } = await findDirectoriesFor(options, findHostIfSeen(options));
-  const network = await networkOf(words, options, configDir, world);
+  const network = await readNetwork(words, options, configDir, world);
   const { name, cniVersion, disableCheck, disableGC, plugins } = network;
   const used = { cniVersion, name, disableCheck, disableGC, plugins };
   if (options.output === "json") {

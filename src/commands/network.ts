@@ -21,17 +21,17 @@ import { attachmentsOf, remembered, wholeId } from "../network/remembered.ts";
 import { resolveTarget, type NetworkTarget } from "../network/target.ts";
 import { formatOutcomes, formatRows, jsonText, printJson, printWarning, endingOfDone } from "../report.ts";
 import type { Ending, World } from "../world.ts";
-import { networkOf, operatorOf, wantedOf, wordsOf, type Words } from "./network-options.ts";
+import { readNetwork, prepareOperator, wantedOf, wordsOf, type Words } from "./network-options.ts";
 
 /** Adds a container to a network. */
 export async function runAdd(options: Given<"network add">, world: World): Promise<Ending> {
   const words = wordsOf(options, true);
-  const operator = await operatorOf(options, world);
+  const operator = await prepareOperator(options, world);
   const target = resolveTarget(words.target ?? "", operator.host, operator.cacheDir);
   const given = options.containerId;
   const containerId = given === undefined ? undefined : wholeId(given, operator.cacheDir);
   const wanted = wantedOf({ ...options, containerId }, target);
-  const network = await networkOf(words, options, operator.configDir, world);
+  const network = await readNetwork(words, options, operator.configDir, world);
   const { undeclared, declared } = undeclaredOf(network, wanted.capabilityArgs);
   if (undeclared.length > 0) {
     const there = declared.length === 0 ? "it has none" : `it has ${declared.join(", ")}`;
@@ -61,7 +61,7 @@ export async function runAdd(options: Given<"network add">, world: World): Promi
 
 /** Asks the plugins whether an attachment is as it should be. */
 export async function runCheck(options: Given<"network check">, world: World): Promise<Ending> {
-  const { network, wanted, operator } = await knownOf(options, world);
+  const { network, wanted, operator } = await findWanted(options, world);
   const { isChecked, ...done } = await checkAttached(network, wanted, operator);
   if (options.output === "json") printDone(world, "network check", done, { checked: isChecked });
   else if (isChecked) world.stdout(lineOf("right", done, world));
@@ -71,7 +71,7 @@ export async function runCheck(options: Given<"network check">, world: World): P
 
 /** Deletes an attachment. */
 export async function runDel(options: Given<"network del">, world: World): Promise<Ending> {
-  const { network, wanted, operator } = await knownOf(options, world);
+  const { network, wanted, operator } = await findWanted(options, world);
   const name = options.deleteNetns ? requireName(wanted.target, "--delete-netns") : undefined;
   const { wasThere, left, ...done } = await detach(network, wanted, operator);
   for (const what of left) printWarning(world, `the network namespace is gone: ${what}`);
@@ -84,22 +84,22 @@ export async function runDel(options: Given<"network del">, world: World): Promi
 }
 
 /** For check and del: a container that may be gone, on a network whose configuration may be. */
-async function knownOf(
+async function findWanted(
   options: Given<"network check" | "network del">,
   world: World,
 ): Promise<{
-  network: Awaited<ReturnType<typeof networkOf>>;
+  network: Awaited<ReturnType<typeof readNetwork>>;
   wanted: WantedAttachment;
   operator: Operator & NetworkDirectories;
 }> {
   const words = wordsOf(options, true);
-  const operator = await operatorOf(options, world);
+  const operator = await prepareOperator(options, world);
   const found = findTarget(words, operator);
   const target = found instanceof Failure ? undefined : found;
   const given = options.containerId;
   const idIn = (name: string): string | undefined =>
     given === undefined ? target?.containerId : wholeId(given, operator.cacheDir, name);
-  const network = await networkOf(words, options, operator.configDir, world, (name) => {
+  const network = await readNetwork(words, options, operator.configDir, world, (name) => {
     const id = idIn(name);
     return id === undefined ? rememberedAs(words, name, operator) : attachmentsOf(name, id, operator.cacheDir)[0];
   });

@@ -33,7 +33,7 @@ export async function openCluster(
 }
 
 /** The name of the DaemonSet and of this node, which `auto` needs. @throws Failure `usage`. */
-export function ownOf({
+export function requireOwnDaemonSet({
   onStop,
   daemonset,
   nodeName,
@@ -46,13 +46,13 @@ export function ownOf({
 }
 
 /** Looks at the DaemonSet from now on, if that is asked for. */
-export async function guardOf(
+export async function openGuard(
   options: OnStopOptions,
   cluster: { channel: Channel; namespace: string } | undefined,
   signal: AbortSignal,
   say: (text: string, hint: string) => void,
 ): Promise<StopGuard | undefined> {
-  const own = ownOf(options);
+  const own = requireOwnDaemonSet(options);
   if (own === undefined || cluster === undefined) return undefined;
   const { StopGuard: Guard } = await import("../watch/stop-guard.ts");
   const { namespace = cluster.namespace, name } = own.object;
@@ -62,7 +62,7 @@ export async function guardOf(
 }
 
 /** What stopping means. */
-export async function decisionOf({ onStop }: OnStopOptions, guard: StopGuard | undefined): Promise<StopDecision> {
+export async function decideOnStop({ onStop }: OnStopOptions, guard: StopGuard | undefined): Promise<StopDecision> {
   if (onStop === "uninstall") return { uninstall: true, because: "--on-stop=uninstall" };
   return guard === undefined ? { uninstall: false, because: "--on-stop=keep" } : guard.decide();
 }

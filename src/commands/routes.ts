@@ -42,7 +42,7 @@ const MOST_SAID = 100;
 export async function runRoutes(options: Given<"routes">, world: World): Promise<Ending> {
   const { channel, self } = await openAll(options, world);
   using _ = channel;
-  const result = await look(await nodesOf(channel, options, world), self, world.signal);
+  const result = await look(await listNodes(channel, options, world), self, world.signal);
   const { steps, findings } = result;
   if (options.output === "commands") {
     // All that are needed, but those of other programs: what is printed sets them on a node that has none.
@@ -63,7 +63,7 @@ export async function runSync(options: Given<"routes sync">, world: World): Prom
   const masquerade = options.masquerade ? { rules: new Masquerade(world.env, world.signal), kept } : undefined;
   const self = { ...known, masquerade };
   if (options.follow) return await follow(channel, self, options, world);
-  const result = await sync(await nodesOf(channel, options, world), self, world.signal);
+  const result = await sync(await listNodes(channel, options, world), self, world.signal);
   report("routes sync", result, OUTCOMES, options.output, world);
   if (options.output !== "json") printFindings(result.findings, world);
   return endingOfDone(world.signal, exitCodeOf(result));
@@ -148,7 +148,7 @@ async function openAll(
 }
 
 /** @throws Failure as `ListWatch.list`; `api-unreachable` also if it takes too long. */
-async function nodesOf(channel: Channel, { timeout }: Options, { signal }: World): Promise<Iterable<FoundNode>> {
+async function listNodes(channel: Channel, { timeout }: Options, { signal }: World): Promise<Iterable<FoundNode>> {
   const [{ ListWatch }, { ALL_NODES }] = await Promise.all([
     import("../cluster/list-watch.ts"),
     import("../cluster/node.ts"),

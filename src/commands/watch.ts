@@ -19,7 +19,7 @@ import { Watcher, type ClusterAccess } from "../watch/watch.ts";
 import type { Ending, World } from "../world.ts";
 import { requestOf } from "./apply.ts";
 import { directoriesOf } from "./directories.ts";
-import { decisionOf, guardOf, openCluster, ownOf, uninstallAll } from "./on-stop.ts";
+import { decideOnStop, openGuard, openCluster, requireOwnDaemonSet, uninstallAll } from "./on-stop.ts";
 
 type Options = Given<"watch">;
 
@@ -28,7 +28,7 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   if (options.owner === undefined) {
     throw usage("--owner", "is missing: watch removes what that owner holds and no longer desires");
   }
-  ownOf(options);
+  requireOwnDaemonSet(options);
   const base = await baseRequest(options, world);
   const isGiven = Object.keys(base.lists).length > 0;
   if (
@@ -42,14 +42,14 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   await using resources = new AsyncDisposableStack();
   const log = await openLog(world, { output: options.output === "text" ? "text" : "json", format: options.logFormat });
   const observers: Observer[] = [log, resources.use(new Rest())];
-  const cluster = await clusterOf(options, world, resources);
+  const cluster = await connectIfNeeded(options, world, resources);
   const { configmap, configTemplates = [], manifestTemplates = [], spread, nodeName = hostname() } = options;
   const watcher = new Watcher(
     {
       base: { ...base, onWait: (what) => log.message(`waiting for ${what}`) },
       cluster,
       connect: async () => cluster ?? (await connect(options, world, resources)),
-      access: await accessOf(options, base),
+      access: await findAccessDirectories(options, base),
       configMap: configmap,
       configTemplates,
       manifestTemplates,
@@ -60,11 +60,11 @@ export async function runWatch(options: Options, world: World): Promise<Ending> 
   );
   await listenIfAsked(options, watcher, observers, log, resources);
   const events = await reportEvents(options, world, cluster, observers, log, resources);
-  const guard = await guardOf(options, cluster, world.signal, (text, hint) => log.message(text, hint));
+  const guard = await openGuard(options, cluster, world.signal, (text, hint) => log.message(text, hint));
   await watcher.keep(world.signal);
   if (options.onStop === "keep" || watcher.isReplaced) return endingOfDone(world.signal, 0);
   // What listens and writes Events ends afterwards.
-  return await stop(await decisionOf(options, guard), base, { observers, log, events }, world);
+  return await stop(await decideOnStop(options, guard), base, { observers, log, events }, world);
 }
 
 /** Does what stopping means, and says it. */
@@ -110,7 +110,7 @@ async function baseRequest(options: Options, world: World): Promise<ApplyRequest
 }
 
 /** Where the API's address and authority are, if credentials may have to follow them. */
-async function accessOf({ kubeconfig, configmap }: Options, { lists }: ApplyRequest): Promise<string[]> {
+async function findAccessDirectories({ kubeconfig, configmap }: Options, { lists }: ApplyRequest): Promise<string[]> {
   if (lists.credentials === undefined && configmap === undefined) return [];
   const { SERVICE_ACCOUNT } = await import("../cluster/access.ts");
   const files = kubeconfig === undefined ? [join(SERVICE_ACCOUNT, "ca.crt")] : kubeconfig.split(delimiter);
@@ -118,7 +118,7 @@ async function accessOf({ kubeconfig, configmap }: Options, { lists }: ApplyRequ
 }
 
 /** The API, if something of it is followed, or if it is known that it is the one of this node. */
-async function clusterOf(
+async function connectIfNeeded(
   options: Options,
   world: World,
   resources: AsyncDisposableStack,

@@ -76,7 +76,7 @@ export class ControlSockets implements Disposable {
     const target = openIfPossible(directory);
     if (target === undefined) return;
     try {
-      const hold = await holdOf(target, this.#owner, "newer");
+      const hold = await askToStandDown(target, this.#owner, "newer");
       if (hold !== undefined) this.#holds.push(hold);
       this.#open.set(directory, await OwnSocket.listen(target, this.#owner, (socket) => this.#serve(socket)));
     } catch (error) {
@@ -199,7 +199,7 @@ export async function standDown(directories: readonly string[], owner: string): 
   try {
     for (const directory of directories) {
       using target = openIfPossible(directory);
-      const hold = target && (await holdOf(target, owner, "uninstall"));
+      const hold = target && (await askToStandDown(target, owner, "uninstall"));
       if (hold !== undefined) holds.push(hold);
     }
   } catch (error) {
@@ -215,7 +215,7 @@ export async function standDown(directories: readonly string[], owner: string): 
 }
 
 /** Undefined: no process listens. A socket that a process left is removed. @throws Failure `watch-unanswered`. */
-async function holdOf(target: Target, owner: string, reason: StandDownReason): Promise<Hold | undefined> {
+async function askToStandDown(target: Target, owner: string, reason: StandDownReason): Promise<Hold | undefined> {
   const path = socketIn(target.state?.state ?? "", owner);
   const shown = socketIn(statePaths(target.path).state, owner);
   const socket = await connectTo(path);

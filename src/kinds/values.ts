@@ -76,9 +76,9 @@ const FINDERS: Record<Variable, Finder> = {
     const hint = "give it: set CLUSTER_CIDR in the environment, and name it with --variables='$CLUSTER_CIDR'";
     return new NoValue("the cluster has no ConfigMap kube-system/kubeadm-config that names it", hint);
   },
-  SERVICE_HOST: async (about) => written((await serverOf(about)).hostname.replace(/^\[|\]$/gu, "")),
+  SERVICE_HOST: async (about) => written((await findServer(about)).hostname.replace(/^\[|\]$/gu, "")),
   SERVICE_PORT: async (about) => {
-    const { port, protocol } = await serverOf(about);
+    const { port, protocol } = await findServer(about);
     return written(Number(port === "" ? (protocol === "http:" ? "80" : "443") : port));
   },
   MTU: async ({ facts }, signal, ifName) => {
@@ -131,7 +131,7 @@ function podCidrOf({ podCidrs, name }: FoundNode, family: "IPv4" | "IPv6"): Writ
   );
 }
 
-async function serverOf({ facts, credentials }: About): Promise<URL> {
+async function findServer({ facts, credentials }: About): Promise<URL> {
   return credentials.server === undefined ? facts.server() : new URL(credentials.server);
 }
 

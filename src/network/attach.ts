@@ -16,7 +16,7 @@ import { cancellationOf, Failure, Interrupted, throwIfInterrupted } from "../err
 import { hostPath, seenBelow } from "../system/below.ts";
 import { isIdOf, isVisible, shellWord } from "../system/text.ts";
 import { networkSubject, operationFailure } from "./failure.ts";
-import { isReachable, markOf, netnsOf, presenceOf, PRESENCES, presentPath, readMark } from "./mark.ts";
+import { isReachable, markOf, netnsOf, findPresence, PRESENCES, presentPath, readMark } from "./mark.ts";
 import { identityOf, identityOfHost, lookInto, netnsOfHost, type Interior } from "./namespace.ts";
 import { HELD, cacheLock, type Operator } from "./operator.ts";
 import { pathHere, type Host } from "../node/host.ts";
@@ -94,7 +94,7 @@ export async function checkAttached(
   const { host, signal } = operator;
   const target = attachedTarget(network.name, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
-  const { ifName, conf, attachment } = await confOf(network, { ...wanted, target }, operator);
+  const { ifName, conf, attachment } = await recallConf(network, { ...wanted, target }, operator);
   if (conf.netns === "") await refuseWithoutNamespace(attachment, target, host);
   try {
     return { network: network.name, target, ifName, isChecked: (await check(network, conf)) === "checked" };
@@ -120,7 +120,7 @@ export async function detach(
   const { signal } = operator;
   const target = attachedTarget(network.name, wanted, operator);
   using _ = await lockContainer(target.containerId, network.name, operator);
-  const { ifName, conf, attachment } = await confOf(network, { ...wanted, target }, operator);
+  const { ifName, conf, attachment } = await recallConf(network, { ...wanted, target }, operator);
   const wasThere = attachment !== undefined;
   try {
     await del(network, conf);
@@ -249,7 +249,7 @@ function attachedTarget(
 }
 
 /** For check and del: which attachment it is, and how it is told to the plugins. */
-async function confOf(
+async function recallConf(
   network: NetworkList,
   { target, args, capabilityArgs, ifName }: WantedAttachment,
   { host, caller, signal, onProblem }: Operator,
@@ -292,7 +292,7 @@ async function refuseWithoutNamespace(
   target: NetworkTarget,
   host: Host,
 ): Promise<void> {
-  const presence = attachment === undefined ? "gone" : await presenceOf(attachment, host);
+  const presence = attachment === undefined ? "gone" : await findPresence(attachment, host);
   if (presence !== "gone") {
     throw new Failure({
       code: "netns-unknown",

@@ -10,7 +10,7 @@ import type { ValidAttachment } from "../cni/request.ts";
 import { cancellationOf, Failure, Interrupted } from "../errors.ts";
 import { recallNetwork } from "./attach.ts";
 import { explain, operationFailure } from "./failure.ts";
-import { isReachable, lookForNamespaces, netnsOf, presenceOf, PRESENCES, readMark, type Namespaces } from "./mark.ts";
+import { isReachable, lookForNamespaces, netnsOf, findPresence, PRESENCES, readMark, type Namespaces } from "./mark.ts";
 import { HELD, cacheLock, type Operator } from "./operator.ts";
 import { identityOf } from "./namespace.ts";
 import { pathHere, type Host } from "../node/host.ts";
@@ -74,7 +74,7 @@ async function keptIfThere(
   host: Host,
   there?: () => Namespaces,
 ): Promise<Collected | undefined> {
-  const presence = await presenceOf(attachment, host, there);
+  const presence = await findPresence(attachment, host, there);
   return presence === "gone" ? undefined : { attachment, outcome: "kept", reason: PRESENCES[presence] };
 }
 

@@ -9,7 +9,7 @@ import { pathHere, type Host } from "../node/host.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { mapOf, MOST, type NodeMap, type ReadAttachment, type ReadNamespace } from "./map.ts";
-import { abridge, isReachable, lookForNamespaces, netnsOf, presenceOf, readMark, type Namespaces } from "./mark.ts";
+import { abridge, isReachable, lookForNamespaces, netnsOf, findPresence, readMark, type Namespaces } from "./mark.ts";
 import { identityOf, identityOfHost, ipJson, NAMED, netnsOfHost } from "./namespace.ts";
 import { addressesOf } from "./precheck.ts";
 import { pickRemembered } from "./remembered.ts";
@@ -76,7 +76,7 @@ async function attachmentOf(
   const { networkName: network, containerId, ifName } = brief;
   const mark = readMark(brief);
   const netns = netnsOf(brief);
-  const known = await presenceOf(brief, host, () => there);
+  const known = await findPresence(brief, host, () => there);
   const isGone = mark === undefined && known === "unknown" && netns !== "" && isNamespaceGone(netns, host.root || "/");
   const identity = isReachable(brief, host) ? identityOf(pathHere(host, netns)) : mark?.identity;
   return {

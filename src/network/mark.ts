@@ -54,7 +54,7 @@ export function netnsOf({ netns, result }: CachedAttachment): string {
  *
  * @param there the namespaces that are there; where several are asked about, they are looked for once.
  */
-export async function presenceOf(
+export async function findPresence(
   attachment: CachedAttachment,
   host: Host,
   there: () => Namespaces = lookForNamespaces,
@@ -69,7 +69,7 @@ export async function presenceOf(
   return isWhole ? "gone" : "unknown";
 }
 
-/** An attachment with no more than what `presenceOf` asks for: a cache may be large. */
+/** An attachment with no more than what `findPresence` asks for: a cache may be large. */
 export function abridge(attachment: CachedAttachment): CachedAttachment {
   const { ifName, result } = attachment;
   const { interfaces = [] } = (result ?? {}) as Partial<Result>;

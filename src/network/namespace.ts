@@ -134,7 +134,7 @@ function readTables(directory: string): Interior {
 /** The hardware addresses of the interfaces in a network namespace, by their names; undefined when it cannot be told. */
 export async function hardwareIn(path: string): Promise<Map<string, string> | undefined> {
   try {
-    const stdout = await outputOf(["nsenter", `--net=${path}`, "--", "ip", "-o", "link"]);
+    const stdout = await readOutput(["nsenter", `--net=${path}`, "--", "ip", "-o", "link"]);
     const found = stdout.matchAll(/^\d+: ([^:@\s]+)[^\n]*? link\/\S+ (\S+)/gmu);
     return new Map(Array.from(found, ([, name = "", address = ""]) => [name, address]));
   } catch {
@@ -148,7 +148,7 @@ export async function hardwareIn(path: string): Promise<Map<string, string> | un
  * @param path as this process sees it.
  */
 export async function ipJson(path: string, host: Host, words: readonly string[]): Promise<string> {
-  return outputOf([...host.wrapper, "nsenter", `--net=${path}`, "--", ipOf(host), "-json", ...words]);
+  return readOutput([...host.wrapper, "nsenter", `--net=${path}`, "--", ipOf(host), "-json", ...words]);
 }
 
 /**
@@ -158,7 +158,7 @@ export async function ipJson(path: string, host: Host, words: readonly string[])
  */
 export async function removeIdleBridge(name: string, path: string): Promise<void> {
   const ip = async (...words: string[]): Promise<string> =>
-    outputOf(["nsenter", `--net=${path}`, "--", "ip", ...words]);
+    readOutput(["nsenter", `--net=${path}`, "--", "ip", ...words]);
   try {
     const links = (await ip("-o", "link")).split("\n");
     if (links.some((link) => link.includes(` master ${name} `))) return;
@@ -215,7 +215,7 @@ function ipOf(host: Host): string {
 async function ipNetns(verb: "add" | "delete", name: string, host: Host): Promise<void> {
   const { wrapper } = host;
   try {
-    await outputOf([...wrapper, ipOf(host), "netns", verb, name]);
+    await readOutput([...wrapper, ipOf(host), "netns", verb, name]);
   } catch (error) {
     const saying = reasonOf(error);
     const exists = saying.includes("File exists");
@@ -238,7 +238,7 @@ export async function runQuietly([file = "", ...words]: readonly string[], signa
 }
 
 /** What it prints. Throws what it said of its failure. */
-async function outputOf(words: readonly string[]): Promise<string> {
+async function readOutput(words: readonly string[]): Promise<string> {
   const end = await runQuietly(words);
   if (end.exitCode === 0) return end.stdout;
   throw Object.assign(new Error(explainEnd(words[0] ?? "", end)), { code: end.systemCode });

@@ -119,7 +119,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
     configDirectory === undefined
       ? NOTHING
       : await lookAtPodNetwork(configDirectory, view, { runtime, directories, turns }, request, assets);
-  const attached = await attachmentsOf(networks, texts, hostRoot, view, turns);
+  const attached = await findAttachments(networks, texts, hostRoot, view, turns);
   await lookAtKubeconfigs(kubeconfigsIn(networks, assets), view, notes, turns);
   const { watches, findings: watchFindings } = await lookAtWatches(targets);
   for (const target of targets) await turns.pause().then(() => notes.findings.push(...crowdOf(target)));
@@ -374,7 +374,7 @@ function versionsOf(source: string): Map<string, string> {
   }
 }
 
-async function attachmentsOf(
+async function findAttachments(
   networks: readonly Network[],
   texts: readonly string[],
   hostRoot: string,

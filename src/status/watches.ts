@@ -52,7 +52,7 @@ export async function lookAtWatches(
   const watches = new Map<string, WatchStatus>();
   const findings: Finding[] = [];
   for (const { path, shown } of targets) {
-    for (const { owner, said, trouble } of await keepersOf(path)) {
+    for (const { owner, said, trouble } of await findKeepers(path)) {
       const watch = v.safeParse(WatchStatus, said);
       if (watch.success) watches.set(watch.output.id, watch.output);
       else findings.push(unanswered(shown, owner, trouble ?? "its answer is not one of cni-node"));
@@ -63,7 +63,7 @@ export async function lookAtWatches(
 }
 
 /** A state that cannot be trusted is a finding of its own. */
-async function keepersOf(directory: string): ReturnType<typeof describeKeepers> {
+async function findKeepers(directory: string): ReturnType<typeof describeKeepers> {
   try {
     return await describeKeepers(directory);
   } catch (error) {

@@ -14,6 +14,7 @@ import { transact, type FileStep, type Surrounding } from "../host/transaction.t
 import { createCopy, createFile, digestOf } from "../system/disk.ts";
 import { hasBytes } from "../kinds/content.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { shellWord } from "../system/text.ts";
 
 /** What became of a file, in the words of other runs. */
 export type Outcome = "created" | "configured" | "unchanged" | "deleted" | "absent" | "kept";
@@ -239,7 +240,7 @@ async function decideRemoval({ file, here, live, held, others, result }: Facts, 
   if (held.digest === undefined) return { ...result("kept", "it was there before"), step };
   const isOurs = (await digestOfLive(here, live, held.seen)) === held.digest;
   const isToGo = isOurs || (wish.action === "remove" && wish.evenIfChanged === true);
-  if (!isToGo) return { ...result("kept", "somebody has changed it since"), step };
+  if (!isToGo) return { ...result("kept", "it was changed since"), step };
   if (wish.action !== "restore" || held.before === undefined) {
     return { ...result("deleted"), step: { ...step, effect: "remove" } };
   }
@@ -310,6 +311,6 @@ function notAFile(path: string): Failure {
     code: "not-a-file",
     subject: path,
     problem: "is not a regular file; cni-node neither replaces nor removes it",
-    hint: "look at what it is",
+    hint: `see what it is: ls -ld ${shellWord(path)}`,
   });
 }

@@ -65,7 +65,7 @@ export function readCatalogue(source: string): Catalogue | undefined {
       code: "catalogue-invalid",
       subject: path,
       problem: `is not a catalogue of plugins: it ${why}`,
-      hint: `cni-node catalogue --plugin-source=${shellWord(source)} writes it anew`,
+      hint: `cni-node catalogue --plugin-source=${shellWord(source)} rewrites it`,
       cause: error,
     });
   }
@@ -116,7 +116,7 @@ function formerCatalogue(source: string, warnings: Finding[]): Catalogue | undef
     return readCatalogue(source);
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== "catalogue-invalid") throw error;
-    warnings.push(warning("catalogue-unusable", error.subject, error.problem, "it is written anew"));
+    warnings.push(warning("catalogue-unusable", error.subject, error.problem, "it is rewritten"));
     return undefined;
   }
 }
@@ -135,7 +135,7 @@ async function describe(
     return { name, ...measured, cniVersions: await askVersion({ plugin: name, path }, { timeoutMs: PATIENCE }) };
   } catch (error) {
     if (!(error instanceof PluginError)) throw error;
-    warnings.push(warning("catalogue-version", path, `does not tell which CNI versions it speaks: ${error.msg}`));
+    warnings.push(warning("catalogue-version", path, `does not report its CNI versions: ${error.msg}`));
     return { name, ...measured };
   }
 }

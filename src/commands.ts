@@ -184,7 +184,7 @@ export const COMMANDS = {
       ...pick(OPTIONS, "timeout"),
       listen: {
         ...OPTIONS.listen,
-        needs: { options: ["follow"], problem: "goes with --follow" },
+        needs: { options: ["follow"], problem: "requires --follow" },
         help: "serve /livez, /readyz, /metrics; default ADDRESS: 127.0.0.1",
       },
       ...pick(OPTIONS, "output"),

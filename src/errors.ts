@@ -255,7 +255,7 @@ const HINTS: Record<string, string> = {
   EIO: "the disk reported an error: look at the kernel's log (dmesg)",
   EMFILE: "this process may not open enough files: raise its limit (ulimit -n, docker run --ulimit nofile=1024)",
   ENFILE: "the node has no file descriptors left: look at which process holds them (lsof), and at fs.file-max",
-  ENOMEM: "the memory is used up: give the container more, or look at what else uses it",
+  ENOMEM: "the memory is used up: give the container more, or find out which other process uses it",
 };
 
 /** What the user can do about an error of the system; undefined when there is nothing to be said in general. */

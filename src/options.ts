@@ -49,9 +49,9 @@ export interface Option {
 export const HOST_ROOT = "/host";
 
 const NAME = text("<NAME>");
-const NO_CHANGE = { options: ["dry-run"], problem: "goes with a run that changes something, not with --dry-run" };
+const NO_CHANGE = { options: ["dry-run"], problem: "cannot be used with --dry-run, which changes nothing" };
 
-const WITH_DELEGATE = { options: ["delegate"], problem: "goes with --delegate" };
+const WITH_DELEGATE = { options: ["delegate"], problem: "requires --delegate" };
 
 /** Every option by its name, as most commands have it. */
 export const OPTIONS = {
@@ -189,19 +189,19 @@ export const OPTIONS = {
   "dry-run": { type: FLAG, help: "print what would be done, and do nothing" },
   "exit-code": {
     type: FLAG,
-    needs: { options: ["dry-run"], problem: "goes with plan or --dry-run" },
+    needs: { options: ["dry-run"], problem: "requires plan or --dry-run" },
     help: "exit with 3 if anything would change",
   },
   pause: { type: FLAG, help: "after success, wait for SIGTERM or SIGINT" },
   "on-stop": {
     type: choice("keep", "uninstall", "auto"),
     default: "keep",
-    needs: { options: ["pause"], problem: "goes with --pause" },
+    needs: { options: ["pause"], problem: "requires --pause" },
     help: "what a signal does to what is installed; auto: uninstall if the DaemonSet is deleted",
   },
   daemonset: {
     type: objectName("DaemonSet"),
-    needs: { options: ["on-stop"], problem: "goes with --on-stop=auto" },
+    needs: { options: ["on-stop"], problem: "requires --on-stop=auto" },
     help: "[NAMESPACE/]NAME of the DaemonSet that runs this container",
   },
   file: {
@@ -223,7 +223,7 @@ export const OPTIONS = {
   "plugin-timeout": { type: DURATION, default: "2m", help: "how long each plugin call may take" },
   trace: {
     type: FLAG,
-    needs: { options: ["probe", "probe-add"], problem: "goes with --probe" },
+    needs: { options: ["probe", "probe-add"], problem: "requires --probe" },
     help: "print each plugin call on stderr, with secrets masked",
   },
   "pod-cidrs": { type: CIDRS, help: "the networks of pods in the cluster; a podCIDR outside of them gets no route" },
@@ -231,7 +231,7 @@ export const OPTIONS = {
   masquerade: { type: FLAG, help: "masquerade what pods of this node send to addresses outside the cluster" },
   "non-masquerade-cidrs": {
     type: CIDRS,
-    needs: { options: ["masquerade"], problem: "goes with --masquerade" },
+    needs: { options: ["masquerade"], problem: "requires --masquerade" },
     help: "more networks that pods reach with their own addresses",
   },
   attachments: { type: FLAG, help: "list attachments instead of networks" },
@@ -241,7 +241,7 @@ export const OPTIONS = {
   },
   all: {
     type: FLAG,
-    needs: { options: ["valid"], problem: "goes with --valid; --valid= says that none is valid" },
+    needs: { options: ["valid"], problem: "requires --valid; --valid= says that none is valid" },
     help: "also delete attachments that others have added",
   },
   add: { type: FLAG, help: "add a container even if the plugins are not known to be safe to try" },

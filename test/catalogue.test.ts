@@ -129,7 +129,7 @@ describe("catalogue", () => {
       if (script !== undefined) fs.chmodSync(path, 0o755);
       const ran = await catalogue(node);
       assert.equal(ran.exitCode, 0);
-      assert.match(ran.stderr, /^cni-node: warning: .*\/odd: does not tell which CNI versions it speaks: .+\n$/u);
+      assert.match(ran.stderr, /^cni-node: warning: .*\/odd: does not report its CNI versions: .+\n$/u);
       const { cniVersions: _, ...entry } = seen(node, "odd");
       assert.deepEqual(read(node).plugins, [entry]);
       assert.equal((await node.run(["install", "--plugins=odd", "--validate=warn"])).exitCode, 0);

@@ -113,7 +113,7 @@ describe("what others chain into our list", () => {
     test(`stays if ${what}, which is repaired`, async () => {
       using node = await installed();
       chain(node, live);
-      assert.match(await settled(node, INSTALL), /^configured.*somebody had changed it/u);
+      assert.match(await settled(node, INSTALL), /^configured.*it had been changed/u);
       assert.deepEqual(JSON.parse(textOf(node)), JSON.parse(listOf(BRIDGE, PORTMAP, ISTIO)));
     });
   }

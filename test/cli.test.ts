@@ -386,7 +386,7 @@ describe("exit codes", () => {
   test("--exit-code without plan or --dry-run is refused", async () => {
     for (const command of ["install", "uninstall", "apply"]) {
       const said = await refused([command, "--plugins=bridge", "--exit-code"]);
-      assert.equal(said, "cni-node: --exit-code: goes with plan or --dry-run\n");
+      assert.equal(said, "cni-node: --exit-code: requires plan or --dry-run\n");
     }
   });
 
@@ -532,7 +532,7 @@ describe("--prune", () => {
     for (const command of ["apply", "plan"]) {
       assert.match(await refused([command, "--plugins=bridge", "--prune"]), /^cni-node: --prune: needs --owner/u);
       const said = await refused([command, "--plugins=bridge:vlan", "--prune", "--owner=me"]);
-      assert.match(said, /^cni-node: --prune: goes with DESIRED, not with DESIRED:CURRENT/u);
+      assert.match(said, /^cni-node: --prune: cannot be used with DESIRED:CURRENT/u);
     }
     assert.match(await refused(["install", "--plugins=bridge", "--prune", "--owner=me"]), /unknown option '--prune/u);
   });

@@ -448,7 +448,10 @@ describe("engine commands", { concurrency: 2 }, () => {
     const refused = reportOf(await host.run("enable", "docker", "--output=json"));
     assert.equal((refused["error"] as { code: string }).code, "runtime-exists");
     const released = await host.done("disable", "docker");
-    assert.match(released.stdout, /^unchanged .*daemon\.json +the runtime of that name is somebody else's by now$/mu);
+    assert.match(
+      released.stdout,
+      /^unchanged .*daemon\.json +the runtime of that name now belongs to another program$/mu,
+    );
     assert.equal(host.read("etc/docker/daemon.json"), theirs);
     assert.ok(!host.isThere("opt/cni-node") && !host.isThere("etc/docker/.cni-node"));
   });

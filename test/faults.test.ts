@@ -1331,9 +1331,7 @@ test("what somebody has put in the place of our file stays, and so does what was
   fs.writeFileSync(join(node.bin, "tuning"), "newer");
   fs.writeFileSync(join(node.netd, "20-more.conflist"), conflist("newer", "newer"));
   const { stdout } = await succeeds(node, UNINSTALL);
-  const kept = [
-    ...stdout.matchAll(/^kept .* somebody has changed it since; what was there before is kept at (\S+)$/gmu),
-  ];
+  const kept = [...stdout.matchAll(/^kept .* it was changed since; what was there before is kept at (\S+)$/gmu)];
   assert.deepEqual(
     kept.map(([, path = ""]) => fs.readFileSync(path, "utf8")),
     [conflist("before", "before"), conflist("before", "before")],
@@ -1381,7 +1379,7 @@ test("what was there already and right and was changed since stays, and what it 
   fs.rmSync(path);
   fs.writeFileSync(path, configText("net", "3"));
   const { stdout } = await succeeds(node, ["uninstall", "--configs=10-net.conflist"]);
-  assert.match(stdout, /^kept .* somebody has changed it since; what was there before is kept at /u);
+  assert.match(stdout, /^kept .* it was changed since; what was there before is kept at /u);
   const [kept = ""] = / is kept at (.*)\n/u.exec(stdout)?.slice(1) ?? [];
   assert.equal(fs.readFileSync(kept, "utf8"), configText("net", "1"));
   assert.equal(fs.readFileSync(path, "utf8"), configText("net", "3"));
@@ -1494,7 +1492,7 @@ for (const { how, change } of CHANGES) {
       using _ = intercept("linkSync", (from) => {
         if (from === path) change(path, conflist(`newer-${times++}`, "newer"));
       });
-      assertRefused(await node.run(INSTALL), [`cni-node: ${path}: was changed by somebody else`, "run again"]);
+      assertRefused(await node.run(INSTALL), [`cni-node: ${path}: was changed by another program`, "run again"]);
     }
     assert.equal(fs.readFileSync(path, "utf8"), conflist(`newer-${times - 1}`, "newer"));
     const changed = differencesOf(before, snapshotOf(node.host)).map((line) => line.split(": ", 1)[0]);
@@ -1566,14 +1564,14 @@ test("a file that somebody replaces at every attempt: nothing is done, and what 
     using _ = intercept("renameSync", (from = "", to = "") => {
       if (isCommit(node, from, to)) putForeign(path, conflist(`newer-${commits++}`, "newer"));
     });
-    assertRefused(await node.run(INSTALL), [`cni-node: ${path}: was changed by somebody else`, "run again"]);
+    assertRefused(await node.run(INSTALL), [`cni-node: ${path}: was changed by another program`, "run again"]);
   }
   assert.equal(fs.readFileSync(path, "utf8"), conflist(`newer-${commits - 1}`, "newer"));
   const changed = differencesOf(before, snapshotOf(node.host)).map((line) => line.split(": ", 1)[0]);
   assert.deepEqual(changed, ["./etc/cni/net.d/20-more.conflist"]);
 });
 
-test("an error while acting, and a file that cannot be put back for somebody has replaced it: exit code 4 names it", async () => {
+test("an error while acting, and a file that cannot be put back, for it was replaced: exit code 4 names it", async () => {
   using node = makeNode();
   await succeeds(node, INSTALL);
   image(node, "2");
@@ -1589,8 +1587,8 @@ test("an error while acting, and a file that cannot be put back for somebody has
   }
   assert.equal(fs.readFileSync(replaced, "utf8"), "newer");
   const { stderr } = await succeeds(node, ["install", "--plugins=tuning"]);
-  assert.match(stderr, /finished a run that had been ended half way/u);
-  assert.ok(stderr.includes(`${replaced}: changed by somebody else`));
+  assert.match(stderr, /finished a run that had been interrupted/u);
+  assert.ok(stderr.includes(`${replaced}: changed by another program`));
   assert.equal(fs.readFileSync(replaced, "utf8"), "newer");
   assert.equal(fs.readFileSync(failing, "utf8"), configText("more", "2"));
   await succeeds(node, INSTALL);
@@ -1614,7 +1612,7 @@ test("a run that fails says what it has finished of an earlier one, in JSON, too
     fs.writeFileSync(join(node.plugins, "broken"), "#!/bin/sh\nexit 1\n");
     const ran = await node.run(["install", "--plugins=broken", `--output=${output}`]);
     assert.equal(ran.exitCode, 1);
-    assert.match(ran.stderr, /^cni-node: warning: .*: finished a run that had been ended half way.*\n.*broken/su);
+    assert.match(ran.stderr, /^cni-node: warning: .*: finished a run that had been interrupted.*\n.*broken/su);
     if (output === "json") {
       const { result, warnings } = reportOf(ran) as { result: string; warnings: { code: string }[] };
       assert.deepEqual([result, warnings.map(({ code }) => code)], ["failed", ["run-finished", "changed-by-others"]]);

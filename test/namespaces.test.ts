@@ -172,7 +172,7 @@ test(
     await frozen.end("SIGKILL");
     const ran = await waiting;
     assertDone(ran);
-    assert.match(ran.stderr, /finished a run that had been ended half way/u);
+    assert.match(ran.stderr, /finished a run that had been interrupted/u);
     assert.deepEqual(fs.readdirSync(node.bin), [".cni-node", "bridge", "other", "tuning"]);
     assert.deepEqual(fs.readdirSync(node.netd), [".cni-node", "10-net.conflist", "20-more.conflist"]);
     assertTidy(node);
@@ -244,7 +244,7 @@ for (let at = 1; at <= RENAMES + 1; at++) {
           continue;
         }
         assert.equal(ran.exitCode, 1, ran.stderr);
-        assert.match(ran.stderr, /^cni-node: \S+: an earlier run \(\w+\) was ended half way and cannot be finished: /u);
+        assert.match(ran.stderr, /^cni-node: \S+: an earlier run \(\w+\) was interrupted and cannot be finished: /u);
         const missing = both.paths[place === "bin" ? "netd" : "bin"];
         assert.ok(ran.stderr.includes(missing), `${ran.stderr} does not say that ${missing} is missing`);
         assert.match(ran.stderr, /hint: mount or name both directories/u);
@@ -281,7 +281,7 @@ test(
       ] as const) {
         const ran = await node.bundle(["install", ...LISTS, `--plugin-dir=${bin}`, `--config-dir=${netd}`]);
         assert.equal(ran.exitCode, 1);
-        assert.match(ran.stderr, /was ended half way and cannot be finished/u);
+        assert.match(ran.stderr, /was interrupted and cannot be finished/u);
         assertSame(swept(snapshotOf(node.host)), swept(before));
         assertSame(snapshotOf(stranger.host), of);
       }
@@ -341,7 +341,7 @@ test(
     const sources = [`--plugin-source=${node.plugins}`, `--config-source=${node.templates}`];
     const ran = await endOf(namespace.start(["install", ...LISTS, ...places, ...sources]));
     assert.equal(ran.exitCode, 1);
-    assert.match(ran.stderr, /was ended half way and cannot be finished/u);
+    assert.match(ran.stderr, /was interrupted and cannot be finished/u);
     await namespace[Symbol.asyncDispose]();
   },
 );

@@ -226,7 +226,7 @@ describe("network add", { skip }, () => {
     ] as const) {
       assert.match(await refused(host, 1, "add", "net", "a", wrong), new RegExp(`hint: .*${hint}`, "u"));
     }
-    assert.match(await refused(host, 2, "add", "net", "pid:1", "--new"), /^cni-node: --new: goes with the name/u);
+    assert.match(await refused(host, 2, "add", "net", "pid:1", "--new"), /^cni-node: --new: requires the name/u);
     assert.equal(host.sh("ip netns list | wc -l").trim(), "2");
     done(await host.run("del", "net", "b", "--delete-netns"));
     assert.equal(host.sh("ip netns list | wc -l").trim(), "1");
@@ -299,7 +299,7 @@ describe("network add", { skip }, () => {
     [["add", "net", "a", "--capability-args=[]"], /^cni-node: --capability-args: is not a JSON object/u],
     [["add", "net", "a", "--valid="], /unknown option '--valid'/u],
     [["add", "net", "a", "--plugin-timeout=5"], /is not a duration/u],
-    [["gc", "net", "--all"], /--all: goes with --valid/u],
+    [["gc", "net", "--all"], /--all: requires --valid/u],
     [["gc", "--valid="], /NETWORK: is missing/u],
     [["gc", "net", "--valid=x"], /"x" is not ID\/IFNAME/u],
     [["ad"], /unknown command 'ad'\n(?:.|\n)*did you mean add\?/u],
@@ -777,7 +777,7 @@ describe("network status, version, list and show", { skip }, () => {
     assert.equal(exitCode, 3);
     assert.equal(stdout, "net  1.1.0\nsupported    first   1.0.0, 1.1.0\nunsupported  second  0.4.0, not 1.1.0\n");
     host.network("net", { type: "first" }, { type: "none" });
-    assert.match((await host.run("version", "net")).stdout, /^no answer {4}none {3}plugin none: there is none in /mu);
+    assert.match((await host.run("version", "net")).stdout, /^no answer {4}none {3}plugin none: not found in /mu);
   });
 
   test("list tells the networks, and what is wrong with a file", async () => {
@@ -1180,7 +1180,7 @@ describe("signals, time-outs and others at work", { skip }, () => {
     const goOn = await begun();
     const { exitCode, stderr } = await host.run("del", "net", "a", "--lock-timeout=100ms");
     assert.equal(exitCode, 1);
-    assert.match(stderr, /given up while others were at work: --lock-timeout is over/u);
+    assert.match(stderr, /another process holds the lock: --lock-timeout is over/u);
     const child = host.start(["add", "net", "a", "--ifname=y"]);
     const second = endOf(child);
     const said = new Promise((resolve) => child.stderr?.once("data", resolve));

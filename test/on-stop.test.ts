@@ -198,7 +198,7 @@ suite("--on-stop without an API", () => {
       [["watch", "--owner=w", "--plugins=a", "--on-stop=auto"], /--on-stop: auto needs --daemonset/u],
       [["watch", "--owner=w", "--plugins=a", "--on-stop=auto", "--daemonset=a"], /--on-stop: auto needs --node-name/u],
       [["install", "--plugins=a", "--pause", "--on-stop=auto"], /--on-stop: auto needs --daemonset/u],
-      [["install", "--plugins=a", "--on-stop=keep"], /--on-stop: goes with --pause/u],
+      [["install", "--plugins=a", "--on-stop=keep"], /--on-stop: requires --pause/u],
       [["watch", "--owner=w", "--plugins=a", "--daemonset=A"], /is not \[NAMESPACE\/\]NAME of a DaemonSet/u],
     ] as const) {
       const ran = await node.run(argv);

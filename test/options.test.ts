@@ -36,7 +36,7 @@ describe("the values of options", () => {
   test("that need another option need it only where the command has it", () => {
     const given = [{ name: "exit-code", text: "true" }];
     assert.equal(valuesOf(COMMANDS.plan.options, given, {}).exitCode, true);
-    assert.throws(() => valuesOf(COMMANDS.apply.options, given, {}), /--exit-code: goes with plan or --dry-run/u);
+    assert.throws(() => valuesOf(COMMANDS.apply.options, given, {}), /--exit-code: requires plan or --dry-run/u);
     const variables = { CNI_NODE_EXIT_CODE: "1", CNI_NODE_DRY_RUN: "1" };
     assert.equal(valuesOf(COMMANDS.apply.options, [], variables).exitCode, true);
   });

@@ -194,7 +194,7 @@ suite("watch with the desired state in a ConfigMap", { skip: cannotSign }, () =>
     const { port } = server;
     server.put("cni", { plugins: "alpha,delta" });
     await until(() => server.watches.size === 1);
-    await sleep(200);
+    await server.isRead();
     await server.close();
     await until(() => w.stderr.includes("the Kubernetes API cannot be reached"));
     fs.unlinkSync(join(w.node.bin, "delta"));

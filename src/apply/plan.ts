@@ -8,6 +8,7 @@ import { ALL_KINDS, type Kind } from "../asset.ts";
 import type { Outcome, Step } from "../kinds/kind.ts";
 import type { Lists } from "../kinds/lists.ts";
 import { heldReason, ownersAfter, type OwnerFacts } from "../kinds/owners.ts";
+import { shellWord } from "../system/text.ts";
 
 interface Options {
   owner: string;
@@ -108,12 +109,12 @@ function confirmed({ held, sameAsHeld, digest }: InstallFacts, asset: HeldAsset)
 }
 
 function reasonFor({ live, sameContent, sameAsHeld, renewal }: InstallFacts, isHeld: boolean): { reason?: string } {
-  if (live.type === "absent") return isHeld ? { reason: "somebody had removed it" } : {};
+  if (live.type === "absent") return isHeld ? { reason: "it had been removed" } : {};
   if (sameContent) return { reason: "the mode was different" };
   if (live.type === "link") return { reason: "a link was in its place" };
   if (!isHeld) return { reason: "replaces a file that was there before; uninstall restores it" };
   if (renewal !== undefined) return { reason: renewal };
-  return sameAsHeld ? { reason: "somebody had changed it" } : {};
+  return sameAsHeld ? { reason: "it had been changed" } : {};
 }
 
 /** What a removal is decided upon. */
@@ -149,7 +150,7 @@ export function decideUninstall(facts: UninstallFacts): Decision {
     return decideRestore(facts, held, facts.backup, held.before);
   if (live.type === "absent") return { outcome: "absent", ...none, asset: undefined };
   if (facts.pruned && !ours) {
-    return { outcome: "kept", reason: "somebody has changed it since cni-node wrote it", ...none, asset: held };
+    return { outcome: "kept", reason: "it was changed after cni-node wrote it", ...none, asset: held };
   }
   return { outcome: "deleted", effect: "remove", keepLive: false, asset: undefined };
 }
@@ -178,8 +179,8 @@ function decideRestore(
   const abandoned: HeldAsset = { ...rest, before, owners: [] };
   const keptAt = `what was there before is kept at ${backup.path}`;
   if (live.type === "absent")
-    return { outcome: "absent", reason: `somebody had removed it; ${keptAt}`, ...none, asset: abandoned };
-  if (!ours) return { outcome: "kept", reason: `somebody has changed it since; ${keptAt}`, ...none, asset: abandoned };
+    return { outcome: "absent", reason: `it had been removed; ${keptAt}`, ...none, asset: abandoned };
+  if (!ours) return { outcome: "kept", reason: `it was changed since; ${keptAt}`, ...none, asset: abandoned };
   const given: HeldAsset = { ...rest, owners: [], givenBack: true };
   if (held.digest === undefined)
     return { outcome: "kept", reason: "it was there before cni-node", ...none, asset: given };
@@ -229,7 +230,7 @@ export function decideChained({
 }: ChainedFacts & { sameContent: boolean; isHeld: boolean; entries: readonly ChainEntry[] }): Decision {
   refuseUnlessFile(path, live);
   const asset: HeldAsset = isHeld && held !== undefined && sameContent ? held : { ...held, name, kind, owners: [] };
-  const reason = `${isHeld && !sameContent ? "somebody had removed it: " : ""}${typesOf(entries)} at the end of its chain`;
+  const reason = `${isHeld && !sameContent ? "it had been removed: " : ""}${typesOf(entries)} at the end of its chain`;
   return sameContent
     ? { outcome: "unchanged", reason: `has ${typesOf(entries)} in its chain`, effect: "none", keepLive: false, asset }
     : { outcome: "configured", reason, effect: "write", keepLive: false, asset };
@@ -279,6 +280,6 @@ function refuseUnlessFile(path: string, live: Live): void {
     code: "not-a-file",
     subject: path,
     problem: `is ${live.type === "directory" ? "a directory" : "a special file"}, not a file of cni-node's`,
-    hint: "look at what it is; cni-node neither replaces nor removes it",
+    hint: `see what it is (ls -ld ${shellWord(path)}); cni-node neither replaces nor removes it`,
   });
 }

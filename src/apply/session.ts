@@ -175,7 +175,7 @@ export class Session {
       .filter((path) => !this.#directories.holds([path]) && readRecord(path)?.pending !== undefined)
       .map((path) => {
         const hint = "the next run that changes something finishes it first";
-        return warning("run-unfinished", path, "an earlier run was ended half way", hint);
+        return warning("run-unfinished", path, "an earlier run was interrupted", hint);
       });
   }
 

@@ -7,7 +7,7 @@ import * as tls from "node:tls";
 
 import { Failure, Interrupted, isAbsence, reasonOf } from "../errors.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
-import { visible } from "../system/text.ts";
+import { visible, shellWord } from "../system/text.ts";
 import type { ServerRoute } from "./connection.ts";
 import { CredentialProgram, type ExecCredentials } from "./exec.ts";
 import {
@@ -405,7 +405,11 @@ function inCluster(env: AccessRequest["env"], serviceAccount: string): Access {
 
 function podContext(ca: string, file: string): tls.SecureContext {
   if (hasCertificate(ca)) return tls.createSecureContext({ ca });
-  throw kubeconfigFailure(file, "holds no certificate as PEM", "look at what is mounted there");
+  throw kubeconfigFailure(
+    file,
+    "holds no certificate as PEM",
+    `see what is mounted there: head -n 1 ${shellWord(file)}`,
+  );
 }
 
 function readNamespace(file: string): string {

@@ -55,7 +55,7 @@ export class CredentialProgram {
     }
     if (command === "") throw this.#objection("the command of the credential program is missing");
     if (interactiveMode === "Always") {
-      const hint = "use credentials that need nobody to type, or interactiveMode: IfAvailable";
+      const hint = "use credentials that need no input, or interactiveMode: IfAvailable";
       throw this.#objection("the credential program wants to ask a person, and there is none", hint, "interactiveMode");
     }
   }

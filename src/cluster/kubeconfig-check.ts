@@ -36,7 +36,7 @@ function refusePlaceholder(file: string): void {
     (line) => !/^\s*#/u.test(line) && /(?<![\w-])__[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*__(?![\w-])/u.test(line),
   );
   if (index === -1) return;
-  throw wrong(file, `line ${index + 1}: a placeholder of its installer is left, which nobody has replaced`);
+  throw wrong(file, `line ${index + 1}: a placeholder of its installer is left, which was not replaced`);
 }
 
 function wrong(subject: string, problem: string): Failure {

@@ -329,7 +329,7 @@ export function tooLarge(subject: string, limit: number): Failure {
     code: "answer-too-large",
     subject,
     problem: `the answer is larger than ${limit / MIB} MiB`,
-    hint: "no API server of Kubernetes answers so: look at what stands at this address, and at the object with kubectl",
+    hint: "a Kubernetes API server does not answer like this: see which server has this address, and look at the object with kubectl",
   });
 }
 

@@ -179,7 +179,7 @@ export function wrongShape(subject: string, what: string): Failure {
     code: "answer-invalid",
     subject,
     problem: `the answer of the API is not ${what}`,
-    hint: "look at what stands at the address of the API: a server of Kubernetes does not answer so",
+    hint: "see which server has the address of the API: a Kubernetes API server does not answer like this",
   });
 }
 

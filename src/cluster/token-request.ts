@@ -113,7 +113,7 @@ async function ask(api: Api, request: TokenRequest, node?: FoundNode): Promise<O
     code: "answer-invalid",
     subject,
     problem: "the answer of the API is not a token of this service account that expires",
-    hint: "look at what stands at the address of the API: a server of Kubernetes does not answer so",
+    hint: "see which server has the address of the API: a Kubernetes API server does not answer like this",
   });
 }
 

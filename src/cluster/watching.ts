@@ -260,7 +260,7 @@ function eventIn(line: string, subject: string): WatchEvent {
     code: "answer-invalid",
     subject,
     problem: "the watch has sent something that is not an event of Kubernetes",
-    hint: "look at what stands at the address of the API: a server of Kubernetes does not answer so",
+    hint: "see which server has the address of the API: a Kubernetes API server does not answer like this",
   });
 }
 

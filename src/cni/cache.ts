@@ -211,7 +211,7 @@ function damaged(path: string, { msg, cause }: CniError): Failure {
     problem: msg.slice(path.length).replace(/^:? /u, ""),
     hint:
       hintFor(cause) ??
-      "nobody can delete an attachment by it: its addresses stay taken; look at what it was, and remove it",
+      "no attachment can be deleted by it, and its addresses stay taken: look at its content, and remove it",
     cause,
   });
 }

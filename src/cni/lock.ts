@@ -55,7 +55,7 @@ function hashOf(text: string): number {
 async function waitFor(path: string, mode: LockMode, signal: AbortSignal | undefined): Promise<Disposable> {
   return untilLocked(() => {
     if (signal?.aborted === true) {
-      const msg = `it was given up while others were at work: ${String(signal.reason)}`;
+      const msg = `another process holds the lock: ${String(signal.reason)}`;
       throw new CniError({ code: ERROR_CODES.tryAgainLater, msg });
     }
     try {

@@ -16,7 +16,7 @@ export interface Attached extends Runtime, Attachment {
 export function lookUp({ type }: PluginConfig, { pluginDirs, pluginRoot }: Runtime): string {
   const path = findPlugin(type, pluginDirs, pluginRoot);
   if (path !== undefined) return path;
-  const msg = `plugin ${type}: there is none in ${pluginDirs.join(", ") || "no directory"}`;
+  const msg = `plugin ${type}: not found in ${pluginDirs.join(", ") || "no directory"}`;
   throw new CniError({ code: ERROR_CODES.invalidNetworkConfig, msg });
 }
 

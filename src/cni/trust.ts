@@ -88,7 +88,7 @@ function objectionTo(stat: fs.Stats, mayBeSticky: boolean): string | undefined {
 /** What to do about it. */
 export function cureOfUntrusted(path: string): string {
   const word = shellWord(path);
-  return `what a cache says decides which plugins run as root: look at what is there and remove what you do not know; then chown root: ${word}; chmod go-w ${word}`;
+  return `the cache decides which plugins run as root: see what is there (ls -la ${word}), remove what you do not know, and then run chown root: ${word}; chmod go-w ${word}`;
 }
 
 function refuse(found: Untrusted | undefined): void {

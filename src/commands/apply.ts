@@ -98,7 +98,7 @@ export function requestOf(
   ) as ApplyRequest["lists"];
   if (all) for (const kind of ALL_KINDS) if (canBeHeld(kind, node)) lists[kind] ??= { desired: [] };
   if (options.prune && Object.values(lists).some(({ current }) => current !== undefined)) {
-    throw usage("--prune", "goes with DESIRED, not with DESIRED:CURRENT, which says what to remove");
+    throw usage("--prune", "cannot be used with DESIRED:CURRENT, which says itself what to remove");
   }
   return {
     lists,

@@ -78,7 +78,7 @@ function engineIn([given]: readonly string[]): Engine {
   if (engine !== undefined) return engine;
   throw usage(
     "engine",
-    given === undefined ? "no engine is named" : `${JSON.stringify(given)} is no known engine`,
+    given === undefined ? "no engine is named" : `unknown engine ${JSON.stringify(given)}`,
     ENGINES.join(" or "),
   );
 }

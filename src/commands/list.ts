@@ -19,8 +19,7 @@ export async function runList({ pluginSource: source, output }: Given<"list">, w
     return { exitCode: 0 };
   }
   const { entryOf, readCatalogue } = await import("../node/catalogue.ts");
-  const warnings: Finding[] = [];
-  const catalogue = catalogueOrWarning(() => readCatalogue(source), warnings);
+  const { catalogue, warnings } = ifUsable(() => readCatalogue(source));
   printWarnings(world, warnings);
   const plugins = names.map((name) => {
     return Object.assign({ name, size: statSync(join(source, name)).size }, entryOf(catalogue, name));
@@ -42,12 +41,11 @@ function wideRow({
 }
 
 /** What can be listed is listed without a catalogue, too. */
-function catalogueOrWarning(read: () => Catalogue | undefined, warnings: Finding[]): Catalogue | undefined {
+function ifUsable(read: () => Catalogue | undefined): { catalogue: Catalogue | undefined; warnings: Finding[] } {
   try {
-    return read();
+    return { catalogue: read(), warnings: [] };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    warnings.push(warning("catalogue-unusable", error.subject, error.problem));
-    return undefined;
+    return { catalogue: undefined, warnings: [warning("catalogue-unusable", error.subject, error.problem)] };
   }
 }

@@ -140,7 +140,7 @@ function requireName({ text, name }: NetworkTarget, option: string): string {
   if (name !== undefined) return name;
   throw usage(
     option,
-    `goes with the name of a network namespace, and ${JSON.stringify(text)} is none`,
+    `requires the name of a network namespace; ${JSON.stringify(text)} is not one`,
     "a name in /run/netns has no / and no :; cnitool takes paths only",
   );
 }

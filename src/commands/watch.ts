@@ -96,7 +96,7 @@ async function stop(
     return endingOfDone(world.signal, 0);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    report({ steps: [], changed: [], findings: [], failure: error });
+    report({ steps: [], changed: [], findings: [...error.findings], failure: error });
     return { exitCode: error.exitCode };
   }
 }

@@ -156,7 +156,11 @@ export async function disableDocker(
     // Somebody has put another one into its place: that one stays, and nothing of ours is needed any more.
     if (!isOurs(found, paths, isHeld)) {
       if (!isHeld) throw runtimeForeign(path, name);
-      return { action: "write", content: { text: now }, reason: "the runtime of that name is somebody else's by now" };
+      return {
+        action: "write",
+        content: { text: now },
+        reason: "the runtime of that name now belongs to another program",
+      };
     }
     const edited = withoutRuntime(now, name, before(), path);
     const isLast = held?.owners.every((one) => one === owner) === true;

@@ -15,6 +15,7 @@ import { createCopy, createFile, digestOfFile } from "../system/disk.ts";
 import { hasBytes } from "../kinds/content.ts";
 import type { Outcome } from "../kinds/kind.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
+import { shellWord } from "../system/text.ts";
 
 /** For the report. */
 export interface FileResult {
@@ -237,7 +238,7 @@ async function decideRemoval({ file, here, live, held, others, result }: Facts, 
   if (held.digest === undefined) return { ...result("kept", "it was there before"), step };
   const isOurs = (await digestOfLive(here, live, held.seen)) === held.digest;
   const isToGo = isOurs || (wish.action === "remove" && wish.evenIfChanged === true);
-  if (!isToGo) return { ...result("kept", "somebody has changed it since"), step };
+  if (!isToGo) return { ...result("kept", "it was changed since"), step };
   if (wish.action !== "restore" || held.before === undefined) {
     return { ...result("deleted"), step: { ...step, effect: "remove" } };
   }
@@ -308,6 +309,6 @@ function notAFile(path: string): Failure {
     code: "not-a-file",
     subject: path,
     problem: "is not a regular file; cni-node neither replaces nor removes it",
-    hint: "look at what it is",
+    hint: `see what it is: ls -ld ${shellWord(path)}`,
   });
 }

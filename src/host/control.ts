@@ -228,7 +228,7 @@ async function askToStandDown(target: Target, owner: string, reason: StandDownRe
       code: "watch-unanswered",
       subject: shown,
       problem: `the cni-node watch of owner ${owner} does not stand down: ${reasonOf(error)}`,
-      hint: "end that process first, or look at what it waits for with cni-node status",
+      hint: "end that process first; cni-node status shows what it waits for",
     });
   }
   socket.unref();

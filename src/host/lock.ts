@@ -6,6 +6,7 @@ import { SQLITE_CANTOPEN, sqliteCodeOf, tryLock, untilLocked } from "../system/l
 import { removeDirectoryIfEmpty } from "../system/disk.ts";
 import { isSameInode } from "../system/inode.ts";
 import { statePaths, Target } from "./target.ts";
+import { shellWord } from "../system/text.ts";
 
 /** A lock that is held; the kernel frees it with its process. */
 export interface DirectoryLock {
@@ -109,7 +110,7 @@ function unusable(path: string, error: unknown): Failure {
     code: "lock-unusable",
     subject: path,
     problem: `cannot be locked: ${reasonOf(error)}`,
-    hint: "the lock is an empty file, on a file system with advisory locks: look at what it is, and remove it",
+    hint: `the lock is an empty file, on a file system with advisory locks: see what it is (ls -ld ${shellWord(path)}), and remove it`,
     cause: error,
   });
 }

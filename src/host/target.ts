@@ -93,7 +93,7 @@ export class Target implements Disposable {
       syncDirectory(this.here);
       this.#openState();
     }
-    if (this.state === undefined) throw Object.assign(new Error("somebody has removed it again"), { code: "ENOENT" });
+    if (this.state === undefined) throw Object.assign(new Error("it was removed again"), { code: "ENOENT" });
     return this.state;
   }
 
@@ -208,7 +208,7 @@ function untrusted(path: string, why: string): Failure {
   return new Failure({
     code: "state-untrusted",
     subject: path,
-    problem: `${why}: somebody else may have written what cni-node would act on, so nothing in it was read or changed`,
+    problem: `${why}: another user may have written what cni-node would act on, so nothing in it was read or changed`,
     hint: "find out who made it; move it away if cni-node did not (cni-node then starts without a record here), or give it back to root and take the write permission of others away if it did",
   });
 }

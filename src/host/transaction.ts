@@ -338,7 +338,7 @@ export function changedMeanwhile(path: string): Failure {
   return new Failure({
     code: "changed-meanwhile",
     subject: path,
-    problem: "was changed by somebody else while this run looked at it; nothing was done",
+    problem: "was changed by another program while this run looked at it; nothing was done",
     hint: "run again",
     passing: "configs",
   });
@@ -606,9 +606,9 @@ async function recoverRun(
     throw new Failure({ code: "recovery-failed", subject: path, problem: message });
   }
   return [
-    finished(members, "finished a run that had been ended half way"),
+    finished(members, "finished a run that had been interrupted"),
     ...foreign.map((path) =>
-      warning("changed-by-others", path, "changed by somebody else since that run, left as it is"),
+      warning("changed-by-others", path, "changed by another program since that run, left as it is"),
     ),
   ];
 }
@@ -649,7 +649,7 @@ function recoveryIncomplete(found: readonly { target: Target }[], run: string, p
   return new Failure({
     code: "recovery-incomplete",
     subject: found.map(({ target }) => target.path).join(", "),
-    problem: `an earlier run (${run}) was ended half way and cannot be finished: it also wrote to a directory that was at ${path} and is not here`,
+    problem: `an earlier run (${run}) was interrupted and cannot be finished: it also wrote to a directory that was at ${path} and is not here`,
     hint: "mount or name both directories (--plugin-dir, --config-dir) and run again; if the other one is gone for good, move the .cni-node directory of this one away: cni-node then forgets what it installed here",
   });
 }

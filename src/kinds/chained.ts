@@ -309,7 +309,7 @@ export function notEditable(directory: string, file: string): Failure {
     code: "chain-network",
     subject: join(directory, file),
     problem: "is not a configuration list that --chain can edit",
-    hint: "if somebody is writing it, wait with --wait=60s",
+    hint: "if it is being written, wait with --wait=60s",
     passing: "configs",
   });
 }

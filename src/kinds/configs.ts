@@ -449,7 +449,7 @@ async function checkRendered(
     hint:
       unreadable === undefined
         ? ["fix the template", ...(offset === undefined ? [ANYWAY] : [])]
-        : `${unreadable}, which it points to, is not JSON by itself: if somebody is writing it, wait with --wait=60s; else fix the template`,
+        : `${unreadable}, which it points to, is not JSON by itself: if it is being written, wait with --wait=60s; else fix the template`,
     passing: unreadable === undefined ? undefined : "configs",
   });
 }

@@ -73,7 +73,7 @@ function refuseOwn(name: string, { wanted: { manifests }, directory }: About): v
   throw new Failure({
     code: "credentials-own",
     subject: manifests.kubeconfig,
-    problem: "is the kubeconfig by which its own token would be asked for: nobody could renew it once it has expired",
+    problem: "is the kubeconfig by which its own token would be asked for: it could not be renewed once it has expired",
     hint: "name another kubeconfig with --kubeconfig, or run in a pod with a service account",
   });
 }

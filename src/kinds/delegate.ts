@@ -266,7 +266,7 @@ export function noPrimary({ broken }: NoPrimary, directory: string, who: string,
     code: "primary-invalid",
     subject: join(directory, broken.file),
     problem: `comes first, and ${who} cannot use it: it ${broken.objection.message}`,
-    hint: "fix or remove it, or name another one with --delegate=auto:GLOB; if somebody is writing it, wait with --wait=60s",
+    hint: "fix or remove it, or name another one with --delegate=auto:GLOB; if it is being written, wait with --wait=60s",
     passing: "configs",
   });
 }

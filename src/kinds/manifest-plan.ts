@@ -108,7 +108,7 @@ function prepareInstall(
       code: "manifest-empty",
       subject: sourceOf(options).nameOf(step.name),
       problem: "holds no objects any more, and --prune would delete all that were applied from it",
-      hint: "uninstall the manifest if that is meant; else look at what has emptied the file",
+      hint: "uninstall the manifest if that is meant; else find out which program has emptied the file",
     });
   }
   // With the namespace of this access: that of a later one may be another.

@@ -66,7 +66,7 @@ export function readArguments(argv: readonly string[]): Arguments | "version" | 
     const [file] = operands;
     refuseMore(operands, 1);
     for (const name of options.keys())
-      if (!OF_FILES.includes(name)) throw usage(`--${name}`, "goes with kube-watch object");
+      if (!OF_FILES.includes(name)) throw usage(`--${name}`, "requires kube-watch object");
     if (file === undefined) throw usage("FILE", "is missing", "kube-watch file FILE");
     return { source: { file }, ...handlingOf(options), isSecret: false };
   }

@@ -65,7 +65,7 @@ export function readCatalogue(source: string): Catalogue | undefined {
       code: "catalogue-invalid",
       subject: path,
       problem: `is not a catalogue of plugins: it ${why}`,
-      hint: `cni-node catalogue --plugin-source=${shellWord(source)} writes it anew`,
+      hint: `cni-node catalogue --plugin-source=${shellWord(source)} rewrites it`,
       cause: error,
     });
   }
@@ -83,14 +83,14 @@ export function entryOf(catalogue: Catalogue | undefined, name: string): Catalog
  * @throws Failure: nothing has changed.
  */
 export async function updateCatalogue(source: string): Promise<{ plugins: EntryUpdate[]; warnings: Finding[] }> {
-  const warnings: Finding[] = [];
   const names = pluginNames(source);
-  const before = formerCatalogue(source, warnings);
+  const { catalogue: before, warnings } = readIfUsable(source);
   const entries: CatalogueEntry[] = [];
   const plugins: EntryUpdate[] = [];
   for (const name of names) {
     const known = entryOf(before, name);
-    const entry = await describe(source, name, known, warnings);
+    const { entry, warning: ofEntry } = await describe(source, name, known);
+    if (ofEntry !== undefined) warnings.push(ofEntry);
     entries.push(entry);
     const outcome = known === undefined ? "created" : entry === known ? "unchanged" : "configured";
     plugins.push({ name, outcome });
@@ -111,13 +111,13 @@ export async function updateCatalogue(source: string): Promise<{ plugins: EntryU
 const ARCHITECTURES: Record<string, string> = { x64: "amd64" };
 
 /** A broken catalogue is one without entries. */
-function formerCatalogue(source: string, warnings: Finding[]): Catalogue | undefined {
+function readIfUsable(source: string): { catalogue: Catalogue | undefined; warnings: Finding[] } {
   try {
-    return readCatalogue(source);
+    return { catalogue: readCatalogue(source), warnings: [] };
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== "catalogue-invalid") throw error;
-    warnings.push(warning("catalogue-unusable", error.subject, error.problem, "it is written anew"));
-    return undefined;
+    const { subject, problem } = error;
+    return { catalogue: undefined, warnings: [warning("catalogue-unusable", subject, problem, "it is rewritten")] };
   }
 }
 
@@ -126,17 +126,17 @@ async function describe(
   source: string,
   name: string,
   known: CatalogueEntry | undefined,
-  warnings: Finding[],
-): Promise<CatalogueEntry> {
+): Promise<{ entry: CatalogueEntry; warning?: Finding }> {
   const path = join(source, name);
   const measured = await measure(path);
-  if (known?.size === measured.size && known.sha256 === measured.sha256) return known;
+  if (known?.size === measured.size && known.sha256 === measured.sha256) return { entry: known };
+  const entry = { name, ...measured };
   try {
-    return { name, ...measured, cniVersions: await askVersion({ plugin: name, path }, { timeoutMs: PATIENCE }) };
+    return { entry: { ...entry, cniVersions: await askVersion({ plugin: name, path }, { timeoutMs: PATIENCE }) } };
   } catch (error) {
     if (!(error instanceof PluginError)) throw error;
-    warnings.push(warning("catalogue-version", path, `does not tell which CNI versions it speaks: ${error.msg}`));
-    return { name, ...measured };
+    const message = `does not report its CNI versions: ${error.msg}`;
+    return { entry, warning: warning("catalogue-version", path, message) };
   }
 }
 

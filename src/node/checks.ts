@@ -89,7 +89,7 @@ export function leftPointers(text: string): Found[] {
     {
       code: "pointer-left",
       severity: "warning",
-      message: `still has ${pointer}, which nobody has replaced`,
+      message: `still has ${pointer}, which was not replaced`,
       hint:
         owner === undefined
           ? "look at where it came from: the file that a pointer names is taken as it is"

@@ -85,7 +85,7 @@ export function* lookAtAddresses(
 
 function unreadable(path: string, problem: string): Finding {
   const message = `${problem}: host-local gives no pod an address`;
-  const hint = "look at what it is: host-local keeps a directory of addresses there";
+  const hint = `see what it is (ls -ld ${shellWord(path)}): host-local keeps a directory of addresses there`;
   return { code: "addresses-unreadable", severity: "error", path, message, hint };
 }
 
@@ -150,7 +150,7 @@ function ownerOf(id: string, { living, gone, areAll }: Containers): Owner {
 
 /** What is said of the addresses of an owner, with how many there are. */
 const OWNERS: Record<Exclude<Owner, "living">, (count: number, id: string) => string> = {
-  nobody: (count) => `${count} by empty files, which belong to nobody`,
+  nobody: (count) => `${count} by empty files, which belong to no container`,
   gone: (count, id) => `${count} by containers that are gone (${id})`,
   unknown: (count, id) => `${count} by containers that no runtime remembers (${id})`,
 };

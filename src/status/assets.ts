@@ -165,7 +165,7 @@ function lookAtRun(
     code: "run-unfinished",
     severity: isHere ? "warning" : "error",
     path: shown,
-    message: `has a run that was ended half way, unless it is at work just now; the next run will ${next}`,
+    message: `has a run that was interrupted or is still going on; the next run will ${next}`,
     hint: isHere
       ? "run the same cni-node command again"
       : `run it again with both directories mounted; the other one was at ${directories.at(-1)?.path ?? ""}`,
@@ -193,7 +193,7 @@ function isUntidy({ path, shown }: TargetDirectory, notes: Notes): boolean {
       severity: "error",
       path: objects,
       message: `${problem}; what cni-node keeps here is not known, and every run will fail`,
-      hint: "look at what it is and who made it: cni-node makes a directory there",
+      hint: `see what it is and who made it (ls -ld ${shellWord(objects)}): cni-node makes a directory there`,
     }));
     return false;
   }
@@ -347,7 +347,7 @@ function driftOf(
     return [{ code: "asset-changed", severity: "warning", path, message, hint }];
   }
   if (entriesOf(asset) !== undefined && (state === "missing" || state === "changed")) {
-    const message = `had a plugin chained into it by ${owner}, which somebody has removed since`;
+    const message = `had a plugin chained into it by ${owner}, which was removed since`;
     return [{ code: "asset-changed", severity: "warning", path, message, hint: "chain it again", cure }];
   }
   const cured = { hint: "install it again", cure };
@@ -356,7 +356,7 @@ function driftOf(
     return [{ code: "asset-missing", severity: "error", path, message, ...cured }];
   }
   if (state === "changed") {
-    const message = `was installed by ${owner}, and somebody has changed it since`;
+    const message = `was installed by ${owner}, and was changed since`;
     return [{ code: "asset-changed", severity: "warning", path, message, ...cured }];
   }
   return [];
@@ -372,7 +372,7 @@ function lookAtBackup({ path, shown }: TargetDirectory, { name, before }: HeldAs
       severity: "warning",
       path: join(statePaths(shown).objects, before),
       message: `is gone: it kept the ${name} that was there before cni-node, which can no longer come back`,
-      hint: `keep a copy of ${join(shown, name)} before it is uninstalled; nobody but cni-node should write to .cni-node`,
+      hint: `keep a copy of ${join(shown, name)} before it is uninstalled; only cni-node should write to .cni-node`,
     },
   ];
 }

@@ -136,6 +136,6 @@ function objectionTo({ what, from, until }: Validity, path: string, now: number)
     return [{ code: "credentials-expired", severity: "error", path, message, hint }];
   }
   if (until - now > (from === undefined ? LAST_HOUR : (until - from) * LAST_PART)) return [];
-  const message = `has a ${what} that expires at ${when}, and that nobody has renewed for nine tenths of its life`;
+  const message = `has a ${what} that expires at ${when}, and that was not renewed for nine tenths of its life`;
   return [{ code: "credentials-expire", severity: "warning", path, message, hint }];
 }

@@ -15,6 +15,7 @@ import {
 import { followBelow, isBelow, pathOnNode, seenBelow, shownAs, type HostPath } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";
 import { note, type Notes } from "./notes.ts";
+import { shellWord } from "../system/text.ts";
 
 /** A directory of the node that assets are installed to. */
 export interface TargetDirectory {
@@ -113,7 +114,7 @@ function unusable(path: string, holds: string, problem: string): Finding {
     severity: "error",
     path,
     message: `${problem}: runtimes find no ${holds} there, and nothing can be installed`,
-    hint: "look at what it is and who made it, and put a directory in its place; if the runtime uses another one, name it (--plugin-dir, --config-dir)",
+    hint: `see what it is and who made it (ls -ld ${shellWord(path)}), and put a directory in its place; if the runtime uses another one, name it (--plugin-dir, --config-dir)`,
   };
 }
 

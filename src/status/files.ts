@@ -46,7 +46,7 @@ function directoriesOf({ entries }: DirectoryListing, shown: string): Finding[] 
     severity: "warning",
     path: join(shown, file),
     message: "is a directory in the place of a configuration: runtimes pass over it",
-    hint: `look at what is in it, and remove it: a mount of a file that was not there makes one (docker run -v, hostPath)`,
+    hint: `see what is in it, and remove it: a mount of a file that was not there makes one (docker run -v, hostPath)`,
   }));
 }
 
@@ -136,14 +136,16 @@ function unreadOf(
       {
         code: "set-aside-by-cilium",
         ...subject,
-        message: "was renamed by Cilium, which does not suffer other configurations beside its own: nobody reads it",
+        message: "was renamed by Cilium, which renames all configurations but its own: no runtime reads it",
         hint: "set cni.exclusive=false in Cilium's values, and install the configuration again; or remove it for good",
       },
     ];
   }
   if (former !== undefined) {
     const hint = `give it its name back (${shellWord(former)}) if it is to be used, else move it out of this directory`;
-    return [{ code: "set-aside", ...subject, message: "is a configuration that was renamed: nobody reads it", hint }];
+    return [
+      { code: "set-aside", ...subject, message: "is a configuration that was renamed: no runtime reads it", hint },
+    ];
   }
   if (!isNetwork(join(path, file))) return [];
   return [
@@ -151,7 +153,7 @@ function unreadOf(
       code: "name-unread",
       ...subject,
       message:
-        "is a network configuration that nobody reads, because its name does not end in .conf, .conflist or .json",
+        "is a network configuration that no runtime reads, because its name does not end in .conf, .conflist or .json",
       hint: "name it .conflist if it has plugins, else .conf",
     },
   ];

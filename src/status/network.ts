@@ -197,7 +197,7 @@ function withoutNetwork(choices: Choices, rules: readonly Rule[], shown: string)
       severity: without.length === rules.length ? "error" : "warning",
       path: shown,
       message: `${[...reasons].join("; ")}: with ${without.join(" and ")} the node is NotReady, and no pod starts`,
-      hint: WITHOUT_NETWORK[code] ?? "fix what is said of these files here; the runtime loads them again by itself",
+      hint: WITHOUT_NETWORK[code] ?? "fix the findings about these files; the runtime then loads them by itself",
     },
   ];
 }
@@ -226,7 +226,7 @@ function brokenUnused(file: string, listing: DirectoryListing, shown: string): F
     code: "config-broken-unused",
     severity: "warning",
     path: join(shown, file),
-    message: `${"objection" in loaded ? loaded.objection.message : ""}${placeIn(file, listing)}; nobody uses it as long as others come before it, and containerd has no network if it comes first`,
+    message: `${"objection" in loaded ? loaded.objection.message : ""}${placeIn(file, listing)}; no runtime uses it as long as others come before it, and containerd has no network if it comes first`,
     hint: "fix it or move it away",
   };
 }

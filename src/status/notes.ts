@@ -51,6 +51,6 @@ export function crowded(path: string): Finding {
     severity: "warning",
     path,
     message: "has more entries than any node needs: only the first were examined",
-    hint: "see who fills it, and remove what nobody needs",
+    hint: "see which program fills it, and remove what is not needed",
   };
 }

@@ -26,7 +26,7 @@ export function formatStatus(status: NodeStatus, view?: View): string {
       status.backups.map(({ name, path }) => [name, path]),
     ),
     section(
-      "ended half way",
+      "interrupted runs",
       ...sentences(status.unfinished.map(({ directory, next }) => `${directory}: the next run will ${next}`)),
     ),
     section("containers that were attached", status.attachments.map(attachmentRow)),

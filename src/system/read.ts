@@ -2,6 +2,7 @@
 import * as fs from "node:fs";
 
 import { Failure, isAbsence, isSystemError, notRegular } from "../errors.ts";
+import { shellWord } from "./text.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -115,7 +116,7 @@ function tooLarge(path: string | Buffer, limit: number, attempt: string): Failur
     code: "file-too-large",
     subject: String(path),
     problem: `${attempt}: it is larger than ${shown}`,
-    hint: "look at what it is and who wrote it; no such file needs to be that large",
+    hint: `see what it is and who wrote it (ls -l ${shellWord(String(path))}); no such file needs to be that large`,
   });
 }
 

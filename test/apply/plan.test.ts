@@ -148,13 +148,9 @@ describe("installing", () => {
     [
       "says that somebody changed the file",
       { live: live.program, held: mine, sameAsHeld: true },
-      "configured write [me] somebody had changed it",
+      "configured write [me] it had been changed",
     ],
-    [
-      "says that somebody removed the file",
-      { held: mine, sameAsHeld: true },
-      "created write [me] somebody had removed it",
-    ],
+    ["says that somebody removed the file", { held: mine, sameAsHeld: true }, "created write [me] it had been removed"],
     [
       "joins another owner whose content is the same",
       { live: live.program, held: heldBy(["other"]), ...same },
@@ -163,7 +159,7 @@ describe("installing", () => {
     [
       "joins another owner whose file somebody has changed, and fixes it",
       { live: live.program, held: heldBy(["other"]), sameAsHeld: true },
-      "configured write [me,other] somebody had changed it",
+      "configured write [me,other] it had been changed",
     ],
     [
       "with --take-over replaces another owner's content and drops that owner",
@@ -231,7 +227,7 @@ describe("uninstalling", () => {
     [
       "leaves what somebody has changed, when it is pruned",
       { held: mine, pruned: true },
-      "kept none [me] somebody has changed it since cni-node wrote it",
+      "kept none [me] it was changed after cni-node wrote it",
     ],
     ["forgets what we wrote and somebody has removed", { held: mine, live: live.absent }, "absent none forgotten"],
     [
@@ -248,12 +244,12 @@ describe("uninstalling", () => {
     [
       "does not put it back over what somebody has changed since",
       { held: kept, backup },
-      "kept none [] somebody has changed it since; what was there before is kept at /objects/1234",
+      "kept none [] it was changed since; what was there before is kept at /objects/1234",
     ],
     [
       "does not put it back where somebody has removed our file",
       { held: kept, live: live.absent, backup },
-      "absent none [] somebody had removed it; what was there before is kept at /objects/1234",
+      "absent none [] it had been removed; what was there before is kept at /objects/1234",
     ],
     [
       "does not put back what no runtime would load, and says where it is kept",

@@ -53,7 +53,7 @@ describe("kernelLock", () => {
     using place = new Recorder();
     const lock = kernelLock(place.cacheDir);
     const held = await lock.container("c1");
-    const error = { name: "CniError", code: 11, message: /given up while others were at work: SIGTERM$/u };
+    const error = { name: "CniError", code: 11, message: /another process holds the lock: SIGTERM$/u };
     await assert.rejects(lock.container("c1", AbortSignal.abort("SIGTERM")), error);
     held[Symbol.dispose]();
     using _ = await lock.all();

@@ -289,7 +289,7 @@ describe("an ADD that fails is taken back", () => {
       (plugin) => plugin.prints("third", "ADD", { cniVersion: "3.0.0" }),
       /"3\.0\.0" are not known/u,
     ],
-    ["is not there", (plugin) => fs.rmSync(`${plugin.bin}/third`), /^plugin third: there is none in \//u],
+    ["is not there", (plugin) => fs.rmSync(`${plugin.bin}/third`), /^plugin third: not found in \//u],
     ["prints without end", (plugin) => plugin.does("third", "ADD", "yes"), /it printed more than 8388608 bytes$/u],
     ["is ended by a signal", (plugin) => plugin.does("third", "ADD", "kill -9 $$"), /ended by SIGKILL/u],
   ];
@@ -327,7 +327,7 @@ describe("an ADD that fails is taken back", () => {
     assert.equal(error.msg, "bad");
     assert.match(
       error.cleanup.map(({ message }) => message).join("\n"),
-      /^plugin third: there is none in .*\nplugin second: DEL failed: stuck$/u,
+      /^plugin third: not found in .*\nplugin second: DEL failed: stuck$/u,
     );
     assert.deepEqual(plugin.takeNames(), ["first ADD", "second ADD", "second DEL", "first DEL"]);
   });
@@ -701,7 +701,7 @@ test("version says of every plugin what it supports, and whether that is enough 
     [
       undefined,
       undefined,
-      `plugin none: there is none in ${plugin.bin}`,
+      `plugin none: not found in ${plugin.bin}`,
       "plugin third: VERSION failed: no error message, exit code 1",
     ],
   );

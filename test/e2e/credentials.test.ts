@@ -121,7 +121,7 @@ suite("credentials", { skip: cannotStart }, () => {
     assert.doesNotMatch(again.stdout, /created|configured/u);
     fs.rmSync(fileOf(node, "multus.token"));
     const repaired = await run(node, [...words, "--credentials-form=token-file"]);
-    assert.match(repaired.stdout, /created +credentials +multus\.token .*somebody had removed it/u);
+    assert.match(repaired.stdout, /created +credentials +multus\.token .*it had been removed/u);
     assert.match(repaired.stdout, /unchanged +credentials +multus\.kubeconfig/u);
     const inline = await run(node, words);
     assert.match(inline.stdout, /configured +credentials +multus\.kubeconfig .*the form/u);
@@ -227,16 +227,13 @@ suite("credentials", { skip: cannotStart }, () => {
     assert.match(fs.readFileSync(path, "utf8"), /server: "https:\/\/\[fd00::1\]:6443"/u);
     fs.appendFileSync(path, "# edited\n");
     const status = await run(node, ["status"]);
-    assert.match(
-      status.stdout,
-      /somebody has changed it since[^]*cni-node credentials k\.kubeconfig=kube-system\/multus/u,
-    );
+    assert.match(status.stdout, /was changed since[^]*cni-node credentials k\.kubeconfig=kube-system\/multus/u);
     const edited = await run(node, [
       "credentials",
       "k.kubeconfig=kube-system/multus",
       "--credentials-server=https://[fd00::1]:6443",
     ]);
-    assert.match(edited.stdout, /configured .*somebody had changed it/u);
+    assert.match(edited.stdout, /configured .*it had been changed/u);
     refuseTokens(node, ran, other, server, status, edited);
   });
 

@@ -49,7 +49,7 @@ describe("the command line of kube-watch", () => {
     [["objects"], /unknown command "objects"/u],
     [["file"], /FILE: is missing/u],
     [["file", "a", "b"], /unexpected argument/u],
-    [["file", "a", "--jsonpath={}"], /goes with kube-watch object/u],
+    [["file", "a", "--jsonpath={}"], /requires kube-watch object/u],
     [["object", "cm"], /TYPE and NAME: are missing/u],
     [["object", "cm", "a/b/c"], /is not \[NAMESPACE\/\]NAME/u],
     [["object", "cm", "a", "--jsonpth={}"], /did you mean --jsonpath/u],

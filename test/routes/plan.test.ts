@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 
-import { findAccess } from "../src/cluster/access.ts";
-import { Channel } from "../src/cluster/channel.ts";
-import { ListWatch } from "../src/cluster/list-watch.ts";
-import { ALL_NODES, type FoundNode } from "../src/cluster/node.ts";
+import { findAccess } from "../../src/cluster/access.ts";
+import { Channel } from "../../src/cluster/channel.ts";
+import { ListWatch } from "../../src/cluster/list-watch.ts";
+import { ALL_NODES, type FoundNode } from "../../src/cluster/node.ts";
 import {
   ipCommandOf,
   nameServersIn,
@@ -13,10 +13,10 @@ import {
   stepsFor,
   type PresentRoute,
   type NodeNetwork,
-} from "../src/routes/plan.ts";
-import { merged, overlaps, readAddress, readNetwork, readNetworkOf } from "../src/routes/prefix.ts";
-import { until } from "./helpers/node.ts";
-import { NodesApi } from "./helpers/nodes-api.ts";
+} from "../../src/routes/plan.ts";
+import { merged, overlaps, readAddress, readNetwork, readNetworkOf } from "../../src/routes/prefix.ts";
+import { until } from "../helpers/node.ts";
+import { NodesApi } from "../helpers/nodes-api.ts";
 
 const HERE: NodeNetwork = {
   nodeName: undefined,

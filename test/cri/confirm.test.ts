@@ -10,11 +10,11 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { confirmNetwork } from "../src/cri/confirm.ts";
-import { askRuntime, type RuntimeStatus } from "../src/cri/status.ts";
-import type { Failure } from "../src/errors.ts";
-import { endOf } from "./helpers/node.ts";
-import { SimulatedRuntime, type Answers } from "./helpers/simulated-runtime.ts";
+import { confirmNetwork } from "../../src/cri/confirm.ts";
+import { askRuntime, type RuntimeStatus } from "../../src/cri/status.ts";
+import type { Failure } from "../../src/errors.ts";
+import { endOf } from "../helpers/node.ts";
+import { SimulatedRuntime, type Answers } from "../helpers/simulated-runtime.ts";
 
 const NEVER = new AbortController().signal;
 let directory: string;
@@ -114,7 +114,7 @@ describe("a socket that cannot be asked is refused with what to do about it", ()
     using listening = await listen("denied", createServer());
     const script =
       "import(process.argv[1]).then((m) => m.askRuntime(process.argv[2], { timeout: 500, signal: AbortSignal.timeout(9e5) })).catch((e) => console.log(e.code))";
-    const module = fileURLToPath(new URL("../src/cri/status.ts", import.meta.url));
+    const module = fileURLToPath(new URL("../../src/cri/status.ts", import.meta.url));
     fs.chmodSync(directory, 0o755);
     const user = { uid: 65534, gid: 65534 };
     const { stdout, stderr } = await endOf(spawn(process.execPath, ["--eval", script, module, listening.socket], user));
@@ -320,7 +320,7 @@ describe("waiting for a runtime", () => {
 
 test("bundled, it works without node_modules, in a chunk of its own that nothing else loads", async () => {
   const bundled = fs.mkdtempSync(join(directory, "bundle-"));
-  const root = fileURLToPath(new URL("..", import.meta.url));
+  const root = fileURLToPath(new URL("../..", import.meta.url));
   const words = ["scripts/bundle.ts", "test/helpers/ask-runtime.ts", bundled];
   const built = await endOf(spawn(process.execPath, words, { cwd: root }));
   assert.equal(built.exitCode, 0, built.stderr);

@@ -29,7 +29,7 @@ const ADDITION = [...RENDER, ...PROBE, ...TOKENS, ...OBJECTS, "force-conflicts"]
 const STOP = ["on-stop", "daemonset"] as const;
 const CHANGE = ["dry-run", "exit-code", "pause", "no-confirm", ...RUN] as const;
 
-const WHERE = ["host-root", "config-dir", "plugin-dir", "cache-dir"] as const;
+const WHERE = ["host-root", "config-dir", "plugin-dir", "cache-dir", "cri-socket"] as const;
 const CALLS = ["plugin-timeout", "trace", "output"] as const;
 /** With IDs as long as they are. */
 const LISTED = {
@@ -255,7 +255,7 @@ export const COMMANDS = {
     summary: "print the configuration of a network as it is used, with secrets masked",
     operands: ["NETWORK"],
     examples: ["network show mynet", "network show --file=10-mynet.conflist"],
-    options: pick(NETWORK_OPTIONS, "file", "host-root", "config-dir", "output"),
+    options: pick(NETWORK_OPTIONS, "file", "host-root", "config-dir", "cri-socket", "output"),
   },
   "network map": {
     summary: "draw the network of the node: namespaces, interfaces, attachments, and what is wrong",

@@ -345,6 +345,10 @@ export const NETWORK_OPTIONS = {
   "host-root": { ...OPTIONS["host-root"], help: "where the node's root file system is mounted; / on the node itself" },
   "plugin-dir": { ...OPTIONS["plugin-dir"], env: ["CNI_PATH"], otherwise: "/opt/cni/bin" },
   "config-dir": { ...OPTIONS["config-dir"], env: ["NETCONFPATH"], otherwise: "/etc/cni/net.d" },
+  "cri-socket": {
+    ...OPTIONS["cri-socket"],
+    help: "ask the container runtime at this socket for the directories that are auto",
+  },
   "lock-timeout": { ...OPTIONS["lock-timeout"], help: "how long to wait for other operations on the same container" },
   "oci-config": { type: OPTIONS["oci-config"].type, help: "use the directories that this cni.yaml names, on the node" },
 } as const satisfies Record<string, Option>;

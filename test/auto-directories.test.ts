@@ -85,7 +85,11 @@ for (const [what, files, configDir, pluginDir] of [
     const listed = await node.run(["network", "list", root, ...AUTO, "--output=json"]);
     assert.equal((JSON.parse(listed.stdout) as { directory: string }).directory, join(node.host, configDir));
     assert.equal((await node.run(["network", "show", "a", root, "--config-dir=auto"])).exitCode, 0);
-    const { pluginDirs } = await findDirectoriesFor({ hostRoot: node.host, pluginDir: "auto" }, undefined);
+    const { pluginDirs } = await findDirectoriesFor(
+      { hostRoot: node.host, pluginDir: "auto" },
+      undefined,
+      new AbortController().signal,
+    );
     assert.deepEqual(pluginDirs, [`/${pluginDir}`]);
     const env = { CNI_NODE_PLUGIN_DIR: "auto", CNI_NODE_CONFIG_DIR: "auto" };
     const removed = await node.run(["uninstall", ...ASSETS], { env });
@@ -116,7 +120,11 @@ describe("several directories of plugins (containerd 2's bin_dirs)", () => {
         ["loopback", undefined],
       ],
     );
-    const { pluginDirs } = await findDirectoriesFor({ hostRoot: node.host, pluginDir: "auto" }, undefined);
+    const { pluginDirs } = await findDirectoriesFor(
+      { hostRoot: node.host, pluginDir: "auto" },
+      undefined,
+      new AbortController().signal,
+    );
     assert.deepEqual(pluginDirs, ["/opt/first", "/opt/second", "/opt/third"]);
   });
 
@@ -241,6 +249,11 @@ describe("with --cri-socket", () => {
     assert.deepEqual([isThere(node, "etc/said/a.conflist"), isThere(node, "opt/said/bridge")], [true, true]);
     const status = await node.run(["status", ...AUTO, `--cri-socket=${runtime.socket}`, `--host-root=${node.host}`]);
     assert.doesNotMatch(status.stdout, /runtime-(?:plugin-)?directory/u);
+    // The same options in the environment, as a container has them for all that is run in it.
+    const env = { CNI_NODE_CONFIG_DIR: "auto", CNI_NODE_CRI_SOCKET: runtime.socket, CNI_NODE_HOST_ROOT: node.host };
+    const listed = await node.run(["network", "list", "--output=json"], { env });
+    assert.equal((JSON.parse(listed.stdout) as { directory: string }).directory, join(node.host, "etc/said"));
+    assert.equal((await node.run(["network", "show", "a"], { env })).exitCode, 0);
   });
 
   test("A12: a runtime that does not answer ends the run", async () => {

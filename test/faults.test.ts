@@ -340,7 +340,7 @@ test("A5: the network commands find networks and plugins behind absolute links",
   assert.match(ran.stdout, /foreign/u);
   const show = await node.run(["network", "show", "net", `--host-root=${node.host}`]);
   assert.equal(show.exitCode, 0, show.stderr);
-  const { pluginDirs } = await findDirectoriesFor({ hostRoot: node.host }, undefined);
+  const { pluginDirs } = await findDirectoriesFor({ hostRoot: node.host }, undefined, new AbortController().signal);
   assert.deepEqual(pluginDirs, [join("/", SNAP.replace("current", "1234"), "bin")]);
 });
 

@@ -21,7 +21,7 @@ const DRAWINGS: Readonly<
 /** Draws the network of the node. */
 export async function runMap(options: Given<"network map">, world: World): Promise<Ending> {
   const host = findHostFor(options);
-  const { cacheDir } = await findDirectoriesFor(options, host);
+  const { cacheDir } = await findDirectoriesFor(options, host, world.signal);
   const problems: Failure[] = [];
   const map = await readMap(host, cacheDir, world.signal, (problem) => {
     problems.push(problem);

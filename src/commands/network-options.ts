@@ -23,19 +23,20 @@ import type { CachedAttachment } from "../cni/cache.ts";
 
 /** What says where everything is. */
 type DirectoryOptions = Partial<
-  Pick<Given<"network gc">, "hostRoot" | "configDir" | "pluginDir" | "cacheDir" | "ociConfig">
+  Pick<Given<"network gc">, "hostRoot" | "configDir" | "pluginDir" | "cacheDir" | "ociConfig" | "criSocket">
 >;
 
 /** The directories that the options say. @throws Failure `runtime-directory-unknown`; those of `readOciConfig`. */
 export async function findDirectoriesFor(
-  { hostRoot, pluginDir, configDir, cacheDir, ociConfig }: DirectoryOptions,
+  { hostRoot, pluginDir, configDir, cacheDir, ociConfig, criSocket }: DirectoryOptions,
   host: Host | undefined,
+  signal: AbortSignal,
 ): Promise<NetworkDirectories> {
   const isRootNamed = hostRoot !== undefined;
   const config = ociConfig === undefined || host === undefined ? undefined : readOciConfig(pathHere(host, ociConfig));
   const usual = config && { ...config, configDir: config.confDir };
-  const named = { hostRoot: hostRoot ?? HOST_ROOT, isRootNamed, pluginDir, configDir, cacheDir, usual };
-  return networkDirectories(named, host);
+  const named = { hostRoot: hostRoot ?? HOST_ROOT, isRootNamed, pluginDir, configDir, cacheDir, usual, criSocket };
+  return networkDirectories(named, host, signal);
 }
 
 /** @throws Failure `host-unreachable`. */
@@ -59,7 +60,7 @@ export async function prepareOperator(
   world: World,
 ): Promise<Operator & NetworkDirectories> {
   const host = findHostFor(options);
-  const directories = await findDirectoriesFor(options, host);
+  const directories = await findDirectoriesFor(options, host, world.signal);
   const { pluginDirs, cacheDir } = directories;
   requireLockable(cacheDir, host, options.hostRoot ?? HOST_ROOT);
   return {

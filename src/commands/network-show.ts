@@ -103,7 +103,7 @@ export async function runNetworkList(options: Given<"network list">, world: Worl
 }
 
 async function listConfigured(options: Given<"network list">, world: World): Promise<Ending> {
-  const { configDir } = await findDirectoriesFor(options, findHostIfSeen(options));
+  const { configDir } = await findDirectoriesFor(options, findHostIfSeen(options), world.signal);
   const networks = listNetworks(configDir).map((loaded) => {
     const { file } = loaded;
     if ("objection" in loaded) return { file, problem: loaded.objection.message };
@@ -127,7 +127,7 @@ async function listConfigured(options: Given<"network list">, world: World): Pro
 async function listAttached(options: Given<"network list">, world: World): Promise<Ending> {
   // No plugin is called: what is mounted of the host will do.
   const host = findHostIfSeen(options);
-  const { cacheDir } = await findDirectoriesFor(options, host);
+  const { cacheDir } = await findDirectoriesFor(options, host, world.signal);
   const problems: Failure[] = [];
   const there = lookForNamespaces();
   const found = pickRemembered(
@@ -195,7 +195,7 @@ function rowOf(one: CachedAttachment): Row {
 /** Prints the configuration of a network as it is used. */
 export async function runShow(options: Given<"network show">, world: World): Promise<Ending> {
   const words = wordsOf(options, false);
-  const { configDir } = await findDirectoriesFor(options, findHostIfSeen(options));
+  const { configDir } = await findDirectoriesFor(options, findHostIfSeen(options), world.signal);
   const network = await readNetwork(words, options, configDir, world);
   const { name, cniVersion, disableCheck, disableGC, plugins } = network;
   const used = { cniVersion, name, disableCheck, disableGC, plugins };

@@ -1,7 +1,9 @@
 /** Where networks, plugins and attachments are for the commands that act on networks. */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import { Failure } from "../errors.ts";
+import { askWhere } from "../node/directory.ts";
 import { pathOnHost, pathHere, type Host } from "../node/host.ts";
 import { runtimeDirectories, runtimeUnknown, USUAL, type RuntimeDirectories } from "../node/runtime.ts";
 import { hostPath, seenBelow, shownAs, type HostPath } from "../system/below.ts";
@@ -21,6 +23,8 @@ export interface NamedDirectories {
   cacheDir: string | undefined;
   /** Where the host has what is not named, if it is not in the usual place. */
   usual: UsualDirectories | undefined;
+  /** The socket of the container runtime, if it may be asked. */
+  criSocket: string | undefined;
 }
 
 /** Where the host has them. */
@@ -48,12 +52,16 @@ const ON_EVERY_NODE: UsualDirectories = {
 };
 
 /**
- * Finds the directories.
+ * Finds the directories. The runtime is asked only if its directories are to be taken, as by a run that installs.
  *
  * @param host undefined: the host cannot be reached, and what is mounted of it has to do.
- * @throws Failure `runtime-directory-unknown`.
+ * @throws Failure `runtime-directory-unknown`, those of a runtime that does not answer; Interrupted.
  */
-export async function networkDirectories(named: NamedDirectories, host: Host | undefined): Promise<NetworkDirectories> {
+export async function networkDirectories(
+  named: NamedDirectories,
+  host: Host | undefined,
+  signal: AbortSignal,
+): Promise<NetworkDirectories> {
   const { hostRoot, isRootNamed, pluginDir, configDir, cacheDir, usual = ON_EVERY_NODE } = named;
   // Links are followed as on the host; plugins are looked up there, where links lead as they do for the host.
   const mounted = (path: HostPath): string => seenBelow(hostRoot, path) ?? join(hostRoot, path);
@@ -61,10 +69,12 @@ export async function networkDirectories(named: NamedDirectories, host: Host | u
   const here = (path: HostPath): string => (isBelowRoot ? mounted(path) : pathHere(host, path));
   const called = (path: HostPath): string => (isBelowRoot ? mounted(path) : path);
   const isAuto = pluginDir === "auto" || configDir === "auto";
-  const looks = isAuto ? await runtimeDirectories(isBelowRoot ? hostRoot : host.root || "/") : {};
+  const said = isAuto ? await askWhere(named.criSocket, signal) : undefined;
+  const looks = isAuto ? await runtimeDirectories(isBelowRoot ? hostRoot : host.root || "/", said) : {};
   const plugins =
     pluginDir === "auto" ? pathsOf(looks, "plugin", hostRoot).map(called) : (pluginDir ?? usual.pluginDirs.map(called));
-  const [config = usual.configDir] = configDir === "auto" ? pathsOf(looks, "config", hostRoot) : [];
+  const configs = configDir === "auto" ? pathsOf(looks, "config", hostRoot) : [usual.configDir];
+  const config = configs.find((path) => existsSync(here(path))) ?? configs[0] ?? usual.configDir;
   return {
     configDir: configDir === "auto" || configDir === undefined ? here(config) : configDir,
     cacheDir: cacheDir ?? mountedCache(usual.cacheDir, hostRoot, host) ?? here(usual.cacheDir),

@@ -82,11 +82,19 @@ export async function resolveDirectories(
   socket: string | undefined,
   signal: AbortSignal,
 ): Promise<NodeDirectories> {
-  const isAsked = FILE_KINDS.some((kind) => directories[kind].auto) && socket !== undefined;
-  const said = isAsked
-    ? await (await import("../cri/status.ts")).askRuntime(socket, { timeout: ANSWER_MS, signal })
-    : undefined;
-  return followRuntime(directories, said, "auto");
+  const isAsked = FILE_KINDS.some((kind) => directories[kind].auto);
+  return followRuntime(directories, isAsked ? await askWhere(socket, signal) : undefined, "auto");
+}
+
+/**
+ * Asks the runtime where it looks. Undefined: it may not be asked.
+ *
+ * @throws Failure of a runtime that does not answer; Interrupted.
+ */
+export async function askWhere(socket: string | undefined, signal: AbortSignal): Promise<RuntimeStatus | undefined> {
+  if (socket === undefined) return undefined;
+  const { askRuntime } = await import("../cri/status.ts");
+  return askRuntime(socket, { timeout: ANSWER_MS, signal });
 }
 
 /**

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { readRecord } from "../../src/host/record.ts";
 import { WatchServer } from "../cluster/watch-server.ts";
 import { conflist, until } from "../helpers/node.ts";
 import { Random, SEED } from "../helpers/random.ts";
@@ -13,6 +14,8 @@ export interface Kept {
   changes: number;
   restarts: number;
   outages: number;
+  /** Plugins that stayed because the directory was wiped amid a run, with its record: they count as somebody else's. */
+  leftBehind: number;
   /** KiB that the process had in memory after a tenth of the changes, and in the end; of a process that has not ended. */
   memory: [number, number] | undefined;
   violations: string[];
@@ -35,12 +38,12 @@ export async function keeping(
   look?: (done: number, kept: Kept, kib: number) => void,
 ): Promise<Kept> {
   await using scene = await Scene.make();
-  const kept: Kept = { changes, restarts: 0, outages: 0, memory: undefined, violations: [] };
+  const kept: Kept = { changes, restarts: 0, outages: 0, leftBehind: 0, memory: undefined, violations: [] };
   let early = 0;
   for (let count = 1; count <= changes; count++) {
     await scene.change(kept, restart);
     if (count % BETWEEN_LOOKS === 0 || count === changes) {
-      const difference = await scene.settle();
+      const difference = await scene.settle(kept);
       if (difference !== undefined) kept.violations.push(`after ${count} changes: ${difference}`);
       if (early === 0 && count >= changes / 10) early = scene.memory;
       look?.(count, kept, scene.memory);
@@ -49,6 +52,11 @@ export async function keeping(
   if (!restart) kept.memory = [early, scene.memory];
   if (scene.watched.stderr.includes(".cjs:")) kept.violations.push("an error of the program is in its log");
   return kept;
+}
+
+/** Is it a plugin of the image, and not what a change of the soak has put in its place? */
+function isOurs(text: string | undefined): text is string {
+  return text?.includes("supportedVersions") === true;
 }
 
 /** A node, a server, and what the node should have. */
@@ -62,6 +70,10 @@ class Scene implements AsyncDisposable {
   #primary = "one";
   #version = 0;
   #isAway = false;
+  /** Was the directory of plugins wiped since the node was as desired? */
+  #isWiped = false;
+  /** The contents of plugins that were left behind, by their names. */
+  readonly #leftBehind = new Map<string, string>();
 
   private constructor(watched: Watched, server: WatchServer) {
     this.watched = watched;
@@ -117,16 +129,38 @@ class Scene implements AsyncDisposable {
   }
 
   /** Returns what differs from what is desired, if that stays so. */
-  async settle(): Promise<string | undefined> {
+  async settle(kept: Kept): Promise<string | undefined> {
     if (this.#isAway) await this.#comeBack();
     // A list that was refused, or a ConfigMap that is gone, leaves what was desired before: the model knows only this.
     this.#desire(this.#lists);
     try {
       await until(() => this.#difference() === undefined);
-      return undefined;
     } catch {
-      return this.#difference();
+      kept.leftBehind += this.#findLeftBehind();
     }
+    this.#isWiped = false;
+    return this.#difference();
+  }
+
+  /**
+   * What a run had put in place when the directory was wiped with its record is not held by anybody, so that nothing
+   * removes it: the next run that wants it keeps it for the uninstall.
+   */
+  #findLeftBehind(): number {
+    if (!this.#isWiped) return 0;
+    const left = PLUGINS.filter((name) => !this.#lists.plugins.includes(name) && !this.#isHeld(name));
+    const found = left.flatMap((name) => {
+      const text = this.watched.plugin(name);
+      return isOurs(text) && this.#leftBehind.get(name) !== text ? [[name, text] as const] : [];
+    });
+    for (const [name, text] of found) this.#leftBehind.set(name, text);
+    return found.length;
+  }
+
+  #isHeld(name: string): boolean {
+    const record = readRecord(this.watched.node.bin);
+    const assets = [...(record?.assets ?? []), ...(record?.pending?.assets ?? [])];
+    return assets.some((asset) => asset.name === name && asset.owners.length > 0);
   }
 
   #difference(): string | undefined {
@@ -136,8 +170,8 @@ class Scene implements AsyncDisposable {
       const source = fs.readFileSync(join(node.plugins, name), "utf8");
       const text = this.watched.plugin(name);
       // What somebody else put where nothing is desired is not ours to remove.
-      const isWrong = wanted.plugins.includes(name) ? text !== source : text?.includes("supportedVersions");
-      if (isWrong === true) return `plugin ${name}: ${text ?? "none"}`;
+      const isLeft = isOurs(text) && text !== this.#leftBehind.get(name);
+      if (wanted.plugins.includes(name) ? text !== source : isLeft) return `plugin ${name}: ${text ?? "none"}`;
     }
     for (const name of CONFIGS) {
       const text = this.watched.config(name);
@@ -171,6 +205,7 @@ class Scene implements AsyncDisposable {
   }
 
   #wipe(): void {
+    this.#isWiped = true;
     fs.rmSync(this.watched.node.bin, { recursive: true, force: true, maxRetries: 10 });
     if (this.#random.once(2)) fs.mkdirSync(this.watched.node.bin, { recursive: true });
   }

@@ -66,12 +66,12 @@ function showProgress(done: number, { violations }: Kept, kib: number): void {
   console.error(`  ${shown(done)} changes, ${Math.round(kib / 1024)} MiB, ${shown(violations.length)} broken`);
 }
 
-function describeKept({ changes, restarts, outages, memory, violations }: Kept): {
+function describeKept({ changes, restarts, outages, leftBehind, memory, violations }: Kept): {
   words: string;
   violations: string[];
 } {
   const grown = memory === undefined ? "" : `, ${memory.map((kib) => Math.round(kib / 1024)).join(" then ")} MiB`;
-  const words = `${shown(changes)} changes, ${shown(restarts)} restarts, the API away ${shown(outages)} times${grown}`;
+  const words = `${shown(changes)} changes, ${shown(restarts)} restarts, the API away ${shown(outages)} times, ${shown(leftBehind)} plugins left behind by a wipe${grown}`;
   return { words, violations };
 }
 

@@ -11,7 +11,7 @@ import { entriesIn } from "../system/entries.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import type { Steps } from "../system/turns.ts";
-import { crowded, note, type Notes } from "./notes.ts";
+import { crowded, type Notes } from "./notes.ts";
 
 /** Where host-local keeps its addresses, unless `dataDir` says otherwise. */
 const STORE = "/var/lib/cni/networks";
@@ -76,9 +76,9 @@ export function* lookAtAddresses(
     const directory = seenBelow(hostRoot, hostPath(store.path));
     if (directory === undefined) continue;
     try {
-      notes.findings.push(...(yield* lookAtStore(store, directory, containers, notes)));
+      notes.add(...(yield* lookAtStore(store, directory, containers, notes)));
     } catch (error) {
-      if (!isAbsence(error)) note(error, store.path, notes, (problem) => unreadable(store.path, problem));
+      if (!isAbsence(error)) notes.addFailure(error, store.path, (problem) => unreadable(store.path, problem));
     }
   }
 }
@@ -120,7 +120,7 @@ function readLease(here: string, path: string, notes: Notes): string {
   try {
     return readText(here, SIZE_LIMITS.lease, { follow: false });
   } catch (error) {
-    if (!isAbsence(error)) note(error, path, notes, (problem) => unreadable(path, problem));
+    if (!isAbsence(error)) notes.addFailure(error, path, (problem) => unreadable(path, problem));
     return "";
   }
 }

@@ -17,7 +17,7 @@ import { entriesIn } from "../system/entries.ts";
 import { countValues } from "../system/json.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
-import { crowded, note, problemOf, type Notes } from "./notes.ts";
+import { crowded, Notes, problemOf, type Noted } from "./notes.ts";
 import type { TargetDirectory } from "./directories.ts";
 
 /** How an asset compares with the record. */
@@ -55,16 +55,13 @@ export interface Backup {
 }
 
 /** What the records say, compared with what is there. */
-export interface Assets {
+export interface Assets extends Noted {
   assets: AssetStatus[];
   backups: Backup[];
   /** Runs that were ended half way: what the next run will do, by directory. */
   unfinished: { directory: string; next: string }[];
   /** What renews our own kubeconfigs, by their paths on the node. */
   renewals: Map<string, Cure>;
-  findings: Finding[];
-  /** What could not be looked at, a sentence each. */
-  unseen: string[];
 }
 
 /**
@@ -79,10 +76,12 @@ export async function lookAtAssets(
   { versions, checksum }: { versions: ReadonlyMap<string, string>; checksum: boolean },
   signal: AbortSignal,
 ): Promise<Assets> {
-  const all: Assets = { assets: [], backups: [], unfinished: [], renewals: new Map(), findings: [], unseen: [] };
-  const records = directories.map((directory) => ({ directory, record: recordOf(directory, all) }));
+  const notes = new Notes();
+  const all: Omit<Assets, keyof Noted> = { assets: [], backups: [], unfinished: [], renewals: new Map() };
+  const records = directories.map((directory) => ({ directory, record: recordOf(directory, notes) }));
   for (const { directory, record } of records) {
-    lookAtRun(directory, record, records, all);
+    const next = lookAtRun(directory, record, records, notes);
+    if (next !== undefined) all.unfinished.push({ directory: directory.shown, next });
     for (const asset of record?.assets ?? []) {
       const { state, reason } = await untilInterrupted(comparison(directory.path, asset, record, checksum), signal);
       const version = versions.get(asset.digest ?? "");
@@ -99,10 +98,13 @@ export async function lookAtAssets(
       const isOurs = asset.owners.length > 0 && state !== "missing";
       if (isOurs && moduleOf(asset)?.isKubeconfig?.(asset.name) === true)
         all.renewals.set(join(directory.shown, asset.name), cure);
-      all.findings.push(...driftOf(directory, asset, state, cure), ...lookAtBackup(directory, asset, all.backups));
+      notes.add(...driftOf(directory, asset, state, cure));
+      if (asset.before === undefined) continue;
+      all.backups.push({ name: asset.name, path: join(statePaths(directory.shown).objects, asset.before) });
+      notes.add(...lookAtBackup(directory, asset.name, asset.before));
     }
   }
-  return all;
+  return { ...all, ...notes.noted };
 }
 
 function recordOf({ path, shown }: TargetDirectory, notes: Notes): HostRecord | undefined {
@@ -110,7 +112,7 @@ function recordOf({ path, shown }: TargetDirectory, notes: Notes): HostRecord | 
     return readRecord(path);
   } catch (error) {
     const { code } = error as Partial<Failure>;
-    note(error, statePaths(shown).record, notes, (problem) => ({
+    notes.addFailure(error, statePaths(shown).record, (problem) => ({
       code: code === "record-newer" || code === "state-untrusted" ? code : "record-unreadable",
       severity: "error",
       path: statePaths(shown).record,
@@ -139,18 +141,17 @@ async function untilInterrupted<Result>(work: Promise<Result>, signal: AbortSign
   }
 }
 
-/** What a run left that was ended, or is doing just now: no lock is taken to find out which. */
+/**
+ * What a run left that was ended, or is doing just now: no lock is taken to find out which. Returns what the next run
+ * will do about it.
+ */
 function lookAtRun(
   { path, shown }: TargetDirectory,
   record: HostRecord | undefined,
   all: readonly { record: HostRecord | undefined }[],
-  assets: Assets,
-): void {
-  const { unfinished, findings } = assets;
-  if (record?.pending === undefined) {
-    if (isUntidy({ path, shown }, assets)) unfinished.push({ directory: shown, next: "remove left-over files" });
-    return;
-  }
+  notes: Notes,
+): string | undefined {
+  if (record?.pending === undefined) return findLeftOver({ path, shown }, notes) ? "remove left-over files" : undefined;
   const { run, directories } = record.pending;
   const deciding = directories.at(-1)?.id;
   const isHere = all.some(({ record: other }) => other?.directory === deciding);
@@ -160,8 +161,7 @@ function lookAtRun(
       ? "finish it"
       : "forget it, for it had not changed anything yet"
     : "fail, until the other directory of that run is mounted";
-  unfinished.push({ directory: shown, next });
-  findings.push({
+  notes.add({
     code: "run-unfinished",
     severity: isHere ? "warning" : "error",
     path: shown,
@@ -170,6 +170,7 @@ function lookAtRun(
       ? "run the same cni-node command again"
       : `run it again with both directories mounted; the other one was at ${directories.at(-1)?.path ?? ""}`,
   });
+  return next;
 }
 
 /** A list has some dozens. */
@@ -177,18 +178,19 @@ const MOST_VALUES = 100_000;
 /** So many objects of a run, and backups, are looked at. */
 const MOST_OBJECTS = 10_000;
 
-function isUntidy({ path, shown }: TargetDirectory, notes: Notes): boolean {
+/** Are there files that no record needs, as far as that can be seen? */
+function findLeftOver({ path, shown }: TargetDirectory, notes: Notes): boolean {
   const { objects } = statePaths(shown);
   try {
     if (hasMoreThan(MOST_OBJECTS, statePaths(path).objects)) {
-      notes.findings.push(crowded(objects));
+      notes.add(crowded(objects));
       return true;
     }
     return isLeftUntidy(path);
   } catch (error) {
     // What is wrong with the record has been told.
     if (error instanceof Failure && /^(?:record|state)-/u.test(error.code)) return false;
-    note(error, objects, notes, (problem) => ({
+    notes.addFailure(error, objects, (problem) => ({
       code: "record-unreadable",
       severity: "error",
       path: objects,
@@ -362,9 +364,7 @@ function driftOf(
   return [];
 }
 
-function lookAtBackup({ path, shown }: TargetDirectory, { name, before }: HeldAsset, backups: Backup[]): Finding[] {
-  if (before === undefined) return [];
-  backups.push({ name, path: join(statePaths(shown).objects, before) });
+function lookAtBackup({ path, shown }: TargetDirectory, name: string, before: string): Finding[] {
   if (isName(before) && isThere(join(statePaths(path).objects, before))) return [];
   return [
     {

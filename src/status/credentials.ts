@@ -12,7 +12,7 @@ import type { Finding } from "../finding.ts";
 import { countValues } from "../system/json.ts";
 import { readText } from "../system/read.ts";
 import { modeFindings } from "./files.ts";
-import { note, type Notes } from "./notes.ts";
+import { Notes, type Noted } from "./notes.ts";
 
 const User = v.object({
   name: v.string(),
@@ -61,8 +61,8 @@ export function lookAtKubeconfig(
   fileAt: (path: string) => string | undefined,
   now: number,
   isThere: (path: string) => boolean | undefined = () => undefined,
-): Notes {
-  const notes: Notes = { findings: [], unseen: [] };
+): Noted {
+  const notes = new Notes();
   const invalid = (problem: string): Finding => ({
     code: "kubeconfig-invalid",
     severity: "error",
@@ -72,23 +72,23 @@ export function lookAtKubeconfig(
   });
   try {
     const stat = fs.statSync(here, { throwIfNoEntry: false });
-    if (stat === undefined) return notes;
-    notes.findings.push(...modeFindings(stat, path, "kubeconfig"));
+    if (stat === undefined) return notes.noted;
+    notes.add(...modeFindings(stat, path, "kubeconfig"));
     const text = read(here);
     const objection = objectionToKubeconfig(here, isThere);
     if (objection !== undefined) {
-      notes.findings.push(invalid(objection));
-      return notes;
+      notes.add(invalid(objection));
+      return notes.noted;
     }
     const validities = validitiesOf(text, fileAt);
-    notes.findings.push(...validities.flatMap((one) => objectionTo(one, path, now)));
+    notes.add(...validities.flatMap((one) => objectionTo(one, path, now)));
   } catch (error) {
     const isKnown = error instanceof Failure || (error as NodeJS.ErrnoException).errno !== undefined;
-    if (isKnown) note(error, path, notes, invalid);
+    if (isKnown) notes.addFailure(error, path, invalid);
     // The message of a parser would quote the text.
-    else notes.findings.push(invalid("is not a kubeconfig"));
+    else notes.add(invalid("is not a kubeconfig"));
   }
-  return notes;
+  return notes.noted;
 }
 
 /** @throws Failure, errors of the system. */

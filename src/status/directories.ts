@@ -14,7 +14,7 @@ import {
 } from "../node/directory.ts";
 import { followBelow, isBelow, pathOnNode, seenBelow, shownAs, type HostPath } from "../system/below.ts";
 import { firstNamesIn } from "../system/entries.ts";
-import { note, type Notes } from "./notes.ts";
+import { type Notes } from "./notes.ts";
 import { shellWord } from "../system/text.ts";
 
 /** A directory of the node that assets are installed to. */
@@ -47,7 +47,6 @@ export async function findDirectories(
   runtime: RuntimeStatus | undefined,
   notes: Notes,
 ): Promise<FoundDirectories> {
-  const { unseen } = notes;
   const hostRoot = realHostRoot(directories);
   const failures: string[] = [];
   const broken: string[] = [];
@@ -63,7 +62,7 @@ export async function findDirectories(
       }
       const path = shownAs(hostRoot, request.path);
       broken.push(path);
-      note(error, path, notes, (problem) => unusable(path, request.holds, problem));
+      notes.addFailure(error, path, (problem) => unusable(path, request.holds, problem));
       return undefined;
     }
   };
@@ -78,9 +77,9 @@ export async function findDirectories(
       hint: "on the node itself say --host-root=/; in a container mount the node's directories, for example with docker run -v /:/host:ro",
     });
   }
-  unseen.push(...failures);
+  notes.addUnseen(...failures);
   if (plugins !== undefined && looks.plugin === undefined && !directories.plugin.named) {
-    unseen.push(
+    notes.addUnseen(
       "where the runtime looks for plugins: neither its configuration can be read nor was it asked (--cri-socket); plugins in any of the usual directories count",
     );
   }
@@ -88,7 +87,9 @@ export async function findDirectories(
   const here = followBelow(hostRoot, usual) ?? "";
   if (looks.config !== undefined && !named && configs?.path !== here && firstNamesIn(here, 1).length > 0) {
     const { by, paths } = looks.config;
-    unseen.push(`${shownAs(hostRoot, usual)}: ${by} reads ${paths.join(" and ")}; name the other with --config-dir`);
+    notes.addUnseen(
+      `${shownAs(hostRoot, usual)}: ${by} reads ${paths.join(" and ")}; name the other with --config-dir`,
+    );
   }
   const credentials = findDirectoryIfUsable(directories.credentials);
   const isThere = credentials !== undefined && fs.existsSync(credentials);

@@ -1,9 +1,9 @@
-/** What a look brings to light beside what was looked for. */
+/** What a look brings to light beside what was looked for, collected. */
 import { Failure, isSystemError, reasonOf } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 
 /** What was found, and what could not be looked at. */
-export interface Notes {
+export interface Noted {
   findings: Finding[];
   /** A sentence each. */
   unseen: string[];
@@ -24,23 +24,38 @@ export function problemOf(error: unknown): string {
   return error.problem;
 }
 
-/**
- * Notes that something could not be looked at: what this user may not do is nothing that is wrong with the node.
- *
- * @param finding what it is otherwise. @throws what is not an error of the system and no Failure.
- */
-export function note(
-  error: unknown,
-  path: string,
-  { findings, unseen }: Notes,
-  finding: (problem: string) => Finding,
-): void {
-  const isKnown = error instanceof Failure || (error as NodeJS.ErrnoException).errno !== undefined;
-  if (!isKnown) throw error;
-  if (!isDenied(error)) {
-    if (findings.length < MOST_NOTES) findings.push(finding(problemOf(error)));
-  } else if (unseen.length < MOST_NOTES) {
-    unseen.push(`${path}: ${problemOf(error)}; run as root to see it`);
+/** Collects notes, as `Objections` collects why a run is refused. */
+export class Notes implements Noted {
+  readonly findings: Finding[] = [];
+  readonly unseen: string[] = [];
+
+  /** All of it, as data. */
+  get noted(): Noted {
+    return { findings: this.findings, unseen: this.unseen };
+  }
+
+  add(...findings: readonly Finding[]): void {
+    this.findings.push(...findings);
+  }
+
+  /** What could not be looked at, a sentence each. */
+  addUnseen(...sentences: readonly string[]): void {
+    this.unseen.push(...sentences);
+  }
+
+  /**
+   * Notes that something could not be looked at: what this user may not do is nothing that is wrong with the node.
+   *
+   * @param finding what it is otherwise. @throws what is not an error of the system and no Failure.
+   */
+  addFailure(error: unknown, path: string, finding: (problem: string) => Finding): void {
+    const isKnown = error instanceof Failure || (error as NodeJS.ErrnoException).errno !== undefined;
+    if (!isKnown) throw error;
+    if (!isDenied(error)) {
+      if (this.findings.length < MOST_NOTES) this.add(finding(problemOf(error)));
+    } else if (this.unseen.length < MOST_NOTES) {
+      this.addUnseen(`${path}: ${problemOf(error)}; run as root to see it`);
+    }
   }
 }
 

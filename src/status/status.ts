@@ -38,7 +38,7 @@ import {
   type FileStatus,
   type PluginStatus,
 } from "./network.ts";
-import { crowded, MOST_NOTES, note, type Notes } from "./notes.ts";
+import { crowded, MOST_NOTES, Notes, type Noted } from "./notes.ts";
 import { existing, findDirectories, isForeign, type FoundDirectories, type TargetDirectory } from "./directories.ts";
 import { shellWord } from "../system/text.ts";
 import { lookAtWatches, type WatchStatus } from "./watches.ts";
@@ -96,8 +96,8 @@ const RUNTIME_LIMIT_MS = 5000;
  * @throws Failure `mount-missing` where there is nothing to look at; Interrupted.
  */
 export async function lookAtNode(request: StatusRequest, signal: AbortSignal): Promise<NodeStatus> {
-  const notes: Notes = { findings: [], unseen: [] };
-  const runtime = request.criSocket === undefined ? undefined : await ask(request.criSocket, notes.findings, signal);
+  const notes = new Notes();
+  const runtime = request.criSocket === undefined ? undefined : await ask(request.criSocket, notes, signal);
   const directories = await findDirectories(request.directories, runtime, notes);
   const { hostRoot } = directories;
   const { plugin: pluginDirectory, config: configDirectory } = directories.targets;
@@ -122,7 +122,7 @@ export async function lookAtNode(request: StatusRequest, signal: AbortSignal): P
   const attached = await findAttachments(networks, texts, hostRoot, view, turns);
   await lookAtKubeconfigs(kubeconfigsIn(networks, assets), view, notes, turns);
   const { watches, findings: watchFindings } = await lookAtWatches(targets);
-  for (const target of targets) await turns.pause().then(() => notes.findings.push(...crowdOf(target)));
+  for (const target of targets) await turns.pause().then(() => notes.add(...crowdOf(target)));
   throwIfInterrupted(signal);
   const { assets: held, backups, unfinished } = assets;
   return {
@@ -227,13 +227,13 @@ function otherPlugins(
 }
 
 /** A client of runtimes is loaded only where one is asked. */
-async function ask(socket: string, findings: Finding[], signal: AbortSignal): Promise<RuntimeStatus | undefined> {
+async function ask(socket: string, notes: Notes, signal: AbortSignal): Promise<RuntimeStatus | undefined> {
   const { askRuntime } = await import("../cri/status.ts");
   try {
     return await askRuntime(socket, { timeout: RUNTIME_LIMIT_MS, signal });
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    findings.push({
+    notes.add({
       code: "runtime-silent",
       severity: "error",
       path: socket,
@@ -253,12 +253,12 @@ async function lookAtPodNetwork(
   { assets }: Assets,
 ): Promise<PodNetwork> {
   const { shown } = directory;
-  const notes: Notes = { findings: [], unseen: [] };
+  const notes = new Notes();
   const links = linksOf(directory, directories.hostRoot);
   const listing = listingOf(directory, links, notes);
-  if (listing === undefined) return { ...NOTHING, ...notes };
+  if (listing === undefined) return { ...NOTHING, ...notes.noted };
   const denied = deniedFiles(listing, shown);
-  notes.unseen.push(...denied.values());
+  notes.addUnseen(...denied.values());
   const choices = await choose(listing, view, runtime);
   const rules = rulesOf(runtime, directories.hostRoot);
   const [rule = "containerd"] = rules;
@@ -274,14 +274,21 @@ async function lookAtPodNetwork(
   const missing = new Set(assets.filter(({ state }) => state === "missing").map(({ name }) => name));
   const isMissed = (name: string): boolean => missing.has(name) || comesFirst(name, choices, rules);
   const found = await lookAtNetwork(listing, { choices, rules, plugins, shown }, view);
-  notes.findings.push(
+  notes.add(
     ...(runtime === undefined ? [] : lookAtRuntime(runtime, choices, { rule, isOther, shown, socket: criSocket })),
     ...found.flatMap((one) => unlessDenied(one, denied, shown)).map((one) => doubted(one, links, shown)),
     ...(await turns.all(lookAtNames(listing, directory, isMissed))),
     ...(await turns.all(lookAtModes(configured, directory, directories.hostRoot))),
   );
   const texts = Array.from(listing.entries.values(), (entry) => (entry.type === "file" ? entry.text : ""));
-  return { ...notes, choices, files: filesOf(choices), plugins, networks, texts: texts.filter((text) => text !== "") };
+  return {
+    ...notes.noted,
+    choices,
+    files: filesOf(choices),
+    plugins,
+    networks,
+    texts: texts.filter((text) => text !== ""),
+  };
 }
 
 /** Undefined: the directory cannot be read. */
@@ -293,7 +300,12 @@ function listingOf(
   try {
     return withoutNowhere(readDirectoryListing(path, links.texts), links);
   } catch (error) {
-    note(error, shown, notes, (message) => ({ code: "directory-unusable", severity: "error", path: shown, message }));
+    notes.addFailure(error, shown, (message) => ({
+      code: "directory-unusable",
+      severity: "error",
+      path: shown,
+      message,
+    }));
     return undefined;
   }
 }
@@ -340,18 +352,19 @@ function kubeconfigsIn(networks: readonly Network[], { renewals }: Assets): Map<
 async function lookAtKubeconfigs(
   paths: ReadonlyMap<string, Cure | undefined>,
   view: NodeView,
-  { findings, unseen }: Notes,
+  notes: Notes,
   turns: Turns,
 ): Promise<void> {
   const fileAt = (path: string): string | undefined => (path.startsWith("/") ? view.fileAt(path) : undefined);
-  if (paths.size > MOST_KUBECONFIGS) unseen.push(`kubeconfigs: all but the first ${MOST_KUBECONFIGS} of ${paths.size}`);
+  if (paths.size > MOST_KUBECONFIGS)
+    notes.addUnseen(`kubeconfigs: all but the first ${MOST_KUBECONFIGS} of ${paths.size}`);
   for (const [path, cure] of [...paths].slice(0, MOST_KUBECONFIGS)) {
     await turns.pause();
     const here = fileAt(path);
     const isThere = (named: string): boolean | undefined => view.hasFile(named);
     const found = here === undefined ? undefined : lookAtKubeconfig(here, path, fileAt, Date.now(), isThere);
-    findings.push(...(found?.findings ?? []).map((one) => (cure === undefined ? one : renewed(one, cure))));
-    unseen.push(
+    notes.add(...(found?.findings ?? []).map((one) => (cure === undefined ? one : renewed(one, cure))));
+    notes.addUnseen(
       ...(found?.unseen ?? []),
       ...(view.hasFile(path) === undefined ? [`${path}: whether it is there`] : []),
     );
@@ -380,8 +393,8 @@ async function findAttachments(
   hostRoot: string,
   view: NodeView,
   turns: Turns,
-): Promise<Notes & { attachments: AttachmentStatus[] }> {
-  const notes: Notes = { findings: [], unseen: [] };
+): Promise<Noted & { attachments: AttachmentStatus[] }> {
+  const notes = new Notes();
   const found = await turns.all(lookAtAttachments(texts, hostRoot));
   noteAttachments(found, hostRoot, notes);
   const [living, gone] = [containersByPlugin(found.living), containersByPlugin(found.gone)];
@@ -392,7 +405,7 @@ async function findAttachments(
   for (const { plugin, living: count } of attachments) {
     if (count === 0 || plugin.includes("/") || !("missing" in (await view.plugin(plugin)))) continue;
     const who = count === 1 ? "a container that was attached" : `${count} containers that were attached`;
-    notes.findings.push({
+    notes.add({
       code: "attachment-plugin-missing",
       severity: "warning",
       path: plugin,
@@ -409,7 +422,7 @@ async function findAttachments(
     areAll: found.directories.length > 0 && found.unseen.length + found.crowded.length === 0,
   };
   await turns.all(lookAtAddresses(networks, containers, hostRoot, notes));
-  return { ...notes, attachments };
+  return { ...notes.noted, attachments };
 }
 
 function noteAttachments(
@@ -418,14 +431,14 @@ function noteAttachments(
   notes: Notes,
 ): void {
   if (directories.length === 0 && hostRoot !== "/") {
-    notes.unseen.push(`${join(hostRoot, "var/lib/cni")}: the containers that were attached cannot be seen there`);
+    notes.addUnseen(`${join(hostRoot, "var/lib/cni")}: the containers that were attached cannot be seen there`);
   }
-  notes.findings.push(...full.map(crowded));
+  notes.add(...full.map(crowded));
   for (const { path, error } of unseen) {
-    note(error, path, notes, (message) => ({ code: "attachments-unreadable", severity: "error", path, message }));
+    notes.addFailure(error, path, (message) => ({ code: "attachments-unreadable", severity: "error", path, message }));
   }
   for (const { path, objection } of untrusted.slice(0, MOST_NOTES)) {
-    notes.findings.push({
+    notes.add({
       code: "cache-untrusted",
       severity: "warning",
       path,
@@ -434,7 +447,7 @@ function noteAttachments(
     });
   }
   for (const { path, problem } of damaged.slice(0, MOST_NOTES)) {
-    notes.findings.push({
+    notes.add({
       code: "attachment-damaged",
       severity: "warning",
       path,

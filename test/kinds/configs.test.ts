@@ -270,7 +270,7 @@ describe("a word that looks like a pointer", () => {
       const ran = await node.run(["install", "--configs=10.conf"]);
       assert.match(
         ran.stderr,
-        new RegExp(`nobody has replaced; it looks like a placeholder of ${owner} installer`, "u"),
+        new RegExp(`was not replaced; it looks like a placeholder of ${owner} installer`, "u"),
       );
       assert.equal(ran.exitCode, 0);
     });

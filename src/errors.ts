@@ -178,8 +178,11 @@ export class Objections {
   }
 }
 
+/** A newer run does what this one would do. */
+export const SUPERSEDED = "superseded";
+
 /** Why a run is cancelled: by a signal to the process, or because a newer run does what it would do. */
-export type Cancellation = NodeJS.Signals | "superseded";
+export type Cancellation = NodeJS.Signals | typeof SUPERSEDED;
 
 /** The run was cancelled; if nothing else is said, before its commit point: nothing has happened. */
 export class Interrupted extends Error {
@@ -189,7 +192,7 @@ export class Interrupted extends Error {
   findings: readonly Finding[] = [];
 
   constructor(reason: Cancellation, when = " before anything was changed") {
-    super(`ended by ${reason === "superseded" ? "a newer run" : reason}${when}`);
+    super(`ended by ${reason === SUPERSEDED ? "a newer run" : reason}${when}`);
     this.reason = reason;
   }
 }

@@ -4,7 +4,7 @@ import { constants } from "node:os";
 import type { StepResult } from "./kinds/kind.ts";
 import { CniError } from "./cni/error.ts";
 import type { FailureCode } from "./codes.ts";
-import { cancellationOf, Failure, Interrupted, type Cancellation } from "./errors.ts";
+import { cancellationOf, Failure, Interrupted, SUPERSEDED, type Cancellation } from "./errors.ts";
 import type { Finding } from "./finding.ts";
 import { maskTokens } from "./secrets/prose.ts";
 import { alignRows, shortId, visibleJson, visibleLines, wrapLines } from "./system/text.ts";
@@ -217,7 +217,7 @@ export function endingOfDone(signal: AbortSignal, exitCode: number): Ending {
 /** How a run ends that is cancelled. @param exitCode of a run that is superseded: no signal ends the process. */
 function cancelledEnding(reason: Cancellation, exitCode: number): Ending {
   // By the signal itself or, of process 1, by the exit code that stands for it.
-  return reason === "superseded" ? { exitCode } : { exitCode: 128 + constants.signals[reason], signal: reason };
+  return reason === SUPERSEDED ? { exitCode } : { exitCode: 128 + constants.signals[reason], signal: reason };
 }
 
 function describe(error: unknown): [code: FailureCode, message: string, hint?: string] {

@@ -307,7 +307,10 @@ describe("kept: 6, pointers", () => {
     fs.writeFileSync(join(node.netd, "b.conf"), '{"name": "__10-calico.conflist__"}\n');
     node.template("05-multus.conf", multus("__b.conf__"));
     const { stderr } = await node.run(["install", "--configs=05-multus.conf"]);
-    assert.match(stderr, /^cni-node: warning: .*05-multus\.conf: still has __10-calico\.conflist__, which was not replaced/u);
+    assert.match(
+      stderr,
+      /^cni-node: warning: .*05-multus\.conf: still has __10-calico\.conflist__, which was not replaced/u,
+    );
     assert.equal(installed(node, "05-multus.conf"), multus('{"name": "__10-calico.conflist__"}'));
   });
 });

@@ -1,5 +1,6 @@
 /** Decides when to reconcile: calm, one run at a time, and always at the newest state in the end. */
 
+import { SUPERSEDED } from "../errors.ts";
 /** What made somebody look again: another desired state, or something else on the node. */
 export type Cause = "desired" | "node";
 
@@ -33,9 +34,6 @@ export type RunOutcome =
  * @param isReached the desired state had been reached before: what is changed now is a repair.
  */
 export type Run = (signal: AbortSignal, causes: readonly string[], isReached: boolean) => Promise<RunOutcome>;
-
-/** The reason that a run is ended for which there is a newer desired state. */
-export const SUPERSEDED = "superseded";
 
 /** Milliseconds. */
 export const TIMING = {

@@ -6,7 +6,7 @@ import { API_KINDS, FILE_KINDS, isFileKind, KINDS, type Kind } from "../asset.ts
 import type { Channel } from "../cluster/channel.ts";
 import { SUBJECT } from "../cluster/token.ts";
 import type { ObjectWatch } from "../cluster/watch.ts";
-import { Failure, Interrupted } from "../errors.ts";
+import { Failure, Interrupted, SUPERSEDED } from "../errors.ts";
 import { warning, type Finding } from "../finding.ts";
 import { ControlSockets, type StandDownReason } from "../host/control.ts";
 import { readRecord, type HeldAsset } from "../host/record.ts";
@@ -19,7 +19,7 @@ import type { ObjectName } from "../system/name.ts";
 import { DirectoryWatch } from "../system/watch.ts";
 import { describeWatching } from "./describe.ts";
 import { desiredIn, type DesiredLists } from "./desired.ts";
-import { Driver, SUPERSEDED, type Cause, type RunOutcome } from "./driver.ts";
+import { Driver, type Cause, type RunOutcome } from "./driver.ts";
 import { fightFinding } from "./fight.ts";
 import type { Followed, Observer, Reconcile, Watching } from "./reconcile.ts";
 import { delayOf } from "./spread.ts";

@@ -268,10 +268,7 @@ describe("a word that looks like a pointer", () => {
       fs.writeFileSync(join(node.netd, "20.conf"), text);
       node.template("10.conf", "__20.conf__");
       const ran = await node.run(["install", "--configs=10.conf"]);
-      assert.match(
-        ran.stderr,
-        new RegExp(`was not replaced; it looks like a placeholder of ${owner} installer`, "u"),
-      );
+      assert.match(ran.stderr, new RegExp(`was not replaced; it looks like a placeholder of ${owner} installer`, "u"));
       assert.equal(ran.exitCode, 0);
     });
   }

@@ -7,7 +7,8 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 
 import { DirectoryWatch } from "../../src/system/watch.ts";
-import { Driver, SUPERSEDED, TIMING, type Cause, type Clock, type RunOutcome } from "../../src/watch/driver.ts";
+import { SUPERSEDED } from "../../src/errors.ts";
+import { Driver, TIMING, type Cause, type Clock, type RunOutcome } from "../../src/watch/driver.ts";
 import { until } from "../helpers/node.ts";
 
 const DONE: RunOutcome = { result: "done", changed: [], repaired: [] };

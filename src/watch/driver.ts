@@ -1,6 +1,6 @@
 /** Decides when to reconcile: calm, one run at a time, and always at the newest state in the end. */
-
 import { SUPERSEDED } from "../errors.ts";
+
 /** What made somebody look again: another desired state, or something else on the node. */
 export type Cause = "desired" | "node";
 

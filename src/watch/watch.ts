@@ -87,6 +87,8 @@ export class Watcher {
   readonly #broken = Promise.withResolvers<never>();
   readonly #sockets: ControlSockets;
   #claimTroubles: Finding[] = [];
+  /** What runs have found that were superseded: the next report says it. */
+  readonly #unsaid: Finding[] = [];
   #runningSince: number | undefined;
   #desired: Partial<Record<Kind, Lists>> | undefined;
   #last: Reconcile | undefined;
@@ -317,13 +319,17 @@ export class Watcher {
       // Of objects no record tells whether somebody else has changed them.
       const repaired = changed.filter(({ kind, isRepair = false }) => (isFileKind(kind) ? isRepair : isReached));
       const because = failure === undefined ? {} : { failure };
-      report({ steps, changed, repaired, findings: [...findings, ...warnings, ...this.#findings()], ...because });
+      const said = [...this.#unsaid.splice(0), ...findings, ...warnings, ...this.#findings()];
+      report({ steps, changed, repaired, findings: said, ...because });
       if (failure !== undefined) return { result: "failed" };
       return { result: "done", changed: changed.map(nameOfStep), repaired: repaired.map(nameOfStep) };
     } catch (error) {
-      if (error instanceof Interrupted) return { result: signal.reason === SUPERSEDED ? "superseded" : "failed" };
+      if (error instanceof Interrupted) {
+        this.#unsaid.push(...error.findings);
+        return { result: signal.reason === SUPERSEDED ? "superseded" : "failed" };
+      }
       if (!(error instanceof Failure)) throw error;
-      const findings = [...error.findings, ...this.#findings()];
+      const findings = [...this.#unsaid.splice(0), ...error.findings, ...this.#findings()];
       report({ steps: [], changed: [], repaired: [], findings, failure: error });
       return { result: "failed" };
     }

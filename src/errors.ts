@@ -1,8 +1,8 @@
 import type { Stats } from "node:fs";
 import { getSystemErrorMessage } from "node:util";
 
-import type { FailureCode } from "./codes.ts";
-import { allOf, type Finding } from "./finding.ts";
+import type { FailureCode, FindingCode } from "./codes.ts";
+import { allOf, warning, type Finding } from "./finding.ts";
 
 /** Exit codes (docs/reference.md, "Exit codes"): 1 nothing changed, 2 usage, 3 differences or findings, 4 not everything undone. */
 export type FailureExitCode = 1 | 2 | 3 | 4;
@@ -90,6 +90,11 @@ export class Failure extends Error {
     failure.undone = this.undone;
     failure.findings = this.findings;
     return failure;
+  }
+
+  /** The same as a warning: it keeps nothing from being done. */
+  asWarning(code: FindingCode, hint = this.hint): Finding {
+    return warning(code, this.subject, [this.problem, this.excerpt ?? []].flat().join("\n"), hint);
   }
 
   /** The message without the excerpt. */

@@ -67,7 +67,7 @@ export async function probeNetworks(
       const isOld = !isWritten && failureIn(await tryNetwork(network, addAnyway, before))?.step === failed.step;
       const failure = failureOf(subject, network, failed, isOld);
       if (isStrict && !isOld) throw failure;
-      warnings.push(warning("probe-failed", subject, failure.problem, failure.hint));
+      warnings.push(failure.asWarning("probe-failed"));
     }
     const skipped = steps.find(({ step, outcome }) => step === "add" && outcome === "skipped");
     if (skipped !== undefined) {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { rangeOf } from "../cni/version.ts";
 import { Failure } from "../errors.ts";
-import { warning, type Finding } from "../finding.ts";
+import type { Finding } from "../finding.ts";
 import type { Given } from "../commands.ts";
 import type { Catalogue, CatalogueEntry } from "../node/catalogue.ts";
 import { pluginNames } from "../node/source.ts";
@@ -46,6 +46,6 @@ function ifUsable(read: () => Catalogue | undefined): { catalogue: Catalogue | u
     return { catalogue: read(), warnings: [] };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return { catalogue: undefined, warnings: [warning("catalogue-unusable", error.subject, error.problem)] };
+    return { catalogue: undefined, warnings: [error.asWarning("catalogue-unusable")] };
   }
 }

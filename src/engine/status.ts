@@ -42,7 +42,7 @@ export async function lookAtEngines(
       return look();
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      findings.push(warning("engine-unconfigured", error.subject, error.problem, error.hint));
+      findings.push(error.asWarning("engine-unconfigured"));
       return undefined;
     }
   };
@@ -106,7 +106,7 @@ async function lookAtDocker(
     return { ...common, detail: `dockerd ${version}, runtime ${name} ${isThere ? "loaded" : "not loaded"}, ${cdi}` };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    findings.push(warning("engine-not-loaded", error.subject, error.problem, error.hint));
+    findings.push(error.asWarning("engine-not-loaded"));
     return undefined;
   }
 }

@@ -110,10 +110,7 @@ async function readDesired(
     if (failure !== undefined && validate === "strict") {
       objections.add(failure);
       rendered.delete(name);
-    } else if (failure !== undefined) {
-      const { subject, problem, excerpt } = failure;
-      warnings.push(warning("config-invalid", subject, [problem, excerpt ?? []].flat().join("\n")));
-    }
+    } else if (failure !== undefined) warnings.push(failure.asWarning("config-invalid", hintOf(failure)));
   }
   return {
     contents: new Map(
@@ -455,6 +452,11 @@ async function checkRendered(
 }
 
 const ANYWAY = "--validate=warn installs it anyway";
+
+/** What fixes what is installed anyway. */
+function hintOf({ hints }: Failure): string {
+  return hints.filter((hint) => hint !== ANYWAY).join("; ");
+}
 
 /** A word of the template that was meant as a pointer; what a file of the node has is that one's affair. */
 function pointerLike(text: string, origin: Rendered["origin"]): (TextPosition & { word: string }) | undefined {

@@ -116,8 +116,7 @@ function readIfUsable(source: string): { catalogue: Catalogue | undefined; warni
     return { catalogue: readCatalogue(source), warnings: [] };
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== "catalogue-invalid") throw error;
-    const { subject, problem } = error;
-    return { catalogue: undefined, warnings: [warning("catalogue-unusable", subject, problem, "it is rewritten")] };
+    return { catalogue: undefined, warnings: [error.asWarning("catalogue-unusable", "it is rewritten")] };
   }
 }
 

@@ -193,7 +193,7 @@ export type Cancellation = NodeJS.Signals | typeof SUPERSEDED;
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
   readonly reason: Cancellation;
-  /** What the run has found until then, and what it has finished of an earlier one. */
+  /** What it has finished of an earlier run, and what is left. */
   findings: readonly Finding[] = [];
 
   constructor(reason: Cancellation, when = " before anything was changed") {
@@ -202,9 +202,15 @@ export class Interrupted extends Error {
   }
 }
 
-/** The same error, which tells these findings as well. Errors that are none of ours are left as they are. */
+/** The same failure, which tells these findings as well. What a run that is ended has seen, the next one sees again. */
 export function withFindings<Thrown>(error: Thrown, findings: readonly Finding[]): Thrown {
-  if (error instanceof Failure || error instanceof Interrupted) error.findings = allOf(findings, error.findings);
+  if (error instanceof Failure) error.findings = allOf(findings, error.findings);
+  return error;
+}
+
+/** The same error of a run, which tells what was done nevertheless: of an earlier run, and what could not be tidied up. */
+export function withDone<Thrown>(error: Thrown, done: readonly Finding[]): Thrown {
+  if (error instanceof Failure || error instanceof Interrupted) error.findings = allOf(done, error.findings);
   return error;
 }
 

@@ -149,20 +149,20 @@ export function printWarnings(world: World, warnings: readonly Finding[]): void 
 /** Says what failed and why, and gives the exit code. */
 export function reportFailure(error: unknown, command: string, json: boolean, world: World): Ending {
   const ending = endingOf(error);
+  const findings = findingsOf(error);
+  printWarnings(world, findings);
   printFailure(error, world);
   if (json) {
     const { exitCode } = ending;
     const result = exitCode === 4 ? "partial" : error instanceof Failure && error.undone ? "undone" : "failed";
-    const findings = findingsOf(error);
     const warnings = findings.length === 0 ? {} : { warnings: findings };
     printJson(world, { command, result, exitCode, steps: [], ...warnings, error: describedFailure(error) });
   }
   return ending;
 }
 
-/** Says on stderr what was found, what failed and why; of a run that is refused, all of it. */
+/** Says on stderr what failed and why; of a run that is refused, all of it. */
 export function printFailure(error: unknown, world: World): void {
-  printWarnings(world, findingsOf(error));
   const [, message, hint] = describe(error);
   if (error instanceof Failure && error.others.length > 0) printObjections([error, ...error.others], message, world);
   else printMessage(world, message, hint);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Failure, Interrupted, Objections, withFindings } from "../src/errors.ts";
+import { Failure, Interrupted, Objections, withDone, withFindings } from "../src/errors.ts";
 import { warning } from "../src/finding.ts";
 
 const about = { code: "pointer-missing", subject: "a.conf", problem: "is not there" } as const;
@@ -29,6 +29,7 @@ test("what a run has found goes with the error that ends it, each finding once a
   const failure = withFindings(withFindings(new Failure(about), [second]), [first, second]);
   assert.deepEqual(failure.findings, [first, second]);
   assert.deepEqual(failure.extendedBy("more").findings, [first, second]);
-  assert.deepEqual(withFindings(new Interrupted("SIGTERM"), [first]).findings, [first]);
+  const ended = withFindings(withDone(new Interrupted("SIGTERM"), [first]), [second]);
+  assert.deepEqual(ended.findings, [first], "the next run sees again what this one has seen");
   assert.equal(withFindings("thrown", [first]), "thrown");
 });

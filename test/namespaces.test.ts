@@ -9,6 +9,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { readRecord } from "../src/host/record.ts";
+import { EnginePaths } from "../src/engine/paths.ts";
 import { cannotMount, childrenOf, Namespace } from "./helpers/namespace.ts";
 import { BUNDLE, conflist, contentsOf, endOf, TestNode, until, withoutWaits, type Ran } from "./helpers/node.ts";
 import { differencesOf, problemsOf, snapshotOf } from "./helpers/state.ts";
@@ -359,6 +360,11 @@ test(
     const root = `--host-root=${namespace.root}${node.host}`;
     const status = await node.run(["status", root, "--output=json"]);
     assert.match(status.stdout, /"inner"/u);
+    const named = { programDir: undefined, ociConfig: undefined, daemonConfig: undefined, podmanConfigDir: undefined };
+    const hostRoot = `${namespace.root}${node.host}`;
+    const others = { cdiDir: undefined, hooksDir: undefined };
+    const { host } = new EnginePaths({ ...named, ...others, hostRoot }, "/usr/lib/cni-node", "/host");
+    assert.equal(host.root, hostRoot);
     const words = ["install", root, `--config-source=${node.templates}`, "--configs=a.conflist", "--validate=off"];
     const { exitCode, stdout, stderr } = await endOf(spawn(process.execPath, [BUNDLE, ...words]));
     assert.deepEqual([exitCode, stdout], [1, ""], stderr);

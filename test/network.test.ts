@@ -374,6 +374,11 @@ describe("before it adds, network add refuses", { skip }, () => {
       said,
       /^cni-node: network net: \/.* has no none, nothing\n {2}hint: have their installer install them: \/opt\/cni\/bin here does not have them; /u,
     );
+    const bin = host.plugins.bin;
+    const env = { CNI_NODE_PLUGIN_SOURCE: bin };
+    fs.renameSync(join(bin, "first"), join(bin, "none"));
+    const { stderr } = await host.runWith({ env }, "add", "net", "a", "--plugin-dir=/nowhere");
+    assert.match(stderr, /hint: install them: cni-node install --plugins=none; \S+ here does not have the others; /u);
   });
 
   test("an interface name that is taken", async () => {

@@ -786,6 +786,22 @@ describe("U2: a run that is refused names all objections", () => {
     const waited = await node.run(["install", "--plugins=good", "--configs=10-a.conf", "--wait=1s"]);
     assert.match(waited.stderr, /^cni-node: waiting for .*\n(?:.*\n)*cni-node: 2 objections\n/u);
   });
+
+  test("what --wait has seen is not said once it is no longer so", async () => {
+    using node = nodeWith();
+    node.template("10-a.conf", '{"cniVersion":"1.0.0","name":"a","type":"multus","delegates":[__05-b.conf__]}');
+    node.template("20-c.conf", '{"cniVersion":"1.0.0","name":"c","type":"foo"}');
+    let said = "";
+    const words = ["install", "--configs=10-a.conf,20-c.conf", "--validate=warn", "--wait=60s"];
+    const waiting = node.run(words, { onStderr: (text) => (said += text) });
+    await until(() => said.includes("waiting for"));
+    fs.copyFileSync(join(node.plugins, "good"), join(node.bin, "foo"));
+    fs.chmodSync(join(node.bin, "foo"), 0o755);
+    fs.writeFileSync(join(node.netd, "05-b.conf"), '{"cniVersion":"1.0.0","name":"b","type":"good"}');
+    const { exitCode, stderr } = await waiting;
+    assert.equal(exitCode, 0, stderr);
+    assert.doesNotMatch(stderr, /plugin foo/u);
+  });
 });
 
 describe("what will not work as it is meant is a warning, and status says the same", () => {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { FILE_KINDS } from "../asset.ts";
-import { Failure, Interrupted, Objections, throwIfInterrupted, withFindings } from "../errors.ts";
+import { Failure, Interrupted, Objections, throwIfInterrupted, withDone, withFindings } from "../errors.ts";
 import { allOf, warning, type Finding } from "../finding.ts";
 import type { Changes, StepResult, Wanted } from "../kinds/kind.ts";
 import type { CheckedManifests } from "../kinds/manifest-objects.ts";
@@ -61,6 +61,8 @@ interface Attempt extends ApplyResult {
   isDraining: boolean;
   /** Nothing was changed, and why: the node may change so that another attempt succeeds. */
   blockedBy?: Failure;
+  /** What was finished of an earlier run, and what could not be tidied up. */
+  done: Finding[];
 }
 
 /** A file that others change while we look is looked at again, so many times. */
@@ -92,23 +94,24 @@ function directoriesOf({ directories }: ApplyRequest): string[] {
 }
 
 /** Tries until nothing blocks it that may pass, or until `wait` has passed since the first attempt. */
-async function applyOrWait(request: ApplyRequest, signal: AbortSignal): Promise<Omit<Attempt, "blockedBy">> {
+async function applyOrWait(request: ApplyRequest, signal: AbortSignal): Promise<Omit<Attempt, "blockedBy" | "done">> {
   let end: Deadline | undefined;
   let awaited = "";
   let attempts = 0;
-  let earlier: Finding[] = [];
+  // What an attempt has seen, the next one sees again; what it has done is done.
+  let done: Finding[] = [];
   try {
     for (;;) {
       // Made before looking: a change between the look and the wait is not lost.
       using watch = request.wait > 0 ? new NextChange(request.directories.config.path) : undefined;
-      const { blockedBy, ...attempt } = await applyOnce(request, signal);
+      const { blockedBy, done: doneNow, ...attempt } = await applyOnce(request, signal);
+      done = allOf(done, doneNow);
       end ??= new Deadline(request.wait);
       const isOver = watch === undefined || end.isOver;
       if (blockedBy === undefined || (isOver && attempt.refusal === blockedBy)) {
-        return { ...attempt, warnings: allOf(earlier, attempt.warnings) };
+        return { ...attempt, warnings: [...done, ...attempt.warnings] };
       }
       if (isOver) throw request.wait > 0 ? afterWait(blockedBy, request.wait) : blockedBy;
-      earlier = allOf(earlier, blockedBy.findings);
       if (blockedBy.message !== awaited) request.onWait(`the node to change (--wait): ${blockedBy.summary}`);
       awaited = blockedBy.message;
       // No event tells of the API, and other nodes wait as well.
@@ -116,7 +119,7 @@ async function applyOrWait(request: ApplyRequest, signal: AbortSignal): Promise<
       await watch.changed(blockedBy.wakers.has("poll") ? Math.min(end.left, pause) : end.left, signal);
     }
   } catch (error) {
-    throw withFindings(error, earlier);
+    throw withDone(error, done);
   }
 }
 
@@ -128,35 +131,44 @@ function afterWait(blockedBy: Failure, wait: number): Failure {
 /** Goes on removing plugins as the containers that need them end, until `drain` has passed. */
 async function drain(first: ApplyResult, request: ApplyRequest, signal: AbortSignal): Promise<ApplyResult> {
   const end = new Deadline(request.drain);
-  let result = first;
+  let { steps, warnings } = first;
+  const probes = [...first.probes];
   request.onWait("containers that need a plugin (--drain)");
   for (let isDraining = true; isDraining && !end.isOver;) {
     await sleep(Math.min(DRAIN_INTERVAL, end.left), undefined, { signal }).catch(() => undefined);
-    const next = signal.aborted ? undefined : await drainOnce(request, signal);
-    if (next instanceof Failure) {
-      const ended = warning("drain-ended", "--drain", `no longer waits for containers: ${next.message}`);
-      return { ...result, warnings: [...allOf(result.warnings, next.findings), ended] };
+    if (signal.aborted) break;
+    const { attempt, ended, done } = await drainOnce(request, warnings, signal);
+    warnings = allOf(warnings, [...done, ...(attempt?.warnings ?? [])]);
+    if (ended !== undefined) {
+      warnings.push(warning("drain-ended", "--drain", `no longer waits for containers: ${ended.message}`));
     }
-    if (next === undefined) break;
-    ({ isDraining } = next);
-    result = {
-      steps: merge(result.steps, next.steps),
-      probes: [...result.probes, ...next.probes],
-      warnings: allOf(result.warnings, next.warnings),
-    };
+    if (attempt === undefined) break;
+    ({ isDraining } = attempt);
+    steps = merge(steps, attempt.steps);
+    probes.push(...attempt.probes);
   }
-  return result;
+  return { steps, probes, warnings };
 }
 
-/** What an earlier attempt has done is done and reported, whatever ends this one. Undefined: it was interrupted. */
-async function drainOnce(request: ApplyRequest, signal: AbortSignal): Promise<Attempt | Failure | undefined> {
+/**
+ * What an earlier attempt has done is done and reported, whatever ends this one. Neither an attempt nor why it ended: it
+ * was interrupted.
+ *
+ * @param warnings of the attempts until then.
+ */
+async function drainOnce(
+  request: ApplyRequest,
+  warnings: readonly Finding[],
+  signal: AbortSignal,
+): Promise<{ attempt?: Attempt; ended?: Failure; done: readonly Finding[] }> {
   try {
     const attempt = await applyOnce(request, signal);
-    return attempt.blockedBy ?? attempt;
+    const { blockedBy: ended, done } = attempt;
+    return ended === undefined ? { attempt, done } : { ended, done };
   } catch (error) {
-    if (error instanceof Interrupted) return undefined;
-    if (error instanceof Failure && error.exitCode === 1) return error;
-    throw error;
+    if (error instanceof Interrupted) return { done: error.findings };
+    if (error instanceof Failure && error.exitCode === 1) return { ended: error, done: error.findings };
+    throw withFindings(error, warnings);
   }
 }
 
@@ -177,19 +189,20 @@ function merge(first: readonly StepResult[], next: readonly StepResult[]): StepR
  */
 async function applyOnce(request: ApplyRequest, signal: AbortSignal): Promise<Attempt> {
   const session = new Session(request, signal);
-  let attempt: Attempt;
+  let tried: Omit<Attempt, "done">;
   try {
-    attempt = await attemptIn(session, request, signal);
+    tried = await attemptIn(session, request, signal);
   } catch (error) {
     const left = session.abandon();
-    withFindings(error, [...session.notes, ...left]);
-    if (!(error instanceof Failure) || !error.passing) throw error;
-    return { steps: [], probes: [], warnings: [], isDraining: false, blockedBy: error };
+    const done = [...session.notes, ...left];
+    if (!(error instanceof Failure) || !error.passing) throw withDone(error, done);
+    return { steps: [], probes: [], warnings: [], isDraining: false, blockedBy: error, done };
   }
-  return { ...attempt, warnings: [...session.notes, ...attempt.warnings, ...session.tidyUp()] };
+  const left = session.tidyUp();
+  return { ...tried, done: [...session.notes, ...left] };
 }
 
-async function attemptIn(session: Session, request: ApplyRequest, signal: AbortSignal): Promise<Attempt> {
+async function attemptIn(session: Session, request: ApplyRequest, signal: AbortSignal): Promise<Omit<Attempt, "done">> {
   for (let tries = 1; ; tries++) {
     throwIfInterrupted(signal);
     try {
@@ -219,7 +232,7 @@ async function carryOut(
   session: Session,
   request: ApplyRequest,
   signal: AbortSignal,
-): Promise<Attempt> {
+): Promise<Omit<Attempt, "done">> {
   const { isDraining } = prepared;
   const unasked = prepared.steps.filter((step): step is PreparedManifest => !("outcome" in step));
   const manifests = await objections.catchLater(async () => {
@@ -361,10 +374,15 @@ async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyRes
       throw await withNetworkBack(error, runtime);
     })
     .finally(() => copying[Symbol.dispose]());
-  await manifests?.remove(parts.length > 0 || manifests.hasApplied);
-  const recorded =
-    afterwards.length === 0 ? [] : await transact(session.opened(afterwards), new AbortController().signal);
-  return { probes, warnings: [...warnings, ...prepared.said(), ...recorded] };
+  try {
+    await manifests?.remove(parts.length > 0 || manifests.hasApplied);
+    const recorded =
+      afterwards.length === 0 ? [] : await transact(session.opened(afterwards), new AbortController().signal);
+    return { probes, warnings: [...warnings, ...prepared.said(), ...recorded] };
+  } catch (error) {
+    // The files are live.
+    throw withFindings(error, [...warnings, ...prepared.said()]);
+  }
 }
 
 /** The changes, with plugins where they are staged. */

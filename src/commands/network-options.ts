@@ -1,5 +1,4 @@
 /** What the options of the `network` commands come to. */
-import { PLUGIN_SOURCE } from "../asset.ts";
 import type { NetworkList } from "../cni/config.ts";
 import type { Given } from "../commands.ts";
 import { Failure, usage } from "../errors.ts";
@@ -15,7 +14,7 @@ import { findHost, pathHere, type Host } from "../node/host.ts";
 import { readOciConfig } from "../oci/config.ts";
 import { parseNetwork, readNetworkFile, unlessInterrupted } from "../network/source.ts";
 import type { NetworkTarget } from "../network/target.ts";
-import { HOST_ROOT } from "../options.ts";
+import { HOST_ROOT, OPTIONS, pick, valuesOf } from "../options.ts";
 import { printMessage, printWarning } from "../report.ts";
 import { formatCall } from "../trace.ts";
 import type { World } from "../world.ts";
@@ -82,7 +81,7 @@ export async function prepareOperator(
           }
         : {}),
     },
-    pluginSource: PLUGIN_SOURCE,
+    pluginSource: valuesOf(pick(OPTIONS, "plugin-source"), [], world.env).pluginSource,
     lockTimeoutMs: options.lockTimeout ?? 0,
     signal: world.signal,
     onWait: (what) => {

@@ -26,6 +26,7 @@ import {
 } from "./dockerd.ts";
 import {
   changeFiles,
+  confirmed,
   fileToRemove,
   fileToWrite,
   type FileResult,
@@ -123,7 +124,7 @@ export async function enableDocker(paths: EnginePaths, own: Own, options: Enable
   try {
     const done = await changeConfig(paths, [...programFiles(paths, own, owner), file], options, confirm);
     if (state.isConfirmed || options.dryRun) return done;
-    return { results: done.results, findings: [...done.findings, ...(await confirm())] };
+    return await confirmed(done, confirm);
   } catch (error) {
     // The files are as they were.
     if (state.isConfirmed) await reloadFormer(paths, name, { ...options, signal: new AbortController().signal });
@@ -170,9 +171,10 @@ export async function disableDocker(
   const file: WantedFile = { ...daemonConfig, kind: "config", owner, isWanted: false, wish };
   const done = await changeConfig(paths, [file, ...unneededProgram(paths, owner, needOf(users, running))], options);
   if (!options.dryRun) paths.removeEmpty();
-  const after = options.dryRun ? [] : await reloadFormer(paths, name, options);
-  const findings = [...stoppedUsers(users, name), ...doubtOf(users, name), ...done.findings, ...after];
-  return { results: done.results, findings };
+  const { results, findings } = await confirmed(done, async () => {
+    return options.dryRun ? [] : reloadFormer(paths, name, options);
+  });
+  return { results, findings: [...stoppedUsers(users, name), ...doubtOf(users, name), ...findings] };
 }
 
 /** @param isHeld we have added a runtime of that name; the program may have been elsewhere then. */

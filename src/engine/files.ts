@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 
-import { Failure, systemFailure, withFindings } from "../errors.ts";
+import { Failure, systemFailure, withDone } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { digestOfLive, inspect, modeOf, type Live } from "../host/inspect.ts";
 import { LockedDirectories } from "../host/locked.ts";
@@ -110,7 +110,19 @@ export async function changeFiles(
     return await changeLocked(files, known, locks, options, surrounding);
   } catch (error) {
     const left = locks.abandon();
-    throw withFindings(error, [...locks.notes, ...left]);
+    throw withDone(error, [...locks.notes, ...left]);
+  }
+}
+
+/** What was done, and what a look at it has found. @throws what the look throws; what was done is told with it. */
+export async function confirmed(
+  done: { results: FileResult[]; findings: Finding[] },
+  confirm: () => Promise<Finding[]>,
+): Promise<{ results: FileResult[]; findings: Finding[] }> {
+  try {
+    return { results: done.results, findings: [...done.findings, ...(await confirm())] };
+  } catch (error) {
+    throw withDone(error, done.findings);
   }
 }
 

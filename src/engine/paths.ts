@@ -8,7 +8,7 @@ import { Failure, isAbsence, systemFailure } from "../errors.ts";
 import { findDirectory, findDirectoryIfUsable, type DirectoryRequest } from "../node/directory.ts";
 import { findHost } from "../node/host.ts";
 import { removeDirectoryIfEmpty } from "../system/disk.ts";
-import { followBelow, hostPath, seenBelow, shownAs } from "../system/below.ts";
+import { followBelow, hostPath, realPathOf, seenBelow, shownAs } from "../system/below.ts";
 import { readText, SIZE_LIMITS } from "../system/read.ts";
 import type { Call } from "./hooks.ts";
 
@@ -98,7 +98,7 @@ export class EnginePaths {
     const real = followBelow(this.host.root, path) ?? path;
     if (real === path) return { directory: this.directory("docker"), name: basename(path) };
     const directory = dirname(real);
-    return { directory: fs.existsSync(directory) ? fs.realpathSync(directory) : directory, name: basename(real) };
+    return { directory: fs.existsSync(directory) ? realPathOf(directory) : directory, name: basename(real) };
   }
 
   /** The same as the host calls it. */
@@ -182,7 +182,7 @@ function findEngineHost(named: string | undefined, mount: string): EngineHost {
     });
   }
   const given = named ?? mount;
-  const root = fs.existsSync(given) ? fs.realpathSync(given) : given;
+  const root = fs.existsSync(given) ? realPathOf(given) : given;
   if (root === "/") return { root, wrapper: [] };
   try {
     const host = findHost(given, named !== undefined);

@@ -13,7 +13,7 @@ import { readTextIfPossible, SIZE_LIMITS } from "../system/read.ts";
 import { shellWord } from "../system/text.ts";
 import { notRemoved, proofName, proofOptions, throwIfProofInterrupted } from "./docker-api.ts";
 import { whyNotReady, type EngineResult, type EnableOptions } from "./docker.ts";
-import { changeFiles, fileToRemove, fileToWrite, type RunOptions, type WantedFile } from "./files.ts";
+import { changeFiles, confirmed, fileToRemove, fileToWrite, type RunOptions, type WantedFile } from "./files.ts";
 import type { EnginePaths } from "./paths.ts";
 import {
   needOfAttachments,
@@ -66,7 +66,7 @@ export async function enablePodman(paths: EnginePaths, own: Own, options: Enable
   const prove: Surrounding["prove"] = async (stagedAs) => proveProgram(paths, stagedAs, options.signal);
   const done = await changeFiles(files, paths.all, options, { prove, confirm });
   if (state.isConfirmed || options.dryRun) return done;
-  return { results: done.results, findings: [...done.findings, ...(await confirm())] };
+  return confirmed(done, confirm);
 }
 
 /** Takes it back. No container must have it, unless it is left without it (`force`). @throws Failure */

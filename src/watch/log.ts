@@ -43,8 +43,11 @@ export class Log implements Observer {
   readonly #json: Logger | undefined;
   /** Failures that were said since the last success. */
   #said = new Set<string>();
-  /** What the last reconcile found that changed something, and the last one that did not, which looks at less. */
-  readonly #found = { changed: new Set<string>(), unchanged: new Set<string>() };
+  /**
+   * What the last reconcile found that changed something; the last one that did not, which looks at less; and those
+   * that have failed since then, which look at less still.
+   */
+  readonly #found = { changed: new Set<string>(), unchanged: new Set<string>(), failed: new Set<string>() };
   /** The last reconcile succeeded, and that was said. */
   #isSettled = false;
 
@@ -91,10 +94,11 @@ export class Log implements Observer {
 
   #fail(reconcile: Reconcile, failure: Failure): void {
     this.#isSettled = false;
+    this.#sayAnew(reconcile);
     if (!this.#isNew(failure.message)) return;
     if (this.#json === undefined) printFailure(failure, this.#world);
     else this.#json.error({ ...fieldsOf(reconcile), error: describedFailure(failure) }, maskTokens(failure.message));
-    this.#printFailed(failure);
+    this.#printFailed(failure, reconcile.findings);
     if (this.#json === undefined && this.#output === "text") this.#line("failed", reconcile);
   }
 
@@ -108,16 +112,24 @@ export class Log implements Observer {
     else this.#json.error({ error: describedFailure(failure) }, maskTokens(failure.message));
   }
 
-  #printFailed(failure: Failure): void {
+  #printFailed(failure: Failure, findings: readonly Finding[] = []): void {
     if (this.#output !== "json") return;
+    const warnings = findings.length === 0 ? {} : { warnings: findings };
+    const { exitCode } = failure;
     const error = describedFailure(failure);
-    printJson(this.#world, { command: "watch", result: "failed", exitCode: failure.exitCode, steps: [], error });
+    printJson(this.#world, { command: "watch", result: "failed", exitCode, steps: [], ...warnings, error });
   }
 
   /** Says what was not said the last time; what has gone may be said again. */
-  #sayAnew({ findings, changed }: Reconcile): void {
+  #sayAnew({ findings, changed, failure }: Reconcile): void {
     const fresh = findings.filter((finding) => !Object.values(this.#found).some((known) => known.has(keyOf(finding))));
-    this.#found[changed.length > 0 ? "changed" : "unchanged"] = new Set(findings.map(keyOf));
+    const keys = new Set(findings.map(keyOf));
+    if (failure !== undefined)
+      this.#found.failed = this.#found.failed.size > MOST_SAID ? keys : this.#found.failed.union(keys);
+    else {
+      this.#found[changed.length > 0 ? "changed" : "unchanged"] = keys;
+      this.#found.failed = new Set();
+    }
     if (this.#json === undefined) printWarnings(this.#world, fresh);
     else for (const finding of fresh) this.#json.warn(shownFinding(finding), maskTokens(finding.message));
   }

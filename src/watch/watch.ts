@@ -6,8 +6,8 @@ import { API_KINDS, FILE_KINDS, isFileKind, KINDS, type Kind } from "../asset.ts
 import type { Channel } from "../cluster/channel.ts";
 import { SUBJECT } from "../cluster/token.ts";
 import type { ObjectWatch } from "../cluster/watch.ts";
-import { Failure, Interrupted, SUPERSEDED } from "../errors.ts";
-import { warning, type Finding } from "../finding.ts";
+import { Failure, Interrupted, SUPERSEDED, withFindings } from "../errors.ts";
+import { allOf, warning, type Finding } from "../finding.ts";
 import { ControlSockets, type StandDownReason } from "../host/control.ts";
 import { readRecord, type HeldAsset } from "../host/record.ts";
 import { isDelegateName } from "../kinds/delegate.ts";
@@ -88,7 +88,7 @@ export class Watcher {
   readonly #sockets: ControlSockets;
   #claimTroubles: Finding[] = [];
   /** What runs have found that were superseded: the next report says it. */
-  readonly #unsaid: Finding[] = [];
+  #unsaid: Finding[] = [];
   #runningSince: number | undefined;
   #desired: Partial<Record<Kind, Lists>> | undefined;
   #last: Reconcile | undefined;
@@ -319,17 +319,22 @@ export class Watcher {
       // Of objects no record tells whether somebody else has changed them.
       const repaired = changed.filter(({ kind, isRepair = false }) => (isFileKind(kind) ? isRepair : isReached));
       const because = failure === undefined ? {} : { failure };
-      const said = [...this.#unsaid.splice(0), ...findings, ...warnings, ...this.#findings()];
-      report({ steps, changed, repaired, findings: said, ...because });
+      report({
+        steps,
+        changed,
+        repaired,
+        findings: allOf(this.#takeUnsaid(), [...findings, ...warnings, ...this.#findings()]),
+        ...because,
+      });
       if (failure !== undefined) return { result: "failed" };
       return { result: "done", changed: changed.map(nameOfStep), repaired: repaired.map(nameOfStep) };
     } catch (error) {
       if (error instanceof Interrupted) {
-        this.#unsaid.push(...error.findings);
+        this.#unsaid = allOf(this.#unsaid, error.findings);
         return { result: signal.reason === SUPERSEDED ? "superseded" : "failed" };
       }
       if (!(error instanceof Failure)) throw error;
-      const findings = [...this.#unsaid.splice(0), ...error.findings, ...this.#findings()];
+      const findings = allOf(this.#takeUnsaid(), [...error.findings, ...this.#findings()]);
       report({ steps: [], changed: [], repaired: [], findings, failure: error });
       return { result: "failed" };
     }
@@ -343,23 +348,27 @@ export class Watcher {
     const files = withoutApi(request.lists);
     const isApplied = API_KINDS.every((kind) => this.#areHeld(kind, request.lists[kind]));
     // What the API is waited for must not delay a repair the second time, nor may a repair that fails the rest.
-    const repaired =
-      this.#isApiAway && isApplied ? await orUndefined(apply({ ...request, lists: files }, signal)) : undefined;
+    const first =
+      this.#isApiAway && isApplied ? await orFailure(apply({ ...request, lists: files }, signal)) : undefined;
+    const repaired = first instanceof Failure ? undefined : first;
+    const found = (first instanceof Failure ? first.findings : first?.warnings) ?? [];
     try {
       const result = await apply(request, signal);
       this.#isApiAway = false;
       return {
         ...result,
         steps: [...(repaired?.steps.filter(({ outcome }) => CHANGES.includes(outcome)) ?? []), ...result.steps],
+        warnings: allOf(found, result.warnings),
       };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
+      withFindings(error, found);
       if (/^(?:primary|chain)-/u.test(error.code) || error.code === "value-missing")
-        return { ...(await this.#applyOthers(request, error, isApplied, signal)), failure: error };
+        return alongside(await this.#applyOthers(request, error, isApplied, signal), error);
       this.#isApiAway = error.code === "api-unreachable" || isOfToken(error);
       // What has been repaired is reported, whatever is said of the manifests.
       if (repaired === undefined && (!this.#isApiAway || !isApplied)) throw error;
-      return { ...(repaired ?? (await apply({ ...request, lists: files }, signal))), failure: error };
+      return alongside(repaired ?? (await apply({ ...request, lists: files }, signal)), error);
     }
   }
 
@@ -374,8 +383,8 @@ export class Watcher {
     const isAway = failure.cause instanceof Failure && failure.cause.code === "api-unreachable";
     if (isAway) this.#isApiAway = true;
     const lists = isAway && isApplied ? withoutApi(others) : others;
-    const result = await orUndefined(apply({ ...request, lists, delegate: undefined, chain: undefined }, signal));
-    if (result === undefined) throw failure;
+    const result = await orFailure(apply({ ...request, lists, delegate: undefined, chain: undefined }, signal));
+    if (result instanceof Failure) throw withFindings(failure, result.findings);
     return result;
   }
 
@@ -490,6 +499,12 @@ export class Watcher {
     ];
   }
 
+  #takeUnsaid(): Finding[] {
+    const unsaid = this.#unsaid;
+    this.#unsaid = [];
+    return unsaid;
+  }
+
   #report(reconcile: Reconcile): void {
     this.#last = reconcile;
     const end = new Date(reconcile.begin.getTime() + reconcile.duration);
@@ -510,13 +525,18 @@ function withoutApi(lists: ApplyRequest["lists"]): ApplyRequest["lists"] {
 }
 
 /** A run whose failure is told by another one. */
-async function orUndefined(run: Promise<ApplyResult>): Promise<ApplyResult | undefined> {
+async function orFailure(run: Promise<ApplyResult>): Promise<ApplyResult | Failure> {
   try {
     return await run;
   } catch (error) {
-    if (error instanceof Failure) return undefined;
+    if (error instanceof Failure) return error;
     throw error;
   }
+}
+
+/** What was done although the whole failed. */
+function alongside(result: ApplyResult, failure: Failure): ApplyResult & { failure: Failure } {
+  return { ...result, warnings: allOf(failure.findings, result.warnings), failure };
 }
 
 const UNKNOWN = "is not known yet: what is installed by it stays as it is, and other files are repaired";

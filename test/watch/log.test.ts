@@ -58,6 +58,26 @@ test("a finding of the proof is not said again because a reconcile in between ha
   assert.deepEqual(err.match(/config ./gu), ["config a", "config b", "config a"]);
 });
 
+test("what a failing reconcile has found is said once, too, beside whatever failure it is", async () => {
+  const lasting = warning("runtime-directory", "/opt/cni/bin", "is not looked at");
+  const other = reconcile({
+    steps: [],
+    changed: [],
+    failure: new Failure({ code: "pointer-missing", subject: "b", problem: "is missing" }),
+  });
+  const { err } = await logged({ output: "text", format: "text" }, (log) => {
+    for (const one of [failed, other, quiet, failed]) log.reconciled({ ...one, findings: [lasting] });
+    log.reconciled({ ...failed, findings: [lasting, warning("run-finished", "/etc/cni/net.d", "finished a run")] });
+  });
+  assert.equal(err.match(/is not looked at/gu)?.length, 1);
+  assert.equal(err.match(/finished a run/gu)?.length, 1, "even if the failure is the same as before");
+  const { out } = await logged({ output: "json", format: "text" }, (log) => {
+    log.reconciled({ ...failed, findings: [lasting] });
+  });
+  const { result, warnings } = JSON.parse(out) as { result: string; warnings: object[] };
+  assert.deepEqual([result, warnings], ["failed", [lasting]]);
+});
+
 test("json: one object a line on stderr, with names and codes", async () => {
   const findings = [warning("asset-fought-over", "config\u202Ea", "is fought over")];
   const { out, err } = await logged({ output: "json", format: "json" }, (log) => {

@@ -20,6 +20,11 @@ import { differencesOf, snapshotOf } from "../helpers/state.ts";
 /** What must not be printed: it is the content of files that nobody has given to cni-node. */
 const SECRET = "s3cr3t-c0nt3nt";
 
+/** What is printed on purpose, by its key: names of assets, networks and containers, owners, plugins, CNI versions. */
+const PRINTED = new Set(
+  "name kind owners type types cniVersion networkName containerId ifName netns sandbox cniArgs".split(" "),
+);
+
 /** Stands for nesting that is deeper than the stack. */
 const NESTED = "nested without end";
 const DEPTH = 50_000;
@@ -88,19 +93,24 @@ const DAMAGE = fc.oneof(
 function mutate(value: unknown, mutations: readonly Mutation[]): unknown {
   const root: Record<string, unknown> = { value: structuredClone(value) };
   for (const { at, how, value: hostile } of mutations) {
-    const places: { holder: Record<string, unknown>; key: string }[] = [];
-    const visit = (holder: Record<string, unknown>, depth: number): void => {
+    const places: { holder: Record<string, unknown>; key: string; isPrinted: boolean }[] = [];
+    /** @param name the key of the list that it is in. */
+    const visit = (holder: Record<string, unknown>, depth: number, name = ""): void => {
       for (const key of Object.keys(holder)) {
-        places.push({ holder, key });
+        const named = Array.isArray(holder) ? name : key;
+        places.push({ holder, key, isPrinted: PRINTED.has(named) });
         const part = holder[key];
-        if (typeof part === "object" && part !== null && depth < 50) visit(part as Record<string, unknown>, depth + 1);
+        if (typeof part !== "object" || part === null || depth >= 50) continue;
+        visit(part as Record<string, unknown>, depth + 1, named);
       }
     };
     visit(root, 0);
-    const { holder, key } = places[at % places.length] ?? { holder: root, key: "value" };
+    const { holder, key, isPrinted } = places[at % places.length] ?? { holder: root, key: "value", isPrinted: false };
     // A copy: a later mutation inside it must not change, or close a circle in, the constant that all trials share.
-    if (how === "replace") holder[key] = structuredClone(hostile);
-    else if (how === "rename") holder[typeof hostile === "string" ? hostile : "later"] = holder[key];
+    if (how === "replace") holder[key] = hostile === SECRET && isPrinted ? "printed" : structuredClone(hostile);
+    // Keys are no content: a finding may name one.
+    else if (how === "rename")
+      holder[typeof hostile === "string" && hostile !== SECRET ? hostile : "later"] = holder[key];
     else if (how === "remove" && holder !== root && !Array.isArray(holder)) Reflect.deleteProperty(holder, key);
     else if (Array.isArray(holder)) holder.push(structuredClone(holder[Number(key)]));
   }

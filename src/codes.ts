@@ -185,7 +185,7 @@ export const FAILURE_CODES = {
   "chain-held": "a configuration that is to be installed has the name of a list of others with plugins of `--chain`",
   "chain-invalid": "a template of `--chain` is not the configuration of one plugin",
   "chain-network":
-    "there is no configuration of the network that `--chain` names, or it is not a list that can be edited",
+    "the network that `--chain` names has no configuration, or its configuration is not a list that can be edited",
   "chain-own": "cni-node itself installs the list that `--chain` would edit, or another owner's plugins are in it",
   "chain-version": "the network that `--chain` names has a CNI version without lists of plugins",
   "changed-meanwhile": "another program changed a file while a run looked at it; nothing was changed",
@@ -261,7 +261,7 @@ export const FAILURE_CODES = {
   "netns-unknown": "the network namespace of an attachment may still be there, and no path leads to it",
   "netns-unreadable": "cni-node cannot look into a network namespace",
   "network-lost": "the container runtime lost its network by the change, so the change was undone",
-  "network-missing": "there is no network of that name, or no network at all, in the directory of configurations",
+  "network-missing": "the directory of configurations lacks the named network, or has no network at all",
   "no-cluster":
     "manifests or credentials need the Kubernetes API, and there is neither a kubeconfig nor a service account",
   "no-hard-links": "the file system of a target directory has no hard links, which cni-node needs to undo a run",
@@ -296,7 +296,7 @@ export const FAILURE_CODES = {
   "pointer-invalid": "a template has a word that looks like a pointer and is not one",
   "pointer-missing": "the file that a pointer of a template names does not exist, or is empty",
   "primary-invalid": "the configuration that would be the primary cannot be loaded",
-  "primary-missing": "there is no configuration that could be the primary",
+  "primary-missing": "no configuration in net.d can be the primary",
   "proc-missing": "/proc is not mounted as this process needs it",
   "program-missing": "the program that engines are to call is missing in its directory",
   "program-untrusted": "a user other than root may write to the program that engines would run as root",

@@ -354,11 +354,13 @@ async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyRes
       copying[Symbol.dispose]();
       const staged = changesStaged(prepared.changes, stagedAs, view);
       const found = await during("proves what is to go live", request, async () => proveStaged(staged, about));
-      const tried = await during("tries the networks", request, async () => tryStaged(staged, about)).catch(
-        (error: unknown) => Promise.reject(withFindings(error as Error, found)),
-      );
-      probes.push(...tried.probes);
-      return [...found, ...tried.warnings];
+      try {
+        const tried = await during("tries the networks", request, async () => tryStaged(staged, about));
+        probes.push(...tried.probes);
+        return [...found, ...tried.warnings];
+      } catch (error) {
+        throw withFindings(error, found);
+      }
     },
     outside: manifests && {
       act: async () => during("applies the objects", request, async () => manifests.act()),
@@ -370,9 +372,7 @@ async function change(about: Change, signal: AbortSignal): Promise<Pick<ApplyRes
         return during("waits for the container runtime", request, async () => runtime.confirm(prepared, view.paths));
       }),
   })
-    .catch(async (error: unknown) => {
-      throw await withNetworkBack(error, runtime);
-    })
+    .catch((error: unknown) => withNetworkBack(error, runtime))
     .finally(() => copying[Symbol.dispose]());
   try {
     await manifests?.remove(parts.length > 0 || manifests.hasApplied);
@@ -398,7 +398,7 @@ function changesStaged(
   return { ...changes, plugins: new Map(plugins) };
 }
 
-/** Returns what is no reason to refuse the run. @throws Failure the first objection, which knows the others. */
+/** Returns the warnings. @throws Failure the first objection, which knows the others. */
 async function proveStaged(staged: Changes, { view, request }: Change): Promise<Finding[]> {
   const found = await prove(staged, view, request);
   const objections = new Objections();
@@ -417,9 +417,9 @@ async function tryStaged(
   return probeNetworks(staged, view, probe, { isStrict: validate === "strict", links: session.probeLinks() });
 }
 
-/** Everything was undone; the runtime may need its time to see it. Returns the error, which says so. */
-async function withNetworkBack(error: unknown, runtime: Runtime | undefined): Promise<unknown> {
-  if (!(error instanceof Failure) || error.code !== "network-lost") return error;
+/** Everything was undone; the runtime may need its time to see it. @throws the error, which says so. */
+async function withNetworkBack(error: unknown, runtime: Runtime | undefined): Promise<never> {
+  if (!(error instanceof Failure) || error.code !== "network-lost") throw error;
   const more = await runtime?.afterUndoing();
-  return more === undefined ? error : error.extendedBy(more);
+  throw more === undefined ? error : error.extendedBy(more);
 }

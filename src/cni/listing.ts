@@ -35,7 +35,7 @@ export interface DirectoryListing {
   entries: ReadonlyMap<string, ListingEntry>;
   /**
    * By network name, what is in the directory of that name beside the configurations: the plugins that are dropped in
-   * there. Nothing where there is no such directory.
+   * there. A directory that does not exist has no entry.
    */
   dropIns: ReadonlyMap<string, ReadonlyMap<string, ListingEntry> | Unreadable>;
   /** There are more names than were looked at: those that come first are here. */
